@@ -1,0 +1,134 @@
+"""What can go wrong, as types: the bottom of the row, known to everyone.
+
+```text
+RxPipeError
+├── ConfigError (ValueError)      a config is wrong; lists every problem, told before anything runs
+├── PlanError (ValueError)        the stages cannot work in this order or on this input; told before anything runs
+├── BackendError                  a drawing failed
+│   ├── BackendUnavailable        refused, reset, 429, 502, 503, 504        retryable   every image
+│   ├── BackendTimeout            no answer in time                         retryable   one image
+│   ├── BackendRejected           401, 404, 422, a setting refused                      every image
+│   ├── BackendFailed             a 500, out of memory, NaN                             one image
+│   └── BadResponse               an answer that is not what was asked for              one image
+├── StageFunctionError            a user's function or operator raised                  one image
+├── TooManyFailures               images failed in a row (a setting)                    every image
+├── SaveError                     disk full, folder read-only                           every image
+├── BadImage (ValueError)         bytes that are no sound picture                       one image
+├── RunActive                     a run was started while another was running
+└── RunFailed                     raised only by `result.raise_for_status()`
+```
+
+`retryable` and `scope` are facts of the class: whether trying again can heal it, and whether it concerns one image or
+all of them. Cancelling is an outcome, not an error, and has no type here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Scope = Literal["image", "run"]
+
+
+class RxPipeError(Exception):
+    """The root. `hint` says what to do about it, None where there is nothing to advise."""
+
+    retryable: bool = False
+    scope: Scope = "image"
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+class ConfigError(RxPipeError, ValueError):
+    """A config is wrong. `problems` holds one line per wrong field: file, stage, field, what came, what is allowed."""
+
+    scope = "run"
+
+    def __init__(self, problems: tuple[str, ...] | list[str], *, hint: str | None = None) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems), hint=hint)
+
+
+class PlanError(RxPipeError, ValueError):
+    """The stages cannot work as composed: nothing to detail, no input picture, no stage enabled."""
+
+    scope = "run"
+
+
+class BackendError(RxPipeError):
+    """A drawing failed. Says what was asked, where, what came, and what to try."""
+
+
+class BackendUnavailable(BackendError):
+    """Nobody answers, or asks to come back later. `retry_after_s` is the server's wish, None if it named none."""
+
+    retryable = True
+    scope = "run"
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class BackendTimeout(BackendError):
+    """No answer in time. Nothing is sent again before the backend was interrupted and seen idle."""
+
+    retryable = True
+
+
+class BackendRejected(BackendError):
+    """The backend refuses the request as such: credentials, an unknown path, a setting it does not have."""
+
+    scope = "run"
+
+
+class BackendFailed(BackendError):
+    """The backend tried and failed: out of memory, NaN, an error of its own."""
+
+
+class BadResponse(BackendError):
+    """The answer is not what was asked for: torn JSON, no image, fewer images, a broken picture."""
+
+
+class StageFunctionError(RxPipeError):
+    """A user's own function or operator raised; the cause is in `__cause__`.
+
+    `retryable` holds for the instance: true where the cause is of a kind that the stage was told to retry.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, retryable: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.retryable = retryable  # the one error whose cause, not class, decides
+
+
+class TooManyFailures(RxPipeError):
+    """So many images failed in a row that the next would too."""
+
+    scope = "run"
+
+
+class SaveError(RxPipeError):
+    """A picture could not be written: disk full, folder read-only, name refused."""
+
+    scope = "run"
+
+
+class BadImage(RxPipeError, ValueError):
+    """Bytes that are not a sound picture: a torn PNG, a wrong checksum, not an image at all."""
+
+
+class RunActive(RxPipeError):
+    """A run was started while another was running."""
+
+
+class RunFailed(RxPipeError):
+    """The run did not complete; raised only by `result.raise_for_status()`, with the result in `result`."""
+
+    def __init__(self, message: str, *, result: object, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.result = result
