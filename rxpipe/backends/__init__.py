@@ -1,0 +1,1 @@
+"""Where pictures are drawn: one port, one folder or file per kind of server."""

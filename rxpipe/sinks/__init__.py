@@ -1,0 +1,1 @@
+"""What is done with events and pictures: written to disk, logged, learned from."""

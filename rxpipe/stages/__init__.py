@@ -1,0 +1,1 @@
+"""The stages, each an Rx operator on artifacts."""

@@ -1,0 +1,1 @@
+"""Testing streams and pipelines in virtual time: part of the product."""

@@ -1,0 +1,1 @@
+"""Reactive image-generation pipelines."""
