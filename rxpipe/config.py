@@ -1,0 +1,464 @@
+"""What is wished: PipelineConfig and one frozen model per stage kind.
+
+The first noun of the row. Pure; no Rx, no network. Field names are those of the WebUI payloads, so that presets and
+habits carry over. Whatever way a config comes in, every wrong field is told at once in one ConfigError.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from rxpipe.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+    from pydantic_core import ErrorDetails
+else:
+    ModelMetaclass = type(BaseModel)
+
+OnError = Literal["drop", "pass", "stop"]
+Order = Literal["stage", "image", "auto"]
+Save = Literal["all", "final"]
+
+_MAX_SEED = 2**63 - 1
+
+
+def _multiple_of_8(value: int) -> int:
+    if value % 8:
+        low = value - value % 8
+        raise ValueError(f"must be a multiple of 8 (px), such as {low} or {low + 8}")
+    return value
+
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Pixels = Annotated[int, Field(ge=64, le=8192), AfterValidator(_multiple_of_8)]
+Seed = Annotated[int, Field(ge=-1, le=_MAX_SEED)]
+Steps = Annotated[int, Field(ge=1, le=1000)]
+CfgScale = Annotated[float, Field(ge=0, le=100)]
+
+
+class _Told(ModelMetaclass):
+    """Makes direct construction (`Txt2ImgConfig(stps=3)`) raise ConfigError as loading from a file does."""
+
+    if not TYPE_CHECKING:  # pydantic's own signature stays what type checkers see
+
+        def __call__(cls, *args: object, **values: object) -> BaseModel:  # noqa: N805  # a metaclass
+            try:
+                return super().__call__(*args, **values)
+            except ValidationError as error:
+                raise ConfigError(_problems(error, cls)) from None
+
+
+class Config(BaseModel, metaclass=_Told):
+    """The base of all config models: frozen, unknown keys refused, `section` is its name in a file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True)
+    section: ClassVar[str] = ""
+
+
+class StageConfig(Config):
+    """What every stage can be told.
+
+    enabled: False is the same as the section being absent.
+    on_error: an image that fails is dropped, passed on unchanged, or stops the stage.
+    """
+
+    enabled: bool = True
+    on_error: OnError = "drop"
+
+
+class HiresConfig(Config):
+    """The hires fix: a second pass of txt2img at a larger size. A setting of txt2img, never a stage.
+
+    scale: factor, 1..8; steps 0: as many as the first pass; sampler_name, scheduler, checkpoint None: the same.
+    """
+
+    section = "hires"
+    enabled: bool = True
+    scale: Annotated[float, Field(ge=1, le=8)] = 2.0
+    upscaler: str = "Latent"
+    steps: Annotated[int, Field(ge=0, le=1000)] = 0
+    denoising_strength: Fraction = 0.7
+    sampler_name: str | None = None
+    scheduler: str | None = None
+    checkpoint: str | None = None
+    resize_x: Annotated[int, Field(ge=0, le=8192)] = 0
+    resize_y: Annotated[int, Field(ge=0, le=8192)] = 0
+
+
+class RefinerConfig(Config):
+    """The refiner: another checkpoint for the last part of the sampling. A setting of txt2img, never a stage.
+
+    switch_at: fraction 0..1 of the steps after which it takes over.
+    """
+
+    section = "refiner"
+    enabled: bool = True
+    checkpoint: str
+    switch_at: Fraction = 0.8
+
+
+class Txt2ImgConfig(StageConfig):
+    """Draw pictures from a prompt.
+
+    images: how many, each with a seed of its own (seed, seed + 1, ...); seed -1: drawn once per run.
+    model, vae: None or "" means what the server has loaded; sampler_name, scheduler None: the backend's default.
+    batch_size: pictures per request, for GPUs that like batches.
+    override_settings, alwayson_scripts: handed to a WebUI as they are.
+    """
+
+    section = "txt2img"
+    prompt: str = ""
+    negative_prompt: str = ""
+    images: Annotated[int, Field(ge=1, le=100_000)] = 1
+    steps: Steps = 20
+    cfg_scale: CfgScale = 7.0
+    width: Pixels = 512
+    height: Pixels = 512
+    seed: Seed = -1
+    sampler_name: str | None = None
+    scheduler: str | None = None
+    model: str | None = None
+    vae: str | None = None
+    clip_skip: Annotated[int, Field(ge=1, le=12)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=64)] = 1
+    subseed: Seed = -1
+    subseed_strength: Fraction = 0.0
+    distilled_cfg_scale: CfgScale | None = None
+    tiling: bool = False
+    restore_faces: bool = False
+    styles: tuple[str, ...] = ()
+    hires: HiresConfig | None = None
+    refiner: RefinerConfig | None = None
+    override_settings: dict[str, JsonValue] = Field(default_factory=dict)
+    alwayson_scripts: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _nothing_to_pass(self) -> Self:
+        if self.on_error == "pass":
+            raise ValueError(
+                "on_error 'pass' hands on the stage's input, and txt2img has none; allowed: 'drop', 'stop'"
+            )
+        return self
+
+
+class Img2ImgConfig(StageConfig):
+    """Redraw a picture.
+
+    denoising_strength: 0 (unchanged) .. 1 (drawn anew).
+    width, height: None means the size of the picture that comes in.
+    images: variants per input picture; only the first stage of a chain may ask for more than one.
+    Any other None: as the drawing stage before it, else the backend's default.
+    """
+
+    section = "img2img"
+    denoising_strength: Fraction = 0.3
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    images: Annotated[int, Field(ge=1, le=100_000)] = 1
+    steps: Steps | None = None
+    cfg_scale: CfgScale | None = None
+    width: Pixels | None = None
+    height: Pixels | None = None
+    seed: Seed = -1
+    sampler_name: str | None = None
+    scheduler: str | None = None
+    model: str | None = None
+    vae: str | None = None
+    clip_skip: Annotated[int, Field(ge=1, le=12)] | None = None
+    resize_mode: Annotated[int, Field(ge=0, le=3)] = 0
+    override_settings: dict[str, JsonValue] = Field(default_factory=dict)
+    alwayson_scripts: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class AdetailerUnit(Config):
+    """What one detector looks for and how what it finds is redrawn.
+
+    detector: name of the detector (`face_yolov8n.pt`, `hand_yolov8n.pt`, `mediapipe_face_full`); the embedded backend
+        has a face detector of its own and takes any name that speaks of faces.
+    confidence: 0..1; finds below it are ignored. denoising_strength: 0..1.
+    dilate_erode, mask_blur, padding: px. mask_min_ratio, mask_max_ratio: size of a find as a fraction of the picture.
+    mask_k_largest: only the k largest finds, 0 for all. inpaint_width, inpaint_height: None for the picture's.
+    Any other None: as the drawing stage before it, else the backend's default. prompt None: the main prompt.
+    """
+
+    section = "adetailer.units"
+    detector: str = "face_yolov8n.pt"
+    confidence: Fraction = 0.3
+    denoising_strength: Fraction = 0.4
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    steps: Steps | None = None
+    cfg_scale: CfgScale | None = None
+    sampler_name: str | None = None
+    scheduler: str | None = None
+    checkpoint: str | None = None
+    mask_filter_method: Literal["Area", "Confidence"] = "Area"
+    mask_k_largest: Annotated[int, Field(ge=0, le=100)] = 0
+    mask_min_ratio: Fraction = 0.0
+    mask_max_ratio: Fraction = 1.0
+    mask_merge_invert: Literal["None", "Merge", "Merge and Invert"] = "None"
+    dilate_erode: Annotated[int, Field(ge=-128, le=128)] = 4
+    mask_blur: Annotated[int, Field(ge=0, le=64)] = 4
+    inpaint_only_masked: bool = True
+    padding: Annotated[int, Field(ge=0, le=256)] = 32
+    inpaint_width: Pixels | None = None
+    inpaint_height: Pixels | None = None
+
+
+class AdetailerConfig(StageConfig, AdetailerUnit):
+    """Find faces (or hands) and redraw each; the rest of the picture stays as it was.
+
+    The fields of the section itself are the first unit; `units` holds further ones, run in order.
+    on_error is "pass" by default: a face that could not be mended never costs the picture.
+    seed -1: the image's own seed.
+    """
+
+    section = "adetailer"
+    on_error: OnError = "pass"
+    seed: Seed = -1
+    model: str | None = None
+    vae: str | None = None
+    units: tuple[AdetailerUnit, ...] = ()
+
+
+class UpscaleConfig(StageConfig):
+    """Make a picture larger.
+
+    scale: factor, 1..8; the result's size is the input's times it.
+    upscaler: None means the backend's default (Lanczos on the embedded one).
+    mode: "single" resamples or runs an upscaler model; "img2img" redraws at the larger size.
+    gfpgan_visibility, codeformer_visibility, codeformer_weight: 0..1, face restorers of a WebUI, 0 is off.
+    max_megapixels: guard on the size of the result.
+    """
+
+    section = "upscale"
+    scale: Annotated[float, Field(ge=1, le=8)] = 2.0
+    upscaler: str | None = None
+    mode: Literal["single", "img2img"] = "single"
+    denoising_strength: Fraction = 0.35
+    steps: Steps | None = None
+    sampler_name: str | None = None
+    scheduler: str | None = None
+    model: str | None = None
+    gfpgan_visibility: Fraction = 0.0
+    codeformer_visibility: Fraction = 0.0
+    codeformer_weight: Fraction = 0.0
+    max_megapixels: Annotated[float, Field(gt=0)] = 32.0
+
+
+class CustomConfig(StageConfig):
+    """A stage of the user's own, as the plan sees it: a function on artifacts or an Rx operator.
+
+    settings: what the user wants recorded about it; plain JSON values.
+    """
+
+    section = "custom"
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][\w .-]*$")]
+    kind: Literal["function", "operator"]
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class RetryConfig(Config):
+    """How often and after what pause a failed drawing is tried again, where trying can heal.
+
+    attempts: in total, 1 for never again. The pause grows from first_delay_s by factor up to max_delay_s;
+    jitter: fraction of it that is random.
+    """
+
+    section = "retry"
+    attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    first_delay_s: Annotated[float, Field(ge=0)] = 1.0
+    factor: Annotated[float, Field(ge=1)] = 2.0
+    max_delay_s: Annotated[float, Field(ge=0)] = 30.0
+    jitter: Fraction = 0.1
+
+
+class RunMetadata(Config):
+    """What is known about a run from outside. Further keys are kept as they are.
+
+    run_id: None means drawn when the run starts.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    section = "metadata"
+    run_id: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    one_click_action: str | None = None
+
+
+class RunSettings(Config):
+    """How a run goes about its stages, whatever they are.
+
+    order: "stage" all images through one stage, then the next; "image" each image through all of them; "auto" stages
+        that share a checkpoint image by image, group after group.
+    input: pictures to start from, for a chain that does not begin with txt2img.
+    out: folder for the files; None keeps every picture in memory.
+    save: "all" stages' pictures, or only each image's "final" one.
+    max_failures_in_a_row: so many failed images in a row end the stage.
+    timeout_s: longest time one drawing may take, None for no limit.
+    """
+
+    order: Order = "stage"
+    input: tuple[Path, ...] = ()
+    out: Path | None = Path("outputs")
+    save: Save = "all"
+    retry: RetryConfig = RetryConfig()
+    max_failures_in_a_row: Annotated[int, Field(ge=1)] = 3
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    metadata: RunMetadata = RunMetadata()
+
+
+class PipelineConfig(RunSettings):
+    """The whole of what is wished: sections for the stages, and how to run them. An absent section is None."""
+
+    section = "pipeline"
+    txt2img: Txt2ImgConfig | None = None
+    img2img: Img2ImgConfig | None = None
+    adetailer: AdetailerConfig | None = None
+    upscale: UpscaleConfig | None = None
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, object], *, source: str = "") -> PipelineConfig:
+        """A config from plain values, as a TOML, YAML or JSON file gives them.
+
+        Args:
+            values: sections and settings by name.
+            source: what to call it in errors, such as the file's name.
+
+        Raises:
+            ConfigError: names every unknown key with the nearest valid one and every wrong value with what is allowed.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise ConfigError(_problems(error, cls, source)) from None
+
+    @classmethod
+    def load(cls, path: Path | str, *, overrides: Sequence[str] = ()) -> PipelineConfig:
+        """A config from a .toml, .yaml, .yml or .json file.
+
+        Args:
+            path: the file, UTF-8.
+            overrides: "stage.key=value" each, applied on top of the file.
+
+        Raises:
+            ConfigError: the file cannot be read or parsed, or holds what is not allowed.
+        """
+        path = Path(path)
+        return cls.from_mapping(override(read_values(path), overrides), source=path.name)
+
+
+def read_values(path: Path) -> dict[str, object]:
+    """The plain values of a TOML, YAML or JSON file.
+
+    Raises:
+        ConfigError: unreadable, not of a known kind, not well-formed, or not a table at its top.
+    """
+    parsers: dict[str, Callable[[str], object]] = {
+        ".toml": tomllib.loads,
+        ".json": json.loads,
+        ".yaml": _parse_yaml,
+        ".yml": _parse_yaml,
+    }
+    parse = parsers.get(path.suffix.lower())
+    if parse is None:
+        raise ConfigError([f"{path}: not a kind of config file that is known; allowed: {', '.join(parsers)}"])
+    try:
+        values = parse(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except (ValueError, UnicodeError) as error:
+        raise ConfigError([f"{path}: not well-formed {path.suffix[1:].upper()}: {error}"]) from error
+    if not isinstance(values, dict):
+        raise ConfigError([f"{path}: holds a {type(values).__name__} where sections such as txt2img are expected"])
+    return values
+
+
+def override(values: Mapping[str, object], assignments: Iterable[str]) -> dict[str, object]:
+    """*values* with "stage.key=value" applied, each value read as YAML reads a scalar or a list.
+
+    Raises:
+        ConfigError: an assignment is not of that form.
+    """
+    changed: dict[str, Any] = {key: dict(v) if isinstance(v, Mapping) else v for key, v in values.items()}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        keys = [key.strip() for key in name.split(".")]
+        if not equals or not all(keys):
+            raise ConfigError([f"{assignment!r}: not of the form stage.key=value, such as txt2img.steps=30"])
+        table = changed
+        for key in keys[:-1]:
+            inner = table.get(key)
+            table[key] = dict(inner) if isinstance(inner, Mapping) else {}
+            table = table[key]
+        table[keys[-1]] = _scalar(text)
+    return changed
+
+
+def _scalar(text: str) -> object:
+    """A value as YAML reads it; prose that happens not to be YAML ("a cat: on a mat") stays text."""
+    import yaml  # noqa: PLC0415  # only who overrides pays for it
+
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return text if isinstance(value, dict) else value
+
+
+def _parse_yaml(text: str) -> object:
+    import yaml  # noqa: PLC0415  # only who reads YAML pays for it
+
+    try:
+        return yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+def _problems(error: ValidationError, model: type[BaseModel], source: str = "") -> list[str]:
+    """One line per wrong field: file, stage, field, what came, what is allowed."""
+    head = f"{source}: " if source else ""
+    section = getattr(model, "section", "")
+    prefix = () if section in {"", "pipeline"} else (section,)
+    return [head + _problem(model, prefix, detail) for detail in error.errors()]
+
+
+def _problem(model: type[BaseModel], prefix: tuple[str, ...], detail: ErrorDetails) -> str:
+    where = ".".join([*prefix, *(str(key) for key in detail["loc"])]) or model.__name__
+    if detail["type"] == "extra_forbidden":
+        names = _field_names(model, detail["loc"][:-1])
+        return f"{where}: unknown key; {_nearest(str(detail['loc'][-1]), names)}"
+    if detail["type"] == "missing":
+        return f"{where}: missing; it has no default"
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if isinstance(detail["input"], Mapping | BaseModel):
+        return f"{where}: {message}"
+    return f"{where}: got {detail['input']!r}, {message}"
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(names)}"
+
+
+def _field_names(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
+    """The names allowed at *path* below *model*; its own where the path leads through something untyped."""
+    for key in path:
+        found = model.model_fields.get(str(key))
+        inner = _model_in(found.annotation) if found else None
+        model = inner or model
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    parts = getattr(annotation, "__args__", ())
+    return next((found for part in parts if (found := _model_in(part))), None)

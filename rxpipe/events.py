@@ -1,0 +1,210 @@
+"""What happened: one frozen pydantic union, StageEvent, told apart by `kind`.
+
+```text
+timeline = RunStart { stage } RunEnd
+stage    = StageStart { StageStep | StageRetry | StageImageProgress } terminal
+terminal = StageEnd | StageFailed | StageCancelled
+```
+
+The grammar holds per `stage_index`; in stage order, where stages do not overlap, for the whole timeline. Every field
+that does not apply is None. Pictures are no facts: previews travel beside the events, as `StagePreview`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from rxpipe.errors import RxPipeError
+
+Outcome = Literal["done", "passed", "failed", "cancelled"]
+RunStatusName = Literal["completed", "partial", "failed", "cancelled"]
+Phase = Literal["queued", "loading", "working", "stalled"]
+
+
+class ErrorInfo(BaseModel):
+    """An error as a value: its type's name, what happened, and what to do about it (None: nothing to advise)."""
+
+    model_config = ConfigDict(frozen=True)
+    type: str
+    message: str
+    hint: str | None = None
+
+    @classmethod
+    def of(cls, error: BaseException) -> ErrorInfo:
+        """The error told as a value; foreign exceptions keep their own type's name."""
+        if isinstance(error, RxPipeError):
+            return cls(type=type(error).__name__, message=error.message, hint=error.hint)
+        return cls(type=type(error).__name__, message=str(error) or type(error).__name__)
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+class BaseEvent(BaseModel):
+    """What all events share.
+
+    seq: 0, 1, 2, ... within the run, no gap. timestamp: aware UTC from the run's scheduler, never decreasing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    run_id: str
+    seq: int
+    timestamp: datetime
+
+
+class BaseStageEvent(BaseEvent):
+    """What all events of a stage share.
+
+    stage_type: one of the four or a custom stage's name. stage_index: place in the plan, from 0.
+    total_images: how many images the stage works on, fixed at its start; None when it cannot be known.
+    """
+
+    stage_type: str
+    stage_index: int
+    total_images: int | None = None
+    image_index: int | None = None
+
+
+class RunStart(BaseEvent):
+    """The run began. stages: their names in order; images: how many are planned; config: digest of what was wished."""
+
+    kind: Literal["run_start"] = "run_start"
+    stages: tuple[str, ...]
+    images: int
+    config: str
+
+
+class StageStart(BaseStageEvent):
+    """A stage is about to make its first backend call."""
+
+    kind: Literal["stage_start"] = "stage_start"
+
+
+class StageStep(BaseStageEvent):
+    """How far the image in work is.
+
+    fraction: 0..1, never falling within an image; None while the backend cannot tell (model load, queue).
+    step, steps: sampler steps, step 1..steps. eta_s: seconds left for this image by the backend's own estimate.
+    phase: queued behind others, loading a model, working, or stalled (no progress for long).
+    """
+
+    kind: Literal["stage_step"] = "stage_step"
+    fraction: Annotated[float, Field(ge=0, le=1)] | None = None
+    step: int | None = None
+    steps: int | None = None
+    eta_s: float | None = None
+    phase: Phase = "working"
+
+
+class StageImageProgress(BaseStageEvent):
+    """One image left the stage.
+
+    outcome: "done"; "passed" left unchanged (error set if it could not be drawn, None if there was nothing to do);
+        "failed" with its error; "cancelled" if it was skipped.
+    seed: it was drawn from. duration_s: in this stage, retries and writing included. path: its file, once written.
+    warnings: what was not as asked for, such as another sampler.
+    """
+
+    kind: Literal["stage_image_progress"] = "stage_image_progress"
+    artifact_id: str
+    outcome: Outcome
+    error: ErrorInfo | None = None
+    seed: int | None = None
+    duration_s: float | None = None
+    path: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class StageRetry(BaseStageEvent):
+    """An attempt failed and another follows after delay_s seconds. attempt: the one that failed, 1.."""
+
+    kind: Literal["stage_retry"] = "stage_retry"
+    attempt: int
+    delay_s: float
+    error: ErrorInfo
+
+
+class StageEnd(BaseStageEvent):
+    """The stage is through, nothing of it follows. done, passed, failed, filtered: how many images ended so."""
+
+    kind: Literal["stage_end"] = "stage_end"
+    done: int
+    passed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    filtered: int = 0
+    duration_s: float
+
+
+class StageFailed(BaseStageEvent):
+    """The stage could not go on; carries the cause. It ends the run."""
+
+    kind: Literal["stage_failed"] = "stage_failed"
+    error: ErrorInfo
+
+
+class StageCancelled(BaseStageEvent):
+    """The run was cancelled (or another stage failed) while this stage was open.
+
+    image_index: the image that was in work and not finished; None on every stage but the one in work.
+    """
+
+    kind: Literal["stage_cancelled"] = "stage_cancelled"
+
+
+class RunEnd(BaseEvent):
+    """The end; nothing of the run follows. error: of a failed run, naming stage and cause."""
+
+    kind: Literal["run_end"] = "run_end"
+    status: RunStatusName
+    error: ErrorInfo | None = None
+
+
+StageEvent = Annotated[
+    RunStart
+    | StageStart
+    | StageStep
+    | StageImageProgress
+    | StageRetry
+    | StageEnd
+    | StageFailed
+    | StageCancelled
+    | RunEnd,
+    Field(discriminator="kind"),
+]
+
+TERMINALS = (StageEnd, StageFailed, StageCancelled)
+
+_ADAPTER: TypeAdapter[StageEvent] = TypeAdapter(StageEvent)
+
+
+def parse_event(text: str | bytes) -> StageEvent:
+    """The event that one line of JSON tells, as `event.model_dump_json()` wrote it.
+
+    Raises:
+        pydantic.ValidationError: not an event.
+    """
+    return _ADAPTER.validate_json(text)
+
+
+def is_lifecycle(event: StageEvent) -> bool:
+    """True for all that must never be dropped: everything but steps."""
+    return not isinstance(event, StageStep)
+
+
+class StagePreview(BaseModel):
+    """How the image in work looks by now. Latest wins; never stored, never part of a result.
+
+    data: an encoded picture, of the backend's choice of size and format.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    run_id: str
+    stage_type: str
+    stage_index: int
+    image_index: int
+    data: Annotated[bytes, Field(repr=False)]

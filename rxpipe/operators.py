@@ -1,0 +1,216 @@
+"""Generic Rx operators, knowing no event of ours: retry_backoff, deadline, Lane.
+
+All of them take time from the scheduler given at subscribe, so that a test can replace it, and pass it on upwards.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import reactivex as rx
+from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable, SingleAssignmentDisposable
+from reactivex.scheduler import TimeoutScheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+Operator = Callable[[Observable[_T]], Observable[_R]]
+DelayOf = Callable[[int, Exception], float | None]
+
+
+def retry_backoff(
+    delays: Iterable[float] | DelayOf,
+    *,
+    on_retry: Callable[[int, float, Exception], None] | None = None,
+    settle: Callable[[Exception], Observable[Any]] | None = None,
+) -> Operator[_T, _T]:
+    """The source, subscribed again after a pause when it fails.
+
+        --#                        delays [2], pause of 2 marbles
+            --a|
+        ------a|
+
+    Args:
+        delays: seconds before the 2nd, 3rd, ... attempt; or a function of the attempt that failed (1..) and its error,
+            which gives seconds, or None for no further attempt.
+        on_retry: told the failed attempt, the delay and the error before the pause begins.
+        settle: an observable of that error that must complete before the pause begins.
+
+    Values pass as they come, those of a failed attempt too. The last error passes when no attempt is left; an error of
+    *settle* passes at once. Disposing ends the attempt, the settling or the pause, whichever it is at.
+    """
+    delay_of = _listed(tuple(delays)) if not callable(delays) else delays
+
+    def operator(source: Observable[_T]) -> Observable[_T]:
+        def subscribe(observer: abc.ObserverBase[_T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            clock = scheduler or TimeoutScheduler.singleton()
+            current = SerialDisposable()
+            attempts = itertools.count(1)
+
+            def start(*_: object) -> None:
+                attempt = next(attempts)
+                inner = SingleAssignmentDisposable()
+                current.disposable = inner
+
+                def failed(error: Exception) -> None:
+                    delay_s = delay_of(attempt, error)
+                    if delay_s is None:
+                        observer.on_error(error)
+                        return
+                    if on_retry is not None:
+                        on_retry(attempt, delay_s, error)
+                    current.disposable = _settled(settle, error).subscribe(
+                        on_error=observer.on_error, on_completed=lambda: pause(delay_s), scheduler=scheduler
+                    )
+
+                inner.disposable = source.subscribe(
+                    observer.on_next, failed, observer.on_completed, scheduler=scheduler
+                )
+
+            def pause(delay_s: float) -> None:
+                current.disposable = clock.schedule_relative(delay_s, start)
+
+            start()
+            return current
+
+        return Observable(subscribe)
+
+    return operator
+
+
+def _listed(delays: Sequence[float]) -> DelayOf:
+    return lambda attempt, _: delays[attempt - 1] if attempt <= len(delays) else None
+
+
+def _settled(settle: Callable[[Exception], Observable[Any]] | None, error: Exception) -> Observable[Any]:
+    return rx.empty() if settle is None else settle(error)
+
+
+def deadline(seconds: float, error: Callable[[], Exception]) -> Operator[_T, _T]:
+    """The source, ended with *error* if it has not ended *seconds* after the subscription.
+
+        --a-----b|                 deadline of 5 marbles
+        --a--#
+
+    The source is disposed before the error passes.
+    """
+
+    def operator(source: Observable[_T]) -> Observable[_T]:
+        def subscribe(observer: abc.ObserverBase[_T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            clock = scheduler or TimeoutScheduler.singleton()
+            inner = SingleAssignmentDisposable()
+
+            def late(*_: object) -> None:
+                inner.dispose()
+                observer.on_error(error())
+
+            timer = clock.schedule_relative(seconds, late)
+            inner.disposable = source.subscribe(observer, scheduler=scheduler)
+            return CompositeDisposable(inner, timer)
+
+        return Observable(subscribe)
+
+    return operator
+
+
+class Lane:
+    """One piece of work at a time, shared by all operators that are given the same lane.
+
+    Where `concat_map` keeps one operator to one inner observable at a time, a lane does so for a whole chain of them.
+    Of what waits, the lowest key goes first, and among equal keys the oldest: keys that grow along the chain take all
+    values through one operator before the next (stage order), keys that fall along it take one value through all of
+    them before the next (image order).
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[Any, int, Callable[[], abc.DisposableBase]]] = []
+        self._order = itertools.count()
+        self._lock = threading.Lock()
+        self._current = SerialDisposable()
+        self._busy = False
+        self._pumping = False
+        self._closed = False
+
+    def concat_map(self, project: Callable[[_T], Observable[_R]], *, key: Any) -> Operator[_T, _R]:
+        """Like Rx's `concat_map`, taking turns with all others on this lane.
+
+        Args:
+            project: called when the value's turn has come, not before.
+            key: of this operator's work; anything with an order. The source's completion waits its turn under it too.
+
+        An error of the source passes at once; one of an inner observable passes and ends the operator.
+        """
+
+        def operator(source: Observable[_T]) -> Observable[_R]:
+            def subscribe(
+                observer: abc.ObserverBase[_R], scheduler: abc.SchedulerBase | None = None
+            ) -> abc.DisposableBase:
+                def completed() -> abc.DisposableBase:
+                    observer.on_completed()
+                    self._release()
+                    return Disposable()
+
+                def start(value: _T) -> abc.DisposableBase:
+                    try:
+                        inner = project(value)
+                    except Exception as error:  # noqa: BLE001  # a stranger's function; it is handed on
+                        observer.on_error(error)
+                        return Disposable()
+                    return inner.subscribe(observer.on_next, observer.on_error, self._release, scheduler=scheduler)
+
+                return source.subscribe(
+                    lambda value: self._enter(key, lambda: start(value)),
+                    observer.on_error,
+                    lambda: self._enter(key, completed),
+                    scheduler=scheduler,
+                )
+
+            return Observable(subscribe)
+
+        return operator
+
+    def close(self) -> None:
+        """Dispose the work in hand and never start another. Harmless twice."""
+        with self._lock:
+            self._closed = True
+            self._heap.clear()
+        self._current.dispose()
+
+    def _enter(self, key: Any, start: Callable[[], abc.DisposableBase]) -> None:
+        with self._lock:
+            if not self._closed:
+                heapq.heappush(self._heap, (key, next(self._order), start))
+        self._pump()
+
+    def _release(self) -> None:
+        with self._lock:
+            self._busy = False
+        self._pump()
+
+    def _pump(self) -> None:
+        """Start what is next; a loop and not a recursion, since work may end before its start returns."""
+        with self._lock:
+            if self._pumping:
+                return
+            self._pumping = True
+        while (start := self._next()) is not None:
+            inner = SingleAssignmentDisposable()
+            self._current.disposable = inner
+            if not inner.is_disposed:
+                inner.disposable = start()
+
+    def _next(self) -> Callable[[], abc.DisposableBase] | None:
+        with self._lock:
+            if self._busy or self._closed or not self._heap:
+                self._pumping = False
+                return None
+            self._busy = True
+            return heapq.heappop(self._heap)[2]

@@ -1,0 +1,244 @@
+"""What is decided: a config's stages in order, each knowing what it draws with.
+
+Pure; raises PlanError and touches neither disk nor network. What only a run can know (a seed of -1, a missing run_id)
+stays unset here; `StageExecution.narrowed` fills it in for one image.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rxpipe.config import (
+    AdetailerConfig,
+    CustomConfig,
+    Img2ImgConfig,
+    PipelineConfig,
+    RunSettings,
+    Txt2ImgConfig,
+    UpscaleConfig,
+)
+from rxpipe.errors import PlanError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class StageType(StrEnum):
+    """The four kinds of stage that backends draw. A custom stage's type is its own name."""
+
+    TXT2IMG = "txt2img"
+    IMG2IMG = "img2img"
+    ADETAILER = "adetailer"
+    UPSCALE = "upscale"
+
+
+SectionConfig = Annotated[
+    Txt2ImgConfig | Img2ImgConfig | AdetailerConfig | UpscaleConfig | CustomConfig, Field(union_mode="smart")
+]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GenerationSettings(_Frozen):
+    """What a stage draws with, after inheritance: its own section's word, else that of the drawing stage before it.
+
+    None: nobody said, the backend's default holds. width, height: px; None on every stage but those told a size, and
+    there the size of the picture that comes in holds.
+    """
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    steps: int | None = None
+    cfg_scale: float | None = None
+    width: int | None = None
+    height: int | None = None
+    sampler_name: str | None = None
+    scheduler: str | None = None
+    model: str | None = None
+    vae: str | None = None
+    clip_skip: int | None = None
+
+
+class StageExecution(_Frozen):
+    """One stage as it will run.
+
+    stage_type: one of the four, or a custom stage's name. stage_index: place in the plan, from 0.
+    config: the section, values exactly as wished. generation: what it draws with after inheritance.
+    requires_input_image: everything but txt2img works on a picture.
+    group: stages of one group may be run through image by image; see `order`.
+    image_index: 1.., which of the images entering this stage; None until narrowed to one.
+    seed: of this image; None until narrowed to one.
+    """
+
+    stage_type: str
+    stage_index: int
+    config: SectionConfig
+    generation: GenerationSettings = GenerationSettings()
+    requires_input_image: bool
+    group: int = 0
+    image_index: int | None = None
+    seed: int | None = None
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The section's values as they were wished, without the switches of the pipeline itself."""
+        return self.config.model_dump(exclude={"enabled", "on_error"}, exclude_unset=True)
+
+    def narrowed(self, *, image_index: int, seed: int | None) -> StageExecution:
+        """The same stage for one image."""
+        return self.model_copy(update={"image_index": image_index, "seed": seed})
+
+
+class AdetailerStageExecution(StageExecution):
+    """An adetailer stage as it will run: a stage of its own, never a setting of another."""
+
+    config: AdetailerConfig
+
+
+class StageExecutionPlan(_Frozen):
+    """All stages in order, and what the run as a whole was told.
+
+    images: how many pictures are planned. seed: of the first one; None for -1, drawn when the run starts.
+    run_id: None if nobody gave one.
+    """
+
+    stages: tuple[StageExecution | AdetailerStageExecution, ...]
+    images: int
+    seed: int | None = None
+    run_id: str | None = None
+    one_click_action: str | None = None
+    settings: RunSettings = RunSettings()
+
+    @property
+    def stage_types(self) -> tuple[str, ...]:
+        """The stages' names in order."""
+        return tuple(stage.stage_type for stage in self.stages)
+
+    def check(self) -> None:
+        """Refuse what cannot run.
+
+        Raises:
+            PlanError: no stage at all, no picture to start from, or pictures that nobody would use.
+        """
+        if not self.stages:
+            raise PlanError("No pipeline stages enabled.", hint="Enable at least one of txt2img, img2img, upscale.")
+        first = self.stages[0]
+        if first.requires_input_image and not self.settings.input:
+            raise PlanError(
+                f"{first.stage_type} (stage 1 of {len(self.stages)}) has no picture to start from.",
+                hint="Put txt2img before it or give input=[...] (on the command line: --input PHOTO).",
+            )
+        if self.settings.input and not first.requires_input_image:
+            raise PlanError(
+                f"txt2img draws from nothing, so the {len(self.settings.input)} input picture(s) would not be used.",
+                hint="Leave txt2img out to start from the picture, or leave the input out.",
+            )
+
+
+def build_stage_execution_plan(config: PipelineConfig) -> StageExecutionPlan:
+    """The plan of a config: its enabled sections in the order txt2img, img2img, adetailer, upscale.
+
+    Raises:
+        PlanError: adetailer with neither a generation stage before it nor an input picture.
+    """
+    sections = (config.txt2img, config.img2img, config.adetailer, config.upscale)
+    settings = RunSettings.model_validate({name: getattr(config, name) for name in RunSettings.model_fields})
+    return plan_stages((section for section in sections if section is not None), settings)
+
+
+def plan_stages(sections: Iterable[SectionConfig], settings: RunSettings) -> StageExecutionPlan:
+    """The plan of any row of sections, in the order given. Sections that are not enabled are left out.
+
+    Raises:
+        PlanError: txt2img behind another stage, adetailer with nothing to detail, or variants asked for too late.
+    """
+    row = [section for section in sections if section.enabled]
+    _check_order(row, settings)
+    stages: list[StageExecution] = []
+    for section in row:
+        stages.append(_execution(section, stages, settings))
+    first = row[0] if row else None
+    return StageExecutionPlan(
+        stages=tuple(stages),
+        images=_planned(first, settings),
+        seed=_own_seed(first),
+        run_id=settings.metadata.run_id,
+        one_click_action=settings.metadata.one_click_action,
+        settings=settings,
+    )
+
+
+def stage_type_of(section: SectionConfig) -> str:
+    """The stage type that a section stands for."""
+    return section.name if isinstance(section, CustomConfig) else StageType(section.section).value
+
+
+def _check_order(row: list[SectionConfig], settings: RunSettings) -> None:
+    for index, section in enumerate(row):
+        where = f"{stage_type_of(section)} (stage {index + 1} of {len(row)})"
+        if isinstance(section, Txt2ImgConfig) and index:
+            raise PlanError(f"{where} would throw away the pictures before it.", hint="Put txt2img first.")
+        if isinstance(section, AdetailerConfig) and not index and not settings.input:
+            raise PlanError(
+                f"{where} has nothing to detail: no generation stage before it and no input picture.",
+                hint="Put txt2img or img2img before it or give input=[...].",
+            )
+        if isinstance(section, Img2ImgConfig) and index and section.images > 1:
+            raise PlanError(
+                f"{where} asks for {section.images} variants of each picture.",
+                hint="Only the first stage can; set txt2img.images instead.",
+            )
+
+
+def _execution(section: SectionConfig, before: list[StageExecution], settings: RunSettings) -> StageExecution:
+    last = before[-1] if before else None
+    generation = _generation(section, last.generation if last else GenerationSettings())
+    kind = AdetailerStageExecution if isinstance(section, AdetailerConfig) else StageExecution
+    return kind(
+        stage_type=stage_type_of(section),
+        stage_index=len(before),
+        config=section,
+        generation=generation,
+        requires_input_image=not isinstance(section, Txt2ImgConfig),
+        group=_group(generation, last, settings),
+        seed=_own_seed(section),
+    )
+
+
+def _generation(section: SectionConfig, inherited: GenerationSettings) -> GenerationSettings:
+    """The section's own word where it has one; a picture's size is never inherited by name."""
+    own = {
+        name: value
+        for name in GenerationSettings.model_fields
+        if (value := getattr(section, name, None)) is not None and not (name in {"model", "vae"} and value == "")
+    }
+    if isinstance(section, CustomConfig):
+        own = {}
+    return inherited.model_copy(update={"width": None, "height": None, **own})
+
+
+def _group(generation: GenerationSettings, last: StageExecution | None, settings: RunSettings) -> int:
+    """Which stages go image by image together: none in stage order, all in image order, one checkpoint's in auto."""
+    if last is None or settings.order == "image":
+        return 0
+    same = settings.order == "auto" and generation.model == last.generation.model
+    return last.group if same else last.group + 1
+
+
+def _own_seed(section: SectionConfig | None) -> int | None:
+    seed = getattr(section, "seed", None)
+    return None if seed is None or seed < 0 else int(seed)
+
+
+def _planned(first: SectionConfig | None, settings: RunSettings) -> int:
+    if first is None:
+        return 0
+    if isinstance(first, Txt2ImgConfig):
+        return first.images
+    variants = first.images if isinstance(first, Img2ImgConfig) else 1
+    return len(settings.input) * variants

@@ -1,0 +1,119 @@
+"""WorkerScheduler: one named daemon thread for one run.
+
+RxPY's EventLoopScheduler dies of the first exception, for every stream on it, and its ThreadPoolScheduler holds up the
+end of the interpreter. This one survives, is daemon, and is closed explicitly.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from reactivex import abc
+from reactivex.disposable import SingleAssignmentDisposable
+from reactivex.scheduler.periodicscheduler import PeriodicScheduler
+
+if TYPE_CHECKING:
+    from reactivex import typing
+
+_TState = TypeVar("_TState")
+_Item = tuple[float, int, SingleAssignmentDisposable, "abc.ScheduledAction[Any]", Any]
+
+
+class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
+    """Runs actions one after another on a daemon thread of its own, each at its time, equal times in order.
+
+    The thread starts with the first action and ends with `close()`, after the action in work. An action that raises is
+    reported to `threading.excepthook` and costs nobody else's. Scheduling on a closed worker does nothing.
+
+    Args:
+        name: of the thread.
+    """
+
+    def __init__(self, name: str = "rxpipe-worker") -> None:
+        super().__init__()
+        self._name = name
+        self._heap: list[_Item] = []
+        self._order = itertools.count()
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    @property
+    def now(self) -> datetime:
+        """Wall-clock time, aware UTC."""
+        return datetime.now(UTC)
+
+    @property
+    def thread(self) -> threading.Thread | None:
+        """The worker's thread, None before its first action."""
+        return self._thread
+
+    def schedule(self, action: abc.ScheduledAction[_TState], state: _TState | None = None) -> abc.DisposableBase:
+        """Run *action* as soon as those before it are through."""
+        return self._at(time.monotonic(), action, state)
+
+    def schedule_relative(
+        self, duetime: typing.RelativeTime, action: abc.ScheduledAction[_TState], state: _TState | None = None
+    ) -> abc.DisposableBase:
+        """Run *action* after *duetime* seconds (or timedelta); a negative one means now."""
+        return self._at(time.monotonic() + max(0.0, self.to_seconds(duetime)), action, state)
+
+    def schedule_absolute(
+        self, duetime: typing.AbsoluteTime, action: abc.ScheduledAction[_TState], state: _TState | None = None
+    ) -> abc.DisposableBase:
+        """Run *action* at the wall-clock time *duetime*."""
+        wait: timedelta = self.to_datetime(duetime) - self.now
+        return self.schedule_relative(wait, action, state)
+
+    def close(self) -> None:
+        """Drop what waits and let the thread end after the action in work. Harmless twice, and from any thread."""
+        with self._wake:
+            self._closed = True
+            self._heap.clear()
+            self._wake.notify()
+
+    def dispose(self) -> None:
+        """The same as `close()`."""
+        self.close()
+
+    def _at(self, due: float, action: abc.ScheduledAction[_TState], state: _TState | None) -> abc.DisposableBase:
+        handle = SingleAssignmentDisposable()
+        with self._wake:
+            if not self._closed:
+                heapq.heappush(self._heap, (due, next(self._order), handle, action, state))
+                self._wake.notify()
+                self._ensure_thread()
+        return handle
+
+    def _ensure_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while (item := self._next()) is not None:
+            _, _, handle, action, state = item
+            if handle.is_disposed:
+                continue
+            try:
+                handle.disposable = self.invoke_action(action, state)
+            except Exception:  # noqa: BLE001  # one stream's failure must not end the others'; it is reported
+                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
+    def _next(self) -> _Item | None:
+        """The next action once it is due; None when closed."""
+        with self._wake:
+            while not self._closed:
+                if not self._heap:
+                    self._wake.wait()
+                elif (wait := self._heap[0][0] - time.monotonic()) > 0:
+                    self._wake.wait(wait)
+                else:
+                    return heapq.heappop(self._heap)
+            return None
