@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
+def image_id(run_id: str, number: int) -> str:
+    """The id of the planned image *number* (1..) of a run."""
+    return f"{run_id}-{number}"
+
+
 @dataclass(frozen=True, slots=True)
 class LineageEntry:
     """One stage that an image went through.

@@ -1,0 +1,373 @@
+"""What it amounts to: PipelineRunResult, and reduce(result, event), which folds it.
+
+Pure. A result is a view on the first events of a log that its successors share and append to, so that a snapshot an
+event costs O(1) and every snapshot stays what it was; what is asked of it is computed when asked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from rxpipe.artifact import image_id
+from rxpipe.errors import RunFailed
+from rxpipe.events import (
+    ErrorInfo,
+    Outcome,
+    RunEnd,
+    RunStart,
+    RunStatusName,
+    StageCancelled,
+    StageEnd,
+    StageEvent,
+    StageFailed,
+    StageImageProgress,
+    StageStart,
+    parse_event,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from rxpipe.plan import StageExecutionPlan
+
+Fate = Literal["done", "failed", "cancelled", "filtered", "pending"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image as it left one stage; fields as in `StageImageProgress`."""
+
+    artifact_id: str
+    stage_type: str
+    stage_index: int
+    image_index: int
+    outcome: Outcome
+    seed: int | None
+    path: Path | None
+    duration_s: float | None
+    warnings: tuple[str, ...] = ()
+    error: ErrorInfo | None = None
+
+    @classmethod
+    def of(cls, event: StageImageProgress) -> ImageRecord:
+        """The record that an event tells."""
+        return cls(
+            artifact_id=event.artifact_id,
+            stage_type=event.stage_type,
+            stage_index=event.stage_index,
+            image_index=event.image_index or 0,
+            outcome=event.outcome,
+            seed=event.seed,
+            path=event.path,
+            duration_s=event.duration_s,
+            warnings=event.warnings,
+            error=event.error,
+        )
+
+    @property
+    def through(self) -> bool:
+        """Whether the image went on from here: done, or left unchanged."""
+        return self.outcome in {"done", "passed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One planned image and what became of it.
+
+    outcome: done, failed, cancelled, filtered, or pending while the run goes on. paths: its files, oldest first.
+    error: why it failed.
+    """
+
+    artifact_id: str
+    outcome: Fate
+    seed: int | None = None
+    paths: tuple[Path, ...] = ()
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How the planned images ended: planned = done + failed + cancelled + filtered + pending."""
+
+    planned: int = 0
+    done: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    filtered: int = 0
+    pending: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StageSummary:
+    """One stage of the run: whether it ended, and how long it took (None unless it ended)."""
+
+    stage_type: str
+    stage_index: int
+    state: Literal["running", "ended", "failed", "cancelled"]
+    duration_s: float | None = None
+
+
+@dataclass(slots=True)
+class _Log:
+    """The events of a run, appended to by whoever reduces its newest view; what is asked for often stands apart too."""
+
+    events: list[StageEvent] = field(default_factory=list)
+    records: list[ImageRecord] = field(default_factory=list)
+    others: list[StageEvent] = field(default_factory=list)  # neither image nor step
+
+    def first(self, views: tuple[int, int, int]) -> _Log:
+        return _Log(self.events[: views[0]], self.records[: views[1]], self.others[: views[2]])
+
+
+class PipelineRunResult:
+    """A run by now: immutable, a snapshot of the run as folded from its events.
+
+    plan: what was decided, None for a run known from its events only.
+    metadata: what the config said about the run.
+    """
+
+    def __init__(self, plan: StageExecutionPlan | None = None) -> None:
+        self.plan = plan
+        self.metadata: Mapping[str, object] = plan.settings.metadata.model_dump() if plan else {}
+        self._log = _Log()
+        self._sizes = (0, 0, 0)
+
+    def _reduced(self, event: StageEvent) -> PipelineRunResult:
+        log = self._log if len(self._log.events) == self._sizes[0] else self._log.first(self._sizes)
+        log.events.append(event)
+        if isinstance(event, StageImageProgress):
+            log.records.append(ImageRecord.of(event))
+        elif event.kind not in {"stage_step", "stage_retry"}:
+            log.others.append(event)
+        return self._view(log)
+
+    def _view(self, log: _Log) -> Self:
+        view = object.__new__(type(self))
+        view.plan, view.metadata, view._log = self.plan, self.metadata, log
+        view._sizes = (len(log.events), len(log.records), len(log.others))
+        return view
+
+    @classmethod
+    def from_events(cls, events: Iterable[StageEvent], plan: StageExecutionPlan | None = None) -> PipelineRunResult:
+        """The result that *events* amount to."""
+        result = cls(plan)
+        for event in events:
+            result = reduce(result, event)
+        return result
+
+    @classmethod
+    def read_timeline(cls, path: Path | str) -> PipelineRunResult:
+        """The result of a run that was written by `write_timeline`.
+
+        Raises:
+            pydantic.ValidationError: a line is not an event.
+        """
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        return cls.from_events(parse_event(line) for line in lines if line)
+
+    def write_timeline(self, path: Path | str) -> None:
+        """Write the events, one line of JSON each."""
+        Path(path).write_text("".join(f"{e.model_dump_json()}\n" for e in self.events), encoding="utf-8")
+
+    @cached_property
+    def events(self) -> tuple[StageEvent, ...]:
+        """The timeline: exactly what was emitted, element for element."""
+        return tuple(self._log.events[: self._sizes[0]])
+
+    @property
+    def _records(self) -> Iterator[ImageRecord]:
+        return iter(self._log.records[: self._sizes[1]])
+
+    @property
+    def _others(self) -> list[StageEvent]:
+        return self._log.others[: self._sizes[2]]
+
+    @cached_property
+    def _start(self) -> RunStart | None:
+        return next((e for e in self._others if isinstance(e, RunStart)), None)
+
+    @cached_property
+    def _end(self) -> RunEnd | None:
+        last = self._others[-1:]
+        return last[0] if last and isinstance(last[0], RunEnd) else None
+
+    @property
+    def run_id(self) -> str | None:
+        """Of the run; None before its RunStart."""
+        return self._start.run_id if self._start else None
+
+    @property
+    def status(self) -> RunStatusName | Literal["pending", "running"]:
+        """Pending before RunStart, running until RunEnd, then what that said."""
+        if self._end:
+            return self._end.status
+        return "running" if self._start else "pending"
+
+    @property
+    def success(self) -> bool:
+        """True only if every planned image came through every stage."""
+        return self.status == "completed"
+
+    @property
+    def error(self) -> ErrorInfo | None:
+        """Of a failed run, naming stage and cause."""
+        return self._end.error if self._end else None
+
+    @cached_property
+    def images(self) -> tuple[ImageRecord, ...]:
+        """Per planned image in order, the record from the last stage it left. Images that left none are not in it."""
+        last = {record.artifact_id: record for record in self._records if record.through}
+        return tuple(last[name] for name in self._ids if name in last)
+
+    def stage_images(self, stage: str) -> tuple[ImageRecord, ...]:
+        """All images that left the stage of that type, in index order."""
+        return tuple(record for record in self._records if record.stage_type == stage and record.through)
+
+    @cached_property
+    def variants(self) -> tuple[Variant, ...]:
+        """One entry per planned image, in order."""
+        histories: dict[str, list[ImageRecord]] = {name: [] for name in self._ids}
+        for record in self._records:
+            histories[record.artifact_id].append(record)
+        ended = {e.stage_index for e in self._others if isinstance(e, StageEnd)}
+        return tuple(self._variant(name, history, ended) for name, history in histories.items())
+
+    @property
+    def variant_count(self) -> int:
+        """How many images are planned, those added by expansions among them."""
+        return len(self.variants)
+
+    @cached_property
+    def tally(self) -> Tally:
+        """How the planned images ended."""
+        counts: Counter[str] = Counter(variant.outcome for variant in self.variants)
+        return Tally(planned=len(self.variants), **counts)
+
+    @cached_property
+    def stages(self) -> tuple[StageSummary, ...]:
+        """The stages that images reached, in the order in which they started."""
+        summaries: dict[int, StageSummary] = {}
+        for event in self._others:
+            if isinstance(event, StageStart | StageEnd | StageFailed | StageCancelled):
+                summaries[event.stage_index] = _summary(event)
+        return tuple(summaries.values())
+
+    @property
+    def durations(self) -> dict[str, float]:
+        """Seconds per stage type, for the stages that ended."""
+        totals: dict[str, float] = {}
+        for stage in self.stages:
+            if stage.duration_s is not None:
+                totals[stage.stage_type] = totals.get(stage.stage_type, 0.0) + stage.duration_s
+        return totals
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What was not as asked for, each once, with stage and image."""
+        told = (
+            f"{record.stage_type}, image {record.image_index}: {warning}"
+            for record in self._records
+            for warning in record.warnings
+        )
+        return tuple(dict.fromkeys(told))
+
+    def raise_for_status(self) -> None:
+        """Return quietly if the run completed.
+
+        Raises:
+            RunFailed: it did not; names status, counts and cause, and holds this result.
+        """
+        if self.success:
+            return
+        tally = self.tally
+        counts = f"{tally.done} of {tally.planned} images came through"
+        cause = f": {self.error.message}" if self.error else ""
+        raise RunFailed(
+            f"run {self.run_id} {self.status}, {counts}{cause}",
+            hint=self.error.hint if self.error else None,
+            result=self,
+        )
+
+    @cached_property
+    def _ids(self) -> tuple[str, ...]:
+        """All images: the planned ones in order, each followed by those derived from it."""
+        start = self._start
+        planned = [image_id(start.run_id, n) for n in range(1, start.images + 1)] if start else []
+        rank = {name: n for n, name in enumerate(planned)}
+        added = [name for name in dict.fromkeys(r.artifact_id for r in self._records) if name not in rank]
+        return tuple(sorted([*planned, *added], key=lambda name: _rank(name, rank)))
+
+    def _variant(self, name: str, history: list[ImageRecord], ended: set[int]) -> Variant:
+        last = history[-1] if history else None
+        outcome, error = self._fate(last, ended)
+        return Variant(
+            artifact_id=name,
+            outcome=outcome,
+            seed=next((r.seed for r in reversed(history) if r.seed is not None), None),
+            paths=tuple(dict.fromkeys(r.path for r in history if r.path is not None)),
+            error=error,
+        )
+
+    def _fate(self, last: ImageRecord | None, ended: set[int]) -> tuple[Fate, ErrorInfo | None]:
+        if last and last.outcome == "failed":
+            return "failed", last.error
+        if last and last.outcome == "cancelled":
+            return "cancelled", None
+        if last and self._start and last.stage_index == len(self._start.stages) - 1:
+            return "done", None
+        if last and any(index > last.stage_index for index in ended):
+            return "filtered", None
+        return self._fate_of_the_rest
+
+    @property
+    def _fate_of_the_rest(self) -> tuple[Fate, ErrorInfo | None]:
+        """What became of the images that no stage has decided on."""
+        if self._end is None:
+            return "pending", None
+        return ("cancelled", None) if self._end.status == "cancelled" else ("failed", self._end.error)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PipelineRunResult):
+            return NotImplemented
+        return self.events == other.events and self.plan == other.plan
+
+    __hash__ = None  # type: ignore[assignment]  # compared by its events, as a list would be
+
+    def __repr__(self) -> str:
+        tally = self.tally
+        parts = [
+            f"{n} {what}"
+            for what in ("done", "failed", "cancelled", "filtered", "pending")
+            if (n := getattr(tally, what))
+        ]
+        counts = f"{tally.planned} images: {', '.join(parts)}" if parts else "no images"
+        error = f", error: {self.error.message}" if self.error else ""
+        return f"<PipelineRunResult {self.run_id}: {self.status}, {counts}{error}>"
+
+
+def reduce(result: PipelineRunResult, event: StageEvent) -> PipelineRunResult:
+    """The result after *event*. Pure and O(1): `result` itself stays what it was, and may be reduced again."""
+    return result._reduced(event)  # noqa: SLF001  # the public face of it
+
+
+def _summary(event: StageStart | StageEnd | StageFailed | StageCancelled) -> StageSummary:
+    states: dict[str, Literal["running", "ended", "failed", "cancelled"]] = {
+        "stage_start": "running",
+        "stage_end": "ended",
+        "stage_failed": "failed",
+        "stage_cancelled": "cancelled",
+    }
+    duration_s = event.duration_s if isinstance(event, StageEnd) else None
+    return StageSummary(event.stage_type, event.stage_index, states[event.kind], duration_s)
+
+
+def _rank(name: str, planned: Mapping[str, int]) -> int:
+    """Where an image stands: at its own place or at that of the nearest planned one it was derived from."""
+    root = name
+    while root not in planned and "." in root:
+        root = root.rpartition(".")[0]
+    return planned.get(root, len(planned))

@@ -1,0 +1,258 @@
+"""RunStatus: what a person wants to know of a run right now, folded from its events.
+
+One view-model for terminal, window and notebook, so that they never disagree. Pure: `reduce_status(status, event)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from rxpipe.events import (
+    RunEnd,
+    RunStart,
+    StageCancelled,
+    StageEnd,
+    StageFailed,
+    StageImageProgress,
+    StageRetry,
+    StageStart,
+    StageStep,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from rxpipe.events import BaseStageEvent, Phase, StageEvent
+
+State = Literal["idle", "running", "stopping", "completed", "partial", "failed", "cancelled"]
+StageState = Literal["waiting", "running", "completed", "failed", "cancelled", "skipped"]
+
+_ALMOST = 0.999  # 1.0 is said only when every file is there
+
+
+@dataclass(frozen=True, slots=True)
+class StageStatus:
+    """One stage's row.
+
+    finished: images that left it. total: images it works on, None if unknown. current: fraction 0..1 of the image in
+    work, never falling within an image. worked_s: seconds of work so far, waiting and loading not counted.
+    """
+
+    name: str
+    state: StageState = "waiting"
+    finished: int = 0
+    failed: int = 0
+    total: int | None = None
+    current: float = 0.0
+    step: int | None = None
+    steps: int | None = None
+    phase: Phase = "working"
+    worked_s: float = 0.0
+    duration_s: float | None = None
+
+    @property
+    def fraction(self) -> float:
+        """0..1 of the stage's work; 1.0 only once it ended."""
+        if self.state in {"completed", "skipped"}:
+            return 1.0
+        if not self.total:
+            return 0.0
+        return min(_ALMOST, (self.finished + self.current) / self.total)
+
+    @property
+    def per_image_s(self) -> float | None:
+        """Seconds of work an image takes here; None before anything is known."""
+        amount = self.finished + self.current
+        return self.worked_s / amount if amount > 0 and self.worked_s > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """A run at a glance.
+
+    stage: name of the one in work, None outside of a run. stage_number 1.., of `stage_count`.
+    image_index 1.. of total_images in that stage. fraction: 0..1 of the whole run, never falling, 1.0 only when all
+    files are there. eta_s: seconds left, None if unknown. message: for a person.
+    """
+
+    state: State = "idle"
+    message: str = "Idle"
+    run_id: str | None = None
+    stages: tuple[StageStatus, ...] = ()
+    stage: str | None = None
+    stage_number: int = 0
+    image_index: int | None = None
+    total_images: int | None = None
+    phase: Phase = "working"
+    fraction: float = 0.0
+    eta_s: float | None = None
+    images: int = 0
+    warnings: int = 0
+    past: Mapping[str, float] = field(default_factory=dict)
+    updated: datetime | None = None
+
+    @property
+    def stage_count(self) -> int:
+        """How many stages the run has."""
+        return len(self.stages)
+
+    @property
+    def active(self) -> bool:
+        """Whether a run is going on."""
+        return self.state in {"running", "stopping"}
+
+    @property
+    def percent_text(self) -> str:
+        """Such as "50 %"; never "100 %" before the end."""
+        return f"{int(self.fraction * 100)} %"
+
+    @property
+    def eta_text(self) -> str:
+        """Such as "ETA: 00:30" (minutes and seconds), "" if unknown."""
+        if self.eta_s is None or not self.active:
+            return ""
+        minutes, seconds = divmod(round(self.eta_s), 60)
+        return f"ETA: {minutes:02d}:{seconds:02d}"
+
+    def stopping(self) -> RunStatus:
+        """The same run, asked to stop."""
+        return replace(self, state="stopping", message="Stopping", eta_s=None) if self.active else self
+
+    def idle(self) -> RunStatus:
+        """Nothing runs and nothing is shown of what ran; what was learnt about durations stays."""
+        return RunStatus(past=self.past)
+
+
+def reduce_status(status: RunStatus, event: StageEvent) -> RunStatus:
+    """The status after *event*. Pure; a RunStart begins anew and keeps only the durations of the past."""
+    if isinstance(event, RunStart):
+        stages = tuple(StageStatus(name) for name in event.stages)
+        return RunStatus(
+            state="running",
+            message="Starting",
+            run_id=event.run_id,
+            stages=stages,
+            images=event.images,
+            past=status.past,
+            updated=event.timestamp,
+        )
+    if isinstance(event, RunEnd):
+        return _ended(status, event)
+    return _in_stage(_clocked(status, event.timestamp), event)
+
+
+def _ended(status: RunStatus, event: RunEnd) -> RunStatus:
+    messages = {"completed": "Completed", "partial": "Partly completed", "cancelled": "Cancelled"}
+    message = messages.get(event.status) or f"Error: {event.error.message if event.error else 'failed'}"
+    stages = tuple(
+        replace(s, state="skipped" if event.status == "completed" else "cancelled") if s.state == "waiting" else s
+        for s in status.stages
+    )
+    learnt = {stage.name: per for stage in stages if (per := stage.per_image_s) is not None}
+    return replace(
+        status,
+        state=event.status,
+        message=message,
+        stages=stages,
+        fraction=1.0 if event.status == "completed" else status.fraction,
+        eta_s=None,
+        past={**status.past, **learnt},
+        updated=event.timestamp,
+    )
+
+
+def _clocked(status: RunStatus, now: datetime) -> RunStatus:
+    """The time since the last event counted as work of the stage in work, unless it waited or loaded."""
+    if status.updated is None or not status.stage_number or status.phase in {"queued", "loading"}:
+        return replace(status, updated=now)
+    elapsed = max(0.0, (now - status.updated).total_seconds())
+    stage = status.stages[status.stage_number - 1]
+    if stage.state != "running":
+        return replace(status, updated=now)
+    stages = _replaced(status.stages, status.stage_number - 1, replace(stage, worked_s=stage.worked_s + elapsed))
+    return replace(status, stages=stages, updated=now)
+
+
+def _in_stage(status: RunStatus, event: StageEvent) -> RunStatus:
+    if isinstance(event, RunStart | RunEnd) or event.stage_index >= len(status.stages):
+        return status
+    stage = _stage_after(status.stages[event.stage_index], event)
+    after = replace(
+        status,
+        stages=_replaced(status.stages, event.stage_index, stage),
+        stage=event.stage_type,
+        stage_number=event.stage_index + 1,
+        image_index=_image_in_work(stage, event),
+        total_images=event.total_images,
+        phase=stage.phase,
+        warnings=status.warnings + (len(event.warnings) if isinstance(event, StageImageProgress) else 0),
+    )
+    after = replace(after, fraction=max(status.fraction, _fraction(after)), eta_s=_eta(after))
+    return replace(after, message=_message(after, event)) if after.state == "running" else replace(after, eta_s=None)
+
+
+def _stage_after(stage: StageStatus, event: BaseStageEvent) -> StageStatus:
+    stage = replace(stage, total=event.total_images)
+    match event:
+        case StageStart():
+            return replace(stage, state="running")
+        case StageStep():
+            return replace(
+                stage,
+                current=max(stage.current, event.fraction or 0.0),
+                step=event.step or stage.step,
+                steps=event.steps or stage.steps,
+                phase=event.phase,
+            )
+        case StageImageProgress():
+            failed = stage.failed + (event.outcome == "failed")
+            return replace(stage, finished=stage.finished + 1, failed=failed, current=0.0, step=None, phase="working")
+        case StageEnd():
+            return replace(stage, state="completed", current=0.0, duration_s=event.duration_s)
+        case StageFailed():
+            return replace(stage, state="failed")
+        case StageCancelled():
+            return replace(stage, state="cancelled")
+        case _:
+            return stage
+
+
+def _image_in_work(stage: StageStatus, event: BaseStageEvent) -> int | None:
+    if isinstance(event, StageStep | StageRetry):
+        return event.image_index
+    number = stage.finished + 1
+    return number if stage.total is None else min(number, stage.total)
+
+
+def _fraction(status: RunStatus) -> float:
+    total = sum(stage.fraction for stage in status.stages) / max(1, len(status.stages))
+    return min(_ALMOST, total)
+
+
+def _eta(status: RunStatus) -> float | None:
+    """Seconds left: every stage's own rate, or that of an earlier run, or that of the stage in work."""
+    in_work = status.stages[status.stage_number - 1]
+    rate = in_work.per_image_s or status.past.get(in_work.name)
+    if rate is None:
+        return None
+    left = 0.0
+    for stage in status.stages:
+        if stage.state in {"waiting", "running"}:
+            amount = (stage.total or status.images) - stage.finished - stage.current
+            left += max(0.0, amount) * (stage.per_image_s or status.past.get(stage.name) or rate)
+    return left
+
+
+def _message(status: RunStatus, event: StageEvent) -> str:
+    waits = {"queued": "waiting in the queue", "loading": "loading a model", "stalled": "no progress"}
+    if isinstance(event, StageRetry):
+        return f"Running {status.stage}: trying again in {event.delay_s:.0f} s"
+    if status.phase in waits:
+        return f"Running {status.stage}: {waits[status.phase]}"
+    return f"Running {status.stage}"
+
+
+def _replaced(stages: tuple[StageStatus, ...], index: int, stage: StageStatus) -> tuple[StageStatus, ...]:
+    return (*stages[:index], stage, *stages[index + 1 :])
