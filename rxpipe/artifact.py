@@ -38,7 +38,7 @@ class LineageEntry:
 
     stage: str
     backend: str
-    settings: Mapping[str, object] = _NOTHING
+    settings: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Artifact:
     path: Path | None = None
     parent: str | None = None
     lineage: tuple[LineageEntry, ...] = ()
-    metadata: Mapping[str, object] = _NOTHING
+    metadata: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
 
     @classmethod
     def open(cls, path: Path | str, *, seed: int | None = None, number: int = 1) -> Artifact:

@@ -60,7 +60,7 @@ class Output:
     seed: int | None = None
     unchanged: bool = False
     warnings: tuple[str, ...] = ()
-    settings: Mapping[str, object] = MappingProxyType({})
+    settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
 
 
 Rendering = StepProgress | Preview | Output
