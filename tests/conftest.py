@@ -1,0 +1,58 @@
+"""Displays for tests with real windows: they fail where none can be had, they are never skipped."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tkinter as tk
+
+import pytest
+from PySide6.QtWidgets import QApplication
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # here, so that programs started by tests inherit it
+
+
+def _start_xvfb():
+    """An X server of our own and the number of its display, which it picks itself and writes to a pipe."""
+    read_end, write_end = os.pipe()
+    command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "1366x768x24", "-nolisten", "tcp"]
+    server = subprocess.Popen(command, pass_fds=[write_end], stderr=subprocess.DEVNULL)  # noqa: S603  fixed words
+    os.close(write_end)
+    with os.fdopen(read_end) as pipe:
+        number = pipe.readline().strip()
+    if not number:
+        server.wait(10)
+        pytest.fail(f"Xvfb ended with {server.returncode} before it had a display", pytrace=False)
+    return server, f":{number}"
+
+
+@pytest.fixture(scope="session")
+def display():
+    """The name of an X display; an Xvfb of our own where DISPLAY is not set."""
+    if os.environ.get("DISPLAY"):
+        yield os.environ["DISPLAY"]
+        return
+    server, name = _start_xvfb()
+    os.environ["DISPLAY"] = name
+    yield name
+    del os.environ["DISPLAY"]
+    server.terminate()
+    server.wait(10)
+
+
+@pytest.fixture
+def root(display):  # noqa: ARG001  the window needs one
+    """A Tk window that is gone after the test, whether the test destroyed it or not."""
+    window = tk.Tk()
+    window.update()  # Tk's own start-up work done, which would complain in the next test if it came after destroy()
+    yield window
+    try:
+        window.destroy()
+    except tk.TclError:
+        return  # the test closed it
+
+
+@pytest.fixture(scope="session")
+def qt_app():
+    """The one QApplication a process may have, drawing off screen."""
+    return QApplication.instance() or QApplication([])
