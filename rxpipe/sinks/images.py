@@ -1,0 +1,328 @@
+"""Pictures to files: A1111's folders, numbers and texts; whole or not at all, and never over another file.
+
+A stage calls the writer, so that the event about a picture follows its file. A picture is written under a temporary
+name, synced, and given its final name in one step that refuses a name in use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import importlib.metadata
+import json
+import os
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rxpipe import png
+from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.errors import BadImage, SaveError
+from rxpipe.plan import StageType
+from rxpipe.sinks.names import NamePattern
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rxpipe.artifact import Artifact
+    from rxpipe.plan import StageExecution
+
+__all__ = ["LINEAGE_KEY", "ImageWriter", "lineage_text", "parameters_text"]
+
+LINEAGE_KEY = "rxpipe"
+"""Key of rxpipe's own PNG text: JSON of where the picture came from."""
+
+_FOLDERS = {StageType.TXT2IMG.value: "txt2img-images", StageType.UPSCALE.value: "extras-images"}
+_OTHER_FOLDER = "img2img-images"
+_NUMBERED = re.compile(r"(\d{5,18})(?:[-.].*)?")
+_HELD = (5, 32, 33)  # Windows: access denied, sharing violation, lock violation: a viewer or scanner looks at the file
+_PAUSES_S = (0.05, 0.1, 0.2, 0.4)
+_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EACCES}
+_NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+_OTHER_FORMATS = ((b"BM", ".bmp"), (b"II*\0", ".tif"), (b"MM\0*", ".tif"), (b"\xff\x0a", ".jxl"))
+_ENDINGS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif"}
+
+
+class ImageWriter:
+    """Writes pictures below one folder, as A1111 would: `OUT/txt2img-images/2026-11-23/00042-1234567.png`.
+
+    img2img, adetailer and custom stages write to `img2img-images`, upscale to `extras-images`. The number in front is
+    one more than the greatest in the folder, looked up once and then counted on. May be used from several threads, and
+    from several processes on one folder.
+
+    Args:
+        out: made if it is not there; a relative one is below the working directory at construction.
+        pattern: of the name behind the number; see `NamePattern`. Without a seed the default leaves the number alone.
+        pause: waits so many seconds before a file that another program holds is tried again (Windows).
+    """
+
+    def __init__(
+        self,
+        out: Path | str = Path("outputs"),
+        *,
+        pattern: str = "[seed]",
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.out = Path(out).expanduser().absolute()
+        self._pattern = NamePattern(pattern)
+        self._pause = pause
+        self._next: dict[Path, int] = {}
+        self._lock = threading.Lock()
+
+    def write(self, artifact: Artifact, execution: StageExecution, now: datetime) -> Artifact:
+        """The artifact, its picture now in a file.
+
+        A PNG gets the text `parameters`, unless the backend has written one, and rxpipe's lineage; its pixels are not
+        touched. Any other format is written as it is.
+
+        Args:
+            now: its date, in its own time zone, names the folder.
+
+        Raises:
+            BadImage: there is no picture, or its bytes are none.
+            SaveError: it could not be written; nothing is left under any name.
+        """
+        data = artifact.read()
+        ending = _ending(data)
+        if ending == ".png":
+            data = _with_texts(data, artifact, execution)
+        name = self._pattern.fill(artifact, execution, now)
+        folder = self.out / _FOLDERS.get(execution.stage_type, _OTHER_FOLDER) / f"{now:%Y-%m-%d}"
+        try:
+            return artifact.stored_at(self._save(data, folder, (f"-{name}" if name else "") + ending))
+        except OSError as error:
+            raise _save_error(error, folder) from error
+
+    def _save(self, data: bytes, folder: Path, tail: str) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{uuid.uuid4().hex}.tmp"
+        try:
+            _write_synced(temporary, data)
+            return self._publish(temporary, folder, tail)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                self._patiently(temporary.unlink)
+
+    def _publish(self, temporary: Path, folder: Path, tail: str) -> Path:
+        """Give the file the next free name; another process may take one in between, then the next is tried."""
+        while True:
+            target = folder / f"{self._number(folder):05}{tail}"
+            try:
+                self._patiently(functools.partial(_move_to_new, temporary, target))
+            except FileExistsError:
+                with self._lock:  # somebody else writes here: look again, and never back
+                    self._next[folder] = max(self._next[folder], _first_free(folder))
+            else:
+                return target
+
+    def _number(self, folder: Path) -> int:
+        with self._lock:
+            number = self._next.get(folder)
+            if number is None:
+                number = _first_free(folder)
+            self._next[folder] = number + 1
+            return number
+
+    def _patiently(self, action: Callable[[], None]) -> None:
+        """Try again for a moment where another program holds the file."""
+        for pause_s in _PAUSES_S:
+            try:
+                return action()
+            except PermissionError as error:
+                if getattr(error, "winerror", None) not in _HELD:
+                    raise
+            self._pause(pause_s)
+        return action()
+
+
+# -- files --------------------------------------------------------------------------------------------------------
+
+
+def _first_free(folder: Path) -> int:
+    with os.scandir(folder) as entries:
+        numbers = (_NUMBERED.fullmatch(entry.name) for entry in entries)
+        return max((int(number[1]) for number in numbers if number), default=-1) + 1
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:  # some network folders cannot; the data is written all the same
+            if error.errno not in _NO_SYNC:
+                raise
+
+
+def _move_to_new(temporary: Path, target: Path) -> None:
+    """Give *temporary* the name *target* in one step. FileExistsError where that name is in use."""
+    if os.name == "nt":
+        temporary.rename(target)  # refuses an existing name there
+        return
+    try:
+        os.link(temporary, target)  # unlike a POSIX rename, never replaces
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _move_by_reservation(temporary, target)
+
+
+def _move_by_reservation(temporary: Path, target: Path) -> None:
+    """For file systems without links: reserve the name by an empty file of our own, and replace only that."""
+    target.open("xb").close()
+    try:
+        temporary.replace(target)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def _save_error(error: OSError, folder: Path) -> SaveError:
+    hints = {
+        errno.ENOSPC: "Free some space, or choose another folder with out=.",
+        errno.EDQUOT: "Free some space, or choose another folder with out=.",
+        errno.EFBIG: "Choose a folder on another file system with out=.",
+        errno.EACCES: "Make the folder writable, or choose another with out=.",
+        errno.EPERM: "Make the folder writable, or choose another with out=.",
+        errno.EROFS: "The disk is read-only; choose another folder with out=.",
+        errno.ENOENT: "Check that the path exists and, on Windows, is shorter than 260 characters.",
+        errno.ENAMETOOLONG: "Choose a folder with a shorter path with out=.",
+        errno.ENOTDIR: "A part of the path is a file; choose another folder with out=.",
+        errno.EEXIST: "A part of the path is a file; choose another folder with out=.",
+    }
+    cause = error.strerror or str(error)
+    where = folder if error.filename is None or str(error.filename).endswith(".tmp") else error.filename
+    hint = hints.get(error.errno or 0, "Check the folder, or choose another with out=.")
+    return SaveError(f"{where}: the picture could not be saved: {cause}.", hint=hint)
+
+
+def _ending(data: bytes) -> str:
+    size = png.pixel_size(data)
+    if size is not None:
+        return _ENDINGS[size.format]
+    if data[4:8] == b"ftyp":
+        return ".avif" if data[8:11] == b"avi" else ".heic"
+    for head, ending in _OTHER_FORMATS:
+        if data.startswith(head):
+            return ending
+    raise BadImage(f"The picture to be saved is none: its bytes begin with {data[:12]!r}.")
+
+
+# -- texts --------------------------------------------------------------------------------------------------------
+
+
+def _with_texts(data: bytes, artifact: Artifact, execution: StageExecution) -> bytes:
+    texts = {LINEAGE_KEY: lineage_text(artifact, execution)}
+    if said := parameters_text(artifact, execution, png.pixel_size(data)):
+        texts = {"parameters": said, **texts}
+    return png.insert_text(data, texts, compressed=(LINEAGE_KEY,), keep=("parameters",))
+
+
+def lineage_text(artifact: Artifact, execution: StageExecution) -> str:
+    """JSON of who the image is and what it went through.
+
+    Keys: format (1), rxpipe (its version), stage, id, number, seed, parent, lineage (stage, backend, settings of each,
+    oldest first), metadata. What is no JSON value is written as text.
+    """
+    values = {
+        "format": 1,
+        "rxpipe": _version(),
+        "stage": execution.stage_type,
+        "id": artifact.id,
+        "number": artifact.number,
+        "seed": artifact.seed,
+        "parent": artifact.parent,
+        "lineage": [
+            {"stage": entry.stage, "backend": entry.backend, "settings": entry.settings} for entry in artifact.lineage
+        ],
+        "metadata": artifact.metadata,
+    }
+    return json.dumps(values, default=_plain, separators=(",", ":"))
+
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+def parameters_text(artifact: Artifact, execution: StageExecution, size: png.PictureSize | None) -> str:
+    """A1111's text for a picture that has none of its own; what nobody said is absent.
+
+    Args:
+        size: of the picture, px. On upscale `Size` is what it was before, as A1111's extras tab leaves it.
+    """
+    said, config = execution.generation, execution.config
+    settings: dict[str, str | float | None] = {
+        "Steps": said.steps,
+        "Sampler": said.sampler_name,
+        "Schedule type": said.scheduler,
+        "CFG scale": said.cfg_scale,
+        "Seed": artifact.seed,
+        "Size": size and f"{size.width}x{size.height}",
+        "Model": said.model,
+        "VAE": said.vae,
+        "Clip skip": said.clip_skip if said.clip_skip != 1 else None,
+        "Version": f"rxpipe {_version()}",
+    }
+    if isinstance(config, Txt2ImgConfig):
+        settings |= _txt2img_settings(config)
+    elif isinstance(config, Img2ImgConfig):
+        settings["Denoising strength"] = config.denoising_strength
+    elif isinstance(config, AdetailerConfig):
+        settings |= _adetailer_settings(config)
+    elif isinstance(config, UpscaleConfig):
+        settings |= _upscale_settings(config, size)
+    return png.format_parameters(said.prompt, said.negative_prompt, settings)
+
+
+def _txt2img_settings(config: Txt2ImgConfig) -> dict[str, str | float | None]:
+    varied = config.subseed_strength > 0
+    settings: dict[str, str | float | None] = {
+        "Distilled CFG Scale": config.distilled_cfg_scale,
+        "Variation seed": config.subseed if varied else None,
+        "Variation seed strength": config.subseed_strength if varied else None,
+        "Tiling": "True" if config.tiling else None,
+    }
+    if config.hires is not None and config.hires.enabled:
+        hires = config.hires
+        settings["Denoising strength"] = hires.denoising_strength
+        settings |= {"Hires upscale": hires.scale, "Hires steps": hires.steps or None, "Hires upscaler": hires.upscaler}
+        settings["Size"] = f"{config.width}x{config.height}"  # of the first pass, as A1111 has it
+    if config.refiner is not None and config.refiner.enabled:
+        settings |= {"Refiner": config.refiner.checkpoint, "Refiner switch at": config.refiner.switch_at}
+    return settings
+
+
+def _adetailer_settings(config: AdetailerConfig) -> dict[str, str | float | None]:
+    settings: dict[str, str | float | None] = {}
+    for place, unit in enumerate((config, *config.units), start=1):
+        nth = {1: "", 2: " 2nd", 3: " 3rd"}.get(place, f" {place}th")
+        settings[f"ADetailer model{nth}"] = unit.detector
+        settings[f"ADetailer confidence{nth}"] = unit.confidence
+        settings[f"ADetailer denoising strength{nth}"] = unit.denoising_strength
+    return settings
+
+
+def _upscale_settings(config: UpscaleConfig, size: png.PictureSize | None) -> dict[str, str | float | None]:
+    before = size and f"{round(size.width / config.scale)}x{round(size.height / config.scale)}"
+    return {
+        "Size": before,
+        "Postprocess upscale by": config.scale,
+        "Postprocess upscaler": config.upscaler,
+        "Denoising strength": config.denoising_strength if config.mode == "img2img" else None,
+    }
+
+
+@functools.cache
+def _version() -> str:
+    try:
+        return importlib.metadata.version("rxpipe")
+    except importlib.metadata.PackageNotFoundError:  # run from a source tree
+        return "unknown"
