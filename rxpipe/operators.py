@@ -1,13 +1,15 @@
-"""Generic Rx operators, knowing no event of ours: retry_backoff, deadline, Lane.
+"""Generic Rx operators, knowing no event of ours: retry_backoff, deadline, Lane, coalesce.
 
 All of them take time from the scheduler given at subscribe, so that a test can replace it, and pass it on upwards.
 """
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -214,3 +216,129 @@ class Lane:
                 return None
             self._busy = True
             return heapq.heappop(self._heap)[2]
+
+
+def coalesce(
+    period_s: float,
+    *,
+    key: Callable[[_T], Any],
+    passes: Callable[[_T], bool],
+    scheduler: abc.SchedulerBase | None = None,
+) -> Operator[_T, _T]:
+    """Values that must pass at once and in order; of all others the latest per key and period.
+
+        --s-abc-----e|             period of 5 marbles; s and e pass, a b c share a key
+        --s------c--e|
+
+    Args:
+        period_s: seconds, > 0, from the first value that waits until those that wait are sent.
+        key: what a value replaces: one with an equal key that still waits. Hashable. Asked only of values that wait.
+        passes: whether a value must neither wait nor be replaced.
+        scheduler: times the period; absent: the one given at subscribe.
+
+    Order is kept: what waits is sent before a value that passes, before an error and before the end. Source and
+    scheduler may be on different threads; values are then delivered on either, never on both at once, and no lock is
+    held meanwhile. An error of *key* or *passes* ends the stream. Raises ValueError at once if period_s <= 0.
+    """
+    if period_s <= 0:
+        raise ValueError(f"period_s must be above 0 seconds, got {period_s!r}")
+
+    def operator(source: Observable[_T]) -> Observable[_T]:
+        def subscribe(observer: abc.ObserverBase[_T], given: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            clock = scheduler or given or TimeoutScheduler.singleton()
+            waiting = _Coalescing(observer, clock, period_s, key, passes)
+            inner = source.subscribe(waiting.on_next, waiting.on_error, waiting.on_completed, scheduler=given)
+            return CompositeDisposable(inner, waiting)
+
+        return Observable(subscribe)
+
+    return operator
+
+
+class _Coalescing(abc.DisposableBase):
+    """One subscription of `coalesce`. The lock guards what waits and the order of what leaves, never a delivery."""
+
+    def __init__(
+        self,
+        observer: abc.ObserverBase[Any],
+        clock: abc.SchedulerBase,
+        period_s: float,
+        key: Callable[[Any], Any],
+        passes: Callable[[Any], bool],
+    ) -> None:
+        self._observer, self._clock, self._period_s = observer, clock, period_s
+        self._key, self._passes = key, passes
+        self._lock = threading.Lock()
+        self._waiting: dict[Any, Any] = {}  # by age of the value, so that the keys keep their order too
+        self._timer: SingleAssignmentDisposable | None = None
+        self._leaving: deque[Callable[[], None]] = deque()
+        self._delivering = threading.Lock()
+        self._disposed = False
+
+    def on_next(self, value: Any) -> None:
+        try:
+            place = None if self._passes(value) else (self._key(value),)
+        except Exception as error:  # noqa: BLE001  # a stranger's function; it is handed on
+            self.on_error(error)
+            return
+        if place is None:
+            self._leave(functools.partial(self._observer.on_next, value))
+        else:
+            self._wait(place, value)
+
+    def on_error(self, error: Exception) -> None:
+        self._leave(functools.partial(self._observer.on_error, error))
+
+    def on_completed(self) -> None:
+        self._leave(self._observer.on_completed)
+
+    def dispose(self) -> None:
+        with self._lock:
+            self._disposed = True
+            self._waiting.clear()
+            self._leaving.clear()
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.dispose()
+
+    def _wait(self, place: tuple[Any], value: Any) -> None:
+        with self._lock:
+            self._waiting.pop(place, None)
+            self._waiting[place] = value
+            if self._timer is not None or self._disposed:
+                return
+            timer = self._timer = SingleAssignmentDisposable()
+        timer.disposable = self._clock.schedule_relative(self._period_s, lambda *_: self._due(timer))
+
+    def _due(self, timer: SingleAssignmentDisposable) -> None:
+        with self._lock:
+            if self._timer is not timer:  # what it was started for has left already
+                return
+            self._release_waiting()
+        self._deliver()
+
+    def _leave(self, last: Callable[[], None]) -> None:
+        with self._lock:
+            timer = self._release_waiting()
+            self._leaving.append(last)
+        if timer is not None:
+            timer.dispose()
+        self._deliver()
+
+    def _release_waiting(self) -> SingleAssignmentDisposable | None:
+        self._leaving.extend(functools.partial(self._observer.on_next, value) for value in self._waiting.values())
+        self._waiting.clear()
+        timer, self._timer = self._timer, None
+        return timer
+
+    def _deliver(self) -> None:
+        while self._leaving and self._delivering.acquire(blocking=False):
+            try:
+                while (leave := self._next()) is not None:
+                    leave()
+            finally:
+                self._delivering.release()
+
+    def _next(self) -> Callable[[], None] | None:
+        with self._lock:
+            return self._leaving.popleft() if self._leaving else None
