@@ -1,0 +1,238 @@
+"""An exact virtual clock that is an Rx scheduler: integer microseconds, first in first out within an instant.
+
+Nothing here moves time but `run`, `advance_by` and `advance_to`; any number of actions share one instant.
+The surprise: zero is 1970-01-01T00:00:00Z, so that an event stamped by the clock shows its virtual time.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+import threading
+from collections import deque
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from reactivex import abc, typing
+from reactivex.scheduler.periodicscheduler import PeriodicScheduler
+
+from rxpipe.errors import RxPipeError
+
+__tracebackhide__ = True  # pytest shows the test's line, not ours
+
+State = TypeVar("State")
+
+EPOCH = datetime.fromtimestamp(0, tz=UTC)
+MICROSECOND = timedelta(microseconds=1)
+US_PER_MS = 1_000
+UNITS = {"us": 1, "ms": US_PER_MS, "s": 1_000_000, "m": 60_000_000}
+DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m)")
+
+Duration = str | float | timedelta
+"""A length of time: "100ms", "1.5s", "2m", "250us", a number of seconds, or a timedelta."""
+
+
+class MarbleError(RxPipeError):
+    """The test itself is wrong: a bad diagram, a value without a name, time asked to run backwards."""
+
+
+class Runaway(RxPipeError, AssertionError):
+    """More actions than any test means to run; the message ends with the last of them."""
+
+
+def microseconds(value: Duration) -> int:
+    """*value* in whole microseconds; a float of seconds is rounded, a text must come out whole.
+
+    Raises:
+        MarbleError: a text that is no duration, or that is finer than a microsecond.
+    """
+    if isinstance(value, timedelta):
+        return value // MICROSECOND
+    if not isinstance(value, str):
+        return round(value * 1_000_000)
+    match = DURATION.fullmatch(value.strip())
+    if match is None:
+        raise MarbleError(f"{value!r} is no duration.", hint="Write 250us, 100ms, 1.5s or 2m.")
+    whole = Decimal(match[1]) * UNITS[match[2]]
+    if whole != int(whole):
+        raise MarbleError(f"{value!r} is finer than a microsecond.")
+    return int(whole)
+
+
+def in_words(us: int) -> str:
+    """A duration as the grammar reads it: 3ms, 1.5s, 0.25ms."""
+    for unit in ("m", "s", "ms"):
+        if us and us % (UNITS[unit] // 10) == 0 and abs(us) >= UNITS[unit]:
+            return f"{Decimal(us) / UNITS[unit]:f}{unit}"
+    return f"{Decimal(us) / US_PER_MS:f}ms"
+
+
+def spoken(us: int) -> str:
+    """A duration as a sentence has it: 3 ms, 1.5 s."""
+    return re.sub(r"(?<=\d)(?=[a-z])", " ", in_words(us))
+
+
+def describe(action: object) -> str:
+    """Where an action was written, as `name (file:line)`."""
+    code = getattr(action, "__code__", None)
+    name = getattr(action, "__qualname__", type(action).__name__)
+    return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"
+
+
+class _Scheduled(abc.DisposableBase):
+    """One planned action; disposing it before it runs takes it back, afterwards disposes what it returned."""
+
+    __slots__ = ("action", "disposed", "result", "state")
+
+    def __init__(self, action: abc.ScheduledAction[Any], state: Any) -> None:
+        self.action = action
+        self.state = state
+        self.disposed = False
+        self.result: abc.DisposableBase | None = None
+
+    def invoke(self, clock: VirtualClock) -> None:
+        result = self.action(clock, self.state)
+        if result is None or not hasattr(result, "dispose"):
+            return
+        self.result = result
+        if self.disposed:
+            result.dispose()
+
+    def dispose(self) -> None:
+        self.disposed = True
+        if self.result is not None:
+            self.result.dispose()
+
+
+class VirtualClock(PeriodicScheduler):
+    """Virtual time as an Rx scheduler. Scheduling is safe from any thread; time is moved by one thread at a time.
+
+    Args:
+        max_at_once: actions at one instant before `Runaway` is raised.
+        max_actions: actions in one `run()` before `Runaway` is raised; what `advance_by` runs has an end by itself.
+    """
+
+    def __init__(self, *, max_at_once: int = 100_000, max_actions: int = 300_000) -> None:
+        super().__init__()
+        self.now_us = 0
+        self.max_at_once = max_at_once
+        self.max_actions = max_actions
+        self.epoch = 0
+        self._queue: list[tuple[int, int, int, _Scheduled]] = []
+        self._sequence = 0
+        self._at_once = 0
+        self._last: deque[tuple[int, abc.ScheduledAction[Any]]] = deque(maxlen=8)
+        self._lock = threading.Lock()
+        self._running = False
+
+    @property
+    def now(self) -> datetime:
+        """The virtual time as a datetime; aware, UTC, counted from 1970."""
+        return EPOCH + timedelta(microseconds=self.now_us)
+
+    @property
+    def pending(self) -> int:
+        """How many planned actions have neither run nor been taken back."""
+        with self._lock:
+            return sum(not item.disposed for *_, item in self._queue)
+
+    def schedule(self, action: abc.ScheduledAction[State], state: State | None = None) -> abc.DisposableBase:
+        """Plan *action* for this instant, after everything already planned for it."""
+        return self._plan(self.now_us, action, state)
+
+    def schedule_relative(
+        self, duetime: typing.RelativeTime, action: abc.ScheduledAction[State], state: State | None = None
+    ) -> abc.DisposableBase:
+        """Plan *action* in *duetime* (seconds or timedelta); a negative one means now."""
+        return self._plan(self.now_us + microseconds(duetime), action, state)
+
+    def schedule_absolute(
+        self, duetime: typing.AbsoluteTime, action: abc.ScheduledAction[State], state: State | None = None
+    ) -> abc.DisposableBase:
+        """Plan *action* at *duetime* (an aware datetime, or seconds since 1970); the past means now."""
+        due = duetime - EPOCH if isinstance(duetime, datetime) else duetime
+        return self._plan(microseconds(due), action, state)
+
+    def schedule_at_us(
+        self, due_us: int, action: abc.ScheduledAction[State], *, first: bool = False
+    ) -> abc.DisposableBase:
+        """Plan *action* at *due_us*, virtual microseconds; *first* puts it before all else of that instant."""
+        return self._plan(due_us, action, None, rank=-1 if first else 0)
+
+    def _plan(self, due_us: int, action: abc.ScheduledAction[Any], state: Any, rank: int = 0) -> abc.DisposableBase:
+        item = _Scheduled(action, state)
+        with self._lock:
+            self._sequence += 1
+            heapq.heappush(self._queue, (max(due_us, self.now_us), rank, self._sequence, item))
+        return item
+
+    def run(self) -> None:
+        """Run everything, moving time as far as it takes, until nothing is planned."""
+        self._drain(None)
+
+    def advance_by(self, duration: Duration) -> None:
+        """Move time by *duration*, running what falls due, the last instant included."""
+        self.advance_to_us(self.now_us + microseconds(duration))
+
+    def advance_to(self, moment: Duration | datetime) -> None:
+        """Move time to *moment*: an aware datetime, or a duration since 1970.
+
+        Raises:
+            MarbleError: *moment* is in the past.
+        """
+        self.advance_to_us(microseconds(moment - EPOCH if isinstance(moment, datetime) else moment))
+
+    def advance_to_us(self, moment_us: int) -> None:
+        """Move time to *moment_us* virtual microseconds, running what falls due."""
+        if moment_us < self.now_us:
+            raise MarbleError(f"Time is at {in_words(self.now_us)} and cannot go back to {in_words(moment_us)}.")
+        self._drain(moment_us)
+        self._move(moment_us)
+
+    def count_action(self, action: abc.ScheduledAction[Any]) -> None:
+        """Count one action of this instant against the guard; trampolines that follow the clock call it too.
+
+        Raises:
+            Runaway: the instant holds more than `max_at_once` actions.
+        """
+        self._at_once += 1
+        self._last.append((self.now_us, action))
+        if self._at_once > self.max_at_once:
+            self._at_once = 0
+            raise self._runaway(f"{self.max_at_once:,} actions at {in_words(self.now_us)} and no end")
+
+    def _drain(self, until_us: int | None) -> None:
+        if self._running:
+            raise MarbleError("Time is already running: an action asked the clock to run.")
+        self._running = True
+        ran = 0
+        try:
+            while (item := self._take(until_us)) is not None:
+                ran += 1
+                if until_us is None and ran > self.max_actions:
+                    raise self._runaway(f"{self.max_actions:,} actions up to {in_words(self.now_us)} and no end")
+                item.invoke(self)
+        finally:
+            self._running = False
+
+    def _take(self, until_us: int | None) -> _Scheduled | None:
+        while True:
+            with self._lock:
+                if not self._queue or (until_us is not None and self._queue[0][0] > until_us):
+                    return None
+                due_us, _, _, item = heapq.heappop(self._queue)
+            if item.disposed:
+                continue
+            self._move(due_us)
+            self.count_action(item.action)
+            return item
+
+    def _move(self, moment_us: int) -> None:
+        if moment_us > self.now_us:
+            self.now_us = moment_us
+            self._at_once = 0
+
+    def _runaway(self, what: str) -> Runaway:
+        last = "\n".join(f"  {in_words(at):>8}  {describe(action)}" for at, action in self._last)
+        return Runaway(f'{what}. The last were:\n{last}\nDoes it end? Give expect(...) an end: "^-----!".')

@@ -1,0 +1,317 @@
+"""The grammar of marbles: text in, marks out, and back.
+
+```text
+-          one frame, 1 ms, in which nothing happens        a b 1      a value by that name; takes one frame
+|  #       the end, the error; takes one frame              {upscale}  a value by a longer name; takes one frame
+(ab|)      all at one instant; as wide as RxJS has it,      [ab|]      all at one instant, in one frame
+           a frame each and two for the parentheses
+100ms      time passes: us, ms, s, m; spaces around it      @1.5ms     the next mark is at that time; spaces around it
+^  !       subscribed, unsubscribed; in a hot stream `^` is time zero      (spaces mean nothing)
+```
+
+The surprise: a mistake is never guessed at. It raises `MarbleSyntaxError` with a caret under it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from rxpipe.testing.clock import US_PER_MS, MarbleError, in_words, microseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__tracebackhide__ = True  # pytest shows the test's line, not ours
+
+Kind = Literal["next", "end", "error", "on", "off"]
+FRAME_US = US_PER_MS
+
+SYMBOLS: dict[str, Kind] = {"|": "end", "#": "error", "^": "on", "!": "off"}
+SIGNS = {kind: symbol for symbol, kind in SYMBOLS.items()}
+CLOSING = {"(": ")", "[": "]"}
+TIME = re.compile(r"(@)?(\d+(?:\.\d+)?(?:us|ms|s|m))")
+NAME = re.compile(r"\{([^{}\n]+)\}")
+LONGEST_DASHES = 12
+
+
+class MarbleSyntaxError(MarbleError):
+    """A diagram that is no diagram; the message shows it with a caret under the mistake."""
+
+    def __init__(self, text: str, position: int, problem: str, *, hint: str | None = None) -> None:
+        self.text, self.position, self.problem = text, position, problem
+        shown = text.replace("\n", " ").replace("\t", " ")
+        advice = "" if hint is None else f"\n{hint}"
+        super().__init__(f"{problem}\n  {shown}\n  {' ' * position}^{advice}")
+
+
+class Mark(NamedTuple):
+    """One thing at one time: `at` in microseconds from time zero, `name` the letter or `{name}` of a value."""
+
+    at: int
+    kind: Kind
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """What a text says. `marks` in order of time, `length_us` where the text ends, both from time zero (`^`)."""
+
+    marks: tuple[Mark, ...]
+    length_us: int = field(default=0, compare=False)
+
+
+@dataclass
+class _Reader:
+    """Walks a text; `at` is the frame's time in microseconds, `group` the open bracket and where it stood."""
+
+    text: str
+    position: int = 0
+    at: int = 0
+    zero: int | None = None
+    group: tuple[str, int, int] | None = None
+    marks: list[Mark] = field(default_factory=list)
+
+    def fail(self, problem: str, position: int | None = None, hint: str | None = None) -> MarbleSyntaxError:
+        where = self.position if position is None else position
+        return MarbleSyntaxError(self.text, where, problem, hint=hint)
+
+    def read(self) -> Diagram:
+        while self.position < len(self.text):
+            self.step(self.text[self.position])
+        if self.group is not None:
+            raise self.fail(f"this {self.group[0]!r} is never closed", self.group[1])
+        zero = self.zero or 0
+        return Diagram(tuple(mark._replace(at=mark.at - zero) for mark in self.marks), self.at - zero)
+
+    def step(self, char: str) -> None:
+        if char.isspace():
+            self.position += 1
+        elif char == "@" or char.isdigit():
+            self.read_time_or_digit(char)
+        elif char in "([":
+            self.open_group(char)
+        elif char in ")]":
+            self.close_group(char)
+        elif char == "-":
+            self.pass_frame()
+        else:
+            self.read_mark(char)
+
+    def read_time_or_digit(self, char: str) -> None:
+        match = TIME.match(self.text, self.position)
+        if match is None and char == "@":
+            raise self.fail("'@' wants a time", hint="Write @1.5ms.")
+        if match is None:
+            self.add("next", char, 1)
+            return
+        if self.group is not None:
+            raise self.fail("time cannot pass inside a group")
+        before, after = self.position == 0 or self.text[self.position - 1].isspace(), self.text[match.end() :]
+        if not before or (after and not after[0].isspace()):
+            raise self.fail(
+                f"{match[0]!r} is a time and wants spaces around it", hint="Values would be written {1}m or 1 m."
+            )
+        self.pass_time(match)
+
+    def pass_time(self, match: re.Match[str]) -> None:
+        length = self.duration(match[2])
+        to = length + (self.zero or 0) if match[1] else self.at + length
+        if self.marks and to < self.marks[-1].at:
+            raise self.fail(f"{match[0]} lies before the mark before it, at {in_words(self.marks[-1].at)}")
+        self.at = to
+        self.position = match.end()
+
+    def duration(self, text: str) -> int:
+        try:
+            return microseconds(text)
+        except MarbleError as error:
+            raise self.fail(error.message) from error
+
+    def open_group(self, char: str) -> None:
+        if self.group is not None:
+            raise self.fail("a group cannot stand in a group")
+        self.group = (char, self.position, len(self.marks))
+        self.position += 1
+
+    def close_group(self, char: str) -> None:
+        if self.group is None:
+            raise self.fail(f"{char!r} closes nothing")
+        opened, position, first = self.group
+        if CLOSING[opened] != char:
+            raise self.fail(f"{char!r} closes {opened!r}", hint=f"Write {CLOSING[opened]!r}.")
+        count = len(self.marks) - first
+        if not count:
+            raise self.fail("an empty group says nothing", position)
+        self.group = None
+        self.at += FRAME_US if opened == "[" else FRAME_US * (count + 2)
+        self.position += 1
+
+    def pass_frame(self) -> None:
+        if self.group is not None:
+            raise self.fail("time cannot pass inside a group", hint="Close it before '-'.")
+        self.at += FRAME_US
+        self.position += 1
+
+    def read_mark(self, char: str) -> None:
+        name = NAME.match(self.text, self.position)
+        if char in SYMBOLS:
+            self.add(SYMBOLS[char], "", 1)
+        elif name is not None:
+            self.add("next", name[1], len(name[0]))
+        elif char == "{":
+            raise self.fail("a name wants '}' and at least one character between", hint="Write {upscale}.")
+        elif char.isalnum():
+            self.add("next", char, 1)
+        else:
+            hint = "Values at one instant stand side by side: (ab)." if char == "," else f"A value: {{{char}}}."
+            raise self.fail(f"{char!r} means nothing here", hint=None if char == "}" else hint)
+
+    def add(self, kind: Kind, name: str, width: int) -> None:
+        if kind == "on":
+            if self.zero is not None:
+                raise self.fail("a second '^'")
+            self.zero = self.at
+        self.marks.append(Mark(self.at, kind, name))
+        self.position += width
+        if self.group is None:
+            self.at += FRAME_US
+
+
+def parse(text: str, *, lawful: bool = True) -> Diagram:
+    """The marks of a stream; with `^` in it times count from there, and earlier ones are negative.
+
+    Args:
+        text: see the module's table.
+        lawful: False lets marks follow the end, for sources that misbehave on purpose.
+
+    Raises:
+        MarbleSyntaxError: with a caret under the mistake.
+    """
+    reader = _Reader(text)
+    diagram = reader.read()
+    if (off := _outside_names(text).find("!")) >= 0:
+        raise reader.fail("'!' belongs in a subscription", off, hint='expect(stream, "^--!") unsubscribes there.')
+    marks = tuple(mark for mark in diagram.marks if mark.kind != "on")
+    if lawful:
+        _refuse_after_the_end(text, reader)
+    return Diagram(marks, diagram.length_us)
+
+
+def _refuse_after_the_end(text: str, reader: _Reader) -> None:
+    plain = _outside_names(text)
+    end = min((i for i in (plain.find("|"), plain.find("#")) if i >= 0), default=None)
+    if end is None:
+        return
+    for position in range(end + 1, len(plain)):
+        if not plain[position].isspace() and plain[position] not in ")]":
+            raise reader.fail("nothing can follow the end", position)
+
+
+def _outside_names(text: str) -> str:
+    """*text* with every {name} blanked by letters, so that its symbols are symbols."""
+    return NAME.sub(lambda match: "x" * len(match[0]), text)
+
+
+class Subscription(NamedTuple):
+    """When a stream was listened to: microseconds; `off_us` is None while it still is."""
+
+    on_us: int
+    off_us: int | None = None
+
+
+def parse_subscription(text: str) -> Subscription | None:
+    """The `^` and `!` of a text counted from its *beginning*; None where neither stands, which means never.
+
+    Raises:
+        MarbleSyntaxError: anything but frames, times, one `^` and one `!` after it.
+    """
+    reader = _Reader(text)
+    marks = reader.read().marks
+    zero = reader.zero or 0
+    times = {mark.kind: mark.at + zero for mark in marks}
+    plain = _outside_names(text)
+    for symbol in "|#":
+        if symbol in plain:
+            raise reader.fail(f"{symbol!r} has no place in a subscription", plain.index(symbol))
+    if value := next((mark for mark in marks if mark.kind == "next"), None):
+        raise reader.fail("a value has no place in a subscription", text.find(value.name))
+    if sum(mark.kind == "off" for mark in marks) > 1:
+        raise reader.fail("a second '!'", text.rindex("!"))
+    if "off" in times and ("on" not in times or text.index("!") < text.index("^")):
+        raise reader.fail("'!' wants a '^' before it", text.index("!"))
+    return Subscription(times["on"], times.get("off")) if "on" in times else None
+
+
+def render(marks: Iterable[Mark]) -> str:
+    """The shortest text that parses to *marks*; `parse(render(marks)).marks == marks`.
+
+    Raises:
+        MarbleError: times that fall, or a name that holds a brace or a line break.
+    """
+    groups = [(at, list(group)) for at, group in groupby(marks, key=lambda mark: mark.at)]
+    if any(later <= at for (at, _), (later, _) in pairwise(groups)):
+        raise MarbleError("Marks to render must be in order of time.")
+    early = bool(groups) and groups[0][0] < 0
+    if early:
+        groups = _with_zero(groups)
+    return "".join(_lay_out(groups, early=early)).strip()
+
+
+def _with_zero(groups: list[tuple[int, list[Mark]]]) -> list[tuple[int, list[Mark]]]:
+    zero = Mark(0, "on")
+    if any(at == 0 for at, _ in groups):
+        return [(at, [zero, *marks] if at == 0 else marks) for at, marks in groups]
+    return sorted([*groups, (0, [zero])])
+
+
+def _lay_out(groups: list[tuple[int, list[Mark]]], *, early: bool) -> Iterator[str]:
+    at = groups[0][0] if early else 0
+    for index, (start, marks) in enumerate(groups):
+        if start < at:
+            if early and start <= 0:
+                raise MarbleError("Up to time zero, marks want a frame each.")
+            yield f" @{in_words(start)} "
+        else:
+            yield _gap(start - at)
+        following = groups[index + 1][0] if index + 1 < len(groups) else None
+        text, width = _cell(marks, following if following is None else following - start)
+        yield text
+        at = start + width
+
+
+def _gap(us: int) -> str:
+    if us % FRAME_US == 0 and us <= LONGEST_DASHES * FRAME_US:
+        return "-" * (us // FRAME_US)
+    return f" {in_words(us)} "
+
+
+def _cell(marks: list[Mark], room_us: int | None) -> tuple[str, int]:
+    tokens = "".join(token(mark) for mark in marks)
+    if len(marks) == 1:
+        return tokens, FRAME_US
+    wide = FRAME_US * (len(marks) + 2)
+    return (f"({tokens})", wide) if room_us is None or room_us >= wide else (f"[{tokens}]", FRAME_US)
+
+
+def token(mark: Mark) -> str:
+    """How one mark is written: its symbol, its letter, or its {name}."""
+    if mark.kind != "next":
+        return SIGNS[mark.kind]
+    if len(mark.name) == 1 and mark.name.isalnum():
+        return mark.name
+    if not NAME.fullmatch("{" + mark.name + "}"):
+        raise MarbleError(f"{mark.name!r} cannot be a name in a diagram.")
+    return "{" + mark.name + "}"
+
+
+def render_subscription(subscription: Subscription | None) -> str:
+    """`^--!` for a subscription that is over, `^` for one that is not, nothing for none."""
+    if subscription is None:
+        return ""
+    marks = [Mark(subscription.on_us, "on")]
+    if subscription.off_us is not None:
+        marks.append(Mark(subscription.off_us, "off"))
+    return render(marks)

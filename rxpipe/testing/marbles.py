@@ -1,0 +1,147 @@
+"""A test's stage: its virtual time, the streams it makes, and what it expects of others.
+
+`with Marbles() as marbles:` is all it takes; in pytest the fixture `marbles` is just that. Inside, operators that
+are handed no scheduler run on `marbles.clock`. At the end, whatever came and was never compared fails the test.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from rxpipe.testing.clock import MarbleError, VirtualClock
+from rxpipe.testing.grammar import MarbleSyntaxError, parse, parse_subscription
+from rxpipe.testing.recording import Recording
+from rxpipe.testing.streams import ColdSource, HotSource, Inner, Seen, Values, resolve
+from rxpipe.testing.virtual import VirtualTime
+
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+
+    from reactivex import Observable, abc
+
+__tracebackhide__ = True  # pytest shows the test's line, not ours
+
+HERE = str(Path(__file__).parent)
+
+
+class Marbles:
+    """Virtual time, streams from diagrams, expectations. One per test; 1 frame is 1 ms.
+
+    Args:
+        clock: a clock of your own, for other limits; None makes one.
+        verify: whether leaving the `with` verifies; the pytest plugin does that within the test.
+    """
+
+    def __init__(self, clock: VirtualClock | None = None, *, verify: bool = True) -> None:
+        self.clock = clock or VirtualClock()
+        self.recordings: list[Recording] = []
+        self._time = VirtualTime(self.clock)
+        self._step = ""
+        self._verifies = verify
+
+    def __enter__(self) -> Self:
+        self._time.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._time.close()
+        if error is None and self._verifies:
+            self.verify()
+
+    def verify(self) -> None:
+        """Fail if a real thread started, if an expected stream was never compared, or if it did more afterwards."""
+        self._time.verify()
+        for recording in self.recordings:
+            recording.require_accounted()
+
+    def allow_threads(self) -> None:
+        """Let this test start real threads; without it the first one fails the test and is named."""
+        self._time.allow_threads()
+
+    def step(self, name: str) -> None:
+        """Name what the test does from here on; failures show it."""
+        self._step = name
+
+    def cold(self, text: str, values: Values = None, error: object = None) -> ColdSource:
+        """A stream that plays *text* for each subscriber, from when it subscribes."""
+        return self.attempts(text, values=values, error=error)
+
+    def attempts(self, *texts: str, values: Values = None, error: object = None) -> ColdSource:
+        """A cold stream that plays the nth text for its nth subscriber; the last repeats."""
+        if not texts:
+            raise MarbleError("attempts() wants at least one diagram.")
+        return ColdSource(self, tuple(self._play(text, values, error) for text in texts))
+
+    def hot(self, text: str, values: Values = None, error: object = None) -> HotSource:
+        """A stream that plays *text* once, now; with `^` in it that is where now is, and what stands before is past."""
+        return HotSource(self, (resolve(parse(text), values, error),))
+
+    def inner(self, text: str, values: Values = None, error: object = None) -> Inner:
+        """A stream expected as a value; *text* counts from the moment it came."""
+        return Inner(text, values, error)
+
+    def _play(self, text: str, values: Values, error: object) -> tuple[Seen, ...]:
+        play = resolve(parse(text), values, error)
+        if "^" in text:
+            raise MarbleSyntaxError(text, text.index("^"), "a cold stream has no '^'", hint="hot(...) has one.")
+        return play
+
+    def expect(self, stream: Observable[Any], subscription: str = "^", *, name: str = "") -> Recording:
+        """Subscribe to *stream* and record it, to compare with `to_be` and its kin.
+
+        Args:
+            stream: what is tested.
+            subscription: "--^---!" subscribes and unsubscribes at those frames from now; before anything else then.
+            name: stands in failures.
+        """
+        times = parse_subscription(subscription)
+        if times is None:
+            raise MarbleError("expect() wants a '^' in its subscription.", hint='Such as "--^---!".')
+        recording = Recording(self, name, stream)
+
+        def subscribe(*_: object) -> None:
+            recording.subscription = stream.subscribe(recording)
+
+        self.at(times.on_us, subscribe)
+        if times.off_us is not None:
+            self.at(times.off_us, lambda *_: recording.dispose())
+        self.recordings.append(recording)
+        return recording
+
+    def observer(self, name: str = "") -> Recording:
+        """A bare observer that records, to hand to `subscribe` oneself."""
+        recording = Recording(self, name)
+        self.recordings.append(recording)
+        return recording
+
+    def at(self, delay_us: int, action: abc.ScheduledAction[Any]) -> None:
+        """Do *action* in *delay_us* microseconds, before anything else of that instant; at once if that is now."""
+        if delay_us:
+            self.clock.schedule_at_us(self.clock.now_us + delay_us, action, first=True)
+        else:
+            action(self.clock, None)
+
+    def run(self) -> None:
+        """Run time until nothing is planned."""
+        self.clock.run()
+
+    def finish(self) -> None:
+        """Run time until nothing is planned; hot streams made before have then played for good."""
+        self.clock.run()
+        self.clock.epoch += 1
+
+    def line(self) -> str:
+        """The test's own line that is running: `file:line: source`, with the name of the step."""
+        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the cheap way to a line; inspect reads files
+        while frame is not None and frame.f_code.co_filename.startswith(HERE):
+            frame = frame.f_back
+        if frame is None:
+            return ""
+        path, number = frame.f_code.co_filename, frame.f_lineno
+        step = f"  (step: {self._step})" if self._step else ""
+        return f"{path}:{number}: {linecache.getline(path, number).strip()}{step}"

@@ -1,0 +1,163 @@
+"""Does what came match what was expected: by equality, type, predicate or matcher; errors by type and message.
+
+Stricter than `==` where `==` surprises: True is not 1, an error is not another error with the same text, and arrays
+and images compare by shape and content. The one surprise of ours: a function as expectation is a predicate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Matcher(Protocol):
+    """An expectation that decides for itself; its repr stands in failures."""
+
+    def matches(self, actual: object) -> bool:
+        """Whether *actual* is what was expected."""
+
+
+class Matching:
+    """A matcher from a predicate and the words that describe it."""
+
+    def __init__(self, predicate: Callable[[Any], bool], words: str) -> None:
+        self._predicate = predicate
+        self._words = words
+
+    def matches(self, actual: object) -> bool:
+        """Whether the predicate holds for *actual*; an exception of it is the test's and goes on."""
+        return bool(self._predicate(actual))
+
+    def __repr__(self) -> str:
+        return self._words
+
+
+def matches(expected: object, actual: object) -> bool:
+    """Whether *actual* meets *expected*.
+
+    In this order: a matcher decides; the same object matches; an exception matches by exact type and message; a type
+    matches its instances; a function is asked; arrays and images compare shape and content; containers element by
+    element; everything else by `==`, where a bool only equals a bool.
+    """
+    if isinstance(expected, Matcher) and not isinstance(expected, type):
+        return expected.matches(actual)
+    if expected is actual:
+        return True
+    if isinstance(expected, BaseException):
+        return type(expected) is type(actual) and str(expected) == str(actual)
+    if isinstance(expected, type):
+        return isinstance(actual, expected)
+    if callable(expected) and hasattr(expected, "__code__"):
+        return bool(expected(actual))
+    if is_array(expected) or is_array(actual):
+        return same_pixels(expected, actual, 0.0)
+    return _same_container(expected, actual)
+
+
+def _same_container(expected: object, actual: object) -> bool:
+    if isinstance(expected, Mapping) and isinstance(actual, Mapping):
+        return expected.keys() == actual.keys() and all(matches(expected[key], actual[key]) for key in expected)
+    if isinstance(expected, list | tuple) and isinstance(actual, list | tuple):
+        return _same_kind(expected, actual) and _all_match(expected, actual)
+    if isinstance(expected, bool) is not isinstance(actual, bool):
+        return False
+    return bool(expected == actual)
+
+
+def _same_kind(expected: Sequence[object], actual: Sequence[object]) -> bool:
+    return isinstance(expected, list) is isinstance(actual, list) and len(expected) == len(actual)
+
+
+def _all_match(expected: Sequence[object], actual: Sequence[object]) -> bool:
+    return all(matches(one, other) for one, other in zip(expected, actual, strict=True))
+
+
+def is_array(value: object) -> bool:
+    """Whether *value* is an array or a Pillow image: something whose `==` is no plain truth."""
+    return hasattr(value, "__array_interface__") or hasattr(value, "__array__")
+
+
+def same_pixels(expected: object, actual: object, tolerance: float) -> bool:
+    """Whether two arrays, images or numbers have one shape and no element differs by more than *tolerance*."""
+    import numpy as np  # noqa: PLC0415 - only a test with arrays pays for numpy
+
+    if is_array(expected) is not is_array(actual):
+        return False
+    one, other = np.asarray(expected), np.asarray(actual)
+    if one.shape != other.shape or getattr(expected, "mode", None) != getattr(actual, "mode", None):
+        return False
+    if one.dtype.kind not in "biufc" or other.dtype.kind not in "biufc":
+        return bool(np.array_equal(one, other))
+    wide = complex if "c" in (one.dtype.kind, other.dtype.kind) else float
+    return bool(np.allclose(one.astype(wide), other.astype(wide), rtol=0, atol=tolerance, equal_nan=True))
+
+
+def close_to(expected: object, tolerance: float = 1e-6) -> Matching:
+    """Match a number, an array or an image of the same shape (and mode) within *tolerance* per element."""
+    return Matching(
+        lambda actual: same_pixels(expected, actual, tolerance), f"close_to({short(expected)}, {tolerance})"
+    )
+
+
+def instance(kind: type, **fields: object) -> Matching:
+    """Match an instance of *kind* whose attributes match *fields*, each by the rules of `matches`."""
+    words = ", ".join(f"{name}={short(value)}" for name, value in fields.items())
+    return Matching(
+        lambda actual: (
+            isinstance(actual, kind)
+            and all(hasattr(actual, name) and matches(value, getattr(actual, name)) for name, value in fields.items())
+        ),
+        f"{kind.__name__}({words})",
+    )
+
+
+def error_like(kind: type[BaseException], message: str = "") -> Matching:
+    """Match an error of *kind* or a subclass whose text contains *message*."""
+    return Matching(
+        lambda actual: isinstance(actual, kind) and message in str(actual), f"{kind.__name__}(...{message}...)"
+    )
+
+
+def one_of(*expected: object) -> Matching:
+    """Match what meets any of *expected*."""
+    words = " or ".join(map(short, expected))
+    return Matching(lambda actual: any(matches(each, actual) for each in expected), words)
+
+
+def anything() -> Matching:
+    """Match every value."""
+    return Matching(lambda _: True, "anything")
+
+
+def _event(kind: str) -> Callable[..., Matching]:
+    def matcher(**fields: object) -> Matching:
+        from rxpipe import events  # noqa: PLC0415 - a test of plain Rx streams pays for no pipeline
+
+        renamed = {"stage_type" if name == "stage" else name: value for name, value in fields.items()}
+        return instance(getattr(events, kind), **renamed)
+
+    matcher.__doc__ = f"Match a `{kind}` whose fields match; `stage` stands for `stage_type`."
+    return matcher
+
+
+run_start = _event("RunStart")
+stage_start = _event("StageStart")
+stage_step = _event("StageStep")
+stage_image = _event("StageImageProgress")
+stage_retry = _event("StageRetry")
+stage_end = _event("StageEnd")
+stage_failed = _event("StageFailed")
+stage_cancelled = _event("StageCancelled")
+run_end = _event("RunEnd")
+
+
+def short(value: object, width: int = 72) -> str:
+    """One line for a value in a failure; long ones are cut, arrays and images tell their shape."""
+    if isinstance(value, str) and value.isidentifier():
+        return value
+    if is_array(value):
+        return f"<{type(value).__name__} {getattr(value, 'shape', None) or getattr(value, 'size', '')}>"
+    text = getattr(value, "__qualname__", None) or repr(value)
+    text = " ".join(text.split())
+    return text if len(text) <= width else text[: width - 3] + "..."

@@ -1,0 +1,237 @@
+"""What a stream did, recorded, and the comparisons a test makes with it.
+
+`to_be` runs virtual time to its end, compares everything, and on a difference raises `Mismatch`: a reason in one
+line, both diagrams on one time axis, and the line of the test.
+The surprise: a comparison has to account for all that came.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from reactivex import Observable, abc
+
+from rxpipe.testing.clock import Duration, MarbleError, Runaway, microseconds, spoken
+from rxpipe.testing.diagram import aligned, legend_lines
+from rxpipe.testing.grammar import parse, render
+from rxpipe.testing.matchers import short
+from rxpipe.testing.streams import Seen, Stage, Values, name_values, resolve, same, same_thing
+from rxpipe.testing.virtual import RealThread
+
+if TYPE_CHECKING:
+    from rxpipe.testing.grammar import Mark
+
+__tracebackhide__ = True  # pytest shows the test's line, not ours
+
+
+class Mismatch(AssertionError):
+    """What came is not what was expected; `reason`, `expected` and `actual` hold the parts of the message."""
+
+    def __init__(self, reason: str, expected: tuple[Seen, ...], actual: tuple[Seen, ...], *, where: str = "") -> None:
+        self.reason, self.expected, self.actual, self.where = reason, expected, actual, where
+        super().__init__(self.text())
+
+    def text(self) -> str:
+        """The whole failure as text."""
+        rows, legend = self.rows()
+        carets = {seen.at for seen in differing(self.expected, self.actual)}
+        notes = [*legend_lines(legend), *_error_lines(self.expected, self.actual)]
+        parts = [self.reason, "", *(f"  {line}" for line in aligned(rows, carets)), ""]
+        parts += [*(f"  {line}" for line in notes), ""] if notes else []
+        return "\n".join([*parts, f'  actual as text: "{render(rows[1][1])}"', f"  {self.where}".rstrip()])
+
+    def rows(self) -> tuple[list[tuple[str, tuple[Mark, ...]]], dict[str, str]]:
+        """Both rows, named alike, and the legend of their names."""
+        expected, meant = name_values(self.expected, self.expected)
+        actual, came = name_values(self.actual, self.expected)
+        return [("expected", expected), ("actual", actual)], meant | came
+
+
+def _error_lines(expected: tuple[Seen, ...], actual: tuple[Seen, ...]) -> list[str]:
+    errors = [(label, seen) for label, row in (("expected", expected), ("actual", actual)) for seen in row]
+    return [f"# {label}: {short(seen.value)}" for label, seen in errors if seen.kind == "error"]
+
+
+def differing(expected: tuple[Seen, ...], actual: tuple[Seen, ...]) -> list[Seen]:
+    """What stands in one row and not, so and then, in the other."""
+    left = list(actual)
+    missing = []
+    for seen in expected:
+        found = next((place for place, other in enumerate(left) if same(seen, other)), None)
+        if found is None:
+            missing.append(seen)
+        else:
+            del left[found]
+    return missing + left
+
+
+def reason(expected: tuple[Seen, ...], actual: tuple[Seen, ...]) -> str | None:
+    """The first difference in one line, None where there is none."""
+    for place, (one, other) in enumerate(zip(expected, actual, strict=False)):
+        if not same(one, other):
+            return _reason_at(one, other, expected[place + 1 :], actual[place + 1 :])
+    if len(expected) > len(actual):
+        return f"{_name(expected[len(actual)])} is missing"
+    if len(expected) < len(actual):
+        return _extra(actual[len(expected)], ended=bool(expected) and expected[-1].kind != "next")
+    return None
+
+
+def _reason_at(one: Seen, other: Seen, later: tuple[Seen, ...], further: tuple[Seen, ...]) -> str:
+    if same_thing(one, other):
+        late = other.at - one.at
+        return f"{_name(one)} came {spoken(abs(late))} {'late' if late > 0 else 'early'}"
+    if any(same(each, other) for each in later):
+        return f"{_name(one)} is missing"
+    if any(same(one, each) for each in further):
+        return _extra(other, ended=False)
+    if one.kind != "next" and other.kind == "next":
+        return _extra(other, ended=other.at >= one.at)
+    if one.kind == other.kind == "error":
+        return f"the error is {short(other.value)}, not {short(one.value)}"
+    if one.at == other.at:
+        return f"at {spoken(one.at)} {_name(other)} came where {_name(one)} was expected"
+    return f"{_name(one)} was expected at {spoken(one.at)}; {_name(other)} came at {spoken(other.at)}"
+
+
+def _extra(seen: Seen, *, ended: bool) -> str:
+    return f"{_name(seen)} after the end" if ended else f"{_name(seen)} at {spoken(seen.at)} was not expected"
+
+
+def _name(seen: Seen) -> str:
+    return {"end": "the end", "error": "the error"}.get(seen.kind) or seen.name or short(seen.value, 40)
+
+
+class Test(Stage, Protocol):
+    """What a recording needs of the test it belongs to: its clock, its line, and its time run to the end."""
+
+    def finish(self) -> None:
+        """Run virtual time until nothing is planned."""
+
+
+class Recording(abc.ObserverBase[Any]):
+    """Everything one subscriber saw, with the comparisons; `seen` in order, times from its making.
+
+    A value that is a stream is recorded too, from the moment it came, so that a diagram can be expected of it.
+    """
+
+    def __init__(self, test: Test, name: str = "", stream: object = None) -> None:
+        self.test = test
+        self.name = name
+        self.stream = stream
+        self.seen: list[Seen] = []
+        self.compared = -1
+        self.made_at = test.line()
+        self.subscription: abc.DisposableBase | None = None
+        self._zero = test.clock.now_us
+
+    def on_next(self, value: Any) -> None:
+        """Record *value*, and if it is a stream, what it does."""
+        if not isinstance(value, Observable):
+            self._add("next", value)
+            return
+        inner = Recording(self.test, stream=value)
+        self._add("next", inner)
+        inner.subscription = value.subscribe(inner)
+
+    def on_error(self, error: Exception) -> None:
+        """Record the error."""
+        self._add("error", error)
+
+    def on_completed(self) -> None:
+        """Record the end."""
+        self._add("end", None)
+
+    def _add(self, kind: Any, value: Any) -> None:
+        self.seen.append(Seen(self.test.clock.now_us - self._zero, kind, value))
+
+    @property
+    def values(self) -> list[Any]:
+        """The values alone, in order."""
+        return [seen.value for seen in self.seen if seen.kind == "next"]
+
+    def dispose(self) -> None:
+        """Unsubscribe now."""
+        if self.subscription is not None:
+            self.subscription.dispose()
+
+    def to_be(self, text: str, values: Values = None, error: object = None) -> None:
+        """Run time to its end, then fail unless the stream did what *text* says, and nothing else.
+
+        Args:
+            text: a diagram; time zero is where `expect` was called.
+            values: what its names stand for: values, types, predicates or matchers; None: each name for itself.
+            error: the error `#` stands for; None: the one `#` stands for in sources.
+
+        Raises:
+            Mismatch: with the reason, both diagrams and the line of the test.
+        """
+        expected = resolve(parse(text), values, error)
+        self._finish()
+        self._compare(expected)
+
+    def to_be_so_far(self, text: str, values: Values = None, error: object = None) -> None:
+        """Fail unless the stream, up to this moment, did what *text* says. Moves no time."""
+        self._compare(resolve(parse(text), values, error))
+
+    def to_equal(self, other: Observable[Any] | Recording) -> None:
+        """Run time to its end, then fail unless *other*, a stream or what was recorded of one, did the same."""
+        recorded = other if isinstance(other, Recording) else Recording(self.test)
+        if not isinstance(other, Recording):
+            recorded.subscription = other.subscribe(recorded)
+        self._finish()
+        recorded.compared = len(recorded.seen)
+        self._compare(tuple(recorded.seen))
+
+    def no_event_for(self, duration: Duration) -> None:
+        """Move time by *duration*, and fail if anything came of this stream in it."""
+        before = tuple(self.seen)
+        self.test.clock.advance_by(duration)
+        if len(self.seen) > len(before):
+            came = self.seen[len(before)]
+            self._fail(f"{_name(came)} came within {spoken(microseconds(duration))} of silence", before)
+        self.compared = max(self.compared, 0)
+
+    def unaccounted(self) -> str | None:
+        """What no comparison has seen: a reason in one line, None if there is nothing."""
+        if self.compared < 0:
+            return "nothing was ever expected of this stream"
+        if len(self.seen) > self.compared:
+            return f"{_name(self.seen[self.compared])} came after the last comparison"
+        return None
+
+    def require_accounted(self) -> None:
+        """Fail if something came that no comparison has seen.
+
+        Raises:
+            Mismatch: names what came, and the line of `expect`.
+        """
+        if (why := self.unaccounted()) is not None:
+            self._fail(why, tuple(self.seen[: max(self.compared, 0)]), where=self.made_at)
+
+    def text(self) -> str:
+        """What came as a diagram; times from zero, names from the values."""
+        return render(name_values(tuple(self.seen))[0])
+
+    def _finish(self) -> None:
+        try:
+            self.test.finish()
+        finally:
+            self.compared = len(self.seen)
+
+    def _compare(self, expected: tuple[Seen, ...]) -> None:
+        actual = tuple(self.seen)
+        self.compared = len(actual)
+        last = actual[-1] if actual else None
+        if last is not None and isinstance(last.value, MarbleError | RealThread | Runaway):
+            raise last.value
+        if (why := reason(expected, actual)) is not None:
+            self._fail(why, expected)
+
+    def _fail(self, why: str, expected: tuple[Seen, ...], *, where: str = "") -> None:
+        self.compared = len(self.seen)
+        title = f"{self.name}: {why}" if self.name else why
+        raise Mismatch(title, expected, tuple(self.seen), where=where or self.test.line())
+
+    def __repr__(self) -> str:
+        return f'stream "{self.text()}"'

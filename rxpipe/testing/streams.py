@@ -1,0 +1,303 @@
+"""Streams from diagrams: cold ones play anew for each subscriber, hot ones play once, and both log their subscribers.
+
+Where RxPY's own test streams lose `|` for the second subscriber or the first frame of a hot one, these do not.
+The surprise: like a Subject, a hot stream that has ended tells late subscribers its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable
+
+from rxpipe.testing.clock import MarbleError
+from rxpipe.testing.grammar import Diagram, Kind, Mark, Subscription, parse, parse_subscription, render_subscription
+from rxpipe.testing.matchers import matches, short
+
+if TYPE_CHECKING:
+    from rxpipe.testing.clock import VirtualClock
+
+__tracebackhide__ = True  # pytest shows the test's line, not ours
+
+Values = Mapping[str, Any] | Callable[[str], Any] | None
+"""What the names of a diagram stand for: a mapping, a function of the name (`int`), or None: each for itself."""
+
+
+class Fault(Exception):
+    """What `#` stands for where no error is given."""
+
+
+class Seen(NamedTuple):
+    """One thing that came or is expected: `at` in microseconds, `value` a value, an error or None, `name` its name."""
+
+    at: int
+    kind: Kind
+    value: Any = None
+    name: str = ""
+
+
+class Stage(Protocol):
+    """What streams and recordings need of the test they belong to."""
+
+    clock: VirtualClock
+
+    def line(self) -> str:
+        """The line of the test that is running, `file:line: source`."""
+
+
+def resolve(diagram: Diagram, values: Values = None, error: object = None) -> tuple[Seen, ...]:
+    """The marks of *diagram* with values for names and an error for `#`.
+
+    Raises:
+        MarbleError: a name that *values* does not know.
+    """
+    return tuple(_resolve(mark, values, Fault("#") if error is None else error) for mark in diagram.marks)
+
+
+def _resolve(mark: Mark, values: Values, error: object) -> Seen:
+    if mark.kind != "next":
+        return Seen(mark.at, mark.kind, error if mark.kind == "error" else None)
+    return Seen(mark.at, "next", _value(mark.name, values), mark.name)
+
+
+def _value(name: str, values: Values) -> Any:
+    if values is None:
+        return name
+    if callable(values):
+        return values(name)
+    if name not in values:
+        raise MarbleError(f"No value for {name!r}; there are values for {', '.join(map(repr, values)) or 'nothing'}.")
+    return values[name]
+
+
+def deliver(seen: Seen, observer: abc.ObserverBase[Any]) -> None:
+    """Tell *observer* what *seen* says."""
+    if seen.kind == "next":
+        observer.on_next(seen.value)
+    elif seen.kind == "error":
+        observer.on_error(seen.value)
+    else:
+        observer.on_completed()
+
+
+class SubscriptionLog:
+    """Who listened to a stream and when, in order of subscribing; times from the stream's making."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._zero = stage.clock.now_us
+        self.entries: list[Subscription] = []
+
+    def open(self) -> Callable[[], None]:
+        """Note that somebody subscribes now; call the answer when they unsubscribe."""
+        place = len(self.entries)
+        self.entries.append(Subscription(self._now()))
+
+        def close() -> None:
+            if self.entries[place].off_us is None:
+                self.entries[place] = self.entries[place]._replace(off_us=self._now())
+
+        return close
+
+    def _now(self) -> int:
+        return self._stage.clock.now_us - self._zero
+
+    def to_be(self, *diagrams: str) -> None:
+        """Fail unless there was one subscription per diagram, as it says: "^--!"; with none, nobody subscribed.
+
+        Raises:
+            AssertionError: shows both lists.
+        """
+        expected = [parse_subscription(diagram) for diagram in diagrams if diagram]
+        if expected != self.entries:
+            rows = [("expected", each) for each in expected] + [("actual  ", each) for each in self.entries]
+            shown = "\n".join(f"  {label}  {render_subscription(each)}" for label, each in rows)
+            raise AssertionError(f"{self._reason(expected)}\n\n{shown}\n\n  {self._stage.line()}")
+
+    def _reason(self, expected: list[Subscription | None]) -> str:
+        if len(expected) != len(self.entries):
+            return f"{len(self.entries)} subscriptions where {len(expected)} were expected"
+        place, (one, other) = next(
+            (place, pair)
+            for place, pair in enumerate(zip(expected, self.entries, strict=True), 1)
+            if pair[0] != pair[1]
+        )
+        if one is not None and one.on_us == other.on_us:
+            return f"subscription {place} {'is still open' if other.off_us is None else 'ended at another time'}"
+        return f"subscription {place} began at another time"
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __repr__(self) -> str:
+        return repr([render_subscription(entry) for entry in self.entries])
+
+
+class Source(Observable[Any]):
+    """A stream of a test; `subscriptions` logs who listened. As an expected value it stands for its own marks."""
+
+    def __init__(self, stage: Stage, plays: tuple[tuple[Seen, ...], ...]) -> None:
+        super().__init__()
+        self.stage = stage
+        self.plays = plays
+        self.subscriptions = SubscriptionLog(stage)
+
+    @property
+    def marks(self) -> tuple[Seen, ...]:
+        """What it plays, times from time zero; of several plays the first."""
+        return self.plays[0]
+
+    def matches(self, actual: object) -> bool:
+        """Whether *actual* is this stream, or a recording of a stream that played the same."""
+        return same_stream(self, self.marks, actual)
+
+
+class ColdSource(Source):
+    """Plays for each subscriber from when it subscribes; of several plays the nth for the nth, the last repeating."""
+
+    def _subscribe_core(
+        self, observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        del scheduler  # a test has one clock
+        play = self.plays[min(len(self.subscriptions), len(self.plays) - 1)]
+        close = self.subscriptions.open()
+        clock = self.stage.clock
+        planned = [clock.schedule_at_us(clock.now_us + seen.at, _delivery(seen, observer)) for seen in play]
+
+        def dispose() -> None:
+            close()
+            for action in planned:
+                action.dispose()
+
+        return Disposable(dispose)
+
+
+def _delivery(seen: Seen, observer: abc.ObserverBase[Any]) -> abc.ScheduledAction[Any]:
+    def play(_: abc.SchedulerBase, __: Any) -> None:
+        deliver(seen, observer)
+
+    return play
+
+
+class HotSource(Source):
+    """Plays once, from its making (or its `^`), whether anybody listens or not."""
+
+    def __init__(self, stage: Stage, plays: tuple[tuple[Seen, ...], ...]) -> None:
+        super().__init__(stage, plays)
+        self._observers: list[abc.ObserverBase[Any]] = []
+        self._ended: Seen | None = None
+        self._epoch = stage.clock.epoch
+        now = stage.clock.now_us
+        for seen in self.marks:
+            if seen.at >= 0:
+                stage.clock.schedule_at_us(now + seen.at, self._emission(seen))
+
+    def _emission(self, seen: Seen) -> abc.ScheduledAction[Any]:
+        def emit(_: abc.SchedulerBase, __: Any) -> None:
+            if seen.kind != "next":
+                self._ended = seen
+            for observer in tuple(self._observers):
+                deliver(seen, observer)
+
+        return emit
+
+    def _subscribe_core(
+        self, observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        del scheduler  # a test has one clock
+        if self._epoch != self.stage.clock.epoch:
+            raise MarbleError(
+                "This hot stream has already played.", hint="Call every expect(...) first, and only then to_be(...)."
+            )
+        close = self.subscriptions.open()
+        if self._ended is not None:
+            deliver(self._ended, observer)
+        self._observers.append(observer)
+
+        def dispose() -> None:
+            close()
+            if observer in self._observers:
+                self._observers.remove(observer)
+
+        return Disposable(dispose)
+
+
+def same_stream(stream: object, expected: tuple[Seen, ...], actual: object) -> bool:
+    """Whether *actual*, a value that came, is *stream* or was recorded as *expected*."""
+    recorded: list[Seen] | None = getattr(actual, "seen", None)
+    if recorded is None:
+        return actual is stream
+    return getattr(actual, "stream", None) is stream or (
+        len(expected) == len(recorded) and all(map(same, expected, recorded))
+    )
+
+
+def same(expected: Seen, actual: Seen) -> bool:
+    """Whether the same came at the same time."""
+    return expected.at == actual.at and same_thing(expected, actual)
+
+
+def same_thing(expected: Seen, actual: Seen) -> bool:
+    """Whether the same came, whenever."""
+    if expected.kind != actual.kind:
+        return False
+    if isinstance(expected.value, Observable) and not isinstance(expected.value, Source):
+        return getattr(actual.value, "stream", actual.value) is expected.value
+    return matches(expected.value, actual.value)
+
+
+class Inner:
+    """A stream expected as a value, by its diagram; times count from the moment it came."""
+
+    def __init__(self, text: str, values: Values = None, error: object = None) -> None:
+        self.text = text
+        self.marks = resolve(parse(text), values, error)
+
+    def matches(self, actual: object) -> bool:
+        """Whether *actual* was recorded as the diagram says."""
+        return same_stream(self, self.marks, actual)
+
+    def __repr__(self) -> str:
+        return f'stream "{self.text}"'
+
+
+def name_values(marks: tuple[Seen, ...], known: tuple[Seen, ...] = ()) -> tuple[tuple[Mark, ...], dict[str, str]]:
+    """Names for *marks*, those of *known* where the values match, and a legend for names that do not say it all."""
+    names = _Names(known)
+    named = tuple(Mark(seen.at, seen.kind, names.of(seen)) for seen in marks)
+    return named, names.legend
+
+
+class _Names:
+    """Gives values names: the expected ones, the value's own text if short, else a free letter."""
+
+    LETTERS = "abcdefghijklmnopqrstuvwxyz"
+    LONGEST = 16
+
+    def __init__(self, known: tuple[Seen, ...]) -> None:
+        self.taken: list[Seen] = []
+        self.legend: dict[str, str] = {}
+        for seen in known:
+            if seen.kind == "next" and seen.name and all(each.name != seen.name for each in self.taken):
+                self.take(seen.name, seen)
+
+    def take(self, name: str, seen: Seen) -> str:
+        self.taken.append(seen._replace(name=name))
+        text = short(seen.value)
+        if text != name:
+            self.legend[name] = text
+        return name
+
+    def of(self, seen: Seen) -> str:
+        if seen.kind != "next":
+            return ""
+        for known in self.taken:
+            if same_thing(known, seen):
+                return known.name
+        used = {known.name for known in self.taken}
+        own = str(seen.value) if isinstance(seen.value, str | int | float) else ""
+        free = (letter for letter in (*self.LETTERS, *(f"v{n}" for n in range(len(used) + 1))) if letter not in used)
+        fits = 0 < len(own) <= self.LONGEST and not set(own) & set("{}\n") and own not in used
+        return self.take(own if fits else next(free), seen)
