@@ -1,0 +1,31 @@
+"""A WebUI server to test against: real HTTP on a loopback port, the two recorded servers' behaviour, every fault.
+
+`with WebUIServer() as server: server.url`. Standard library only, threads are daemons; what it draws is a function.
+"""
+
+from rxpipe.testing.webui_server.clock import Clock, ManualClock, RealClock
+from rxpipe.testing.webui_server.drawing import Draw, DrawRequest, Prepared, noise
+from rxpipe.testing.webui_server.faults import Fault
+from rxpipe.testing.webui_server.flavour import FlavourName, openapi
+from rxpipe.testing.webui_server.jobs import Hold
+from rxpipe.testing.webui_server.ledger import Call, Hit, Job
+from rxpipe.testing.webui_server.server import WebUIServer, serve_forever
+
+__all__ = [
+    "Call",
+    "Clock",
+    "Draw",
+    "DrawRequest",
+    "Fault",
+    "FlavourName",
+    "Hit",
+    "Hold",
+    "Job",
+    "ManualClock",
+    "Prepared",
+    "RealClock",
+    "WebUIServer",
+    "noise",
+    "openapi",
+    "serve_forever",
+]

@@ -1,0 +1,462 @@
+"""One txt2img or img2img call: its job in the queue, its pictures, and the answer around them.
+
+What is asked and what is done differ here as on the real servers: names fall back silently, sizes are cut to
+multiples of 8, an interrupted job is a 200 with what there was.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+from rxpipe.testing.webui_server.adetailer import read_orders
+from rxpipe.testing.webui_server.drawing import DrawRequest, decode_upload, grid_of, png_size, with_parameters
+from rxpipe.testing.webui_server.infotext import resolve_sampling, write_infotext
+from rxpipe.testing.webui_server.jobs import JobError
+from rxpipe.testing.webui_server.wire import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rxpipe.testing.webui_server.faults import Fault
+    from rxpipe.testing.webui_server.ledger import Call, Job
+    from rxpipe.testing.webui_server.webui import WebUI
+
+_SEEDS = 2**32
+_OUTER_SHARE = 0.1  # of an ADetailer call's time goes into the pass that is thrown away
+_SKIPPED_SIZE = 128
+_PREVIEW_SHARE = 4  # a preview's side is a quarter of the picture's
+_LATENT = 8
+_NOT_IMAGE = "Invalid encoded image"
+
+
+class HttpError(Exception):
+    """What a handler raises to answer with a status and a text of its own."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(f"{status}: {detail}")
+        self.status = status
+        self.detail = detail
+
+
+def decode(text: Any) -> bytes:
+    """A picture of a request. Raises HttpError 500, as the servers do."""
+    try:
+        return decode_upload(text)
+    except ValueError as error:
+        raise HttpError(500, _NOT_IMAGE) from error
+
+
+class Generation:
+    """A call to /txt2img or /img2img, from the validated body to the answer. Used once, on the call's own thread."""
+
+    def __init__(self, site: WebUI, call: Call, values: dict[str, Any]) -> None:
+        self.site = site
+        self.call = call
+        self.values = values
+        self.img2img = "init_images" in values
+        self._check_scripts()
+        if self.img2img and values["init_images"] is None:
+            raise HttpError(404, "Init image not found")
+        self.mask = decode(values["mask"]) if values.get("mask") else None
+        self.sources: list[bytes] = []
+        self.pictures: list[bytes] = []
+        self.extra: dict[str, Any] = {}
+
+    def _check_scripts(self) -> None:
+        known = self.site.flavour.answers["/sdapi/v1/scripts"]["img2img" if self.img2img else "txt2img"]
+        names = [self.values["script_name"], *self.values["alwayson_scripts"]]
+        for name in names:
+            if name and name.lower() not in (entry.lower() for entry in known):
+                raise HttpError(422, f"Script '{name}' not found")
+
+    def run(self) -> Answer:
+        """Wait for the queue, draw, and answer."""
+        kind = "img2img" if self.img2img else "txt2img"
+        job = self.site.new_job(self.call, f"scripts_{kind}", self.values["force_task_id"] or self.site.new_task(kind))
+        with self.site.queue.turn(job):
+            if job.fault and job.fault.kind == "bad_input":
+                raise HttpError(500, job.fault.message)
+            self.sources = [decode(text) for text in self.values.get("init_images") or ()]
+            self._work(job)
+        return self._answer()
+
+    # -- the job ------------------------------------------------------------------------------------------------------
+
+    def _work(self, job: Job) -> None:
+        queue, task = self.site.queue, job.task_id or ""
+        queue.begin(job.name, task)
+        try:
+            self.checkpoint, self.settings = self.site.load_checkpoint(self.values)
+            self._decide()
+            for number in range(self.values["n_iter"]):
+                if queue.state.skipped:
+                    queue.set(skipped=False)
+                if queue.state.interrupted:
+                    break
+                self._draw_batch(job, number)
+            self._detail(job)
+            queue.finish(task)
+        finally:
+            queue.end()
+
+    def _decide(self) -> None:
+        """Fix what will really be used: seeds, sampler, sizes, ADetailer's orders."""
+        values, answers = self.values, self.site.flavour.answers
+        if values["steps"] == 0:
+            raise JobError("ZeroDivisionError", "integer division or modulo by zero")
+        if self.img2img and not self.sources:
+            forge = ("IndexError", "Dimension out of range (expected to be in range of [-1, 0], but got 1)")
+            a1111 = (
+                "RuntimeError",
+                "Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: [0]",
+            )
+            raise JobError(*(forge if self.site.flavour.name == "forge" else a1111))
+        self.orders = read_orders(
+            values["alwayson_scripts"],
+            answers["/adetailer/v1/schema"],
+            answers["/adetailer/v1/ad_model"]["ad_model"],
+            has_source=self.img2img,
+            has_mask=self.mask is not None,
+        )
+        skip = self.orders.skip_img2img
+        name = "Euler" if skip else values["sampler_name"] or values["sampler_index"]
+        self.sampling = resolve_sampling(
+            answers["/sdapi/v1/samplers"], answers["/sdapi/v1/schedulers"], name, values["scheduler"]
+        )
+        self.steps = 1 if skip else values["steps"]
+        self.width: int = _SKIPPED_SIZE if skip else values["width"]
+        self.height: int = _SKIPPED_SIZE if skip else values["height"]
+        self._decide_seeds()
+        self._decide_extra()
+
+    def _decide_seeds(self) -> None:
+        values, random = self.values, self.site.random
+        self.count = values["batch_size"] * values["n_iter"]
+        self.seed, self.subseed = (
+            random.randrange(_SEEDS) if values[name] in (None, -1) else values[name] for name in ("seed", "subseed")
+        )
+        varied = values["subseed_strength"] or 0
+        self.seeds = [self.seed + (0 if varied else number) for number in range(self.count)]
+        self.subseeds = [self.subseed + number for number in range(self.count)]
+
+    def _decide_extra(self) -> None:
+        values, extra = self.values, self.extra
+        if self.sampling.told:
+            extra["Schedule type"] = self.sampling.told
+        if values.get("enable_hr"):
+            extra |= {"Hires upscale": values["hr_scale"], "Hires upscaler": values["hr_upscaler"] or "Latent"}
+        extra |= self.orders.told(self.site.flavour.answers["/adetailer/v1/version"]["version"])
+        if self.img2img:
+            extra["Denoising strength"] = values["denoising_strength"]
+
+    @property
+    def _sampled_steps(self) -> int:
+        """Steps that are really run: img2img skips those that its denoising strength leaves out."""
+        if not self.img2img or self.orders.skip_img2img:
+            return self.steps
+        return int(min(self.values["denoising_strength"], 0.999) * self.steps) + 1
+
+    def _draw_batch(self, job: Job, number: int) -> None:
+        queue, values, size = self.site.queue, self.values, self.values["batch_size"]
+        if queue.state.job_count == -1:
+            queue.set(job_count=values["n_iter"])
+        if values["n_iter"] > 1:
+            queue.set(job=f"Batch {number + 1} out of {values['n_iter']}")
+        latency = self.site.latency_of(job, "img2img" if self.img2img else "txt2img") * size
+        if self.orders.skip_img2img:
+            latency = self.site.latency_of(job, "adetailer") * size * _OUTER_SHARE
+        done = self._sample(job, self._sampled_steps, latency)
+        for place in range(number * size, (number + 1) * size):
+            self.pictures.append(self._draw(place, done))
+        queue.next_job()
+
+    def _sample(self, job: Job, steps: int, latency_s: float) -> float:
+        """Go through the steps in time; the fraction that was done when it ended, 1.0 for all."""
+        queue, slice_s = self.site.queue, latency_s / (steps + 2)
+        queue.work(slice_s)  # encoding the prompt: the last job's sampling_steps is still shown
+        queue.set(sampling_steps=steps, sampling_step=0)
+        for step in range(steps):
+            self.site.meet_fault(job, step / steps)
+            queue.stand(job, step)
+            if queue.state.flagged:
+                return step / steps
+            queue.work(slice_s)
+            queue.set(sampling_step=step)
+            self._preview(step)
+        self.site.meet_fault(job, 1.0)
+        queue.work(slice_s)
+        return 1.0
+
+    def _preview(self, step: int) -> None:
+        every, state = self.site.options["show_progress_every_n_steps"], self.site.queue.state
+        if every > 0 and step - state.preview_step >= every:
+            width, height = (max(1, side // _PREVIEW_SHARE) for side in (self.width, self.height))
+            preview = self.site.draw_preview(width, height, self.seed + step)
+            self.site.queue.set(preview=preview, preview_step=step, preview_id=state.preview_id + 1)
+
+    def _draw(self, place: int, fraction: float) -> bytes:
+        if self.orders.skip_img2img:
+            return self.sources[place % len(self.sources)]
+        values = self.values
+        hires = values["hr_scale"] if values.get("enable_hr") else 1
+        wish = DrawRequest(
+            "img2img" if self.img2img else "txt2img",
+            width=max(_LATENT, int(self.width * hires) // _LATENT * _LATENT),
+            height=max(_LATENT, int(self.height * hires) // _LATENT * _LATENT),
+            prompt=values["prompt"] or "",
+            negative_prompt=values["negative_prompt"] or "",
+            seed=self.seeds[place],
+            steps=self.steps,
+            fraction=fraction,
+            source=self.sources[place % len(self.sources)] if self.sources else None,
+            mask=self.mask,
+            options={**values, "init_images": None, "mask": None, "checkpoint": self.checkpoint.name},
+        )
+        return self.site.draw(wish)
+
+    # -- ADetailer ----------------------------------------------------------------------------------------------------
+
+    def _detail(self, job: Job) -> None:
+        """The detail pass over every picture. An interrupt or a skip before it drops it."""
+        for place, picture in enumerate(self.pictures):
+            current = picture
+            for unit in self.orders.units:
+                if self.site.queue.state.flagged:
+                    break
+                current = self._detail_one(job, current, unit, place)
+            self.pictures[place] = current
+
+    def _detail_one(self, job: Job, picture: bytes, unit: Any, place: int) -> bytes:
+        queue, models = self.site.queue, self.site.flavour.answers["/adetailer/v1/ad_model"]["ad_model"]
+        if unit["ad_model"] not in models:
+            return picture  # the server logs it and goes on
+        own_size = unit["ad_use_inpaint_width_height"]
+        wish = DrawRequest(
+            "adetailer",
+            width=unit["ad_inpaint_width"] if own_size else self.values["width"],
+            height=unit["ad_inpaint_height"] if own_size else self.values["height"],
+            prompt=unit["ad_prompt"] or self.values["prompt"] or "",
+            negative_prompt=unit["ad_negative_prompt"] or self.values["negative_prompt"] or "",
+            seed=self.seeds[place],
+            steps=unit["ad_steps"] if unit["ad_use_steps"] else self.values["steps"],
+            source=picture,
+            options={name: value for name, value in unit.items() if name != "defaults"},
+        )
+        drawn = self.site.draw(wish)
+        if drawn == picture:
+            return picture
+        queue.set(job_count=queue.state.job_count + 1)
+        share = (1 - _OUTER_SHARE if self.orders.skip_img2img else 1.0) / len(self.orders.units)
+        steps = int(min(unit["ad_denoising_strength"], 0.999) * wish.steps) + 1
+        self._sample(job, steps, self.site.latency_of(job, "adetailer") * share)
+        queue.next_job()
+        return drawn
+
+    # -- the answer ---------------------------------------------------------------------------------------------------
+
+    def _answer(self) -> Answer:
+        values, texts = self.values, [self._infotext(place) for place in range(len(self.pictures))]
+        pictures = [with_parameters(picture, text) for picture, text in zip(self.pictures, texts, strict=True)]
+        first = 0
+        if values["save_images"] and self.site.options["return_grid"] and len(pictures) > 1:
+            grid = grid_of(pictures, "RGBA" if self.site.flavour.name == "forge" else "RGB")
+            texts = [self._infotext(0), *texts]
+            pictures = [with_parameters(grid, texts[0]), *pictures]
+            first = 1
+        info = self._info(texts or [self._infotext(0)], first)
+        shown = pictures if values["send_images"] else []
+        return _assemble(spoil(self.call.fault, shown), self._echo(), info)
+
+    def _echo(self) -> dict[str, Any]:
+        """The request with its defaults, as `parameters`; the input pictures only where that was asked for."""
+        if not self.img2img or self.values["include_init_images"]:
+            return self.values
+        return {**self.values, "init_images": None, "mask": None}
+
+    def _infotext(self, place: int) -> str:
+        values = self.values
+        varied = bool(values["subseed_strength"])
+        fields = {
+            "Steps": self.steps,
+            "Sampler": self.sampling.sampler,
+            "Schedule type": self.sampling.schedule,
+            "CFG scale": values["cfg_scale"],
+            "Seed": self.seeds[place],
+            "Face restoration": self._face_restorer(),
+            "Size": f"{self.width}x{self.height}",
+            "Model hash": self.checkpoint.short,
+            "Model": self.checkpoint.name,
+            "VAE": self._vae(),
+            "Variation seed": self.subseeds[place] if varied else None,
+            "Variation seed strength": values["subseed_strength"] if varied else None,
+            "Denoising strength": values["denoising_strength"] if self.img2img or values.get("enable_hr") else None,
+            "Clip skip": self._clip_skip() if self._clip_skip() > 1 else None,
+        }
+        extra = {name: value for name, value in self.extra.items() if name not in fields}
+        version = {"Version": self.site.flavour.version}
+        return write_infotext(values["prompt"] or "", values["negative_prompt"] or "", fields | extra | version)
+
+    def _vae(self) -> str | None:
+        name = self.settings.get("sd_vae")
+        return None if name in (None, "None", "Automatic") else str(name)
+
+    def _clip_skip(self) -> int:
+        return int(self.settings.get("CLIP_stop_at_last_layers", 1))
+
+    def _face_restorer(self) -> str | None:
+        return str(self.settings["face_restoration_model"]) if self.values["restore_faces"] else None
+
+    def _info(self, texts: Sequence[str], first: int) -> str:
+        values, negative = self.values, self.values["negative_prompt"] or ""
+        info = {
+            "prompt": values["prompt"] or "",
+            "all_prompts": [values["prompt"] or ""] * self.count,
+            "negative_prompt": negative,
+            "all_negative_prompts": [negative] * self.count,
+            "seed": self.seed,
+            "all_seeds": self.seeds,
+            "subseed": self.subseed,
+            "all_subseeds": self.subseeds,
+            "subseed_strength": values["subseed_strength"],
+            "width": self.width,
+            "height": self.height,
+            "sampler_name": self.sampling.sampler,
+            "cfg_scale": values["cfg_scale"],
+            "steps": self.steps,
+            "batch_size": values["batch_size"],
+            "restore_faces": bool(values["restore_faces"]),
+            "face_restoration_model": self._face_restorer(),
+            "sd_model_name": self.checkpoint.name,
+            "sd_model_hash": self.checkpoint.short,
+            "sd_vae_name": self._vae(),
+            "sd_vae_hash": None,
+            "seed_resize_from_w": values["seed_resize_from_w"],
+            "seed_resize_from_h": values["seed_resize_from_h"],
+            "denoising_strength": values["denoising_strength"],
+            "extra_generation_params": self.extra,
+            "index_of_first_image": first,
+            "infotexts": list(texts),
+            "styles": values["styles"] or [],
+            "job_timestamp": self.site.queue.state.job_timestamp,
+            "clip_skip": self._clip_skip(),
+            "is_using_inpainting_conditioning": False,
+            "version": self.site.flavour.version,
+        }
+        return json.dumps(info)
+
+
+def _assemble(pictures: Sequence[bytes], parameters: Any, info: str) -> Answer:
+    """The answer's JSON, put together around the base64 without a second look at it."""
+    rest = json.dumps({"parameters": parameters, "info": info}, separators=(",", ":"), ensure_ascii=False)
+    quoted = b",".join(b'"' + text + b'"' for text in pictures)
+    return Answer(200, b"".join((b'{"images":[', quoted, b"],", rest[1:].encode())))
+
+
+# -- extras -----------------------------------------------------------------------------------------------------------
+
+
+def upscale(site: WebUI, call: Call, values: dict[str, Any]) -> Answer:
+    """POST /extra-single-image: its job, and one picture in `image`."""
+    source = decode(values["image"])
+    job = site.new_job(call, "Upscale", None)
+    with site.queue.turn(job):
+        site.queue.begin("extras", None)
+        site.queue.set(job_count=1, job="Upscale")
+        site.queue.next_job()
+        if job.fault and job.fault.kind == "bad_input":
+            raise HttpError(500, job.fault.message)
+        known = [entry["name"] for entry in site.flavour.answers["/sdapi/v1/upscalers"]]
+        for name in (values["upscaler_1"], values["upscaler_2"]):
+            if name not in known:
+                # The state is not ended: an idle server goes on reporting this job until the next one.
+                raise JobError("AssertionError", f"could not find upscaler named {name}")
+        picture = _upscaled(site, job, source, values)
+        site.queue.end()
+    texts = spoil(call.fault, [picture])
+    html = ", ".join(f"{name}: {value}" for name, value in _upscale_info(values).items())
+    head = json.dumps({"html_info": f"<p>{html}</p>"}, separators=(",", ":"))
+    return Answer(200, b"".join((head[:-1].encode(), b',"image":"', texts[0] if texts else b"", b'"}')))
+
+
+def _upscaled(site: WebUI, job: Job, source: bytes, values: dict[str, Any]) -> bytes:
+    """The bigger picture with the input's text chunk; the input itself where no upscaler is named."""
+    latency = site.latency_of(job, "upscale")
+    site.queue.stand(job, 0)
+    site.meet_fault(job, 0.0)
+    site.queue.work(latency / 2)
+    site.meet_fault(job, 0.5)
+    site.queue.work(latency / 2)
+    site.meet_fault(job, 1.0)
+    if values["upscaler_1"] == "None":
+        return source
+    width, height = _target_size(values, *png_size(source))
+    options = {name: value for name, value in values.items() if name != "image"}
+    fraction = 0.5 if site.queue.state.flagged else 1.0
+    drawn = site.draw(DrawRequest("upscale", width, height, fraction=fraction, source=source, options=options))
+    text = site.text_of(source)
+    return with_parameters(drawn, text) if text else drawn
+
+
+def _target_size(values: dict[str, Any], width: int, height: int) -> tuple[int, int]:
+    if values["resize_mode"] == 0:
+        return int(width * values["upscaling_resize"]), int(height * values["upscaling_resize"])
+    target = values["upscaling_resize_w"], values["upscaling_resize_h"]
+    if values["upscaling_crop"]:
+        return target
+    factor = max(target[0] / width, target[1] / height)
+    return int(width * factor), int(height * factor)
+
+
+def _upscale_info(values: dict[str, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    if values["upscaler_1"] != "None":
+        to = f"{values['upscaling_resize_w']}x{values['upscaling_resize_h']}"
+        by = {"Postprocess upscale by": float(values["upscaling_resize"])}
+        told |= by if values["resize_mode"] == 0 else {"Postprocess upscale to": to}
+        told["Postprocess upscaler"] = values["upscaler_1"]
+        if values["upscaler_2"] != "None" and values["extras_upscaler_2_visibility"]:
+            told["Postprocess upscaler 2"] = values["upscaler_2"]
+    if values["gfpgan_visibility"]:
+        told["Postprocess GFPGAN visibility"] = values["gfpgan_visibility"]
+    if values["codeformer_visibility"]:
+        told["Postprocess CodeFormer visibility"] = values["codeformer_visibility"]
+        told["Postprocess CodeFormer weight"] = values["codeformer_weight"]
+    return told
+
+
+# -- faults in the pictures -------------------------------------------------------------------------------------------
+
+
+def spoil(fault: Fault | None, pictures: Sequence[bytes]) -> list[bytes]:
+    """The pictures as base64, broken as `fault` says; it meets the last one, so that the others can be kept."""
+    texts = [base64.b64encode(picture) for picture in pictures]
+    if not texts or fault is None:
+        return texts
+    broken = _SPOILED[fault.kind](pictures[-1], texts[-1], fault) if fault.kind in _SPOILED else texts[-1]
+    if fault.kind == "no_images":
+        return []
+    return [*texts[:-1], *([] if broken is None else [broken])]
+
+
+def _flip(picture: bytes, text: bytes, fault: Fault) -> bytes:
+    del text, fault
+    place = picture.index(b"IDAT") + 8
+    flipped = bytes([picture[place] ^ 0x10])
+    return base64.b64encode(picture[:place] + flipped + picture[place + 1 :])
+
+
+def _garble(picture: bytes, text: bytes, fault: Fault) -> bytes:
+    del picture, fault
+    half = len(text) // 2
+    return text[:half] + b"@*@" + text[half:]
+
+
+_SPOILED: dict[str, Callable[[bytes, bytes, Fault], bytes | None]] = {
+    "bad_base64": _garble,
+    "not_an_image": lambda _picture, _text, _fault: base64.b64encode(b"hello world"),
+    "flipped_byte": _flip,
+    "cut_png": lambda picture, _text, fault: base64.b64encode(picture[: int(len(picture) * fault.fraction)]),
+    "fewer_images": lambda _picture, _text, _fault: None,
+}

@@ -1,0 +1,220 @@
+"""The queue and the state of a WebUI: one FIFO lock, one global progress, flags that act on whoever runs.
+
+The oddities are the recorded servers': 0.01 at the start with the last job's step count, job_count -1, leftovers
+when idle, and an upscale that fails leaves its state behind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rxpipe.testing.webui_server.ledger import Hit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rxpipe.testing.webui_server.ledger import Call, Job, Ledger, Outcome
+
+_FINISHED_KEPT = 16  # tasks that /internal/progress still calls completed
+
+
+class ServerGone(Exception):
+    """The server died while this was in work; nobody is left to answer."""
+
+
+class JobError(Exception):
+    """An exception inside a job, by the name and text that the server's error body shows."""
+
+    def __init__(self, error: str, message: str) -> None:
+        super().__init__(f"{error}: {message}")
+        self.error = error
+        self.message = message
+
+
+@dataclass(slots=True)
+class State:
+    """`shared.state` of a WebUI: what GET /sdapi/v1/progress is computed from. One for the whole server."""
+
+    skipped: bool = False
+    interrupted: bool = False
+    stopping_generation: bool = False
+    job: str = ""
+    job_count: int = 0
+    job_timestamp: str = "0"
+    job_no: int = 0
+    sampling_step: int = 0
+    sampling_steps: int = 0
+    time_start_s: float = 0.0
+    preview: bytes | None = None
+    preview_step: int = 0
+    preview_id: int = 0
+
+    def begin(self, job: str, now_s: float) -> None:
+        """A job starts: the flags are cleared, the step count of the last one stays."""
+        self.job, self.job_count, self.job_no = job, -1, 0
+        self.job_timestamp = time.strftime("%Y%m%d%H%M%S")
+        self.skipped = self.interrupted = self.stopping_generation = False
+        self.sampling_step = self.preview_step = self.preview_id = 0
+        self.preview, self.time_start_s = None, now_s
+
+    def next_job(self) -> None:
+        """A batch of the running job is done."""
+        self.job_no += 1
+        self.sampling_step = self.preview_step = 0
+
+    def end(self) -> None:
+        """The job is over; what is not named here stays for the next reader."""
+        self.job, self.job_count = "", 0
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the running batch is to stop."""
+        return self.interrupted or self.skipped
+
+    def shown(self) -> dict[str, Any]:
+        """The `state` of a progress answer."""
+        names = ("skipped", "interrupted", "stopping_generation", "job", "job_count", "job_timestamp", "job_no")
+        return {name: getattr(self, name) for name in (*names, "sampling_step", "sampling_steps")}
+
+
+@dataclass(slots=True)
+class Hold:
+    """Stops every job of a stage at a step until `release`. Made by `WebUIServer.hold`."""
+
+    stage: str
+    step: int
+    ledger: Ledger
+    reached: int = 0
+    released: bool = False
+
+    def wait_reached(self, timeout_s: float = 5.0, times: int = 1) -> bool:
+        """Whether a job stood here `times` times within `timeout_s` seconds of real time."""
+        return self.ledger.wait_for(lambda: self.reached >= times, timeout_s)
+
+    def release(self) -> None:
+        """Let the job go on, and those after it pass."""
+        with self.ledger.noting():
+            self.released = True
+
+
+@dataclass(slots=True)
+class JobQueue:
+    """One job at a time, first come first served. Every method may be called from any thread."""
+
+    ledger: Ledger
+    holds: list[Hold]
+    state: State = field(default_factory=State)
+    waiting: deque[Job] = field(default_factory=deque)
+    gone: bool = False
+    current_task: str | None = None
+    pending_tasks: dict[str, float] = field(default_factory=dict)
+    finished_tasks: deque[str] = field(default_factory=lambda: deque(maxlen=_FINISHED_KEPT))
+    _running: Job | None = None
+
+    @contextmanager
+    def turn(self, job: Job) -> Iterator[None]:
+        """Wait for the lock, hold it, give it back. Raises ServerGone when the server dies."""
+        with self.ledger.noting():
+            self.waiting.append(job)
+            if job.task_id is not None:
+                self.pending_tasks[job.task_id] = self.ledger.clock.now()
+        self._wait_for_lock(job)
+        outcome: Outcome = "failed"
+        try:
+            yield
+            outcome = "interrupted" if self.state.interrupted else "done"
+        except ServerGone:
+            outcome = "lost"
+            raise
+        finally:
+            with self.ledger.noting():
+                self._running = None
+                self.ledger.note_end(job, outcome)
+
+    def _wait_for_lock(self, job: Job) -> None:
+        with self.ledger.changed:
+            self.ledger.changed.wait_for(lambda: self.gone or (self._running is None and self.waiting[0] is job))
+            if self.gone:
+                job.outcome = "lost"
+                raise ServerGone
+            self.waiting.popleft()
+            self._running = job
+            self.ledger.note_start(job)
+
+    def begin(self, name: str, task_id: str | None) -> None:
+        """The job that holds the lock starts to work."""
+        with self.ledger.noting():
+            self.state.begin(name, self.ledger.clock.now())
+            if task_id is not None:
+                self.current_task = task_id
+                self.pending_tasks.pop(task_id, None)
+
+    def finish(self, task_id: str) -> None:
+        """A task came to its end. One that raises never does: it stays the current one, as on the real servers."""
+        with self.ledger.noting():
+            self.current_task = None
+            self.finished_tasks.append(task_id)
+
+    def set(self, **fields: Any) -> None:
+        """Change the state."""
+        with self.ledger.noting():
+            for name, value in fields.items():
+                setattr(self.state, name, value)
+
+    def next_job(self) -> None:
+        """A batch is done."""
+        with self.ledger.noting():
+            self.state.next_job()
+
+    def end(self) -> None:
+        """The job's work is over."""
+        with self.ledger.noting():
+            self.state.end()
+
+    def work(self, seconds: float) -> None:
+        """Take `seconds` of the server's clock; less where an interrupt or a skip comes. Raises ServerGone."""
+        clock, changed = self.ledger.clock, self.ledger.changed
+        with changed:
+            until = clock.now() + seconds
+            while not self.gone and not self.state.flagged and (left := until - clock.now()) > 0:
+                clock.sleep(changed, left)
+            if self.gone:
+                raise ServerGone
+
+    def stand(self, job: Job, step: int) -> None:
+        """Stop at every hold that a test has put here. An interrupt or a skip frees it too. Raises ServerGone."""
+        with self.ledger.changed:
+            for hold in [hold for hold in self.holds if hold.stage in (job.stage, "*") and hold.step == step]:
+                if hold.released:
+                    continue
+                hold.reached += 1
+                self.ledger.changed.notify_all()
+                self.wait_until(lambda hold=hold: hold.released or self.state.flagged)  # type: ignore[misc]
+
+    def wait_until(self, predicate: Callable[[], bool]) -> None:
+        """Block until `predicate`, called with the lock held, is true. Raises ServerGone."""
+        with self.ledger.changed:
+            self.ledger.changed.wait_for(lambda: self.gone or predicate())
+            if self.gone:
+                raise ServerGone
+
+    def interrupt(self, call: Call) -> None:
+        """POST /interrupt: hits whoever runs; while idle the flag is set, and cleared by the next start."""
+        with self.ledger.noting():
+            self.state.interrupted = True
+            self.ledger.interrupts.append(Hit(self.ledger.clock.now(), self._running, call))
+
+    def skip(self, call: Call) -> None:
+        """POST /skip: ends the batch in work."""
+        with self.ledger.noting():
+            self.state.skipped = True
+            self.ledger.skips.append(Hit(self.ledger.clock.now(), self._running, call))
+
+    def die(self) -> None:
+        """End every job and every wait with ServerGone, now."""
+        with self.ledger.noting():
+            self.gone = True
