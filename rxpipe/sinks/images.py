@@ -252,25 +252,36 @@ def _plain(value: object) -> object:
     return dict(value) if isinstance(value, Mapping) else str(value)
 
 
+_GENERATION = {
+    "steps": "Steps",
+    "sampler_name": "Sampler",
+    "scheduler": "Schedule type",
+    "cfg_scale": "CFG scale",
+    "model": "Model",
+    "vae": "VAE",
+    "clip_skip": "Clip skip",
+}
+
+
 def parameters_text(artifact: Artifact, execution: StageExecution, size: png.PictureSize | None) -> str:
     """A1111's text for a picture that has none of its own; what nobody said is absent.
+
+    What the backend noted as really used in the artifact's last lineage entry goes before what was asked for.
 
     Args:
         size: of the picture, px. On upscale `Size` is what it was before, as A1111's extras tab leaves it.
     """
     said, config = execution.generation, execution.config
-    settings: dict[str, str | float | None] = {
-        "Steps": said.steps,
-        "Sampler": said.sampler_name,
-        "Schedule type": said.scheduler,
-        "CFG scale": said.cfg_scale,
-        "Seed": artifact.seed,
-        "Size": size and f"{size.width}x{size.height}",
-        "Model": said.model,
-        "VAE": said.vae,
-        "Clip skip": said.clip_skip if said.clip_skip != 1 else None,
-        "Version": f"rxpipe {_version()}",
-    }
+    last = artifact.lineage[-1] if artifact.lineage else None
+    used = last.settings if last is not None and last.stage == execution.stage_type else {}
+    settings: dict[str, str | float | None] = {}
+    for field, key in _GENERATION.items():
+        value = used.get(field) or getattr(said, field)
+        settings[key] = value if isinstance(value, str | int | float) else None
+    if settings["Clip skip"] == 1:
+        del settings["Clip skip"]
+    settings |= {"Seed": artifact.seed, "Size": size and f"{size.width}x{size.height}"}
+    settings["Version"] = f"rxpipe {_version()}"
     if isinstance(config, Txt2ImgConfig):
         settings |= _txt2img_settings(config)
     elif isinstance(config, Img2ImgConfig):

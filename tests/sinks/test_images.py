@@ -273,6 +273,15 @@ def test_a_picture_without_text_gets_a1111s(tmp_path, sections, text):
     assert re.fullmatch(r"Version: rxpipe \S+", said.removeprefix(text))
 
 
+def test_what_was_really_used_goes_before_what_was_asked_for(tmp_path):
+    """A backend that took another sampler says so in the lineage, and the text says what it took."""
+    used = LineageEntry("txt2img", "sketch", {"sampler_name": "DPM++ 2M", "model": None})
+    drawn = Artifact(id="r-1", seed=7, data=encoded(), lineage=(used,))
+    said = png.read_text(ImageWriter(tmp_path).write(drawn, execution(), NOW).path.read_bytes())["parameters"]
+    assert "Sampler: DPM++ 2M, " in said
+    assert "Model: tiny, " in said
+
+
 def test_too_little_to_say_writes_no_text(tmp_path):
     """Fewer than three pairs would be read as a prompt."""
     path = ImageWriter(tmp_path).write(artifact(seed=None), execution(CUSTOM), NOW).path
