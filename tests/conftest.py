@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QApplication
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # here, so that programs started by tests inherit it
 
 
-def _start_xvfb():
+def start_xvfb():
     """An X server of our own and the number of its display, which it picks itself and writes to a pipe."""
     read_end, write_end = os.pipe()
     command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "1366x768x24", "-nolisten", "tcp"]
@@ -32,7 +32,7 @@ def display():
     if os.environ.get("DISPLAY"):
         yield os.environ["DISPLAY"]
         return
-    server, name = _start_xvfb()
+    server, name = start_xvfb()
     os.environ["DISPLAY"] = name
     yield name
     del os.environ["DISPLAY"]
