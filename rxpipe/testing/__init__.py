@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rxpipe.testing.clock import MarbleError as MarbleError
     from rxpipe.testing.clock import Runaway as Runaway
     from rxpipe.testing.clock import VirtualClock as VirtualClock
+    from rxpipe.testing.diagram import Drawing as Drawing
     from rxpipe.testing.grammar import MarbleSyntaxError as MarbleSyntaxError
     from rxpipe.testing.grammar import parse as parse
     from rxpipe.testing.grammar import render as render
@@ -38,16 +39,19 @@ if TYPE_CHECKING:
     from rxpipe.testing.matchers import stage_start as stage_start
     from rxpipe.testing.matchers import stage_step as stage_step
     from rxpipe.testing.recording import Mismatch as Mismatch
+    from rxpipe.testing.timeline import timeline as timeline
     from rxpipe.testing.virtual import RealThread as RealThread
     from rxpipe.testing.virtual import VirtualTime as VirtualTime
 
 _EVENTS = ("run_end", "run_start", "stage_cancelled", "stage_end", "stage_failed", "stage_image", "stage_retry")
 _HOMES = {
     "clock": ("MarbleError", "Runaway", "VirtualClock"),
+    "diagram": ("Drawing",),
     "grammar": ("MarbleSyntaxError", "parse", "render"),
     "marbles": ("Marbles",),
     "matchers": ("anything", "close_to", "error_like", "instance", "one_of", "stage_start", "stage_step", *_EVENTS),
     "recording": ("Mismatch",),
+    "timeline": ("timeline",),
     "virtual": ("RealThread", "VirtualTime"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -1,18 +1,23 @@
-"""Diagrams on one time axis: rows of marks as aligned text, with carets where they differ.
+"""Drawings: rows of marks on one time axis, as aligned text and as an SVG picture.
 
 Every instant that any row knows becomes a column as wide as its widest cell; long gaps are written as a time.
+A notebook shows a `Drawing` as its picture. The surprise: columns are for the eye; what parses back is `render`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from html import escape
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from rxpipe.testing.clock import in_words
+from rxpipe.testing.clock import in_words, spoken
 from rxpipe.testing.grammar import FRAME_US, LONGEST_DASHES, Mark, token
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
+WIDEST = 112
 Row = tuple[str, "Sequence[Mark]"]
 
 
@@ -25,21 +30,33 @@ def cells(marks: Sequence[Mark]) -> dict[int, str]:
 
 
 def aligned(rows: Sequence[Row], carets: Collection[int] = ()) -> list[str]:
-    """*rows* of (label, marks) as lines of one time axis, and under them a caret at each time in *carets*."""
-    labels = max((len(label) for label, _ in rows), default=0)
+    """*rows* of (label, marks) as lines of one time axis; with *carets*, a caret at each of those times and the times.
+
+    Lines too long to read are cut to the neighbourhood of the first caret.
+    """
     texts = [cells(marks) for _, marks in rows]
-    times = sorted({at for text in texts for at in text} | set(carets))
-    lines = ["" for _ in rows]
-    pointer = ""
+    lines, pointer, axis = ["" for _ in rows], "", ""
     before = 0
-    for at in times:
+    for at in sorted({at for text in texts for at in text} | set(carets)):
         gap = _gap(at - before)
-        width = max([len(text.get(at, "")) for text in texts] or [1]) or 1
+        width = max((len(text.get(at, "")) for text in texts), default=0) or 1
         pointer += " " * len(gap) + ("^" if at in carets else " ").ljust(width)
+        axis = _time_at(axis, len(pointer) - width, at)
         lines = [line + gap + text.get(at, "").ljust(width, "-") for line, text in zip(lines, texts, strict=True)]
         before = at + FRAME_US
-    shown = [f"{label:<{labels}}  {_end(line)}" for (label, _), line in zip(rows, lines, strict=True)]
-    return [*shown, f"{'':<{labels}}  {pointer}".rstrip()] if carets else shown
+    shown = [_until_end(line, marks) for line, (_, marks) in zip(lines, rows, strict=True)]
+    labels = [label for label, _ in rows]
+    if carets:
+        shown, labels = [*shown, pointer, axis], [*labels, "", "ms"]
+    margin = max(map(len, labels), default=0)
+    return [f"{label:<{margin}}  {line}".rstrip() for label, line in zip(labels, _window(shown), strict=True)]
+
+
+def _time_at(axis: str, column: int, at: int) -> str:
+    """*axis* with the milliseconds of *at* written at *column*, if there is room."""
+    if axis and len(axis) + 1 > column:
+        return axis
+    return axis.ljust(column) + in_words(at).removesuffix("ms") if in_words(at).endswith("ms") else axis
 
 
 def _gap(us: int) -> str:
@@ -50,13 +67,141 @@ def _gap(us: int) -> str:
     return f" {in_words(us)} "
 
 
-def _end(line: str) -> str:
+def _until_end(line: str, marks: Sequence[Mark]) -> str:
     """A row that has ended shows nothing after its end."""
-    end = max(line.rfind("|"), line.rfind("#"))
-    tail = line[end + 1 :]
-    return line[: end + 1] + "]" * tail.startswith("]") if end >= 0 and set(tail) <= set("-] 0123456789.ums") else line
+    if not marks or marks[-1].kind == "next":
+        return line
+    written = cells(marks)[marks[-1].at]
+    return line[: line.rindex(written) + len(written)]
 
 
-def legend_lines(legend: Mapping[str, str]) -> list[str]:
-    """One line for each name that does not say what it stands for."""
-    return [f"{name} = {text}" for name, text in legend.items()]
+def _window(lines: list[str]) -> list[str]:
+    if max(map(len, lines), default=0) <= WIDEST:
+        return lines
+    start = max(0, next((line.index("^") for line in lines if line.strip(" ^") == "" and "^" in line), 0) - WIDEST // 2)
+    end = start + WIDEST
+    return [("…" if start else "") + line[start:end] + "…" * (len(line) > end) for line in lines]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Rows of marks with a title, carets where they differ (microseconds), and a legend for names.
+
+    `str()` of it is the text, `svg()` the picture; IPython shows the picture.
+    """
+
+    rows: tuple[Row, ...]
+    title: str = ""
+    carets: frozenset[int] = frozenset()
+    legend: Mapping[str, str] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """Title, aligned rows and legend."""
+        legend = [f"{name} = {meaning}" for name, meaning in self.legend.items()]
+        return "\n".join([*filter(None, [self.title]), *aligned(self.rows, self.carets), *legend])
+
+    def svg(self) -> str:
+        """The picture as an SVG document, as wide as it needs to be."""
+        return _Picture(self).document()
+
+    def _repr_svg_(self) -> str:
+        return self.svg()
+
+    __str__ = text
+
+
+COLOURS = ("#4c78a8", "#e8833a", "#54a24b", "#b279a2", "#c9a227", "#5fa8a0", "#d1605e", "#8c6d5a")
+ROW_PX, RADIUS_PX, SHIFT_PX, LINE_PX, MARGIN_PX = 46, 13, 23, 18, 14
+NARROWEST_PX, WIDEST_PX, LETTER_PX = 32, 92, 7.2
+
+
+class _Picture:
+    """Lays a drawing out: one column an instant, its distance from the one before by time but within limits."""
+
+    def __init__(self, drawing: Drawing) -> None:
+        self.drawing = drawing
+        self.times = sorted({mark.at for _, marks in drawing.rows for mark in marks} | drawing.carets | {0})
+        self.left = MARGIN_PX + LETTER_PX * max((len(label) for label, _ in drawing.rows), default=0) + 18
+        self.x = self._columns()
+        self.right = self.x[self.times[-1]] + 40 + SHIFT_PX * (self._crowd(self.times[-1]) - 1)
+        names = dict.fromkeys(mark.name for _, marks in drawing.rows for mark in marks)
+        self.colours = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(names)}
+        self.top = MARGIN_PX + LINE_PX * bool(drawing.title)
+
+    def _columns(self) -> dict[int, float]:
+        x = {self.times[0]: self.left + RADIUS_PX}
+        for before, at in pairwise(self.times):
+            room = NARROWEST_PX + SHIFT_PX * (self._crowd(before) - 1)
+            x[at] = x[before] + min(max(room, (at - before) / FRAME_US * 20), max(WIDEST_PX, room))
+        return x
+
+    def _crowd(self, at: int) -> int:
+        return max((sum(mark.at == at for mark in marks) for _, marks in self.drawing.rows), default=0) or 1
+
+    def document(self) -> str:
+        body = "\n".join(self._parts())
+        legend = [f"{name} = {meaning}" for name, meaning in self.drawing.legend.items()]
+        below = self.top + ROW_PX * len(self.drawing.rows) + 30
+        notes = "\n".join(_text(MARGIN_PX, below + LINE_PX * (n + 1), line) for n, line in enumerate(legend))
+        widest = max(map(len, [self.drawing.title, *legend]), default=0) * LETTER_PX + 2 * MARGIN_PX
+        width, height = max(self.right + MARGIN_PX, widest), below + LINE_PX * len(legend) + MARGIN_PX
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
+            f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="ui-monospace, Menlo, Consolas, monospace" '
+            f'font-size="12">\n<rect width="100%" height="100%" fill="#ffffff"/>\n{body}\n{notes}\n</svg>\n'
+        )
+
+    def _parts(self) -> Iterator[str]:
+        if self.drawing.title:
+            yield _text(MARGIN_PX, MARGIN_PX + 8, self.drawing.title, weight="bold")
+        for at in self.drawing.carets:
+            wide = 2 * RADIUS_PX + 6 + SHIFT_PX * (self._crowd(at) - 1)
+            height = ROW_PX * len(self.drawing.rows)
+            yield (
+                f'<rect x="{self.x[at] - RADIUS_PX - 3:.1f}" y="{self.top + 4}" width="{wide}" '
+                f'height="{height - 2}" rx="5" fill="#fde7e4"/>'
+            )
+        for place, (label, marks) in enumerate(self.drawing.rows):
+            yield from self._row(label, marks, self.top + ROW_PX * place + ROW_PX / 2)
+        yield from self._axis(self.top + ROW_PX * len(self.drawing.rows) + 14)
+
+    def _row(self, label: str, marks: Sequence[Mark], y: float) -> Iterator[str]:
+        yield _text(MARGIN_PX, y + 4, label)
+        ended = bool(marks) and marks[-1].kind != "next"
+        beside = SHIFT_PX * (sum(mark.at == marks[-1].at for mark in marks) - 1) if marks else 0
+        end = self.x[marks[-1].at] + beside if ended else self.right
+        yield f'<path d="M{self.left:.1f} {y}H{end:.1f}" stroke="#333" stroke-width="1.5" fill="none"/>'
+        if not ended:
+            yield f'<path d="M{end - 6:.1f} {y - 4}l8 4l-8 4" stroke="#333" stroke-width="1.5" fill="none"/>'
+        place: dict[int, int] = {}
+        for mark in marks:
+            nth = place[mark.at] = place.get(mark.at, -1) + 1
+            yield self._mark(mark, self.x[mark.at] + nth * SHIFT_PX, y)
+
+    def _mark(self, mark: Mark, x: float, y: float) -> str:
+        if mark.kind == "end":
+            return f'<path d="M{x:.1f} {y - 13}v26" stroke="#333" stroke-width="3"/>'
+        if mark.kind != "next":
+            cross = f"M{x - 7:.1f} {y - 7}l14 14m0 -14l-14 14"
+            return f'<path d="{cross}" stroke="{"#c0392b" if mark.kind == "error" else "#333"}" stroke-width="3"/>'
+        circle = f'<circle cx="{x:.1f}" cy="{y}" r="{RADIUS_PX}" fill="{self.colours[mark.name]}" stroke="#fff"/>'
+        short = len(mark.name) <= 3  # noqa: PLR2004 - what fits into the circle
+        name = _text(x, y + 4, mark.name, anchor="middle", fill="#fff") if short else ""
+        return circle + (name or _text(x, y - RADIUS_PX - 2, mark.name, anchor="middle", size=10))
+
+    def _axis(self, y: float) -> Iterator[str]:
+        last = -1e9
+        for at in self.times:
+            words = spoken(at)
+            if self.x[at] - last > len(words) * 6 + 8:
+                yield _text(self.x[at], y, words, anchor="middle", fill="#777", size=9)
+                last = self.x[at]
+
+
+def _text(
+    x: float, y: float, text: str, *, anchor: str = "start", fill: str = "#222", size: int = 12, weight: str = "normal"
+) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}" font-size="{size}" '
+        f'font-weight="{weight}">{escape(text)}</text>'
+    )

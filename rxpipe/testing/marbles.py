@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rxpipe.testing.clock import MarbleError, VirtualClock
+from rxpipe.testing.diagram import Drawing
 from rxpipe.testing.grammar import MarbleSyntaxError, parse, parse_subscription
-from rxpipe.testing.recording import Recording
-from rxpipe.testing.streams import ColdSource, HotSource, Inner, Seen, Values, resolve
+from rxpipe.testing.recording import Mismatch, Recording
+from rxpipe.testing.streams import ColdSource, HotSource, Inner, Seen, Source, Values, resolve
 from rxpipe.testing.virtual import VirtualTime
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
+Drawable = Drawing | Recording | Source | Mismatch
 HERE = str(Path(__file__).parent)
 
 
@@ -90,6 +92,10 @@ class Marbles:
         if "^" in text:
             raise MarbleSyntaxError(text, text.index("^"), "a cold stream has no '^'", hint="hot(...) has one.")
         return play
+
+    def svg(self, shown: Drawable) -> str:
+        """A picture, as an SVG document, of a recording, a stream of this test, a failure or a drawing."""
+        return (shown if isinstance(shown, Drawing) else shown.drawing()).svg()
 
     def expect(self, stream: Observable[Any], subscription: str = "^", *, name: str = "") -> Recording:
         """Subscribe to *stream* and record it, to compare with `to_be` and its kin.

@@ -1,10 +1,12 @@
-"""The pytest plugin that comes with rxpipe: the fixture `marbles`.
+"""The pytest plugin that comes with rxpipe: the fixture `marbles`, and `--marble-svg=DIR` for pictures of failures.
 
 Every pytest run of everyone who installed rxpipe loads this module, so it imports nothing but pytest at the top.
 """
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from rxpipe.testing.marbles import Marbles
+
+__tracebackhide__ = True  # pytest shows the test's line, not ours
 
 STARTED = pytest.StashKey["Marbles"]()
 
@@ -25,6 +29,29 @@ def marbles(request: pytest.FixtureRequest) -> Iterator[Marbles]:
     with Marbles(verify=False) as started:
         request.node.stash[STARTED] = started
         yield started
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --marble-svg."""
+    parser.getgroup("rxpipe").addoption(
+        "--marble-svg", metavar="DIR", help="draw every stream that was not as expected as DIR/<test>.svg"
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Draw the failure, and say where."""
+    report = yield
+    folder = item.config.getoption("--marble-svg")
+    picture = getattr(call.excinfo and call.excinfo.value, "svg", None)
+    if folder and picture is not None:
+        path = Path(folder) / (re.sub(r"[^\w.-]+", "-", item.nodeid).strip("-") + ".svg")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(picture(), encoding="utf-8")
+        report.sections.append(("marbles", str(path)))
+    return report
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,19 +7,16 @@ The surprise: a comparison has to account for all that came.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from reactivex import Observable, abc
 
 from rxpipe.testing.clock import Duration, MarbleError, Runaway, microseconds, spoken
-from rxpipe.testing.diagram import aligned, legend_lines
+from rxpipe.testing.diagram import Drawing, aligned
 from rxpipe.testing.grammar import parse, render
 from rxpipe.testing.matchers import short
 from rxpipe.testing.streams import Seen, Stage, Values, name_values, resolve, same, same_thing
 from rxpipe.testing.virtual import RealThread
-
-if TYPE_CHECKING:
-    from rxpipe.testing.grammar import Mark
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
@@ -33,23 +30,36 @@ class Mismatch(AssertionError):
 
     def text(self) -> str:
         """The whole failure as text."""
-        rows, legend = self.rows()
-        carets = {seen.at for seen in differing(self.expected, self.actual)}
-        notes = [*legend_lines(legend), *_error_lines(self.expected, self.actual)]
-        parts = [self.reason, "", *(f"  {line}" for line in aligned(rows, carets)), ""]
-        parts += [*(f"  {line}" for line in notes), ""] if notes else []
-        return "\n".join([*parts, f'  actual as text: "{render(rows[1][1])}"', f"  {self.where}".rstrip()])
+        drawing = self.drawing()
+        legend = [f"{name} = {meaning}" for name, meaning in drawing.legend.items()]
+        parts = ["", *aligned(drawing.rows, drawing.carets), "", *legend]
+        text = f'actual as text: "{render(drawing.rows[1][1])}"'
+        return "\n".join(
+            [self.reason, *(f"  {part}".rstrip() for part in [*parts, *[""] * bool(legend), text, self.where])]
+        )
 
-    def rows(self) -> tuple[list[tuple[str, tuple[Mark, ...]]], dict[str, str]]:
-        """Both rows, named alike, and the legend of their names."""
+    def drawing(self) -> Drawing:
+        """Both rows, named alike, the differences, and the legend of their names."""
         expected, meant = name_values(self.expected, self.expected)
         actual, came = name_values(self.actual, self.expected)
-        return [("expected", expected), ("actual", actual)], meant | came
+        return Drawing(
+            (("expected", expected), ("actual", actual)),
+            title=self.reason,
+            carets=frozenset(seen.at for seen in differing(self.expected, self.actual)),
+            legend={**meant, **came, **_errors(self.expected, self.actual)},
+        )
+
+    def svg(self) -> str:
+        """The failure as a picture."""
+        return self.drawing().svg()
+
+    def _repr_svg_(self) -> str:
+        return self.svg()
 
 
-def _error_lines(expected: tuple[Seen, ...], actual: tuple[Seen, ...]) -> list[str]:
-    errors = [(label, seen) for label, row in (("expected", expected), ("actual", actual)) for seen in row]
-    return [f"# {label}: {short(seen.value)}" for label, seen in errors if seen.kind == "error"]
+def _errors(expected: tuple[Seen, ...], actual: tuple[Seen, ...]) -> dict[str, str]:
+    rows = (("expected", expected), ("actual", actual))
+    return {f"# {label}": short(seen.value) for label, row in rows for seen in row if seen.kind == "error"}
 
 
 def differing(expected: tuple[Seen, ...], actual: tuple[Seen, ...]) -> list[Seen]:
@@ -208,6 +218,14 @@ class Recording(abc.ObserverBase[Any]):
         """
         if (why := self.unaccounted()) is not None:
             self._fail(why, tuple(self.seen[: max(self.compared, 0)]), where=self.made_at)
+
+    def drawing(self) -> Drawing:
+        """What came, for the eye."""
+        marks, legend = name_values(tuple(self.seen))
+        return Drawing(((self.name or "stream", marks),), legend=legend)
+
+    def _repr_svg_(self) -> str:
+        return self.drawing().svg()
 
     def text(self) -> str:
         """What came as a diagram; times from zero, names from the values."""

@@ -13,6 +13,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
 from rxpipe.testing.clock import MarbleError
+from rxpipe.testing.diagram import Drawing
 from rxpipe.testing.grammar import Diagram, Kind, Mark, Subscription, parse, parse_subscription, render_subscription
 from rxpipe.testing.matchers import matches, short
 
@@ -148,6 +149,18 @@ class Source(Observable[Any]):
     def marks(self) -> tuple[Seen, ...]:
         """What it plays, times from time zero; of several plays the first."""
         return self.plays[0]
+
+    def drawing(self) -> Drawing:
+        """What it plays, for the eye; a row for each play."""
+        named = [name_values(play, play) for play in self.plays]
+        label = type(self).__name__.removesuffix("Source").lower()
+        return Drawing(
+            tuple((f"{label} {n}" if n > 1 else label, marks) for n, (marks, _) in enumerate(named, 1)),
+            legend={name: meaning for _, legend in named for name, meaning in legend.items()},
+        )
+
+    def _repr_svg_(self) -> str:
+        return self.drawing().svg()
 
     def matches(self, actual: object) -> bool:
         """Whether *actual* is this stream, or a recording of a stream that played the same."""

@@ -1,0 +1,69 @@
+"""A run's timeline as marbles: one row a stage, a letter an event.
+
+```text
+run      s---------------|          s RunStart, | RunEnd (completed or partial), # failed, ! cancelled
+txt2img  s-p-p-1-p-p-2|             s StageStart, p StageStep, r StageRetry, 1 2 ... StageImageProgress,
+upscale  -------------s-r--#        {2 failed} an image not done, | StageEnd, # StageFailed, ! StageCancelled
+```
+
+Times count from the run's first event.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rxpipe.testing.clock import MICROSECOND
+from rxpipe.testing.diagram import Drawing
+from rxpipe.testing.grammar import Kind, Mark
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rxpipe.events import StageEvent
+
+ENDS: dict[str, Kind] = {"stage_end": "end", "stage_failed": "error", "stage_cancelled": "off"}
+STATUS: dict[str, Kind] = {"completed": "end", "partial": "end", "failed": "error", "cancelled": "off"}
+LETTERS = {"run_start": "s", "stage_start": "s", "stage_step": "p", "stage_retry": "r"}
+
+
+def sign(event: StageEvent) -> tuple[Kind, str]:
+    """How an event is written: the kind of its mark, and its name."""
+    told: Any = event
+    if told.kind == "run_end":
+        return STATUS[told.status], ""
+    if told.kind in ENDS:
+        return ENDS[told.kind], ""
+    if told.kind == "stage_image_progress":
+        return "next", str(told.image_index) if told.outcome == "done" else f"{told.image_index} {told.outcome}"
+    return "next", LETTERS[told.kind]
+
+
+def row_name(event: StageEvent, taken: dict[int, str]) -> str:
+    """The row an event belongs to: "run", or its stage's name, numbered where the name stands for another stage too."""
+    index: int | None = getattr(event, "stage_index", None)
+    if index is None:
+        return "run"
+    name: str = getattr(event, "stage_type", "")
+    if index not in taken:
+        same = sum(other.split("/")[0] == name for other in taken.values())
+        taken[index] = f"{name}/{same + 1}" if same else name
+    return taken[index]
+
+
+def rows_of(events: Iterable[StageEvent]) -> dict[str, tuple[Mark, ...]]:
+    """The marks of each row, "run" first, then the stages in the order they began; times from the first event."""
+    rows: dict[str, list[Mark]] = {"run": []}
+    taken: dict[int, str] = {}
+    zero = None
+    for event in events:
+        zero = zero or event.timestamp
+        kind, name = sign(event)
+        row = rows.setdefault(row_name(event, taken), [])
+        row.append(Mark((event.timestamp - zero) // MICROSECOND, kind, name))
+    return {name: tuple(marks) for name, marks in rows.items()}
+
+
+def timeline(events: Iterable[StageEvent], title: str = "") -> Drawing:
+    """A run's events, such as `result.timeline`, as a drawing; a notebook shows it, `str()` writes it."""
+    return Drawing(tuple(rows_of(events).items()), title=title)
