@@ -346,43 +346,42 @@ class MainLoopScheduler(PeriodicScheduler):
         except Exception as second:  # noqa: BLE001  a stranger's hook; it must not stop the drain
             logger.opt(exception=second).error("the error hook of the GUI scheduler raised {}", type(second).__name__)
 
-    def _tick(self) -> None:
-        """One turn of a port: drain, then have the next turn when there is something to do."""
+    def _turn(self, budget_s: float | None = None) -> float | None:
+        """One drain for a port; what `drain` returns, once it is sure that later pushes will wake the loop."""
         if self._closed:
-            return
-        if self._ready or self._heap or self._timed:
-            self._arm(FRAME_S)  # a modal dialog opened by an action turns the loop inside it, and gets its ticks
-        try:
-            idle_s = self.drain()
-        except BaseException:  # an action called sys.exit or was interrupted: the loop may survive it, so must we
-            self._arm(_REARM_S)
-            raise
-        if not self._closed:
-            self._settle(idle_s)
-
-    def _settle(self, idle_s: float | None) -> None:
-        if idle_s is not None:
-            self._arm(max(_REARM_S, idle_s))
-        else:
-            self._disarm()
+            return None
+        idle_s = self.drain(budget_s)
         self._armed = idle_s == 0.0
         if not self._armed and (self._ready or self._timed):  # pushed after the drain looked, before the flag fell
             self._armed = True
-            self._arm(_REARM_S)
+            return 0.0
+        return idle_s
 
     # -- what a port fills in ---------------------------------------------------------------------------------------
 
     def _wake(self) -> None:
-        """Any thread: have a tick soon. Must neither block nor raise."""
-
-    def _arm(self, delay_s: float) -> None:
-        """GUI thread: have the next tick in *delay_s* seconds, in place of the one that was arranged before."""
-
-    def _disarm(self) -> None:
-        """GUI thread: nothing waits; the next tick comes by a wake."""
+        """Any thread: have a turn soon. Must neither block nor raise."""
 
     def _report_natively(self, error: Exception) -> None:
         sys.excepthook(type(error), error, error.__traceback__)
+
+
+def _milliseconds(seconds: float) -> int:
+    return math.ceil(seconds * 1000)
+
+
+# A turn in Tcl, since every call from Python into Tk lets another thread have the interpreter, and costs 5 ms each when
+# that one is busy. The next turn is planned before the poll: an action may open a modal dialog, which turns the loop
+# inside it, or leave the loop with an exception. `poll` answers the pause in milliseconds, below 0 for the end.
+_TK_TURN = """
+proc {name}_turn {{}} {{
+    set ::{name} [after {frame} {name}_turn]
+    set pause [{poll}]
+    after cancel $::{name}
+    if {{$pause >= 0}} {{ set ::{name} [after $pause {name}_turn] }}
+}}
+set ::{name} [after 1 {name}_turn]
+"""
 
 
 class TkScheduler(MainLoopScheduler):
@@ -399,34 +398,26 @@ class TkScheduler(MainLoopScheduler):
         self, root: Any, *, budget_s: float = BUDGET_S, on_error: Callable[[Exception], object] | None = None
     ) -> None:
         super().__init__(budget_s=budget_s, on_error=on_error)
+        self._armed = True  # for good: it polls, nobody need wake it
         self._root = root
-        self._timer: str | None = None
+        self._name = f"rxpipe_{id(self):x}"
         _INTERPRETERS[id(root.tk)] = root.tk
-        tag = f"rxpipe-{id(self):x}"  # a tag of our own, because root.bind() of someone else would replace ours
-        root.bindtags((tag, *root.bindtags()))
-        root.bind_class(tag, "<Destroy>", self._destroyed)
-        self._arm(_REARM_S)
+        # A tag of our own, because a root.bind("<Destroy>") of someone else would replace ours.
+        root.bindtags((self._name, *root.bindtags()))
+        root.bind_class(self._name, "<Destroy>", self._destroyed)
+        root.tk.eval(_TK_TURN.format(name=self._name, poll=root.register(self._poll), frame=_milliseconds(FRAME_S)))
 
     def _destroyed(self, _event: object) -> None:
         self.close()
-        self._cancel_timer()
+        self._root.tk.eval(f"after cancel $::{self._name}")
         self._root = None
 
-    def _cancel_timer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            self._root.after_cancel(timer)
-
-    def _arm(self, delay_s: float) -> None:
-        self._cancel_timer()
-        self._timer = self._root.after(math.ceil(min(delay_s, FRAME_S) * 1000), self._poll)
-
-    def _disarm(self) -> None:
-        self._arm(FRAME_S)
-
-    def _poll(self) -> None:
-        self._timer = None
-        self._tick()
+    def _poll(self) -> int:
+        idle_s = self._turn()
+        self._armed = True
+        if self._closed:
+            return -1
+        return _milliseconds(FRAME_S if idle_s is None else min(max(idle_s, _REARM_S), FRAME_S))
 
     def _report_natively(self, error: Exception) -> None:
         if self._root is None:
@@ -461,8 +452,8 @@ class QtScheduler(MainLoopScheduler):
         # The application owns the port. Not Python, whose garbage collector may run on a worker, where Qt objects must
         # not die; and not the anchor, which may go while a worker emits.
         self._port = _qt_port(binding)(application, self._tick)
-        self._timer = core.QTimer(self._port)
-        self._timer.setSingleShot(True)
+        self._timer = core.QTimer(self._port)  # a repeating one: a modal dialog opened by an action gets its turns too
+        self._interval_ms = 0  # of the timer; 0 while it rests
         self._timer.setTimerType(core.Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self._port.tick)
         anchor.destroyed.connect(self._destroyed)
@@ -478,7 +469,7 @@ class QtScheduler(MainLoopScheduler):
         """The event loop ends: no worker may touch Qt while it is taken down; a later exec() goes on from here."""
         if not self._closed:
             self._armed = True
-            self._timer.start(0)
+            self._run_timer(1)
 
     def _wake(self) -> None:
         try:
@@ -486,11 +477,21 @@ class QtScheduler(MainLoopScheduler):
         except RuntimeError:  # the binding has deleted the C++ object: the interpreter is on its way out
             self.close()
 
-    def _arm(self, delay_s: float) -> None:
-        self._timer.start(math.ceil(delay_s * 1000))
+    def _tick(self) -> None:
+        if self._interval_ms == 0:
+            self._run_timer(_milliseconds(FRAME_S))
+        idle_s = self._turn()
+        if not self._closed:
+            self._run_timer(0 if idle_s is None else _milliseconds(max(idle_s, _REARM_S)))
 
-    def _disarm(self) -> None:
-        self._timer.stop()
+    def _run_timer(self, interval_ms: int) -> None:
+        if interval_ms == self._interval_ms:
+            return
+        self._interval_ms = interval_ms
+        if interval_ms:
+            self._timer.start(interval_ms)
+        else:
+            self._timer.stop()
 
 
 def _qt_binding(anchor: object) -> str:
@@ -554,11 +555,16 @@ class AsyncioScheduler(MainLoopScheduler):
         except RuntimeError:  # closed since we looked
             self.close()
 
-    def _arm(self, delay_s: float) -> None:
-        self._disarm()
-        self._timer = self._loop.call_later(delay_s, self._tick)
+    def _tick(self) -> None:
+        self._cancel_timer()
+        idle_s: float | None = 0.0  # should an action leave the loop with an exception, another run of it goes on here
+        try:
+            idle_s = self._turn()
+        finally:
+            if idle_s is not None and not self._loop.is_closed():
+                self._timer = self._loop.call_later(max(idle_s, _REARM_S), self._tick)
 
-    def _disarm(self) -> None:
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -600,11 +606,7 @@ class PumpScheduler(MainLoopScheduler):
 
     def pump(self, budget_s: float | None = None) -> float | None:
         """Run what is due, on the thread that calls; `drain` says how long and what comes back."""
-        idle_s = self.drain(budget_s)
-        self._armed = idle_s == 0.0
-        if not self._armed and (self._ready or self._timed):
-            return self._idle_s()
-        return idle_s
+        return self._turn(budget_s)
 
     def _wake(self) -> None:
         if self._on_wake is None:
