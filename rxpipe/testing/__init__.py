@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from rxpipe.testing.matchers import stage_retry as stage_retry
     from rxpipe.testing.matchers import stage_start as stage_start
     from rxpipe.testing.matchers import stage_step as stage_step
+    from rxpipe.testing.misbehave import SubscriberFault as SubscriberFault
+    from rxpipe.testing.misbehave import interleavings as interleavings
     from rxpipe.testing.recording import Mismatch as Mismatch
     from rxpipe.testing.timeline import timeline as timeline
     from rxpipe.testing.virtual import RealThread as RealThread
@@ -50,6 +52,7 @@ _HOMES = {
     "grammar": ("MarbleSyntaxError", "parse", "render"),
     "marbles": ("Marbles",),
     "matchers": ("anything", "close_to", "error_like", "instance", "one_of", "stage_start", "stage_step", *_EVENTS),
+    "misbehave": ("SubscriberFault", "interleavings"),
     "recording": ("Mismatch",),
     "timeline": ("timeline",),
     "virtual": ("RealThread", "VirtualTime"),

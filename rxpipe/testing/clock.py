@@ -190,6 +190,10 @@ class VirtualClock(PeriodicScheduler):
         self._drain(moment_us)
         self._move(moment_us)
 
+    def spend(self, duration: Duration) -> None:
+        """Let *duration* go by inside an action, as slow work does: nothing else runs, and what was due runs late."""
+        self._move(self.now_us + microseconds(duration))
+
     def count_action(self, action: abc.ScheduledAction[Any]) -> None:
         """Count one action of this instant against the guard; trampolines that follow the clock call it too.
 

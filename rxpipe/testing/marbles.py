@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Self
 from rxpipe.testing.clock import MarbleError, VirtualClock
 from rxpipe.testing.diagram import Drawing
 from rxpipe.testing.grammar import MarbleSyntaxError, parse, parse_subscription
+from rxpipe.testing.misbehave import UnrulySource, UnrulySubscriber
 from rxpipe.testing.recording import Mismatch, Recording
 from rxpipe.testing.streams import ColdSource, HotSource, Inner, Seen, Source, Values, resolve
 from rxpipe.testing.virtual import VirtualTime
 
 if TYPE_CHECKING:
+    import threading
     from types import FrameType, TracebackType
 
     from reactivex import Observable, abc
@@ -82,6 +84,29 @@ class Marbles:
     def hot(self, text: str, values: Values = None, error: object = None) -> HotSource:
         """A stream that plays *text* once, now; with `^` in it that is where now is, and what stands before is past."""
         return HotSource(self, (resolve(parse(text), values, error),))
+
+    def unruly(
+        self, text: str, values: Values = None, error: object = None, *, deaf: bool = False, threads: bool = False
+    ) -> UnrulySource:
+        """A cold stream that may break Rx's grammar, and reaches its subscriber without Rx's guard around it.
+
+        Args:
+            text: marks may follow the end: "a|b|".
+            deaf: goes on after it was disposed.
+            threads: marks at one instant, "(ab)", come from a thread each, at once.
+        """
+        play = resolve(parse(text, lawful=False), values, error)
+        return UnrulySource(self, (play,), deaf=deaf, threads=threads)
+
+    def subscriber(self, name: str = "", **habits: Any) -> UnrulySubscriber:
+        """A recording observer with bad habits, to hand to `listen`; see `UnrulySubscriber` for them."""
+        subscriber = UnrulySubscriber(self, name=name, **habits)
+        self.recordings.append(subscriber)
+        return subscriber
+
+    def start_thread(self, thread: threading.Thread) -> None:
+        """Start a real thread that is meant, without lifting the ban on others."""
+        self._time.start_thread(thread)
 
     def inner(self, text: str, values: Values = None, error: object = None) -> Inner:
         """A stream expected as a value; *text* counts from the moment it came."""

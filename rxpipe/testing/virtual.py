@@ -101,15 +101,20 @@ class VirtualTime:
         self._owner = threading.get_ident()
         self._allowed = False
         self._started: RealThread | None = None
+        self._start = threading.Thread.start
 
     def allow_threads(self) -> None:
         """Let real threads start from here on; the test means it."""
         self._allowed = True
 
+    def start_thread(self, thread: threading.Thread) -> None:
+        """Start a thread that is meant, without lifting the ban on others."""
+        self._start(thread)
+
     def __enter__(self) -> Self:
         current = _VirtualCurrentThread(self.clock)
         self._owner = threading.get_ident()
-        start, refuse = threading.Thread.start, self._refuse
+        start, refuse = self._start, self._refuse
 
         def guarded(thread: threading.Thread) -> None:
             refuse(thread)
