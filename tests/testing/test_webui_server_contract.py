@@ -1,7 +1,9 @@
 """Each recorded exchange of two real servers is replayed; the answers must have the recording's shape."""
 
+import base64
 import json
 import re
+import struct
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,8 @@ from rxpipe.testing.webui_server import WebUIServer
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "webui"
 MATTER = ("content-type", "allow", "www-authenticate", "retry-after")
-IDENTITY_KEYS = re.compile(r"[ /]|^\d")  # keys that are content, as in extra_generation_params
 WITH_AUTH = ("86", "87", "88", "89", "90", "91")
-IN_A_JOB = ("60", "61", "62", "65", "66", "68", "69")
+IN_A_JOB = ("60", "61", "62", "65", "66", "68", "69")  # need a job beside them: test_webui_server.py has them
 
 
 def recordings():
@@ -65,7 +66,8 @@ def test_the_answer_to_a_recorded_request_has_the_recorded_shape(flavour, path):
         name: recorded["headers"].get(name) for name in MATTER
     }
     assert ("x-process-time" in answer.headers) == ("x-process-time" in recorded["headers"])
-    assert ("content-encoding" in answer.headers) == ("content-encoding" in recorded["headers"])
+    gzipped = "gzip" in exchange["request"]["headers"].get("accept-encoding", "") and len(answer.content) >= 1000
+    assert answer.headers.get("content-encoding") == ("gzip" if gzipped else None)
     assert answer.headers["server"] == "uvicorn"
     assert comparable(answer.json(), path.name) == comparable(recorded["json"], path.name)
 
@@ -91,7 +93,4 @@ def comparable(body, name):
 
 def sizes(pictures):
     """Width and height of base64 PNGs."""
-    import base64
-    import struct
-
     return [struct.unpack_from(">II", base64.b64decode(picture), 16) for picture in pictures]

@@ -65,7 +65,7 @@ class Generation:
         self.extra: dict[str, Any] = {}
 
     def _check_scripts(self) -> None:
-        known = self.site.flavour.answers["/sdapi/v1/scripts"]["img2img" if self.img2img else "txt2img"]
+        known = self.site.scripts()["img2img" if self.img2img else "txt2img"]
         names = [self.values["script_name"], *self.values["alwayson_scripts"]]
         for name in names:
             if name and name.lower() not in (entry.lower() for entry in known):

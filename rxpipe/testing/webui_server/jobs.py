@@ -114,6 +114,7 @@ class JobQueue:
     pending_tasks: dict[str, float] = field(default_factory=dict)
     finished_tasks: deque[str] = field(default_factory=lambda: deque(maxlen=_FINISHED_KEPT))
     _running: Job | None = None
+    _due_s: float = 0.0  # where the running job should be by the clock
 
     @contextmanager
     def turn(self, job: Job) -> Iterator[None]:
@@ -144,6 +145,7 @@ class JobQueue:
             self.waiting.popleft()
             self._running = job
             self.ledger.note_start(job)
+            self._due_s = self.ledger.clock.now()
 
     def begin(self, name: str, task_id: str | None) -> None:
         """The job that holds the lock starts to work."""
@@ -176,14 +178,20 @@ class JobQueue:
             self.state.end()
 
     def work(self, seconds: float) -> None:
-        """Take `seconds` of the server's clock; less where an interrupt or a skip comes. Raises ServerGone."""
+        """Let the running job be `seconds` of the server's clock further; less where an interrupt or a skip comes.
+
+        Counted from where the job should be by now, so that what drawing takes is part of the latency and not on top
+        of it. Raises ServerGone.
+        """
         clock, changed = self.ledger.clock, self.ledger.changed
         with changed:
-            until = clock.now() + seconds
-            while not self.gone and not self.state.flagged and (left := until - clock.now()) > 0:
+            self._due_s += seconds
+            while not self.gone and not self.state.flagged and (left := self._due_s - clock.now()) > 0:
                 clock.sleep(changed, left)
             if self.gone:
                 raise ServerGone
+            if self.state.flagged:
+                self._due_s = clock.now()
 
     def stand(self, job: Job, step: int) -> None:
         """Stop at every hold that a test has put here. An interrupt or a skip frees it too. Raises ServerGone."""
@@ -194,6 +202,7 @@ class JobQueue:
                 hold.reached += 1
                 self.ledger.changed.notify_all()
                 self.wait_until(lambda hold=hold: hold.released or self.state.flagged)  # type: ignore[misc]
+                self._due_s = self.ledger.clock.now()
 
     def wait_until(self, predicate: Callable[[], bool]) -> None:
         """Block until `predicate`, called with the lock held, is true. Raises ServerGone."""

@@ -224,6 +224,12 @@ class WebUI:
             self.ledger.jobs.append(job)
             return job
 
+    def scripts(self) -> dict[str, list[str]]:
+        """The scripts of each tab, as /scripts lists them."""
+        listed: dict[str, list[str]] = self.flavour.answers["/sdapi/v1/scripts"]
+        hidden = set() if self.setup.adetailer else {"adetailer"}
+        return {tab: [name for name in names if name not in hidden] for tab, names in listed.items()}
+
     def new_task(self, kind: str) -> str:
         """An id for a request that brought none."""
         with self.ledger.changed:
@@ -356,10 +362,7 @@ class WebUI:
 
     def _scripts(self, call: Call, body: Any) -> Answer:
         del call, body
-        scripts = self.flavour.answers["/sdapi/v1/scripts"]
-        if self.setup.adetailer:
-            return json_answer(scripts)
-        return json_answer({tab: [name for name in names if name != "adetailer"] for tab, names in scripts.items()})
+        return json_answer(self.scripts())
 
     def _sd_models(self, call: Call, body: Any) -> Answer:
         del call, body
