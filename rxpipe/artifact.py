@@ -108,9 +108,9 @@ class Artifact:
             image = Image.open(io.BytesIO(self.read()))
             image.load()
             return ImageOps.exif_transpose(image)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            if isinstance(error, BadImage):
-                raise
+        except BadImage:
+            raise
+        except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
             raise BadImage(f"image {self.id} is not a picture that can be decoded: {error}.") from error
 
     def to_array(self) -> NDArray[np.uint8]:

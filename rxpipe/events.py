@@ -157,11 +157,15 @@ class StageCancelled(BaseStageEvent):
 
 
 class RunEnd(BaseEvent):
-    """The end; nothing of the run follows. error: of a failed run, naming stage and cause."""
+    """The end; nothing of the run follows.
+
+    error: of a failed run, naming stage and cause. warnings: what was not as asked for in the run as a whole.
+    """
 
     kind: Literal["run_end"] = "run_end"
     status: RunStatusName
     error: ErrorInfo | None = None
+    warnings: tuple[str, ...] = ()
 
 
 StageEvent = Annotated[

@@ -123,6 +123,22 @@ def deadline(seconds: float, error: Callable[[], Exception]) -> Operator[_T, _T]
     return operator
 
 
+def barrier(source: Observable[_T]) -> Observable[_T]:
+    """All values at once when the source completes; none if it fails: `--a--b--|` becomes `--------(ab|)`."""
+
+    def subscribe(observer: abc.ObserverBase[_T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        values: list[_T] = []
+
+        def completed() -> None:
+            for value in values:
+                observer.on_next(value)
+            observer.on_completed()
+
+        return source.subscribe(values.append, observer.on_error, completed, scheduler=scheduler)
+
+    return Observable(subscribe)
+
+
 class Lane:
     """One piece of work at a time, shared by all operators that are given the same lane.
 
@@ -162,11 +178,12 @@ class Lane:
 
                 def start(value: _T) -> abc.DisposableBase:
                     try:
-                        inner = project(value)
+                        return project(value).subscribe(
+                            observer.on_next, observer.on_error, self._release, scheduler=scheduler
+                        )
                     except Exception as error:  # noqa: BLE001  # a stranger's function; it is handed on
                         observer.on_error(error)
                         return Disposable()
-                    return inner.subscribe(observer.on_next, observer.on_error, self._release, scheduler=scheduler)
 
                 return source.subscribe(
                     lambda value: self._enter(key, lambda: start(value)),

@@ -148,17 +148,24 @@ def build_stage_execution_plan(config: PipelineConfig) -> StageExecutionPlan:
     """
     sections = (config.txt2img, config.img2img, config.adetailer, config.upscale)
     settings = RunSettings.model_validate({name: getattr(config, name) for name in RunSettings.model_fields})
-    return plan_stages((section for section in sections if section is not None), settings)
+    plan = plan_stages((section for section in sections if section is not None), settings)
+    if plan.stage_types[:1] == (StageType.ADETAILER,) and not settings.input:
+        raise PlanError(
+            f"adetailer (stage 1 of {len(plan.stages)}) has nothing to detail: no generation stage before it and no "
+            "input picture.",
+            hint="Put txt2img or img2img before it or give input=[...].",
+        )
+    return plan
 
 
 def plan_stages(sections: Iterable[SectionConfig], settings: RunSettings) -> StageExecutionPlan:
     """The plan of any row of sections, in the order given. Sections that are not enabled are left out.
 
     Raises:
-        PlanError: txt2img behind another stage, adetailer with nothing to detail, or variants asked for too late.
+        PlanError: txt2img behind another stage, or variants asked for too late.
     """
     row = [section for section in sections if section.enabled]
-    _check_order(row, settings)
+    _check_order(row)
     stages: list[StageExecution] = []
     for section in row:
         stages.append(_execution(section, stages, settings))
@@ -178,16 +185,11 @@ def stage_type_of(section: SectionConfig) -> str:
     return section.name if isinstance(section, CustomConfig) else StageType(section.section).value
 
 
-def _check_order(row: list[SectionConfig], settings: RunSettings) -> None:
+def _check_order(row: list[SectionConfig]) -> None:
     for index, section in enumerate(row):
         where = f"{stage_type_of(section)} (stage {index + 1} of {len(row)})"
         if isinstance(section, Txt2ImgConfig) and index:
             raise PlanError(f"{where} would throw away the pictures before it.", hint="Put txt2img first.")
-        if isinstance(section, AdetailerConfig) and not index and not settings.input:
-            raise PlanError(
-                f"{where} has nothing to detail: no generation stage before it and no input picture.",
-                hint="Put txt2img or img2img before it or give input=[...].",
-            )
         if isinstance(section, Img2ImgConfig) and index and section.images > 1:
             raise PlanError(
                 f"{where} asks for {section.images} variants of each picture.",

@@ -7,13 +7,14 @@ event costs O(1) and every snapshot stays what it was; what is asked of it is co
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Self
 
-from rxpipe.artifact import image_id
-from rxpipe.errors import RunFailed
+from rxpipe.artifact import Artifact, image_id
+from rxpipe.errors import BadImage, RunFailed
 from rxpipe.events import (
     ErrorInfo,
     Outcome,
@@ -30,7 +31,7 @@ from rxpipe.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from rxpipe.plan import StageExecutionPlan
 
@@ -128,10 +129,18 @@ class PipelineRunResult:
 
     plan: what was decided, None for a run known from its events only.
     metadata: what the config said about the run.
+
+    Args:
+        artifacts: the images themselves by id and stage index, for `artifact`; the executor's, which grows.
     """
 
-    def __init__(self, plan: StageExecutionPlan | None = None) -> None:
+    def __init__(
+        self,
+        plan: StageExecutionPlan | None = None,
+        artifacts: Mapping[tuple[str, int], Artifact] = MappingProxyType({}),
+    ) -> None:
         self.plan = plan
+        self._artifacts = artifacts
         self.metadata: Mapping[str, object] = plan.settings.metadata.model_dump() if plan else {}
         self._log = _Log()
         self._sizes = (0, 0, 0)
@@ -147,14 +156,18 @@ class PipelineRunResult:
 
     def _view(self, log: _Log) -> Self:
         view = object.__new__(type(self))
-        view.plan, view.metadata, view._log = self.plan, self.metadata, log
+        view.plan, view.metadata, view._artifacts, view._log = self.plan, self.metadata, self._artifacts, log
         view._sizes = (len(log.events), len(log.records), len(log.others))
         return view
 
     @classmethod
     def from_events(cls, events: Iterable[StageEvent], plan: StageExecutionPlan | None = None) -> PipelineRunResult:
         """The result that *events* amount to."""
-        result = cls(plan)
+        return cls(plan).extended(events)
+
+    def extended(self, events: Iterable[StageEvent]) -> PipelineRunResult:
+        """This result after further events."""
+        result = self
         for event in events:
             result = reduce(result, event)
         return result
@@ -179,8 +192,9 @@ class PipelineRunResult:
         return tuple(self._log.events[: self._sizes[0]])
 
     @property
-    def _records(self) -> Iterator[ImageRecord]:
-        return iter(self._log.records[: self._sizes[1]])
+    def records(self) -> tuple[ImageRecord, ...]:
+        """Every image at every stage it left or failed at, in the order it happened."""
+        return tuple(self._log.records[: self._sizes[1]])
 
     @property
     def _others(self) -> list[StageEvent]:
@@ -220,18 +234,33 @@ class PipelineRunResult:
     @cached_property
     def images(self) -> tuple[ImageRecord, ...]:
         """Per planned image in order, the record from the last stage it left. Images that left none are not in it."""
-        last = {record.artifact_id: record for record in self._records if record.through}
+        last = {record.artifact_id: record for record in self.records if record.through}
         return tuple(last[name] for name in self._ids if name in last)
 
     def stage_images(self, stage: str) -> tuple[ImageRecord, ...]:
         """All images that left the stage of that type, in index order."""
-        return tuple(record for record in self._records if record.stage_type == stage and record.through)
+        return tuple(record for record in self.records if record.stage_type == stage and record.through)
+
+    def artifact(self, record: ImageRecord) -> Artifact:
+        """The image that a record tells of, with its picture: in its file, or in memory where the run wrote none.
+
+        Raises:
+            BadImage: the picture is not known here, as in a timeline read back whose files are gone.
+        """
+        known = self._artifacts.get((record.artifact_id, record.stage_index))
+        if known is not None:
+            return known
+        if record.path is None:
+            raise BadImage(
+                f"image {record.artifact_id} of {record.stage_type} was kept in memory only, by another run."
+            )
+        return replace(Artifact.open(record.path, seed=record.seed), id=record.artifact_id)
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
         """One entry per planned image, in order."""
         histories: dict[str, list[ImageRecord]] = {name: [] for name in self._ids}
-        for record in self._records:
+        for record in self.records:
             histories[record.artifact_id].append(record)
         ended = {e.stage_index for e in self._others if isinstance(e, StageEnd)}
         return tuple(self._variant(name, history, ended) for name, history in histories.items())
@@ -267,13 +296,13 @@ class PipelineRunResult:
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """What was not as asked for, each once, with stage and image."""
+        """What was not as asked for, each once, with stage and image where it concerns one."""
         told = (
             f"{record.stage_type}, image {record.image_index}: {warning}"
-            for record in self._records
+            for record in self.records
             for warning in record.warnings
         )
-        return tuple(dict.fromkeys(told))
+        return tuple(dict.fromkeys([*(self._end.warnings if self._end else ()), *told]))
 
     def raise_for_status(self) -> None:
         """Return quietly if the run completed.
@@ -298,7 +327,7 @@ class PipelineRunResult:
         start = self._start
         planned = [image_id(start.run_id, n) for n in range(1, start.images + 1)] if start else []
         rank = {name: n for n, name in enumerate(planned)}
-        added = [name for name in dict.fromkeys(r.artifact_id for r in self._records) if name not in rank]
+        added = [name for name in dict.fromkeys(r.artifact_id for r in self.records) if name not in rank]
         return tuple(sorted([*planned, *added], key=lambda name: _rank(name, rank)))
 
     def _variant(self, name: str, history: list[ImageRecord], ended: set[int]) -> Variant:

@@ -36,7 +36,7 @@ class EventSubject(Generic[_T]):
     """
 
     def __init__(self, *, replay_latest: bool = False, report: Callable[[Exception], None] | None = None) -> None:
-        self._queue: deque[tuple[_T] | abc.ObserverBase[_T]] = deque()
+        self._queue: deque[tuple[_T] | Callable[[], None]] = deque()
         self._draining = threading.Lock()
         self._changing = threading.Lock()
         self._observers: tuple[abc.ObserverBase[_T], ...] = ()
@@ -59,6 +59,11 @@ class EventSubject(Generic[_T]):
         """Take *value* into the order without delivering it; `drain` does. For writers who hold a lock of their own."""
         self._queue.append((value,))
 
+    def after_all(self, action: Callable[[], None]) -> None:
+        """Call *action* once everything handed in before it has been delivered. It must not raise."""
+        self._queue.append(action)
+        self.drain()
+
     def drain(self) -> None:
         """Deliver what waits, unless somebody is at it already, who will then deliver this too."""
         queue, draining = self._queue, self._draining
@@ -69,9 +74,9 @@ class EventSubject(Generic[_T]):
             finally:
                 draining.release()
 
-    def _deliver(self, item: tuple[_T] | abc.ObserverBase[_T]) -> None:
+    def _deliver(self, item: tuple[_T] | Callable[[], None]) -> None:
         if not isinstance(item, tuple):
-            self._admit(item)
+            item()
             return
         self._latest = item if self._replay_latest else None
         value = item[0]
@@ -83,8 +88,7 @@ class EventSubject(Generic[_T]):
 
     def _subscribe(self, observer: abc.ObserverBase[_T], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         if self._replay_latest:
-            self._queue.append(observer)  # admitted in order, so that no value is missed or seen twice
-            self.drain()
+            self.after_all(lambda: self._admit(observer))  # in order, so that no value is missed or seen twice
         else:
             self._add(observer)
         return Disposable(lambda: self._remove(observer))

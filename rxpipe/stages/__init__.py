@@ -1,1 +1,50 @@
-"""The stages, each an Rx operator on artifacts."""
+"""The stages, each an Rx operator on artifacts: the four that backends draw, and the user's own."""
+
+from rxpipe.stages.adetailer import AdetailerStage, adetailer
+from rxpipe.stages.base import ImageStage, Stage, StageOperator
+from rxpipe.stages.custom import (
+    FunctionStage,
+    ImageFunction,
+    OperatorStage,
+    Report,
+    expand,
+    image_stage,
+    keep_best,
+    keep_if,
+    operator_stage,
+    sharpness,
+)
+from rxpipe.stages.img2img import Img2ImgStage, img2img
+from rxpipe.stages.run import RunContext, StageRun
+from rxpipe.stages.timeline import Timeline
+from rxpipe.stages.txt2img import Txt2ImgStage, txt2img
+from rxpipe.stages.upscale import UpscaleStage, upscale
+from rxpipe.stages.work import StageStopped
+
+__all__ = [
+    "AdetailerStage",
+    "FunctionStage",
+    "ImageFunction",
+    "ImageStage",
+    "Img2ImgStage",
+    "OperatorStage",
+    "Report",
+    "RunContext",
+    "Stage",
+    "StageOperator",
+    "StageRun",
+    "StageStopped",
+    "Timeline",
+    "Txt2ImgStage",
+    "UpscaleStage",
+    "adetailer",
+    "expand",
+    "image_stage",
+    "img2img",
+    "keep_best",
+    "keep_if",
+    "operator_stage",
+    "sharpness",
+    "txt2img",
+    "upscale",
+]

@@ -1,0 +1,172 @@
+"""A chain: stages in order, and how to run them; what `PipelineConfig` says in data, a chain says in code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import reactivex as rx
+
+from rxpipe.artifact import Artifact, image_id
+from rxpipe.config import (
+    AdetailerConfig,
+    CustomConfig,
+    Img2ImgConfig,
+    PipelineConfig,
+    RunSettings,
+    Txt2ImgConfig,
+    UpscaleConfig,
+)
+from rxpipe.errors import PlanError
+from rxpipe.operators import barrier
+from rxpipe.plan import StageExecutionPlan, build_stage_execution_plan, plan_stages
+from rxpipe.stages import (
+    AdetailerStage,
+    ImageFunction,
+    Img2ImgStage,
+    OperatorStage,
+    Stage,
+    StageOperator,
+    StageRun,
+    Txt2ImgStage,
+    UpscaleStage,
+    operator_stage,
+)
+from rxpipe.stages.custom import stage_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reactivex import Observable
+
+    from rxpipe.plan import SectionConfig
+    from rxpipe.stages import RunContext
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Stages in order and how to run them. Immutable.
+
+    plan: what was decided, one execution per enabled stage.
+    """
+
+    stages: tuple[Stage, ...]
+    settings: RunSettings = RunSettings()  # noqa: RUF009  # frozen
+
+    @cached_property
+    def plan(self) -> StageExecutionPlan:
+        """The chain as data.
+
+        Raises:
+            PlanError: the stages cannot work in this order.
+        """
+        return plan_stages((stage.config for stage in self.stages), self.settings)
+
+    def connect(self, context: RunContext, sources: Observable[Artifact]) -> Observable[Artifact]:
+        """The whole chain as one observable of the images that come out of it; cold, and bound to one run.
+
+        Stages that are not in one group of the plan wait for each other; those that are take turns, the latest first.
+        """
+        plan = self.plan
+        enabled = [stage for stage in self.stages if stage.config.enabled]
+        planned: int | None = plan.images
+        stream, group = sources, 0
+        for stage, execution in zip(enabled, plan.stages, strict=True):
+            if execution.group != group:
+                stream, group = barrier(stream), execution.group
+            stream = stage.bind(StageRun(execution, context, planned))(stream)
+            planned = None if isinstance(stage, OperatorStage) else planned
+        return stream
+
+
+def chain(*parts: Stage | ImageFunction[...] | StageOperator, **settings: Any) -> Chain:
+    """Stages in the order given.
+
+        chain(txt2img(prompt="a lighthouse", images=8), keep_best(2, by=sharpness), upscale(scale=2), out="pictures")
+
+    Args:
+        parts: stages; functions made into stages by `@image_stage`; or plain Rx operators on artifacts, which become
+            stages named after their function.
+        settings: as in `RunSettings`: order, input, out, save, retry, max_failures_in_a_row, timeout_s, metadata.
+
+    Raises:
+        ConfigError: a setting is wrong.
+        PlanError: the stages cannot work in this order, or a part is no stage.
+    """
+    made = Chain(tuple(_stage(part) for part in parts), RunSettings(**settings))
+    _ = made.plan  # refuses at once what cannot work
+    return made
+
+
+def build_chain(job: PipelineConfig | StageExecutionPlan | Chain) -> Chain:
+    """The chain of a config or of a plan; a chain as it is.
+
+    Raises:
+        PlanError: the stages cannot work in this order, or the plan holds a stage of the user's own, whose function
+            no plan can carry.
+    """
+    if isinstance(job, Chain):
+        return job
+    plan = build_stage_execution_plan(job) if isinstance(job, PipelineConfig) else job
+    return Chain(tuple(_built_in(stage.config) for stage in plan.stages), plan.settings)
+
+
+def with_settings(job: Chain, **changes: Any) -> Chain:
+    """The same chain run in another way; *changes* as in `RunSettings`.
+
+    Raises:
+        ConfigError: a setting is wrong.
+    """
+    kept = {name: getattr(job.settings, name) for name in job.settings.model_fields_set}
+    return replace(job, settings=RunSettings(**{**kept, **changes}))
+
+
+def sources(plan: StageExecutionPlan, run_id: str, seed: int) -> Iterator[Artifact]:
+    """The planned images before any stage: seeds from *seed* on, over the input pictures where there are any.
+
+    Raises:
+        BadImage: an input picture does not exist.
+    """
+    inputs = plan.settings.input if plan.stages and plan.stages[0].requires_input_image else ()
+    variants = plan.images // len(inputs) if inputs else plan.images
+    for number in range(1, plan.images + 1):
+        name, own = image_id(run_id, number), seed + number - 1
+        if inputs:
+            given = Artifact.open(inputs[(number - 1) // variants], seed=own, number=number)
+            yield replace(given, id=name)
+        else:
+            yield Artifact(id=name, number=number, seed=own)
+
+
+def seeds(first: int, images: int = 1) -> Observable[Artifact]:
+    """Images that have only a seed yet: first, first + 1, ...; what a txt2img stage on its own draws from."""
+    return rx.from_iterable(
+        Artifact(id=image_id("seed", number), number=number, seed=first + number - 1) for number in range(1, images + 1)
+    )
+
+
+def _stage(part: object) -> Stage:
+    if isinstance(part, Stage):
+        return part
+    if isinstance(part, ImageFunction):
+        return part()
+    if callable(part):
+        return operator_stage(stage_name(part), part)
+    raise PlanError(
+        f"a chain was given {part!r}.", hint="Allowed: stages, functions under @image_stage, Rx operators on artifacts."
+    )
+
+
+def _built_in(section: SectionConfig) -> Stage:
+    match section:
+        case Txt2ImgConfig():
+            return Txt2ImgStage(section)
+        case Img2ImgConfig():
+            return Img2ImgStage(section)
+        case AdetailerConfig():
+            return AdetailerStage(section)
+        case UpscaleConfig():
+            return UpscaleStage(section)
+        case CustomConfig():
+            raise PlanError(f"{section.name} is a stage of your own.", hint="Compose it in code with chain(...).")

@@ -1,0 +1,342 @@
+"""The executor: one run at a time, its events hot, its cancel exact.
+
+Each run has a worker thread of its own (or the scheduler that a test gave), so that a function that never returns can
+be left behind. Cancel does not wait for that thread: whoever asks closes the timeline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import reactivex as rx
+from loguru import logger
+from reactivex import abc
+from reactivex.disposable import SingleAssignmentDisposable
+
+from rxpipe.chain import Chain, build_chain, sources, with_settings
+from rxpipe.errors import RunActive
+from rxpipe.events import ErrorInfo, RunEnd, RunStart, StagePreview
+from rxpipe.result import PipelineRunResult
+from rxpipe.sinks.images import ImageWriter
+from rxpipe.sinks.log import log_events
+from rxpipe.stages import RunContext, StageStopped, Timeline
+from rxpipe.subject import EventSubject
+from rxpipe.worker import WorkerScheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from reactivex import Observable
+
+    from rxpipe.artifact import Artifact
+    from rxpipe.backends.base import Backend
+    from rxpipe.config import PipelineConfig
+    from rxpipe.events import RunStatusName, StageEvent
+    from rxpipe.plan import StageExecution, StageExecutionPlan
+
+GRACE_S = 0.5
+"""Longest time a cancel waits for a picture that is just being written."""
+
+_MAX_SEED = 2**32
+
+
+class PipelineExecutor:
+    """Runs chains on a backend, one at a time.
+
+    events: all runs' StageEvents, hot: a late subscriber gets only what comes later. It never completes or fails.
+    previews: pictures of the image in work, hot.
+
+    Args:
+        backend: what draws.
+        scheduler: runs everything and tells the time; None for a daemon thread of each run's own.
+    """
+
+    def __init__(self, backend: Backend, *, scheduler: abc.SchedulerBase | None = None) -> None:
+        self.backend = backend
+        self._scheduler = scheduler
+        self._subject: EventSubject[StageEvent] = EventSubject()
+        self._previews: EventSubject[StagePreview] = EventSubject()
+        self._starting = threading.Lock()
+        self._active: Run | None = None
+        self.events: Observable[StageEvent] = self._subject.observable
+        self.previews: Observable[StagePreview] = self._previews.observable
+        log_events(self.events)
+
+    @property
+    def active(self) -> Run | None:
+        """The run that is going on, None if none is."""
+        return self._active
+
+    def start(self, job: PipelineConfig | Chain, *, inputs: Sequence[Path | str] = ()) -> Run:
+        """Begin a run; returns at once, everything else happens on the run's scheduler.
+
+        Args:
+            job: a config, or a chain made in code.
+            inputs: pictures to start from, instead of those that the job names.
+
+        Raises:
+            PlanError: no stage is enabled, or the stages cannot work as composed.
+            BadImage: an input picture does not exist.
+            RunActive: another run is going on.
+        """
+        chain = build_chain(_with_inputs(job, inputs))
+        chain.plan.check()
+        with self._starting:
+            if self._active is not None:
+                raise RunActive(
+                    f"run {self._active.run_id} is still going on, and an executor runs one at a time.",
+                    hint="Wait for it, cancel it, or use another executor.",
+                )
+            run = Run(
+                chain,
+                self.backend,
+                scheduler=self._scheduler,
+                subject=self._subject,
+                previews=self._previews.on_next,
+                ended=self._ended,
+            )
+            self._active = run
+        run.begin()
+        return run
+
+    def _ended(self) -> None:
+        self._active = None
+
+
+def _with_inputs(job: PipelineConfig | Chain, inputs: Sequence[Path | str]) -> PipelineConfig | Chain:
+    if not inputs:
+        return job
+    paths = tuple(Path(path) for path in inputs)
+    return with_settings(job, input=paths) if isinstance(job, Chain) else job.model_copy(update={"input": paths})
+
+
+class Run(abc.DisposableBase):
+    """A run that was started. Disposing it, `cancel()` and a controller's cancel are the same thing.
+
+    run_id: its name in every event. plan: what was decided. seed: of the first image.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        backend: Backend,
+        *,
+        scheduler: abc.SchedulerBase | None,
+        subject: EventSubject[StageEvent],
+        previews: Callable[[StagePreview], None],
+        ended: Callable[[], None],
+    ) -> None:
+        self._worker = WorkerScheduler("rxpipe-run")  # its thread starts only if it is used
+        self._scheduler: abc.SchedulerBase = scheduler or self._worker
+        self._chain, self._subject, self._ended = chain, subject, ended
+        self.plan: StageExecutionPlan = chain.plan
+        self.run_id = self.plan.run_id or f"{self._now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        self.seed = secrets.randbelow(_MAX_SEED) if self.plan.seed is None else self.plan.seed
+        self._sources = list(sources(self.plan, self.run_id, self.seed))
+        self._timeline = Timeline(self.run_id, self._now, subject)
+        self._subscription = SingleAssignmentDisposable()
+        self._deciding = threading.Lock()
+        self._begun = self._cancelled = self._closed = self._stopping = False
+        self._done = threading.Event()
+        self._warnings: tuple[str, ...] = ()
+        self.artifacts: dict[tuple[str, int], Artifact] = {}
+        self._written: list[Path] = []
+        self._writer = ImageWriter(self.plan.settings.out) if self.plan.settings.out is not None else None
+        self._context = RunContext(
+            backend=backend,
+            timeline=self._timeline,
+            previews=previews,
+            now=self._now,
+            settings=self.plan.settings,
+            stage_count=len(self.plan.stages),
+            write=self._write,
+            stopped=lambda: self._cancelled or self._closed,
+            finished=self._keep,
+            image_left=self._image_left,
+        )
+
+    # -- for users ------------------------------------------------------------------------------------------------
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has ended and everybody was told."""
+        return self._done.is_set()
+
+    @property
+    def result(self) -> PipelineRunResult:
+        """What the run amounts to by now."""
+        result = PipelineRunResult(self.plan, self.artifacts)
+        return result.extended(tuple(self._timeline.events))
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until the run has ended and all subscribers were told; False if it has not within *timeout_s* seconds.
+
+        Not for use inside a subscriber, which would wait for itself. Waits in slices, so that Ctrl+C gets through.
+        """
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self._done.wait(0.1 if end is None else min(0.1, max(0.0, end - time.monotonic()))):
+            if end is not None and time.monotonic() >= end:
+                return False
+        return True
+
+    def cancel(self) -> None:
+        """End the run at once, from any thread: no further backend call, the running one interrupted, RunEnd told.
+
+        Finished images are kept. Returns when the timeline is closed, in at most 0.5 s and as a rule in no time.
+        Harmless twice, and after the end.
+        """
+        with self._deciding:
+            if self._cancelled or self._closed:
+                return
+            self._cancelled = True
+        self._disconnect()
+        committed = self._context.commit.acquire(timeout=GRACE_S)  # a picture being written is finished and told
+        try:
+            self._warn_of_the_deaf()
+            self._close("cancelled")
+        finally:
+            if committed:
+                self._context.commit.release()
+
+    def dispose(self) -> None:
+        """The same as `cancel()`."""
+        self.cancel()
+
+    def skip_image(self) -> bool:
+        """Give up the image in work and go on with the next; it counts as cancelled. False if none is in work."""
+        stage = self._context.current
+        if stage is None or not stage.in_hand or self._closed:
+            return False
+        stage.skip()
+        return True
+
+    def stop_after_image(self) -> None:
+        """Cancel once the image in work has left its stage; at once if none is in work."""
+        self._stopping = True
+        stage = self._context.current
+        if self._begun and (stage is None or not stage.in_hand):
+            self.cancel()
+
+    # -- the course of a run --------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Schedule the run; called by the executor, once."""
+        self._scheduler.schedule(self._begin)
+
+    def _begin(self, *_: object) -> None:
+        if not self._announce() or self._stopping:
+            self.cancel()
+            return
+        try:
+            self._warnings = tuple(self._context.backend.check(self.plan))
+        except Exception as error:  # noqa: BLE001  # a backend's word or its bug; either ends the run, told
+            self._close("failed", ErrorInfo.of(error))
+            return
+        if self._cancelled:
+            return
+        images = self._chain.connect(self._context, rx.from_iterable(self._sources))
+        self._subscription.disposable = images.subscribe(
+            on_error=self._failed, on_completed=self._completed, scheduler=self._scheduler
+        )
+
+    def _announce(self) -> bool:
+        """RunStart, once; False if the run was over before it began."""
+        with self._deciding:
+            if self._begun:
+                return not self._cancelled
+            self._begun = True
+        digest = hashlib.sha256(self.plan.model_dump_json().encode()).hexdigest()[:16]
+        self._timeline.emit(RunStart, stages=self.plan.stage_types, images=self.plan.images, config=digest)
+        return not self._cancelled
+
+    def _completed(self) -> None:
+        tally = self.result.tally
+        if not tally.failed and not tally.cancelled:
+            self._close("completed")
+        elif tally.done:
+            self._close("partial", self._last_error())
+        else:
+            self._close("failed" if tally.failed else "cancelled", self._last_error())
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, StageStopped):
+            self._close("failed", _info(error.run.where, ErrorInfo.of(error.error)))
+        else:
+            self._close("failed", ErrorInfo.of(error))
+
+    def _last_error(self) -> ErrorInfo | None:
+        failed = [record for record in self.result.records if record.outcome == "failed"]
+        if not failed or failed[-1].error is None:
+            return None
+        last = failed[-1]
+        stage = self._context.stages[last.stage_index]
+        return _info(f"{stage.where}, image {last.image_index}", failed[-1].error)
+
+    def _close(self, status: RunStatusName, error: ErrorInfo | None = None) -> None:
+        with self._deciding:
+            if self._closed:
+                return
+            self._closed = True
+        self._announce()
+        self._disconnect()
+        for stage in self._context.stages:
+            in_work = status == "cancelled" and stage is self._context.current
+            stage.cancel(stage.unfinished if in_work else None)
+        self._tidy()
+        self._ended()  # before RunEnd is told, so that who hears it may start the next run
+        self._timeline.emit(RunEnd, status=status, error=error, warnings=self._warnings)
+        self._subject.after_all(self._done.set)
+        self._worker.close()
+
+    def _disconnect(self) -> None:
+        self._context.lane.close()
+        self._subscription.dispose()
+
+    def _warn_of_the_deaf(self) -> None:
+        stage = self._context.current
+        thread = self._worker.thread
+        if stage and stage.in_hand and stage.blocking and thread and thread is not threading.current_thread():
+            logger.bind(run=self.run_id, stage=stage.execution.stage_type).warning(
+                "{} is still inside its function; its thread is left behind and its result will be dropped", stage.where
+            )
+
+    def _image_left(self) -> None:
+        if self._stopping:
+            self.cancel()
+
+    # -- pictures -------------------------------------------------------------------------------------------------
+
+    def _now(self) -> datetime:
+        return self._scheduler.now.astimezone(UTC)
+
+    def _write(self, artifact: Artifact, execution: StageExecution) -> Artifact:
+        if self._writer is None:
+            return artifact
+        written = self._writer.write(artifact, execution, self._now().astimezone())
+        if written.path is not None:
+            self._written.append(written.path)
+        return written
+
+    def _keep(self, artifact: Artifact, stage_index: int) -> None:
+        self.artifacts[artifact.id, stage_index] = artifact
+
+    def _tidy(self) -> None:
+        """With save="final": each image keeps the last of its files, one that was filtered out keeps none."""
+        if self.plan.settings.save != "final":
+            return
+        wanted = {v.paths[-1] for v in self.result.variants if v.paths and v.outcome != "filtered"}
+        for path in self._written:
+            if path not in wanted:
+                with contextlib.suppress(OSError):  # a viewer holds it: better a file too many than an error now
+                    path.unlink()
+
+
+def _info(where: str, error: ErrorInfo) -> ErrorInfo:
+    return error.model_copy(update={"message": f"{where}: {error.message}"})

@@ -1,0 +1,104 @@
+"""The log as a sink of the events: one bound loguru line per lifecycle event.
+
+As a library rxpipe is silent until someone calls `logger.enable("rxpipe")`. Bound fields: run, stage, image, kind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from rxpipe.events import (
+    RunEnd,
+    RunStart,
+    StageCancelled,
+    StageEnd,
+    StageFailed,
+    StageImageProgress,
+    StageRetry,
+    StageStart,
+    StageStep,
+)
+
+if TYPE_CHECKING:
+    from reactivex import Observable, abc
+
+    from rxpipe.events import StageEvent
+
+
+def log_events(events: Observable[StageEvent]) -> abc.DisposableBase:
+    """Log every lifecycle event of a stream until disposed; steps are no lifecycle."""
+    return events.subscribe(_log)
+
+
+def _log(event: StageEvent) -> None:
+    if isinstance(event, StageStep):
+        return
+    stage, image = getattr(event, "stage_type", None), getattr(event, "image_index", None)
+    bound = logger.bind(run=event.run_id, kind=event.kind, stage=stage, image=image)
+    bound.log(_level(event), "{}", line(event))
+
+
+def _level(event: StageEvent) -> str:
+    match event:
+        case StageFailed() | RunEnd(status="failed"):
+            return "ERROR"
+        case StageRetry() | StageImageProgress(outcome="failed") | RunEnd(status="partial"):
+            return "WARNING"
+        case StageImageProgress() if event.warnings or event.error:
+            return "WARNING"
+        case _:
+            return "INFO"
+
+
+def line(event: StageEvent) -> str:
+    """The event as one plain line for a person, the same in a log and on a console that is no terminal."""
+    match event:
+        case RunStart():
+            return f"run {event.run_id} started: {' > '.join(event.stages)}, {_images(event.images)}"
+        case StageStart():
+            return f"{event.stage_type} started" + (f", {_images(event.total_images)}" if event.total_images else "")
+        case StageStep():
+            return f"{event.stage_type} {_of(event)} {event.phase}" + (
+                f" {event.fraction:.0%}" if event.fraction else ""
+            )
+        case StageImageProgress():
+            return _image(event)
+        case StageRetry():
+            again = f"attempt {event.attempt} failed, again in {event.delay_s:.1f} s"
+            return f"{event.stage_type} {_of(event)} {again}: {event.error}"
+        case StageEnd():
+            return f"{event.stage_type} completed in {event.duration_s:.1f} s: {_counts(event)}"
+        case StageFailed():
+            return f"{event.stage_type} failed: {event.error}"
+        case StageCancelled():
+            return f"{event.stage_type} cancelled" + (f" at {_of(event)}" if event.image_index else "")
+        case RunEnd():
+            return f"run {event.run_id} {event.status}" + (f": {event.error}" if event.error else "")
+
+
+def _image(event: StageImageProgress) -> str:
+    told = f"{event.stage_type} {_of(event)} {event.outcome}"
+    if event.duration_s is not None:
+        told += f" in {event.duration_s:.1f} s"
+    if event.seed is not None:
+        told += f", seed {event.seed}"
+    if event.path is not None:
+        told += f", {event.path}"
+    for trouble in (*([str(event.error)] if event.error else []), *event.warnings):
+        told += f": {trouble}"
+    return told
+
+
+def _of(event: StageStep | StageImageProgress | StageRetry | StageCancelled) -> str:
+    return f"image {event.image_index}" + (f"/{event.total_images}" if event.total_images else "")
+
+
+def _counts(event: StageEnd) -> str:
+    counts = ((name, getattr(event, name)) for name in ("done", "passed", "failed", "cancelled", "filtered"))
+    return ", ".join(f"{count} {name}" for name, count in counts if count) or "no image"
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'' if count == 1 else 's'}"

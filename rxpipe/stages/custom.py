@@ -1,0 +1,381 @@
+"""Stages of the user's own: a plain function on artifacts, or any Rx operator on them.
+
+Both have the same events, cancel and metadata as the stages that a backend draws; functions have retry and on_error
+too.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, cast, overload
+
+from reactivex import Observable, abc
+from reactivex import operators as ops
+from reactivex.disposable import BooleanDisposable, CompositeDisposable, Disposable
+
+from rxpipe.artifact import Artifact
+from rxpipe.backends.base import Preview, StepProgress
+from rxpipe.config import CustomConfig, OnError
+from rxpipe.errors import RxPipeError, StageFunctionError
+from rxpipe.stages.base import ImageStage, Stage, StageOperator, counted
+from rxpipe.stages.work import StageStopped, Told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from rxpipe.backends.base import Backend
+    from rxpipe.plan import StageExecution
+    from rxpipe.stages.run import StageRun
+
+    Picture = Artifact | Image.Image | NDArray[np.uint8]
+
+P = ParamSpec("P")
+
+
+class Cancelled(BaseException):
+    """Unwinds a function stage from inside `report` once it is no longer wanted; no `except Exception` stops it."""
+
+
+class Report:
+    """Lets a function stage tell how far it is and learn whether it is still wanted.
+
+    A function that has a parameter named `report` is given one. `report(0.4)` tells a fraction 0..1, and a preview if
+    one is given; once the run was cancelled it does not return, so that the function ends there.
+    """
+
+    def __init__(self, execution: StageExecution, tell: Callable[[Told], None], wanted: Callable[[], bool]) -> None:
+        self.prompt = execution.generation.prompt
+        self.image_index = execution.image_index
+        self.seed = execution.seed
+        self._tell = tell
+        self._wanted = wanted
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the result is no longer wanted; for functions that want to tidy up."""
+        return not self._wanted()
+
+    def __call__(self, fraction: float, *, preview: bytes | None = None) -> None:
+        """Tell the fraction 0..1 that is done, and how the picture looks by now (an encoded one)."""
+        if self.cancelled:
+            raise Cancelled
+        self._tell(StepProgress(fraction=fraction))
+        if preview is not None:
+            self._tell(Preview(preview))
+
+
+class FunctionStage(ImageStage):
+    """A plain function `Artifact -> Artifact` as a stage.
+
+    It is called on the run's worker thread. It may give a Pillow image or an array instead of an artifact; the artifact
+    that it was given, for "left unchanged". What it raises concerns that image only.
+    """
+
+    config: CustomConfig
+
+    def __init__(
+        self, config: CustomConfig, function: Callable[..., Picture], retry_on: tuple[type[Exception], ...] = ()
+    ) -> None:
+        super().__init__(config)
+        self._function = function
+        self._retry_on: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, *retry_on)
+        self._reports = "report" in inspect.signature(function).parameters
+        self.blocking = not self._reports
+
+    def draw(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[Told]:
+        """The function's picture."""
+        del backend
+
+        def subscribe(
+            observer: abc.ObserverBase[Told], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            unwanted = BooleanDisposable()
+            report = Report(execution, observer.on_next, lambda: not unwanted.is_disposed)
+
+            def call(*_: object) -> None:
+                try:
+                    observer.on_next(self._call(artifact, report))
+                except Cancelled:
+                    return
+                except Exception as error:  # noqa: BLE001  # a user's function; it is handed on
+                    observer.on_error(self._told(error))
+                    return
+                observer.on_completed()
+
+            if scheduler is None:
+                call()
+                return unwanted
+            return CompositeDisposable(unwanted, scheduler.schedule(call))
+
+        return Observable(subscribe)
+
+    def _call(self, artifact: Artifact, report: Report) -> Artifact:
+        given = self._function(artifact, report=report) if self._reports else self._function(artifact)
+        if isinstance(given, Artifact):
+            return given
+        if not hasattr(given, "__array_interface__"):  # what Pillow images and arrays have in common
+            kind = type(given).__name__
+            raise TypeError(f"it returned {kind}; allowed: an Artifact, a Pillow image, or an array")
+        return artifact.with_image(given)
+
+    def _told(self, error: Exception) -> RxPipeError:
+        if isinstance(error, RxPipeError):
+            return error
+        retryable = isinstance(error, self._retry_on)
+        told = StageFunctionError(f"{self.config.name} raised {type(error).__name__}: {error}", retryable=retryable)
+        told.__cause__ = error
+        return told
+
+
+class ImageFunction(Generic[P]):
+    """What `@image_stage` makes of a function: call it with the arguments after the artifact to get a stage.
+
+    function: the function itself, for calling it on one artifact.
+    """
+
+    def __init__(
+        self,
+        function: Callable[Concatenate[Artifact, P], Picture],
+        *,
+        name: str | None = None,
+        on_error: OnError = "drop",
+        retry_on: tuple[type[Exception], ...] = (),
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self._name = name or stage_name(function)
+        self._on_error = on_error
+        self._retry_on = retry_on
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> FunctionStage:
+        """The stage that calls the function with these arguments after the artifact."""
+        settings = _recorded(self.function, args, kwargs)
+        config = CustomConfig(name=self._name, kind="function", on_error=self._on_error, settings=settings)
+        bound = functools.partial(_called, self.function, args, kwargs)
+        functools.update_wrapper(bound, self.function)
+        return FunctionStage(config, bound, self._retry_on)
+
+
+def _called(
+    function: Callable[..., Picture],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    artifact: Artifact,
+    **report: Report,
+) -> Picture:
+    return function(artifact, *args, **kwargs, **report)
+
+
+@overload
+def image_stage(function: Callable[Concatenate[Artifact, P], Picture], /) -> ImageFunction[P]: ...
+
+
+@overload
+def image_stage(
+    *, name: str | None = None, on_error: OnError = "drop", retry_on: tuple[type[Exception], ...] = ()
+) -> Callable[[Callable[Concatenate[Artifact, P], Picture]], ImageFunction[P]]: ...
+
+
+def image_stage(function: Callable[..., Picture] | None = None, /, **settings: Any) -> Any:
+    """A plain function over one artifact made into a stage.
+
+        @image_stage
+        def watermark(artifact: Artifact, text: str) -> Image.Image: ...
+
+        chain(txt2img(prompt="a lighthouse"), watermark("me"), upscale())
+
+    Args:
+        function: takes an artifact and further arguments; gives an artifact, a Pillow image or an array. Where it has a
+            parameter named `report` it is given a `Report`.
+        name: of the stage, by default the function's.
+        on_error: as for every stage: an image that fails is dropped, passed on unchanged, or stops the stage.
+        retry_on: exceptions that trying again may heal, beside ConnectionError and TimeoutError.
+    """
+    if function is not None:
+        return ImageFunction(function)
+    return lambda late: ImageFunction(late, **settings)
+
+
+class OperatorStage(Stage):
+    """Any Rx operator on artifacts as a stage: it may filter, pick, reorder or expand.
+
+    It emits one StageImageProgress per artifact that leaves; what entered and never left is counted as filtered. An
+    error of the operator stops the stage.
+    """
+
+    config: CustomConfig
+
+    def __init__(self, config: CustomConfig, operator: StageOperator) -> None:
+        super().__init__(config)
+        self._operator = operator
+
+    def bind(self, run: StageRun) -> StageOperator:
+        """The operator within a run, fed in the lane's turn."""
+        passage = _Passage(run)
+
+        def operator(source: Observable[Artifact]) -> Observable[Artifact]:
+            fed = run.context.lane.concat_map(passage.entering, key=-run.execution.stage_index)
+            return passage.leaving(self._operator(fed(counted(run, source))))
+
+        return operator
+
+
+class _Passage:
+    """Which artifacts entered an operator and which left it."""
+
+    def __init__(self, run: StageRun) -> None:
+        self._run = run
+        self._indices: dict[str, int] = {}
+        self._left: Counter[str] = Counter()
+
+    def entering(self, artifact: Artifact) -> Observable[Artifact]:
+        def subscribe(observer: abc.ObserverBase[Artifact], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            self._indices[artifact.id] = self._run.enter()
+            observer.on_next(artifact)
+            observer.on_completed()
+            return Disposable()
+
+        return Observable(subscribe)
+
+    def leaving(self, source: Observable[Artifact]) -> Observable[Artifact]:
+        def subscribe(
+            observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            def left(artifact: Artifact) -> None:
+                try:
+                    told = self._told(artifact)
+                except RxPipeError as error:
+                    failed(error)
+                    return
+                if told is not None:
+                    observer.on_next(told)
+
+            def failed(error: Exception) -> None:
+                observer.on_error(error if isinstance(error, StageStopped) else self._stopped(error))
+
+            def completed() -> None:
+                self._run.end(filtered=sum(1 for name in self._indices if not self._left[name]))
+                observer.on_completed()
+
+            return source.subscribe(left, failed, completed, scheduler=scheduler)
+
+        return Observable(subscribe)
+
+    def _told(self, artifact: Artifact) -> Artifact | None:
+        """The artifact that leaves, told and in its file; None if the run was stopped meanwhile."""
+        if not isinstance(artifact, Artifact):
+            kind = type(artifact).__name__
+            raise StageFunctionError(f"{self._run.where} let out a {kind}; allowed: artifacts.")
+        run = self._run
+        with run.context.commit:
+            if run.context.stopped():
+                return None
+            run.start()
+            artifact = self._named(artifact)
+            index = self._indices.get(artifact.id) or self._indices.get(artifact.parent or "") or self._left.total()
+            if artifact.data is not None:
+                artifact = run.context.write(artifact, run.execution.narrowed(image_index=index, seed=artifact.seed))
+            run.left(index, artifact, "done")
+        return artifact
+
+    def _named(self, artifact: Artifact) -> Artifact:
+        """A second artifact of the same id is a further image, and gets an id of its own."""
+        self._left[artifact.id] += 1
+        count = self._left[artifact.id]
+        return artifact if count == 1 else artifact.derive(str(count))
+
+    def _stopped(self, error: Exception) -> StageStopped:
+        told = error
+        if not isinstance(error, RxPipeError):
+            told = StageFunctionError(f"{self._run.execution.stage_type} raised {type(error).__name__}: {error}")
+            told.__cause__ = error
+        self._run.start()
+        self._run.fail(told)
+        return StageStopped(self._run, cast("RxPipeError", told))
+
+
+def operator_stage(name: str, operator: StageOperator, **settings: Any) -> OperatorStage:
+    """Any Rx operator on artifacts as a named stage; *settings* are recorded with it."""
+    recorded = {key: _plain(value) for key, value in settings.items()}
+    return OperatorStage(CustomConfig(name=name, kind="operator", settings=recorded), operator)
+
+
+def keep_if(predicate: Callable[[Artifact], bool]) -> OperatorStage:
+    """A stage that lets through the images for which *predicate* holds."""
+    return operator_stage("keep_if", ops.filter(predicate), predicate=stage_name(predicate))
+
+
+def keep_best(count: int, *, by: Callable[[Artifact], float]) -> OperatorStage:
+    """A stage that waits for all images and lets through the *count* with the highest *by*, in their own order.
+
+    Raises:
+        ValueError: *count* is below 1.
+    """
+    if count < 1:
+        raise ValueError(f"keep_best: got {count}, at least 1 must be kept")
+
+    def best(artifacts: list[Artifact]) -> Iterable[Artifact]:
+        ranked = sorted(range(len(artifacts)), key=lambda n: by(artifacts[n]), reverse=True)
+        return [artifacts[n] for n in sorted(ranked[:count])]
+
+    def operator(source: Observable[Artifact]) -> Observable[Artifact]:
+        return source.to_list().flat_map(lambda artifacts: _each(best(artifacts)))
+
+    return operator_stage("keep_best", operator, count=count, by=stage_name(by))
+
+
+def expand(function: Callable[[Artifact], Iterable[Artifact]]) -> OperatorStage:
+    """A stage that makes any number of images out of each; those beyond the first of an id are planned in addition."""
+
+    def operator(source: Observable[Artifact]) -> Observable[Artifact]:
+        return source.flat_map(lambda artifact: _each(function(artifact)))
+
+    return operator_stage("expand", operator, function=stage_name(function))
+
+
+def _each(artifacts: Iterable[Artifact]) -> Observable[Artifact]:
+    """All of them at once, on the thread that asks: RxPY's own would hop through its trampoline."""
+
+    def subscribe(observer: abc.ObserverBase[Artifact], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        for artifact in artifacts:
+            observer.on_next(artifact)
+        observer.on_completed()
+        return Disposable()
+
+    return Observable(subscribe)
+
+
+def sharpness(artifact: Artifact) -> float:
+    """How sharp a picture is: the variance of its Laplacian (grey levels squared); higher is sharper."""
+    import numpy as np  # noqa: PLC0415  # importing rxpipe loads no numpy
+
+    grey = np.asarray(artifact.to_image().convert("L"), dtype=np.float32)
+    inner = grey[1:-1, 1:-1]
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    return float(np.var(around - 4 * inner))
+
+
+def stage_name(function: Callable[..., Any], default: str = "operator") -> str:
+    """What to call a stage made of *function*: its own name where it has one."""
+    name = str(getattr(function, "__name__", "")).strip("_")
+    return name if name.isidentifier() else default
+
+
+def _recorded(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments by name, as plain JSON values."""
+    bound = inspect.signature(function).bind_partial(None, *args, **kwargs)
+    return {name: _plain(value) for name, value in list(bound.arguments.items())[1:]}
+
+
+def _plain(value: Any) -> Any:
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError):
+        return repr(value)

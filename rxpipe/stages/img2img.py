@@ -1,0 +1,33 @@
+"""img2img: redraw a picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rxpipe.config import Img2ImgConfig
+from rxpipe.stages.base import ImageStage
+
+if TYPE_CHECKING:
+    from reactivex import Observable
+
+    from rxpipe.artifact import Artifact
+    from rxpipe.backends.base import Backend
+    from rxpipe.plan import StageExecution
+    from rxpipe.stages.work import Told
+
+
+class Img2ImgStage(ImageStage):
+    """Redraws each picture by its denoising strength."""
+
+    def draw(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[Told]:
+        """The picture redrawn."""
+        return backend.render(execution, artifact)
+
+
+def img2img(config: Img2ImgConfig | None = None, /, **settings: Any) -> Img2ImgStage:
+    """The stage that redraws pictures; settings as in `Img2ImgConfig`.
+
+    Raises:
+        ConfigError: a setting is wrong.
+    """
+    return Img2ImgStage(config or Img2ImgConfig(**settings))

@@ -1,0 +1,207 @@
+"""One run as its stages see it: what they share (RunContext), and each one's numbering and events (StageRun)."""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rxpipe.artifact import Artifact
+from rxpipe.config import RunSettings
+from rxpipe.events import (
+    ErrorInfo,
+    Outcome,
+    StageCancelled,
+    StageEnd,
+    StageFailed,
+    StageImageProgress,
+    StagePreview,
+    StageRetry,
+    StageStart,
+    StageStep,
+)
+from rxpipe.operators import Lane
+from rxpipe.plan import StageExecution
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rxpipe.backends.base import Backend, StepProgress
+    from rxpipe.errors import RxPipeError
+    from rxpipe.stages.timeline import Timeline
+
+Write = Callable[[Artifact, StageExecution], Artifact]
+
+
+def _in_memory(artifact: Artifact, _: StageExecution) -> Artifact:
+    return artifact
+
+
+@dataclass(slots=True)
+class RunContext:
+    """What the stages of one run share.
+
+    write: puts a finished picture where it belongs and gives the artifact that refers to it.
+    commit: held while a finished image is written and told, so that a cancel falls before or after, never between.
+    stopped: whether the run was cancelled.
+    finished: told each artifact that leaves a stage, and the stage's index. image_left: called after that was told.
+    current: the stage whose turn it is or was last.
+    """
+
+    backend: Backend
+    timeline: Timeline
+    previews: Callable[[StagePreview], None]
+    now: Callable[[], datetime]
+    settings: RunSettings = field(default_factory=RunSettings)
+    stage_count: int = 1
+    write: Write = _in_memory
+    lane: Lane = field(default_factory=Lane)
+    commit: threading.RLock = field(default_factory=threading.RLock)
+    stopped: Callable[[], bool] = lambda: False
+    jitter: random.Random = field(default_factory=random.Random)
+    finished: Callable[[Artifact, int], None] = lambda _artifact, _index: None
+    image_left: Callable[[], None] = lambda: None
+    stages: list[StageRun] = field(default_factory=list)
+    current: StageRun | None = None
+
+
+class StageRun:
+    """One stage within one run: its numbering and its events.
+
+    in_hand: an image is in work. blocking: it is inside a function that does not look whether it is still wanted.
+    skip: gives up the image in work, from any thread.
+
+    Args:
+        execution: the stage as planned.
+        context: of the run; the stage adds itself to its `stages`.
+        planned: images expected if not all have arrived when the first one's turn comes, None if nobody can know.
+    """
+
+    def __init__(self, execution: StageExecution, context: RunContext, planned: int | None) -> None:
+        self.execution = execution
+        self.context = context
+        self.planned = planned
+        self.arrived = 0
+        self.all_arrived = False
+        self.started = self.open = False
+        self.in_hand = False
+        self.blocking = False
+        self.skip: Callable[[], None] = lambda: None
+        self._entered = 0
+        self._total: int | None = None
+        self._counts: dict[str, int] = {"done": 0, "passed": 0, "failed": 0, "cancelled": 0}
+        self._failures_in_a_row = 0
+        self._started_at = self._image_at = context.now()
+        self._fraction = 0.0
+        context.stages.append(self)
+
+    @property
+    def where(self) -> str:
+        """For people: "upscale (stage 3 of 3)"."""
+        return f"{self.execution.stage_type} (stage {self.execution.stage_index + 1} of {self.context.stage_count})"
+
+    @property
+    def unfinished(self) -> int | None:
+        """Index of the image in work or next, None when all have left."""
+        left = sum(self._counts.values()) + 1
+        return left if self._total is None or left <= self._total else None
+
+    def start(self) -> None:
+        """Tell that the stage begins, if it has not been told."""
+        if not self.started:
+            self.started = self.open = True
+            self._started_at = self.context.now()
+            self._total = self.arrived if self.all_arrived else self.planned
+            self._emit(StageStart)
+
+    def enter(self) -> int:
+        """An image's turn has come: its index. The first one starts the stage."""
+        self.context.current = self
+        self._entered += 1
+        self._image_at = self.context.now()
+        self._fraction = 0.0
+        self.start()
+        return self._entered
+
+    def step(self, index: int, told: StepProgress) -> None:
+        """Tell how far the image is; its fraction never falls, whatever the backend says."""
+        known = told.fraction is not None and not math.isnan(told.fraction)
+        if known:
+            self._fraction = max(self._fraction, min(1.0, told.fraction or 0.0))
+        self._emit(
+            StageStep,
+            image_index=index,
+            fraction=self._fraction if known else None,
+            step=told.step,
+            steps=told.steps,
+            eta_s=told.eta_s,
+            phase=told.phase,
+        )
+
+    def retry(self, index: int, attempt: int, delay_s: float, error: Exception) -> None:
+        """Tell that an attempt failed and another follows."""
+        info = ErrorInfo.of(error)
+        self._emit(StageRetry, image_index=index, attempt=attempt, delay_s=delay_s, error=info)
+
+    def left(
+        self,
+        index: int,
+        artifact: Artifact,
+        outcome: Outcome,
+        *,
+        error: RxPipeError | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        """Tell that an image left the stage."""
+        self._counts[outcome] += 1
+        self._failures_in_a_row = self._failures_in_a_row + 1 if outcome == "failed" else 0
+        if outcome in {"done", "passed"}:
+            self.context.finished(artifact, self.execution.stage_index)
+        self._emit(
+            StageImageProgress,
+            image_index=index,
+            artifact_id=artifact.id,
+            outcome=outcome,
+            error=ErrorInfo.of(error) if error else None,
+            seed=artifact.seed,
+            duration_s=self._since(self._image_at),
+            path=artifact.path,
+            warnings=warnings,
+        )
+        self.context.image_left()
+
+    def too_many(self) -> bool:
+        """Whether so many images failed in a row that the next would too."""
+        return self._failures_in_a_row >= self.context.settings.max_failures_in_a_row
+
+    def end(self, *, filtered: int = 0) -> None:
+        """Tell that the stage is through, if it ever started."""
+        self._close(StageEnd, **self._counts, filtered=filtered, duration_s=self._since(self._started_at))
+
+    def fail(self, error: Exception) -> None:
+        """Tell that the stage could not go on."""
+        self._close(StageFailed, error=ErrorInfo.of(error))
+
+    def cancel(self, image_index: int | None) -> None:
+        """Tell that the stage was open when the run was cancelled."""
+        self._close(StageCancelled, image_index=image_index)
+
+    def _close(self, kind: type[StageEnd | StageFailed | StageCancelled], **fields: Any) -> None:
+        if self.open:
+            self.open = False
+            self._emit(kind, **fields)
+
+    def _since(self, moment: datetime) -> float:
+        return max(0.0, (self.context.now() - moment).total_seconds())
+
+    def _emit(self, kind: Callable[..., Any], **fields: Any) -> None:
+        self.context.timeline.emit(
+            kind,
+            stage_type=self.execution.stage_type,
+            stage_index=self.execution.stage_index,
+            total_images=self._total,
+            **fields,
+        )

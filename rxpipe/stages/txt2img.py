@@ -1,0 +1,34 @@
+"""txt2img: draw pictures from a prompt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rxpipe.config import Txt2ImgConfig
+from rxpipe.stages.base import ImageStage
+
+if TYPE_CHECKING:
+    from reactivex import Observable
+
+    from rxpipe.artifact import Artifact
+    from rxpipe.backends.base import Backend
+    from rxpipe.plan import StageExecution
+    from rxpipe.stages.work import Told
+
+
+class Txt2ImgStage(ImageStage):
+    """Draws from the prompt and the image's seed; whatever comes in has no picture."""
+
+    def draw(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[Told]:
+        """A picture from nothing but the settings."""
+        del artifact
+        return backend.render(execution, None)
+
+
+def txt2img(config: Txt2ImgConfig | None = None, /, **settings: Any) -> Txt2ImgStage:
+    """The stage that draws pictures from a prompt; settings as in `Txt2ImgConfig`.
+
+    Raises:
+        ConfigError: a setting is wrong.
+    """
+    return Txt2ImgStage(config or Txt2ImgConfig(**settings))

@@ -1,0 +1,206 @@
+"""One image in one stage: from its rendering to its file, its event and on to the next stage."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from reactivex.disposable import SerialDisposable
+
+from rxpipe.artifact import Artifact, LineageEntry
+from rxpipe.backends.base import Output, Preview, Rendering, StepProgress
+from rxpipe.config import CustomConfig
+from rxpipe.errors import BackendFailed, BadResponse, RxPipeError, StageFunctionError, TooManyFailures
+from rxpipe.events import StagePreview
+
+if TYPE_CHECKING:
+    from reactivex import Observable, abc
+
+    from rxpipe.plan import StageExecution
+    from rxpipe.stages.run import StageRun
+
+Told = Rendering | Artifact
+"""What a stage tells of an image while it works: a function gives an artifact where a backend gives an Output."""
+
+
+class StageStopped(Exception):
+    """Travels down the chain when a stage fails: which one, and why. Users see the error that it carries."""
+
+    def __init__(self, run: StageRun, error: RxPipeError) -> None:
+        super().__init__(f"{run.where}: {error.message}")
+        self.run = run
+        self.error = error
+
+
+class ImageWork:
+    """The work on one image, subscribed to once, when its turn has come.
+
+    It gives the artifact that goes on, if one does, and completes; its error is StageStopped and ends the run.
+    """
+
+    def __init__(self, run: StageRun, execution: StageExecution, artifact: Artifact, telling: Observable[Told]) -> None:
+        self._run = run
+        self._execution = execution
+        self._artifact = artifact
+        self._telling = telling
+        self._index = execution.image_index or 0
+        self._pictures: list[Output | Artifact] = []
+        self._skipped = False
+
+    def subscribe(
+        self, observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        """Begin."""
+        telling = SerialDisposable()
+        run = self._run
+        run.in_hand = True
+        run.skip = lambda: self._skip(observer, telling, scheduler)
+        telling.disposable = self._telling.subscribe(
+            self._told,
+            lambda error: self._failed(observer, error),
+            lambda: self._completed(observer),
+            scheduler=scheduler,
+        )
+        return telling
+
+    def _told(self, told: Told) -> None:
+        if isinstance(told, StepProgress):
+            self._run.step(self._index, told)
+        elif isinstance(told, Preview):
+            self._preview(told)
+        else:
+            self._pictures.append(told)
+
+    def _preview(self, told: Preview) -> None:
+        context, execution = self._run.context, self._execution
+        context.previews(
+            StagePreview(
+                run_id=context.timeline.run_id,
+                stage_type=execution.stage_type,
+                stage_index=execution.stage_index,
+                image_index=self._index,
+                data=told.data,
+            )
+        )
+
+    def _skip(
+        self, observer: abc.ObserverBase[Artifact], telling: SerialDisposable, scheduler: abc.SchedulerBase | None
+    ) -> None:
+        """Give the image up: at once for whoever asks, told on the run's thread as everything else is."""
+        with self._run.context.commit:
+            if self._skipped or not self._run.in_hand:
+                return
+            self._skipped = True
+
+        def tell(*_: object) -> None:
+            telling.dispose()
+            self._left(observer, self._artifact, "cancelled")
+
+        if scheduler is None:
+            tell()
+        else:
+            scheduler.schedule(tell)
+
+    def _completed(self, observer: abc.ObserverBase[Artifact]) -> None:
+        try:
+            with self._run.context.commit:
+                if self._unwanted:
+                    return  # cut off while it came in: whoever stopped it tells of it
+                self._finish(observer, self._only_picture())
+        except RxPipeError as error:
+            self._failed(observer, error)
+
+    def _only_picture(self) -> Output | Artifact:
+        if len(self._pictures) == 1:
+            return self._pictures[0]
+        came = f"{len(self._pictures)} pictures" if self._pictures else "no picture"
+        raise BadResponse(f"the backend gave {came} where one was asked for.")
+
+    def _finish(self, observer: abc.ObserverBase[Artifact], picture: Output | Artifact) -> None:
+        warnings = picture.warnings if isinstance(picture, Output) else ()
+        drawn = self._drawn(picture)
+        if drawn is None:
+            self._left(observer, self._artifact, "passed", warnings=warnings)
+        else:
+            self._left(observer, self._run.context.write(drawn, self._execution), "done", warnings=warnings)
+
+    def _drawn(self, picture: Output | Artifact) -> Artifact | None:
+        """The artifact with the new picture and what was done noted; None if it was left unchanged."""
+        before, seed = self._artifact, self._execution.seed
+        if isinstance(picture, Artifact):
+            if picture is before:
+                return None
+            kept = replace(picture, id=before.id, number=before.number, parent=before.parent, lineage=before.lineage)
+            return kept.after(LineageEntry(self._execution.stage_type, "function", _wished(self._execution)))
+        if picture.unchanged:
+            return None
+        seed = seed if picture.seed is None else picture.seed
+        settings = {**_wished(self._execution), "seed": seed, **picture.settings}
+        entry = LineageEntry(self._execution.stage_type, self._run.context.backend.name, settings)
+        return replace(before.with_data(picture.data), seed=seed).after(entry)
+
+    @property
+    def _unwanted(self) -> bool:
+        return self._skipped or self._run.context.stopped()
+
+    def _failed(self, observer: abc.ObserverBase[Artifact], cause: Exception) -> None:
+        if self._unwanted:
+            return
+        error = typed(cause, self._run)
+        on_error = self._execution.config.on_error
+        if error.scope == "run":
+            self._stop(observer, error)
+        elif on_error == "pass":
+            self._left(observer, self._artifact, "passed", error=error)
+        else:
+            self._drop(observer, error, stop=on_error == "stop")
+
+    def _drop(self, observer: abc.ObserverBase[Artifact], error: RxPipeError, *, stop: bool) -> None:
+        self._run.in_hand = False
+        self._run.left(self._index, self._artifact, "failed", error=error)
+        if stop:
+            self._stop(observer, error)
+        elif self._run.too_many():
+            count = self._run.context.settings.max_failures_in_a_row
+            told = f"{count} images failed in a row, the last with: {error.message}"
+            self._stop(observer, TooManyFailures(told, hint=error.hint))
+        else:
+            observer.on_completed()
+
+    def _stop(self, observer: abc.ObserverBase[Artifact], error: RxPipeError) -> None:
+        self._run.fail(error)
+        observer.on_error(StageStopped(self._run, error))
+
+    def _left(
+        self,
+        observer: abc.ObserverBase[Artifact],
+        artifact: Artifact,
+        outcome: Literal["done", "passed", "cancelled"],
+        *,
+        error: RxPipeError | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        self._run.in_hand = False
+        self._run.left(self._index, artifact, outcome, error=error, warnings=warnings)
+        if outcome != "cancelled":
+            observer.on_next(artifact)
+        observer.on_completed()
+
+
+def typed(cause: Exception, run: StageRun) -> RxPipeError:
+    """The error as one of ours, its cause kept: what a user's function raised, or a backend against its contract."""
+    if isinstance(cause, RxPipeError):
+        return cause
+    told = f"{type(cause).__name__}: {cause}"
+    if isinstance(run.execution.config, CustomConfig):
+        error: RxPipeError = StageFunctionError(f"{run.execution.stage_type} raised {told}")
+    else:
+        error = BackendFailed(f"backend {run.context.backend.name} raised {told}")
+    error.__cause__ = cause
+    return error
+
+
+def _wished(execution: StageExecution) -> dict[str, object]:
+    if isinstance(execution.config, CustomConfig):
+        return dict(execution.config.settings)
+    return {**execution.generation.model_dump(exclude_none=True), **execution.payload}
