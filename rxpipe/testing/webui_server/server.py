@@ -161,9 +161,9 @@ class WebUIServer:
     def _listen(self) -> None:
         if self._listener is None:
             return
-        self._down.clear()
         self._listener.listen(128)
         self._listener.settimeout(_ACCEPT_S)
+        self._down.clear()
         self._accepting = threading.Thread(
             target=self._accept, args=(self._listener,), name=f"webui-server-{self._port}", daemon=True
         )
@@ -199,6 +199,8 @@ class WebUIServer:
         with self._switching:
             if self._down.is_set() and not self._stopped.is_set():
                 self._listen()
+        with self.ledger.noting():
+            pass  # whoever waits for it looks again
 
     def die(self, *, back_after_s: float | None = None) -> None:
         """Die as a process does: all jobs, the queue, options and flags are lost. Comes back as one freshly started."""
@@ -344,6 +346,11 @@ class WebUIServer:
     def max_in_flight(self) -> int:
         """The most drawing calls that were in work or in the queue at the same time."""
         return self.ledger.max_in_flight
+
+    @property
+    def down(self) -> bool:
+        """Whether connections are refused at the moment."""
+        return self._down.is_set()
 
     @property
     def idle(self) -> bool:
