@@ -59,7 +59,9 @@ class _Told(ModelMetaclass):
 class Config(BaseModel, metaclass=_Told):
     """The base of all config models: frozen, unknown keys refused, `section` is its name in a file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True, defer_build=True
+    )
     section: ClassVar[str] = ""
 
 
@@ -227,6 +229,10 @@ class AdetailerConfig(StageConfig, AdetailerUnit):
     model: str | None = None
     vae: str | None = None
     units: tuple[AdetailerUnit, ...] = ()
+
+
+AdetailerStageConfig = AdetailerConfig
+"""The same under the name that says that it is a stage of its own."""
 
 
 class UpscaleConfig(StageConfig):

@@ -50,7 +50,7 @@ class BaseEvent(BaseModel):
     seq: 0, 1, 2, ... within the run, no gap. timestamp: aware UTC from the run's scheduler, never decreasing.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     run_id: str
     seq: int
     timestamp: datetime
