@@ -1,0 +1,116 @@
+"""Where a server is and who asks: a URL taken apart, its credentials kept where nothing prints them.
+
+Credentials come from the URL, from the caller, or from the environment, in this order. After this module no URL holds
+any.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+
+from rxpipe.errors import ConfigError
+
+AUTH_VARIABLE = "RXPIPE_BACKEND_AUTH"
+"""Environment variable that holds "user:password" for servers started with `--api-auth`."""
+
+_KNOWN_TAILS = ("/sdapi/v1", "/sdapi", "/docs")
+
+
+class Credentials:
+    """A user and a password that no repr, log or error shows."""
+
+    __slots__ = ("_basic",)
+
+    def __init__(self, user: str, password: str) -> None:
+        self._basic = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+
+    @classmethod
+    def parse(cls, text: str) -> Credentials:
+        """From "user:password".
+
+        Raises:
+            ConfigError: no colon in it. The message does not show what came.
+        """
+        user, colon, password = text.partition(":")
+        if not colon or not user:
+            raise ConfigError(["backend credentials: not of the form user:password (the value is not shown)"])
+        return cls(user, password)
+
+    def header(self) -> str:
+        """The value of an Authorization header. Hand it to the connection and to nothing else."""
+        return f"Basic {self._basic}"
+
+    def __repr__(self) -> str:
+        return "Credentials(***)"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A server's place.
+
+    base: scheme, host, port and path prefix, without credentials and without a slash at the end.
+    credentials: sent with every request, None for none.
+    """
+
+    base: str
+    credentials: Credentials | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, url: str, *, auth: str | None = None) -> Address:
+        """The address that *url* means.
+
+        Args:
+            url: "http://host:port", with or without "user:password@", a path prefix, or the scheme. `localhost` becomes
+                127.0.0.1: an attempt on IPv6 that is refused first costs up to two seconds a connection on Windows.
+            auth: "user:password"; None looks at RXPIPE_BACKEND_AUTH. The URL's own win over both.
+
+        Raises:
+            ConfigError: not an address of HTTP. The message shows the URL without its credentials.
+        """
+        text = url.strip()
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        shown = _without_user(text)
+        try:
+            port = parts.port
+        except ValueError:
+            raise ConfigError([f"backend URL {shown!r}: the port is not a number from 1 to 65535"]) from None
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ConfigError([f"backend URL {shown!r}: allowed is http://host:port, such as http://127.0.0.1:7860"])
+        host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
+        place = f"[{host}]" if ":" in host else host
+        base = f"{parts.scheme}://{place}{f':{port}' if port else ''}{_prefix(parts.path)}"
+        return cls(base, _credentials(parts.username, parts.password, auth))
+
+    @property
+    def is_loopback(self) -> bool:
+        """True where the server is on this machine, so that no proxy is to be asked."""
+        try:
+            return ipaddress.ip_address(urlsplit(self.base).hostname or "").is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return self.base
+
+
+def _without_user(text: str) -> str:
+    head, at, tail = text.rpartition("@")
+    return f"{head.partition('://')[0]}://{tail}" if at and "://" in head else tail
+
+
+def _prefix(path: str) -> str:
+    path = path.rstrip("/")
+    for tail in _KNOWN_TAILS:
+        path = path.removesuffix(tail)
+    return path.rstrip("/")
+
+
+def _credentials(user: str | None, password: str | None, auth: str | None) -> Credentials | None:
+    if user:
+        return Credentials(unquote(user), unquote(password or ""))
+    text = auth or os.environ.get(AUTH_VARIABLE)
+    return Credentials.parse(text) if text else None

@@ -1,0 +1,72 @@
+"""Looking at a plan before it runs: is somebody there, has it an API, does it know every name, is nothing too large."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rxpipe.backends.webui.names import Names, ask_names, kinds_of, problems_of
+from rxpipe.backends.webui.payloads import Size, adetailer_unit, guard_size
+from rxpipe.config import AdetailerConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.errors import BackendFailed, BackendRejected
+
+if TYPE_CHECKING:
+    from rxpipe.backends.webui.client import Line
+    from rxpipe.backends.webui.progress import Reader
+    from rxpipe.plan import StageExecution, StageExecutionPlan
+
+
+def check_plan(
+    line: Line, reader: Reader, plan: StageExecutionPlan, *, timeout_s: float
+) -> tuple[Names, tuple[str, ...]]:
+    """What the server knows of the plan's names, and warnings.
+
+    Raises:
+        BackendUnavailable: nobody answers.
+        BackendRejected: no API, credentials refused, unknown names (all of them at once), or a result too large.
+    """
+    reader.read_server(line, timeout_s=timeout_s)
+    reader.probe(line, timeout_s=timeout_s)
+    names = ask_names(line, kinds_of(plan), timeout_s=timeout_s)
+    problems = problems_of(plan, names)
+    if problems:
+        raise BackendRejected("\n".join(problems) + ".", hint="`rxpipe doctor` lists what the server has.")
+    for stage in plan.stages:
+        _check_units(stage, names)
+    _check_sizes(plan)
+    return names, tuple(_warnings(plan, names))
+
+
+def _check_units(stage: StageExecution, names: Names) -> None:
+    if isinstance(stage.config, AdetailerConfig):
+        for unit in (stage.config, *stage.config.units):
+            adetailer_unit(unit, names.unit_schema)
+
+
+def _check_sizes(plan: StageExecutionPlan) -> None:
+    """Follow the picture's size through the plan, as far as it is known beforehand."""
+    size: Size | None = None
+    for stage in plan.stages:
+        config, drawn = stage.config, stage.generation
+        if isinstance(config, Txt2ImgConfig):
+            size = _first_size(config)
+        elif isinstance(config, UpscaleConfig) and size is not None:
+            try:
+                size = guard_size(config, size)
+            except BackendFailed as error:
+                raise BackendRejected(error.message, hint=error.hint) from error
+        elif drawn.width and drawn.height:
+            size = Size(drawn.width, drawn.height)
+
+
+def _first_size(config: Txt2ImgConfig) -> Size | None:
+    size, hires = Size(config.width, config.height), config.hires
+    if hires is None or not hires.enabled:
+        return size
+    return None if hires.resize_x or hires.resize_y else size.scaled(hires.scale)
+
+
+def _warnings(plan: StageExecutionPlan, names: Names) -> list[str]:
+    wanted = {stage.generation.vae or "None" for stage in plan.stages} - {"Automatic", "None"}
+    if wanted and names.vaes is None:
+        return [f"the server does not list its VAEs, so {', '.join(map(repr, sorted(wanted)))} was not looked up"]
+    return []

@@ -1,0 +1,386 @@
+"""What a server is asked for: one frozen model per request, made by pure functions from a stage and a picture's size.
+
+Nothing server-wide is written: model, VAE and clip skip travel in the request's own `override_settings`. A picture is
+spliced into the finished JSON as base64, so that megabytes are copied once.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from rxpipe.backends.webui.base64s import encode
+from rxpipe.config import AdetailerConfig, AdetailerUnit, HiresConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.errors import BackendFailed, BackendRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rxpipe.plan import StageExecution
+
+DEFAULT_STEPS = 20  # the server's own default of 50 is nobody's habit
+DEFAULT_UPSCALER = "Lanczos"  # every server has it; "None" would hand the picture back at its own size
+_GRID_PX = 8  # the server rounds sizes down to multiples of it
+_SMALLEST_PX = 64
+
+
+class Size(NamedTuple):
+    """A picture's width and height in pixels."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+    @property
+    def drawable(self) -> Size:
+        """What the server would make of it: multiples of 8 px, at least 64."""
+        return Size(*(max(_SMALLEST_PX, side - side % _GRID_PX) for side in self))
+
+    def scaled(self, factor: float) -> Size:
+        """Both sides times *factor*, rounded down as the server does."""
+        return Size(int(self.width * factor), int(self.height * factor))
+
+
+class Request(BaseModel):
+    """What all requests share.
+
+    path: where it is posted. picture_key, picture_is_list: where its picture goes, None for none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    path: ClassVar[str]
+    picture_key: ClassVar[str | None] = None
+    picture_is_list: ClassVar[bool] = False
+
+    def body(self, picture: bytes | None = None) -> bytes:
+        """The request as JSON.
+
+        Args:
+            picture: the encoded input picture, of any format that the server reads; None for a request without one.
+        """
+        head = json.dumps(self.model_dump(exclude_none=True), separators=(",", ":")).encode("ascii")
+        if picture is None or self.picture_key is None:
+            return head
+        opening, closing = (b'["', b'"]}') if self.picture_is_list else (b'"', b'"}')
+        return b"".join((head[:-1], b',"', self.picture_key.encode(), b'":', opening, encode(picture), closing))
+
+
+class GenerationRequest(Request):
+    """What txt2img and img2img share. None is left out, and the server's default holds."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    styles: tuple[str, ...] | None = None
+    seed: int = -1
+    steps: int = DEFAULT_STEPS
+    cfg_scale: float | None = None
+    width: int
+    height: int
+    sampler_name: str | None = None
+    scheduler: str | None = None
+    batch_size: int = 1
+    n_iter: int = 1
+    denoising_strength: float | None = None
+    override_settings: dict[str, JsonValue] | None = None
+    override_settings_restore_afterwards: bool = True
+    alwayson_scripts: dict[str, JsonValue] | None = None
+    send_images: bool = True
+    save_images: bool = False
+    force_task_id: str | None = None
+
+    @property
+    def size(self) -> Size:
+        """What is asked for, before any hires fix."""
+        return Size(self.width, self.height)
+
+    @property
+    def model(self) -> str | None:
+        """The checkpoint asked for, None for the one loaded."""
+        name = (self.override_settings or {}).get("sd_model_checkpoint")
+        return name if isinstance(name, str) else None
+
+
+class Txt2ImgRequest(GenerationRequest):
+    """POST /sdapi/v1/txt2img. `distilled_cfg_scale` is Forge's; others ignore it."""
+
+    path: ClassVar[str] = "/sdapi/v1/txt2img"
+    subseed: int | None = None
+    subseed_strength: float | None = None
+    distilled_cfg_scale: float | None = None
+    tiling: bool | None = None
+    restore_faces: bool | None = None
+    enable_hr: bool | None = None
+    hr_scale: float | None = None
+    hr_upscaler: str | None = None
+    hr_second_pass_steps: int | None = None
+    hr_resize_x: int | None = None
+    hr_resize_y: int | None = None
+    hr_sampler_name: str | None = None
+    hr_scheduler: str | None = None
+    hr_checkpoint_name: str | None = None
+    refiner_checkpoint: str | None = None
+    refiner_switch_at: float | None = None
+
+
+class Img2ImgRequest(GenerationRequest):
+    """POST /sdapi/v1/img2img, over one picture."""
+
+    path: ClassVar[str] = "/sdapi/v1/img2img"
+    picture_key: ClassVar[str | None] = "init_images"
+    picture_is_list: ClassVar[bool] = True
+    resize_mode: int | None = None
+
+
+class ExtrasRequest(Request):
+    """POST /sdapi/v1/extra-single-image: upscalers and face restorers, no sampling."""
+
+    path: ClassVar[str] = "/sdapi/v1/extra-single-image"
+    picture_key: ClassVar[str | None] = "image"
+    resize_mode: int = 0
+    upscaling_resize: float
+    upscaler_1: str
+    gfpgan_visibility: float = 0.0
+    codeformer_visibility: float = 0.0
+    codeformer_weight: float = 0.0
+
+
+# -- one function per stage -------------------------------------------------------------------------------------------
+
+
+def txt2img(stage: StageExecution, config: Txt2ImgConfig, *, batch_size: int = 1) -> Txt2ImgRequest:
+    """The request for *batch_size* pictures with the seeds stage.seed, stage.seed + 1, ..."""
+    drawn = stage.generation
+    return Txt2ImgRequest(
+        **_generation(stage),
+        width=drawn.width or config.width,
+        height=drawn.height or config.height,
+        styles=config.styles or None,
+        batch_size=batch_size,
+        subseed=config.subseed if config.subseed_strength else None,
+        subseed_strength=config.subseed_strength or None,
+        distilled_cfg_scale=config.distilled_cfg_scale,
+        tiling=config.tiling or None,
+        restore_faces=config.restore_faces or None,
+        override_settings=_overrides(stage, config.override_settings),
+        alwayson_scripts=config.alwayson_scripts or None,
+        **_hires(config.hires),
+        **_refiner(config),
+    )
+
+
+def img2img(stage: StageExecution, config: Img2ImgConfig, size: Size) -> Img2ImgRequest:
+    """The request over a picture of *size*, which is also the result's where the stage names none."""
+    drawable = size.drawable
+    return Img2ImgRequest(
+        **_generation(stage),
+        width=stage.generation.width or drawable.width,
+        height=stage.generation.height or drawable.height,
+        denoising_strength=config.denoising_strength,
+        resize_mode=config.resize_mode,
+        override_settings=_overrides(stage, config.override_settings),
+        alwayson_scripts=config.alwayson_scripts or None,
+    )
+
+
+def adetailer(
+    stage: StageExecution, config: AdetailerConfig, size: Size, *, schema: Mapping[str, Any] | None = None
+) -> Img2ImgRequest:
+    """The request that details an existing picture and leaves the rest of it alone.
+
+    The outer pass is skipped (the second argument): it would send the whole picture through the VAE. Width and height
+    are those of the detail pass.
+
+    Args:
+        stage: narrowed to one image.
+        config: its section; the section itself is the first unit.
+        size: of the picture.
+        schema: properties of the extension's own schema, None where it tells none.
+
+    Raises:
+        BackendRejected: a unit asks for what the extension does not know.
+    """
+    drawable = size.drawable
+    units = [adetailer_unit(_with_sampler(unit, stage), schema) for unit in (config, *config.units)]
+    return Img2ImgRequest(
+        **_generation(stage),
+        width=drawable.width,
+        height=drawable.height,
+        denoising_strength=config.denoising_strength,
+        override_settings=_overrides(stage, {}),
+        alwayson_scripts={"ADetailer": {"args": [True, True, *units]}},
+    )
+
+
+def upscale(config: UpscaleConfig) -> ExtrasRequest:
+    """The request of mode "single"."""
+    return ExtrasRequest(
+        upscaling_resize=config.scale,
+        upscaler_1=config.upscaler or DEFAULT_UPSCALER,
+        gfpgan_visibility=config.gfpgan_visibility,
+        codeformer_visibility=config.codeformer_visibility,
+        codeformer_weight=config.codeformer_weight,
+    )
+
+
+def upscale_by_img2img(stage: StageExecution, config: UpscaleConfig, size: Size) -> Img2ImgRequest:
+    """The request of mode "img2img": resized by the upscaler, then redrawn at the larger size."""
+    larger = size.scaled(config.scale).drawable
+    extra: dict[str, JsonValue] = {"upscaler_for_img2img": config.upscaler} if config.upscaler else {}
+    return Img2ImgRequest(
+        **_generation(stage),
+        width=larger.width,
+        height=larger.height,
+        denoising_strength=config.denoising_strength,
+        resize_mode=0,
+        override_settings=_overrides(stage, extra),
+    )
+
+
+def guard_size(config: UpscaleConfig, size: Size) -> Size:
+    """The size that upscaling a picture of *size* gives.
+
+    Raises:
+        BackendFailed: more megapixels than the stage allows.
+    """
+    result = size.scaled(config.scale)
+    megapixels = result.width * result.height / 1e6
+    if megapixels > config.max_megapixels:
+        raise BackendFailed(
+            f"upscale: {size} px times {config.scale:g} gives {result} px, {megapixels:.1f} MP; "
+            f"allowed are {config.max_megapixels:g} MP.",
+            hint="Lower upscale.scale or raise upscale.max_megapixels.",
+        )
+    return result
+
+
+def sampled_steps(request: Request) -> int | None:
+    """How many steps the server's progress will count to; None where that depends on what it finds."""
+    if isinstance(request, Txt2ImgRequest):
+        return None if request.enable_hr else request.steps
+    if isinstance(request, Img2ImgRequest) and "ADetailer" not in (request.alwayson_scripts or {}):
+        return int(request.steps * min(request.denoising_strength or 0.0, 0.999)) + 1
+    return None
+
+
+# -- parts ------------------------------------------------------------------------------------------------------------
+
+
+def _generation(stage: StageExecution) -> dict[str, Any]:
+    drawn = stage.generation
+    return {
+        "prompt": drawn.prompt,
+        "negative_prompt": drawn.negative_prompt,
+        "seed": -1 if stage.seed is None else stage.seed,
+        "steps": drawn.steps or DEFAULT_STEPS,
+        "cfg_scale": drawn.cfg_scale,
+        "sampler_name": drawn.sampler_name,
+        "scheduler": drawn.scheduler,
+    }
+
+
+def _overrides(stage: StageExecution, own: Mapping[str, JsonValue]) -> dict[str, JsonValue] | None:
+    """What the stage names, and what its section hands to the server as it is; the latter wins."""
+    drawn = stage.generation
+    named: dict[str, JsonValue] = {
+        "sd_model_checkpoint": drawn.model,
+        "sd_vae": drawn.vae,
+        "CLIP_stop_at_last_layers": drawn.clip_skip,
+    }
+    return {**{key: value for key, value in named.items() if value is not None}, **own} or None
+
+
+def _hires(hires: HiresConfig | None) -> dict[str, Any]:
+    if hires is None or not hires.enabled:
+        return {}
+    return {
+        "enable_hr": True,
+        "denoising_strength": hires.denoising_strength,
+        "hr_scale": hires.scale,
+        "hr_upscaler": hires.upscaler,
+        "hr_second_pass_steps": hires.steps,
+        "hr_resize_x": hires.resize_x,
+        "hr_resize_y": hires.resize_y,
+        "hr_sampler_name": hires.sampler_name,
+        "hr_scheduler": hires.scheduler,
+        "hr_checkpoint_name": hires.checkpoint,
+    }
+
+
+def _refiner(config: Txt2ImgConfig) -> dict[str, Any]:
+    refiner = config.refiner
+    if refiner is None or not refiner.enabled:
+        return {}
+    return {"refiner_checkpoint": refiner.checkpoint, "refiner_switch_at": refiner.switch_at}
+
+
+def _with_sampler(unit: AdetailerUnit, stage: StageExecution) -> AdetailerUnit:
+    """The extension looks at a unit's scheduler only beside a sampler of its own."""
+    if unit.scheduler is None or unit.sampler_name is not None:
+        return unit
+    return unit.model_copy(update={"sampler_name": stage.generation.sampler_name})
+
+
+# -- ADetailer units --------------------------------------------------------------------------------------------------
+
+_UNIT_FIELDS = {
+    "ad_model": "detector",
+    "ad_confidence": "confidence",
+    "ad_denoising_strength": "denoising_strength",
+    "ad_prompt": "prompt",
+    "ad_negative_prompt": "negative_prompt",
+    "ad_mask_filter_method": "mask_filter_method",
+    "ad_mask_k": "mask_k_largest",
+    "ad_mask_min_ratio": "mask_min_ratio",
+    "ad_mask_max_ratio": "mask_max_ratio",
+    "ad_mask_merge_invert": "mask_merge_invert",
+    "ad_dilate_erode": "dilate_erode",
+    "ad_mask_blur": "mask_blur",
+    "ad_inpaint_only_masked": "inpaint_only_masked",
+    "ad_inpaint_only_masked_padding": "padding",
+    "ad_steps": "steps",
+    "ad_cfg_scale": "cfg_scale",
+    "ad_sampler": "sampler_name",
+    "ad_scheduler": "scheduler",
+    "ad_checkpoint": "checkpoint",
+    "ad_inpaint_width": "inpaint_width",
+    "ad_inpaint_height": "inpaint_height",
+}
+_SWITCHES = {
+    "ad_steps": "ad_use_steps",
+    "ad_cfg_scale": "ad_use_cfg_scale",
+    "ad_sampler": "ad_use_sampler",
+    "ad_checkpoint": "ad_use_checkpoint",
+    "ad_inpaint_width": "ad_use_inpaint_width_height",
+    "ad_inpaint_height": "ad_use_inpaint_width_height",
+}
+_OLD_NAMES = {"ad_mask_k": "ad_mask_k_largest"}  # before 24.11
+_DEFAULTS = {key: AdetailerUnit.model_fields[name].default for key, name in _UNIT_FIELDS.items()}
+
+
+def adetailer_unit(unit: AdetailerUnit, schema: Mapping[str, Any] | None = None) -> dict[str, JsonValue]:
+    """One unit as the extension takes it.
+
+    An unknown key silently turns the whole unit off, so only what differs from its default is sent, and nothing that
+    *schema* does not have.
+
+    Raises:
+        BackendRejected: a value is asked for that the extension has no key for.
+    """
+    values = {key: getattr(unit, name) for key, name in _UNIT_FIELDS.items()}
+    wanted = {key: value for key, value in values.items() if value is not None and value != _DEFAULTS[key]}
+    wanted["ad_model"] = unit.detector
+    wanted |= {switch: True for key, switch in _SWITCHES.items() if key in wanted}
+    if schema is None:
+        return wanted
+    renamed = {key if key in schema else _OLD_NAMES.get(key, key): value for key, value in wanted.items()}
+    unknown = [_UNIT_FIELDS.get(key, key) for key in renamed if key not in schema]
+    if unknown:
+        raise BackendRejected(
+            f"adetailer: the server's extension has no setting for {', '.join(unknown)}.",
+            hint="Update the ADetailer extension or leave these at their defaults.",
+        )
+    return renamed

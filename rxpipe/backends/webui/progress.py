@@ -1,0 +1,280 @@
+"""How far our job is, and whose job it is that runs: two kinds of reading, one watch per call.
+
+A server with a page tells progress per task, by `force_task_id`. Without one, and for upscaling, there is only the
+global progress of whichever job runs: then leftovers and strangers are told apart by what they look like.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rxpipe.backends.base import StepProgress
+from rxpipe.backends.webui import base64s
+from rxpipe.backends.webui.payloads import ExtrasRequest, Request, Txt2ImgRequest, sampled_steps
+from rxpipe.errors import BackendRejected, BadResponse
+
+if TYPE_CHECKING:
+    from rxpipe.backends.webui.client import Line
+
+Verdict = Literal["ours", "waiting", "nobody", "other"]
+"""Who runs: our job; another while ours waits; nobody; or another, and where ours is cannot be told."""
+
+_START = 0.01  # what the global progress shows before the first step
+_OVER = 0.99
+
+
+class _Reading(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class TaskReading(_Reading):
+    """POST /internal/progress for one task. progress: 0..1, None unless active."""
+
+    active: bool
+    queued: bool = False
+    completed: bool = False
+    progress: float | None = None
+    live_preview: str | None = None
+    id_live_preview: int | None = None
+
+    @property
+    def preview(self) -> str | None:
+        """The picture so far, base64 with a data-URL head."""
+        return self.live_preview
+
+
+class ServerState(_Reading):
+    """`state` of the global progress."""
+
+    job: str = ""
+    job_count: int = 0
+    job_no: int = 0
+    job_timestamp: str = ""
+    sampling_step: int = 0
+    sampling_steps: int = 0
+
+
+class ServerReading(_Reading):
+    """GET /sdapi/v1/progress: the global progress. progress: 0.01 at a job's start."""
+
+    progress: Annotated[float, Field(allow_inf_nan=False)]
+    state: ServerState
+    current_image: str | None = None
+
+    @property
+    def preview(self) -> str | None:
+        """The picture so far, base64."""
+        return self.current_image
+
+
+Reading = TaskReading | ServerReading
+
+
+_Read = TypeVar("_Read", bound=_Reading)
+
+
+class Reader:
+    """Asks the server how far it is, the better way where it has it. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._per_task: bool | None = None
+
+    @property
+    def per_task(self) -> bool | None:
+        """Whether the server tells progress per task; None until somebody asked."""
+        return self._per_task
+
+    def probe(self, line: Line, *, timeout_s: float) -> bool:
+        """Whether the server tells progress per task; asks it the first time.
+
+        Raises:
+            BackendError: it cannot be asked.
+        """
+        if self._per_task is None:
+            try:
+                self.read_task(line, "rxpipe", timeout_s=timeout_s)
+                self._per_task = True
+            except (BackendRejected, BadResponse):
+                self._per_task = False
+        return self._per_task
+
+    def read_task(
+        self, line: Line, task: str, *, timeout_s: float, last_preview: int = -1, preview: bool = False
+    ) -> TaskReading:
+        """How far *task* is. A preview comes only if it is another than *last_preview*.
+
+        Raises:
+            BackendError: no answer, or not such a one.
+        """
+        asked = {"id_task": task, "id_live_preview": last_preview, "live_preview": preview}
+        reply = line.post("/internal/progress", json.dumps(asked).encode(), timeout_s=timeout_s)
+        return _valid(TaskReading, reply.body)
+
+    def read_server(self, line: Line, *, timeout_s: float, preview: bool = False) -> ServerReading:
+        """How far whichever job is that runs.
+
+        Raises:
+            BackendError: no answer, or not such a one.
+        """
+        tail = "" if preview else "?skip_current_image=true"
+        return _valid(ServerReading, line.get(f"/sdapi/v1/progress{tail}", timeout_s=timeout_s).body)
+
+
+def _valid(model: type[_Read], body: bytes) -> _Read:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise BadResponse(f"no progress came but {body[:80]!r}.") from error
+
+
+@dataclass(slots=True)
+class Watch:
+    """What one call has seen of its job. Time comes in with each reading; safe from any thread.
+
+    request: what was posted. stalled_s: so long without a step is "stalled".
+    baseline: the global progress just before the request was sent; None where it was not asked for.
+    began: our job was seen running. changed_s: when anything last moved.
+    """
+
+    request: Request
+    stalled_s: float = 30.0
+    baseline: ServerReading | None = None
+    began: bool = False
+    changed_s: float | None = None
+    preview_id: int = -1
+    _fraction: float | None = None
+    _first: tuple[float, float] | None = None  # time and fraction, once steps are counted
+    _last: object = None
+    _last_progress: float = 0.0
+    _preview: str | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    # -- whose job it is ----------------------------------------------------------------------------------------------
+
+    def judge(self, reading: Reading) -> Verdict:
+        """Who runs, by this reading and those before it."""
+        with self._lock:
+            return self._judge(reading)
+
+    def _judge(self, reading: Reading) -> Verdict:
+        if isinstance(reading, TaskReading):
+            self.began |= reading.active
+            return "ours" if reading.active else "waiting" if reading.queued else "nobody"
+        verdict = self._judge_server(reading)
+        self.began |= verdict == "ours"
+        self._last_progress = reading.progress
+        return verdict
+
+    def _judge_server(self, reading: ServerReading) -> Verdict:
+        if reading.state.job_count == 0:
+            self.baseline = None
+            return "nobody"
+        if self._is_before_ours(reading):
+            return "waiting"
+        self.baseline = None
+        return "ours" if self._may_be_ours(reading.state) else "other"
+
+    def _is_before_ours(self, reading: ServerReading) -> bool:
+        """The job that ran, or had left its traces, when ours was sent. A new one begins at a lower progress."""
+        old = self.baseline
+        if old is None or old.state.job_count == 0:
+            return False
+        same = old.state.job_timestamp == reading.state.job_timestamp and old.state.job == reading.state.job
+        fell = reading.progress < max(old.progress, self._last_progress) - _START
+        return same and not fell
+
+    def _may_be_ours(self, state: ServerState) -> bool:
+        if state.job in _JOBS and state.job != _job_of(self.request):
+            return False
+        if state.job.startswith(("task(", "Batch ")):  # somebody at the page, or more batches than we ever ask for
+            return False
+        steps = sampled_steps(self.request)
+        # before the first step the last job's number of steps is still shown
+        return steps is None or state.sampling_step == 0 or state.sampling_steps == steps
+
+    # -- how far it is ------------------------------------------------------------------------------------------------
+
+    def observe(self, reading: Reading, now_s: float) -> tuple[StepProgress, bytes | None]:
+        """What a reading means for our picture, and a preview where a new one came."""
+        with self._lock:
+            verdict = self._judge(reading)
+            self._note_change(reading, now_s)
+            if verdict != "ours":
+                gone = verdict == "nobody" and self.began
+                return StepProgress(self._fraction, phase="working" if gone else "queued"), None
+            return self._progress(reading, now_s), self._new_preview(reading)
+
+    def silent_s(self, now_s: float) -> float:
+        """Seconds since anything moved on the server."""
+        with self._lock:
+            if self.changed_s is None:
+                self.changed_s = now_s
+            return now_s - self.changed_s
+
+    def touch(self, now_s: float) -> None:
+        """Something of ours moved that no reading shows, such as bytes of the answer."""
+        with self._lock:
+            self.changed_s = now_s
+
+    def _note_change(self, reading: Reading, now_s: float) -> None:
+        seen = reading.model_dump(exclude={"live_preview", "current_image"})
+        if seen != self._last or self.changed_s is None:
+            self._last, self.changed_s = seen, now_s
+
+    def _progress(self, reading: Reading, now_s: float) -> StepProgress:
+        if isinstance(self.request, ExtrasRequest):
+            return StepProgress()  # it says 1.0 from the start
+        fraction = _fraction_of(reading)
+        steps = sampled_steps(self.request)
+        if not fraction or (self._fraction is None and steps is None and fraction >= _OVER):
+            # nothing counted yet, or the thrown-away first pass of ADetailer
+            return self._still(now_s, "loading" if self._fraction is None else "working")
+        self._fraction = max(fraction, self._fraction or 0.0)
+        self._first = self._first or (now_s, self._fraction)
+        step = min(steps, int(self._fraction * steps) + 1) if steps else None
+        return self._still(now_s, "working", step, steps)
+
+    def _still(
+        self, now_s: float, phase: Literal["loading", "working"], step: int | None = None, steps: int | None = None
+    ) -> StepProgress:
+        stalled = phase == "working" and now_s - (self.changed_s or now_s) >= self.stalled_s
+        return StepProgress(self._fraction, step, steps, self._eta_s(now_s), "stalled" if stalled else phase)
+
+    def _eta_s(self, now_s: float) -> float | None:
+        """Seconds left at the pace since the first counted step, so that neither queue nor model load is in it."""
+        if self._first is None or self._fraction is None:
+            return None
+        (begin_s, begun), done = self._first, self._fraction
+        return (1 - done) * (now_s - begin_s) / (done - begun) if done > begun else None
+
+    def _new_preview(self, reading: Reading) -> bytes | None:
+        preview = reading.preview
+        if isinstance(reading, TaskReading) and reading.id_live_preview is not None:
+            self.preview_id = reading.id_live_preview
+        if not preview or preview == self._preview:
+            return None
+        self._preview = preview
+        try:
+            return base64s.decode(preview.encode())
+        except BadResponse:
+            return None  # a picture that nobody needs
+
+
+_JOBS = ("scripts_txt2img", "scripts_img2img", "Upscale", "extras")
+
+
+def _job_of(request: Request) -> str:
+    if isinstance(request, ExtrasRequest):
+        return "Upscale"
+    return "scripts_txt2img" if isinstance(request, Txt2ImgRequest) else "scripts_img2img"
+
+
+def _fraction_of(reading: Reading) -> float:
+    if isinstance(reading, TaskReading):
+        return min(1.0, max(0.0, reading.progress or 0.0))
+    return min(1.0, max(0.0, reading.progress - _START))

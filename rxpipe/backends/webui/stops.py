@@ -1,0 +1,230 @@
+"""Stopping calls: one interrupt, while our job is the running one, and then seeing it gone.
+
+An interrupt hits whoever runs: sent while ours waits it hits a stranger's job, sent before the start it is lost. So a
+stop asks first, on a thread of its own. After the grace time the socket is shut down, which gives back the call's
+thread; a job that still waits in the server's queue is interrupted when its turn comes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rxpipe.errors import BackendError, BackendTimeout, BackendUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rxpipe.backends.webui.client import Line, Lines
+    from rxpipe.backends.webui.progress import Reader, Reading, Verdict, Watch
+
+_FAST_S = 0.02  # between questions while the grace lasts
+_SLOW_S = 0.5  # and afterwards
+_ASK_S = 2.0  # longest wait for one answer once the grace is over
+_GONE_TWICE = 2
+_INTERRUPT = "/sdapi/v1/interrupt"
+
+
+@dataclass(slots=True)
+class Sent:
+    """A call that was sent, as far as stopping it needs to know.
+
+    line: its connection. watch: what was seen of its job. task: None where progress is global.
+    answered: set once its answer came or its connection broke.
+    """
+
+    line: Line
+    watch: Watch
+    task: str | None
+    answered: threading.Event = field(default_factory=threading.Event)
+
+
+class Stops:
+    """All stops in hand of one backend. Safe from any thread.
+
+    Args:
+        lines: connections to ask over.
+        reader: asks how far the server is.
+        grace_s: until the call's socket is shut down.
+        drain_s: how long a job that waits in the server's queue is followed.
+    """
+
+    def __init__(self, lines: Lines, reader: Reader, *, grace_s: float, drain_s: float) -> None:
+        self._lines = lines
+        self._reader = reader
+        self._grace_s = grace_s
+        self._drain_s = drain_s
+        self._closed = threading.Event()
+        self._changed = threading.Condition()
+        self._in_hand = 0
+        self._in_grace = 0
+        self._lost = 0
+
+    @property
+    def in_hand(self) -> int:
+        """How many stopped jobs were not yet seen gone."""
+        with self._changed:
+            return self._in_hand
+
+    @property
+    def lost(self) -> int:
+        """How many stopped jobs were given up without having been seen gone."""
+        with self._changed:
+            return self._lost
+
+    def start(self, sent: Sent) -> None:
+        """Stop a call; returns at once.
+
+        The thread is no daemon while the grace lasts, so that a program that ends right after a cancel still sends its
+        interrupt.
+        """
+        with self._changed:
+            self._in_hand += 1
+            self._in_grace += 1
+        threading.Thread(target=self._stop, args=(_Stop(self, sent),), name="rxpipe-webui-stop").start()
+
+    def forget_lost(self) -> None:
+        """Start counting anew."""
+        with self._changed:
+            self._lost = 0
+
+    def close(self) -> None:
+        """Wait until no grace lasts any more, then follow no job any longer."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._in_grace == 0, timeout=self._grace_s + _ASK_S)
+        self._closed.set()
+
+    def _stop(self, stop: _Stop) -> None:
+        gone = False
+        try:
+            gone = stop.within_grace()
+        finally:
+            with self._changed:
+                self._in_grace -= 1
+                self._changed.notify_all()
+            if gone:
+                self._ended(gone=True)
+            else:
+                threading.Thread(target=self._drain, args=(stop,), name="rxpipe-webui-drain", daemon=True).start()
+
+    def _drain(self, stop: _Stop) -> None:
+        gone = False
+        try:
+            gone = stop.afterwards()
+        finally:
+            self._ended(gone=gone)
+
+    def _ended(self, *, gone: bool) -> None:
+        with self._changed:
+            self._in_hand -= 1
+            self._lost += not gone
+            self._changed.notify_all()
+
+    # -- for its own stops --------------------------------------------------------------------------------------------
+
+    @property
+    def grace_s(self) -> float:
+        """Until a call's socket is shut down."""
+        return self._grace_s
+
+    @property
+    def drain_s(self) -> float:
+        """How long a job in the queue is followed."""
+        return self._drain_s
+
+    def pause(self, seconds: float) -> bool:
+        """Wait; True where the backend was closed meanwhile."""
+        return self._closed.wait(seconds)
+
+    def with_line(self, ask: Callable[[Line], object]) -> None:
+        """Do *ask* over a connection that is free."""
+        line = self._lines.take()
+        try:
+            ask(line)
+        finally:
+            self._lines.give_back(line)
+
+    def is_idle(self, line: Line, timeout_s: float) -> bool:
+        """Whether the server works on nothing at all."""
+        return self._reader.read_server(line, timeout_s=timeout_s).state.job_count == 0
+
+    def read(self, line: Line, sent: Sent, timeout_s: float) -> Reading:
+        """What the server says of the call's job."""
+        if sent.task is not None:
+            return self._reader.read_task(line, sent.task, timeout_s=timeout_s)
+        return self._reader.read_server(line, timeout_s=timeout_s)
+
+
+class _Stop:
+    """One call being stopped; used by one thread at a time."""
+
+    def __init__(self, stops: Stops, sent: Sent) -> None:
+        self._stops = stops
+        self._sent = sent
+        self._begin_s = time.monotonic()
+        self._asked = False
+        self._gone = 0
+        self._last: Verdict | None = "ours" if sent.watch.began else None
+
+    @property
+    def _left_s(self) -> float:
+        return self._begin_s + self._stops.grace_s - time.monotonic()
+
+    def within_grace(self) -> bool:
+        """Interrupt if it is our turn; True once the answer came. Shuts the socket down at the end of the grace."""
+        while self._left_s > 0 and not self._sent.answered.is_set():
+            if not self._asked:
+                self._try(max(_FAST_S, self._left_s / 2))  # half for connecting, half for the answer
+            self._sent.answered.wait(max(0.0, self._left_s if self._asked else min(self._left_s, _FAST_S)))
+        if self._sent.answered.is_set():
+            return True
+        self._sent.line.hang_up()
+        return False
+
+    def afterwards(self) -> bool:
+        """Follow the job, without its connection, until it is gone; False where the time was up before."""
+        pause_s, self._gone = _FAST_S, 0
+        while time.monotonic() - self._begin_s < self._stops.drain_s:
+            if self._stops.pause(pause_s):
+                return False
+            self._try(_ASK_S)
+            if self._gone >= _GONE_TWICE:
+                return True
+            pause_s = min(2 * pause_s, _SLOW_S)
+        return False
+
+    def _try(self, timeout_s: float) -> None:
+        try:
+            self._stops.with_line(lambda line: self._look(line, timeout_s))
+        except BackendUnavailable:
+            self._gone += 1  # nobody there: the job died with its server
+        except BackendTimeout:
+            if self._last == "ours" and self._left_s <= 0:  # ours when last seen: better than leaving it to run
+                self._interrupt_unseen()
+        except BackendError:
+            self._gone = 0
+
+    def _look(self, line: Line, timeout_s: float) -> None:
+        reading = self._stops.read(line, self._sent, timeout_s)
+        self._last = verdict = self._sent.watch.judge(reading)
+        if verdict == "ours" and not self._asked and not self._sent.answered.is_set():
+            self._asked = True
+            line.post(_INTERRUPT, timeout_s=timeout_s)
+        self._gone = self._gone + 1 if self._is_over(line, verdict, timeout_s) else 0
+
+    def _is_over(self, line: Line, verdict: Verdict, timeout_s: float) -> bool:
+        if verdict == "ours" and self._sent.task is not None and self._left_s <= 0:
+            # a task that raised stays the active one until the next begins
+            return self._stops.is_idle(line, timeout_s)
+        return verdict == "nobody" or (verdict == "other" and self._asked)
+
+    def _interrupt_unseen(self) -> None:
+        if self._asked:
+            return
+        self._asked = True
+        try:
+            self._stops.with_line(lambda line: line.post(_INTERRUPT, timeout_s=_ASK_S))
+        except BackendError:
+            self._gone = 0
