@@ -72,10 +72,12 @@ class Chain:
         enabled = [stage for stage in self.stages if stage.config.enabled]
         planned: int | None = plan.images
         stream, group = sources, 0
-        for stage, execution in zip(enabled, plan.stages, strict=True):
+        following = [execution.group for execution in plan.stages[1:]]
+        for stage, execution, after in zip(enabled, plan.stages, [*following, None], strict=True):
             if execution.group != group:
                 stream, group = barrier(stream), execution.group
-            stream = stage.bind(StageRun(execution, context, planned))(stream)
+            run = StageRun(execution, context, planned, last_of_group=after != execution.group)
+            stream = stage.bind(run)(stream)
             planned = None if isinstance(stage, OperatorStage) else planned
         return stream
 

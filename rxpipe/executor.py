@@ -133,7 +133,8 @@ class Run(abc.DisposableBase):
         previews: Callable[[StagePreview], None],
         ended: Callable[[], None],
     ) -> None:
-        self._worker = WorkerScheduler("rxpipe-run")  # its thread starts only if it is used
+        self._worker = WorkerScheduler("rxpipe-run")  # a worker's thread starts only if it is used
+        self._saver = WorkerScheduler("rxpipe-saver")
         self._scheduler: abc.SchedulerBase = scheduler or self._worker
         self._chain, self._subject, self._ended = chain, subject, ended
         self.plan: StageExecutionPlan = chain.plan
@@ -157,6 +158,7 @@ class Run(abc.DisposableBase):
             settings=self.plan.settings,
             stage_count=len(self.plan.stages),
             write=self._write,
+            saver=(scheduler or self._saver) if backend.saves_beside or backend.queue_ahead else None,
             stopped=lambda: self._cancelled or self._closed,
             finished=self._keep,
             image_left=self._image_left,
@@ -214,7 +216,7 @@ class Run(abc.DisposableBase):
         stage = self._context.current
         if stage is None or not stage.in_hand or self._closed:
             return False
-        stage.skip()
+        stage.in_hand[0].skip()
         return True
 
     def stop_after_image(self) -> None:
@@ -294,6 +296,7 @@ class Run(abc.DisposableBase):
         self._timeline.emit(RunEnd, status=status, error=error, warnings=self._warnings)
         self._subject.after_all(self._done.set)
         self._worker.close()
+        self._saver.close()
 
     def _disconnect(self) -> None:
         self._context.lane.close()

@@ -11,11 +11,11 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import reactivex as rx
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable, SingleAssignmentDisposable
+from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
 from reactivex.scheduler import TimeoutScheduler
 
 if TYPE_CHECKING:
@@ -139,30 +139,51 @@ def barrier(source: Observable[_T]) -> Observable[_T]:
     return Observable(subscribe)
 
 
+class Turn:
+    """One piece of work on a lane, for work that lets others begin before it is through."""
+
+    def __init__(self, lane: Lane, owner: object) -> None:
+        self.inner = SingleAssignmentDisposable()
+        self.owner = owner
+        self.holds = True
+        self.action: Callable[[], None] | None = None
+        self._lane = lane
+
+    def let_next(self) -> None:
+        """Say that what only one may have is free: the next piece may begin while this one is finished off."""
+        self._lane.let_next(self)
+
+    def in_order(self, action: Callable[[], None]) -> None:
+        """Call *action* once every piece that began earlier is through."""
+        self._lane.act_in_order(self, action)
+
+
 class Lane:
     """One piece of work at a time, shared by all operators that are given the same lane.
 
     Where `concat_map` keeps one operator to one inner observable at a time, a lane does so for a whole chain of them.
-    Of what waits, the lowest key goes first, and among equal keys the oldest: keys that grow along the chain take all
-    values through one operator before the next (stage order), keys that fall along it take one value through all of
-    them before the next (image order).
+    Of what waits, the lowest key goes first, and among equal keys the oldest: keys that fall along the chain take one
+    value through all of it before the next is begun.
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[Any, int, Callable[[], abc.DisposableBase]]] = []
+        self._heap: list[tuple[Any, int, _Waiting]] = []
         self._order = itertools.count()
         self._lock = threading.Lock()
-        self._current = SerialDisposable()
-        self._busy = False
+        self._in_hand: list[Turn] = []
         self._pumping = False
         self._closed = False
 
-    def concat_map(self, project: Callable[[_T], Observable[_R]], *, key: Any) -> Operator[_T, _R]:
+    def concat_map(
+        self, project: Callable[[_T, Turn], Observable[_R]], *, key: Any, at_once: int = 1, in_hand: int = 1
+    ) -> Operator[_T, _R]:
         """Like Rx's `concat_map`, taking turns with all others on this lane.
 
         Args:
-            project: called when the value's turn has come, not before.
+            project: called with a value and its turn when that has come, not before.
             key: of this operator's work; anything with an order. The source's completion waits its turn under it too.
+            at_once: how many of this operator's pieces may hold what `Turn.let_next` gives free.
+            in_hand: how many of them may have begun and not ended. Pieces of two operators never overlap.
 
         An error of the source passes at once; one of an inner observable passes and ends the operator.
         """
@@ -171,24 +192,24 @@ class Lane:
             def subscribe(
                 observer: abc.ObserverBase[_R], scheduler: abc.SchedulerBase | None = None
             ) -> abc.DisposableBase:
-                def completed() -> abc.DisposableBase:
-                    observer.on_completed()
-                    self._release()
-                    return Disposable()
+                owner = object()
 
-                def start(value: _T) -> abc.DisposableBase:
+                def start(turn: Turn, value: _T) -> None:
                     try:
-                        return project(value).subscribe(
-                            observer.on_next, observer.on_error, self._release, scheduler=scheduler
+                        turn.inner.disposable = project(value, turn).subscribe(
+                            observer.on_next, observer.on_error, lambda: self._release(turn), scheduler=scheduler
                         )
                     except Exception as error:  # noqa: BLE001  # a stranger's function; it is handed on
                         observer.on_error(error)
-                        return Disposable()
+
+                def complete(turn: Turn) -> None:
+                    observer.on_completed()
+                    self._release(turn)
 
                 return source.subscribe(
-                    lambda value: self._enter(key, lambda: start(value)),
+                    lambda value: self._enter(key, _Waiting(owner, lambda turn: start(turn, value), at_once, in_hand)),
                     observer.on_error,
-                    lambda: self._enter(key, completed),
+                    lambda: self._enter(key, _Waiting(owner, complete, 1, 1)),
                     scheduler=scheduler,
                 )
 
@@ -201,38 +222,81 @@ class Lane:
         with self._lock:
             self._closed = True
             self._heap.clear()
-        self._current.dispose()
+            in_hand, self._in_hand = self._in_hand, []
+        for turn in reversed(in_hand):  # the latest first, so that none moves up while it is given up
+            turn.inner.dispose()
 
-    def _enter(self, key: Any, start: Callable[[], abc.DisposableBase]) -> None:
+    def let_next(self, turn: Turn) -> None:
+        """See `Turn.let_next`."""
         with self._lock:
-            if not self._closed:
-                heapq.heappush(self._heap, (key, next(self._order), start))
+            turn.holds = False
         self._pump()
 
-    def _release(self) -> None:
+    def act_in_order(self, turn: Turn, action: Callable[[], None]) -> None:
+        """See `Turn.in_order`."""
         with self._lock:
-            self._busy = False
+            turn.action = action
+        self._act()
+
+    def _act(self) -> None:
+        """Call what waits at the head of the line."""
+        with self._lock:
+            head = self._in_hand[0] if self._in_hand else None
+            action = head.action if head else None
+            if head is not None:
+                head.action = None
+        if action is not None:
+            action()
+
+    def _enter(self, key: Any, waiting: _Waiting) -> None:
+        with self._lock:
+            if not self._closed:
+                heapq.heappush(self._heap, (key, next(self._order), waiting))
+        self._pump()
+
+    def _release(self, turn: Turn) -> None:
+        with self._lock:
+            if turn in self._in_hand:
+                self._in_hand.remove(turn)
+        self._act()
         self._pump()
 
     def _pump(self) -> None:
-        """Start what is next; a loop and not a recursion, since work may end before its start returns."""
+        """Start what may begin; a loop and not a recursion, since work may end before its start returns."""
         with self._lock:
             if self._pumping:
                 return
             self._pumping = True
-        while (start := self._next()) is not None:
-            inner = SingleAssignmentDisposable()
-            self._current.disposable = inner
-            if not inner.is_disposed:
-                inner.disposable = start()
+        while (begun := self._next()) is not None:
+            turn, waiting = begun
+            if not turn.inner.is_disposed:
+                waiting.start(turn)
 
-    def _next(self) -> Callable[[], abc.DisposableBase] | None:
+    def _next(self) -> tuple[Turn, _Waiting] | None:
         with self._lock:
-            if self._busy or self._closed or not self._heap:
+            if self._closed or not self._heap or not self._heap[0][2].may_begin(self._in_hand):
                 self._pumping = False
                 return None
-            self._busy = True
-            return heapq.heappop(self._heap)[2]
+            waiting = heapq.heappop(self._heap)[2]
+            turn = Turn(self, waiting.owner)
+            self._in_hand.append(turn)
+            return turn, waiting
+
+
+class _Waiting(NamedTuple):
+    """What waits on a lane, and how much company it bears."""
+
+    owner: object
+    start: Callable[[Turn], None]
+    at_once: int
+    in_hand: int
+
+    def may_begin(self, in_hand: list[Turn]) -> bool:
+        return not in_hand or (
+            all(turn.owner is self.owner for turn in in_hand)
+            and len(in_hand) < self.in_hand
+            and sum(turn.holds for turn in in_hand) < self.at_once
+        )
 
 
 def coalesce(

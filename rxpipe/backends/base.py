@@ -70,10 +70,15 @@ class Backend(ABC):
     """Draws one picture at a time for one stage.
 
     name: short, goes into files and logs. description: one sentence for people.
+    saves_beside: the next image of a stage may be asked for while the last one's file is being written.
+    queue_ahead: so many further images of the same stage may be asked for while one is drawn, for a server with a queue
+        of its own.
     """
 
     name: str = "backend"
     description: str = ""
+    saves_beside: bool = False
+    queue_ahead: int = 0
 
     @abstractmethod
     def render(self, stage: StageExecution, source: Artifact | None) -> Observable[Rendering]:

@@ -20,9 +20,9 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from rxpipe.artifact import Artifact
 from rxpipe.config import CustomConfig, RunSettings
 from rxpipe.errors import BackendTimeout
-from rxpipe.operators import Operator, deadline, retry_backoff
+from rxpipe.operators import Operator, Turn, deadline, retry_backoff
 from rxpipe.plan import plan_stages
-from rxpipe.stages.run import RunContext, StageRun
+from rxpipe.stages.run import Entry, RunContext, StageRun
 from rxpipe.stages.timeline import Timeline
 from rxpipe.stages.work import ImageWork, StageStopped, Told
 from rxpipe.subject import EventSubject
@@ -88,28 +88,36 @@ class ImageStage(Stage):
         """What the stage does to one image: any progress, one picture, completion; or one of `rxpipe.errors`."""
 
     def bind(self, run: StageRun) -> StageOperator:
-        """The stage as an Rx operator: one image at a time, each in its turn on the run's lane."""
+        """The stage as an Rx operator: one image at a time, each in its turn on the run's lane.
 
-        def work(artifact: Artifact) -> Observable[Artifact]:
-            return self._work(run, artifact)
+        Where the backend wants it and no later stage goes before, the next image is begun while one is being written.
+        """
+        backend, last_of_group = run.context.backend, run.last_of_group
+        ahead = backend.queue_ahead if last_of_group else 0
+        beside = 1 if last_of_group and run.context.saver is not None else 0
+
+        def work(artifact: Artifact, turn: Turn) -> Observable[Artifact]:
+            return self._work(run, artifact, turn)
 
         def operator(source: Observable[Artifact]) -> Observable[Artifact]:
-            in_turn = run.context.lane.concat_map(work, key=-run.execution.stage_index)
+            in_turn = run.context.lane.concat_map(
+                work, key=-run.execution.stage_index, at_once=1 + ahead, in_hand=1 + ahead + beside
+            )
             return ended(run, in_turn(counted(run, source)))
 
         return operator
 
-    def _work(self, run: StageRun, artifact: Artifact) -> Observable[Artifact]:
-        index = run.enter()
+    def _work(self, run: StageRun, artifact: Artifact, turn: Turn) -> Observable[Artifact]:
+        entry = run.enter()
         run.blocking = self.blocking
         own = run.execution.seed
         seed = artifact.seed if own is None else own + artifact.number - 1
-        execution = run.execution.narrowed(image_index=index, seed=seed)
+        execution = run.execution.narrowed(image_index=entry.index, seed=seed)
         attempt = rx.defer(lambda _: self.draw(execution, artifact, run.context.backend))
-        return Observable(ImageWork(run, execution, artifact, _persistent(run, index, attempt)).subscribe)
+        return ImageWork(run, entry, turn, execution, artifact).on(_persistent(run, entry, attempt))
 
 
-def _persistent(run: StageRun, index: int, attempt: Observable[Told]) -> Observable[Told]:
+def _persistent(run: StageRun, entry: Entry, attempt: Observable[Told]) -> Observable[Told]:
     """The attempt with the run's time limit and retries on it."""
     settings, backend = run.context.settings, run.context.backend
     if settings.timeout_s is not None:
@@ -118,7 +126,7 @@ def _persistent(run: StageRun, index: int, attempt: Observable[Told]) -> Observa
         attempt = in_time(attempt)
     again: Operator[Told, Told] = retry_backoff(
         delay_policy(settings.retry, run.context.jitter),
-        on_retry=lambda number, delay_s, error: run.retry(index, number, delay_s, error),
+        on_retry=lambda number, delay_s, error: run.retry(entry, number, delay_s, error),
         settle=lambda error: backend.settle() if isinstance(error, BackendTimeout) else rx.empty(),
     )
     return again(attempt)

@@ -21,6 +21,7 @@ from rxpipe.backends.base import Preview, StepProgress
 from rxpipe.config import CustomConfig, OnError
 from rxpipe.errors import RxPipeError, StageFunctionError
 from rxpipe.stages.base import ImageStage, Stage, StageOperator, counted
+from rxpipe.stages.run import Entry, StageRun
 from rxpipe.stages.work import StageStopped, Told
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from rxpipe.backends.base import Backend
+    from rxpipe.operators import Turn
     from rxpipe.plan import StageExecution
-    from rxpipe.stages.run import StageRun
 
     Picture = Artifact | Image.Image | NDArray[np.uint8]
 
@@ -232,12 +233,14 @@ class _Passage:
 
     def __init__(self, run: StageRun) -> None:
         self._run = run
-        self._indices: dict[str, int] = {}
+        self._entries: dict[str, Entry] = {}
         self._left: Counter[str] = Counter()
 
-    def entering(self, artifact: Artifact) -> Observable[Artifact]:
+    def entering(self, artifact: Artifact, _: Turn) -> Observable[Artifact]:
         def subscribe(observer: abc.ObserverBase[Artifact], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            self._indices[artifact.id] = self._run.enter()
+            entry = self._run.enter()
+            self._run.in_hand.remove(entry)  # what the operator keeps for how long is its own affair
+            self._entries[artifact.id] = entry
             observer.on_next(artifact)
             observer.on_completed()
             return Disposable()
@@ -261,7 +264,7 @@ class _Passage:
                 observer.on_error(error if isinstance(error, StageStopped) else self._stopped(error))
 
             def completed() -> None:
-                self._run.end(filtered=sum(1 for name in self._indices if not self._left[name]))
+                self._run.end(filtered=sum(1 for name in self._entries if not self._left[name]))
                 observer.on_completed()
 
             return source.subscribe(left, failed, completed, scheduler=scheduler)
@@ -279,11 +282,17 @@ class _Passage:
                 return None
             run.start()
             artifact = self._named(artifact)
-            index = self._indices.get(artifact.id) or self._indices.get(artifact.parent or "") or self._left.total()
+            entry = self._entry(artifact)
             if artifact.data is not None:
-                artifact = run.context.write(artifact, run.execution.narrowed(image_index=index, seed=artifact.seed))
-            run.left(index, artifact, "done")
+                execution = run.execution.narrowed(image_index=entry.index, seed=artifact.seed)
+                artifact = run.context.write(artifact, execution)
+            run.left(entry, artifact, "done")
         return artifact
+
+    def _entry(self, artifact: Artifact) -> Entry:
+        """Where the artifact entered, or the one it was derived from; one made from nothing enters as it leaves."""
+        known = self._entries.get(artifact.id) or self._entries.get(artifact.parent or "")
+        return known or Entry(self._left.total(), self._run.context.now())
 
     def _named(self, artifact: Artifact) -> Artifact:
         """A second artifact of the same id is a further image, and gets an id of its own."""

@@ -29,6 +29,8 @@ from rxpipe.plan import StageExecution
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from reactivex.abc import SchedulerBase
+
     from rxpipe.backends.base import Backend, StepProgress
     from rxpipe.errors import RxPipeError
     from rxpipe.stages.timeline import Timeline
@@ -46,6 +48,7 @@ class RunContext:
 
     write: puts a finished picture where it belongs and gives the artifact that refers to it.
     commit: held while a finished image is written and told, so that a cancel falls before or after, never between.
+    saver: writes pictures while the next is drawn, for backends that want that; None to write in turn.
     stopped: whether the run was cancelled.
     finished: told each artifact that leaves a stage, and the stage's index. image_left: called after that was told.
     current: the stage whose turn it is or was last.
@@ -58,6 +61,7 @@ class RunContext:
     settings: RunSettings = field(default_factory=RunSettings)
     stage_count: int = 1
     write: Write = _in_memory
+    saver: SchedulerBase | None = None
     lane: Lane = field(default_factory=Lane)
     commit: threading.RLock = field(default_factory=threading.RLock)
     stopped: Callable[[], bool] = lambda: False
@@ -68,34 +72,49 @@ class RunContext:
     current: StageRun | None = None
 
 
+@dataclass(slots=True, eq=False)
+class Entry:
+    """An image that entered a stage: its index there, 1.., when, and how far it is, 0..1.
+
+    skip: gives it up, from any thread.
+    """
+
+    index: int
+    at: datetime
+    fraction: float = 0.0
+    skip: Callable[[], None] = lambda: None
+
+
 class StageRun:
     """One stage within one run: its numbering and its events.
 
-    in_hand: an image is in work. blocking: it is inside a function that does not look whether it is still wanted.
-    skip: gives up the image in work, from any thread.
+    in_hand: the images in work, the oldest first; more than one only where the backend lets the next one begin early.
+    blocking: its function does not look whether it is still wanted.
 
     Args:
         execution: the stage as planned.
         context: of the run; the stage adds itself to its `stages`.
         planned: images expected if not all have arrived when the first one's turn comes, None if nobody can know.
+        last_of_group: no later stage takes turns with this one.
     """
 
-    def __init__(self, execution: StageExecution, context: RunContext, planned: int | None) -> None:
+    def __init__(
+        self, execution: StageExecution, context: RunContext, planned: int | None, *, last_of_group: bool = True
+    ) -> None:
         self.execution = execution
         self.context = context
         self.planned = planned
+        self.last_of_group = last_of_group
         self.arrived = 0
         self.all_arrived = False
         self.started = self.open = False
-        self.in_hand = False
+        self.in_hand: list[Entry] = []
         self.blocking = False
-        self.skip: Callable[[], None] = lambda: None
         self._entered = 0
         self._total: int | None = None
         self._counts: dict[str, int] = {"done": 0, "passed": 0, "failed": 0, "cancelled": 0}
         self._failures_in_a_row = 0
-        self._started_at = self._image_at = context.now()
-        self._fraction = 0.0
+        self._started_at = context.now()
         context.stages.append(self)
 
     @property
@@ -117,38 +136,38 @@ class StageRun:
             self._total = self.arrived if self.all_arrived else self.planned
             self._emit(StageStart)
 
-    def enter(self) -> int:
-        """An image's turn has come: its index. The first one starts the stage."""
+    def enter(self) -> Entry:
+        """An image's turn has come. The first one starts the stage."""
         self.context.current = self
         self._entered += 1
-        self._image_at = self.context.now()
-        self._fraction = 0.0
+        entry = Entry(self._entered, self.context.now())
+        self.in_hand.append(entry)
         self.start()
-        return self._entered
+        return entry
 
-    def step(self, index: int, told: StepProgress) -> None:
+    def step(self, entry: Entry, told: StepProgress) -> None:
         """Tell how far the image is; its fraction never falls, whatever the backend says."""
         known = told.fraction is not None and not math.isnan(told.fraction)
         if known:
-            self._fraction = max(self._fraction, min(1.0, told.fraction or 0.0))
+            entry.fraction = max(entry.fraction, min(1.0, told.fraction or 0.0))
         self._emit(
             StageStep,
-            image_index=index,
-            fraction=self._fraction if known else None,
+            image_index=entry.index,
+            fraction=entry.fraction if known else None,
             step=told.step,
             steps=told.steps,
             eta_s=told.eta_s,
             phase=told.phase,
         )
 
-    def retry(self, index: int, attempt: int, delay_s: float, error: Exception) -> None:
+    def retry(self, entry: Entry, attempt: int, delay_s: float, error: Exception) -> None:
         """Tell that an attempt failed and another follows."""
         info = ErrorInfo.of(error)
-        self._emit(StageRetry, image_index=index, attempt=attempt, delay_s=delay_s, error=info)
+        self._emit(StageRetry, image_index=entry.index, attempt=attempt, delay_s=delay_s, error=info)
 
     def left(
         self,
-        index: int,
+        entry: Entry,
         artifact: Artifact,
         outcome: Outcome,
         *,
@@ -156,18 +175,20 @@ class StageRun:
         warnings: tuple[str, ...] = (),
     ) -> None:
         """Tell that an image left the stage."""
+        if entry in self.in_hand:
+            self.in_hand.remove(entry)
         self._counts[outcome] += 1
         self._failures_in_a_row = self._failures_in_a_row + 1 if outcome == "failed" else 0
         if outcome in {"done", "passed"}:
             self.context.finished(artifact, self.execution.stage_index)
         self._emit(
             StageImageProgress,
-            image_index=index,
+            image_index=entry.index,
             artifact_id=artifact.id,
             outcome=outcome,
             error=ErrorInfo.of(error) if error else None,
             seed=artifact.seed,
-            duration_s=self._since(self._image_at),
+            duration_s=self._since(entry.at),
             path=artifact.path,
             warnings=warnings,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from reactivex import Observable
 from reactivex.disposable import SerialDisposable
 
 from rxpipe.artifact import Artifact, LineageEntry
@@ -14,10 +15,13 @@ from rxpipe.errors import BackendFailed, BadResponse, RxPipeError, StageFunction
 from rxpipe.events import StagePreview
 
 if TYPE_CHECKING:
-    from reactivex import Observable, abc
+    from collections.abc import Callable
 
+    from reactivex import abc
+
+    from rxpipe.operators import Turn
     from rxpipe.plan import StageExecution
-    from rxpipe.stages.run import StageRun
+    from rxpipe.stages.run import Entry, StageRun
 
 Told = Rendering | Artifact
 """What a stage tells of an image while it works: a function gives an artifact where a backend gives an Output."""
@@ -38,38 +42,42 @@ class ImageWork:
     It gives the artifact that goes on, if one does, and completes; its error is StageStopped and ends the run.
     """
 
-    def __init__(self, run: StageRun, execution: StageExecution, artifact: Artifact, telling: Observable[Told]) -> None:
+    def __init__(self, run: StageRun, entry: Entry, turn: Turn, execution: StageExecution, artifact: Artifact) -> None:
         self._run = run
+        self._entry = entry
+        self._turn = turn
         self._execution = execution
         self._artifact = artifact
-        self._telling = telling
-        self._index = execution.image_index or 0
         self._pictures: list[Output | Artifact] = []
         self._skipped = False
 
-    def subscribe(
-        self, observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        """Begin."""
-        telling = SerialDisposable()
-        run = self._run
-        run.in_hand = True
-        run.skip = lambda: self._skip(observer, telling, scheduler)
-        telling.disposable = self._telling.subscribe(
-            self._told,
-            lambda error: self._failed(observer, error),
-            lambda: self._completed(observer),
-            scheduler=scheduler,
-        )
-        return telling
+    def on(self, telling: Observable[Told]) -> Observable[Artifact]:
+        """What comes of the image that *telling* draws."""
+
+        def subscribe(
+            observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            drawing = SerialDisposable()
+            self._entry.skip = lambda: self._skip(observer, drawing, scheduler)
+            drawing.disposable = telling.subscribe(
+                self._told,
+                lambda error: self._drawn_up(lambda: self._failed(observer, error)),
+                lambda: self._drawn_up(lambda: self._save(observer, scheduler)),
+                scheduler=scheduler,
+            )
+            return drawing
+
+        return Observable(subscribe)
 
     def _told(self, told: Told) -> None:
-        if isinstance(told, StepProgress):
-            self._run.step(self._index, told)
-        elif isinstance(told, Preview):
-            self._preview(told)
-        else:
+        if isinstance(told, Output | Artifact):
             self._pictures.append(told)
+        elif self._run.in_hand[:1] != [self._entry]:
+            return  # it waits behind another of ours, whose progress is the one to show
+        elif isinstance(told, StepProgress):
+            self._run.step(self._entry, told)
+        else:
+            self._preview(told)
 
     def _preview(self, told: Preview) -> None:
         context, execution = self._run.context, self._execution
@@ -78,37 +86,54 @@ class ImageWork:
                 run_id=context.timeline.run_id,
                 stage_type=execution.stage_type,
                 stage_index=execution.stage_index,
-                image_index=self._index,
+                image_index=self._entry.index,
                 data=told.data,
             )
         )
 
     def _skip(
-        self, observer: abc.ObserverBase[Artifact], telling: SerialDisposable, scheduler: abc.SchedulerBase | None
+        self, observer: abc.ObserverBase[Artifact], drawing: SerialDisposable, scheduler: abc.SchedulerBase | None
     ) -> None:
         """Give the image up: at once for whoever asks, told on the run's thread as everything else is."""
         with self._run.context.commit:
-            if self._skipped or not self._run.in_hand:
+            if self._skipped or self._entry not in self._run.in_hand:
                 return
             self._skipped = True
 
         def tell(*_: object) -> None:
-            telling.dispose()
-            self._left(observer, self._artifact, "cancelled")
+            drawing.dispose()
+            self._turn.in_order(lambda: self._left(observer, self._artifact, "cancelled"))
 
         if scheduler is None:
             tell()
         else:
             scheduler.schedule(tell)
 
-    def _completed(self, observer: abc.ObserverBase[Artifact]) -> None:
+    def _drawn_up(self, then: Callable[[], None]) -> None:
+        """The backend is free: the next image may begin while this one, in order, is finished off."""
+        if self._run.context.saver is not None:
+            self._turn.let_next()
+        self._turn.in_order(then)
+
+    def _save(self, observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None) -> None:
+        """Write the picture and tell of it: here and now, or on the saver's thread and back."""
+        saver = self._run.context.saver
+        if saver is None or scheduler is None:
+            self._commit(lambda told: told(), observer)
+        else:
+            saver.schedule(lambda *_: self._commit(lambda told: scheduler.schedule(lambda *_: told()), observer))
+
+    def _commit(self, back: Callable[[Callable[[], None]], object], observer: abc.ObserverBase[Artifact]) -> None:
         try:
             with self._run.context.commit:
                 if self._unwanted:
                     return  # cut off while it came in: whoever stopped it tells of it
-                self._finish(observer, self._only_picture())
+                gone_on = self._finish(self._only_picture())
         except RxPipeError as error:
-            self._failed(observer, error)
+            cause = error
+            back(lambda: self._failed(observer, cause))
+        else:
+            back(lambda: self._go_on(observer, gone_on))
 
     def _only_picture(self) -> Output | Artifact:
         if len(self._pictures) == 1:
@@ -116,13 +141,16 @@ class ImageWork:
         came = f"{len(self._pictures)} pictures" if self._pictures else "no picture"
         raise BadResponse(f"the backend gave {came} where one was asked for.")
 
-    def _finish(self, observer: abc.ObserverBase[Artifact], picture: Output | Artifact) -> None:
+    def _finish(self, picture: Output | Artifact) -> Artifact:
+        """The picture in its file, and told."""
         warnings = picture.warnings if isinstance(picture, Output) else ()
         drawn = self._drawn(picture)
         if drawn is None:
-            self._left(observer, self._artifact, "passed", warnings=warnings)
-        else:
-            self._left(observer, self._run.context.write(drawn, self._execution), "done", warnings=warnings)
+            self._run.left(self._entry, self._artifact, "passed", warnings=warnings)
+            return self._artifact
+        written = self._run.context.write(drawn, self._execution)
+        self._run.left(self._entry, written, "done", warnings=warnings)
+        return written
 
     def _drawn(self, picture: Output | Artifact) -> Artifact | None:
         """The artifact with the new picture and what was done noted; None if it was left unchanged."""
@@ -151,13 +179,12 @@ class ImageWork:
         if error.scope == "run":
             self._stop(observer, error)
         elif on_error == "pass":
-            self._left(observer, self._artifact, "passed", error=error)
+            self._left(observer, self._artifact, "passed", error)
         else:
             self._drop(observer, error, stop=on_error == "stop")
 
     def _drop(self, observer: abc.ObserverBase[Artifact], error: RxPipeError, *, stop: bool) -> None:
-        self._run.in_hand = False
-        self._run.left(self._index, self._artifact, "failed", error=error)
+        self._run.left(self._entry, self._artifact, "failed", error=error)
         if stop:
             self._stop(observer, error)
         elif self._run.too_many():
@@ -175,14 +202,14 @@ class ImageWork:
         self,
         observer: abc.ObserverBase[Artifact],
         artifact: Artifact,
-        outcome: Literal["done", "passed", "cancelled"],
-        *,
+        outcome: Literal["passed", "cancelled"],
         error: RxPipeError | None = None,
-        warnings: tuple[str, ...] = (),
     ) -> None:
-        self._run.in_hand = False
-        self._run.left(self._index, artifact, outcome, error=error, warnings=warnings)
-        if outcome != "cancelled":
+        self._run.left(self._entry, artifact, outcome, error=error)
+        self._go_on(observer, artifact if outcome == "passed" else None)
+
+    def _go_on(self, observer: abc.ObserverBase[Artifact], artifact: Artifact | None) -> None:
+        if artifact is not None:
             observer.on_next(artifact)
         observer.on_completed()
 
