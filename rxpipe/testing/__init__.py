@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from rxpipe.testing.misbehave import SubscriberFault as SubscriberFault
     from rxpipe.testing.misbehave import interleavings as interleavings
     from rxpipe.testing.recording import Mismatch as Mismatch
+    from rxpipe.testing.scripted import ScriptedBackend as ScriptedBackend
+    from rxpipe.testing.scripted import ScriptedRun as ScriptedRun
     from rxpipe.testing.timeline import timeline as timeline
     from rxpipe.testing.virtual import RealThread as RealThread
     from rxpipe.testing.virtual import VirtualTime as VirtualTime
@@ -54,6 +56,7 @@ _HOMES = {
     "matchers": ("anything", "close_to", "error_like", "instance", "one_of", "stage_start", "stage_step", *_EVENTS),
     "misbehave": ("SubscriberFault", "interleavings"),
     "recording": ("Mismatch",),
+    "scripted": ("ScriptedBackend", "ScriptedRun"),
     "timeline": ("timeline",),
     "virtual": ("RealThread", "VirtualTime"),
 }

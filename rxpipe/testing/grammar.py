@@ -180,19 +180,20 @@ class _Reader:
             self.at += FRAME_US
 
 
-def parse(text: str, *, lawful: bool = True) -> Diagram:
+def parse(text: str, *, lawful: bool = True, cancelled: bool = False) -> Diagram:
     """The marks of a stream; with `^` in it times count from there, and earlier ones are negative.
 
     Args:
         text: see the module's table.
         lawful: False lets marks follow the end, for sources that misbehave on purpose.
+        cancelled: True lets `!` be an end of its own, for the rows of a run's timeline.
 
     Raises:
         MarbleSyntaxError: with a caret under the mistake.
     """
     reader = _Reader(text)
     diagram = reader.read()
-    if (off := _outside_names(text).find("!")) >= 0:
+    if not cancelled and (off := _outside_names(text).find("!")) >= 0:
         raise reader.fail("'!' belongs in a subscription", off, hint='expect(stream, "^--!") unsubscribes there.')
     marks = tuple(mark for mark in diagram.marks if mark.kind != "on")
     if lawful:
@@ -202,7 +203,7 @@ def parse(text: str, *, lawful: bool = True) -> Diagram:
 
 def _refuse_after_the_end(text: str, reader: _Reader) -> None:
     plain = _outside_names(text)
-    end = min((i for i in (plain.find("|"), plain.find("#")) if i >= 0), default=None)
+    end = min((i for i in map(plain.find, "|#!") if i >= 0), default=None)
     if end is None:
         return
     for position in range(end + 1, len(plain)):
@@ -243,6 +244,19 @@ def parse_subscription(text: str) -> Subscription | None:
     if "off" in times and ("on" not in times or text.index("!") < text.index("^")):
         raise reader.fail("'!' wants a '^' before it", text.index("!"))
     return Subscription(times["on"], times.get("off")) if "on" in times else None
+
+
+def parse_moment(text: str) -> int:
+    """Where the one `!` of a text stands, in microseconds from its beginning: "-----!", " 2s !".
+
+    Raises:
+        MarbleSyntaxError: anything but frames, times and one `!`.
+    """
+    reader = _Reader(text)
+    marks = reader.read().marks
+    if [mark.kind for mark in marks] != ["off"]:
+        raise reader.fail("a moment is frames and one '!'", hint='Write "-----!".')
+    return marks[0].at
 
 
 def render(marks: Iterable[Mark]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import linecache
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from rxpipe.testing.clock import MarbleError, VirtualClock
 from rxpipe.testing.diagram import Drawing
@@ -21,9 +21,14 @@ from rxpipe.testing.virtual import VirtualTime
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Mapping, Sequence
     from types import FrameType, TracebackType
 
     from reactivex import Observable, abc
+
+    from rxpipe.chain import Chain
+    from rxpipe.config import PipelineConfig
+    from rxpipe.testing.scripted import Script, ScriptedBackend, ScriptedRun
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
@@ -157,9 +162,48 @@ class Marbles:
         else:
             action(self.clock, None)
 
-    def run(self) -> None:
-        """Run time until nothing is planned."""
-        self.clock.run()
+    @overload
+    def run(self) -> None: ...
+
+    @overload
+    def run(
+        self,
+        job: PipelineConfig | Chain,
+        backend: Mapping[str, Script] | ScriptedBackend | None = None,
+        *,
+        errors: Mapping[str, Exception] | None = None,
+        cancel: str | None = None,
+        inputs: Sequence[Path | str] = (),
+    ) -> ScriptedRun: ...
+
+    def run(
+        self,
+        job: PipelineConfig | Chain | None = None,
+        backend: Mapping[str, Script] | ScriptedBackend | None = None,
+        *,
+        errors: Mapping[str, Exception] | None = None,
+        cancel: str | None = None,
+        inputs: Sequence[Path | str] = (),
+    ) -> ScriptedRun | None:
+        """Run time until nothing is planned; with a *job*, run that on a backend that plays scripts.
+
+        Args:
+            job: a chain or a config. It writes no files and its retries have no jitter unless it asks for them.
+            backend: per stage type a diagram that plays on every call, or several, the nth on the nth call; see
+                `rxpipe.testing.scripted` for the letters. A stage without one plays "--o|".
+            errors: what `#` stands for, per stage type.
+            cancel: "-----!" cancels at that frame, before anything else that happens then.
+            inputs: pictures to start from.
+
+        Returns:
+            The run with its events, timeline, previews, result, and the backend with its calls.
+        """
+        if job is None:
+            self.clock.run()
+            return None
+        from rxpipe.testing.scripted import play  # noqa: PLC0415 - a test of plain Rx streams pays for no pipeline
+
+        return play(self, job, backend, errors=errors, cancel=cancel, inputs=inputs)
 
     def finish(self) -> None:
         """Run time until nothing is planned; hot streams made before have then played for good."""

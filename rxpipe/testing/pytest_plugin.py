@@ -1,4 +1,4 @@
-"""The pytest plugin that comes with rxpipe: the fixture `marbles`, and `--marble-svg=DIR` for pictures of failures.
+"""The pytest plugin that comes with rxpipe: fixtures `marbles`, `webui_server`, and `--marble-svg=DIR` for pictures of failures.
 
 Every pytest run of everyone who installed rxpipe loads this module, so it imports nothing but pytest at the top.
 """
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from rxpipe.testing.marbles import Marbles
+    from rxpipe.testing.webui_server import WebUIServer
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
@@ -29,6 +30,20 @@ def marbles(request: pytest.FixtureRequest) -> Iterator[Marbles]:
     with Marbles(verify=False) as started:
         request.node.stash[STARTED] = started
         yield started
+
+
+@pytest.fixture
+def webui_server(request: pytest.FixtureRequest) -> Iterator[WebUIServer]:
+    """A WebUI server on a free loopback port: `webui_server.url`, `.fault(...)`, `.jobs`; see `WebUIServer`.
+
+    `@pytest.mark.parametrize("webui_server", ["forge", {"flavour": "a1111", "latency_s": 0.1}], indirect=True)` says
+    which: a flavour, or arguments of WebUIServer.
+    """
+    from rxpipe.testing.webui_server import WebUIServer  # noqa: PLC0415 - only a test that asks for it pays for it
+
+    wish = getattr(request, "param", {})
+    with WebUIServer(**({"flavour": wish} if isinstance(wish, str) else wish)) as server:
+        yield server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -298,14 +298,13 @@ class _Names:
 
     def take(self, name: str, seen: Seen) -> str:
         self.taken.append(seen._replace(name=name))
-        text = short(seen.value)
-        if text != name:
-            self.legend[name] = text
+        if name not in (seen.value, str(seen.value) if isinstance(seen.value, int | float) else short(seen.value)):
+            self.legend[name] = short(seen.value)
         return name
 
     def of(self, seen: Seen) -> str:
-        if seen.kind != "next":
-            return ""
+        if seen.kind != "next" or seen.name:
+            return seen.name
         for known in self.taken:
             if same_thing(known, seen):
                 return known.name

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rxpipe.testing.clock import MICROSECOND
 from rxpipe.testing.diagram import Drawing
 from rxpipe.testing.grammar import Kind, Mark
+from rxpipe.testing.matchers import Matching
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +38,23 @@ def sign(event: StageEvent) -> tuple[Kind, str]:
     if told.kind == "stage_image_progress":
         return "next", str(told.image_index) if told.outcome == "done" else f"{told.image_index} {told.outcome}"
     return "next", LETTERS[told.kind]
+
+
+def event_name(event: StageEvent) -> str:
+    """An event's name in a diagram: "run_start", "upscale start", "upscale 2 failed", "run completed"."""
+    told: Any = event
+    if told.kind == "run_start":
+        return "run_start"
+    if told.kind == "run_end":
+        return f"run {told.status}"
+    if told.kind == "stage_image_progress":
+        return f"{told.stage_type} {sign(event)[1]}"
+    return f"{told.stage_type} {told.kind.removeprefix('stage_')}"
+
+
+def named_event(name: str) -> Matching:
+    """Match the event of that name."""
+    return Matching(lambda event: hasattr(event, "kind") and event_name(event) == name, name)
 
 
 def row_name(event: StageEvent, taken: dict[int, str]) -> str:

@@ -1,0 +1,277 @@
+"""Stages under test: a backend that plays marbles, and a whole run on it in virtual time.
+
+```text
+s  a sampler step, the nth of as many as the text has      q  waiting in a queue       p  a preview
+o  the finished picture                                    l  loading a model          u  nothing to do: unchanged
+|  the drawing ends     #  it fails     no end: it hangs
+```
+
+A script plays on every call; of several, the nth on the nth call, the last repeating.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from PIL import Image
+
+from rxpipe.backends.base import Backend, Output, Preview, Rendering, StepProgress
+from rxpipe.chain import Chain, build_chain, with_settings
+from rxpipe.errors import BackendFailed
+from rxpipe.executor import PipelineExecutor
+from rxpipe.testing.clock import MarbleError
+from rxpipe.testing.grammar import Mark, parse, parse_moment
+from rxpipe.testing.recording import Mismatch, Recording, reason
+from rxpipe.testing.recording import Test as BaseTest
+from rxpipe.testing.streams import ColdSource, Seen, Values
+from rxpipe.testing.timeline import event_name, named_event, rows_of, timeline
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from reactivex import Observable, abc
+
+    from rxpipe.artifact import Artifact
+    from rxpipe.config import PipelineConfig
+    from rxpipe.errors import RxPipeError
+    from rxpipe.executor import Run
+    from rxpipe.plan import StageExecution, StageExecutionPlan
+    from rxpipe.result import PipelineRunResult
+    from rxpipe.testing.diagram import Drawing
+
+__tracebackhide__ = True  # pytest shows the test's line, not ours
+
+Script = str | Sequence[str]
+ANY_STAGE = "--o|"
+
+
+class Playing(BaseTest, Protocol):
+    """A test that makes cold streams and plans actions."""
+
+    def attempts(self, *texts: str, values: Values = None, error: object = None) -> ColdSource:
+        """A stream that plays the nth text for its nth subscriber."""
+
+    def at(self, delay_us: int, action: abc.ScheduledAction[Any]) -> None:
+        """Do *action* in so many microseconds."""
+
+
+def tiny_picture(seed: int | None = None) -> bytes:
+    """A PNG of 8 x 8 px whose grey tells the seed."""
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8), (seed or 0) % 256).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class ScriptedBackend(Backend):
+    """Draws what its scripts say, in the time they say.
+
+    `calls` holds every execution that was asked for, in order; `backend["upscale"].subscriptions` when each was at
+    work, so that a call that was cut short shows as `^--!` before its script's end.
+
+    Args:
+        scripts: one or several per stage type; a stage without one plays "--o|". "settle" scripts how long it takes
+            to be idle after an interrupt, "|" if it is not given.
+        errors: what `#` stands for per stage type, several for one call after the other; `BackendFailed` if not given.
+        values: what further letters stand for: a StepProgress, Preview or Output.
+        check: raised by `check`, before the run's first stage.
+        picture: makes the picture of an execution.
+    """
+
+    name = "scripted"
+    description = "Plays marbles; for tests."
+
+    def __init__(
+        self,
+        test: Playing,
+        scripts: Mapping[str, Script] | None = None,
+        *,
+        errors: Mapping[str, RxPipeError | Exception] | None = None,
+        values: Mapping[str, Rendering] | None = None,
+        check: Exception | None = None,
+        picture: Callable[[StageExecution], bytes] = lambda stage: tiny_picture(stage.seed),
+    ) -> None:
+        self._test = test
+        self._scripts = dict(scripts or {})
+        self._errors = dict(errors or {})
+        self._values = dict(values or {})
+        self._check = check
+        self._picture = picture
+        self._sources: dict[str, ColdSource] = {}
+        self.calls: list[StageExecution] = []
+        for stage in self._scripts:
+            _ = self[stage]  # a bad script is told before anything runs
+
+    def __getitem__(self, stage: str) -> ColdSource:
+        """The stream behind a stage type; its `subscriptions` tell when the stage was at work."""
+        if stage not in self._sources:
+            script = self._scripts.get(stage, "|" if stage == "settle" else ANY_STAGE)
+            texts = [script] if isinstance(script, str) else script
+            error = self._errors.get(stage) or BackendFailed(f"{stage}: as the script says.")
+            source = self._test.attempts(*texts, error=error)
+            source.plays = tuple(map(self._meant, source.plays))
+            self._sources[stage] = source
+        return self._sources[stage]
+
+    def check(self, plan: StageExecutionPlan) -> Sequence[str]:
+        """Nothing to say, or the error that was asked for."""
+        del plan
+        if self._check is not None:
+            raise self._check
+        return ()
+
+    def render(self, stage: StageExecution, source: Artifact | None) -> Observable[Rendering]:
+        """Play the stage's script."""
+        del source
+        self.calls.append(stage)
+        return self[stage.stage_type].map(lambda told: self._drawn(told, stage))
+
+    def settle(self) -> Observable[None]:
+        """Play the script of "settle"."""
+        return self["settle"]
+
+    def _drawn(self, told: Rendering, stage: StageExecution) -> Rendering:
+        return replace(told, data=self._picture(stage)) if isinstance(told, Output) and not told.data else told
+
+    def _meant(self, play: tuple[Seen, ...]) -> tuple[Seen, ...]:
+        steps = sum(seen.name == "s" for seen in play)
+        meant, step = [], 0
+        for seen in play:
+            step += seen.name == "s"
+            meant.append(seen._replace(value=self._rendering(seen, step, steps)) if seen.kind == "next" else seen)
+        return tuple(meant)
+
+    def _rendering(self, seen: Seen, step: int, steps: int) -> Rendering:
+        told: dict[str, Rendering] = {
+            "s": StepProgress(step / max(steps, 1), step=step, steps=steps),
+            "q": StepProgress(phase="queued"),
+            "l": StepProgress(phase="loading"),
+            "p": Preview(tiny_picture(step)),
+            "o": Output(b""),
+            "u": Output(b"", unchanged=True),
+            **self._values,
+        }
+        if seen.name not in told:
+            raise MarbleError(f"A script says {seen.name!r}.", hint=f"Known are {', '.join(told)}.")
+        return told[seen.name]
+
+
+class EventRecording(Recording):
+    """The events of a run; in a diagram each has a name: "run_start", "upscale start", "upscale 2", "run completed"."""
+
+    def _add(self, kind: Any, value: Any) -> None:
+        super()._add(kind, value)
+        if kind == "next" and hasattr(value, "kind"):
+            self.seen[-1] = self.seen[-1]._replace(name=event_name(value))
+
+    def to_be(self, text: str, values: Values = None, error: object = None) -> None:
+        """As of every recording; without *values* the names are those of events, such as `{upscale start}`."""
+        super().to_be(text, named_event if values is None else values, error)
+
+
+class TimelineExpectation:
+    """The rows of a run's timeline; see `rxpipe.testing.timeline` for the letters."""
+
+    def __init__(self, test: BaseTest, events: EventRecording) -> None:
+        self._test = test
+        self._events = events
+
+    def to_be(self, rows: Mapping[str, str] | None = None, /, **more: str) -> None:
+        """Fail unless every stage did what its row says; `run` may be left out, a stage that started may not.
+
+        Raises:
+            Mismatch: of the first row that differs, with the whole timeline below.
+        """
+        came = rows_of(self._events.values)
+        wanted = {name: _row(text) for name, text in {**(rows or {}), **more}.items()}
+        for name in [*wanted, *(name for name in came if name != "run" and name not in wanted)]:
+            self._compare(name, wanted.get(name, ()), _seen(came.get(name, ())))
+        self._events.accept()
+
+    def _compare(self, name: str, expected: tuple[Seen, ...], actual: tuple[Seen, ...]) -> None:
+        if (why := reason(expected, actual)) is not None:
+            self._events.accept()
+            whole = "\n".join(f"  {line}" for line in str(self.drawing()).splitlines())
+            raise Mismatch(f"{name}: {why}", expected, actual, where=f"{self._test.line()}\n\n{whole}")
+
+    def drawing(self) -> Drawing:
+        """The timeline, for the eye."""
+        return timeline(self._events.values)
+
+    def __str__(self) -> str:
+        return str(self.drawing())
+
+    def _repr_svg_(self) -> str:
+        return self.drawing().svg()
+
+
+def _row(text: str) -> tuple[Seen, ...]:
+    return _seen(parse(text, cancelled=True).marks)
+
+
+def _seen(marks: tuple[Mark, ...]) -> tuple[Seen, ...]:
+    return tuple(Seen(mark.at, mark.kind, mark.name or None, mark.name) for mark in marks)
+
+
+class ScriptedRun:
+    """A run that was played to its end, or to where it hangs.
+
+    events: what was emitted. previews: the pictures beside them. timeline: the same by rows. backend: its scripts and
+    calls. run: the run itself. result: what it amounts to.
+    """
+
+    def __init__(self, test: Playing, executor: PipelineExecutor, backend: ScriptedBackend) -> None:
+        self.backend = backend
+        self.executor = executor
+        self.events = EventRecording(test, "events")
+        self.previews = Recording(test, "previews")
+        self.events.subscription = executor.events.subscribe(self.events)
+        self.previews.subscription = executor.previews.subscribe(self.previews)
+        self.timeline = TimelineExpectation(test, self.events)
+        self.run: Run | None = None
+
+    @property
+    def result(self) -> PipelineRunResult:
+        """What the run amounts to by now."""
+        if self.run is None:
+            raise MarbleError("The run has not begun.")
+        return self.run.result
+
+    @property
+    def status(self) -> str:
+        """Of the result: completed, partial, failed, cancelled, or running where it hangs."""
+        return self.result.status
+
+    def _repr_svg_(self) -> str:
+        return self.timeline.drawing().svg()
+
+
+def play(
+    test: Playing,
+    job: PipelineConfig | Chain,
+    backend: Mapping[str, Script] | ScriptedBackend | None,
+    *,
+    errors: Mapping[str, Exception] | None,
+    cancel: str | None,
+    inputs: Sequence[Path | str],
+) -> ScriptedRun:
+    """Play a run to its end; see `Marbles.run`."""
+    made = backend if isinstance(backend, ScriptedBackend) else ScriptedBackend(test, backend, errors=errors)
+    played = ScriptedRun(test, PipelineExecutor(made, scheduler=test.clock), made)
+    run = played.run = played.executor.start(_for_tests(job), inputs=inputs)
+    if cancel is not None:
+        test.at(parse_moment(cancel), lambda *_: run.cancel())
+    test.finish()
+    return played
+
+
+def _for_tests(job: PipelineConfig | Chain) -> Chain:
+    """The job with no files and no jitter, unless it asks for them itself."""
+    chain = build_chain(job)
+    told = (chain.settings if isinstance(job, Chain) else job).model_fields_set
+    retry = chain.settings.retry
+    jitter = retry.jitter if "jitter" in retry.model_fields_set else 0.0
+    out = chain.settings.out if "out" in told else None
+    return with_settings(chain, out=out, retry=retry.model_copy(update={"jitter": jitter}))
