@@ -1,4 +1,4 @@
-"""The pytest plugin that comes with rxpipe: fixtures `marbles`, `webui_server`, and `--marble-svg=DIR` for pictures of failures.
+"""The pytest plugin of rxpipe: fixtures `marbles` and `webui_server`, `--marble-svg=DIR` for pictures of failures.
 
 Every pytest run of everyone who installed rxpipe loads this module, so it imports nothing but pytest at the top.
 """

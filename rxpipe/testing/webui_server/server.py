@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from rxpipe.testing.webui_server.clock import Clock, RealClock
 from rxpipe.testing.webui_server.drawing import noise
@@ -49,7 +49,7 @@ class WebUIServer:
 
     Args:
         flavour: "forge" or "a1111": whose bodies, lists and error words.
-        draw: a PNG for a DrawRequest; noise by default.
+        draw: a PNG for a DrawRequest, or "noise" (fast), or "sketch": drawn by the embedded backend.
         latency_s: seconds a picture, for all stages or by stage (txt2img, img2img, adetailer, upscale).
         switch_s: seconds a change of checkpoint takes.
         clock: the machine's, or a ManualClock.
@@ -71,7 +71,7 @@ class WebUIServer:
         self,
         flavour: FlavourName = "forge",
         *,
-        draw: Draw = noise,
+        draw: Draw | Literal["noise", "sketch"] = "noise",
         latency_s: float | Mapping[str, float] = 0.0,
         switch_s: float = 0.0,
         clock: Clock | None = None,
@@ -90,7 +90,7 @@ class WebUIServer:
         self.clock = clock or RealClock()
         self.ledger = Ledger(self.clock)
         by_stage = latency_s if not isinstance(latency_s, int | float) else dict.fromkeys(_STAGES, float(latency_s))
-        self.setup = Setup(draw, dict(by_stage), switch_s, auth, nowebui, api, adetailer)
+        self.setup = Setup(_drawing(draw), dict(by_stage), switch_s, auth, nowebui, api, adetailer)
         names = checkpoints or self.flavour.checkpoints
         self._checkpoints = [Checkpoint(name, hashed or number == 0) for number, name in enumerate(names)]
         self._port = port
@@ -417,7 +417,7 @@ class WebUIServer:
 
     def _answer(self, connection: socket.socket, number: int, request: Request) -> bool:
         """Deal with one request; whether the connection can go on."""
-        call = self._note(request, number)
+        call, body = self._note(request, number)
         site = self.site
         try:
             if call.fault is not None and call.fault.kind in _BEFORE_ANY_ANSWER:
@@ -425,7 +425,7 @@ class WebUIServer:
                 return False
             with self._handlers, self.ledger.in_work(call):
                 began = time.perf_counter()
-                answer = site.handle(call, request)
+                answer = site.handle(call, request, body)
             self._wait_thawed(site)
             answer = self._timed(answer, time.perf_counter() - began)
             if due := self._plan.due(call, "refused"):
@@ -436,7 +436,8 @@ class WebUIServer:
             reset(connection)
             return False
 
-    def _note(self, request: Request, number: int) -> Call:
+    def _note(self, request: Request, number: int) -> tuple[Call, Any]:
+        """The call as it is remembered, and its body's JSON, None where there is none or it is malformed."""
         try:
             body = json.loads(request.body) if request.body else None
         except ValueError:
@@ -450,7 +451,7 @@ class WebUIServer:
             headers={name: value for name, value in request.headers.items() if name != "authorization"},
         )
         call.fault = self._plan.take(call)
-        return call
+        return call, body
 
     def _timed(self, answer: Answer, seconds: float) -> Answer:
         """A1111 tells its time with every answer but those of unhandled exceptions."""
@@ -499,6 +500,16 @@ class WebUIServer:
             if self._down.wait(seconds / _DRIPS):
                 raise ServerGone
             connection.sendall(body[start : start + size])
+
+
+def _drawing(draw: Draw | Literal["noise", "sketch"]) -> Draw:
+    if draw == "sketch":
+        from rxpipe.testing.webui_server.drawn_by import sketched  # noqa: PLC0415 - noise needs no backend
+
+        return sketched()
+    if isinstance(draw, str) and draw != "noise":
+        raise ValueError(f'draw must be "noise", "sketch" or a function, not {draw!r}')
+    return noise if draw == "noise" else draw
 
 
 def serve_forever(server: WebUIServer, announce: Callable[[str], None] = print) -> None:

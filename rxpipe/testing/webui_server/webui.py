@@ -148,12 +148,21 @@ class WebUI:
 
     # -- the way in ---------------------------------------------------------------------------------------------------
 
-    def handle(self, call: Call, request: Request) -> Answer:
-        """The answer to a call; blocks as long as its job takes. Raises ServerGone when the server dies meanwhile."""
+    def handle(self, call: Call, request: Request, body: Any) -> Answer:
+        """The answer to a call; blocks as long as its job takes.
+
+        Args:
+            call: as the ledger knows it; its body may be shortened.
+            request: as it came.
+            body: its parsed JSON, None where there is none or it is malformed.
+
+        Raises:
+            ServerGone: the server died meanwhile.
+        """
         if call.fault is not None and call.fault.kind == "instead":
             return self._answer_instead(call.fault)
         try:
-            return self._route(call, request)
+            return self._route(call, request, body)
         except Invalid as refused:
             return refused.answer
         except HttpError as error:
@@ -161,7 +170,7 @@ class WebUI:
         except JobError as error:
             return self.flavour.failure(error.error, error.message)
 
-    def _route(self, call: Call, request: Request) -> Answer:
+    def _route(self, call: Call, request: Request, body: Any) -> Answer:
         path = call.path
         handlers = {
             method: table[path]
@@ -174,7 +183,8 @@ class WebUI:
             return json_answer({"detail": "Not Found"}, 404)
         if call.method not in handlers:
             return json_answer({"detail": "Method Not Allowed"}, 405, {"allow": ", ".join(sorted(handlers))})
-        body = parse_json(self.flavour, request.body) if call.method == "POST" and request.body else None
+        if call.method == "POST" and request.body and body is None:
+            body = parse_json(self.flavour, request.body)  # says what is wrong with it
         if refusal := self._refuse(request):
             return refusal
         return handlers[call.method](call, body)
@@ -245,7 +255,10 @@ class WebUI:
     def draw(self, wish: DrawRequest) -> bytes:
         """A picture, counted."""
         with self.ledger.drawing():
-            return self.setup.draw(wish)
+            try:
+                return self.setup.draw(wish)
+            except Exception as error:  # the drawing function is a stranger's
+                raise JobError(type(error).__name__, str(error)) from error
 
     def draw_preview(self, width: int, height: int, seed: int) -> bytes:
         """What `current_image` shows: noise, whatever draws the pictures."""
