@@ -20,6 +20,7 @@ from PIL import Image
 
 from rxpipe.backends.base import Backend, Output, Preview, Rendering, StepProgress
 from rxpipe.chain import Chain, build_chain, with_settings
+from rxpipe.config import CustomConfig, RetryConfig, RunSettings
 from rxpipe.errors import BackendFailed
 from rxpipe.executor import PipelineExecutor
 from rxpipe.testing.clock import MarbleError
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from rxpipe.executor import Run
     from rxpipe.plan import StageExecution, StageExecutionPlan
     from rxpipe.result import PipelineRunResult
+    from rxpipe.stages import Stage
     from rxpipe.testing.diagram import Drawing
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
@@ -94,26 +96,26 @@ class ScriptedBackend(Backend):
         picture: Callable[[StageExecution], bytes] = lambda stage: tiny_picture(stage.seed),
     ) -> None:
         self._test = test
-        self._scripts = dict(scripts or {})
-        self._errors = dict(errors or {})
+        self.scripts = dict(scripts or {})
+        self.errors = dict(errors or {})
         self._values = dict(values or {})
         self._check = check
         self._picture = picture
-        self._sources: dict[str, ColdSource] = {}
+        self.sources: dict[str, ColdSource] = {}
         self.calls: list[StageExecution] = []
-        for stage in self._scripts:
+        for stage in self.scripts:
             _ = self[stage]  # a bad script is told before anything runs
 
     def __getitem__(self, stage: str) -> ColdSource:
         """The stream behind a stage type; its `subscriptions` tell when the stage was at work."""
-        if stage not in self._sources:
-            script = self._scripts.get(stage, "|" if stage == "settle" else ANY_STAGE)
+        if stage not in self.sources:
+            script = self.scripts.get(stage, "|" if stage == "settle" else ANY_STAGE)
             texts = [script] if isinstance(script, str) else script
-            error = self._errors.get(stage) or BackendFailed(f"{stage}: as the script says.")
+            error = self.errors.get(stage) or BackendFailed(f"{stage}: as the script says.")
             source = self._test.attempts(*texts, error=error)
             source.plays = tuple(map(self._meant, source.plays))
-            self._sources[stage] = source
-        return self._sources[stage]
+            self.sources[stage] = source
+        return self.sources[stage]
 
     def check(self, plan: StageExecutionPlan) -> Sequence[str]:
         """Nothing to say, or the error that was asked for."""
@@ -231,6 +233,14 @@ class ScriptedRun:
         self.previews.subscription = executor.previews.subscribe(self.previews)
         self.timeline = TimelineExpectation(test, self.events)
         self.run: Run | None = None
+        self.job: Chain | None = None
+        self.cancel: str | None = None
+        self._clock = test.clock
+
+    @property
+    def pending(self) -> int:
+        """How many actions are still planned."""
+        return self._clock.pending
 
     @property
     def result(self) -> PipelineRunResult:
@@ -260,7 +270,8 @@ def play(
     """Play a run to its end; see `Marbles.run`."""
     made = backend if isinstance(backend, ScriptedBackend) else ScriptedBackend(test, backend, errors=errors)
     played = ScriptedRun(test, PipelineExecutor(made, scheduler=test.clock), made)
-    run = played.run = played.executor.start(_for_tests(job), inputs=inputs)
+    played.job, played.cancel = _for_tests(job), cancel
+    run = played.run = played.executor.start(played.job, inputs=inputs)
     if cancel is not None:
         test.at(parse_moment(cancel), lambda *_: run.cancel())
     test.finish()
@@ -275,3 +286,36 @@ def _for_tests(job: PipelineConfig | Chain) -> Chain:
     jitter = retry.jitter if "jitter" in retry.model_fields_set else 0.0
     out = chain.settings.out if "out" in told else None
     return with_settings(chain, out=out, retry=retry.model_copy(update={"jitter": jitter}))
+
+
+def as_test(run: ScriptedRun, name: str = "test_found") -> str:
+    """A run as the text of a test that plays it again."""
+    wanted = {"backend": run.backend.scripts, "errors": run.backend.errors}
+    lines = [f"        {name}={value!r}," for name, value in wanted.items() if value]
+    if run.cancel is not None:
+        lines.append(f'        cancel="{run.cancel}",')
+    job = "..." if run.job is None else as_code(run.job.stages, run.job.settings)
+    return "\n".join(
+        [f"def {name}(marbles):", "    run = marbles.run(", f"        {job},", *lines, "    )", "    laws.check(run)"]
+    )
+
+
+def as_code(stages: Sequence[Stage], settings: RunSettings) -> str:
+    """The call of `rxp.chain` that makes a chain again; a stage of the user's own stands by its name."""
+    told = {name: getattr(settings, name) for name in ("order", "timeout_s", "max_failures_in_a_row")}
+    unusual = (f"{name}={value!r}" for name, value in told.items() if value != getattr(RunSettings(), name))
+    return f"rxp.chain({', '.join([*map(_stage_code, stages), *unusual])}{_retry_code(settings.retry)})"
+
+
+def _stage_code(stage: Stage) -> str:
+    if isinstance(stage.config, CustomConfig):
+        return stage.config.name
+    told = stage.config.model_dump(exclude_unset=True)
+    return f"rxp.{stage.config.section}({', '.join(f'{name}={value!r}' for name, value in told.items())})"
+
+
+def _retry_code(retry: RetryConfig) -> str:
+    told = {name: value for name, value in retry.model_dump().items() if value != getattr(RetryConfig(), name)}
+    told.pop("jitter", None)  # in a test there is none
+    words = ", ".join(f"{name}={value!r}" for name, value in told.items())
+    return f", retry=rxp.RetryConfig({words})" if told else ""

@@ -1,0 +1,90 @@
+"""Hypothesis strategies whose examples are diagrams: what fails shrinks to a text that can be pasted into a test.
+
+```python
+@given(streams())
+def test_my_operator_never_reorders(text):
+    with Marbles() as marbles:                       # not the fixture: every example wants time from zero
+        marbles.expect(marbles.cold(text).pipe(my_operator())).to_be(text)
+```
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import strategies as st
+
+from rxpipe.testing.grammar import FRAME_US, Kind, Mark, render
+from rxpipe.testing.laws import length_in_frames
+from rxpipe.testing.marbles import Marbles
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hypothesis.strategies import DrawFn, SearchStrategy
+
+    from rxpipe.chain import Chain
+    from rxpipe.config import PipelineConfig
+    from rxpipe.testing.scripted import Script
+
+ENDS: dict[str, Kind | None] = {"|": "end", "#": "error", "-": None}
+
+
+@st.composite
+def streams(
+    draw: DrawFn, names: Sequence[str] = "abc", *, max_size: int = 8, max_gap: int = 8, ends: str = "|#-"
+) -> str:
+    """Diagrams of streams.
+
+    Args:
+        draw: Hypothesis's own.
+        names: of the values.
+        max_size: most values.
+        max_gap: longest silence, frames; 0 puts everything at one instant. Shrinks towards none.
+        ends: which ends occur, "-" for none; the first is the simplest.
+    """
+    at, marks = 0, []
+    for name in draw(st.lists(st.sampled_from(list(names)), max_size=max_size)):
+        at += draw(st.integers(0, max_gap)) * FRAME_US
+        marks.append(Mark(at, "next", name))
+    kind = ENDS[draw(st.sampled_from(ends))]
+    if kind is not None:
+        marks.append(Mark(at + draw(st.integers(0, max_gap)) * FRAME_US, kind))
+    return render(marks)
+
+
+@st.composite
+def scripts(draw: DrawFn, *, max_steps: int = 3, max_gap: int = 4, failures: bool = True, hangs: bool = False) -> str:
+    """Scripts of one drawing: steps, then the picture, or an error, or with *hangs* nothing ever."""
+    ends = ["o|", *(["#"] if failures else []), *([""] if hangs else [])]
+    steps = draw(st.lists(st.sampled_from("sp"), max_size=max_steps))
+    parts = ["-" * draw(st.integers(0, max_gap)) + step for step in steps]
+    return "".join(parts) + "-" * draw(st.integers(0, max_gap)) + draw(st.sampled_from(ends))
+
+
+@st.composite
+def interleavings(draw: DrawFn, k: int, *, names: str = "abcdefghijklmnopqrstuvwxyz", max_each: int = 4) -> list[str]:
+    """One order of the values of *k* emitters, as k diagrams with a frame a value; each value has a name of its own."""
+    counts = [draw(st.integers(0, max_each)) for _ in range(k)]
+    order = draw(st.permutations([emitter for emitter, count in enumerate(counts) for _ in range(count)]))
+    rows: list[list[Mark]] = [[] for _ in range(k)]
+    for frame, emitter in enumerate(order):
+        name = names[frame] if frame < len(names) else f"v{frame}"
+        rows[emitter].append(Mark(frame * FRAME_US, "next", name))
+    return [render(row) for row in rows]
+
+
+def cancel_at_any_frame(
+    job: PipelineConfig | Chain,
+    backend: Mapping[str, Script] | None = None,
+    *,
+    errors: Mapping[str, Exception] | None = None,
+) -> SearchStrategy[str]:
+    """Moments to cancel *job* at, "-----!", from its first frame to one after its last; shrinks towards the first.
+
+    Raises:
+        MarbleError: the run takes more than 10 s of virtual time.
+    """
+    with Marbles() as marbles:
+        frames = length_in_frames(marbles, job, backend, errors=errors)
+    return st.integers(0, frames + 1).map(lambda frame: render([Mark(frame * FRAME_US, "off")]))
