@@ -283,6 +283,10 @@ def name_values(marks: tuple[Seen, ...], known: tuple[Seen, ...] = ()) -> tuple[
     return named, names.legend
 
 
+def _plain(value: object) -> str:
+    return str(value) if isinstance(value, str | int | float) else ""
+
+
 class _Names:
     """Gives values names: the expected ones, the value's own text if short, else a free letter."""
 
@@ -298,8 +302,9 @@ class _Names:
 
     def take(self, name: str, seen: Seen) -> str:
         self.taken.append(seen._replace(name=name))
-        if name not in (seen.value, str(seen.value) if isinstance(seen.value, int | float) else short(seen.value)):
-            self.legend[name] = short(seen.value)
+        text = short(seen.value)
+        if name not in {text, _plain(seen.value)}:
+            self.legend[name] = text
         return name
 
     def of(self, seen: Seen) -> str:
@@ -309,7 +314,7 @@ class _Names:
             if same_thing(known, seen):
                 return known.name
         used = {known.name for known in self.taken}
-        own = str(seen.value) if isinstance(seen.value, str | int | float) else ""
+        own = _plain(seen.value)
         free = (letter for letter in (*self.LETTERS, *(f"v{n}" for n in range(len(used) + 1))) if letter not in used)
         fits = 0 < len(own) <= self.LONGEST and not set(own) & set("{}\n") and own not in used
         return self.take(own if fits else next(free), seen)
