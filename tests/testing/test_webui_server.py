@@ -261,6 +261,19 @@ def test_busy_time_is_what_the_queue_was_held():
         assert 0.1 <= server.busy_s <= time.monotonic() - began
 
 
+def test_forty_pending_calls_leave_no_thread_for_a_question(server):
+    """The recorded servers answer nothing, not even /progress, while 40 calls wait in the queue."""
+    hold = server.hold("txt2img")
+    with ThreadPoolExecutor(40) as pool:
+        answers = [pool.submit(post, server, "txt2img", TINY) for _ in range(40)]
+        assert server.wait_queued(39)
+        with pytest.raises(requests.ReadTimeout):
+            requests.get(f"{server.url}/sdapi/v1/progress", timeout=0.1)
+        hold.release()
+        assert [answer.result().status_code for answer in answers] == [200] * 40
+    assert progress(server)["state"]["job_count"] == 0
+
+
 # -- interrupt and skip ------------------------------------------------------------------------------------------------
 
 

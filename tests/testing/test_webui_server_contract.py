@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from rxpipe.testing.webui_server import WebUIServer
 RECORDINGS = Path(__file__).parents[1] / "data" / "webui"
 MATTER = ("content-type", "allow", "www-authenticate", "retry-after")
 WITH_AUTH = ("86", "87", "88", "89", "90", "91")
-IN_A_JOB = ("60", "61", "62", "65", "66", "68", "69")  # need a job beside them: test_webui_server.py has them
+IN_A_JOB = ("60", "61", "62", "65", "66", "68", "69")  # need a job beside them
 
 
 def recordings():
@@ -70,6 +71,40 @@ def test_the_answer_to_a_recorded_request_has_the_recorded_shape(flavour, path):
     assert answer.headers.get("content-encoding") == ("gzip" if gzipped else None)
     assert answer.headers["server"] == "uvicorn"
     assert comparable(answer.json(), path.name) == comparable(recorded["json"], path.name)
+
+
+@pytest.mark.parametrize("flavour", ["forge", "a1111"])
+def test_what_was_recorded_beside_a_running_job_has_its_shape_too(flavour):
+    """Progress before and after the first preview, the interrupt, the skip, and the answers they cut short."""
+    with WebUIServer(flavour) as server, ThreadPoolExecutor(1) as pool:
+        early, late = server.hold("txt2img", step=3), server.hold("txt2img", step=12)
+        answer = pool.submit(replay, server, load(flavour, "66")["request"])
+        assert early.wait_reached()
+        check(server, flavour, "60")
+        early.release()
+        assert late.wait_reached()
+        for number in ("61", *(["62"] if flavour == "forge" else []), "65"):
+            check(server, flavour, number)
+        assert comparable(answer.result().json(), "66") == comparable(load(flavour, "66")["response"]["json"], "66")
+        late.release()
+        check(server, flavour, "67")
+        hold = server.hold("txt2img", step=2)
+        answer = pool.submit(replay, server, load(flavour, "69")["request"])
+        assert hold.wait_reached()
+        check(server, flavour, "68")
+        hold.release()
+        assert comparable(answer.result().json(), "69") == comparable(load(flavour, "69")["response"]["json"], "69")
+
+
+def load(flavour, number):
+    return json.loads(next((RECORDINGS / flavour).glob(f"{number}-*.json")).read_text())
+
+
+def check(server, flavour, number):
+    recorded = load(flavour, number)
+    answer = replay(server, recorded["request"])
+    assert answer.status_code == recorded["response"]["status"]
+    assert shape(answer.json()) == shape(recorded["response"]["json"])
 
 
 def comparable(body, name):

@@ -307,6 +307,17 @@ def test_the_second_call_can_be_refused_and_the_server_come_back_by_itself(serve
         assert post().status_code == 200
 
 
+def test_a_refusal_may_follow_another_fault_and_another_refusal(server):
+    down = Fault.REFUSED.but(back_after_s=None)
+    server.faults("txt2img", [Fault.RESET, down, down])
+    for _ in range(2):  # the reset call, and after the comeback the one that is to be refused again
+        with pytest.raises(requests.ConnectionError):
+            draw(server)
+        assert refused(server)
+        server.come_back()
+    assert draw(server).status_code == 200
+
+
 def test_the_first_call_can_be_refused_until_the_server_is_told_to_come_back(server):
     server.fault("txt2img", Fault.REFUSED.but(back_after_s=None))
     assert refused(server)
@@ -350,21 +361,21 @@ def test_after_any_fault_on_any_stage_the_server_is_well_again(fault, target):
     with WebUIServer() as server:
         image = draw(server).json()["images"][0]
         server.fault(target, fault.but(seconds=0.01, back_after_s=0.0))
-        call(server, target, image)
+        call(server, target, image, timeout=0.25)
         server.unstick()
         assert server.wait_for(lambda: not server.down)
         assert server.wait_idle()
         assert call(server, target, image) == 200
 
 
-def call(server, target, image):
-    """The status of one call, None where no answer came in a quarter of a second."""
+def call(server, target, image, timeout=10):
+    """The status of one call, None where no answer came in time."""
     path = {"adetailer": "img2img", "upscale": "extra-single-image"}.get(target, target)
     args = [True, True, {"ad_model": "mediapipe_face_full"}]
     scripts = {"ADetailer": {"args": args}} if target == "adetailer" else {}
     body = {**TINY, "init_images": [image], "image": image, "upscaler_1": "Lanczos", "alwayson_scripts": scripts}
     method = "GET" if target == "progress" else "POST"
     try:
-        return requests.request(method, f"{server.url}/sdapi/v1/{path}", json=body, timeout=0.25).status_code
+        return requests.request(method, f"{server.url}/sdapi/v1/{path}", json=body, timeout=timeout).status_code
     except requests.RequestException:
         return None

@@ -7,6 +7,7 @@ socket that does not listen refuses connections, and nobody else can take the nu
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 import time
@@ -34,7 +35,7 @@ _ACCEPT_S = 0.05
 _JOIN_S = 2.0
 _DRIPS = 50
 _JOINED_BELOW = 65536  # bytes of body that go out in one piece with the head
-_BEFORE_ANY_ANSWER = ("reset", "never")
+_BEFORE_ANY_ANSWER = ("reset", "never", "refused")
 
 
 class WebUIServer:
@@ -154,7 +155,8 @@ class WebUIServer:
 
     def _bind(self) -> None:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name == "posix":  # elsewhere the option would let a second server take the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self._port))
         self._port, self._listener = listener.getsockname()[1], listener
 
@@ -421,6 +423,7 @@ class WebUIServer:
         site = self.site
         try:
             if call.fault is not None and call.fault.kind in _BEFORE_ANY_ANSWER:
+                self._go_down_if_due(call, number)
                 self._break_off(connection, call.fault)
                 return False
             with self._handlers, self.ledger.in_work(call):
@@ -428,13 +431,19 @@ class WebUIServer:
                 answer = site.handle(call, request, body)
             self._wait_thawed(site)
             answer = self._timed(answer, time.perf_counter() - began)
-            if due := self._plan.due(call, "refused"):
-                self.go_down(back_after_s=due.back_after_s, spare=number)
+            if self._go_down_if_due(call, number):
                 request = replace(request, keep_alive=False)
             return self._send(connection, call, answer, request) and request.keep_alive
         except ServerGone:
             reset(connection)
             return False
+
+    def _go_down_if_due(self, call: Call, number: int) -> bool:
+        """Go down where the next call of this kind is to be refused; only this connection is left to say goodbye."""
+        due = self._plan.due(call, "refused")
+        if due is not None:
+            self.go_down(back_after_s=due.back_after_s, spare=number)
+        return due is not None
 
     def _note(self, request: Request, number: int) -> tuple[Call, Any]:
         """The call as it is remembered, and its body's JSON, None where there is none or it is malformed."""
@@ -469,6 +478,8 @@ class WebUIServer:
         if fault.kind == "never":
             connection.settimeout(None)
             connection.recv(1)
+        if fault.kind == "refused":  # this one slipped through: two refusals in a row were planned
+            self.go_down(back_after_s=fault.back_after_s)
         reset(connection)
 
     def _send(self, connection: socket.socket, call: Call, answer: Answer, request: Request) -> bool:
