@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from rxpipe.testing.timeline import timeline as timeline
     from rxpipe.testing.virtual import RealThread as RealThread
     from rxpipe.testing.virtual import VirtualTime as VirtualTime
+    from rxpipe.testing.webui_server import Fault as Fault
+    from rxpipe.testing.webui_server import WebUIServer as WebUIServer
 
 _EVENTS = ("run_end", "run_start", "stage_cancelled", "stage_end", "stage_failed", "stage_image", "stage_retry")
 _HOMES = {
@@ -59,6 +61,7 @@ _HOMES = {
     "scripted": ("ScriptedBackend", "ScriptedRun"),
     "timeline": ("timeline",),
     "virtual": ("RealThread", "VirtualTime"),
+    "webui_server": ("Fault", "WebUIServer"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
