@@ -17,6 +17,7 @@ from .config import (
     Txt2ImgConfig,
     UpscaleConfig,
 )
+from .controller import PipelineController, RunRequest
 from .errors import (
     BackendError,
     BackendFailed,
@@ -98,6 +99,7 @@ __all__ = [
     "Img2ImgConfig",
     "Output",
     "PipelineConfig",
+    "PipelineController",
     "PipelineExecutor",
     "PipelineRunResult",
     "PipelineRunner",
@@ -111,6 +113,7 @@ __all__ = [
     "RunEnd",
     "RunFailed",
     "RunMetadata",
+    "RunRequest",
     "RunSettings",
     "RunStart",
     "RunStatus",
