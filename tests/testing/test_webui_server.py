@@ -495,6 +495,15 @@ def test_an_override_is_over_with_its_request_unless_it_says_otherwise():
         assert get(server, "options").json()["sd_model_checkpoint"] == "two"
 
 
+def test_options_are_kept_over_a_restart_and_tell_which_checkpoint_is_loaded():
+    with WebUIServer(checkpoints=["one", "two"]) as server:
+        assert post(server, "options", {"sd_model_checkpoint": "two"}).json() is None
+        server.die()
+        server.come_back()
+        assert json.loads(post(server, "txt2img", TINY).json()["info"])["sd_model_name"] == "two"
+        assert server.switches == ()
+
+
 def test_clip_skip_and_vae_travel_in_the_override_settings(server):
     body = {**TINY, "override_settings": {"CLIP_stop_at_last_layers": 2, "sd_vae": "fine.safetensors"}}
     info = json.loads(post(server, "txt2img", body).json()["info"])

@@ -205,7 +205,7 @@ class WebUIServer:
             pass  # whoever waits for it looks again
 
     def die(self, *, back_after_s: float | None = None) -> None:
-        """Die as a process does: all jobs, the queue, options and flags are lost. Comes back as one freshly started."""
+        """Die as a process does: all jobs, the queue and the flags are lost. Comes back as one freshly started."""
         with self._switching:
             self.site.queue.die()
             self.site = self._new_site()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from random import Random
@@ -22,12 +23,15 @@ from rxpipe.testing.webui_server.validation import Invalid, parse_json, validate
 from rxpipe.testing.webui_server.wire import Answer, Request, json_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from rxpipe.testing.webui_server.drawing import Draw
     from rxpipe.testing.webui_server.faults import Fault
     from rxpipe.testing.webui_server.flavour import Flavour, FlavourName
     from rxpipe.testing.webui_server.ledger import Call, Ledger
+
+Handler = Callable[["Call", Any], Answer]
+"""Answers a call; gets its parsed body, None without one."""
 
 _GUARDED = "/sdapi/"
 _HTML = "text/html; charset=utf-8"
@@ -87,6 +91,7 @@ class Setup:
     nowebui: as started with --nowebui: no page, no /internal/progress.
     api: False: as started without --api: the page is there, every /sdapi path is a 404.
     adetailer: whether the extension is installed.
+    saved_options: what POST /options has set; kept over a restart, as the real ones keep it in a file.
     """
 
     draw: Draw
@@ -96,6 +101,7 @@ class Setup:
     nowebui: bool = False
     api: bool = True
     adetailer: bool = True
+    saved_options: dict[str, Any] = field(default_factory=dict)
 
 
 class WebUI:
@@ -109,14 +115,18 @@ class WebUI:
         self.ledger = ledger
         self.queue = JobQueue(ledger, holds)
         self.options: dict[str, Any] = deepcopy(flavour.answers["/sdapi/v1/options"])
-        self.options["sd_model_checkpoint"] = checkpoints[0].title
+        self.options |= {"sd_model_checkpoint": checkpoints[0].title, **setup.saved_options}
         self.checkpoints = checkpoints
-        self.loaded = checkpoints[0]
+        self.loaded = self.find_checkpoint(self.options["sd_model_checkpoint"]) or checkpoints[0]
         self.random = Random(1)  # noqa: S311 - seeds that a test can repeat
         self.unstuck = False
         self.on_death: Callable[[Fault], None] = lambda _fault: None
         self._tasks = 0
-        self._posts = {
+        self._posts = self._post_routes()
+        self._gets = self._get_routes()
+
+    def _post_routes(self) -> dict[str, Handler]:
+        return {
             "/sdapi/v1/txt2img": self._txt2img,
             "/sdapi/v1/img2img": self._img2img,
             "/sdapi/v1/extra-single-image": self._extras,
@@ -133,7 +143,9 @@ class WebUI:
             "/sdapi/v1/reload-checkpoint": self._empty,
             "/internal/progress": self._internal_progress,
         }
-        self._gets = {
+
+    def _get_routes(self) -> dict[str, Handler]:
+        return {
             "/sdapi/v1/progress": self._progress,
             "/sdapi/v1/sd-models": self._sd_models,
             "/sdapi/v1/options": self._get_options,
@@ -348,6 +360,7 @@ class WebUI:
                 raise JobError("RuntimeError", f"model '{value}' not found")
         with self.ledger.changed:
             self.options |= body or {}
+            self.setup.saved_options |= body or {}
         return json_answer(None)
 
     def _interrupt(self, call: Call, body: Any) -> Answer:
