@@ -47,41 +47,18 @@ def retry_backoff(
         settle: an observable of that error that must complete before the pause begins.
 
     Values pass as they come, those of a failed attempt too. The last error passes when no attempt is left; an error of
-    *settle* passes at once. Disposing ends the attempt, the settling or the pause, whichever it is at.
+    *settle*, or raised by any of the three functions, passes at once. Disposing ends the attempt, the settling or the
+    pause, whichever it is at.
     """
     delay_of = _listed(tuple(delays)) if not callable(delays) else delays
 
     def operator(source: Observable[_T]) -> Observable[_T]:
         def subscribe(observer: abc.ObserverBase[_T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            clock = scheduler or TimeoutScheduler.singleton()
-            current = SerialDisposable()
-            attempts = itertools.count(1)
-
-            def start(*_: object) -> None:
-                attempt = next(attempts)
-                inner = SingleAssignmentDisposable()
-                current.disposable = inner
-
-                def failed(error: Exception) -> None:
-                    delay_s = delay_of(attempt, error)
-                    if delay_s is None:
-                        observer.on_error(error)
-                        return
-                    if on_retry is not None:
-                        on_retry(attempt, delay_s, error)
-                    current.disposable = _settled(settle, error).subscribe(
-                        on_error=observer.on_error, on_completed=lambda: pause(delay_s), scheduler=scheduler
-                    )
-
-                inner.disposable = source.subscribe(
-                    observer.on_next, failed, observer.on_completed, scheduler=scheduler
-                )
-
-            def pause(delay_s: float) -> None:
-                current.disposable = clock.schedule_relative(delay_s, start)
-
-            start()
-            return current
+            retrying = _Retrying(
+                source, observer, scheduler=scheduler, delay_of=delay_of, on_retry=on_retry, settle=settle
+            )
+            retrying.start()
+            return retrying.current
 
         return Observable(subscribe)
 
@@ -92,8 +69,62 @@ def _listed(delays: Sequence[float]) -> DelayOf:
     return lambda attempt, _: delays[attempt - 1] if attempt <= len(delays) else None
 
 
-def _settled(settle: Callable[[Exception], Observable[Any]] | None, error: Exception) -> Observable[Any]:
-    return rx.empty() if settle is None else settle(error)
+class _Retrying:
+    """One subscription of `retry_backoff`; `current` holds the attempt, the settling or the pause it is at."""
+
+    def __init__(
+        self,
+        source: Observable[Any],
+        observer: abc.ObserverBase[Any],
+        *,
+        scheduler: abc.SchedulerBase | None,
+        delay_of: DelayOf,
+        on_retry: Callable[[int, float, Exception], None] | None,
+        settle: Callable[[Exception], Observable[Any]] | None,
+    ) -> None:
+        self._source, self._observer, self._scheduler = source, observer, scheduler
+        self._delay_of, self._on_retry, self._settle = delay_of, on_retry, settle
+        self._attempt = 0
+        self.current = SerialDisposable()
+
+    def start(self, *_: object) -> None:
+        self._attempt += 1
+        place = self._place()
+        place.disposable = self._source.subscribe(
+            self._observer.on_next, self._failed, self._observer.on_completed, scheduler=self._scheduler
+        )
+
+    def _place(self) -> SingleAssignmentDisposable:
+        """Where the next subscription goes; in `current` before it begins, as it may be over before it returns."""
+        place = SingleAssignmentDisposable()
+        self.current.disposable = place
+        return place
+
+    def _failed(self, error: Exception) -> None:
+        try:
+            delay_s = self._delay_of(self._attempt, error)
+            settling = None if delay_s is None else self._settling(delay_s, error)
+        except Exception as raised:  # noqa: BLE001  # a stranger's function; it is handed on
+            self._observer.on_error(raised)
+            return
+        if delay_s is None or settling is None:
+            self._observer.on_error(error)
+            return
+        pause = functools.partial(self._pause, delay_s)
+        place = self._place()
+        place.disposable = settling.subscribe(
+            on_error=self._observer.on_error, on_completed=pause, scheduler=self._scheduler
+        )
+
+    def _settling(self, delay_s: float, error: Exception) -> Observable[Any]:
+        if self._on_retry is not None:
+            self._on_retry(self._attempt, delay_s, error)
+        return rx.empty() if self._settle is None else self._settle(error)
+
+    def _pause(self, delay_s: float) -> None:
+        clock = self._scheduler or TimeoutScheduler.singleton()
+        place = self._place()
+        place.disposable = clock.schedule_relative(delay_s, self.start)
 
 
 def deadline(seconds: float, error: Callable[[], Exception]) -> Operator[_T, _T]:
@@ -102,7 +133,7 @@ def deadline(seconds: float, error: Callable[[], Exception]) -> Operator[_T, _T]
         --a-----b|                 deadline of 5 marbles
         --a--#
 
-    The source is disposed before the error passes.
+    The source is disposed before the error passes. What *error* raises passes in its place.
     """
 
     def operator(source: Observable[_T]) -> Observable[_T]:
@@ -112,7 +143,7 @@ def deadline(seconds: float, error: Callable[[], Exception]) -> Operator[_T, _T]
 
             def late(*_: object) -> None:
                 inner.dispose()
-                observer.on_error(error())
+                observer.on_error(_made(error))
 
             timer = clock.schedule_relative(seconds, late)
             inner.disposable = source.subscribe(observer, scheduler=scheduler)
@@ -121,6 +152,13 @@ def deadline(seconds: float, error: Callable[[], Exception]) -> Operator[_T, _T]
         return Observable(subscribe)
 
     return operator
+
+
+def _made(error: Callable[[], Exception]) -> Exception:
+    try:
+        return error()
+    except Exception as raised:  # noqa: BLE001  # a stranger's function; it is handed on
+        return raised
 
 
 def barrier(source: Observable[_T]) -> Observable[_T]:

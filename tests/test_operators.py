@@ -1,0 +1,301 @@
+"""retry_backoff, deadline and barrier, each with: never, empty, one, many, error, no end, disposed early, a throw."""
+
+from __future__ import annotations
+
+import pytest
+import reactivex as rx
+from reactivex import Observable
+from reactivex import operators as ops
+from reactivex.scheduler import TimeoutScheduler
+from rxpipe.errors import BackendTimeout
+from rxpipe.operators import barrier, deadline, retry_backoff
+
+MS = 0.001
+
+
+class Late(Exception):
+    """What `deadline` is told to end with."""
+
+
+def fault():
+    return Late("too late")
+
+
+def throw(*_):
+    raise ZeroDivisionError("thrown")
+
+
+THROWN = ZeroDivisionError("thrown")
+
+
+# -- retry_backoff ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        pytest.param("------", "------", id="never"),
+        pytest.param("---|", "---|", id="empty"),
+        pytest.param("--a|", "--a|", id="one"),
+        pytest.param("-a-b-c|", "-a-b-c|", id="many"),
+        pytest.param("-a-b---", "-a-b---", id="no end"),
+    ],
+)
+def test_retry_backoff_leaves_a_stream_that_does_not_fail_alone(marbles, source, expected):
+    """One subscription, ended when the stream ends."""
+    stream = marbles.cold(source)
+    marbles.expect(stream.pipe(retry_backoff([2 * MS]))).to_be(expected)
+    stream.subscriptions.to_be("^" + "-" * (source.index("|") - 1) + "!" if "|" in source else "^")
+
+
+def test_retry_backoff_waits_before_the_second_attempt(marbles):
+    """A failure is tried again after the delay, with a fresh subscription."""
+    source = marbles.attempts("--#", "--a|", error=BackendTimeout("no answer in 2 s"))
+    marbles.expect(source.pipe(retry_backoff([2 * MS]))).to_be("------a|")
+    source.subscriptions.to_be("^-!", "----^--!")
+
+
+def test_retry_backoff_passes_the_last_error_when_no_delay_is_left(marbles):
+    """Two delays make three attempts; the values of failed attempts stay told."""
+    source = marbles.cold("a-#")
+    marbles.expect(source.pipe(retry_backoff([1 * MS, 3 * MS]))).to_be("a--a----a-#")
+    source.subscriptions.to_be("^-!", "---^-!", "--------^-!")
+
+
+def test_retry_backoff_without_delays_is_the_source(marbles):
+    """No delay, no second attempt."""
+    source = marbles.cold("-a-#")
+    marbles.expect(source.pipe(retry_backoff([]))).to_be("-a-#")
+    source.subscriptions.to_be("^--!")
+
+
+def test_retry_backoff_reads_its_delays_once(marbles):
+    """A generator of delays serves every subscription alike."""
+    stream = marbles.cold("#").pipe(retry_backoff(n * MS for n in (1, 1)))
+    first, second = marbles.expect(stream), marbles.expect(stream)
+    first.to_be("--#")
+    second.to_be("--#")
+
+
+def test_retry_backoff_asks_its_function_with_the_attempt_that_failed_and_its_error(marbles):
+    """Counted from 1, anew for every subscription; None means no further attempt."""
+    asked = []
+
+    def delay_of(attempt, error):
+        asked.append((attempt, str(error)))
+        return 1 * MS if attempt < 3 else None
+
+    stream = marbles.attempts("#", "-#", error=Late("x")).pipe(retry_backoff(delay_of))
+    marbles.expect(stream).to_be("----#", error=Late("x"))
+    assert asked == [(1, "x"), (2, "x"), (3, "x")]
+
+
+def test_retry_backoff_tells_of_a_retry_before_it_pauses(marbles):
+    """The failed attempt, the delay and the error, at the moment of the failure."""
+    told = []
+    source = marbles.attempts("--#", "|", error=Late("x"))
+    stream = source.pipe(retry_backoff([4 * MS], on_retry=lambda *what: told.append((marbles.clock.now_us, *what))))
+    marbles.expect(stream).to_be("------|")
+    assert [(at, attempt, delay_s, str(error)) for at, attempt, delay_s, error in told] == [(2000, 1, 4 * MS, "x")]
+
+
+def test_retry_backoff_settles_before_it_pauses(marbles):
+    """The pause begins when what settles has completed; its values are nobody's."""
+    source, settling = marbles.attempts("-#", "a|"), marbles.cold("xy-|")
+    marbles.expect(source.pipe(retry_backoff([2 * MS], settle=lambda _: settling))).to_be("------a|")
+    source.subscriptions.to_be("^!", "------^!")
+    settling.subscriptions.to_be("-^--!")
+
+
+@pytest.mark.parametrize("scheduler", [True, False], ids=["scheduler given", "no scheduler given"])
+def test_retry_backoff_survives_settling_at_once(marbles, scheduler):
+    """What completes while it is being subscribed to does not take the pause behind it along."""
+    source = marbles.attempts("--#", "--a|")
+    at_once = Observable(lambda observer, _: observer.on_completed())
+    seen = marbles.observer()
+    stream = source.pipe(retry_backoff([2 * MS], settle=lambda _: at_once))
+    stream.subscribe(seen, scheduler=marbles.clock if scheduler else None)
+    seen.to_be("------a|")
+    source.subscriptions.to_be("^-!", "----^--!")
+
+
+def test_retry_backoff_survives_a_source_that_fails_while_being_subscribed_to(marbles):
+    """A refusal at once is paused for like any other."""
+    source = marbles.cold("-a|")
+    refusals = iter([rx.throw(Late("x"), scheduler=rx.scheduler.ImmediateScheduler()), source])
+    stream = rx.defer(lambda _: next(refusals)).pipe(retry_backoff([3 * MS]))
+    marbles.expect(stream).to_be("----a|")
+    source.subscriptions.to_be("---^-!")
+
+
+def test_retry_backoff_passes_an_error_of_settling(marbles):
+    """No further attempt is made on what could not settle."""
+    source = marbles.attempts("-#", "a|")
+    stream = source.pipe(retry_backoff([2 * MS], settle=lambda _: marbles.cold("--#", error=Late("stuck"))))
+    marbles.expect(stream).to_be("---#", error=Late("stuck"))
+    source.subscriptions.to_be("^!")
+
+
+@pytest.mark.parametrize("which", ["delays", "on_retry", "settle"])
+def test_retry_backoff_ends_with_what_its_functions_raise(marbles, which):
+    """A bug in any of the three ends the stream with that error; nothing hangs, the source is let go."""
+    source = marbles.cold("--#")
+    functions = {"delays": [2 * MS], which: throw}
+    stream = source.pipe(retry_backoff(functions.pop("delays"), **functions))
+    marbles.expect(stream).to_be("--#", error=THROWN)
+    source.subscriptions.to_be("^-!")
+
+
+@pytest.mark.parametrize(
+    ("until", "attempts", "settlings"),
+    [
+        pytest.param("^!", ["^!"], [], id="in the attempt"),
+        pytest.param("^---!", ["^-!"], ["--^-!"], id="while settling"),
+        pytest.param("^-----!", ["^-!"], ["--^--!"], id="in the pause"),
+        pytest.param("^---------!", ["^-!", "--------^-!"], ["--^--!"], id="in the second attempt"),
+    ],
+)
+def test_disposing_ends_whatever_retry_backoff_is_at(marbles, until, attempts, settlings):
+    """Nothing comes afterwards, and nothing is left planned."""
+    source, settling = marbles.attempts("--#", "----a|"), marbles.cold("---|")
+    stream = source.pipe(retry_backoff([3 * MS], settle=lambda _: settling))
+    marbles.expect(stream, until).to_be("")
+    source.subscriptions.to_be(*attempts)
+    settling.subscriptions.to_be(*settlings)
+    assert marbles.clock.pending == 0
+
+
+def test_retry_backoff_pauses_on_the_scheduler_of_the_subscription(marbles):
+    """Also where the source pays it no attention."""
+    own = marbles.clock
+    schedulers = []
+
+    def subscribe(observer, scheduler):
+        schedulers.append(scheduler)
+        observer.on_error(Late("x"))
+
+    seen = marbles.observer()
+    Observable(subscribe).pipe(retry_backoff([1 * MS])).subscribe(seen, scheduler=own)
+    seen.to_be("-#", error=Late("x"))
+    assert schedulers == [own, own]
+
+
+# -- deadline ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        pytest.param("--------", "-----#", id="never"),
+        pytest.param("---|", "---|", id="empty"),
+        pytest.param("--a|", "--a|", id="one"),
+        pytest.param("-a-b|", "-a-b|", id="many"),
+        pytest.param("--#", "--#", id="error"),
+        pytest.param("-a-b-c-d-", "-a-b-#", id="no end: values do not put it off"),
+        pytest.param("-a-b--c|", "-a-b-#", id="an end too late"),
+        pytest.param("----(a|)", "----(a|)", id="an end just in time"),
+    ],
+)
+def test_deadline_on_one_time_line(marbles, source, expected):
+    """A deadline of five frames from the subscription on."""
+    error = Late("too late") if expected.endswith("-#") and "#" not in source else None
+    marbles.expect(marbles.cold(source).pipe(deadline(5 * MS, fault))).to_be(expected, error=error)
+    assert marbles.clock.pending == 0
+
+
+def test_deadline_disposes_its_source_before_it_tells_the_error(marbles):
+    """So that who hears the error can rely on the work being over."""
+    source = marbles.cold("--------a|")
+    stopped_first = []
+    source.pipe(deadline(5 * MS, fault)).subscribe(
+        on_error=lambda _: stopped_first.append(source.subscriptions.entries[0].off_us is not None)
+    )
+    marbles.run()
+    assert stopped_first == [True]
+    source.subscriptions.to_be("^----!")
+
+
+def test_deadline_counts_anew_for_every_subscription(marbles):
+    """Two subscribers, two deadlines."""
+    stream = marbles.cold("--------a|").pipe(deadline(5 * MS, fault))
+    first, second = marbles.expect(stream), marbles.expect(stream, "--^")
+    first.to_be("-----#", error=Late("too late"))
+    second.to_be("-------#", error=Late("too late"))
+
+
+def test_disposing_takes_the_deadline_back(marbles):
+    """No timer is left, and no error comes."""
+    source = marbles.cold("--a-----")
+    marbles.expect(source.pipe(deadline(5 * MS, fault)), "^--!").to_be("--a")
+    source.subscriptions.to_be("^--!")
+    assert marbles.clock.pending == 0
+
+
+def test_a_source_that_ends_at_once_leaves_no_timer(marbles):
+    """The deadline of a stream that was over before it began is taken back too."""
+    marbles.expect(rx.of("a").pipe(deadline(5 * MS, fault))).to_be("(a|)")
+    assert marbles.clock.pending == 0
+
+
+def test_deadline_ends_with_what_its_error_function_raises(marbles):
+    """Rather than never."""
+    source = marbles.cold("--a-------")
+    marbles.expect(source.pipe(deadline(4 * MS, throw))).to_be("--a-#", error=THROWN)
+    source.subscriptions.to_be("^---!")
+
+
+def test_deadline_is_kept_for_each_attempt_of_a_retry(marbles):
+    """The pair a stage is made of: a silent attempt is given up, the next one has its full time again."""
+    source = marbles.attempts("-------", "--a|")
+    stream = source.pipe(deadline(4 * MS, fault), retry_backoff([2 * MS]))
+    marbles.expect(stream).to_be("--------a|")
+    source.subscriptions.to_be("^---!", "------^--!")
+
+
+# -- barrier ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        pytest.param("-----", "-----", id="never"),
+        pytest.param("---|", "---|", id="empty"),
+        pytest.param("--a--|", "-----(a|)", id="one"),
+        pytest.param("-a-b-c-|", "-------(abc|)", id="many"),
+        pytest.param("-a-b-#", "-----#", id="error"),
+        pytest.param("-a-b----", "--------", id="no end"),
+    ],
+)
+def test_barrier_on_one_time_line(marbles, source, expected):
+    """All at the end, nothing before, none if it fails."""
+    stream = marbles.cold(source)
+    marbles.expect(barrier(stream)).to_be(expected)
+    assert len(stream.subscriptions) == 1
+
+
+def test_barrier_keeps_nothing_between_subscriptions(marbles):
+    """Two subscribers get the values once each."""
+    stream = barrier(marbles.cold("-a-b|"))
+    first, second = marbles.expect(stream), marbles.expect(stream)
+    first.to_be("----(ab|)")
+    second.to_be("----(ab|)")
+
+
+def test_disposing_early_lets_the_source_of_a_barrier_go(marbles):
+    """Nothing of what was gathered comes."""
+    source = marbles.cold("-a-b-c|")
+    marbles.expect(barrier(source), "^---!").to_be("")
+    source.subscriptions.to_be("^---!")
+
+
+def test_disposing_while_a_barrier_gives_out_stops_the_rest(marbles):
+    """Values after the one that was enough do no work."""
+    worked = []
+    stream = barrier(marbles.cold("-a-b-c|")).pipe(ops.do_action(worked.append), ops.take(1))
+    marbles.expect(stream).to_be("------(a|)")
+    assert worked == ["a"]
+
+
+def test_the_default_clock_of_operators_is_the_timeout_scheduler(marbles):
+    """Without a scheduler at subscribe they take Rx's, which virtual time replaces."""
+    assert TimeoutScheduler.singleton() is marbles.clock
