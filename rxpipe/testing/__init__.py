@@ -40,10 +40,12 @@ if TYPE_CHECKING:
     from rxpipe.testing.matchers import stage_step as stage_step
     from rxpipe.testing.misbehave import SubscriberFault as SubscriberFault
     from rxpipe.testing.misbehave import interleavings as interleavings
+    from rxpipe.testing.recorded import replay as replay
+    from rxpipe.testing.recorded import to_marbles as to_marbles
     from rxpipe.testing.recording import Mismatch as Mismatch
+    from rxpipe.testing.rows import timeline as timeline
     from rxpipe.testing.scripted import ScriptedBackend as ScriptedBackend
     from rxpipe.testing.scripted import ScriptedRun as ScriptedRun
-    from rxpipe.testing.timeline import timeline as timeline
     from rxpipe.testing.virtual import RealThread as RealThread
     from rxpipe.testing.virtual import VirtualTime as VirtualTime
     from rxpipe.testing.webui_server import Fault as Fault
@@ -58,8 +60,9 @@ _HOMES = {
     "matchers": ("anything", "close_to", "error_like", "instance", "one_of", "stage_start", "stage_step", *_EVENTS),
     "misbehave": ("SubscriberFault", "interleavings"),
     "recording": ("Mismatch",),
+    "recorded": ("replay", "to_marbles"),
     "scripted": ("ScriptedBackend", "ScriptedRun"),
-    "timeline": ("timeline",),
+    "rows": ("timeline",),
     "virtual": ("RealThread", "VirtualTime"),
     "webui_server": ("Fault", "WebUIServer"),
 }

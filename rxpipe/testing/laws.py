@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rxpipe.chain import Chain
     from rxpipe.config import PipelineConfig
     from rxpipe.testing.marbles import Marbles
-    from rxpipe.testing.scripted import Script, ScriptedRun
+    from rxpipe.testing.scripted import Errors, Script, ScriptedRun
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
@@ -124,7 +124,7 @@ def cancel_at_every_frame(
     job: PipelineConfig | Chain,
     backend: Mapping[str, Script] | None = None,
     *,
-    errors: Mapping[str, Exception] | None = None,
+    errors: Mapping[str, Errors] | None = None,
 ) -> int:
     """Run *job* once to its end, then again for every frame up to it, cancelled there, and `check` each.
 
@@ -147,7 +147,7 @@ def length_in_frames(
     job: PipelineConfig | Chain,
     backend: Mapping[str, Script] | None = None,
     *,
-    errors: Mapping[str, Exception] | None = None,
+    errors: Mapping[str, Errors] | None = None,
 ) -> int:
     """How many frames *job* takes when nobody cancels it.
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from rxpipe.chain import Chain
     from rxpipe.config import PipelineConfig
-    from rxpipe.testing.scripted import Script, ScriptedBackend, ScriptedRun
+    from rxpipe.testing.scripted import Errors, Script, ScriptedBackend, ScriptedRun
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
@@ -171,7 +171,7 @@ class Marbles:
         job: PipelineConfig | Chain,
         backend: Mapping[str, Script] | ScriptedBackend | None = None,
         *,
-        errors: Mapping[str, Exception] | None = None,
+        errors: Mapping[str, Errors] | None = None,
         cancel: str | None = None,
         inputs: Sequence[Path | str] = (),
     ) -> ScriptedRun: ...
@@ -181,7 +181,7 @@ class Marbles:
         job: PipelineConfig | Chain | None = None,
         backend: Mapping[str, Script] | ScriptedBackend | None = None,
         *,
-        errors: Mapping[str, Exception] | None = None,
+        errors: Mapping[str, Errors] | None = None,
         cancel: str | None = None,
         inputs: Sequence[Path | str] = (),
     ) -> ScriptedRun | None:

@@ -12,6 +12,7 @@ A script plays on every call; of several, the nth on the nth call, the last repe
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,8 +28,8 @@ from rxpipe.testing.clock import MarbleError
 from rxpipe.testing.grammar import Mark, parse, parse_moment
 from rxpipe.testing.recording import Mismatch, Recording, reason
 from rxpipe.testing.recording import Test as BaseTest
-from rxpipe.testing.streams import ColdSource, Seen, Values
-from rxpipe.testing.timeline import event_name, named_event, rows_of, timeline
+from rxpipe.testing.rows import event_name, named_event, rows_of, timeline
+from rxpipe.testing.streams import ColdSource, Seen, Values, resolve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
     from rxpipe.artifact import Artifact
     from rxpipe.config import PipelineConfig
-    from rxpipe.errors import RxPipeError
     from rxpipe.executor import Run
     from rxpipe.plan import StageExecution, StageExecutionPlan
     from rxpipe.result import PipelineRunResult
@@ -47,14 +47,12 @@ if TYPE_CHECKING:
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
 Script = str | Sequence[str]
+Errors = Exception | Sequence[Exception | None]
 ANY_STAGE = "--o|"
 
 
 class Playing(BaseTest, Protocol):
-    """A test that makes cold streams and plans actions."""
-
-    def attempts(self, *texts: str, values: Values = None, error: object = None) -> ColdSource:
-        """A stream that plays the nth text for its nth subscriber."""
+    """A test that plans actions."""
 
     def at(self, delay_us: int, action: abc.ScheduledAction[Any]) -> None:
         """Do *action* in so many microseconds."""
@@ -67,6 +65,18 @@ def tiny_picture(seed: int | None = None) -> bytes:
     return buffer.getvalue()
 
 
+def _listed(given: Any) -> Sequence[Any]:
+    return [given] if given is None or isinstance(given, str | Exception) else given
+
+
+def _nth(given: Sequence[Any], n: int) -> Any:
+    return given[min(n, len(given) - 1)]
+
+
+def _failure(stage: str) -> Exception:
+    return BackendFailed(f"{stage}: as the script says.")
+
+
 class ScriptedBackend(Backend):
     """Draws what its scripts say, in the time they say.
 
@@ -76,7 +86,8 @@ class ScriptedBackend(Backend):
     Args:
         scripts: one or several per stage type; a stage without one plays "--o|". "settle" scripts how long it takes
             to be idle after an interrupt, "|" if it is not given.
-        errors: what `#` stands for per stage type, several for one call after the other; `BackendFailed` if not given.
+        errors: what `#` stands for per stage type, or several, the nth on the nth call, the last repeating;
+            `BackendFailed` if not given.
         values: what further letters stand for: a StepProgress, Preview or Output.
         check: raised by `check`, before the run's first stage.
         picture: makes the picture of an execution.
@@ -90,7 +101,7 @@ class ScriptedBackend(Backend):
         test: Playing,
         scripts: Mapping[str, Script] | None = None,
         *,
-        errors: Mapping[str, RxPipeError | Exception] | None = None,
+        errors: Mapping[str, Errors] | None = None,
         values: Mapping[str, Rendering] | None = None,
         check: Exception | None = None,
         picture: Callable[[StageExecution], bytes] = lambda stage: tiny_picture(stage.seed),
@@ -110,11 +121,10 @@ class ScriptedBackend(Backend):
         """The stream behind a stage type; its `subscriptions` tell when the stage was at work."""
         if stage not in self.sources:
             script = self.scripts.get(stage, "|" if stage == "settle" else ANY_STAGE)
-            texts = [script] if isinstance(script, str) else script
-            error = self.errors.get(stage) or BackendFailed(f"{stage}: as the script says.")
-            source = self._test.attempts(*texts, error=error)
-            source.plays = tuple(map(self._meant, source.plays))
-            self.sources[stage] = source
+            texts, errors = _listed(script), _listed(self.errors.get(stage))
+            calls = range(max(len(texts), len(errors)))
+            plays = (resolve(parse(_nth(texts, n)), error=_nth(errors, n) or _failure(stage)) for n in calls)
+            self.sources[stage] = ColdSource(self._test, tuple(map(self._meant, plays)))
         return self.sources[stage]
 
     def check(self, plan: StageExecutionPlan) -> Sequence[str]:
@@ -174,7 +184,7 @@ class EventRecording(Recording):
 
 
 class TimelineExpectation:
-    """The rows of a run's timeline; see `rxpipe.testing.timeline` for the letters."""
+    """The rows of a run's timeline; see `rxpipe.testing.rows` for the letters."""
 
     def __init__(self, test: BaseTest, events: EventRecording) -> None:
         self._test = test
@@ -263,7 +273,7 @@ def play(
     job: PipelineConfig | Chain,
     backend: Mapping[str, Script] | ScriptedBackend | None,
     *,
-    errors: Mapping[str, Exception] | None,
+    errors: Mapping[str, Errors] | None,
     cancel: str | None,
     inputs: Sequence[Path | str],
 ) -> ScriptedRun:
@@ -303,6 +313,7 @@ def as_test(run: ScriptedRun, name: str = "test_found") -> str:
 def as_code(stages: Sequence[Stage], settings: RunSettings) -> str:
     """The call of `rxp.chain` that makes a chain again; a stage of the user's own stands by its name."""
     told = {name: getattr(settings, name) for name in ("order", "timeout_s", "max_failures_in_a_row")}
+    told["input"] = tuple(map(str, settings.input))
     unusual = (f"{name}={value!r}" for name, value in told.items() if value != getattr(RunSettings(), name))
     return f"rxp.chain({', '.join([*map(_stage_code, stages), *unusual])}{_retry_code(settings.retry)})"
 
@@ -311,7 +322,11 @@ def _stage_code(stage: Stage) -> str:
     if isinstance(stage.config, CustomConfig):
         return stage.config.name
     told = stage.config.model_dump(exclude_unset=True)
-    return f"rxp.{stage.config.section}({', '.join(f'{name}={value!r}' for name, value in told.items())})"
+    return f"rxp.{stage.config.section}({', '.join(f'{name}={_code(value)}' for name, value in told.items())})"
+
+
+def _code(value: object) -> str:
+    return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
 def _retry_code(retry: RetryConfig) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from rxpipe.chain import Chain
     from rxpipe.config import PipelineConfig
-    from rxpipe.testing.scripted import Script
+    from rxpipe.testing.scripted import Errors, Script
 
 ENDS: dict[str, Kind | None] = {"|": "end", "#": "error", "-": None}
 
@@ -78,7 +78,7 @@ def cancel_at_any_frame(
     job: PipelineConfig | Chain,
     backend: Mapping[str, Script] | None = None,
     *,
-    errors: Mapping[str, Exception] | None = None,
+    errors: Mapping[str, Errors] | None = None,
 ) -> SearchStrategy[str]:
     """Moments to cancel *job* at, "-----!", from its first frame to one after its last; shrinks towards the first.
 

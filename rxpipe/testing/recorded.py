@@ -1,0 +1,252 @@
+"""Record and replay: a recorded run as an observable again, and as a test.
+
+`result.write_timeline(path)` records; `replay(path, speed=10)` plays it to a GUI, a notebook or a test;
+`to_marbles(path)` writes the test that plays the same run on a scripted backend.
+The surprise: events keep the times they were recorded with, however fast they are played.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reactivex import Observable
+from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
+from reactivex.scheduler import TimeoutScheduler
+
+from rxpipe import errors
+from rxpipe.chain import Chain, build_chain
+from rxpipe.config import PipelineConfig, RetryConfig, RunSettings
+from rxpipe.plan import StageType
+from rxpipe.result import PipelineRunResult
+from rxpipe.testing.clock import MICROSECOND, MarbleError
+from rxpipe.testing.grammar import FRAME_US, Kind, Mark, render
+from rxpipe.testing.rows import row_name, sign
+from rxpipe.testing.scripted import as_code
+from rxpipe.worker import WorkerScheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from reactivex import abc
+
+    from rxpipe.events import StageEvent
+    from rxpipe.plan import StageExecutionPlan
+
+Recorded = str | Path | PipelineRunResult | Iterable[Any]
+"""A file of events, one line of JSON each; a result; or the events themselves."""
+
+
+def recorded_events(source: Recorded) -> tuple[StageEvent, ...]:
+    """The events of a file, of a result, or as given.
+
+    Raises:
+        pydantic.ValidationError: a line of the file is not an event.
+    """
+    if isinstance(source, str | Path):
+        return PipelineRunResult.read_timeline(source).events
+    if isinstance(source, PipelineRunResult):
+        return source.events
+    given: Iterable[Any] = source
+    return tuple(given)
+
+
+def replay(
+    source: Recorded, *, speed: float = 1.0, scheduler: abc.SchedulerBase | None = None
+) -> Observable[StageEvent]:
+    """The recorded events at the pace they were recorded at, times *speed*; cold, completes after the last.
+
+    Args:
+        source: what was recorded; a file is read now.
+        speed: 10 is ten times as fast; `math.inf` leaves no time between the events.
+        scheduler: paces it; None for the one given to subscribe, else virtual time inside a test, else a daemon thread
+            of the subscription's own.
+
+    Raises:
+        MarbleError: *speed* is not above 0.
+    """
+    if not speed > 0:
+        raise MarbleError(f"speed={speed!r}: a replay wants a speed above 0.")
+    events = recorded_events(source)
+
+    def subscribe(observer: abc.ObserverBase[StageEvent], given: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        pace = scheduler or given or TimeoutScheduler.singleton()
+        if isinstance(pace, TimeoutScheduler):
+            worker = WorkerScheduler("rxpipe-replay")
+            return CompositeDisposable(_play(events, speed, worker, observer), Disposable(worker.close))
+        return _play(events, speed, pace, observer)
+
+    return Observable(subscribe)
+
+
+def _play(
+    events: Sequence[StageEvent], speed: float, pace: abc.SchedulerBase, observer: abc.ObserverBase[StageEvent]
+) -> abc.DisposableBase:
+    began, place = pace.now, 0
+    waiting = SerialDisposable()
+
+    def wait() -> None:
+        if place == len(events):
+            observer.on_completed()
+            return
+        due_s = (events[place].timestamp - events[0].timestamp).total_seconds() / speed
+        waiting.disposable = pace.schedule_relative(max(0.0, due_s - (pace.now - began).total_seconds()), emit)
+
+    def emit(*_: object) -> None:
+        nonlocal place
+        event, place = events[place], place + 1
+        observer.on_next(event)
+        wait()
+
+    wait()
+    return waiting
+
+
+STEPS = {"queued": "q", "loading": "l"}
+WORKING = frozenset({"stage_step", "stage_image_progress", "stage_retry", "stage_failed", "stage_cancelled"})
+
+Paced = list[tuple[int, Any]]
+"""Events with the frame they stand in, as microseconds from the first."""
+
+
+def to_marbles(source: Recorded, name: str = "test_recorded_run") -> str:
+    """A test module that plays a recorded run again: its chain, a script for each drawing, its timeline a row a stage.
+
+    Times are rounded to frames of 1 ms. From a result the chain is the one that ran; bare events have the stages in
+    their order with nothing set.
+
+    Raises:
+        MarbleError: the run has no RunStart, or has a stage of the user's own, whose function no record can carry.
+    """
+    events = recorded_events(source)
+    if not events or events[0].kind != "run_start":
+        raise MarbleError("A recorded run begins with RunStart.")
+    plan = source.plan if isinstance(source, PipelineRunResult) else None
+    paced = _paced(events)
+    calls = _calls(paced)
+    lines = [
+        "import rxpipe as rxp",
+        "from rxpipe import errors",
+        *("", "", f"def {name}(marbles):"),
+        "    run = marbles.run(",
+        f"        {_chain_code(events, plan)},",
+        *_arguments(calls, paced),
+        "    )",
+        "    run.timeline.to_be(",
+        "        {",
+        *_table({row: f'"{render(marks)}"' for row, marks in _rows(paced).items()}),
+        "        }",
+        "    )",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _paced(events: Sequence[StageEvent]) -> Paced:
+    """The events on a grid of frames, with time passing only while something is drawn or cancelled, as in a test."""
+    elapsed_us, before, paced = 0, events[0].timestamp, []
+    for event in events:
+        if event.kind in WORKING or (event.kind == "run_end" and event.status == "cancelled"):
+            elapsed_us += (event.timestamp - before) // MICROSECOND
+        before = event.timestamp
+        paced.append((round(elapsed_us / FRAME_US) * FRAME_US, event))
+    return paced
+
+
+def _rows(paced: Paced) -> dict[str, list[Mark]]:
+    rows: dict[str, list[Mark]] = {}
+    taken: dict[int, str] = {}
+    for at, event in paced:
+        rows.setdefault(row_name(event, taken), []).append(Mark(at, *sign(event)))
+    return rows
+
+
+class _Call:
+    """One drawing as a script: when it began, what it told, and the error it ended in."""
+
+    def __init__(self, began: int) -> None:
+        self.began = began
+        self.marks: list[Mark] = []
+        self.error = "None"
+
+    def tell(self, at: int, *signs: tuple[Kind, str]) -> None:
+        self.marks += [Mark(at - self.began, *sign) for sign in signs]
+
+    def fail(self, at: int, error: Any) -> None:
+        self.tell(at, ("error", ""))
+        known = isinstance(getattr(errors, error.type, None), type) and error.type.startswith("Ba")
+        self.error = f"errors.{error.type if known else 'BackendFailed'}({error.message!r})"
+
+
+def _calls(paced: Paced) -> dict[str, list[_Call]]:
+    """Every drawing of every stage type, in order."""
+    calls: dict[str, list[_Call]] = {}
+    current: dict[int, _Call] = {}
+    before_at, failed = 0, None
+    for at, event in paced:
+        if _is_of_a_drawing(event, failed):
+            if event.stage_index not in current:
+                current[event.stage_index] = _Call(before_at)
+                calls.setdefault(event.stage_type, []).append(current[event.stage_index])
+            if _told_the_end(current[event.stage_index], at, event):
+                del current[event.stage_index]
+        before_at = at
+        failed = event.error if event.kind == "stage_image_progress" else None
+    return calls
+
+
+def _is_of_a_drawing(event: Any, failed: Any) -> bool:
+    """Whether a drawing was in work when this was told; one image's failure can stop a stage between two drawings."""
+    if event.kind == "stage_failed":
+        return failed is None
+    return event.kind in WORKING and (event.kind != "stage_cancelled" or event.image_index is not None)
+
+
+def _told_the_end(call: _Call, at: int, event: Any) -> bool:
+    """Note what the event says of its drawing; whether that has ended."""
+    if event.kind == "stage_step":
+        call.tell(at, ("next", STEPS.get(event.phase, "s")))
+    elif event.kind == "stage_image_progress" and event.error is None:
+        call.tell(at, ("next", "o" if event.outcome == "done" else "u"), ("end", ""))
+    elif event.kind != "stage_cancelled":
+        call.fail(at, event.error)
+    return bool(event.kind != "stage_step")
+
+
+def _arguments(calls: Mapping[str, list[_Call]], paced: Paced) -> list[str]:
+    scripts = {stage: json.dumps([render(call.marks) for call in made]) for stage, made in calls.items()}
+    lines = ["        backend={", *_table(scripts), "        },"]
+    failed = {stage: made for stage, made in calls.items() if any(call.error != "None" for call in made)}
+    if failed:
+        told = {stage: f"[{', '.join(call.error for call in made)}]" for stage, made in failed.items()}
+        lines += ["        errors={", *_table(told), "        },"]
+    at, last = paced[-1]
+    if last.kind == "run_end" and last.status == "cancelled":
+        lines.append(f'        cancel="{render([Mark(at, "off")])}",')
+    return lines
+
+
+def _table(entries: Mapping[str, str]) -> list[str]:
+    """Lines of a dict, its values in one column."""
+    widest = max(map(len, entries), default=0) + 3
+    keys = {name: json.dumps(name) + ":" for name in entries}
+    return [f"            {keys[name]:<{widest}} {value}," for name, value in entries.items()]
+
+
+def _chain_code(events: Sequence[Any], plan: StageExecutionPlan | None) -> str:
+    own = [stage for stage in events[0].stages if stage not in set(StageType)]
+    if own:
+        raise MarbleError(f"The run has a stage of your own, {own[0]}, whose function no record can carry.")
+    if plan is not None:
+        attempts, stages, settings = plan.settings.retry.attempts, build_chain(plan).stages, plan.settings
+    else:
+        attempts = max((event.attempt + 1 for event in events if event.kind == "stage_retry"), default=1)
+        stages, settings = _bare_chain(events[0]).stages, RunSettings()
+    retry = RetryConfig(attempts=attempts, first_delay_s=0)  # pauses stand in the scripts, before what follows them
+    return as_code(stages, settings.model_copy(update={"retry": retry, "timeout_s": None}))
+
+
+def _bare_chain(start: Any) -> Chain:
+    sections = {stage: {"images": start.images} if stage == "txt2img" else {} for stage in start.stages}
+    return build_chain(PipelineConfig.from_mapping(sections))
