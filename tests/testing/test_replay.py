@@ -1,0 +1,138 @@
+"""A recorded run plays again: as events in time, and as a test."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import pytest
+import rxpipe as rxp
+from rxpipe.errors import BackendFailed, BackendTimeout, BackendUnavailable
+from rxpipe.testing import MarbleError, Marbles, replay, to_marbles
+
+RETRY = rxp.RetryConfig(attempts=2, first_delay_s=0.003)
+
+
+EXPORTED = """import rxpipe as rxp
+from rxpipe import errors
+
+
+def test_recorded_run(marbles):
+    run = marbles.run(
+        rxp.chain(rxp.txt2img(images=2), rxp.upscale(), retry=rxp.RetryConfig(attempts=2, first_delay_s=0.0)),
+        backend={
+            "txt2img": ["-s--(o|)", "-s--(o|)"],
+            "upscale": ["-#", "----(o|)", "--(o|)"],
+        },
+        errors={
+            "upscale": [errors.BackendUnavailable('nobody'), None, None],
+        },
+    )
+    run.timeline.to_be(
+        {
+            "run":     "s 14ms |",
+            "txt2img": "sp--1p--(2|)",
+            "upscale": "--------sr---1-(2|)",
+        }
+    )
+"""
+
+
+def recorded(backend=None, *, errors=None, cancel=None, **settings):
+    """The result of a run of three stages on two images."""
+    chain = rxp.chain(rxp.txt2img(prompt="x", images=2), rxp.adetailer(), rxp.upscale(), **{"retry": RETRY, **settings})
+    with Marbles() as marbles:
+        return marbles.run(chain, backend or {"txt2img": "-s-o|"}, errors=errors, cancel=cancel).result
+
+
+def test_a_replay_gives_the_events_at_their_pace(marbles):
+    """In virtual time, since nobody said otherwise; then it completes."""
+    result = recorded()
+    stream = marbles.expect(replay(result))
+    marbles.run()
+    times = [(event.timestamp - result.events[0].timestamp).total_seconds() for event in result.events]
+    assert [seen.at / 1e6 for seen in stream.seen[:-1]] == times
+    assert tuple(stream.accept().values) == result.events
+    assert stream.seen[-1].kind == "end"
+
+
+@pytest.mark.parametrize(("speed", "text"), [(10, " 2ms |"), (2, " 10ms |"), (math.inf, "|")])
+def test_a_replay_may_be_faster(marbles, speed, text):
+    """Ten times, twice, or without any time between the events."""
+    marbles.expect(replay(recorded(), speed=speed).ignore_elements()).to_be(text)
+
+
+def test_a_replay_reads_a_file(marbles, tmp_path):
+    """As `write_timeline` wrote it."""
+    result = recorded()
+    result.write_timeline(tmp_path / "timeline.jsonl")
+    stream = marbles.expect(replay(tmp_path / "timeline.jsonl", speed=math.inf))
+    marbles.run()
+    assert tuple(stream.accept().values) == result.events
+
+
+def test_a_replay_in_real_time_has_a_thread_of_its_own():
+    """Not a timer an event: the thread is one, and gone after the last event."""
+    threads, ended = set(), threading.Event()
+    replay(recorded(), speed=100).subscribe(
+        lambda _: threads.add(threading.current_thread().name), on_error=print, on_completed=ended.set
+    )
+    assert ended.wait(10)
+    assert threads == {"rxpipe-replay"}
+
+
+def test_a_disposed_replay_says_no_more(marbles):
+    """At the frame it was unsubscribed at."""
+    stream = marbles.expect(replay(recorded()), "^-!")
+    marbles.run()
+    assert [event.kind for event in stream.accept().values] == ["run_start", "stage_start", "stage_step"]
+
+
+def test_a_replay_wants_a_speed():
+    """Zero would take for ever."""
+    with pytest.raises(MarbleError, match="speed above 0"):
+        replay([], speed=0)
+
+
+@pytest.mark.parametrize(
+    ("backend", "errors", "cancel", "settings"),
+    [
+        (None, None, None, {}),
+        ({"txt2img": "-s-s-o|", "adetailer": ["u|", "--o|"]}, None, None, {"order": "image"}),
+        ({"adetailer": ["-#", "--o|"]}, {"adetailer": BackendFailed("out of memory")}, None, {}),
+        ({"upscale": ["-#", "-#", "o|"]}, {"upscale": BackendTimeout("too late")}, None, {}),
+        ({"upscale": ["--#", "-o|"]}, {"upscale": BackendUnavailable("nobody")}, None, {}),
+        ({"upscale": "--#"}, {"upscale": BackendUnavailable("nobody")}, None, {}),
+        ({"txt2img": "#"}, None, None, {"max_failures_in_a_row": 2}),
+        ({"txt2img": "-s-s-o|"}, None, "-------!", {}),
+        ({"upscale": "----"}, None, "--------------------!", {}),
+        ({"adetailer": "---"}, None, "---------------------!", {"timeout_s": 0.004}),
+    ],
+)
+def test_an_exported_test_plays_the_same_run(backend, errors, cancel, settings):
+    """What to_marbles writes is a program, and it passes: with failures, retries, a time limit, a cancel."""
+    code = to_marbles(recorded(backend, errors=errors, cancel=cancel, **settings))
+    names = {}
+    exec(code, names)  # noqa: S102 - what is exported is a program
+    with Marbles() as marbles:
+        names["test_recorded_run"](marbles)
+
+
+def test_an_exported_test_reads_well(marbles):
+    """This is what it looks like."""
+    chain = rxp.chain(rxp.txt2img(images=2), rxp.upscale(), retry=rxp.RetryConfig(attempts=2, first_delay_s=0.002))
+    backend, errors = {"txt2img": "-s-o|", "upscale": ["-#", "-o|"]}, {"upscale": BackendUnavailable("nobody")}
+    assert to_marbles(marbles.run(chain, backend, errors=errors).result) == EXPORTED
+
+
+def test_bare_events_export_with_the_stages_they_name():
+    """A timeline without its plan still gives a chain and scripts."""
+    result = recorded()
+    code = to_marbles(result.events)
+    assert "rxp.chain(rxp.txt2img(images=2), rxp.adetailer(), rxp.upscale(), retry=" in code
+
+
+def test_what_is_no_run_cannot_be_exported():
+    """No events, or a beginning that was lost."""
+    with pytest.raises(MarbleError, match="begins with RunStart"):
+        to_marbles(recorded().events[1:])
