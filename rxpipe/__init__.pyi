@@ -60,6 +60,7 @@ from .plan import (
 )
 from .result import ImageRecord, PipelineRunResult, Variant, reduce
 from .runner import PipelineRunner
+from .sinks.learning import LearningRecord, LearningRecordWriter, read_records
 from .stages import (
     Report,
     Stage,
@@ -97,6 +98,8 @@ __all__ = [
     "HiresConfig",
     "ImageRecord",
     "Img2ImgConfig",
+    "LearningRecord",
+    "LearningRecordWriter",
     "Output",
     "PipelineConfig",
     "PipelineController",
@@ -151,6 +154,7 @@ __all__ = [
     "open_backend",
     "operator_stage",
     "parse_event",
+    "read_records",
     "reduce",
     "reduce_status",
     "seeds",

@@ -1,0 +1,293 @@
+"""Learning records: what was wished and what came of it, one line of JSON per successful run.
+
+A sink, and off by default: it exists only where someone gives it to a controller. A line is appended under a lock, in
+one write, and synced; a line torn by a crash costs itself and none before or after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import platformdirs
+from loguru import logger
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from rxpipe.config import Img2ImgConfig, Txt2ImgConfig
+from rxpipe.errors import BadImage
+from rxpipe.events import StageEvent, StageStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rxpipe.plan import StageExecution, StageExecutionPlan
+    from rxpipe.result import PipelineRunResult, Variant
+
+__all__ = ["LearningRecord", "LearningRecordWriter", "read_records"]
+
+_PAUSE_S = 0.02  # between two looks at a lock that another process holds (Windows)
+_NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+
+class VariantRecord(BaseModel):
+    """One planned image: what it was drawn from, how it ended, and its files, oldest first."""
+
+    model_config = ConfigDict(frozen=True)
+    image: str
+    seed: int | None = None
+    outcome: str
+    paths: tuple[Path, ...] = ()
+
+
+class LearningRecord(BaseModel):
+    """One successful run.
+
+    timestamp: of its end, aware UTC. config: what was wished, by section, as a preset file holds it. plan: what was
+    decided. primary_model, sampler, scheduler, steps, cfg_scale: of the first drawing stage, as really used where the
+    backend told; None where nobody said. durations_s: per stage. counts: planned, done, failed, cancelled, filtered.
+    outcomes: per stage, how many images left it done, passed, failed or cancelled. outputs: every file, in order.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    version: Literal[1] = 1
+    run_id: str
+    timestamp: datetime
+    stages: tuple[str, ...]
+    config: dict[str, JsonValue] = Field(default_factory=dict)
+    variants: tuple[VariantRecord, ...] = ()
+    primary_model: str | None = None
+    sampler: str | None = None
+    scheduler: str | None = None
+    steps: int | None = None
+    cfg_scale: float | None = None
+    plan: dict[str, JsonValue] = Field(default_factory=dict)
+    durations_s: dict[str, float] = Field(default_factory=dict)
+    counts: dict[str, int] = Field(default_factory=dict)
+    outcomes: dict[str, dict[str, int]] = Field(default_factory=dict)
+    outputs: tuple[Path, ...] = ()
+    events: tuple[StageEvent, ...] = ()
+
+    @classmethod
+    def of(cls, result: PipelineRunResult, *, steps: bool = True) -> LearningRecord:
+        """What there is to learn from a run that has ended.
+
+        Args:
+            result: its plan may be missing, in a timeline read back; what only a plan knows is then left out.
+            steps: whether `events` holds the sampler steps too.
+
+        Raises:
+            ValueError: the run has not ended.
+        """
+        if not result.events or result.status in {"pending", "running"}:
+            raise ValueError(f"run {result.run_id} has not ended, there is nothing to learn from it yet")
+        return cls(
+            run_id=result.events[0].run_id,
+            timestamp=result.events[-1].timestamp,
+            stages=getattr(result.events[0], "stages", ()),
+            variants=tuple(_variant(variant) for variant in result.variants),
+            durations_s=result.durations,
+            counts={name: getattr(result.tally, name) for name in result.tally.__slots__},
+            outcomes=_outcomes(result),
+            outputs=tuple(path for variant in result.variants for path in variant.paths),
+            events=tuple(event for event in result.events if steps or not isinstance(event, StageStep)),
+            **(_decided(result.plan, _used(result)) if result.plan else {}),
+        )
+
+
+class LearningRecordWriter:
+    """Appends a line for each run that completed; for a cancelled, partial or failed one it touches nothing.
+
+    Given to a controller: `PipelineController(runner, sinks=[LearningRecordWriter()])`. Safe with any number of
+    writers, threads and processes on one file. It writes on the thread that tells the end of the run.
+
+    Args:
+        path: of the file; made, with its folder, with the first record. Absent: `learning.jsonl` in the user's data
+            folder (`~/.local/share/rxpipe` on Linux).
+        steps: whether the events recorded hold the sampler steps too, which are most of them.
+    """
+
+    def __init__(self, path: Path | str | None = None, *, steps: bool = True) -> None:
+        default = platformdirs.user_data_path("rxpipe", appauthor=False) / "learning.jsonl"
+        self.path = Path(path).expanduser().absolute() if path is not None else default
+        self._steps = steps
+
+    def on_result(self, result: PipelineRunResult) -> None:
+        """Record a run that has ended; called by the controller.
+
+        Raises:
+            OSError: the file cannot be written; what it held is as it was.
+        """
+        if result.success:
+            line = LearningRecord.of(result, steps=self._steps).model_dump_json()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(self.path.with_name(self.path.name + ".lock")):
+                _append(self.path, line.encode())
+
+
+def read_records(path: Path | str) -> Iterator[LearningRecord]:
+    """The records of a file, oldest first; a line that a crash has torn is skipped and logged.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield LearningRecord.model_validate_json(line)
+            except ValidationError as error:
+                logger.warning("{}, line {}: no learning record ({} problems)", path, number, error.error_count())
+
+
+# -- the file ----------------------------------------------------------------------------------------------------------
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Write one line and sync it; after a failure the file is as long as before."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        try:
+            _write_all(descriptor, (b"\n" if _torn(descriptor, size) else b"") + line + b"\n")
+            _sync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+    finally:
+        os.close(descriptor)
+    if size == 0:
+        _sync_folder(path.parent)
+
+
+def _torn(descriptor: int, size: int) -> bool:
+    """Whether the last line has no end: its writer was cut off."""
+    if size == 0:
+        return False
+    os.lseek(descriptor, size - 1, os.SEEK_SET)
+    return os.read(descriptor, 1) != b"\n"
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:  # one write as a rule; a nearly full disk takes less and then says so
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:  # a pipe or a network folder that knows no sync
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in *folder* last; not every system can, and then the file itself is synced all the same."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Alone among all writers, of this process and of others; the lock goes with the process that holds it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)  # gives the lock back too
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        while True:
+            try:
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            except OSError:
+                time.sleep(_PAUSE_S)
+            else:
+                return
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+# -- the record --------------------------------------------------------------------------------------------------------
+
+
+def _variant(variant: Variant) -> VariantRecord:
+    return VariantRecord(image=variant.artifact_id, seed=variant.seed, outcome=variant.outcome, paths=variant.paths)
+
+
+def _outcomes(result: PipelineRunResult) -> dict[str, dict[str, int]]:
+    counts: dict[str, Counter[str]] = {}
+    for record in result.records:
+        counts.setdefault(record.stage_type, Counter())[record.outcome] += 1
+    return {stage: dict(count) for stage, count in counts.items()}
+
+
+def _decided(plan: StageExecutionPlan, used: Mapping[str, object]) -> dict[str, Any]:
+    """The fields that a plan knows, each replaced by what was really used where that is known."""
+    drawing = _drawing_stage(plan)
+    wished = drawing.generation.model_dump() if drawing else {}
+
+    def word(name: str) -> Any:
+        return used.get(name) or wished.get(name)
+
+    return {
+        "config": _config(plan),
+        "plan": plan.model_dump(mode="json"),
+        "primary_model": word("model") or None,
+        "sampler": word("sampler_name"),
+        "scheduler": word("scheduler"),
+        "steps": word("steps"),
+        "cfg_scale": word("cfg_scale"),
+    }
+
+
+def _config(plan: StageExecutionPlan) -> dict[str, JsonValue]:
+    """What was wished in the shape of a preset; a second stage of the same type is "upscale 2"."""
+    config: dict[str, JsonValue] = plan.settings.model_dump(mode="json", exclude_unset=True)
+    seen: Counter[str] = Counter()
+    for stage in plan.stages:
+        seen[stage.stage_type] += 1
+        number = seen[stage.stage_type]
+        name = stage.stage_type if number == 1 else f"{stage.stage_type} {number}"
+        config[name] = json.loads(stage.config.model_dump_json(exclude_unset=True))
+    return config
+
+
+def _drawing_stage(plan: StageExecutionPlan) -> StageExecution | None:
+    return next((stage for stage in plan.stages if isinstance(stage.config, Txt2ImgConfig | Img2ImgConfig)), None)
+
+
+def _used(result: PipelineRunResult) -> Mapping[str, object]:
+    """What the first drawing stage really used for the first image, as far as the run still knows."""
+    stage = _drawing_stage(result.plan) if result.plan else None
+    image = next(iter(result.stage_images(stage.stage_type)), None) if stage else None
+    if image is None:
+        return {}
+    try:
+        entries = result.artifact(image).lineage
+    except BadImage:  # a timeline read back, its files gone
+        return {}
+    return entries[-1].settings if entries else {}
