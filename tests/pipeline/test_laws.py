@@ -18,7 +18,7 @@ ERRORS = [
     BadResponse("no image"),
     ValueError("a backend's bug"),
 ]
-SCRIPTS = ["o|", "--o|", "-s-s-o|", "-p-o|", "u|", "-u|", "#", "-s#", "|", "-o-o|", "-----", "-l-q-so|"]
+SCRIPTS = ["o|", "--o|", "-s-s-o|", "-p-o|", "u|", "-u|", "#", "-s#", "-s-s#", "|", "-o-o|", "-----", "-l-q-so|"]
 
 
 @rxp.image_stage(on_error="pass")
