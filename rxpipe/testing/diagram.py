@@ -45,11 +45,10 @@ def aligned(rows: Sequence[Row], carets: Collection[int] = ()) -> list[str]:
         lines = [line + gap + text.get(at, "").ljust(width, "-") for line, text in zip(lines, texts, strict=True)]
         before = at + FRAME_US
     shown = [_until_end(line, marks) for line, (_, marks) in zip(lines, rows, strict=True)]
-    labels = [label for label, _ in rows]
-    if carets:
-        shown, labels = [*shown, pointer, axis], [*labels, "", "ms"]
+    labels = [*(label for label, _ in rows), *(["", "ms"] if carets else [])]
     margin = max(map(len, labels), default=0)
-    return [f"{label:<{margin}}  {line}".rstrip() for label, line in zip(labels, _window(shown), strict=True)]
+    every = _window(shown, [pointer, axis] if carets else [])
+    return [f"{label:<{margin}}  {line}".rstrip() for label, line in zip(labels, every, strict=True)]
 
 
 def _time_at(axis: str, column: int, at: int) -> str:
@@ -75,12 +74,14 @@ def _until_end(line: str, marks: Sequence[Mark]) -> str:
     return line[: line.rindex(written) + len(written)]
 
 
-def _window(lines: list[str]) -> list[str]:
-    if max(map(len, lines), default=0) <= WIDEST:
-        return lines
-    start = max(0, next((line.index("^") for line in lines if line.strip(" ^") == "" and "^" in line), 0) - WIDEST // 2)
+def _window(rows: list[str], below: list[str]) -> list[str]:
+    """All lines cut alike to what is round the first caret, which stands in the first line *below* the rows."""
+    if max(map(len, rows), default=0) <= WIDEST:
+        return [*rows, *below]
+    start = max(0, below[0].index("^") - WIDEST // 2) if below else 0
     end = start + WIDEST
-    return [("…" if start else "") + line[start:end] + "…" * (len(line) > end) for line in lines]
+    cut = (f"{'…' if start else ''}{row[start:end]}{'…' if len(row) > end else ''}" for row in rows)
+    return [*cut, *(f"{' ' if start else ''}{line[start:end]}" for line in below)]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ are handed no scheduler run on `marbles.clock`. At the end, whatever came and wa
 from __future__ import annotations
 
 import linecache
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -219,4 +220,10 @@ class Marbles:
             return ""
         path, number = frame.f_code.co_filename, frame.f_lineno
         step = f"  (step: {self._step})" if self._step else ""
-        return f"{path}:{number}: {linecache.getline(path, number).strip()}{step}"
+        return f"{_beside(path)}:{number}: {linecache.getline(path, number).strip()}{step}"
+
+
+def _beside(path: str) -> str:
+    """*path* as seen from the current folder, if it lies in it."""
+    here = str(Path.cwd()) + os.sep
+    return path.removeprefix(here)

@@ -1,0 +1,109 @@
+"""Drawings: one time axis for all rows, readable lines, pictures that are valid SVG."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+import pytest
+import rxpipe as rxp
+from rxpipe.errors import BackendUnavailable
+from rxpipe.testing import Drawing, Mismatch, parse, timeline
+from rxpipe.testing.diagram import WIDEST, aligned
+
+
+def rows(*texts):
+    return tuple((name, parse(text).marks) for name, text in zip(("expected", "actual"), texts, strict=False))
+
+
+def test_rows_share_one_time_axis():
+    """What happens at one time stands in one column, whatever the width of its cells."""
+    assert aligned(rows("--a--[bc]d", "--a---b-|"), {5_000, 6_000, 8_000}) == [
+        "expected  --a--[bc]d--",
+        "actual    --a------b-|",
+        "               ^   ^ ^",
+        "ms          2  5   6 8",
+    ]
+
+
+def test_long_gaps_are_written_as_a_time():
+    """In all rows alike."""
+    assert aligned(rows("a 2s b|", "a 2s -b|")) == ["expected  a 2s b|", "actual    a 2s -b|"]
+
+
+def test_long_lines_are_cut_to_the_neighbourhood_of_the_first_caret():
+    """With an ellipsis where something is left out."""
+    text = "ab" * 200
+    lines = aligned(rows(text, text), {200_000})
+    assert all(len(line) <= WIDEST + 12 for line in lines)
+    assert lines[0].startswith("expected  …")
+    assert lines[0].endswith("…")
+    assert lines[2].strip() == "^"
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "reason"),
+    [
+        ("--a--b|", "--a----b|", "b came 2 ms late"),
+        ("--a--b|", "--a-b-|", "b came 1 ms early"),
+        ("--a--b|", "--a--b", "the end is missing"),
+        ("--a|", "--a-c|", "c after the end"),
+        ("--a--b|", "--a--c|", "at 5 ms c came where b was expected"),
+        ("--a--b-|", "--a----|", "b is missing"),
+        ("--a-----|", "--a--c--|", "c at 5 ms was not expected"),
+        ("--a--b|", "--a--#", "at 5 ms the error came where b was expected"),
+        ("--a--#", "--a--|", "at 5 ms the end came where the error was expected"),
+        ("", "-a", "a at 1 ms was not expected"),
+        ("-a", "", "a is missing"),
+    ],
+)
+def test_a_failure_says_in_one_line_what_is_wrong(marbles, expected, actual, reason):
+    """The first difference, in words."""
+    stream = marbles.expect(marbles.cold(actual))
+    with pytest.raises(Mismatch) as failed:
+        stream.to_be(expected)
+    assert failed.value.reason == reason
+
+
+def test_long_values_stand_in_a_legend(marbles):
+    """A letter in the row, the value below it."""
+    stream = marbles.expect(marbles.cold("a-b|", {"a": {"seed": 7, "size": (512, 512)}, "b": 2}))
+    with pytest.raises(Mismatch) as failed:
+        stream.to_be("a-b|", {"a": dict, "b": 3})
+    text = str(failed.value)
+    assert "at 2 ms 2 came where b was expected" in text
+    assert "  b = 3" in text
+    assert "  a = dict" in text
+
+
+@pytest.mark.parametrize("text", ["", "a", "--a--[bc]-{a < b} 3s d|", "(ab)#", "-a-^-b-|"])
+def test_a_picture_is_valid_svg_and_shows_every_mark(text):
+    """Names are escaped; nothing is drawn outside."""
+    marks = parse(text).marks
+    root = ET.fromstring(Drawing((("stream", marks),), title="a & b").svg())  # noqa: S314 - we made it
+    shown = "".join(root.itertext())
+    assert all(mark.name in shown for mark in marks)
+    xs = [float(each.get("x") or each.get("cx") or 0) for each in root.iter()]
+    assert max(xs) <= float(root.get("width"))
+
+
+def test_streams_recordings_and_failures_draw_themselves(marbles):
+    """As a notebook asks for it, and by marbles.svg."""
+    source = marbles.attempts("--#", "--a|")
+    stream = marbles.expect(source)
+    stream.to_be("--#")
+    for shown in (source, stream, stream.drawing()):
+        assert shown._repr_svg_() == marbles.svg(shown)
+    assert "cold 2" in marbles.svg(source)
+
+
+def test_the_timeline_of_a_run_has_a_row_for_each_stage(marbles):
+    """In text and as a picture; a stage that comes twice is numbered."""
+    chain = rxp.chain(rxp.txt2img(prompt="x"), rxp.upscale(), rxp.upscale(), retry=rxp.RetryConfig(first_delay_s=0.002))
+    run = marbles.run(chain, {"upscale": ["-#", "o|"]}, errors={"upscale": BackendUnavailable("nobody")})
+    assert str(timeline(run.result.events)).splitlines() == [
+        "run        s-------------|",
+        "txt2img    s--[1|]",
+        "upscale    ---s---r--[1|]",
+        "upscale/2  ----------s---[1|]",
+    ]
+    assert run._repr_svg_().startswith("<svg")

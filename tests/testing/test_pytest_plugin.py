@@ -1,0 +1,81 @@
+"""The pytest plugin: what a failing test of a user looks like, from the outside."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+
+def report(pytester, body, *options):
+    """The output of one test that has *body*."""
+    lines = "\n".join(f"    {line}" for line in body.splitlines())
+    pytester.makepyfile(f"from reactivex import operators as ops\n\ndef test_it(marbles):\n{lines}\n")
+    return pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
+
+
+def test_a_failure_is_read_from_top_to_bottom(pytester):
+    """The user's line, the reason, both rows on one time axis with carets, and the line again; no frame of ours."""
+    result = report(pytester, 'marbles.expect(marbles.cold("-a--b|").pipe(ops.delay(0.003))).to_be("----a-b|")')
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            '>   *.to_be("----a-b|")',
+            "E*Mismatch: b came 1 ms late",
+            "E         expected  ----a-b|",
+            "E         actual    ----a--b|",
+            "E                         ^^^",
+            "E         ms            4 6 8",
+            'E         actual as text: "----a--b|"',
+            "*test_a_failure_is_read_from_top_to_bottom.py:4: Mismatch",
+        ]
+    )
+    assert "rxpipe/testing" not in str(result.stdout)
+
+
+def test_a_stream_never_compared_fails_the_test_itself(pytester):
+    """As a failure, not as an error of its teardown."""
+    result = report(pytester, 'marbles.expect(marbles.cold("a|"))')
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*nothing was ever expected of this stream", '*marbles.expect(marbles.cold("a|"))'])
+
+
+def test_a_mistake_in_a_diagram_is_pointed_at(pytester):
+    """With a caret, and no frame of the parser."""
+    result = report(pytester, 'marbles.cold("--a,b|")')
+    result.stdout.fnmatch_lines(["E*',' means nothing here", "E         --a,b|", "E            ^"])
+    assert "grammar.py" not in str(result.stdout)
+
+
+def test_a_real_thread_is_named(pytester):
+    """With the line that started it."""
+    result = report(pytester, "import threading\nthreading.Timer(1, print).start()")
+    result.stdout.fnmatch_lines(["E*A real thread was started in virtual time: Timer*running print, by"])
+    result.assert_outcomes(failed=1)
+
+
+def test_failures_are_drawn_where_asked_for(pytester):
+    """--marble-svg=DIR writes one picture a failing test, and the report says where."""
+    result = report(pytester, 'marbles.expect(marbles.cold("a|")).to_be("b|")', "--marble-svg=pictures")
+    result.stdout.fnmatch_lines(["*pictures/*test_it.svg"])
+    (picture,) = (pytester.path / "pictures").iterdir()
+    assert picture.read_text().startswith("<svg")
+    assert "at 0 ms a came where b was expected" in picture.read_text()
+
+
+def test_a_passing_test_draws_nothing(pytester):
+    """And leaves no folder."""
+    report(pytester, 'marbles.expect(marbles.cold("a|")).to_be("a|")', "--marble-svg=pictures").assert_outcomes(
+        passed=1
+    )
+    assert not (pytester.path / "pictures").exists()
+
+
+@pytest.mark.parametrize("heavy", ["reactivex", "pydantic", "hypothesis", "numpy", "PIL", "requests"])
+def test_the_plugin_imports_nothing_heavy(heavy):
+    """Every pytest of everybody who installed rxpipe loads it."""
+    code = f"import sys, rxpipe.testing.pytest_plugin; sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603 - our own words
