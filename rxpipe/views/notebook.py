@@ -107,7 +107,7 @@ class NotebookView:
         self._subscription = SerialDisposable()
         self._source: Watchable | None = None
         self._over = threading.Event()
-        self._run_id: str | None = None  # of the last run that began under our eyes
+        self._run_id: str | None = None  # of the last run that was seen to go on
         self._lock = threading.Lock()
         self._pictures: dict[str, StageImageProgress] = {}
         self._made: dict[Path, bytes | None] = {}  # thumbnails, read once; None for a file that is no picture
@@ -125,7 +125,9 @@ class NotebookView:
         self._subscription.disposable = CompositeDisposable(
             source.events.subscribe(on_next=self._note, on_error=_report),
             source.previews.subscribe(on_next=self._note_preview, on_error=_report),
-            source.status.pipe(rarely, ops.observe_on(worker)).subscribe(on_next=self._update, on_error=_report),
+            source.status.pipe(ops.do_action(self._note_run), rarely, ops.observe_on(worker)).subscribe(
+                on_next=self._update, on_error=_report
+            ),
             worker,
         )
 
@@ -155,8 +157,6 @@ class NotebookView:
     def _note(self, event: StageEvent) -> None:
         with self._lock:
             if isinstance(event, RunStart):
-                self._run_id = event.run_id
-                self._over.clear()
                 self._pictures.clear()
                 self._made.clear()
                 self._preview = None
@@ -164,6 +164,11 @@ class NotebookView:
                 self._preview = None
                 if event.path is not None and event.outcome in {"done", "passed"}:
                     self._pictures[event.artifact_id] = event
+
+    def _note_run(self, status: RunStatus) -> None:
+        if status.active:
+            self._run_id = status.run_id
+            self._over.clear()
 
     def _note_preview(self, preview: StagePreview) -> None:
         self._preview = preview

@@ -201,7 +201,8 @@ class StatusBar(_View):
         _draw_bar(self._bar, (0, 0, width, height), self.status.fraction, colour, self.palette.track)
 
     def _fill_words(self) -> None:
-        room = self._words.winfo_width()
+        laid_out = self._words.winfo_width() > 1
+        room = self._words.winfo_width() if laid_out else self._bold.measure(self.status.message)
         message = _elided(self.status.message, self._bold, room)
         self.message.configure(text=message)
         self._tip.text = self.status.message if message != self.status.message else ""

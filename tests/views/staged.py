@@ -6,7 +6,11 @@ import io
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import reactivex as rx
 from PIL import Image
+from reactivex import operators as ops
+from reactivex.disposable import Disposable
+from rxpipe.backends.base import Backend, Output, Preview, StepProgress
 from rxpipe.events import RunStart, StageImageProgress, StagePreview
 from rxpipe.status import RunStatus, StageStatus
 from rxpipe.subject import EventSubject
@@ -93,3 +97,55 @@ def image_done(number, path, outcome="done"):
         seed=1000 + number,
         path=path,
     )
+
+
+class Easel(Backend):
+    """A backend in real time: ten steps and previews of 10 ms each, then a picture.
+
+    Args:
+        silent: it never answers.
+        error: raised instead of the first picture of a stage.
+    """
+
+    name = "easel"
+
+    def __init__(self, *, silent=False, error=None):
+        self.silent, self.error = silent, error
+        self.interrupts = 0
+
+    def render(self, stage, source):  # noqa: ARG002  any picture will do
+        if self.error is not None:
+            return rx.throw(self.error)
+        working = rx.never() if self.silent else rx.concat(self._steps(), rx.of(Output(picture(kind="PNG"))))
+        return self._counting_interrupts(working)
+
+    def _steps(self):
+        return rx.interval(0.01).pipe(
+            ops.take(10),
+            ops.flat_map(
+                lambda n: rx.of(StepProgress(fraction=(n + 1) / 10, step=n + 1, steps=10), Preview(picture(64, 64)))
+            ),
+        )
+
+    def _counting_interrupts(self, source):
+        def subscribe(observer, scheduler=None):
+            ended = []
+
+            def end(tell):
+                ended.append(1)
+                tell()
+
+            inner = source.subscribe(
+                observer.on_next,
+                lambda error: end(lambda: observer.on_error(error)),
+                lambda: end(observer.on_completed),
+                scheduler=scheduler,
+            )
+
+            def dispose():
+                self.interrupts += not ended
+                inner.dispose()
+
+            return Disposable(dispose)
+
+        return rx.Observable(subscribe)

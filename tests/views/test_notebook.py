@@ -55,6 +55,12 @@ def wait_until(condition, limit_s=5.0):
     return condition()
 
 
+def begin(controller):
+    """A run begins."""
+    controller.tell(replace(RUNNING, fraction=0.0))
+    controller.happen(run_start())
+
+
 def html_of(outputs):
     return outputs[-1]["data"]["text/html"]
 
@@ -79,7 +85,7 @@ def test_attaching_puts_one_output_and_replaces_it(view, outputs, controller):
 def test_at_most_four_updates_a_second_and_the_last_state_is_shown(view, outputs, controller):
     """A thousand changes within 0.6 s become a handful; the last is among them."""
     view.attach(controller)
-    controller.happen(run_start())
+    begin(controller)
     pause = threading.Event()
     for step in range(1000):
         controller.tell(replace(RUNNING, fraction=step / 1000))
@@ -97,7 +103,7 @@ def test_at_most_four_updates_a_second_and_the_last_state_is_shown(view, outputs
 def test_pictures_are_small_jpegs_and_no_more_than_a_dozen(view, outputs, controller, tmp_path):
     """Finished files as thumbnails; the same image after a later stage takes the place of the earlier."""
     view.attach(controller)
-    controller.happen(run_start())
+    begin(controller)
     for number in range(1, 16):
         path = tmp_path / f"{number}.png"
         path.write_bytes(picture(1024, 768, kind="PNG"))
@@ -119,7 +125,7 @@ def test_the_picture_in_work_stands_behind_the_finished_ones(view, outputs, cont
     path = tmp_path / "1.png"
     path.write_bytes(picture())
     view.attach(controller)
-    controller.happen(run_start())
+    begin(controller)
     controller.preview(picture())
     controller.tell(RUNNING)
     assert wait_until(lambda: "in work" in html_of(outputs))
@@ -136,7 +142,7 @@ def test_a_file_that_is_gone_or_torn_costs_only_its_thumbnail(view, outputs, con
     if content is not None:
         path.write_bytes(content)
     view.attach(controller)
-    controller.happen(run_start())
+    begin(controller)
     controller.happen(image_done(1, path))
     controller.preview(b"no picture")
     controller.tell(COMPLETED)
@@ -150,7 +156,7 @@ def test_failed_images_are_no_pictures(view, outputs, controller, tmp_path):
     path = tmp_path / "1.png"
     path.write_bytes(picture())
     view.attach(controller)
-    controller.happen(run_start())
+    begin(controller)
     controller.happen(image_done(1, path, outcome="failed"))
     controller.tell(COMPLETED)
     assert view.wait(5)
@@ -180,7 +186,7 @@ def test_in_a_terminal_only_the_end_is_written(view, outputs, controller):
     """Where an output cannot be replaced, a line per update would be noise."""
     del InteractiveShell.instance().kernel
     view.attach(controller)
-    controller.happen(run_start())
+    begin(controller)
     controller.tell(RUNNING)
     assert not wait_until(lambda: len(outputs) > 1, limit_s=0.6)
     controller.tell(COMPLETED)
@@ -193,7 +199,7 @@ def test_wait_is_for_a_run_that_began_after_attaching(view, controller):
     controller.tell(COMPLETED)
     view.attach(controller)
     assert not view.wait(0.4)
-    controller.happen(run_start())
+    begin(controller)
     controller.tell(COMPLETED)
     assert view.wait(5)
     assert not view.wait(0.01)
@@ -202,7 +208,7 @@ def test_wait_is_for_a_run_that_began_after_attaching(view, controller):
 def test_interrupting_the_kernel_cancels_the_run(view, controller):
     """The interrupt is raised on, so that the cells behind this one do not run."""
     view.attach(controller)
-    controller.happen(run_start())
+    begin(controller)
 
     class Interrupted:
         def __init__(self, event):
