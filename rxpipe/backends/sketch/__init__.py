@@ -1,0 +1,1 @@
+"""The embedded backend: a drawing program, not a model."""

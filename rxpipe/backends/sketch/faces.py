@@ -1,0 +1,256 @@
+"""adetailer: faces found by scikit-image's LBP cascade and refined inside a soft mask, all else left as it was.
+
+The detector looks at small copies of the picture, several times, plain and mirrored; how many looks agree is the
+confidence. One look is one slice of work, the longest there is (under 0.3 s).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from rxpipe.backends.sketch.field import F32, U8, smooth
+from rxpipe.backends.sketch.frame import Drawn, Frame, bands, preview_of
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from rxpipe.backends.sketch.frame import Work
+
+_LOOKS_PX = (416, 336, 272)
+"""Longest side of the copies that are looked at; never above 512."""
+_SMALLEST_PX = 26
+_SAME = 0.45
+"""Two finds are one if they share this much of the smaller one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A find, in px from the picture's upper left corner.
+
+    confidence: 0..1, the share of the plain looks that agree times that of the mirrored ones.
+    """
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    confidence: float
+
+    @property
+    def area(self) -> int:
+        """In px."""
+        return (self.right - self.left) * (self.bottom - self.top)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What is looked for and how it is refined; px are those of the picture.
+
+    confidence: finds below are ignored. strength: denoising_strength 0..1. grow: px the mask is larger than the face
+    (below 0: smaller). feather: px of its soft edge, inside and outside. smallest, largest: share of the picture.
+    most: only so many of the largest ("Area") or surest ("Confidence") finds, 0 for all. invert: refine all but faces.
+    """
+
+    confidence: float = 0.3
+    strength: float = 0.4
+    grow: int = 4
+    feather: int = 4
+    smallest: float = 0.0
+    largest: float = 1.0
+    most: int = 0
+    by: str = "Area"
+    invert: bool = False
+
+
+def refine_faces(pixels: U8, units: Sequence[Unit], steps: int) -> Work:
+    """Refine the faces in a picture, a frame a step; unchanged if no unit finds one.
+
+    Args:
+        pixels: height x width x 3, 8 bit.
+        units: run in order, each on what the one before it left.
+        steps: 1 or more; spread over everything that is found.
+    """
+    looks = yield from _look(pixels)
+    faces = [_chosen(looks, unit, pixels.shape) for unit in units]
+    facts: dict[str, object] = {"faces": [_told(face) for found in faces for face in found]}
+    if not any(faces):
+        return Drawn(pixels, unchanged=True, facts=facts)
+    refined = yield from _refined(pixels, [(unit, found) for unit, found in zip(units, faces, strict=True) if found])
+    before = np.asarray(preview_of(Image.fromarray(pixels)), np.float32)
+    after = np.asarray(preview_of(Image.fromarray(refined)), np.float32)
+    for step in range(1, steps + 1):
+        yield Frame(
+            step, steps, (before + (after - before) * np.float32(step / steps) + np.float32(0.5)).astype(np.uint8)
+        )
+    return Drawn(refined, facts=facts)
+
+
+def find_faces(pixels: U8) -> Generator[None, None, list[Face]]:
+    """All faces in a picture that any plain and any mirrored look agree on, the largest first."""
+    faces = yield from _look(pixels)
+    return faces
+
+
+def _look(pixels: U8) -> Generator[None, None, list[Face]]:
+    picture = Image.fromarray(pixels)
+    finds: list[tuple[bool, int, tuple[float, float, float, float]]] = []
+    _cascade()
+    yield
+    for number, longest in enumerate(_LOOKS_PX):
+        scale = longest / max(picture.size)
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        copy = np.asarray(picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+        for mirrored in (False, True):
+            finds += [(mirrored, number, box) for box in _detect(copy, pixels.shape, mirrored=mirrored)]
+            yield
+        if len({mirrored for mirrored, _, _ in finds}) < 2 and number:  # noqa: PLR2004 - plain and mirrored
+            return []
+    return sorted(_agreed(finds, pixels.shape), key=lambda face: -face.area)
+
+
+@cache
+def _cascade() -> Any:
+    """The detector, loaded once; it holds no state between calls."""
+    from skimage.data import lbp_frontal_face_cascade_filename  # noqa: PLC0415  # a third of a second, for faces only
+    from skimage.feature import Cascade  # noqa: PLC0415
+
+    return Cascade(lbp_frontal_face_cascade_filename())  # type: ignore[no-untyped-call]  # it has no types
+
+
+def _detect(copy: U8, shape: tuple[int, ...], *, mirrored: bool) -> list[tuple[float, float, float, float]]:
+    """One look: boxes (left, top, right, bottom) in px of the picture."""
+    height, width = copy.shape[:2]
+    if min(height, width) < _SMALLEST_PX:
+        return []
+    finds = _cascade().detect_multi_scale(
+        img=np.ascontiguousarray(copy[:, ::-1] if mirrored else copy), scale_factor=1.15, step_ratio=1.5,
+        min_size=(_SMALLEST_PX, _SMALLEST_PX), max_size=(height, width), min_neighbor_number=4,
+    )  # fmt: skip
+    scale = shape[1] / width
+    boxes = []
+    for find in finds:
+        left = width - find["c"] - find["width"] if mirrored else find["c"]
+        boxes.append(
+            (left * scale, find["r"] * scale, (left + find["width"]) * scale, (find["r"] + find["height"]) * scale)
+        )
+    return boxes
+
+
+def _agreed(finds: list[tuple[bool, int, tuple[float, float, float, float]]], shape: tuple[int, ...]) -> list[Face]:
+    """Finds that lie on one another made one face each, with their confidence."""
+    groups: list[list[tuple[bool, int, tuple[float, float, float, float]]]] = []
+    for find in sorted(finds, key=lambda f: -(f[2][2] - f[2][0])):
+        home = next((group for group in groups if any(_overlap(find[2], other[2]) > _SAME for other in group)), None)
+        if home is None:
+            groups.append([find])
+        else:
+            home.append(find)
+    faces = []
+    for group in groups:
+        plain, mirrored = ({number for side, number, _ in group if side is which} for which in (False, True))
+        confidence = len(plain) * len(mirrored) / len(_LOOKS_PX) ** 2
+        if confidence:
+            left, top, right, bottom = np.median([box for _, _, box in group], axis=0)
+            faces.append(Face(max(0, round(left)), max(0, round(top)), min(shape[1], round(right)),
+                              min(shape[0], round(bottom)), round(confidence, 3)))  # fmt: skip
+    return faces
+
+
+def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
+    """The share of the smaller box that lies in the other."""
+    wide, high = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
+    return max(0.0, wide) * max(0.0, high) / smaller
+
+
+def _chosen(faces: list[Face], unit: Unit, shape: tuple[int, ...]) -> list[Face]:
+    """The finds that a unit takes."""
+    whole = shape[0] * shape[1]
+    fit = [
+        face
+        for face in faces
+        if face.confidence >= unit.confidence and unit.smallest <= face.area / whole <= unit.largest
+    ]
+    if unit.by == "Confidence":
+        fit.sort(key=lambda face: -face.confidence)
+    return fit[: unit.most] if unit.most else fit
+
+
+def _told(face: Face) -> dict[str, object]:
+    return {"box": [face.left, face.top, face.right, face.bottom], "confidence": face.confidence}
+
+
+def _refined(pixels: U8, found: list[tuple[Unit, list[Face]]]) -> Generator[None, None, U8]:
+    out = pixels.copy()
+    for unit, faces in found:
+        if unit.invert:
+            yield from _touch(out, (0, 0, out.shape[1], out.shape[0]), faces, unit)
+            continue
+        for face in faces:
+            yield from _touch(out, _region(face, unit, out.shape), [face], unit)
+    return out
+
+
+def _region(face: Face, unit: Unit, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """The box that holds the whole mask of a face, soft edge and all."""
+    reach = unit.grow + unit.feather + 1
+    return (
+        max(0, face.left - reach),
+        max(0, face.top - reach),
+        min(shape[1], face.right + reach),
+        min(shape[0], face.bottom + reach),
+    )
+
+
+def _mask(x: F32, y: F32, faces: list[Face], unit: Unit) -> F32:
+    """How much of the refinement shows at each pixel: 1 in a face's ellipse, 0 beyond its soft edge."""
+    total = np.zeros((len(y), len(x)), np.float32)
+    for face in faces:
+        half_x = max((face.right - face.left) / 2 + unit.grow, 1.0)
+        half_y = max((face.bottom - face.top) / 2 + unit.grow, 1.0)
+        across = (x - np.float32((face.left + face.right - 1) / 2))[None] / np.float32(half_x)
+        down = (y - np.float32((face.top + face.bottom - 1) / 2))[:, None] / np.float32(half_y)
+        soft = max(unit.feather, 0.5) / min(half_x, half_y)
+        total = np.maximum(total, smooth(1 + soft, max(1 - 3 * soft, 0.1), np.hypot(across, down)))
+    return 1 - total if unit.invert else total
+
+
+def _touch(out: U8, region: tuple[int, int, int, int], faces: list[Face], unit: Unit) -> Generator[None, None, None]:
+    """Refine one region of the picture in place, in bands that know their neighbourhood."""
+    left, top, right, bottom = region
+    size = max((face.right - face.left for face in faces), default=1) if not unit.invert else max(out.shape) // 4
+    reach = round(size * 0.12) * 3 + 4
+    source = Image.fromarray(out[max(0, top - reach) : bottom + reach, max(0, left - reach) : right + reach])
+    x0, y0 = left - max(0, left - reach), top - max(0, top - reach)
+    x = np.arange(left, right, dtype=np.float32)
+    for start, end in bands(bottom - top, source.width, 32_768):
+        rows = (max(0, y0 + start - reach), min(source.height, y0 + end + reach))
+        better = _better(source.crop((0, rows[0], source.width, rows[1])), size, unit.strength)
+        cut = better[y0 + start - rows[0] : y0 + end - rows[0], x0 : x0 + right - left]
+        share = _mask(x, np.arange(top + start, top + end, dtype=np.float32), faces, unit)[:, :, None]
+        here = out[top + start : top + end, left:right]
+        mixed = here + (cut - here) * share
+        here[...] = np.clip(np.round(mixed), 0, 255).astype(np.uint8)
+        yield
+
+
+def _better(band: Image.Image, size: int, strength: float) -> F32:
+    """Smoother skin, clearer eyes, more depth; by *strength* 0..1, for a face *size* px wide."""
+    light = np.asarray(band, np.float32)
+
+    def blurred(share: float) -> F32:
+        return np.asarray(band.filter(ImageFilter.GaussianBlur(max(0.6, size * share))), np.float32)
+
+    fine, skin, broad = blurred(0.008), blurred(0.03), blurred(0.12)
+    rough = np.abs(light - skin).mean(axis=2, keepdims=True)
+    even = np.exp(-((rough / np.float32(9)) ** 2)) * np.float32(0.9)
+    result = light + (skin - light) * even
+    result += (light - fine) * (1 - even) * np.float32(1.6)
+    result += (skin - broad) * np.float32(0.35)
+    result += np.float32(3) * np.exp(-(((result.mean(axis=2, keepdims=True) - 150) / 60) ** 2))
+    return np.asarray(light + (result - light) * np.float32(min(1.0, 1.6 * strength)), np.float32)

@@ -1,0 +1,64 @@
+"""What the engine hands out: frames while it works, the finished picture when it is through.
+
+All work is a generator that yields None between slices of a few milliseconds and a Frame at the end of each step, so
+that whoever drives it can stop at any slice; it returns a Drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from PIL import Image
+
+if TYPE_CHECKING:
+    from rxpipe.backends.sketch.field import U8
+
+PREVIEW_PX = 512
+"""The longest side of a preview."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The state after one step: step 1..steps, and a preview (height x width x 3, 8 bit, at most 512 px)."""
+
+    step: int
+    steps: int
+    preview: U8 = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A finished picture: height x width x 3 or 4 (with alpha), 8 bit.
+
+    unchanged: there was nothing to do, the input goes on as it was. facts: what was done, plain JSON values.
+    """
+
+    pixels: U8 = field(repr=False)
+    unchanged: bool = False
+    warnings: tuple[str, ...] = ()
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+Slices: TypeAlias = Generator[None, None, None]
+Work: TypeAlias = Generator[Frame | None, None, Drawn]
+
+
+def preview_size(width: int, height: int) -> tuple[int, int]:
+    """Width and height of the preview of a picture of this size."""
+    shrink = min(1.0, PREVIEW_PX / max(width, height))
+    return max(1, round(width * shrink)), max(1, round(height * shrink))
+
+
+def preview_of(picture: Image.Image) -> Image.Image:
+    """The picture at preview size, RGB."""
+    size = preview_size(*picture.size)
+    rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
+    return rgb if size == picture.size else rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
+
+
+def bands(height: int, width: int, pixels: int = 65_536) -> list[tuple[int, int]]:
+    """The rows of a picture cut into bands of about so many *pixels*, as (top, bottom)."""
+    rows = max(1, pixels // width)
+    return [(top, min(top + rows, height)) for top in range(0, height, rows)]

@@ -1,0 +1,100 @@
+"""Given pictures: decoded upright to 8 bit RGB or RGBA, whatever they were stored as."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from rxpipe.errors import BadImage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rxpipe.artifact import Artifact
+    from rxpipe.backends.sketch.field import U8
+
+
+class Stopped(Exception):  # not an error: nobody wants the picture any more
+    """Raised out of a decoder when the drawing was disposed meanwhile."""
+
+
+class _Watched(io.BytesIO):
+    """Bytes that refuse to be read on once nobody wants them: what makes Pillow's decoders stop midway."""
+
+    def __init__(self, data: bytes, wanted: Callable[[], bool]) -> None:
+        super().__init__(data)
+        self._wanted = wanted
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if not self._wanted():
+            raise Stopped
+        return super().read(size)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A picture to work on: RGB or RGBA.
+
+    data: as it came, where its pixels are those of `image` (a PNG that needed no turning), else None.
+    notes: what was lost in reading it.
+    """
+
+    image: Image.Image
+    data: bytes | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
+
+
+def read_picture(source: Artifact, wanted: Callable[[], bool]) -> Given:
+    """Decode an artifact's picture.
+
+    Args:
+        source: whose picture.
+        wanted: asked while decoding; once it says no, `Stopped` is raised.
+
+    Raises:
+        BadImage: the bytes are not a picture that Pillow reads, or are torn.
+    """
+    data = source.read()
+    try:
+        image = Image.open(_Watched(data, wanted))
+        form = image.format
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise BadImage(f"image {source.id} is not a picture that can be decoded: {error}.") from error
+    turned = upright.size != image.size or image.getexif().get(0x0112, 1) != 1
+    picture, notes = as_rgb(upright)
+    return Given(picture, None if turned or form != "PNG" else data, notes)
+
+
+def as_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    """The picture as 8 bit RGB, or RGBA where it is transparent somewhere, and what that cost."""
+    if image.mode in {"RGB", "RGBA"} and not (image.mode == "RGB" and "transparency" in image.info):
+        return image, ()
+    if image.mode.startswith(("I", "F")):
+        return _narrowed(image), (f"a {image.mode} picture was reduced to 8 bit a channel",)
+    transparent = image.mode in {"LA", "La", "PA", "RGBa"} or "transparency" in image.info
+    return image.convert("RGBA" if transparent else "RGB"), ()
+
+
+def _narrowed(image: Image.Image) -> Image.Image:
+    """Deep greys (16 or 32 bit, or real numbers) brought to 8 bit: 65535 becomes 255."""
+    values = np.asarray(image, np.float64)
+    top = 65535.0 if values.max(initial=0) > 255 else 255.0 if not image.mode.startswith("I;16") else 65535.0  # noqa: PLR2004
+    grey = np.clip(values / top * 255 + 0.5, 0, 255).astype(np.uint8)
+    return Image.fromarray(np.repeat(grey[:, :, None], 3, axis=2))
+
+
+def split(image: Image.Image) -> tuple[U8, U8 | None]:
+    """Colours (height x width x 3) and alpha (height x width x 1), None where there is none."""
+    pixels = np.asarray(image)
+    return pixels[:, :, :3], pixels[:, :, 3:] if image.mode == "RGBA" else None
+
+
+def joined(colours: U8, alpha: U8 | None) -> U8:
+    """Colours and alpha put together again."""
+    return colours if alpha is None else np.concatenate([colours, alpha], axis=2)

@@ -1,0 +1,154 @@
+"""img2img: a photo turned into a painting, by denoising_strength.
+
+0 leaves it alone; then the strokes grow, the colours drift to those of the prompt, past a half the prompt's own picture
+shines through in patches, and at 1 there is nothing else left. Cut into slices like all work here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from rxpipe.backends.sketch.field import F32, U8, Noise, smooth
+from rxpipe.backends.sketch.frame import Drawn, Frame, bands, preview_of, preview_size
+from rxpipe.backends.sketch.paint import draft_of, paint
+from rxpipe.backends.sketch.strokes import Brushwork
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from rxpipe.backends.sketch.frame import Work
+    from rxpipe.backends.sketch.paint import Order
+
+_ANEW = 0.5
+"""Above this strength the prompt's own picture comes in."""
+_OPPONENT = np.array([[0.3, 0.59, 0.11], [0.5, -0.5, 0.0], [-0.25, -0.25, 0.5]], np.float32)
+_BACK = np.linalg.inv(_OPPONENT).astype(np.float32)
+
+
+def restyle(order: Order, photo: U8, strength: float) -> Work:
+    """Redraw a photo.
+
+    Args:
+        order: prompt, seed, steps and colour; its size is the photo's.
+        photo: height x width x 3, 8 bit.
+        strength: 0 (unchanged) .. 1 (drawn anew).
+    """
+    if strength <= 0:
+        return (yield from _unchanged(order, photo))
+    if strength >= 1:
+        return (yield from paint(order))
+    model, own = yield from _model(order, photo, strength)
+    canvas = Image.fromarray(model)
+    yield None
+    work = Brushwork(canvas, order.seed, strength).draw()
+    before, after = np.asarray(preview_of(Image.fromarray(photo)), np.float32), preview_size(order.width, order.height)
+    done = 0.0
+    for step in range(1, order.steps):
+        while done < step / order.steps:
+            done = next(work, 1.0)
+            yield None
+        now = np.asarray(canvas.resize(after, Image.Resampling.BILINEAR, reducing_gap=1.0), np.float32)
+        yield Frame(step, order.steps, (before + (now - before) * np.float32(_paint_share(strength))).astype(np.uint8))
+    yield from (None for _ in work)
+    pixels = yield from _composed(photo, canvas, own, strength)
+    yield Frame(order.steps, order.steps, np.asarray(preview_of(Image.fromarray(pixels))))
+    return Drawn(pixels)
+
+
+def _unchanged(order: Order, photo: U8) -> Work:
+    preview = np.asarray(preview_of(Image.fromarray(photo)))
+    for step in range(1, order.steps + 1):
+        yield Frame(step, order.steps, preview)
+    return Drawn(photo)
+
+
+def _paint_share(strength: float) -> float:
+    """How much of the painting lies over the photo."""
+    return float(1 - (1 - strength) ** 2.4)
+
+
+def _anew_share(strength: float) -> float:
+    """How much of the prompt's own picture lies over the photo."""
+    return float(max(0.0, (strength - _ANEW) / (1 - _ANEW)) ** 1.3)
+
+
+def _model(order: Order, photo: U8, strength: float) -> Generator[None, None, tuple[U8, U8 | None]]:
+    """What is painted from: the photo in the prompt's colours, with the prompt's own picture (second) coming in."""
+    draft = yield from draft_of(order)
+    grade = _Grade.between(np.asarray(preview_of(Image.fromarray(photo))), draft, 0.75 * strength**0.8)
+    own = None
+    if strength > _ANEW:
+        own = yield from _quietly(paint(order))
+    model = np.empty_like(photo)
+    noise = Noise(np.random.Generator(np.random.PCG64([order.seed, 9])), 4)
+    for top, bottom in bands(*photo.shape[:2]):
+        light = grade.applied(photo[top:bottom])
+        if own is not None:
+            mask = _patches(noise, order, (top, bottom), _anew_share(strength))
+            light += (own[top:bottom] - light) * mask
+        model[top:bottom] = np.clip(light, 0, 255).astype(np.uint8)
+        yield
+    return model, own
+
+
+def _quietly(work: Work) -> Generator[None, None, U8]:
+    """The picture of some work, without its frames."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            pixels: U8 = end.value.pixels
+            return pixels
+        yield None
+
+
+def _patches(noise: Noise, order: Order, rows: tuple[int, int], share: float) -> F32:
+    """Where the prompt's picture shows: nowhere at 0, everywhere at 1, growing patches between."""
+    x = np.arange(order.width, dtype=np.float32) * np.float32(5 / order.height)
+    y = np.arange(*rows, dtype=np.float32) * np.float32(5 / order.height)
+    ground = np.clip(noise.grid(x, y) * np.float32(0.5) + np.float32(0.5), 0, 1)
+    return smooth(0, 1, np.float32(share * 1.6) - ground * np.float32(0.6))[:, :, None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Grade:
+    """A change of colours: an affine map in light and two opponent colours, and how much of it."""
+
+    mean: F32
+    gain: F32
+    aim: F32
+    share: np.float32
+
+    @classmethod
+    def between(cls, photo: U8, model: U8, share: float) -> _Grade:
+        """The map that gives *photo* the mean and the spread of colours that *model* has (Reinhard 2001)."""
+        have = photo.reshape(-1, 3).astype(np.float32) @ _OPPONENT.T
+        want = model.reshape(-1, 3).astype(np.float32) @ _OPPONENT.T
+        gain = np.clip((want.std(0) + 4) / (have.std(0) + 4), 0.6, 1.7)
+        aim = have.mean(0) + (want.mean(0) - have.mean(0)) * np.array([0.35, 1, 1], np.float32)
+        return cls(have.mean(0), gain, aim, np.float32(share))
+
+    def applied(self, photo: U8) -> F32:
+        """The band of pixels with its colours changed, 0..255."""
+        light = photo.astype(np.float32)
+        moved = ((light @ _OPPONENT.T - self.mean) * self.gain + self.aim) @ _BACK.T
+        return np.asarray(light + (moved - light) * self.share, np.float32)
+
+
+def _composed(photo: U8, canvas: Image.Image, own: U8 | None, strength: float) -> Generator[None, None, U8]:
+    """The painting laid over the photo; close to 1 the prompt's own picture, unpainted, over both."""
+    out = np.empty_like(photo)
+    share, last = np.float32(_paint_share(strength)), smooth(0.75, 1.0, np.float32(strength))
+    painted = np.asarray(canvas)
+    for top, bottom in bands(*photo.shape[:2]):
+        light = photo[top:bottom].astype(np.float32)
+        light += (painted[top:bottom] - light) * share
+        if own is not None and last:
+            light += (own[top:bottom] - light) * last
+        out[top:bottom] = (light + np.float32(0.5)).astype(np.uint8)
+        yield
+    return out
