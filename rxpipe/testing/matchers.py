@@ -7,10 +7,9 @@ and images compare by shape and content. The one surprise of ours: a function as
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast
 
 
-@runtime_checkable
 class Matcher(Protocol):
     """An expectation that decides for itself; its repr stands in failures."""
 
@@ -40,8 +39,8 @@ def matches(expected: object, actual: object) -> bool:
     matches its instances; a function is asked; arrays and images compare shape and content; containers element by
     element; everything else by `==`, where a bool only equals a bool.
     """
-    if isinstance(expected, Matcher) and not isinstance(expected, type):
-        return expected.matches(actual)
+    if hasattr(type(expected), "matches"):  # as isinstance(expected, Matcher), at a tenth of the cost
+        return bool(cast("Matcher", expected).matches(actual))
     if expected is actual:
         return True
     if isinstance(expected, BaseException):
