@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from reactivex import Observable
-from reactivex.disposable import Disposable
+from reactivex.disposable import BooleanDisposable, CompositeDisposable, Disposable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ class EventSubject(Generic[_T]):
         self._observers: tuple[abc.ObserverBase[_T], ...] = ()
         self._replay_latest = replay_latest
         self._latest: tuple[_T] | None = None
-        self._report = report or _to_excepthook
+        self._report = _to_excepthook if report is None else report
         self.observable: Observable[_T] = Observable(self._subscribe)
 
     @property
@@ -87,23 +87,25 @@ class EventSubject(Generic[_T]):
                 self._fail(observer, error)
 
     def _subscribe(self, observer: abc.ObserverBase[_T], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        left = BooleanDisposable()
         if self._replay_latest:
-            self.after_all(lambda: self._admit(observer))  # in order, so that no value is missed or seen twice
+            self.after_all(lambda: self._admit(observer, left))  # in order, so that no value is missed or seen twice
         else:
-            self._add(observer)
-        return Disposable(lambda: self._remove(observer))
+            self._add(observer, left)
+        return CompositeDisposable(left, Disposable(lambda: self._remove(observer)))
 
-    def _admit(self, observer: abc.ObserverBase[_T]) -> None:
-        self._add(observer)
+    def _admit(self, observer: abc.ObserverBase[_T], left: BooleanDisposable) -> None:
+        self._add(observer, left)
         if self._latest is not None:
             try:
                 observer.on_next(self._latest[0])
             except Exception as error:  # noqa: BLE001  # a stranger's function; it is handed on
                 self._fail(observer, error)
 
-    def _add(self, observer: abc.ObserverBase[_T]) -> None:
+    def _add(self, observer: abc.ObserverBase[_T], left: BooleanDisposable) -> None:
         with self._changing:
-            self._observers = (*self._observers, observer)
+            if not left.is_disposed:  # it may have unsubscribed before its turn to be admitted came
+                self._observers = (*self._observers, observer)
 
     def _remove(self, observer: abc.ObserverBase[_T]) -> None:
         with self._changing:
