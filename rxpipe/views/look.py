@@ -143,7 +143,7 @@ def stage_caption(stage: StageStatus) -> str:
 
 def duration_text(seconds: float) -> str:
     """Such as "0.4 s", "12.3 s", "3:05 min"."""
-    if seconds < 60:  # noqa: PLR2004  seconds in a minute
+    if round(seconds, 1) < 60:  # noqa: PLR2004  seconds in a minute
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d} min"

@@ -7,14 +7,18 @@ import io
 import itertools
 import re
 import sys
+import textwrap
 import threading
 import time
 import types
 from dataclasses import replace
+from pathlib import Path
 
+import nbformat
 import pytest
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
+from nbclient import NotebookClient
 from PIL import Image
 from rxpipe.views.notebook import THUMBNAIL_PX, NotebookView, RunCard
 from staged import COMPLETED, FAILED, RUNNING, FakeController, image_done, picture, run_start
@@ -262,3 +266,25 @@ def test_stop_is_there_where_ipywidgets_is(view, outputs, monkeypatch):
     assert buttons[0].options["description"] == "Stop"
     assert controller.cancels == 1
     assert len([output for output in outputs if not output["update"]]) == 2
+
+
+def test_a_run_in_a_real_kernel_leaves_its_last_state_in_one_output():
+    """A cell that waits for its run is moved along from the view's thread, and keeps what was shown last."""
+    cell = f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import rxpipe as rxp
+        from rxpipe.views.notebook import NotebookView
+        from staged import Easel
+        controller = rxp.PipelineController(rxp.PipelineRunner(Easel()))
+        view = NotebookView()
+        view.attach(controller)
+        controller.start(rxp.chain(rxp.txt2img(images=2), rxp.upscale(), out=None))
+        view.wait(20)
+        """
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(textwrap.dedent(cell))])
+    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    shown = [output for output in notebook.cells[0].outputs if output.output_type == "display_data"]
+    assert len(shown) == 1
+    assert "Completed" in shown[0].data["text/html"]
+    assert shown[0].data["text/plain"].startswith("Completed · 100 %")
