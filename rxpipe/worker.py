@@ -22,7 +22,23 @@ if TYPE_CHECKING:
     from reactivex import typing
 
 _TState = TypeVar("_TState")
-_Item = tuple[float, int, SingleAssignmentDisposable, "abc.ScheduledAction[Any]", Any]
+
+
+class _Planned(SingleAssignmentDisposable):
+    """An action that waits; disposed, it lets go of what it holds at once and not only when it would be due."""
+
+    def __init__(self, action: abc.ScheduledAction[Any], state: Any) -> None:
+        super().__init__()
+        self._work: tuple[abc.ScheduledAction[Any], Any] | None = (action, state)
+
+    def take(self) -> tuple[abc.ScheduledAction[Any], Any] | None:
+        """The action and its state, once; None if disposed."""
+        work, self._work = self._work, None
+        return work
+
+    def dispose(self) -> None:
+        self._work = None
+        super().dispose()
 
 
 class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
@@ -38,7 +54,7 @@ class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
     def __init__(self, name: str = "rxpipe-worker") -> None:
         super().__init__()
         self._name = name
-        self._heap: list[_Item] = []
+        self._heap: list[tuple[float, int, _Planned]] = []
         self._order = itertools.count()
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -83,13 +99,13 @@ class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
         self.close()
 
     def _at(self, due: float, action: abc.ScheduledAction[_TState], state: _TState | None) -> abc.DisposableBase:
-        handle = SingleAssignmentDisposable()
+        planned = _Planned(action, state)
         with self._wake:
             if not self._closed:
-                heapq.heappush(self._heap, (due, next(self._order), handle, action, state))
+                heapq.heappush(self._heap, (due, next(self._order), planned))
                 self._wake.notify()
                 self._ensure_thread()
-        return handle
+        return planned
 
     def _ensure_thread(self) -> None:
         if self._thread is None:
@@ -97,23 +113,26 @@ class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
             self._thread.start()
 
     def _run(self) -> None:
-        while (item := self._next()) is not None:
-            _, _, handle, action, state = item
-            if handle.is_disposed:
-                continue
-            try:
-                handle.disposable = self.invoke_action(action, state)
-            except Exception:  # noqa: BLE001  # one stream's failure must not end the others'; it is reported
-                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+        while (planned := self._next()) is not None:
+            self._do(planned)
 
-    def _next(self) -> _Item | None:
+    def _do(self, planned: _Planned) -> None:
+        work = planned.take()
+        if work is None:
+            return
+        try:
+            planned.disposable = self.invoke_action(*work)
+        except BaseException:  # noqa: BLE001  # nobody's failure, not even SystemExit, may end the others' thread
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
+    def _next(self) -> _Planned | None:
         """The next action once it is due; None when closed."""
         with self._wake:
             while not self._closed:
                 if not self._heap:
                     self._wake.wait()
-                elif (wait := self._heap[0][0] - time.monotonic()) > 0:
-                    self._wake.wait(wait)
+                elif (wait_s := self._heap[0][0] - time.monotonic()) > 0:
+                    self._wake.wait(min(wait_s, threading.TIMEOUT_MAX))
                 else:
-                    return heapq.heappop(self._heap)
+                    return heapq.heappop(self._heap)[2]
             return None
