@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 from rxpipe.testing.clock import MarbleError, VirtualClock
 from rxpipe.testing.diagram import Drawing
-from rxpipe.testing.grammar import MarbleSyntaxError, parse, parse_subscription
+from rxpipe.testing.grammar import MarbleSyntaxError, Subscription, parse, parse_moment, parse_subscription
 from rxpipe.testing.misbehave import UnrulySource, UnrulySubscriber
 from rxpipe.testing.recording import Mismatch, Recording
 from rxpipe.testing.streams import ColdSource, HotSource, Inner, Seen, Source, Values, resolve
@@ -133,12 +133,11 @@ class Marbles:
 
         Args:
             stream: what is tested.
-            subscription: "--^---!" subscribes and unsubscribes at those frames from now; before anything else then.
+            subscription: "--^---!" subscribes and unsubscribes at those frames from now, before anything else then;
+                "-----!" subscribes at once.
             name: stands in failures.
         """
-        times = parse_subscription(subscription)
-        if times is None:
-            raise MarbleError("expect() wants a '^' in its subscription.", hint='Such as "--^---!".')
+        times = _listening(subscription)
         recording = Recording(self, name, stream)
 
         def subscribe(*_: object) -> None:
@@ -223,7 +222,15 @@ class Marbles:
         return f"{_beside(path)}:{number}: {linecache.getline(path, number).strip()}{step}"
 
 
+def _listening(text: str) -> Subscription:
+    if "!" in text and "^" not in text:
+        return Subscription(0, parse_moment(text))
+    times = parse_subscription(text)
+    if times is None:
+        raise MarbleError("expect() wants a '^' in its subscription.", hint='Such as "--^---!".')
+    return times
+
+
 def _beside(path: str) -> str:
-    """*path* as seen from the current folder, if it lies in it."""
-    here = str(Path.cwd()) + os.sep
-    return path.removeprefix(here)
+    """*path* as seen from the current folder, if it lies in it; a notebook's cell by that name."""
+    return "cell" if "ipykernel" in path else path.removeprefix(str(Path.cwd()) + os.sep)

@@ -81,6 +81,11 @@ def test_unsubscribing_comes_before_what_else_happens_at_that_instant(marbles):
     source.subscriptions.to_be("^----!")
 
 
+def test_a_subscription_without_a_beginning_begins_at_once(marbles):
+    """As RxJS has it."""
+    marbles.expect(rx.interval(0.001), "------!").to_be("-01234", int)
+
+
 def test_values_stand_for_names(marbles):
     """By a mapping, by a function of the name, or each for itself."""
     source = marbles.cold("a-{big}-1|", {"a": 1, "big": [2], "1": None})
