@@ -32,11 +32,13 @@ class Frame:
 class Drawn:
     """A finished picture: height x width x 3 or 4 (with alpha), 8 bit.
 
-    unchanged: there was nothing to do, the input goes on as it was. facts: what was done, plain JSON values.
+    unchanged: there was nothing to do, the input goes on as it was. encoded: the picture as a file, if it
+    is at hand. facts: what was done, plain JSON values.
     """
 
     pixels: U8 = field(repr=False)
     unchanged: bool = False
+    encoded: bytes | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
     facts: Mapping[str, object] = field(default_factory=dict)
 

@@ -7,7 +7,7 @@ so that whoever drives it can stop it at any slice.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from PIL import Image
 
 from rxpipe.backends.sketch.field import F32, U8, Sheet, spline_weights
 from rxpipe.backends.sketch.frame import PREVIEW_PX, Drawn, Frame, bands, preview_size
+from rxpipe.backends.sketch.resample import enlarge
 from rxpipe.backends.sketch.scene import compose
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from rxpipe.backends.sketch.scene import Passes
 
 _DRAFT_PX = 128
+_LARGEST_PX = 2048 * 2048
 _USUAL_CFG = 7.0
 
 
@@ -41,7 +43,17 @@ class Order:
 
 
 def paint(order: Order) -> Work:
-    """Draw a picture, a frame a step."""
+    """Draw a picture, a frame a step; beyond four megapixels it is drawn smaller and enlarged."""
+    shrink = math.sqrt(_LARGEST_PX / (order.width * order.height))
+    if shrink >= 1:
+        return (yield from _painted(order))
+    smaller = replace(order, width=max(1, int(order.width * shrink)), height=max(1, int(order.height * shrink)))
+    drawn = yield from _painted(smaller)
+    pixels = yield from enlarge(Image.fromarray(drawn.pixels), order.width, order.height)
+    return Drawn(pixels)
+
+
+def _painted(order: Order) -> Work:
     detail = 1 - math.exp(-order.steps / 6)
     passes = compose(order.prompt, order.negative, order.seed, order.width / order.height, detail)
     draft = Canvas(passes, order, _DRAFT_PX)

@@ -1,0 +1,146 @@
+"""From a stage's settings to the engine's work: what each of the four stages means to a drawing program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageFilter, ImageOps
+
+from rxpipe.backends.sketch.faces import Unit, refine_faces
+from rxpipe.backends.sketch.frame import Drawn
+from rxpipe.backends.sketch.paint import Order, paint
+from rxpipe.backends.sketch.picture import joined, read_picture, split
+from rxpipe.backends.sketch.resample import enlarge, upscale
+from rxpipe.backends.sketch.restyle import restyle
+from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.errors import BackendRejected, BadImage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from rxpipe.artifact import Artifact
+    from rxpipe.backends.sketch.frame import Work
+    from rxpipe.backends.sketch.picture import Given
+    from rxpipe.config import AdetailerUnit
+    from rxpipe.plan import StageExecution
+
+USUAL_STEPS, USUAL_CFG, USUAL_PX = 20, 7.0, 512
+"""What holds where nobody said."""
+_CROP, _FILL = 1, 2
+
+
+def job(stage: StageExecution, source: Artifact | None, wanted: Callable[[], bool]) -> Work:
+    """The work that a stage asks for.
+
+    Args:
+        stage: narrowed to one image.
+        source: the picture to work on, None for txt2img.
+        wanted: asked while a picture is decoded; once it says no, decoding stops.
+
+    Raises:
+        BackendRejected: not one of the four stages.
+        BadImage: no picture to work on, or none that can be decoded.
+    """
+    config = stage.config
+    if isinstance(config, Txt2ImgConfig):
+        return (yield from paint(_order(stage, *_drawn_size(stage, config))))
+    if source is None:
+        raise BadImage(f"{stage.stage_type} has no picture to work on.", hint="Put txt2img before it.")
+    given = read_picture(source, wanted)
+    yield None
+    if isinstance(config, Img2ImgConfig):
+        return (yield from _img2img(stage, config, given))
+    if isinstance(config, AdetailerConfig):
+        return (yield from _adetailer(stage, config, given))
+    if isinstance(config, UpscaleConfig):
+        return (yield from _upscale(stage, config, given))
+    raise BackendRejected(f"the embedded backend knows no stage {stage.stage_type!r}.")
+
+
+def takes_faces(unit: AdetailerUnit) -> bool:
+    """Whether this unit's detector looks for what this backend can find."""
+    name = unit.detector.lower()
+    return not any(part in name for part in ("hand", "person", "body", "eye", "cloth", "foot"))
+
+
+def _order(stage: StageExecution, width: int, height: int) -> Order:
+    told = stage.generation
+    return Order(
+        prompt=told.prompt,
+        negative=told.negative_prompt,
+        seed=stage.seed or 0,
+        width=width,
+        height=height,
+        steps=told.steps or USUAL_STEPS,
+        cfg_scale=USUAL_CFG if told.cfg_scale is None else told.cfg_scale,
+    )
+
+
+def _drawn_size(stage: StageExecution, config: Txt2ImgConfig) -> tuple[int, int]:
+    """Width and height of txt2img's picture; the hires fix draws at the larger size at once."""
+    width, height = stage.generation.width or USUAL_PX, stage.generation.height or USUAL_PX
+    hires = config.hires
+    if hires is None or not hires.enabled:
+        return width, height
+    return hires.resize_x or round(width * hires.scale), hires.resize_y or round(height * hires.scale)
+
+
+def _img2img(stage: StageExecution, config: Img2ImgConfig, given: Given) -> Work:
+    size = (stage.generation.width or given.image.width, stage.generation.height or given.image.height)
+    image = given.image
+    if size != image.size:
+        image = yield from _fitted(image, size, config.resize_mode)
+    colours, alpha = split(image)
+    drawn = yield from restyle(_order(stage, *size), colours, config.denoising_strength)
+    kept = given.data if config.denoising_strength == 0 and image is given.image else None
+    notes = () if kept is not None else given.notes
+    return Drawn(joined(drawn.pixels, alpha), encoded=kept, warnings=notes, facts=drawn.facts)
+
+
+def _fitted(image: Image.Image, size: tuple[int, int], mode: int) -> Generator[None, None, Image.Image]:
+    """The picture brought to a size: stretched (mode 0, 3), cut to fit (1), or whole on a blurred ground (2)."""
+    if mode == _CROP:
+        wide = min(image.width, round(image.height * size[0] / size[1]))
+        high = min(image.height, round(image.width * size[1] / size[0]))
+        left, top = (image.width - wide) // 2, (image.height - high) // 2
+        image = image.crop((left, top, left + wide, top + high))
+    elif mode == _FILL:
+        inner = ImageOps.contain(image, size, Image.Resampling.LANCZOS)
+        yield
+        ground = image.resize((64, 64), Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(4)).resize(size)
+        ground.paste(inner, ((size[0] - inner.width) // 2, (size[1] - inner.height) // 2))
+        return ground
+    pixels = yield from enlarge(image, *size)
+    return Image.fromarray(pixels)
+
+
+def _adetailer(stage: StageExecution, config: AdetailerConfig, given: Given) -> Work:
+    units = [_unit(unit) for unit in (config, *config.units) if takes_faces(unit)]
+    colours, alpha = split(given.image)
+    drawn = yield from refine_faces(colours, units, stage.generation.steps or USUAL_STEPS)
+    return Drawn(joined(drawn.pixels, alpha), unchanged=drawn.unchanged, warnings=given.notes, facts=drawn.facts)
+
+
+def _unit(unit: AdetailerUnit) -> Unit:
+    return Unit(
+        confidence=unit.confidence,
+        strength=unit.denoising_strength,
+        grow=unit.dilate_erode,
+        feather=unit.mask_blur,
+        smallest=unit.mask_min_ratio,
+        largest=unit.mask_max_ratio,
+        most=unit.mask_k_largest,
+        by=unit.mask_filter_method,
+        invert=unit.mask_merge_invert == "Merge and Invert",
+    )
+
+
+def _upscale(stage: StageExecution, config: UpscaleConfig, given: Given) -> Work:
+    width, height = (max(1, round(px * config.scale)) for px in given.image.size)
+    if config.mode == "single":
+        drawn = yield from upscale(given.image, width, height)
+        return Drawn(drawn.pixels, warnings=given.notes, facts=drawn.facts)
+    pixels = yield from enlarge(given.image, width, height)
+    drawn = yield from restyle(_order(stage, width, height), pixels[:, :, :3], config.denoising_strength)
+    alpha = pixels[:, :, 3:] if pixels.shape[2] > 3 else None  # noqa: PLR2004 - the fourth is alpha
+    return Drawn(joined(drawn.pixels, alpha), warnings=given.notes, facts={"upscaler": "Lanczos"})
