@@ -52,6 +52,7 @@ class ConfigError(RxPipeError, ValueError):
     def __init__(self, problems: tuple[str, ...] | list[str], *, hint: str | None = None) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems), hint=hint)
+        self.args = (self.problems,)  # what a copy, or another process, makes it again from
 
 
 class PlanError(RxPipeError, ValueError):
@@ -129,6 +130,6 @@ class RunActive(RxPipeError):
 class RunFailed(RxPipeError):
     """The run did not complete; raised only by `result.raise_for_status()`, with the result in `result`."""
 
-    def __init__(self, message: str, *, result: object, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, result: object = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.result = result

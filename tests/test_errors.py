@@ -1,0 +1,105 @@
+"""The exception tree: what each class says of retrying and of scope, and that errors survive being copied and sent."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+
+import pytest
+from rxpipe import errors
+from rxpipe.errors import BackendUnavailable, ConfigError, RunFailed, RxPipeError, StageFunctionError
+
+
+def all_errors():
+    """Every class of the module that is an exception."""
+    return [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+
+
+def made(kind):
+    """One of that kind."""
+    return kind(["one.", "two."], hint="Try.") if kind is ConfigError else kind("It broke.", hint="Try.")
+
+
+def drawn_tree():
+    """The tree as the module's docstring draws it: name, depth and the words behind it."""
+    rows = re.findall(r"^([│├└─ ]*)(\w+)(?: \((\w+)\))?( .*)?$", errors.__doc__.split("```")[1], re.MULTILINE)
+    return {name: (len(indent) // 4, also, words or "") for indent, name, also, words in rows if name != "text"}
+
+
+def test_the_tree_in_the_docstring_is_the_tree():
+    """Every class is drawn once, under its base, with its second base beside it."""
+    drawn = drawn_tree()
+    assert set(drawn) == {kind.__name__ for kind in all_errors()}
+    parents = {}
+    for name, (depth, also, _) in drawn.items():
+        parents[depth] = name
+        kind = getattr(errors, name)
+        assert kind.__bases__[0].__name__ == (parents[depth - 1] if depth else "Exception")
+        assert (ValueError in kind.__mro__) == (also == "ValueError")
+
+
+def test_the_columns_in_the_docstring_are_facts_of_the_classes():
+    """Which error can heal, and which concerns every image."""
+    for name, (_, _, words) in drawn_tree().items():
+        kind = getattr(errors, name)
+        assert kind.retryable == ("retryable" in words), name
+        if "image" in words.rpartition("  ")[2]:
+            assert kind.scope == ("run" if words.endswith("every image") else "image"), name
+
+
+@pytest.mark.parametrize("kind", all_errors())
+def test_an_error_reads_as_what_happened_and_what_to_do(kind):
+    """The hint is a sentence of its own behind the message."""
+    error = made(kind)
+    assert error.hint == "Try."
+    assert str(error) == f"{error.message} Try."
+
+
+def test_without_a_hint_the_message_stands_alone():
+    """No None, no blank at the end."""
+    error = RxPipeError("It broke.")
+    assert (str(error), error.hint) == ("It broke.", None)
+
+
+@pytest.mark.parametrize("kind", all_errors())
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])  # noqa: S301  our own bytes
+def test_an_error_survives_being_copied_and_sent(kind, copied):
+    """A worker process, a test runner, a future: all of them pickle errors."""
+    error = made(kind)
+    again = copied(error)
+    assert type(again) is kind
+    assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
+
+
+def test_a_config_error_lists_its_problems_a_line_each():
+    """All of them in the text, and each by itself."""
+    error = ConfigError(["f.toml: txt2img.steps: got 0", "f.toml: order: got 'x'"])
+    assert error.problems == ("f.toml: txt2img.steps: got 0", "f.toml: order: got 'x'")
+    assert str(error) == "f.toml: txt2img.steps: got 0\nf.toml: order: got 'x'"
+
+
+def test_wrong_input_is_a_value_error_for_those_who_know_nothing_of_rxpipe():
+    """ConfigError, PlanError and BadImage are caught by `except ValueError`."""
+    for kind in (errors.ConfigError, errors.PlanError, errors.BadImage):
+        with pytest.raises(ValueError, match=r"\."):
+            raise made(kind)
+
+
+def test_a_busy_server_may_name_its_time():
+    """None where it named none."""
+    assert BackendUnavailable("busy").retry_after_s is None
+    assert BackendUnavailable("busy", retry_after_s=2.5).retry_after_s == 2.5
+
+
+def test_a_functions_error_is_retryable_where_its_cause_is():
+    """The one error of which the instance decides; the class stays what it was."""
+    assert StageFunctionError("timeout", retryable=True).retryable
+    assert not StageFunctionError("bug").retryable
+    assert not StageFunctionError.retryable
+
+
+def test_a_failed_run_brings_its_result_along():
+    """For who catches it and wants the images that came through."""
+    result = object()
+    assert RunFailed("1 of 4", result=result).result is result
