@@ -7,7 +7,8 @@ pixels are decoded only for who asks. Before the first stage has drawn there is 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -15,13 +16,14 @@ from typing import TYPE_CHECKING
 from rxpipe.errors import BadImage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
+
+_AS_PNG = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA", "I": "I;16"}
+_IN_PNG = {"1", "L", "LA", "I;16", "P", "RGB", "RGBA"}
 
 
 def image_id(run_id: str, number: int) -> str:
@@ -29,8 +31,22 @@ def image_id(run_id: str, number: int) -> str:
     return f"{run_id}-{number}"
 
 
+class _Sent:
+    """A frozen record that can be copied and sent to another process; read-only mappings alone cannot."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        values = ((each.name, getattr(self, each.name)) for each in fields(self))  # type: ignore[arg-type]  # a dataclass
+        return _received, (type(self), {name: dict(v) if isinstance(v, Mapping) else v for name, v in values})
+
+
+def _received(kind: type[_Sent], values: dict[str, object]) -> _Sent:
+    return kind(**{name: MappingProxyType(v) if isinstance(v, dict) else v for name, v in values.items()})
+
+
 @dataclass(frozen=True, slots=True)
-class LineageEntry:
+class LineageEntry(_Sent):
     """One stage that an image went through.
 
     settings: what the stage was told, as plain JSON values; the seed really used is among them where there is one.
@@ -42,7 +58,7 @@ class LineageEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
+class Artifact(_Sent):
     """One image on its way through the chain. Immutable; every change gives a new one with the same `id`.
 
     id: who this image is, the same across all stages of a run.
@@ -102,14 +118,15 @@ class Artifact:
         Raises:
             BadImage: the bytes are not a picture that Pillow reads, or are torn.
         """
-        from PIL import Image, ImageOps  # noqa: PLC0415  # importing rxpipe loads no Pillow
+        from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: PLC0415  # importing rxpipe loads no Pillow
 
+        data = self.read()
         try:
-            image = Image.open(io.BytesIO(self.read()))
+            image = Image.open(io.BytesIO(data))
             image.load()
             return ImageOps.exif_transpose(image)
-        except BadImage:
-            raise
+        except UnidentifiedImageError as error:
+            raise BadImage(f"image {self.id}: its {len(data)} bytes are no picture of a known format.") from error
         except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
             raise BadImage(f"image {self.id} is not a picture that can be decoded: {error}.") from error
 
@@ -123,13 +140,17 @@ class Artifact:
         """The same artifact with another picture, encoded as PNG.
 
         Args:
-            image: a Pillow image of any mode PNG can hold, or an array of height x width (x 3 or 4), 8 bit.
+            image: a Pillow image (converted to RGB or RGBA if PNG cannot hold its mode), or an array of height x width
+                (x 3 or 4), 8 bit.
+
+        Raises:
+            BadImage: an array of another kind or shape; nothing is scaled or clipped in silence.
         """
         from PIL import Image  # noqa: PLC0415  # importing rxpipe loads no Pillow
 
-        picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
-        if picture.mode not in {"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"}:
-            picture = picture.convert("RGB")
+        picture = image if isinstance(image, Image.Image) else Image.fromarray(_checked(image))
+        if picture.mode not in _IN_PNG:
+            picture = picture.convert(_AS_PNG.get(picture.mode, "RGB"))
         buffer = io.BytesIO()
         picture.save(buffer, "PNG", compress_level=1)
         return self.with_data(buffer.getvalue())
@@ -153,3 +174,13 @@ class Artifact:
     def after(self, entry: LineageEntry) -> Artifact:
         """The same artifact with one more stage in its lineage."""
         return replace(self, lineage=(*self.lineage, entry))
+
+
+def _checked(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    sizes, channels = array.shape[:2], array.shape[2:]
+    if array.dtype.name != "uint8" or len(sizes) != 2 or not all(sizes) or channels not in {(), (3,), (4,)}:  # noqa: PLR2004
+        raise BadImage(
+            f"an array of {array.dtype.name} with the shape {array.shape} is no picture.",
+            hint="Allowed: uint8, height x width or height x width x 3 or 4; scale values of 0..1 by 255 before.",
+        )
+    return array
