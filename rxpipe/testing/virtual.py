@@ -20,8 +20,10 @@ from reactivex.scheduler.trampoline import Trampoline
 from reactivex.scheduler.trampolinescheduler import TrampolineScheduler
 
 from rxpipe.errors import RxPipeError
+from rxpipe.worker import WorkerScheduler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
     from types import TracebackType
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
 State = TypeVar("State")
+_SCHEDULING = ("schedule", "schedule_relative", "schedule_absolute")
 
 
 class RealThread(RxPipeError, AssertionError):
@@ -126,9 +129,23 @@ class VirtualTime:
             (rx_marbles, "new_thread_scheduler", self.clock),
             (rx_tomarbles, "new_thread_scheduler", self.clock),
             (threading.Thread, "start", guarded),
+            *((WorkerScheduler, name, self._worker_method(name)) for name in _SCHEDULING),
+            (WorkerScheduler, "now", property(self._worker_now(WorkerScheduler.now.fget))),
         ):
             self._stack.enter_context(patch.object(target, name, new))
         return self
+
+    def _worker_now(self, real: Callable[[WorkerScheduler], datetime]) -> Callable[[WorkerScheduler], datetime]:
+        return lambda worker: real(worker) if self._allowed else self.clock.now
+
+    def _worker_method(self, name: str) -> Callable[..., Any]:
+        """A worker's method, on the clock: what makes itself a worker is in virtual time too."""
+        real = getattr(WorkerScheduler, name)
+
+        def method(worker: WorkerScheduler, *args: Any, **more: Any) -> Any:
+            return real(worker, *args, **more) if self._allowed else getattr(self.clock, name)(*args, **more)
+
+        return method
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
