@@ -101,7 +101,8 @@ def _conifer(sheet: Sheet, place: tuple[float, float, float], colour: Rgb, *, sn
     shade = 0.82 + 0.3 * up + 0.1 * np.sign((part.x - x)[None]) * np.float32(lean - 0.5)
     paint = np.stack([np.float32(c) * shade for c in colour])
     if snow > 0:
-        paint += (np.float32(0.93) - paint) * smooth(0.45, 0.9, saw) * np.float32(snow)
+        rim = np.abs((part.x - x)[None]) / np.maximum(half, 1e-6)
+        paint += (np.float32(0.93) - paint) * smooth(0.35, 1.1, rim * (1 - 0.3 * saw) + 0.25 * saw) * np.float32(snow)
     part.lay(paint, cover)
 
 
@@ -250,9 +251,11 @@ def _blossoms(stage: Stage) -> Layer:
     x, sizes = rng.uniform(-0.05, 1.05, count) * stage.aspect, 0.006 + 0.05 * near**1.7
     hue = float(rng.uniform(-180, 180))
     base: Rgb = (0.86, 0.25, 0.3)
+    if stage.wish.bloom is not None:
+        hue = stage.wish.bloom - 22
     kinds = [
         spun(hue)(base),
-        spun(hue + 50, 0.9, 1.15)(base),
+        spun(hue + (50 if stage.wish.bloom is None else 14), 0.9, 1.15)(base),
         (0.95, 0.93, 0.9),
         blend(palette.sky[2], (1.0, 0.95, 0.95), 0.3),
     ]

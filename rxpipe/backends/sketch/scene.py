@@ -110,7 +110,7 @@ def _mountain(stage: Stage) -> Passes:
     wish, palette = stage.wish, stage.wish.palette
     layers = _heavens(stage) + land.ranges(stage, 5, height=0.27, sharp=True, bottom=0.97)
     if wish.has("castle"):
-        layers.insert(-2, town.castle(stage, stage.horizon + 0.1))
+        layers[-2:-2] = town.castle(stage, stage.horizon + 0.1)
     edge = land.skyline(stage.noise(161, 4), 0.98, 0.05, 1.6, sharp=False)
     layers.insert(-1, sky.fog(stage, stage.horizon + 0.12, 0.1, 0.5))
     layers.append(land.conifers(stage, edge, palette.near, 162, tall=0.24, spacing=0.05))

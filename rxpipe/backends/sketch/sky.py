@@ -202,6 +202,6 @@ def rainfall(stage: Stage) -> Layer:
     def draw(sheet: Sheet) -> None:
         slanted = sheet.x[None] + sheet.down * np.float32(0.18)
         streaks: F32 = noise.at(slanted * 130, np.broadcast_to(sheet.down * 5, slanted.shape) + slanted * 19)
-        sheet.lay((0.85, 0.9, 0.95), smooth(0.45, 1.0, streaks) * np.float32(0.3))
+        sheet.lay((0.85, 0.9, 0.95), smooth(0.5, 1.1, streaks) * np.float32(0.2))
 
     return draw

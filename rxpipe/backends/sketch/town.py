@@ -8,7 +8,7 @@ import numpy as np
 
 from rxpipe.backends.sketch.colour import blend, spun
 from rxpipe.backends.sketch.field import Sheet, mix, smooth
-from rxpipe.backends.sketch.land import skyline
+from rxpipe.backends.sketch.land import hills, skyline
 
 if TYPE_CHECKING:
     from rxpipe.backends.sketch.field import F32, Rgb
@@ -249,10 +249,11 @@ def boat(stage: Stage, level: float) -> Layer:
     return draw
 
 
-def castle(stage: Stage, base: float) -> Layer:
-    """Towers and walls on a hill, far off."""
+def castle(stage: Stage, foot: float) -> list[Layer]:
+    """Towers and walls, far off, on a hill that rises from *foot*."""
     rng, palette = stage.rng(126), stage.wish.palette
     middle, size = stage.aspect * float(rng.uniform(0.35, 0.65)), float(rng.uniform(0.1, 0.14))
+    base = foot - 0.07
     stone = blend(palette.far, palette.near, 0.62)
     roof = blend(stone, (0.45, 0.15, 0.12), 0.3)
     towers = [(-1.0, 0.22, 1.2), (-0.45, 0.16, 1.7), (0.05, 0.26, 2.3), (0.55, 0.15, 1.5), (0.95, 0.2, 1.1)]
@@ -270,7 +271,13 @@ def castle(stage: Stage, base: float) -> Layer:
             if glow is not None:
                 glow.lay(palette.glow, 0.9 if stage.wish.hour in _DARK_HOURS else 0.2)
 
-    return draw
+    bump = stage.noise(129, 5)
+
+    def hill(x: F32) -> F32:
+        rise = np.exp(-(((x - np.float32(middle)) / np.float32(size * 2.1)) ** 4)) + 0.1 * bump.line(x * 9)
+        return np.asarray(np.float32(foot + 0.06) - np.float32(0.145) * rise)
+
+    return [draw, hills(stage, hill, stone, blend(stone, palette.sky[3], 0.4), 129, depth=0.3, snow=0.0)]
 
 
 def cabin(stage: Stage, base: float) -> Layer:

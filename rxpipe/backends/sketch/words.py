@@ -57,15 +57,21 @@ _THINGS = {
     "woman": "woman girl lady queen princess mother grandmother witch women girls actress heroine",
 }  # fmt: skip
 
+_BLOOMS = {**HUES, "poppy": 29, "poppies": 29, "lavender": 300, "sunflower": 95, "sunflowers": 95, "roses": 15}
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to be drawn: one subject, one hour, the palette, and the things that belong into it."""
+    """What is to be drawn: one subject, one hour, the palette, and the things that belong into it.
+
+    bloom: the hue of its flowers in degrees, None for any.
+    """
 
     subject: str
     hour: str
     palette: Palette
     things: frozenset[str]
+    bloom: float | None = None
 
     def has(self, *names: str) -> bool:
         """Whether any of these things was asked for."""
@@ -85,7 +91,8 @@ def read_prompt(prompt: str, negative: str, rng: np.random.Generator) -> Wish:
     hours = [hour for hour in ("dawn", "day", "sunset", "dusk", "night") if hour not in _all(_HOURS, unwanted)]
     hour = _named(_HOURS, words) or _pick(hours or ["day"], open_hour)
     palette = _tinted(_pick(PALETTES[hour], open_palette), words, unwanted, jitter)
-    return Wish(subject, hour, palette, _all(_THINGS, words) - _all(_THINGS, unwanted))
+    blooms = [_BLOOMS[word] for word in words if word in _BLOOMS]
+    return Wish(subject, hour, palette, _all(_THINGS, words) - _all(_THINGS, unwanted), blooms[0] if blooms else None)
 
 
 def _words(text: str) -> list[str]:
