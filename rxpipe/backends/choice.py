@@ -48,8 +48,8 @@ def open_backend(where: str | None = None, **options: Any) -> Backend:
 
     Args:
         where: "http://host:port" (or "host:port", or a port on this machine) for a WebUI, with "user:password@" where
-            it wants that; "sketch" or "embedded" for the one that needs no server, "sketch:name=value,..." with options;
-            None or "auto": RXPIPE_BACKEND, else `backend.url` in the config file, else a WebUI that answers on
+            it wants that; "sketch" or "embedded" for the one that needs no server, "sketch:name=value,..." with
+            options; None or "auto": RXPIPE_BACKEND, else `backend.url` in the config file, else a WebUI that answers on
             127.0.0.1:7860 to 7864, else the embedded one.
         options: of that backend's constructor.
 

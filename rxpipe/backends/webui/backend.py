@@ -28,7 +28,7 @@ from rxpipe.backends.webui.progress import Reader
 from rxpipe.backends.webui.stops import Stops
 from rxpipe.backends.webui.used import compare, compare_model, other_size, settings_of, used_for
 from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
-from rxpipe.errors import BackendRejected, BackendTimeout, BadResponse
+from rxpipe.errors import BackendRejected, BackendUnavailable, BadResponse
 from rxpipe.worker import WorkerScheduler
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class WebUIBackend(Backend):
         return warnings
 
     def settle(self) -> Observable[None]:
-        """Completes once no stopped drawing is known to run or wait any more; BackendTimeout after `settle_s`."""
+        """Completes once no stopped drawing is known to run or wait any more; BackendUnavailable after `settle_s`."""
 
         def subscribe(
             observer: abc.ObserverBase[None], scheduler: abc.SchedulerBase | None = None
@@ -331,7 +331,7 @@ class _Settling:
         elif self._stops.in_hand or self._stops.lost:
             self._stops.forget_lost()
             self._observer.on_error(
-                BackendTimeout(
+                BackendUnavailable(
                     f"the server was not seen idle within {self._limit_s:g} s after an interrupt.",
                     hint="Nothing was sent again, so that it does not pile up there; see the server's console.",
                 )

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
     from rxpipe.backends.webui.address import Address
 
-_PIECE = 1 << 20  # bytes read at once; each shows that the answer is still coming
+_PIECES = 32  # an answer is read in so many, each showing that it is still coming
+_PIECE_BYTES = (1 << 12, 1 << 20)  # the smallest and the largest
 _SHOWN = 300  # characters of a server's own message
 _OK = range(200, 300)
 _MOVED = range(300, 400)
@@ -152,9 +153,10 @@ class Line:
         self._session.close()
 
     def _read(self, response: requests.Response) -> bytes:
-        raw = response.raw
-        pieces: list[bytes] = []
-        while piece := raw.read(_PIECE, decode_content=True):
+        raw, pieces = response.raw, list[bytes]()
+        length = response.headers.get("Content-Length", "")
+        size = min(max(int(length) // _PIECES if length.isdigit() else 0, _PIECE_BYTES[0]), _PIECE_BYTES[1])
+        while piece := raw.read(size, decode_content=True):
             self.received += len(piece)
             pieces.append(piece)
         raw.release_conn()

@@ -130,15 +130,19 @@ def _ask_adetailer(line: Line, timeout_s: float) -> dict[str, Any]:
     listed = ask_optional(line, "/adetailer/v1/ad_model", timeout_s=timeout_s)
     if listed is None:
         scripts = ask_optional(line, "/sdapi/v1/scripts", timeout_s=timeout_s)
-        names = scripts.get("img2img", ()) if isinstance(scripts, Mapping) else ()
-        return {"adetailer": any(str(name).lower() == "adetailer" for name in names)}
-    detectors = listed.get("ad_model", ()) if isinstance(listed, Mapping) else ()
+        return {"adetailer": any(str(name).lower() == "adetailer" for name in _inner(scripts, "img2img"))}
     schema = ask_optional(line, "/adetailer/v1/schema", timeout_s=timeout_s)
     properties = schema.get("properties") if isinstance(schema, Mapping) else None
     return {
-        "detectors": [Entry(str(name)) for name in detectors],
+        "detectors": [Entry(str(name)) for name in _inner(listed, "ad_model")],
         "unit_schema": properties if isinstance(properties, Mapping) else None,
     }
+
+
+def _inner(value: Any, key: str) -> list[Any]:
+    """The list under *key*, empty where there is none."""
+    inner = value.get(key) if isinstance(value, Mapping) else None
+    return inner if isinstance(inner, list) else []
 
 
 def _dicts(value: Any) -> list[Mapping[str, Any]]:
@@ -147,7 +151,7 @@ def _dicts(value: Any) -> list[Mapping[str, Any]]:
 
 def _entry(value: Mapping[str, Any]) -> Entry:
     name = str(value.get("name") or value.get("model_name") or "")
-    aliases = [value.get("label"), value.get("model_name"), *(value.get("aliases") or ())]
+    aliases = [value.get("label"), value.get("model_name"), *_inner(value, "aliases")]
     return Entry(name, tuple(str(alias) for alias in aliases if alias and alias != name))
 
 

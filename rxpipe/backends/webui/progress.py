@@ -242,7 +242,8 @@ class Watch:
     def _still(
         self, now_s: float, phase: Literal["loading", "working"], step: int | None = None, steps: int | None = None
     ) -> StepProgress:
-        stalled = phase == "working" and now_s - (self.changed_s or now_s) >= self.stalled_s
+        since_s = now_s if self.changed_s is None else self.changed_s
+        stalled = phase == "working" and now_s - since_s >= self.stalled_s
         return StepProgress(self._fraction, step, steps, self._eta_s(now_s), "stalled" if stalled else phase)
 
     def _eta_s(self, now_s: float) -> float | None:

@@ -1,0 +1,240 @@
+"""The connection: errors typed at one point, credentials nowhere to be seen, a line that can be hung up."""
+
+import base64
+import logging
+import threading
+import traceback
+
+import pytest
+from loguru import logger
+from rxpipe.backends.webui.address import Address, Credentials
+from rxpipe.backends.webui.client import Line
+from rxpipe.errors import (
+    BackendFailed,
+    BackendRejected,
+    BackendTimeout,
+    BackendUnavailable,
+    BadResponse,
+    ConfigError,
+)
+from rxpipe.testing.webui_server import Fault, WebUIServer
+
+SECRET = "hunter2-secret"  # noqa: S105  a password for the test server
+BASIC = base64.b64encode(f"me:{SECRET}".encode()).decode()
+TXT2IMG = b'{"prompt": "a cat", "width": 64, "height": 64, "steps": 2}'
+
+
+@pytest.fixture
+def line_to():
+    """Makes lines that are closed after the test."""
+    made = []
+
+    def make(url, **options):
+        made.append(Line(Address.parse(url), **options))
+        return made[-1]
+
+    yield make
+    for line in made:
+        line.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("http://127.0.0.1:7860", "http://127.0.0.1:7860"),
+        ("http://localhost:7860/", "http://127.0.0.1:7860"),
+        ("127.0.0.1:7860", "http://127.0.0.1:7860"),
+        ("https://me:pw@box.example/webui/", "https://box.example/webui"),
+        ("http://[::1]:7860/sdapi/v1", "http://[::1]:7860"),
+        ("http://box:7860/docs", "http://box:7860"),
+        ("http://box:7860/?__theme=dark", "http://box:7860"),
+    ],
+)
+def test_an_address_is_brought_to_one_form(url, base):
+    """`localhost` costs seconds on Windows; what people copy from the browser is cut off."""
+    assert Address.parse(url).base == base
+
+
+@pytest.mark.parametrize("url", ["ftp://box", "http://", f"http://me:{SECRET}@box:port", f"me:{SECRET}@:x"])
+def test_what_is_no_address_is_told_without_its_password(url):
+    """The message shows what came, and no secret."""
+    with pytest.raises(ConfigError) as caught:
+        Address.parse(url)
+
+    assert SECRET not in str(caught.value)
+    assert "http://" in str(caught.value) or "port" in str(caught.value)
+
+
+def test_credentials_come_from_url_caller_or_environment(monkeypatch):
+    """In this order, and percent signs are taken back."""
+    monkeypatch.setenv("RXPIPE_BACKEND_AUTH", "env:1")
+    expected = {
+        "http://me:p%40w@box": Credentials("me", "p@w"),
+        "http://box": Credentials("env", "1"),
+    }
+    for url, credentials in expected.items():
+        assert Address.parse(url).credentials.header() == credentials.header()
+    assert Address.parse("http://box", auth="told:2").credentials.header() == Credentials("told", "2").header()
+
+
+def test_auth_that_is_not_user_and_password_is_refused_unseen():
+    """The value itself is not shown."""
+    with pytest.raises(ConfigError) as caught:
+        Address.parse("http://box", auth=SECRET)
+
+    assert SECRET not in str(caught.value)
+
+
+def test_credentials_are_sent_up_front(line_to):
+    """A1111 sends no challenge that one could wait for."""
+    with WebUIServer("a1111", auth=("me", SECRET)) as server:
+        line_to(server.url.replace("//", f"//me:{SECRET}@")).get("/sdapi/v1/samplers", timeout_s=5)
+
+        assert [call.status for call in server.calls] == [200]
+
+
+@pytest.mark.parametrize("fault", [None, Fault.RESET, Fault.RESET_MID_BODY, Fault.SHORT_BODY, Fault.GENERIC])
+def test_credentials_appear_in_no_error_log_or_traceback(line_to, fault):
+    """Not even where a logger prints every local variable of every frame, as loguru's diagnose does."""
+    lines = []
+    sink = logger.add(lines.append, diagnose=True, backtrace=True, level=0)
+    logger.enable("rxpipe")
+    logging.getLogger("urllib3").setLevel(logging.DEBUG)
+    with WebUIServer(auth=("me", "another" if fault is None else SECRET)) as server:
+        line = line_to(server.url.replace("//", f"//me:{SECRET}@"))
+        if fault is not None:
+            server.fault("txt2img", fault)
+        try:
+            line.post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=5)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is what a user would log
+            logger.exception("failed")
+            seen = traceback.TracebackException.from_exception(error, capture_locals=True)
+            lines += [*seen.format(), repr(error), str(vars(error))]
+    logger.remove(sink)
+    logger.disable("rxpipe")
+    logging.getLogger("urllib3").setLevel(logging.NOTSET)
+
+    told = "".join(str(part) for part in lines)
+    assert "failed" in told
+    assert SECRET not in told
+    assert BASIC not in told
+    assert SECRET not in repr(line.__dict__)
+
+
+REFUSALS = [
+    (Fault.UNAUTHORIZED, BackendRejected, "answered 401", "RXPIPE_BACKEND_AUTH"),
+    (Fault.NO_API, BackendRejected, "answered 404", "--api"),
+    (Fault.UNPROCESSABLE, BackendRejected, "Script 'ADetailer' not found", "setting"),
+    (Fault.TOO_MANY_REQUESTS, BackendUnavailable, "answered 429", "busy"),
+    (Fault.BAD_GATEWAY, BackendUnavailable, "answered 502", "busy"),
+    (Fault.UNAVAILABLE, BackendUnavailable, "answered 503", "busy"),
+    (Fault.GATEWAY_TIMEOUT, BackendUnavailable, "answered 504", "busy"),
+    (Fault.HTML_PAGE, BackendUnavailable, "502 Bad Gateway", "busy"),
+    (Fault.OUT_OF_MEMORY, BackendFailed, "OutOfMemoryError: CUDA out of memory", "Lower the size"),
+    (Fault.NAN, BackendFailed, "NansException: A tensor with all NaNs", "--no-half-vae"),
+    (Fault.BAD_INPUT, BackendFailed, "Invalid encoded image", "input picture"),
+    (Fault.GENERIC, BackendFailed, "RuntimeError: Expected all tensors", "console"),
+    (Fault.RESET, BackendUnavailable, "the connection broke", "crashed or restarted"),
+    (Fault.RESET_MID_BODY, BackendUnavailable, "the connection broke", "crashed or restarted"),
+    (Fault.SHORT_BODY, BackendUnavailable, "the connection broke", "crashed or restarted"),
+    (Fault.NEVER, BackendTimeout, "no answer in 0.", None),
+]
+
+
+@pytest.mark.parametrize("flavour", ["forge", "a1111"])
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal[0].name)
+def test_every_trouble_is_a_typed_error_that_says_what_to_do(flavour, refusal, line_to):
+    """What was asked, where, what came, and what to try; in the words of both servers."""
+    fault, kind, told, hint = refusal
+    with WebUIServer(flavour) as server:
+        server.fault("txt2img", fault)
+        with pytest.raises(kind) as caught:
+            line_to(server.url).post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=0.3, what="txt2img (stage 1, image 2)")
+
+    error = caught.value
+    assert type(error) is kind
+    assert error.message.startswith(f"txt2img (stage 1, image 2): POST /sdapi/v1/txt2img at {server.url}: ")
+    assert told in error.message
+    assert error.hint is None if hint is None else hint in error.hint
+
+
+def test_retry_after_travels_with_the_error(line_to, webui_server):
+    """So that the pause before the next attempt is the server's."""
+    webui_server.fault("txt2img", Fault.UNAVAILABLE.but(retry_after_s=7))
+    with pytest.raises(BackendUnavailable) as caught:
+        line_to(webui_server.url).post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=5)
+
+    assert caught.value.retry_after_s == 7
+
+
+def test_nobody_there_is_told_with_what_to_start(line_to, webui_server):
+    """The commonest trouble of all."""
+    webui_server.go_down()
+    with pytest.raises(BackendUnavailable) as caught:
+        line_to(webui_server.url).get("/sdapi/v1/samplers", timeout_s=5)
+
+    assert "nobody answers (Connection refused)" in caught.value.message
+    assert "--api" in caught.value.hint
+
+
+def test_wrong_fields_are_told_by_name(line_to, webui_server):
+    """FastAPI's list, in one line."""
+    with pytest.raises(BackendRejected, match=r"answered 422 after .* steps: Input should be a valid integer"):
+        line_to(webui_server.url).post("/sdapi/v1/txt2img", b'{"steps": "many"}', timeout_s=5)
+
+
+def test_a_connection_is_kept_alive(line_to, webui_server):
+    """A new one costs a round trip, and seconds on some systems."""
+    line = line_to(webui_server.url)
+    for _ in range(3):
+        line.get("/sdapi/v1/samplers", timeout_s=5)
+
+    assert webui_server.connections == 1
+
+
+def test_answers_are_asked_for_uncompressed(line_to, webui_server):
+    """Compressing base64 costs the server more than the wire saves."""
+    line_to(webui_server.url).get("/sdapi/v1/samplers", timeout_s=5)
+
+    assert webui_server.calls[0].headers["accept-encoding"] == "identity"
+
+
+def test_hanging_up_frees_a_thread_that_waits_for_an_answer(line_to, webui_server):
+    """From another thread; the server never answers."""
+    webui_server.fault("txt2img", Fault.NEVER)
+    line = line_to(webui_server.url)
+    errors = []
+
+    def wait():
+        try:
+            line.post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=None)
+        except BackendUnavailable as error:
+            errors.append(error.message)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    assert webui_server.wait_calls("txt2img")
+    line.hang_up()
+    waiting.join(5)
+
+    assert "hung up on our side" in errors[0]
+
+
+def test_nothing_is_sent_over_a_line_that_was_hung_up(line_to, webui_server):
+    """A cancel that came before the request went out."""
+    line = line_to(webui_server.url)
+    line.hang_up()
+    with pytest.raises(BackendUnavailable, match="hung up"):
+        line.post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=5)
+
+    assert webui_server.calls == ()
+
+
+@pytest.mark.parametrize("fault", [Fault.TRUNCATED_JSON, Fault.EMPTY_BODY])
+def test_a_torn_body_is_told_when_it_is_read(fault, line_to, webui_server):
+    """A 200 whose JSON breaks off."""
+    webui_server.fault("samplers", fault)
+    reply = line_to(webui_server.url).get("/sdapi/v1/samplers", timeout_s=5)
+
+    with pytest.raises(BadResponse, match="no JSON came"):
+        reply.json()

@@ -1,0 +1,220 @@
+"""Whose job it is that runs and how far ours is, read from what servers say; time and readings are given by hand."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+import rxpipe as rxp
+from rxpipe.backends.webui import payloads
+from rxpipe.backends.webui.payloads import Size
+from rxpipe.backends.webui.progress import ServerReading, TaskReading, Watch
+
+from stages import PICTURE, stage_of
+
+DATA = Path(__file__).parents[1] / "data" / "webui"
+
+
+def request_for(section=None):
+    """A request of 20 steps, or the one of another section."""
+    config = section or rxp.Txt2ImgConfig(steps=20)
+    stage = stage_of(config)
+    if isinstance(config, rxp.UpscaleConfig):
+        return payloads.upscale(config)
+    if isinstance(config, rxp.AdetailerConfig):
+        return payloads.adetailer(stage, config, Size(64, 64))
+    if isinstance(config, rxp.Img2ImgConfig):
+        return payloads.img2img(stage, config, Size(64, 64))
+    return payloads.txt2img(stage, config)
+
+
+def server(progress=0.01, job="scripts_txt2img", *, count=1, stamp="1", step=0, steps=20, image=None):
+    """A global reading."""
+    state = {
+        "job": job,
+        "job_count": count,
+        "job_timestamp": stamp,
+        "sampling_step": step,
+        "sampling_steps": steps,
+    }
+    return ServerReading.model_validate({"progress": progress, "state": state, "current_image": image})
+
+
+IDLE = server(0.0, "", count=0)
+
+
+def task(progress=None, *, active=True, queued=False, completed=False, preview=None, preview_id=-1):
+    """A reading of our own task."""
+    return TaskReading(
+        active=active,
+        queued=queued,
+        completed=completed,
+        progress=progress,
+        live_preview=preview,
+        id_live_preview=preview_id,
+    )
+
+
+def seen(watch, *readings, every_s=1.0):
+    """What each reading comes to, one every second."""
+    return [watch.observe(reading, every_s * place)[0] for place, reading in enumerate(readings)]
+
+
+def test_a_task_waits_loads_works_and_is_done():
+    """Its phases, and a fraction that only says what was counted."""
+    told = seen(
+        Watch(request_for()),
+        task(active=False, queued=True),
+        task(0.0),
+        task(0.25),
+        task(0.5),
+        task(active=False, completed=True),
+    )
+
+    assert [one.phase for one in told] == ["queued", "loading", "working", "working", "working"]
+    assert [one.fraction for one in told] == [None, None, 0.25, 0.5, 0.5]
+    assert [one.step for one in told[2:4]] == [6, 11]
+    assert told[2].steps == 20
+
+
+def test_the_estimate_counts_neither_queue_nor_loading():
+    """Half was done in the two seconds since the first step, so two are left."""
+    queued = [task(active=False, queued=True)] * 60 + [task(0.0)] * 60
+    told = seen(Watch(request_for()), *queued, task(0.0001), task(0.25), task(0.5))
+
+    assert [one.eta_s for one in told[:121]] == [None] * 121
+    assert told[-1].eta_s == pytest.approx(2.0, abs=0.01)
+
+
+def test_no_step_for_long_is_stalled_and_a_step_ends_it():
+    """A state of its own, not an error."""
+    told = seen(Watch(request_for(), stalled_s=3), task(0.2), *[task(0.2)] * 4, task(0.3))
+
+    assert [one.phase for one in told] == ["working", "working", "working", "stalled", "stalled", "working"]
+
+
+def test_loading_a_model_may_take_as_long_as_it_likes():
+    """It is not stalled: nothing has begun yet."""
+    told = seen(Watch(request_for(), stalled_s=3), *[task(0.0)] * 10)
+
+    assert {one.phase for one in told} == {"loading"}
+
+
+def test_the_fraction_never_falls():
+    """A script that adds jobs makes the server's fall."""
+    told = seen(Watch(request_for()), task(0.3), task(0.6), task(0.4), task(0.7))
+
+    assert [one.fraction for one in told] == [0.3, 0.6, 0.6, 0.7]
+
+
+def test_adetailers_thrown_away_pass_is_not_progress():
+    """It says 1.0 before anything of worth was done, and then falls to a half."""
+    told = seen(Watch(request_for(rxp.AdetailerConfig())), task(1.0), task(0.5), task(0.75))
+
+    assert [one.phase for one in told] == ["loading", "working", "working"]
+    assert [one.fraction for one in told] == [None, 0.5, 0.75]
+
+
+def test_img2img_counts_the_steps_that_are_really_run():
+    """20 steps at a strength of 0.5 are 11."""
+    told = seen(Watch(request_for(rxp.Img2ImgConfig(steps=20, denoising_strength=0.5))), task(0.5))
+
+    assert (told[0].step, told[0].steps) == (6, 11)
+
+
+def test_an_upscale_tells_no_fraction():
+    """It says 1.0 from the start."""
+    told = seen(Watch(request_for(rxp.UpscaleConfig())), server(1.0, "Upscale"))
+
+    assert (told[0].fraction, told[0].phase) == (None, "working")
+
+
+def test_a_preview_comes_once():
+    """The server repeats it until it has another."""
+    watch, text = Watch(request_for()), "data:image/png;base64," + base64.b64encode(PICTURE).decode()
+    came = [watch.observe(reading, 0.0)[1] for reading in (task(0.1, preview=text, preview_id=1), task(0.2))]
+
+    assert came == [PICTURE, None]
+    assert watch.preview_id == -1
+    assert watch.observe(server(0.3, step=5, image="no base64!"), 0.0)[1] is None
+
+
+# -- global progress: ours, a stranger's, leftovers -------------------------------------------------------------------
+
+
+def verdicts(watch, *readings):
+    """Who runs, reading by reading."""
+    return [watch.judge(reading) for reading in readings]
+
+
+def test_after_idle_the_next_job_of_our_kind_is_ours():
+    """As far as it can be told."""
+    watch = Watch(request_for(), baseline=IDLE)
+
+    assert verdicts(watch, IDLE, server(), server(0.1, step=2)) == ["nobody", "ours", "ours"]
+
+
+def test_the_job_that_ran_before_ours_was_sent_is_a_strangers():
+    """By its timestamp, until another begins."""
+    watch = Watch(request_for(), baseline=server(0.4, stamp="1", step=8))
+
+    assert verdicts(watch, server(0.5, stamp="1", step=10), server(0.01, stamp="2")) == ["waiting", "ours"]
+
+
+def test_a_job_that_begins_in_the_same_second_is_told_by_its_fallen_progress():
+    """Timestamps have whole seconds."""
+    watch = Watch(request_for(), baseline=server(0.9, stamp="1", step=18))
+
+    assert verdicts(watch, server(0.95, stamp="1", step=19), server(0.01, stamp="1")) == ["waiting", "ours"]
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        server(0.5, "scripts_img2img", step=5),
+        server(1.0, "Upscale"),
+        server(0.5, "task(abc123)", step=5),
+        server(0.5, "Batch 1 out of 2", step=5),
+        server(0.5, step=5, steps=35),
+    ],
+)
+def test_jobs_of_another_kind_are_never_ours(reading):
+    """Another stage, somebody at the page, more batches than we ask for, another number of steps."""
+    assert Watch(request_for(), baseline=IDLE).judge(reading) == "other"
+
+
+def test_the_last_jobs_step_count_is_still_shown_at_the_start():
+    """It says nothing before the first step."""
+    assert Watch(request_for(), baseline=IDLE).judge(server(0.01, count=-1, step=0, steps=35)) == "ours"
+
+
+def test_a_failed_upscales_leftover_is_not_our_upscale():
+    """The idle server goes on reporting it until the next job."""
+    left = ServerReading.model_validate(
+        json.loads((DATA / "forge" / "92-progress-after-failed-upscale.json").read_bytes())["response"]["json"]
+    )
+    watch = Watch(request_for(rxp.UpscaleConfig()), baseline=left)
+    ours = left.model_copy(update={"state": left.state.model_copy(update={"job_timestamp": "later"})})
+
+    assert verdicts(watch, left, left, ours) == ["waiting", "waiting", "ours"]
+
+
+def test_strangers_progress_is_never_shown_as_ours():
+    """Only the phase says that we wait."""
+    watch = Watch(request_for(), baseline=server(0.4, stamp="1", step=8))
+    told = seen(watch, server(0.7, stamp="1", step=14), server(0.01, stamp="2"), server(0.11, stamp="2", step=2))
+
+    assert [one.phase for one in told] == ["queued", "loading", "working"]
+    assert [one.fraction for one in told] == [None, None, pytest.approx(0.1)]
+
+
+@pytest.mark.parametrize("flavour", ["forge", "a1111"])
+@pytest.mark.parametrize(
+    ("name", "job_count"),
+    [("11-progress-idle", 0), ("60-progress-mid-job-no-image", 1), ("61-progress-mid-job-image", 1)],
+)
+def test_recorded_readings_are_read(flavour, name, job_count):
+    """Of both servers."""
+    exchange = json.loads((DATA / flavour / f"{name}.json").read_bytes())
+
+    assert ServerReading.model_validate(exchange["response"]["json"]).state.job_count == job_count
