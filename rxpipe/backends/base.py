@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import reactivex as rx
 
@@ -109,6 +109,12 @@ class Backend(ABC):
     def settle(self) -> Observable[None]:
         """Completes once the backend is idle after an interrupt; asked for before a timed-out drawing is sent again."""
         return rx.empty()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:  # noqa: B027  # not abstract: most backends hold nothing
         """Give back connections and threads. Harmless twice."""

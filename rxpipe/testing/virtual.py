@@ -130,12 +130,13 @@ class VirtualTime:
             (rx_tomarbles, "new_thread_scheduler", self.clock),
             (threading.Thread, "start", guarded),
             *((WorkerScheduler, name, self._worker_method(name)) for name in _SCHEDULING),
-            (WorkerScheduler, "now", property(self._worker_now(WorkerScheduler.now.fget))),
+            (WorkerScheduler, "now", property(self._worker_now())),
         ):
             self._stack.enter_context(patch.object(target, name, new))
         return self
 
-    def _worker_now(self, real: Callable[[WorkerScheduler], datetime]) -> Callable[[WorkerScheduler], datetime]:
+    def _worker_now(self) -> Callable[[WorkerScheduler], datetime]:
+        real = vars(WorkerScheduler)["now"].fget
         return lambda worker: real(worker) if self._allowed else self.clock.now
 
     def _worker_method(self, name: str) -> Callable[..., Any]:
