@@ -131,7 +131,7 @@ def to_marbles(source: Recorded, name: str = "test_recorded_run") -> str:
         "from rxpipe import errors",
         *("", "", f"def {name}(marbles):"),
         "    run = marbles.run(",
-        f"        {_chain_code(events, plan)},",
+        *_chain_code(events, plan),
         *_arguments(calls, paced),
         "    )",
         "    run.timeline.to_be(",
@@ -234,7 +234,7 @@ def _table(entries: Mapping[str, str]) -> list[str]:
     return [f"            {keys[name]:<{widest}} {value}," for name, value in entries.items()]
 
 
-def _chain_code(events: Sequence[Any], plan: StageExecutionPlan | None) -> str:
+def _chain_code(events: Sequence[Any], plan: StageExecutionPlan | None) -> list[str]:
     own = [stage for stage in events[0].stages if stage not in set(StageType)]
     if own:
         raise MarbleError(f"The run has a stage of your own, {own[0]}, whose function no record can carry.")

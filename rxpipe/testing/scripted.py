@@ -32,6 +32,7 @@ from rxpipe.testing.rows import event_name, named_event, rows_of, timeline
 from rxpipe.testing.streams import ColdSource, Seen, Values, resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from reactivex import Observable, abc
@@ -267,6 +268,9 @@ class ScriptedRun:
     def _repr_svg_(self) -> str:
         return self.timeline.drawing().svg()
 
+    def __repr__(self) -> str:
+        return str(self.timeline)
+
 
 def play(
     test: Playing,
@@ -304,18 +308,17 @@ def as_test(run: ScriptedRun, name: str = "test_found") -> str:
     lines = [f"        {name}={value!r}," for name, value in wanted.items() if value]
     if run.cancel is not None:
         lines.append(f'        cancel="{run.cancel}",')
-    job = "..." if run.job is None else as_code(run.job.stages, run.job.settings)
-    return "\n".join(
-        [f"def {name}(marbles):", "    run = marbles.run(", f"        {job},", *lines, "    )", "    laws.check(run)"]
-    )
+    job = [] if run.job is None else as_code(run.job.stages, run.job.settings)
+    return "\n".join([f"def {name}(marbles):", "    run = marbles.run(", *job, *lines, "    )", "    laws.check(run)"])
 
 
-def as_code(stages: Sequence[Stage], settings: RunSettings) -> str:
-    """The call of `rxp.chain` that makes a chain again; a stage of the user's own stands by its name."""
+def as_code(stages: Sequence[Stage], settings: RunSettings) -> list[str]:
+    """The call of `rxp.chain` that makes a chain again, a line a part; a stage of the user's own stands by its name."""
     told = {name: getattr(settings, name) for name in ("order", "timeout_s", "max_failures_in_a_row")}
     told["input"] = tuple(map(str, settings.input))
     unusual = (f"{name}={value!r}" for name, value in told.items() if value != getattr(RunSettings(), name))
-    return f"rxp.chain({', '.join([*map(_stage_code, stages), *unusual])}{_retry_code(settings.retry)})"
+    parts = [*map(_stage_code, stages), *unusual, *_retry_code(settings.retry)]
+    return ["        rxp.chain(", *(f"            {part}," for part in parts), "        ),"]
 
 
 def _stage_code(stage: Stage) -> str:
@@ -329,8 +332,8 @@ def _code(value: object) -> str:
     return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
-def _retry_code(retry: RetryConfig) -> str:
+def _retry_code(retry: RetryConfig) -> Iterator[str]:
     told = {name: value for name, value in retry.model_dump().items() if value != getattr(RetryConfig(), name)}
     told.pop("jitter", None)  # in a test there is none
-    words = ", ".join(f"{name}={value!r}" for name, value in told.items())
-    return f", retry=rxp.RetryConfig({words})" if told else ""
+    if told:
+        yield f"retry=rxp.RetryConfig({', '.join(f'{name}={value!r}' for name, value in told.items())})"

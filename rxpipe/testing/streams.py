@@ -14,7 +14,16 @@ from reactivex.disposable import Disposable
 
 from rxpipe.testing.clock import MarbleError
 from rxpipe.testing.diagram import Drawing
-from rxpipe.testing.grammar import Diagram, Kind, Mark, Subscription, parse, parse_subscription, render_subscription
+from rxpipe.testing.grammar import (
+    Diagram,
+    Kind,
+    Mark,
+    Subscription,
+    parse,
+    parse_subscription,
+    render,
+    render_subscription,
+)
 from rxpipe.testing.matchers import matches, short
 
 if TYPE_CHECKING:
@@ -161,6 +170,10 @@ class Source(Observable[Any]):
 
     def _repr_svg_(self) -> str:
         return self.drawing().svg()
+
+    def __repr__(self) -> str:
+        texts = ", ".join(f'"{render(name_values(play, play)[0])}"' for play in self.plays)
+        return f"{type(self).__name__.removesuffix('Source').lower()} {texts}"
 
     def matches(self, actual: object) -> bool:
         """Whether *actual* is this stream, or a recording of a stream that played the same."""

@@ -19,7 +19,11 @@ from rxpipe import errors
 
 def test_recorded_run(marbles):
     run = marbles.run(
-        rxp.chain(rxp.txt2img(images=2), rxp.upscale(), retry=rxp.RetryConfig(attempts=2, first_delay_s=0.0)),
+        rxp.chain(
+            rxp.txt2img(images=2),
+            rxp.upscale(),
+            retry=rxp.RetryConfig(attempts=2, first_delay_s=0.0),
+        ),
         backend={
             "txt2img": ["-s--(o|)", "-s--(o|)"],
             "upscale": ["-#", "----(o|)", "--(o|)"],
@@ -129,7 +133,7 @@ def test_bare_events_export_with_the_stages_they_name():
     """A timeline without its plan still gives a chain and scripts."""
     result = recorded()
     code = to_marbles(result.events)
-    assert "rxp.chain(rxp.txt2img(images=2), rxp.adetailer(), rxp.upscale(), retry=" in code
+    assert "            rxp.txt2img(images=2),\n            rxp.adetailer(),\n            rxp.upscale(),\n" in code
 
 
 def test_what_is_no_run_cannot_be_exported():
