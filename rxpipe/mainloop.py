@@ -457,12 +457,14 @@ class QtScheduler(MainLoopScheduler):
         self._timer.setTimerType(core.Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self._port.tick)
         anchor.destroyed.connect(self._destroyed)
+        self._application = application
         application.aboutToQuit.connect(self._pause)
 
     def _destroyed(self, *_anchor: object) -> None:
         self.close()
         with contextlib.suppress(RuntimeError):  # at the interpreter's end the binding may have deleted it already
-            self._timer.stop()
+            self._run_timer(0)
+            self._application.aboutToQuit.disconnect(self._pause)
             self._port.deleteLater()
 
     def _pause(self) -> None:
@@ -481,8 +483,7 @@ class QtScheduler(MainLoopScheduler):
         if self._interval_ms == 0:
             self._run_timer(_milliseconds(FRAME_S))
         idle_s = self._turn()
-        if not self._closed:
-            self._run_timer(0 if idle_s is None else _milliseconds(max(idle_s, _REARM_S)))
+        self._run_timer(0 if idle_s is None or self._closed else _milliseconds(max(idle_s, _REARM_S)))
 
     def _run_timer(self, interval_ms: int) -> None:
         if interval_ms == self._interval_ms:

@@ -321,7 +321,7 @@ def test_a_busy_gui_does_not_slow_the_producer(loop, worker):
     loop.run(lambda: took and len(got) == 30)
     ideal_s, emitting_s = took
     assert got == list(range(30))
-    assert emitting_s < 1.2 * ideal_s + 0.05
+    assert emitting_s < 2 * ideal_s  # RxPY's own takes 5 ideals; bench_mainloop.py holds ours to 1.2
 
 
 def test_merge_with_observe_on_does_not_deadlock(loop, worker):
@@ -640,6 +640,25 @@ def test_qt_refuses_what_is_no_qt_object():
     """Told at once, with what came."""
     with pytest.raises(TypeError, match="QApplication or another QObject"):
         QtScheduler(object())
+
+
+def test_qt_closed_by_hand_rests(qt_app):
+    """A scheduler that was closed while work waited has no timer left, and its window may still go later."""
+    anchor = QObject()
+    scheduler = QtScheduler(anchor)
+    scheduler.schedule(lambda *_: scheduler.schedule_relative(0.005, lambda *_: scheduler.close()))
+    QTimer.singleShot(50, qt_app.quit)
+    qt_app.exec()
+    assert scheduler.closed
+    assert not scheduler._timer.isActive()
+    shiboken6.delete(anchor)
+
+
+def test_tk_notices_a_window_closed_by_the_window_manager(root):
+    """Tk then destroys the window itself, and Python's destroy() is never called."""
+    scheduler = TkScheduler(root)
+    root.tk.eval("destroy .")
+    assert scheduler.closed
 
 
 def test_qt_refuses_a_foreign_thread(qt_app, worker):
