@@ -17,8 +17,7 @@ from reactivex.observer import Observer
 from rxpipe.testing.clock import Duration, MarbleError
 from rxpipe.testing.grammar import FRAME_US, Mark, parse, render
 from rxpipe.testing.recording import Recording
-from rxpipe.testing.recording import Test as BaseTest
-from rxpipe.testing.streams import ColdSource, Seen, deliver
+from rxpipe.testing.streams import ColdSource, Host, Seen, deliver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +34,7 @@ class SubscriberFault(Exception):
     """What a subscriber raises that was asked to."""
 
 
-class Threaded(BaseTest, Protocol):
+class Threaded(Host, Protocol):
     """A test that lets its own sources start threads."""
 
     def start_thread(self, thread: threading.Thread) -> None:
@@ -51,10 +50,10 @@ class UnrulySource(ColdSource):
     """
 
     def __init__(
-        self, test: Threaded, plays: tuple[tuple[Seen, ...], ...], *, deaf: bool = False, threads: bool = False
+        self, host: Threaded, plays: tuple[tuple[Seen, ...], ...], *, deaf: bool = False, threads: bool = False
     ) -> None:
-        super().__init__(test, plays)
-        self._test = test
+        super().__init__(host, plays)
+        self._host = host
         self._deaf = deaf
         self._threads = threads
         self._observers: list[abc.ObserverBase[Any]] = []
@@ -88,7 +87,7 @@ class UnrulySource(ColdSource):
             observer.on_next(value)
 
     def _play_in_threads(self, observer: abc.ObserverBase[Any]) -> abc.DisposableBase:
-        close, clock = self.subscriptions.open(), self._test.clock
+        close, clock = self.subscriptions.open(), self._host.clock
         groups = [(at, tuple(group)) for at, group in groupby(self.marks, key=lambda seen: seen.at)]
         planned = [clock.schedule_at_us(clock.now_us + at, self._at_once(group, observer)) for at, group in groups]
 
@@ -109,7 +108,7 @@ class UnrulySource(ColdSource):
 
             threads = [threading.Thread(target=tell, args=(seen,), daemon=True) for seen in group]
             for thread in threads:
-                self._test.start_thread(thread)
+                self._host.start_thread(thread)
             for thread in threads:
                 thread.join()
 
@@ -131,7 +130,7 @@ class UnrulySubscriber(Recording):
 
     def __init__(
         self,
-        test: BaseTest,
+        host: Host,
         *,
         name: str = "",
         raise_at: int | None = None,
@@ -140,7 +139,7 @@ class UnrulySubscriber(Recording):
         inside: Mapping[int, Callable[[], None]] | None = None,
         meet: int = 1,
     ) -> None:
-        super().__init__(test, name)
+        super().__init__(host, name)
         self.most_at_once = 0
         self._raise_at, self._dispose_at, self._slow, self._inside = raise_at, dispose_at, slow, dict(inside or {})
         self._count = self._now_inside = 0
@@ -171,7 +170,7 @@ class UnrulySubscriber(Recording):
 
     def _misbehave(self, nth: int) -> None:
         if self._slow:
-            self.test.clock.spend(self._slow)
+            self.host.clock.spend(self._slow)
         if nth in self._inside:
             self._inside[nth]()
         if nth == self._dispose_at:

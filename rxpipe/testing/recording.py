@@ -7,7 +7,7 @@ The surprise: a comparison has to account for all that came.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from reactivex import Observable, abc
 
@@ -15,7 +15,7 @@ from rxpipe.testing.clock import Duration, MarbleError, Runaway, microseconds, s
 from rxpipe.testing.diagram import Drawing, aligned
 from rxpipe.testing.grammar import parse, render
 from rxpipe.testing.matchers import short
-from rxpipe.testing.streams import Seen, Stage, Values, name_values, resolve, same, same_thing
+from rxpipe.testing.streams import Host, Seen, Values, name_values, resolve, same, same_thing
 from rxpipe.testing.virtual import RealThread
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
@@ -23,6 +23,8 @@ __tracebackhide__ = True  # pytest shows the test's line, not ours
 
 class Mismatch(AssertionError):
     """What came is not what was expected; `reason`, `expected` and `actual` hold the parts of the message."""
+
+    __module__ = "rxpipe.testing"  # where users import it from, and what a failure should call it
 
     def __init__(self, reason: str, expected: tuple[Seen, ...], actual: tuple[Seen, ...], *, where: str = "") -> None:
         self.reason, self.expected, self.actual, self.where = reason, expected, actual, where
@@ -112,35 +114,28 @@ def _name(seen: Seen) -> str:
     return {"end": "the end", "error": "the error"}.get(seen.kind) or seen.name or short(seen.value, 40)
 
 
-class Test(Stage, Protocol):
-    """What a recording needs of the test it belongs to: its clock, its line, and its time run to the end."""
-
-    def finish(self) -> None:
-        """Run virtual time until nothing is planned."""
-
-
 class Recording(abc.ObserverBase[Any]):
     """Everything one subscriber saw, with the comparisons; `seen` in order, times from its making.
 
     A value that is a stream is recorded too, from the moment it came, so that a diagram can be expected of it.
     """
 
-    def __init__(self, test: Test, name: str = "", stream: object = None) -> None:
-        self.test = test
+    def __init__(self, host: Host, name: str = "", stream: object = None) -> None:
+        self.host = host
         self.name = name
         self.stream = stream
         self.seen: list[Seen] = []
         self.compared = -1
-        self.made_at = test.line()
+        self.made_at = host.line()
         self.subscription: abc.DisposableBase | None = None
-        self._zero = test.clock.now_us
+        self._zero = host.clock.now_us
 
     def on_next(self, value: Any) -> None:
         """Record *value*, and if it is a stream, what it does."""
         if not isinstance(value, Observable):
             self._add("next", value)
             return
-        inner = Recording(self.test, stream=value)
+        inner = Recording(self.host, stream=value)
         self._add("next", inner)
         inner.subscription = value.subscribe(inner)
 
@@ -153,7 +148,7 @@ class Recording(abc.ObserverBase[Any]):
         self._add("end", None)
 
     def _add(self, kind: Any, value: Any) -> None:
-        self.seen.append(Seen(self.test.clock.now_us - self._zero, kind, value))
+        self.seen.append(Seen(self.host.clock.now_us - self._zero, kind, value))
 
     @property
     def values(self) -> list[Any]:
@@ -192,7 +187,7 @@ class Recording(abc.ObserverBase[Any]):
 
     def to_equal(self, other: Observable[Any] | Recording) -> None:
         """Run time to its end, then fail unless *other*, a stream or what was recorded of one, did the same."""
-        recorded = other if isinstance(other, Recording) else Recording(self.test)
+        recorded = other if isinstance(other, Recording) else Recording(self.host)
         if not isinstance(other, Recording):
             recorded.subscription = other.subscribe(recorded)
         self._finish()
@@ -202,7 +197,7 @@ class Recording(abc.ObserverBase[Any]):
     def no_event_for(self, duration: Duration) -> None:
         """Move time by *duration*, and fail if anything came of this stream in it."""
         before = tuple(self.seen)
-        self.test.clock.advance_by(duration)
+        self.host.clock.advance_by(duration)
         if len(self.seen) > len(before):
             came = self.seen[len(before)]
             self._fail(f"{_name(came)} came within {spoken(microseconds(duration))} of silence", before)
@@ -244,7 +239,7 @@ class Recording(abc.ObserverBase[Any]):
 
     def _finish(self) -> None:
         try:
-            self.test.finish()
+            self.host.finish()
         finally:
             self.compared = len(self.seen)
 
@@ -260,7 +255,7 @@ class Recording(abc.ObserverBase[Any]):
     def _fail(self, why: str, expected: tuple[Seen, ...], *, where: str = "") -> None:
         self.compared = len(self.seen)
         title = f"{self.name}: {why}" if self.name else why
-        raise Mismatch(title, expected, tuple(self.seen), where=where or self.test.line())
+        raise Mismatch(title, expected, tuple(self.seen), where=where or self.host.line())
 
     def __repr__(self) -> str:
         return f'stream "{self.text()}"'

@@ -27,9 +27,8 @@ from rxpipe.executor import PipelineExecutor
 from rxpipe.testing.clock import MarbleError
 from rxpipe.testing.grammar import Mark, parse, parse_moment
 from rxpipe.testing.recording import Mismatch, Recording, reason
-from rxpipe.testing.recording import Test as BaseTest
 from rxpipe.testing.rows import event_name, named_event, rows_of, timeline
-from rxpipe.testing.streams import ColdSource, Seen, Values, resolve
+from rxpipe.testing.streams import ColdSource, Host, Seen, Values, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +51,7 @@ Errors = Exception | Sequence[Exception | None]
 ANY_STAGE = "--o|"
 
 
-class Playing(BaseTest, Protocol):
+class Playing(Host, Protocol):
     """A test that plans actions."""
 
     def at(self, delay_us: int, action: abc.ScheduledAction[Any]) -> None:
@@ -99,7 +98,7 @@ class ScriptedBackend(Backend):
 
     def __init__(
         self,
-        test: Playing,
+        host: Playing,
         scripts: Mapping[str, Script] | None = None,
         *,
         errors: Mapping[str, Errors] | None = None,
@@ -107,7 +106,7 @@ class ScriptedBackend(Backend):
         check: Exception | None = None,
         picture: Callable[[StageExecution], bytes] = lambda stage: tiny_picture(stage.seed),
     ) -> None:
-        self._test = test
+        self._host = host
         self.scripts = dict(scripts or {})
         self.errors = dict(errors or {})
         self._values = dict(values or {})
@@ -125,7 +124,7 @@ class ScriptedBackend(Backend):
             texts, errors = _listed(script), _listed(self.errors.get(stage))
             calls = range(max(len(texts), len(errors)))
             plays = (resolve(parse(_nth(texts, n)), error=_nth(errors, n) or _failure(stage)) for n in calls)
-            self.sources[stage] = ColdSource(self._test, tuple(map(self._meant, plays)))
+            self.sources[stage] = ColdSource(self._host, tuple(map(self._meant, plays)))
         return self.sources[stage]
 
     def check(self, plan: StageExecutionPlan) -> Sequence[str]:
@@ -187,8 +186,8 @@ class EventRecording(Recording):
 class TimelineExpectation:
     """The rows of a run's timeline; see `rxpipe.testing.rows` for the letters."""
 
-    def __init__(self, test: BaseTest, events: EventRecording) -> None:
-        self._test = test
+    def __init__(self, host: Host, events: EventRecording) -> None:
+        self._host = host
         self._events = events
 
     def to_be(self, rows: Mapping[str, str] | None = None, /, **more: str) -> None:
@@ -207,7 +206,7 @@ class TimelineExpectation:
         if (why := reason(expected, actual)) is not None:
             self._events.accept()
             whole = "\n".join(f"  {line}" for line in str(self.drawing()).splitlines())
-            raise Mismatch(f"{name}: {why}", expected, actual, where=f"{self._test.line()}\n\n{whole}")
+            raise Mismatch(f"{name}: {why}", expected, actual, where=f"{self._host.line()}\n\n{whole}")
 
     def drawing(self) -> Drawing:
         """The timeline, for the eye."""
@@ -235,18 +234,18 @@ class ScriptedRun:
     calls. run: the run itself. result: what it amounts to.
     """
 
-    def __init__(self, test: Playing, executor: PipelineExecutor, backend: ScriptedBackend) -> None:
+    def __init__(self, host: Playing, executor: PipelineExecutor, backend: ScriptedBackend) -> None:
         self.backend = backend
         self.executor = executor
-        self.events = EventRecording(test, "events")
-        self.previews = Recording(test, "previews")
+        self.events = EventRecording(host, "events")
+        self.previews = Recording(host, "previews")
         self.events.subscription = executor.events.subscribe(self.events)
         self.previews.subscription = executor.previews.subscribe(self.previews)
-        self.timeline = TimelineExpectation(test, self.events)
+        self.timeline = TimelineExpectation(host, self.events)
         self.run: Run | None = None
         self.job: Chain | None = None
         self.cancel: str | None = None
-        self._clock = test.clock
+        self._clock = host.clock
 
     @property
     def pending(self) -> int:
@@ -273,7 +272,7 @@ class ScriptedRun:
 
 
 def play(
-    test: Playing,
+    host: Playing,
     job: PipelineConfig | Chain,
     backend: Mapping[str, Script] | ScriptedBackend | None,
     *,
@@ -282,13 +281,13 @@ def play(
     inputs: Sequence[Path | str],
 ) -> ScriptedRun:
     """Play a run to its end; see `Marbles.run`."""
-    made = backend if isinstance(backend, ScriptedBackend) else ScriptedBackend(test, backend, errors=errors)
-    played = ScriptedRun(test, PipelineExecutor(made, scheduler=test.clock), made)
+    made = backend if isinstance(backend, ScriptedBackend) else ScriptedBackend(host, backend, errors=errors)
+    played = ScriptedRun(host, PipelineExecutor(made, scheduler=host.clock), made)
     played.job, played.cancel = _for_tests(job), cancel
     run = played.run = played.executor.start(played.job, inputs=inputs)
     if cancel is not None:
-        test.at(parse_moment(cancel), lambda *_: run.cancel())
-    test.finish()
+        host.at(parse_moment(cancel), lambda *_: run.cancel())
+    host.finish()
     return played
 
 

@@ -48,13 +48,16 @@ class Seen(NamedTuple):
     name: str = ""
 
 
-class Stage(Protocol):
+class Host(Protocol):
     """What streams and recordings need of the test they belong to."""
 
     clock: VirtualClock
 
     def line(self) -> str:
         """The line of the test that is running, `file:line: source`."""
+
+    def finish(self) -> None:
+        """Run virtual time until nothing is planned."""
 
 
 def resolve(diagram: Diagram, values: Values = None, error: object = None) -> tuple[Seen, ...]:
@@ -95,9 +98,9 @@ def deliver(seen: Seen, observer: abc.ObserverBase[Any]) -> None:
 class SubscriptionLog:
     """Who listened to a stream and when, in order of subscribing; times from the stream's making."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-        self._zero = stage.clock.now_us
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._zero = host.clock.now_us
         self.entries: list[Subscription] = []
 
     def open(self) -> Callable[[], None]:
@@ -112,7 +115,7 @@ class SubscriptionLog:
         return close
 
     def _now(self) -> int:
-        return self._stage.clock.now_us - self._zero
+        return self._host.clock.now_us - self._zero
 
     def to_be(self, *diagrams: str) -> None:
         """Fail unless there was one subscription per diagram, as it says: "^--!"; with none, nobody subscribed.
@@ -124,7 +127,7 @@ class SubscriptionLog:
         if expected != self.entries:
             rows = [("expected", each) for each in expected] + [("actual  ", each) for each in self.entries]
             shown = "\n".join(f"  {label}  {render_subscription(each)}" for label, each in rows)
-            raise AssertionError(f"{self._reason(expected)}\n\n{shown}\n\n  {self._stage.line()}")
+            raise AssertionError(f"{self._reason(expected)}\n\n{shown}\n\n  {self._host.line()}")
 
     def _reason(self, expected: list[Subscription | None]) -> str:
         if len(expected) != len(self.entries):
@@ -148,11 +151,11 @@ class SubscriptionLog:
 class Source(Observable[Any]):
     """A stream of a test; `subscriptions` logs who listened. As an expected value it stands for its own marks."""
 
-    def __init__(self, stage: Stage, plays: tuple[tuple[Seen, ...], ...]) -> None:
+    def __init__(self, host: Host, plays: tuple[tuple[Seen, ...], ...]) -> None:
         super().__init__()
-        self.stage = stage
+        self.host = host
         self.plays = plays
-        self.subscriptions = SubscriptionLog(stage)
+        self.subscriptions = SubscriptionLog(host)
 
     @property
     def marks(self) -> tuple[Seen, ...]:
@@ -189,7 +192,7 @@ class ColdSource(Source):
         del scheduler  # a test has one clock
         play = self.plays[min(len(self.subscriptions), len(self.plays) - 1)]
         close = self.subscriptions.open()
-        clock = self.stage.clock
+        clock = self.host.clock
         planned = [clock.schedule_at_us(clock.now_us + seen.at, _delivery(seen, observer)) for seen in play]
 
         def dispose() -> None:
@@ -210,15 +213,15 @@ def _delivery(seen: Seen, observer: abc.ObserverBase[Any]) -> abc.ScheduledActio
 class HotSource(Source):
     """Plays once, from its making (or its `^`), whether anybody listens or not."""
 
-    def __init__(self, stage: Stage, plays: tuple[tuple[Seen, ...], ...]) -> None:
-        super().__init__(stage, plays)
+    def __init__(self, host: Host, plays: tuple[tuple[Seen, ...], ...]) -> None:
+        super().__init__(host, plays)
         self._observers: list[abc.ObserverBase[Any]] = []
         self._ended: Seen | None = None
-        self._epoch = stage.clock.epoch
-        now = stage.clock.now_us
+        self._epoch = host.clock.epoch
+        now = host.clock.now_us
         for seen in self.marks:
             if seen.at >= 0:
-                stage.clock.schedule_at_us(now + seen.at, self._emission(seen))
+                host.clock.schedule_at_us(now + seen.at, self._emission(seen))
 
     def _emission(self, seen: Seen) -> abc.ScheduledAction[Any]:
         def emit(_: abc.SchedulerBase, __: Any) -> None:
@@ -233,7 +236,7 @@ class HotSource(Source):
         self, observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         del scheduler  # a test has one clock
-        if self._epoch != self.stage.clock.epoch:
+        if self._epoch != self.host.clock.epoch:
             raise MarbleError(
                 "This hot stream has already played.", hint="Call every expect(...) first, and only then to_be(...)."
             )
