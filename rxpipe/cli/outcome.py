@@ -1,0 +1,79 @@
+"""How a command ends: exit codes, errors told in words, and readers that went away."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from enum import IntEnum
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from rxpipe.errors import BadImage, ConfigError, PlanError, RxPipeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Exit(IntEnum):
+    """What a command's exit code says."""
+
+    COMPLETED = 0
+    FAILED = 1
+    USAGE = 2
+    PARTIAL = 3
+    CANCELLED = 130
+
+
+def problem(text: str) -> None:
+    """A line on stderr that says who speaks."""
+    with contextlib.suppress(OSError):  # nobody reads stderr: there is nobody left to tell
+        typer.echo(f"rxpipe: {text}", err=True)
+
+
+@contextlib.contextmanager
+def errors_in_words() -> Iterator[None]:
+    """Tell what is wrong without a traceback and leave with its exit code."""
+    try:
+        yield
+    except ConfigError as error:
+        _told_problems(error)
+    except (PlanError, BadImage) as error:
+        _leave(str(error), Exit.USAGE)
+    except RxPipeError as error:
+        _leave(str(error), Exit.FAILED)
+
+
+def _told_problems(error: ConfigError) -> NoReturn:
+    count = len(error.problems)
+    if count == 1:
+        _leave(str(error), Exit.USAGE)
+    problem(f"{count} settings are wrong, so nothing was run:")
+    for line in error.problems:
+        typer.echo(f"  {line}", err=True)
+    if error.hint:
+        typer.echo(f"  {error.hint}", err=True)
+    raise typer.Exit(Exit.USAGE)
+
+
+def _leave(text: str, code: Exit) -> NoReturn:
+    problem(text)
+    raise typer.Exit(code)
+
+
+def write_what_fits() -> None:
+    """Let stdout and stderr escape what their encoding cannot hold, where they would raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def close_quietly() -> None:
+    """Flush stdout; with its reader gone (`| head`), leave nothing for the interpreter's own flush to complain of."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,175 @@
+"""Drive one run from the command line: show it, stop it when asked, say what it came to.
+
+Ctrl+C (or SIGTERM) is counted in the signal handler and acted upon outside of it, where no lock can be held half-way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from loguru import logger
+
+from rxpipe.cli.outcome import Exit, problem
+from rxpipe.executor import PipelineExecutor
+from rxpipe.views.console import ConsoleView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+    from reactivex import Observable
+
+    from rxpipe.backends.base import Backend
+    from rxpipe.config import PipelineConfig
+    from rxpipe.events import StageEvent
+    from rxpipe.executor import Run
+    from rxpipe.result import PipelineRunResult
+
+_SLICE_S = 0.1
+_SHOW_CURSOR = b"\x1b[?25h\n"
+_EXITS = {"completed": Exit.COMPLETED, "partial": Exit.PARTIAL, "cancelled": Exit.CANCELLED}
+
+
+def run_config(config: PipelineConfig, backend: Backend, *, as_json: bool, verbose: bool) -> Exit:
+    """Run to the end or until cancelled; everything said to the person who waits.
+
+    Raises:
+        PlanError, BadImage: before anything runs.
+    """
+    view = ConsoleView(verbose=verbose)
+    voice = JsonLines() if as_json else view
+    with contextlib.closing(backend), contextlib.closing(view), _logging(view, as_json=as_json, verbose=verbose):
+        if not as_json:
+            view.say(f"backend: {backend.description or backend.name}")
+        executor = PipelineExecutor(backend)
+        voice.attach(executor.events)
+        with Interrupts(view.live and not as_json) as interrupts:
+            run = executor.start(config)
+            _wait(run, lambda: interrupts.asked or voice.lost, view)
+        result = run.result
+        if not as_json:
+            _say_outcome(result, view, config)
+        elif result.error is not None:
+            problem(str(result.error))
+        return _EXITS.get(result.status, Exit.FAILED)
+
+
+def _wait(run: Run, asked: Callable[[], bool], view: ConsoleView) -> None:
+    while not run.wait(_SLICE_S):
+        if asked():
+            view.stopping()
+            run.cancel()
+
+
+class JsonLines:
+    """One event a line on stdout, ASCII, so that any console and any pipe can hold it.
+
+    lost: True once nobody reads any more.
+    """
+
+    def __init__(self) -> None:
+        self.lost = False
+
+    def attach(self, events: Observable[StageEvent]) -> None:
+        """Write what happens, as it happens."""
+        events.subscribe(self._write)
+
+    def _write(self, event: StageEvent) -> None:
+        if self.lost:
+            return
+        try:
+            sys.stdout.write(json.dumps(event.model_dump(mode="json")) + "\n")
+            sys.stdout.flush()
+        except OSError:
+            self.lost = True
+
+
+class Interrupts:
+    """Ctrl+C and SIGTERM while the context lasts: the first is noted in `asked`, the second ends the process at once.
+
+    Args:
+        live: whether a cursor was hidden that has to come back.
+    """
+
+    def __init__(self, live: bool) -> None:
+        self.asked = False
+        self._live = live
+        self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # elsewhere nobody sends us signals
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._heard)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _heard(self, *_: object) -> None:
+        if not self.asked:
+            self.asked = True
+            return
+        if self._live:
+            with contextlib.suppress(OSError):
+                os.write(1, _SHOW_CURSOR)
+        os._exit(Exit.CANCELLED)
+
+
+@contextlib.contextmanager
+def _logging(view: ConsoleView, *, as_json: bool, verbose: bool) -> Iterator[None]:
+    """The package's log on the console, less what the view shows already; as a library it is silent again after."""
+
+    def wanted(record: object) -> bool:
+        extra = record["extra"]  # type: ignore[index]  # loguru's record is a dict
+        return "kind" not in extra and "backend" not in extra
+
+    def say(message: str) -> None:
+        if as_json:
+            problem(message.rstrip("\n"))
+        else:
+            view.say(message.rstrip("\n"))
+
+    with contextlib.suppress(ValueError):
+        logger.remove(0)  # loguru's own, which would write into the block
+    level = "DEBUG" if verbose else "WARNING"
+    number = logger.add(say, level=level, filter=wanted, format="{level.name}: {message}")
+    logger.enable("rxpipe")
+    try:
+        yield
+    finally:
+        logger.disable("rxpipe")
+        logger.remove(number)
+
+
+def _say_outcome(result: PipelineRunResult, view: ConsoleView, config: PipelineConfig) -> None:
+    """What was kept, then the files, one a line and last."""
+    tally = result.tally
+    if result.error is not None and not view.live:
+        problem(str(result.error))
+    if not result.success:
+        begun = len(result.images) - tally.done
+        more = f", {begun} more kept as far as they came" if begun else ""
+        view.say(f"{tally.done} of {tally.planned} pictures finished{more}.")
+    for path in _files(result, config):
+        view.say(str(path))
+
+
+def _files(result: PipelineRunResult, config: PipelineConfig) -> list[Path]:
+    """Of each picture the last file that was written; those given are not ours."""
+    written = (record.path for record in result.images if record.path is not None)
+    return [_short(path) for path in written if path not in config.input]
+
+
+def _short(path: Path) -> Path:
+    """Below the working directory it is named from there."""
+    with contextlib.suppress(ValueError, OSError):
+        return path.relative_to(Path.cwd())
+    return path

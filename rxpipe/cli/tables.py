@@ -1,0 +1,99 @@
+"""What the commands print for people: the plan of a run, what a picture says, what was found at an address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rxpipe.views.console import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from rxpipe.metadata import ImageInfo
+    from rxpipe.plan import StageExecution, StageExecutionPlan
+
+_ORDERS = {
+    "stage": "all pictures through one stage, then the next",
+    "image": "each picture through all stages, then the next",
+    "auto": "stages that share a checkpoint picture by picture, group after group",
+}
+
+
+def print_plan(plan: StageExecutionPlan) -> None:
+    """The stages in order with what each draws with, and how they are gone through."""
+    settings = plan.settings
+    shown = Console()
+    rows = Table.grid(padding=(0, 2))
+    for number, stage in enumerate(plan.stages, start=1):
+        rows.add_row(*_cells(shown, str(number), stage.stage_type, _drawn_with(stage)))
+    shown.print(rows)
+    if settings.out is None:
+        files = "none, the pictures stay in memory"
+    else:
+        files = f"{settings.out.absolute()}, {'of every stage' if settings.save == 'all' else 'the final ones only'}"
+    _print_pairs(
+        shown,
+        [
+            ("pictures", str(plan.images)),
+            ("seed", "drawn when the run starts" if plan.seed is None else f"{plan.seed}, the next has one more"),
+            ("input", ", ".join(str(path) for path in settings.input)),
+            ("order", f"{settings.order}: {_ORDERS[settings.order]}"),
+            ("files", files),
+        ],
+    )
+
+
+def print_info(path: Path, info: ImageInfo) -> None:
+    """One picture: what it is, who made it, and how."""
+    shown = Console()
+    dialect = info.dialect or ("nothing that is understood" if info.texts else "nothing")
+    print_line(shown, f"{path}: {info.format}, {info.width}x{info.height}, says {dialect}")
+    pairs = [("prompt", info.prompt), ("negative prompt", info.negative_prompt), *info.settings.items()]
+    lineage = info.lineage
+    if lineage is not None:
+        pairs.append(("image", f"{lineage.id}, rxpipe {lineage.rxpipe}"))
+        went = lineage.lineage
+        pairs += [
+            (f"{n}. {record.stage}", f"by {record.backend}: {_said(record.settings)}")
+            for n, record in enumerate(went, 1)
+        ]
+        pairs += [(key, str(value)) for key, value in lineage.metadata.items()]
+    pairs += [("not understood", problem) for problem in info.problems]
+    _print_pairs(shown, pairs, indent="  ")
+
+
+def print_line(console: Console, text: str) -> None:
+    """A line that is neither wrapped nor coloured."""
+    console.print(Text(plain(text, console.encoding)), soft_wrap=True)
+
+
+def _print_pairs(console: Console, pairs: Iterable[tuple[str, str]], indent: str = "") -> None:
+    rows = Table.grid(padding=(0, 2))
+    for name, value in pairs:
+        if value:
+            rows.add_row(*_cells(console, indent + name, value))
+    if rows.row_count:
+        console.print(rows)
+
+
+def _cells(console: Console, *texts: str) -> Iterable[Text]:
+    return (Text(plain(text, console.encoding)) for text in texts)
+
+
+def _drawn_with(stage: StageExecution) -> str:
+    generation = stage.generation.model_dump(exclude_none=True)
+    return _said({**generation, **stage.payload}) or "defaults"
+
+
+def _said(values: Mapping[str, Any]) -> str:
+    told = ((name, value) for name, value in values.items() if value not in (None, "", (), [], {}))
+    return ", ".join(f"{name} {_quoted(value)}" for name, value in told)
+
+
+def _quoted(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) and (" " in value or "," in value) else str(value)

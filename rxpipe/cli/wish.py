@@ -1,0 +1,145 @@
+"""What was wished on the command line, as a PipelineConfig.
+
+A config file, a picture made earlier or the four stages of a first try are the ground; options go on top of it. An
+option that draws (`--prompt`, `--steps`, ...) is told to the first stage that knows it; later stages inherit it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rxpipe.config import (
+    AdetailerConfig,
+    Img2ImgConfig,
+    PipelineConfig,
+    StageConfig,
+    Txt2ImgConfig,
+    UpscaleConfig,
+    override,
+    read_values,
+)
+from rxpipe.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+STAGES: dict[str, type[StageConfig]] = {
+    "txt2img": Txt2ImgConfig,
+    "img2img": Img2ImgConfig,
+    "adetailer": AdetailerConfig,
+    "upscale": UpscaleConfig,
+}
+"""The stages a config can hold, in the order in which they run."""
+
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif"})
+
+_FIRST_TRY: Mapping[str, Mapping[str, object]] = {
+    "txt2img": {"prompt": "portrait of a woman by the sea, evening light", "images": 2},
+    "img2img": {"denoising_strength": 0.25},
+    "adetailer": {},
+    "upscale": {"scale": 2},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What `rxpipe run` was given.
+
+    source: a config file or a picture; None for the four stages of a first try.
+    drawing: txt2img's names to values, of the options that were given. settings: of the run as a whole, likewise.
+    stages: names in order, None for those of the source. assignments: "stage.key=value" each.
+    """
+
+    source: Path | None = None
+    drawing: Mapping[str, object] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
+    input: Sequence[Path] = ()
+    stages: Sequence[str] | None = None
+    assignments: Sequence[str] = ()
+
+    def config(self) -> PipelineConfig:
+        """The config that this comes to.
+
+        Raises:
+            ConfigError: names everything that is wrong and what is allowed.
+            BadImage: the picture to run again cannot be read.
+        """
+        values = {**override(self._ground(), self.assignments), **self.settings}
+        if self.input:
+            values["input"] = [str(path) for path in self.input]
+        names = self._chosen(values)
+        for name in STAGES.keys() - set(names):
+            values.pop(name, None)
+        for name in names:
+            values[name] = _on(values.get(name), whole=self.stages is not None)
+        self._tell_drawing(values, names)
+        return PipelineConfig.from_mapping(values, source=self.source.name if self.source else "")
+
+    def _ground(self) -> dict[str, Any]:
+        if self.source is None:
+            return {name: dict(section) for name, section in _FIRST_TRY.items()}
+        if self.source.suffix.lower() in PICTURES:
+            from rxpipe.cli.again import values_of  # noqa: PLC0415  # only for who runs a picture again
+
+            return values_of(self.source)
+        return dict(read_values(self.source))
+
+    def _chosen(self, values: Mapping[str, object]) -> list[str]:
+        """The stages that run, in their order."""
+        if self.stages is None:
+            skipped = {"txt2img"} if self.input else set()
+            return [name for name in STAGES if _enabled(values.get(name)) and name not in skipped]
+        _check_stages(self.stages)
+        unused = {a.partition(".")[0].strip() for a in self.assignments} & STAGES.keys() - set(self.stages)
+        if unused:
+            names = ", ".join(name for name in STAGES if name in unused)
+            raise ConfigError([f"--set changes {names}, which --stages {','.join(self.stages)} leaves out"])
+        return list(self.stages)
+
+    def _tell_drawing(self, values: dict[str, Any], names: Sequence[str]) -> None:
+        problems = []
+        for key, value in self.drawing.items():
+            stage = next((name for name in names if key in STAGES[name].model_fields), None)
+            if stage is None:
+                option = "--" + key.removesuffix("_name").replace("_", "-")
+                problems.append(f"{option}: none of the stages that run takes it ({', '.join(names) or 'none runs'})")
+            elif isinstance(values[stage], dict):
+                values[stage][key] = value
+        if problems:
+            raise ConfigError(problems)
+
+
+def _enabled(section: object) -> bool:
+    """Whether a section is there and not switched off; one that is no table is kept, for the config to refuse."""
+    if isinstance(section, dict):
+        return section.get("enabled", True) is not False
+    return section is not None
+
+
+def _on(section: object, *, whole: bool) -> object:
+    """The section as a table of our own; one that was asked for by name is switched on."""
+    if section is None:
+        return {}
+    if not isinstance(section, dict):
+        return section
+    return {**section, "enabled": True} if whole and "enabled" in section else dict(section)
+
+
+def _check_stages(names: Sequence[str]) -> None:
+    problems = []
+    for name in names:
+        if name not in STAGES:
+            near = difflib.get_close_matches(name, STAGES, n=1, cutoff=0.5)
+            told = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(STAGES)}"
+            problems.append(f"--stages: there is no stage {name!r}; {told}")
+    if problems:
+        raise ConfigError(problems)
+    in_order = [name for name in STAGES if name in names]
+    if list(names) != in_order:
+        raise ConfigError(
+            [f"--stages {','.join(names)}: each stage runs once, in the order {', '.join(STAGES)}"],
+            hint=f"Write --stages {','.join(in_order)}, or compose another order in code with rxpipe.chain(...).",
+        )

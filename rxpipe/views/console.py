@@ -1,0 +1,226 @@
+"""A run on a console: a live block on a terminal, one plain line per lifecycle event anywhere else.
+
+A view: it folds events into RunStatus and shows that, and steers nothing. What the console's encoding cannot hold is
+spelt in ASCII; what comes from outside (paths, a server's words) cannot move the cursor.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from rxpipe.events import RunEnd, RunStart, StageImageProgress, StageRetry, is_lifecycle
+from rxpipe.sinks.log import line
+from rxpipe.status import RunStatus, reduce_status
+from rxpipe.views.look import duration_text, stage_caption, tone_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from reactivex import Observable, abc
+    from rich.console import RenderableType
+
+    from rxpipe.events import StageEvent
+    from rxpipe.status import StageStatus
+
+__all__ = ["ConsoleView", "plain", "takes_live"]
+
+_STYLES = {"quiet": "dim", "busy": "cyan", "good": "green", "warn": "yellow", "bad": "red"}
+_PER_SECOND = 8
+_BAR = range(8, 37)
+_BESIDE_THE_BAR = 58
+_NAME_WIDTH = 20
+_GLYPHS = "━─·"
+_SPELT = str.maketrans({"━": "#", "─": ".", "·": "-", "…": "...", "→": "->"})
+
+
+class ConsoleView:
+    """Shows runs on a console.
+
+    lost: True once nobody reads any more (a pipe was closed); nothing is written after that.
+
+    Args:
+        console: rich's; by default one on stdout.
+        live: whether to draw the block that moves; None: if the console is a terminal that can.
+        verbose: on a live console, a line above the block for every lifecycle event, not only for what went wrong.
+    """
+
+    def __init__(self, console: Console | None = None, *, live: bool | None = None, verbose: bool = False) -> None:
+        self.console = console or Console()
+        self.live = takes_live(self.console) if live is None else live
+        self.lost = False
+        self._verbose = verbose
+        self._status = RunStatus()
+        self._began: datetime | None = None
+        self._took_s = 0.0
+        self._spinner = Spinner("line")
+        self._block: Live | None = None
+        self._closing = threading.Lock()
+
+    def attach(self, events: Observable[StageEvent]) -> abc.DisposableBase:
+        """Show what happens, on the thread on which it happens, until disposed."""
+        return events.subscribe(self._show)
+
+    def say(self, text: str) -> None:
+        """A line of its own; above the block while there is one."""
+        if self.lost:
+            return
+        try:
+            self.console.print(Text(plain(text, self.console.encoding)), soft_wrap=True)
+            self.console.file.flush()
+        except (OSError, SystemExit):  # rich leaves the program at a closed pipe, and that is not a view's to decide
+            self.lost = True
+
+    def stopping(self) -> None:
+        """Show that the run was asked to stop."""
+        self._status = self._status.stopping()
+
+    def close(self) -> None:
+        """Leave the block as it is and give the console back. Harmless twice."""
+        with self._closing:
+            block, self._block = self._block, None
+        if block is not None:
+            block.stop()
+
+    def _show(self, event: StageEvent) -> None:
+        self._status = self._folded(event)
+        if not self.live:
+            if is_lifecycle(event):
+                self.say(line(event))
+            return
+        if isinstance(event, RunStart):
+            self._open()
+        elif isinstance(event, RunEnd):
+            self.close()
+            if event.error is not None:
+                self.say(str(event.error))
+        elif self._verbose and is_lifecycle(event):
+            self.say(line(event))
+        elif (trouble := _trouble(event)) is not None:
+            self.say(trouble)
+
+    def _folded(self, event: StageEvent) -> RunStatus:
+        if isinstance(event, RunStart) or self._began is None:
+            self._began = event.timestamp
+        self._took_s = (event.timestamp - self._began).total_seconds()
+        after = reduce_status(self._status, event)
+        return after.stopping() if self._status.state == "stopping" else after
+
+    # -- the block ------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        self.close()
+        self._block = Live(
+            get_renderable=lambda: self.block(self._status),
+            console=self.console,
+            refresh_per_second=_PER_SECOND,
+            vertical_overflow="crop",
+        )
+        self._block.start()
+
+    def block(self, status: RunStatus) -> RenderableType:
+        """A row per stage and one for the run."""
+        rows = Table.grid(padding=(0, 2))
+        for _ in range(4):
+            rows.add_column(no_wrap=True, overflow="crop")
+        for stage in status.stages:
+            rows.add_row(*self._row(status, stage))
+        return Group(rows, self._foot(status))
+
+    def _row(self, status: RunStatus, stage: StageStatus) -> tuple[Text, ...]:
+        style = _STYLES[tone_of(stage.state)]
+        percent = f"{int(stage.fraction * 100):3} %" if stage.fraction or stage.state == "running" else ""
+        return (
+            self._text(stage.name[:_NAME_WIDTH], style if stage.state == "running" else ""),
+            self._bar(stage.fraction if stage.state != "skipped" else 0.0, style),
+            self._text(percent),
+            self._text(_doing(status, stage), "" if stage.state == "running" else style),
+        )
+
+    def _bar(self, fraction: float, style: str) -> Text:
+        width = min(_BAR[-1], max(_BAR[0], self.console.width - _BESIDE_THE_BAR))
+        full = int(width * fraction)
+        return self._text("━" * full, style).append(self._text("─" * (width - full), "dim"))
+
+    def _foot(self, status: RunStatus) -> RenderableType:
+        style = _STYLES[tone_of(status.state)]
+        if not status.active:
+            end = "Failed" if status.state == "failed" else status.message
+            return self._text(f"{end} in {duration_text(self._took_s)}", style)
+        parts = (status.message, status.percent_text, status.eta_text)
+        foot = Table.grid(padding=(0, 2, 0, 0))
+        stop = "" if status.state == "stopping" else "Ctrl+C stops"
+        words = self._text("  ".join(part for part in parts if part), style)
+        foot.add_row(self._spinner, words, self._text(stop, "dim"))
+        return foot
+
+    def _text(self, text: str, style: str = "") -> Text:
+        return Text(plain(text, self.console.encoding), style=style)
+
+
+def takes_live(console: Console) -> bool:
+    """Whether a block can be redrawn there: a real terminal, and none that calls itself dumb.
+
+    FORCE_COLOR makes rich take a pipe for a terminal; colours can be wished into a file, a moving block cannot.
+    """
+    isatty = getattr(console.file, "isatty", None)
+    return bool(isatty and isatty()) and console.is_terminal and not console.is_dumb_terminal
+
+
+def plain(text: str, encoding: str) -> str:
+    """The text on one line, as *encoding* can hold it, with nothing in it that steers a terminal."""
+    one_line = " ".join(text.split("\n")) if "\n" in text else text
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in one_line)
+    try:
+        shown.encode(encoding)
+        _GLYPHS.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        ascii_only = shown.translate(_SPELT)
+        return ascii_only.encode(_known(encoding), "backslashreplace").decode(_known(encoding))
+    return shown
+
+
+def _known(encoding: str) -> str:
+    try:
+        "".encode(encoding)
+    except LookupError:
+        return "ascii"
+    return encoding
+
+
+def _trouble(event: StageEvent) -> str | None:
+    """What deserves a line of its own while the block shows the rest; None if nothing does."""
+    if isinstance(event, StageRetry):
+        return line(event)
+    if not isinstance(event, StageImageProgress) or (event.error is None and not event.warnings):
+        return None
+    told = [str(event.error)] if event.error else []
+    outcome = "left as it was" if event.outcome == "passed" else event.outcome
+    return f"{event.stage_type} image {event.image_index} {outcome}: {'; '.join([*told, *event.warnings])}"
+
+
+def _doing(status: RunStatus, stage: StageStatus) -> str:
+    """Beside a stage's bar: of the one in work where it is, of the others what became of them."""
+    here = status.stage_number and status.stages[status.stage_number - 1] is stage
+    if stage.state != "running" or not here:
+        return stage_caption(stage)
+    waits = {"queued": "waiting in the queue", "loading": "loading a model", "stalled": "no progress"}
+    parts = (
+        _of("image", status.image_index, stage.total),
+        _of("step", stage.step, stage.steps),
+        waits.get(stage.phase, ""),
+        f"{stage.failed} failed" if stage.failed else "",
+    )
+    return " · ".join(part for part in parts if part)
+
+
+def _of(noun: str, number: int | None, total: int | None) -> str:
+    if number is None:
+        return ""
+    return f"{noun} {number}" if total is None else f"{noun} {number} of {total}"
