@@ -113,7 +113,7 @@ class VirtualClock(PeriodicScheduler):
         max_actions: actions in one `run()` before `Runaway` is raised; what `advance_by` runs has an end by itself.
     """
 
-    def __init__(self, *, max_at_once: int = 100_000, max_actions: int = 300_000) -> None:
+    def __init__(self, *, max_at_once: int = 500_000, max_actions: int = 1_000_000) -> None:
         super().__init__()
         self.now_us = 0
         self.max_at_once = max_at_once

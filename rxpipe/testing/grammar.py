@@ -180,12 +180,13 @@ class _Reader:
             self.at += FRAME_US
 
 
-def parse(text: str, *, lawful: bool = True, cancelled: bool = False) -> Diagram:
+def parse(text: str, *, lawful: bool = True, cancelled: bool = False, past: bool = True) -> Diagram:
     """The marks of a stream; with `^` in it times count from there, and earlier ones are negative.
 
     Args:
         text: see the module's table.
         lawful: False lets marks follow the end, for sources that misbehave on purpose.
+        past: False refuses `^`, which only a hot stream has.
         cancelled: True lets `!` be an end of its own, for the rows of a run's timeline.
 
     Raises:
@@ -193,6 +194,8 @@ def parse(text: str, *, lawful: bool = True, cancelled: bool = False) -> Diagram
     """
     reader = _Reader(text)
     diagram = reader.read()
+    if not past and reader.zero is not None:
+        raise reader.fail("only a hot stream has a '^'", _outside_names(text).index("^"), hint="Times count from 0.")
     if not cancelled and (off := _outside_names(text).find("!")) >= 0:
         raise reader.fail("'!' belongs in a subscription", off, hint='expect(stream, "^--!") unsubscribes there.')
     marks = tuple(mark for mark in diagram.marks if mark.kind != "on")

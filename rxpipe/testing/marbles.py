@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 from rxpipe.testing.clock import MarbleError, VirtualClock
 from rxpipe.testing.diagram import Drawing
-from rxpipe.testing.grammar import MarbleSyntaxError, Subscription, parse, parse_moment, parse_subscription
+from rxpipe.testing.grammar import Subscription, parse, parse_moment, parse_subscription
 from rxpipe.testing.misbehave import UnrulySource, UnrulySubscriber
 from rxpipe.testing.recording import Mismatch, Recording
-from rxpipe.testing.streams import ColdSource, HotSource, Inner, Seen, Source, Values, resolve
+from rxpipe.testing.streams import ColdSource, HotSource, Inner, Source, Values, resolve
 from rxpipe.testing.virtual import VirtualTime
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
-Drawable = Drawing | Recording | Source | Mismatch
+Drawable = str | Drawing | Recording | Source | Mismatch
 HERE = str(Path(__file__).parent)
 
 
@@ -85,7 +85,7 @@ class Marbles:
         """A cold stream that plays the nth text for its nth subscriber; the last repeats."""
         if not texts:
             raise MarbleError("attempts() wants at least one diagram.")
-        return ColdSource(self, tuple(self._play(text, values, error) for text in texts))
+        return ColdSource(self, tuple(resolve(parse(text, past=False), values, error) for text in texts))
 
     def hot(self, text: str, values: Values = None, error: object = None) -> HotSource:
         """A stream that plays *text* once, now; with `^` in it that is where now is, and what stands before is past."""
@@ -101,7 +101,7 @@ class Marbles:
             deaf: goes on after it was disposed.
             threads: marks at one instant, "(ab)", come from a thread each, at once.
         """
-        play = resolve(parse(text, lawful=False), values, error)
+        play = resolve(parse(text, lawful=False, past=False), values, error)
         return UnrulySource(self, (play,), deaf=deaf, threads=threads)
 
     def subscriber(self, name: str = "", **habits: Any) -> UnrulySubscriber:
@@ -118,14 +118,10 @@ class Marbles:
         """A stream expected as a value; *text* counts from the moment it came."""
         return Inner(text, values, error)
 
-    def _play(self, text: str, values: Values, error: object) -> tuple[Seen, ...]:
-        play = resolve(parse(text), values, error)
-        if "^" in text:
-            raise MarbleSyntaxError(text, text.index("^"), "a cold stream has no '^'", hint="hot(...) has one.")
-        return play
-
     def svg(self, shown: Drawable) -> str:
-        """A picture, as an SVG document, of a recording, a stream of this test, a failure or a drawing."""
+        """A picture, as an SVG document, of a recording, a stream of this test, a failure, a drawing or a diagram."""
+        if isinstance(shown, str):
+            shown = Drawing((("stream", parse(shown).marks),))
         return (shown if isinstance(shown, Drawing) else shown.drawing()).svg()
 
     def expect(self, stream: Observable[Any], subscription: str = "^", *, name: str = "") -> Recording:

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from rxpipe.testing.marbles import Marbles
     from rxpipe.testing.webui_server import WebUIServer
 
-__tracebackhide__ = True  # pytest shows the test's line, not ours
-
 STARTED = pytest.StashKey["Marbles"]()
+UNVERIFIED = pytest.StashKey[AssertionError]()
 
 
 @pytest.fixture
@@ -60,8 +59,9 @@ def pytest_runtest_makereport(
     """Draw the failure, and say where."""
     report = yield
     folder = item.config.getoption("--marble-svg")
-    picture = getattr(call.excinfo and call.excinfo.value, "svg", None)
-    if folder and picture is not None:
+    failure = item.stash.get(UNVERIFIED, call.excinfo and call.excinfo.value)
+    picture = getattr(failure, "svg", None)
+    if folder and report.failed and picture is not None:
         path = Path(folder) / (re.sub(r"[^\w.-]+", "-", item.nodeid).strip("-") + ".svg")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(picture(), encoding="utf-8")
@@ -75,5 +75,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     result = yield
     started = item.stash.get(STARTED, None)
     if started is not None:
-        started.verify()
+        try:
+            started.verify()
+        except AssertionError as error:  # no line of the test led to it, so its text alone is shown
+            item.stash[UNVERIFIED] = error
+            pytest.fail(str(error), pytrace=False)
     return result

@@ -66,15 +66,18 @@ def _errors(expected: tuple[Seen, ...], actual: tuple[Seen, ...]) -> dict[str, s
 
 def differing(expected: tuple[Seen, ...], actual: tuple[Seen, ...]) -> list[Seen]:
     """What stands in one row and not, so and then, in the other."""
-    left = list(actual)
+    left: dict[int, list[Seen]] = {}
+    for seen in actual:
+        left.setdefault(seen.at, []).append(seen)
     missing = []
     for seen in expected:
-        found = next((place for place, other in enumerate(left) if same(seen, other)), None)
+        there = left.get(seen.at, [])
+        found = next((place for place, other in enumerate(there) if same(seen, other)), None)
         if found is None:
             missing.append(seen)
         else:
-            del left[found]
-    return missing + left
+            del there[found]
+    return missing + [seen for there in left.values() for seen in there]
 
 
 def reason(expected: tuple[Seen, ...], actual: tuple[Seen, ...]) -> str | None:
@@ -177,13 +180,13 @@ class Recording(abc.ObserverBase[Any]):
         Raises:
             Mismatch: with the reason, both diagrams and the line of the test.
         """
-        expected = resolve(parse(text), values, error)
+        expected = resolve(parse(text, past=False), values, error)
         self._finish()
         self._compare(expected)
 
     def to_be_so_far(self, text: str, values: Values = None, error: object = None) -> None:
         """Fail unless the stream, up to this moment, did what *text* says. Moves no time."""
-        self._compare(resolve(parse(text), values, error))
+        self._compare(resolve(parse(text, past=False), values, error))
 
     def to_equal(self, other: Observable[Any] | Recording) -> None:
         """Run time to its end, then fail unless *other*, a stream or what was recorded of one, did the same."""

@@ -123,7 +123,9 @@ class ScriptedBackend(Backend):
             script = self.scripts.get(stage, "|" if stage == "settle" else ANY_STAGE)
             texts, errors = _listed(script), _listed(self.errors.get(stage))
             calls = range(max(len(texts), len(errors)))
-            plays = (resolve(parse(_nth(texts, n)), error=_nth(errors, n) or _failure(stage)) for n in calls)
+            plays = (
+                resolve(parse(_nth(texts, n), past=False), error=_nth(errors, n) or _failure(stage)) for n in calls
+            )
             self.sources[stage] = ColdSource(self._host, tuple(map(self._meant, plays)))
         return self.sources[stage]
 
@@ -220,7 +222,7 @@ class TimelineExpectation:
 
 
 def _row(text: str) -> tuple[Seen, ...]:
-    return _seen(parse(text, cancelled=True).marks)
+    return _seen(parse(text, cancelled=True, past=False).marks)
 
 
 def _seen(marks: tuple[Mark, ...]) -> tuple[Seen, ...]:

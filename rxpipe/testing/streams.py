@@ -6,6 +6,7 @@ The surprise: like a Subject, a hot stream that has ended tells late subscribers
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -282,7 +283,7 @@ class Inner:
 
     def __init__(self, text: str, values: Values = None, error: object = None) -> None:
         self.text = text
-        self.marks = resolve(parse(text), values, error)
+        self.marks = resolve(parse(text, past=False), values, error)
 
     def matches(self, actual: object) -> bool:
         """Whether *actual* was recorded as the diagram says."""
@@ -310,14 +311,21 @@ class _Names:
     LONGEST = 16
 
     def __init__(self, known: tuple[Seen, ...]) -> None:
-        self.taken: list[Seen] = []
+        self.used: set[str] = set()
+        self.plain: dict[tuple[type, Any], str] = {}
+        self.others: list[Seen] = []
         self.legend: dict[str, str] = {}
+        self._free = itertools.chain(self.LETTERS, (f"v{n}" for n in itertools.count()))
         for seen in known:
-            if seen.kind == "next" and seen.name and all(each.name != seen.name for each in self.taken):
+            if seen.kind == "next" and seen.name and seen.name not in self.used:
                 self.take(seen.name, seen)
 
     def take(self, name: str, seen: Seen) -> str:
-        self.taken.append(seen._replace(name=name))
+        self.used.add(name)
+        if _plain(seen.value):
+            self.plain.setdefault((type(seen.value), seen.value), name)
+        else:
+            self.others.append(seen._replace(name=name))
         text = short(seen.value)
         if name not in {text, _plain(seen.value)}:
             self.legend[name] = text
@@ -326,11 +334,11 @@ class _Names:
     def of(self, seen: Seen) -> str:
         if seen.kind != "next" or seen.name:
             return seen.name
-        for known in self.taken:
+        own = _plain(seen.value)
+        if own and (name := self.plain.get((type(seen.value), seen.value))) is not None:
+            return name
+        for known in self.others:
             if same_thing(known, seen):
                 return known.name
-        used = {known.name for known in self.taken}
-        own = _plain(seen.value)
-        free = (letter for letter in (*self.LETTERS, *(f"v{n}" for n in range(len(used) + 1))) if letter not in used)
-        fits = 0 < len(own) <= self.LONGEST and not set(own) & set("{}\n") and own not in used
-        return self.take(own if fits else next(free), seen)
+        fits = 0 < len(own) <= self.LONGEST and not set(own) & set("{}\n") and own not in self.used
+        return self.take(own if fits else next(name for name in self._free if name not in self.used), seen)

@@ -94,6 +94,7 @@ def test_streams_recordings_and_failures_draw_themselves(marbles):
     for shown in (source, stream, stream.drawing()):
         assert shown._repr_svg_() == marbles.svg(shown)
     assert "cold 2" in marbles.svg(source)
+    assert "upscale" in marbles.svg("--{upscale}--|")
 
 
 def test_the_timeline_of_a_run_has_a_row_for_each_stage(marbles):
@@ -107,3 +108,13 @@ def test_the_timeline_of_a_run_has_a_row_for_each_stage(marbles):
         "upscale/2  ----------s---[1|]",
     ]
     assert run._repr_svg_().startswith("<svg")
+
+
+def test_ten_thousand_events_that_differ_are_told_at_once(marbles):
+    """The cost of a failure grows with its length, not with its square; the message stays short."""
+    text = "".join(f"{{{n}}}" for n in range(10_000))
+    stream = marbles.expect(marbles.cold(text))
+    with pytest.raises(Mismatch) as failed:
+        stream.to_be("-" + text)
+    assert failed.value.reason == "0 came 1 ms early"
+    assert max(map(len, str(failed.value).splitlines()[:6])) < WIDEST + 20

@@ -244,6 +244,8 @@ def test_cold_streams_and_expectations_refuse_diagrams_that_make_no_sense(marble
     with pytest.raises(MarbleSyntaxError):
         marbles.cold("-^-a")
     with pytest.raises(MarbleSyntaxError):
+        marbles.inner("-^a")
+    with pytest.raises(MarbleSyntaxError):
         marbles.hot("-a-!")
     with pytest.raises(MarbleError):
         marbles.expect(marbles.cold("a"), "---")

@@ -41,6 +41,8 @@ def test_a_stream_never_compared_fails_the_test_itself(pytester):
     result = report(pytester, 'marbles.expect(marbles.cold("a|"))')
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*nothing was ever expected of this stream", '*marbles.expect(marbles.cold("a|"))'])
+    assert "pytest_plugin" not in str(result.stdout)
+    assert "traceback" not in str(result.stdout)
 
 
 def test_a_mistake_in_a_diagram_is_pointed_at(pytester):
