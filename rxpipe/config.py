@@ -9,11 +9,22 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import PydanticSerializationError, to_json
 
 from rxpipe.errors import ConfigError
 
@@ -37,11 +48,29 @@ def _multiple_of_8(value: int) -> int:
     return value
 
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Pixels = Annotated[int, Field(ge=64, le=8192), AfterValidator(_multiple_of_8)]
-Seed = Annotated[int, Field(ge=-1, le=_MAX_SEED)]
-Steps = Annotated[int, Field(ge=1, le=1000)]
-CfgScale = Annotated[float, Field(ge=0, le=100)]
+def _no_flag(value: object) -> object:
+    if isinstance(value, bool):  # which Python would take for 0 or 1
+        raise ValueError("should be a number")  # noqa: TRY004  # pydantic collects ValueErrors
+    return value
+
+
+def _writable(value: object) -> object:
+    if value is None or isinstance(value, bool | int | float | BaseModel):
+        return value
+    try:
+        to_json(value)
+    except PydanticSerializationError:
+        raise ValueError("cannot be written as JSON in UTF-8, as events and files are") from None
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_flag)]
+Number = Annotated[float, BeforeValidator(_no_flag)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+Pixels = Annotated[Whole, Field(ge=64, le=8192), AfterValidator(_multiple_of_8)]
+Seed = Annotated[Whole, Field(ge=-1, le=_MAX_SEED)]
+Steps = Annotated[Whole, Field(ge=1, le=1000)]
+CfgScale = Annotated[Number, Field(ge=0, le=100)]
 
 
 class _Told(ModelMetaclass):
@@ -63,6 +92,23 @@ class Config(BaseModel, metaclass=_Told):
         frozen=True, extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True, defer_build=True
     )
     section: ClassVar[str] = ""
+    _is_writable = field_validator("*")(_writable)
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """As pydantic's own; what is wrong is told as a ConfigError."""
+        try:
+            return super().model_validate(obj, **options)
+        except ValidationError as error:
+            raise ConfigError(_problems(error, cls)) from None
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """As pydantic's own; what is wrong is told as a ConfigError."""
+        try:
+            return super().model_validate_json(json_data, **options)
+        except ValidationError as error:
+            raise ConfigError(_problems(error, cls)) from None
 
 
 class StageConfig(Config):
@@ -84,15 +130,15 @@ class HiresConfig(Config):
 
     section = "hires"
     enabled: bool = True
-    scale: Annotated[float, Field(ge=1, le=8)] = 2.0
+    scale: Annotated[Number, Field(ge=1, le=8)] = 2.0
     upscaler: str = "Latent"
-    steps: Annotated[int, Field(ge=0, le=1000)] = 0
+    steps: Annotated[Whole, Field(ge=0, le=1000)] = 0
     denoising_strength: Fraction = 0.7
     sampler_name: str | None = None
     scheduler: str | None = None
     checkpoint: str | None = None
-    resize_x: Annotated[int, Field(ge=0, le=8192)] = 0
-    resize_y: Annotated[int, Field(ge=0, le=8192)] = 0
+    resize_x: Annotated[Whole, Field(ge=0, le=8192)] = 0
+    resize_y: Annotated[Whole, Field(ge=0, le=8192)] = 0
 
 
 class RefinerConfig(Config):
@@ -119,7 +165,7 @@ class Txt2ImgConfig(StageConfig):
     section = "txt2img"
     prompt: str = ""
     negative_prompt: str = ""
-    images: Annotated[int, Field(ge=1, le=100_000)] = 1
+    images: Annotated[Whole, Field(ge=1, le=100_000)] = 1
     steps: Steps = 20
     cfg_scale: CfgScale = 7.0
     width: Pixels = 512
@@ -129,8 +175,8 @@ class Txt2ImgConfig(StageConfig):
     scheduler: str | None = None
     model: str | None = None
     vae: str | None = None
-    clip_skip: Annotated[int, Field(ge=1, le=12)] | None = None
-    batch_size: Annotated[int, Field(ge=1, le=64)] = 1
+    clip_skip: Annotated[Whole, Field(ge=1, le=12)] | None = None
+    batch_size: Annotated[Whole, Field(ge=1, le=64)] = 1
     subseed: Seed = -1
     subseed_strength: Fraction = 0.0
     distilled_cfg_scale: CfgScale | None = None
@@ -142,13 +188,12 @@ class Txt2ImgConfig(StageConfig):
     override_settings: dict[str, JsonValue] = Field(default_factory=dict)
     alwayson_scripts: dict[str, JsonValue] = Field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _nothing_to_pass(self) -> Self:
-        if self.on_error == "pass":
-            raise ValueError(
-                "on_error 'pass' hands on the stage's input, and txt2img has none; allowed: 'drop', 'stop'"
-            )
-        return self
+    @field_validator("on_error")
+    @classmethod
+    def _nothing_to_pass(cls, value: OnError) -> OnError:
+        if value == "pass":
+            raise ValueError("which hands on the stage's input, and txt2img has none; allowed: 'drop', 'stop'")
+        return value
 
 
 class Img2ImgConfig(StageConfig):
@@ -164,7 +209,7 @@ class Img2ImgConfig(StageConfig):
     denoising_strength: Fraction = 0.3
     prompt: str | None = None
     negative_prompt: str | None = None
-    images: Annotated[int, Field(ge=1, le=100_000)] = 1
+    images: Annotated[Whole, Field(ge=1, le=100_000)] = 1
     steps: Steps | None = None
     cfg_scale: CfgScale | None = None
     width: Pixels | None = None
@@ -174,8 +219,8 @@ class Img2ImgConfig(StageConfig):
     scheduler: str | None = None
     model: str | None = None
     vae: str | None = None
-    clip_skip: Annotated[int, Field(ge=1, le=12)] | None = None
-    resize_mode: Annotated[int, Field(ge=0, le=3)] = 0
+    clip_skip: Annotated[Whole, Field(ge=1, le=12)] | None = None
+    resize_mode: Annotated[Whole, Field(ge=0, le=3)] = 0
     override_settings: dict[str, JsonValue] = Field(default_factory=dict)
     alwayson_scripts: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -203,14 +248,14 @@ class AdetailerUnit(Config):
     scheduler: str | None = None
     checkpoint: str | None = None
     mask_filter_method: Literal["Area", "Confidence"] = "Area"
-    mask_k_largest: Annotated[int, Field(ge=0, le=100)] = 0
+    mask_k_largest: Annotated[Whole, Field(ge=0, le=100)] = 0
     mask_min_ratio: Fraction = 0.0
     mask_max_ratio: Fraction = 1.0
     mask_merge_invert: Literal["None", "Merge", "Merge and Invert"] = "None"
-    dilate_erode: Annotated[int, Field(ge=-128, le=128)] = 4
-    mask_blur: Annotated[int, Field(ge=0, le=64)] = 4
+    dilate_erode: Annotated[Whole, Field(ge=-128, le=128)] = 4
+    mask_blur: Annotated[Whole, Field(ge=0, le=64)] = 4
     inpaint_only_masked: bool = True
-    padding: Annotated[int, Field(ge=0, le=256)] = 32
+    padding: Annotated[Whole, Field(ge=0, le=256)] = 32
     inpaint_width: Pixels | None = None
     inpaint_height: Pixels | None = None
 
@@ -246,7 +291,7 @@ class UpscaleConfig(StageConfig):
     """
 
     section = "upscale"
-    scale: Annotated[float, Field(ge=1, le=8)] = 2.0
+    scale: Annotated[Number, Field(ge=1, le=8)] = 2.0
     upscaler: str | None = None
     mode: Literal["single", "img2img"] = "single"
     denoising_strength: Fraction = 0.35
@@ -257,7 +302,7 @@ class UpscaleConfig(StageConfig):
     gfpgan_visibility: Fraction = 0.0
     codeformer_visibility: Fraction = 0.0
     codeformer_weight: Fraction = 0.0
-    max_megapixels: Annotated[float, Field(gt=0)] = 32.0
+    max_megapixels: Annotated[Number, Field(gt=0)] = 32.0
 
 
 class CustomConfig(StageConfig):
@@ -267,7 +312,7 @@ class CustomConfig(StageConfig):
     """
 
     section = "custom"
-    name: Annotated[str, Field(pattern=r"^[A-Za-z_][\w .-]*$")]
+    name: Annotated[str, Field(pattern=r"^[^\W\d][\w .-]*$")]
     kind: Literal["function", "operator"]
     settings: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -280,21 +325,22 @@ class RetryConfig(Config):
     """
 
     section = "retry"
-    attempts: Annotated[int, Field(ge=1, le=100)] = 3
-    first_delay_s: Annotated[float, Field(ge=0)] = 1.0
-    factor: Annotated[float, Field(ge=1)] = 2.0
-    max_delay_s: Annotated[float, Field(ge=0)] = 30.0
+    attempts: Annotated[Whole, Field(ge=1, le=100)] = 3
+    first_delay_s: Annotated[Number, Field(ge=0)] = 1.0
+    factor: Annotated[Number, Field(ge=1)] = 2.0
+    max_delay_s: Annotated[Number, Field(ge=0)] = 30.0
     jitter: Fraction = 0.1
 
 
 class RunMetadata(Config):
-    """What is known about a run from outside. Further keys are kept as they are.
+    """What is known about a run from outside. Further keys are kept as they are; their values are what JSON can hold.
 
     run_id: None means drawn when the run starts.
     """
 
     model_config = ConfigDict(extra="allow")
     section = "metadata"
+    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_writable)]]
     run_id: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     one_click_action: str | None = None
 
@@ -316,8 +362,8 @@ class RunSettings(Config):
     out: Path | None = Path("outputs")
     save: Save = "all"
     retry: RetryConfig = RetryConfig()
-    max_failures_in_a_row: Annotated[int, Field(ge=1)] = 3
-    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    max_failures_in_a_row: Annotated[Whole, Field(ge=1)] = 3
+    timeout_s: Annotated[Number, Field(gt=0)] | None = None
     metadata: RunMetadata = RunMetadata()
 
 
@@ -343,8 +389,9 @@ class PipelineConfig(RunSettings):
         """
         try:
             return cls.model_validate(dict(values))
-        except ValidationError as error:
-            raise ConfigError(_problems(error, cls, source)) from None
+        except ConfigError as error:
+            head = f"{source}: " if source else ""
+            raise ConfigError([head + problem for problem in error.problems]) from None
 
     @classmethod
     def load(cls, path: Path | str, *, overrides: Sequence[str] = ()) -> PipelineConfig:
@@ -380,15 +427,28 @@ def read_values(path: Path) -> dict[str, object]:
         values = parse(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
-    except (ValueError, UnicodeError) as error:
-        raise ConfigError([f"{path}: not well-formed {path.suffix[1:].upper()}: {error}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: not UTF-8 (at byte {error.start}); save it as UTF-8"]) from error
+    except ValueError as error:
+        raise ConfigError([f"{path}: not well-formed: {error}"], hint=_advice(error)) from error
+    except RecursionError:
+        raise ConfigError([f"{path}: not well-formed: nested too deeply"]) from None
     if not isinstance(values, dict):
         raise ConfigError([f"{path}: holds a {type(values).__name__} where sections such as txt2img are expected"])
     return values
 
 
+def _advice(error: ValueError) -> str | None:
+    """For the one mistake that nearly every path on Windows is."""
+    escapes = isinstance(error, tomllib.TOMLDecodeError) and any(word in str(error) for word in ("hex value", "\\"))
+    return r"In TOML, paths with backslashes want single quotes: out = 'C:\pictures'." if escapes else None
+
+
 def override(values: Mapping[str, object], assignments: Iterable[str]) -> dict[str, object]:
-    """*values* with "stage.key=value" applied, each value read as YAML reads a scalar or a list.
+    """*values* with "stage.key=value" applied.
+
+    A setting that holds text, such as a prompt, takes the value as it stands; any other as YAML reads a scalar or a
+    list. An empty value, `null` and `~` are None where None is allowed.
 
     Raises:
         ConfigError: an assignment is not of that form.
@@ -404,17 +464,47 @@ def override(values: Mapping[str, object], assignments: Iterable[str]) -> dict[s
             inner = table.get(key)
             table[key] = dict(inner) if isinstance(inner, Mapping) else {}
             table = table[key]
-        table[keys[-1]] = _scalar(text)
+        table[keys[-1]] = _given(text.strip(), _kinds_at(keys))
     return changed
 
 
+def _kinds_at(keys: Sequence[str]) -> set[object]:
+    """The types that the setting at *keys* may have; none where there is no such setting."""
+    model: type[BaseModel] | None = PipelineConfig
+    for key in keys[:-1]:
+        found = model.model_fields.get(key) if model else None
+        model = _model_in(found.annotation) if found else None
+    found = model.model_fields.get(keys[-1]) if model else None
+    return set(_kinds(found.annotation)) if found else set()
+
+
+def _kinds(annotation: Any) -> Iterable[object]:
+    """The members of a union, what they are annotated with left out."""
+    if get_origin(annotation) is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if get_origin(annotation) in {Union, UnionType}:
+        return [kind for part in get_args(annotation) for kind in _kinds(part)]
+    return [annotation]
+
+
+def _given(text: str, kinds: set[object]) -> object:
+    """A value from a command line: text as it stands where text is wanted, else as YAML reads it."""
+    if not kinds & {str, Path}:
+        return _scalar(text)
+    if NoneType in kinds and text in {"", "null", "~"}:
+        return None
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    value = _scalar(text) if quoted else text
+    return value if isinstance(value, str) else text
+
+
 def _scalar(text: str) -> object:
-    """A value as YAML reads it; prose that happens not to be YAML ("a cat: on a mat") stays text."""
+    """A value as YAML reads it; what happens not to be YAML stays text."""
     import yaml  # noqa: PLC0415  # only who overrides pays for it
 
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date without such a day
         return text
     return text if isinstance(value, dict) else value
 
@@ -423,17 +513,46 @@ def _parse_yaml(text: str) -> object:
     import yaml  # noqa: PLC0415  # only who reads YAML pays for it
 
     try:
-        return yaml.safe_load(text) or {}
+        value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
+    return {} if value is None else value
 
 
-def _problems(error: ValidationError, model: type[BaseModel], source: str = "") -> list[str]:
-    """One line per wrong field: file, stage, field, what came, what is allowed."""
-    head = f"{source}: " if source else ""
+_WANTED = {
+    "missing": "missing; it has no default",
+    "int_type": "should be a whole number",
+    "int_parsing": "should be a whole number",
+    "int_from_float": "should be a whole number",
+    "float_type": "should be a number",
+    "float_parsing": "should be a number",
+    "finite_number": "should be a finite number",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
+    "string_type": "should be text",
+    "string_too_short": "should not be empty",
+    "path_type": "should be a path",
+    "tuple_type": "should be a list",
+    "dict_type": "should be a table of keys and values",
+    "model_type": "should be a section, a table of settings",
+    "model_attributes_type": "should be a section, a table of settings",
+    "invalid_key": "names of settings are text",
+    "greater_than": "should be above {gt}",
+    "greater_than_equal": "should be at least {ge}",
+    "less_than_equal": "should be at most {le}",
+    "recursion_loop": "refers to itself",
+}
+"""What is allowed, in the words of a config file rather than in those of Python, by pydantic's type of error."""
+
+_LONGEST = 80
+"""Characters of a wrong value that a message shows."""
+
+
+def _problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """One line per wrong field: stage, field, what came, what is allowed."""
     section = getattr(model, "section", "")
     prefix = () if section in {"", "pipeline"} else (section,)
-    return [head + _problem(model, prefix, detail) for detail in error.errors()]
+    return [_problem(model, prefix, detail) for detail in error.errors()]
 
 
 def _problem(model: type[BaseModel], prefix: tuple[str, ...], detail: ErrorDetails) -> str:
@@ -441,17 +560,32 @@ def _problem(model: type[BaseModel], prefix: tuple[str, ...], detail: ErrorDetai
     if detail["type"] == "extra_forbidden":
         names = _field_names(model, detail["loc"][:-1])
         return f"{where}: unknown key; {_nearest(str(detail['loc'][-1]), names)}"
-    if detail["type"] == "missing":
-        return f"{where}: missing; it has no default"
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    wanted = _WANTED.get(detail["type"])
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
+    if wanted is not None:
+        message = wanted.format(**detail.get("ctx", {}))
     if isinstance(detail["input"], Mapping | BaseModel):
         return f"{where}: {message}"
-    return f"{where}: got {detail['input']!r}, {message}"
+    came = repr(detail["input"])
+    came = came if len(came) <= _LONGEST else f"{came[:_LONGEST]}..."
+    return f"{where}: got {came}, {message}"
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:
+    homes = [path for path, model in _sections(PipelineConfig) if name in model.model_fields]
+    if homes and not difflib.get_close_matches(name, names, n=1, cutoff=0.8):
+        return f"it is a setting of {', '.join(homes)}"
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(names)}"
+
+
+def _sections(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Every section below *model*, by its dotted name."""
+    for name, found in model.model_fields.items():
+        inner = _model_in(found.annotation)
+        if inner is not None:
+            yield f"{path}{name}", inner
+            yield from _sections(inner, f"{path}{name}.")
 
 
 def _field_names(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
