@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from rxpipe.testing.matchers import stage_retry as stage_retry
     from rxpipe.testing.matchers import stage_start as stage_start
     from rxpipe.testing.matchers import stage_step as stage_step
+    from rxpipe.testing.misbehave import SUBSCRIBER_HABITS as SUBSCRIBER_HABITS
+    from rxpipe.testing.misbehave import UNRULY_SOURCES as UNRULY_SOURCES
     from rxpipe.testing.misbehave import SubscriberFault as SubscriberFault
     from rxpipe.testing.misbehave import interleavings as interleavings
     from rxpipe.testing.recorded import replay as replay
@@ -58,7 +60,7 @@ _HOMES = {
     "grammar": ("MarbleSyntaxError", "parse", "render"),
     "marbles": ("Marbles",),
     "matchers": ("anything", "close_to", "error_like", "instance", "one_of", "stage_start", "stage_step", *_EVENTS),
-    "misbehave": ("SubscriberFault", "interleavings"),
+    "misbehave": ("SUBSCRIBER_HABITS", "UNRULY_SOURCES", "SubscriberFault", "interleavings"),
     "recording": ("Mismatch",),
     "recorded": ("replay", "to_marbles"),
     "scripted": ("ScriptedBackend", "ScriptedRun"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from reactivex import abc
 from reactivex.disposable import Disposable
-from reactivex.observer import Observer
+from reactivex.internal import default_error, noop
 
 from rxpipe.testing.clock import Duration, MarbleError
 from rxpipe.testing.grammar import FRAME_US, Mark, parse, render
@@ -30,6 +30,24 @@ PATIENCE_S = 0.2
 """How long, in real seconds, a call waits for another thread's before it is sure that they take turns."""
 
 
+UNRULY_SOURCES: Mapping[str, Mapping[str, Any]] = {
+    "a value after the end": {"text": "-a-b|c"},
+    "two ends": {"text": "-a-b||"},
+    "an error after the end": {"text": "-a-b|#"},
+    "a value after an error": {"text": "-a-b#c"},
+    "deaf to dispose": {"text": "-a-b-c|", "deaf": True},
+    "two threads at once": {"text": "-(ab)-(cd)|", "threads": True},
+}
+"""Arguments for `marbles.unruly(**...)`, to parametrize a test by its keys."""
+
+SUBSCRIBER_HABITS: Mapping[str, Mapping[str, Any]] = {
+    "raises": {"raise_at": 1},
+    "is slow": {"slow": "3ms"},
+    "leaves inside a callback": {"dispose_at": 1},
+}
+"""Arguments for `marbles.subscriber(**...)`, to parametrize a test by its keys."""
+
+
 class SubscriberFault(Exception):
     """What a subscriber raises that was asked to."""
 
@@ -39,6 +57,22 @@ class Threaded(Host, Protocol):
 
     def start_thread(self, thread: threading.Thread) -> None:
         """Start a thread that is meant."""
+
+
+class _Bare(abc.ObserverBase[Any]):
+    """Three callbacks as an observer that hears everything, whatever came before."""
+
+    def __init__(self, on_next: OnNext[Any], on_error: OnError, on_completed: OnCompleted) -> None:
+        self._on_next, self._on_error, self._on_completed = on_next, on_error, on_completed
+
+    def on_next(self, value: Any) -> None:
+        self._on_next(value)
+
+    def on_error(self, error: Exception) -> None:
+        self._on_error(error)
+
+    def on_completed(self) -> None:
+        self._on_completed()
 
 
 class UnrulySource(ColdSource):
@@ -69,7 +103,7 @@ class UnrulySource(ColdSource):
         """Subscribe without the guard that Rx puts around an observer."""
         if isinstance(on_next, abc.ObserverBase) or hasattr(on_next, "on_completed"):
             return self._subscribe_core(on_next, scheduler)
-        return self._subscribe_core(Observer(on_next, on_error, on_completed), scheduler)
+        return self._subscribe_core(_Bare(on_next or noop, on_error or default_error, on_completed or noop), scheduler)
 
     def _subscribe_core(self, observer: Any, scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         self._observers.append(observer)

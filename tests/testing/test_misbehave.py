@@ -8,7 +8,7 @@ import pytest
 from reactivex import operators as ops
 from reactivex.subject import Subject
 from rxpipe.subject import EventSubject
-from rxpipe.testing import MarbleError, SubscriberFault, interleavings
+from rxpipe.testing import SUBSCRIBER_HABITS, UNRULY_SOURCES, MarbleError, SubscriberFault, interleavings
 
 
 @pytest.mark.parametrize("text", ["a|b", "a||", "a#|", "a|#b", "(a|b)"])
@@ -52,6 +52,23 @@ def test_an_event_subject_lets_two_threads_take_turns(marbles):
     marbles.run()
     assert observer.most_at_once == 1
     observer.to_be("--[xy]", {"x": str, "y": str})
+
+
+@pytest.mark.parametrize("habit", SUBSCRIBER_HABITS)
+@pytest.mark.parametrize("fault", UNRULY_SOURCES)
+def test_an_event_subject_withstands_bad_sources_and_bad_subscribers(marbles, fault, habit):
+    """Whoever else misbehaves, a good subscriber sees every value once, and no end."""
+    raised = []
+    subject = EventSubject(report=raised.append)
+    bad = marbles.subscriber(**SUBSCRIBER_HABITS[habit]).listen(subject.observable)
+    good = marbles.expect(subject.observable)
+    source = marbles.unruly(**UNRULY_SOURCES[fault])
+    source.subscribe(subject.on_next, on_error=lambda _: None)
+    marbles.run()
+    assert sorted(good.accept().values) == sorted(seen.value for seen in source.marks if seen.kind == "next")
+    assert [seen.kind for seen in good.seen] == ["next"] * len(good.seen)
+    assert len(raised) == (habit == "raises")
+    assert bad.accept().values[:1] == good.values[:1]
 
 
 def test_a_subject_is_reordered_by_a_re_entrant_source(marbles):
