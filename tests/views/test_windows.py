@@ -141,7 +141,7 @@ def test_a_run_from_start_to_end(window, run_in):
     fractions = [status.fraction for status, _ in told]
     assert window.percent == "100 %"
     assert fractions == sorted(fractions)
-    assert len(fractions) > 10
+    assert len(set(fractions)) > 3
     assert {thread for _, thread in told} == {threading.main_thread()}
     assert [name for name, _ in window.timeline.texts] == ["txt2img", "upscale"]
     assert window.timeline.texts[0][1].startswith("2 in ")
