@@ -45,8 +45,9 @@ class _Frozen(BaseModel):
 
 
 class GenerationSettings(_Frozen):
-    """What a stage draws with, after inheritance: its own section's word, else that of the drawing stage before it.
+    """What a stage draws with, after inheritance: its own section's word, else that of txt2img or img2img before it.
 
+    What adetailer or upscale were told (the prompt of a face, say) is theirs alone and is not handed on.
     None: nobody said, the backend's default holds. width, height: px; None on every stage but those told a size, and
     there the size of the picture that comes in holds.
     """
@@ -107,7 +108,7 @@ class StageExecutionPlan(_Frozen):
     run_id: None if nobody gave one.
     """
 
-    stages: tuple[StageExecution | AdetailerStageExecution, ...]
+    stages: tuple[AdetailerStageExecution | StageExecution, ...]
     images: int
     seed: int | None = None
     run_id: str | None = None
@@ -126,7 +127,9 @@ class StageExecutionPlan(_Frozen):
             PlanError: no stage at all, no picture to start from, or pictures that nobody would use.
         """
         if not self.stages:
-            raise PlanError("No pipeline stages enabled.", hint="Enable at least one of txt2img, img2img, upscale.")
+            raise PlanError(
+                "No pipeline stages enabled.", hint="Enable at least one of txt2img, img2img, adetailer, upscale."
+            )
         first = self.stages[0]
         if first.requires_input_image and not self.settings.input:
             raise PlanError(
@@ -199,7 +202,8 @@ def _check_order(row: list[SectionConfig]) -> None:
 
 def _execution(section: SectionConfig, before: list[StageExecution], settings: RunSettings) -> StageExecution:
     last = before[-1] if before else None
-    generation = _generation(section, last.generation if last else GenerationSettings())
+    drawn = [stage.generation for stage in before if isinstance(stage.config, Txt2ImgConfig | Img2ImgConfig)]
+    generation = _generation(section, drawn[-1] if drawn else GenerationSettings())
     kind = AdetailerStageExecution if isinstance(section, AdetailerConfig) else StageExecution
     return kind(
         stage_type=stage_type_of(section),
