@@ -1,6 +1,7 @@
 """The pytest plugin of rxpipe: fixtures `marbles` and `webui_server`, `--marble-svg=DIR` for pictures of failures.
 
-Every pytest run of everyone who installed rxpipe loads this module, so it imports nothing but pytest at the top.
+Every pytest run of everyone who installed rxpipe loads this module. So it stands outside the package, whose import
+costs a tenth of a second, and imports nothing but pytest; all else waits for a test that asks for it.
 """
 
 from __future__ import annotations
