@@ -38,7 +38,7 @@ def values_of(path: Path) -> dict[str, Any]:
         return _from_lineage(path, info.lineage)
     if not info.prompt and info.seed is None:
         raise ConfigError(
-            [f"{path}: the picture does not say how it was made"],
+            [f"{path}: the picture does not say how it was made."],
             hint=f"To work on the picture itself: rxpipe run --input {path}",
         )
     return {"txt2img": _from_words(info)}

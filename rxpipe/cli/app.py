@@ -56,7 +56,7 @@ def run(  # noqa: PLR0917  # typer makes an option of each
     source: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[CONFIG|PICTURE]",
+            metavar="CONFIG|PICTURE",
             help="A .toml, .yaml or .json config, or a picture to draw again. Without it: two portraits through all "
             "four stages.",
         ),
@@ -90,7 +90,10 @@ def run(  # noqa: PLR0917  # typer makes an option of each
     order: Annotated[str | None, _option("stage, image or auto: what comes first.", _HOW)] = None,
     out: Annotated[Path | None, _option("Folder for the pictures.  [default: outputs]", _HOW)] = None,
     save: Annotated[str | None, _option("all stages' pictures, or only the final ones.", _HOW)] = None,
-    pace: Annotated[float | None, _option("Seconds a step of the embedded backend takes, to watch it.", _HOW)] = None,
+    pace: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds a step of the embedded backend takes, to watch it.", rich_help_panel=_HOW),
+    ] = None,
     dry_run: Annotated[bool, _option("Print the plan and draw nothing.", _SHOW, "--dry-run")] = False,
     as_json: Annotated[bool, _option("One event a line on stdout and nothing else.", _SHOW, "--json")] = False,
     verbose: Annotated[bool, _option("Everything that happens.", _SHOW, "--verbose", "-v")] = False,
@@ -207,6 +210,19 @@ def list_stages(
         from rxpipe.cli.settings import print_settings  # noqa: PLC0415
 
         print_settings(stage)
+
+
+@app.command()
+def doctor(
+    url: Annotated[str | None, typer.Argument(help="Of a WebUI; without it the one that `run` would take.")] = None,
+    trial: Annotated[bool, typer.Option("--trial", help="Draw one small picture there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="What was found, as JSON.")] = False,
+) -> None:
+    """Look at a WebUI server: what is reachable, what it has, what is missing."""
+    with errors_in_words():
+        from rxpipe.cli.doctor import examine  # noqa: PLC0415  # HTTP only for who asks
+
+        raise typer.Exit(examine(url, trial=trial, as_json=as_json))
 
 
 @app.command("testserver")

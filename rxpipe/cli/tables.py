@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rxpipe.config import UpscaleConfig
 from rxpipe.views.console import plain
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def print_plan(plan: StageExecutionPlan) -> None:
         files = "none, the pictures stay in memory"
     else:
         files = f"{settings.out.absolute()}, {'of every stage' if settings.save == 'all' else 'the final ones only'}"
-    _print_pairs(
+    print_pairs(
         shown,
         [
             ("pictures", str(plan.images)),
@@ -51,8 +53,8 @@ def print_plan(plan: StageExecutionPlan) -> None:
 def print_info(path: Path, info: ImageInfo) -> None:
     """One picture: what it is, who made it, and how."""
     shown = Console()
-    dialect = info.dialect or ("nothing that is understood" if info.texts else "nothing")
-    print_line(shown, f"{path}: {info.format}, {info.width}x{info.height}, says {dialect}")
+    dialect = info.dialect or ("of nobody known" if info.texts else "none")
+    print_line(shown, f"{path}: {info.format}, {info.width}x{info.height}, metadata {dialect}")
     pairs = [("prompt", info.prompt), ("negative prompt", info.negative_prompt), *info.settings.items()]
     lineage = info.lineage
     if lineage is not None:
@@ -64,7 +66,8 @@ def print_info(path: Path, info: ImageInfo) -> None:
         ]
         pairs += [(key, str(value)) for key, value in lineage.metadata.items()]
     pairs += [("not understood", problem) for problem in info.problems]
-    _print_pairs(shown, pairs, indent="  ")
+    pairs.append(("texts in the file", ", ".join(f"{key} ({len(text)})" for key, text in info.texts.items())))
+    print_pairs(shown, pairs, indent="  ")
 
 
 def print_line(console: Console, text: str) -> None:
@@ -72,7 +75,8 @@ def print_line(console: Console, text: str) -> None:
     console.print(Text(plain(text, console.encoding)), soft_wrap=True)
 
 
-def _print_pairs(console: Console, pairs: Iterable[tuple[str, str]], indent: str = "") -> None:
+def print_pairs(console: Console, pairs: Iterable[tuple[str, str]], indent: str = "") -> None:
+    """Names beside their values; those without a value are left out."""
     rows = Table.grid(padding=(0, 2))
     for name, value in pairs:
         if value:
@@ -87,7 +91,10 @@ def _cells(console: Console, *texts: str) -> Iterable[Text]:
 
 def _drawn_with(stage: StageExecution) -> str:
     generation = stage.generation.model_dump(exclude_none=True)
-    return _said({**generation, **stage.payload}) or "defaults"
+    if isinstance(stage.config, UpscaleConfig) and stage.config.mode == "single":
+        generation = {}  # nothing is drawn there
+    known = type(stage.config).model_fields
+    return _said({**{k: v for k, v in generation.items() if k in known}, **stage.payload}) or "as it is by default"
 
 
 def _said(values: Mapping[str, Any]) -> str:
@@ -96,4 +103,6 @@ def _said(values: Mapping[str, Any]) -> str:
 
 
 def _quoted(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str) and (" " in value or "," in value) else str(value)
+    if isinstance(value, str):
+        return f'"{value}"' if " " in value or "," in value else value
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -85,6 +85,10 @@ class Wish:
             from rxpipe.cli.again import values_of  # noqa: PLC0415  # only for who runs a picture again
 
             return values_of(self.source)
+        if not self.source.suffix and not self.source.is_file():
+            raise ConfigError(
+                [f"{self.source}: no such config file or picture."], hint='To draw it: rxpipe run --prompt "..."'
+            )
         return dict(read_values(self.source))
 
     def _chosen(self, values: Mapping[str, object]) -> list[str]:
@@ -140,6 +144,6 @@ def _check_stages(names: Sequence[str]) -> None:
     in_order = [name for name in STAGES if name in names]
     if list(names) != in_order:
         raise ConfigError(
-            [f"--stages {','.join(names)}: each stage runs once, in the order {', '.join(STAGES)}"],
+            [f"--stages {','.join(names)}: each stage runs once, in the order {', '.join(STAGES)}."],
             hint=f"Write --stages {','.join(in_order)}, or compose another order in code with rxpipe.chain(...).",
         )

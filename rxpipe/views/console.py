@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.spinner import Spinner
-from rich.table import Table
 from rich.text import Text
 
 from rxpipe.events import RunEnd, RunStart, StageImageProgress, StageRetry, is_lifecycle
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from reactivex import Observable, abc
-    from rich.console import RenderableType
 
     from rxpipe.events import StageEvent
     from rxpipe.status import StageStatus
@@ -36,6 +33,8 @@ _PER_SECOND = 8
 _BAR = range(8, 37)
 _BESIDE_THE_BAR = 58
 _NAME_WIDTH = 20
+_PERCENT_WIDTH = 5
+_TURNING = "-\\|/"
 _GLYPHS = "━─·"
 _SPELT = str.maketrans({"━": "#", "─": ".", "·": "-", "…": "...", "→": "->"})
 
@@ -59,7 +58,6 @@ class ConsoleView:
         self._status = RunStatus()
         self._began: datetime | None = None
         self._took_s = 0.0
-        self._spinner = Spinner("line")
         self._block: Live | None = None
         self._closing = threading.Lock()
 
@@ -124,41 +122,39 @@ class ConsoleView:
         )
         self._block.start()
 
-    def block(self, status: RunStatus) -> RenderableType:
-        """A row per stage and one for the run."""
-        rows = Table.grid(padding=(0, 2))
-        for _ in range(4):
-            rows.add_column(no_wrap=True, overflow="crop")
-        for stage in status.stages:
-            rows.add_row(*self._row(status, stage))
-        return Group(rows, self._foot(status))
+    def block(self, status: RunStatus) -> Group:
+        """A row per stage and one for the run; what does not fit is cut off at the right."""
+        name_width = min(_NAME_WIDTH, max((len(stage.name) for stage in status.stages), default=0))
+        rows = [self._row(status, stage, name_width) for stage in status.stages]
+        block = Text("\n").join([*rows, self._foot(status)])
+        block.no_wrap, block.overflow = True, "crop"
+        return Group(block)  # a bare Text would lose these two where it is printed beside another
 
-    def _row(self, status: RunStatus, stage: StageStatus) -> tuple[Text, ...]:
-        style = _STYLES[tone_of(stage.state)]
-        percent = f"{int(stage.fraction * 100):3} %" if stage.fraction or stage.state == "running" else ""
-        return (
-            self._text(stage.name[:_NAME_WIDTH], style if stage.state == "running" else ""),
+    def _row(self, status: RunStatus, stage: StageStatus, name_width: int) -> Text:
+        style, running = _STYLES[tone_of(stage.state)], stage.state == "running"
+        percent = f"{int(stage.fraction * 100)} %" if stage.fraction or running else ""
+        parts = (
+            self._text(stage.name[:name_width].ljust(name_width), style if running else ""),
             self._bar(stage.fraction if stage.state != "skipped" else 0.0, style),
-            self._text(percent),
-            self._text(_doing(status, stage), "" if stage.state == "running" else style),
+            self._text(percent.rjust(_PERCENT_WIDTH)),
+            self._text(_doing(status, stage), "" if running else style),
         )
+        return Text("  ").join(parts)
 
     def _bar(self, fraction: float, style: str) -> Text:
         width = min(_BAR[-1], max(_BAR[0], self.console.width - _BESIDE_THE_BAR))
         full = int(width * fraction)
         return self._text("━" * full, style).append(self._text("─" * (width - full), "dim"))
 
-    def _foot(self, status: RunStatus) -> RenderableType:
+    def _foot(self, status: RunStatus) -> Text:
         style = _STYLES[tone_of(status.state)]
         if not status.active:
             end = "Failed" if status.state == "failed" else status.message
             return self._text(f"{end} in {duration_text(self._took_s)}", style)
-        parts = (status.message, status.percent_text, status.eta_text)
-        foot = Table.grid(padding=(0, 2, 0, 0))
+        words = "  ".join(part for part in (status.message, status.percent_text, status.eta_text) if part)
+        turning = _TURNING[int(self.console.get_time() * _PER_SECOND) % len(_TURNING)]
         stop = "" if status.state == "stopping" else "Ctrl+C stops"
-        words = self._text("  ".join(part for part in parts if part), style)
-        foot.add_row(self._spinner, words, self._text(stop, "dim"))
-        return foot
+        return Text("  ").join((self._text(turning), self._text(words, style), self._text(stop, "dim")))
 
     def _text(self, text: str, style: str = "") -> Text:
         return Text(plain(text, self.console.encoding), style=style)

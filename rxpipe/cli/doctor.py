@@ -1,0 +1,79 @@
+"""`rxpipe doctor`: what was found at an address, for people."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+from rxpipe.backends import diagnose
+from rxpipe.backends.choice import choose
+from rxpipe.cli.outcome import Exit
+from rxpipe.cli.tables import print_line, print_pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rxpipe.backends.webui.diagnosis import Diagnosis
+
+_USUAL = "http://127.0.0.1:7860"
+_SHOWN = 8
+
+
+def examine(url: str | None, *, trial: bool, as_json: bool) -> Exit:
+    """Look and tell. FAILED where no run could begin there; without a server `run` has the embedded backend.
+
+    Raises:
+        ConfigError: *url* is not an address.
+    """
+    choice = choose(url)
+    embedded = choice.kind == "sketch"
+    auth = choice.options.get("auth")
+    found = diagnose(_USUAL if embedded else choice.url, auth=auth, trial=trial and not embedded)
+    if as_json:
+        typer.echo(json.dumps({"backend": choice.kind, "reason": choice.reason, **found.as_dict()}))
+    else:
+        shown = Console()
+        if embedded:
+            print_line(shown, f"`rxpipe run` takes the embedded backend: {choice.reason}.")
+        _print(shown, found)
+    return Exit.COMPLETED if embedded or found.ok else Exit.FAILED
+
+
+def _print(shown: Console, found: Diagnosis) -> None:
+    state = "ready" if found.ok else found.problem
+    print_line(shown, f"{found.url}: {state}")
+    if found.api:
+        print_pairs(shown, _pairs(found), indent="  ")
+    for advice in dict.fromkeys(found.advice):
+        print_line(shown, f"  - {advice}")
+
+
+def _pairs(found: Diagnosis) -> list[tuple[str, str]]:
+    trial = found.trial
+    by = ", ".join(part for part in (trial.model, trial.sampler, trial.version) if part) if trial else ""
+    return [
+        ("server", {"forge": "Forge", "a1111": "AUTOMATIC1111"}.get(found.kind or "", "")),
+        ("answers", "" if found.latency_s is None else f"in {found.latency_s * 1000:.0f} ms"),
+        ("now", "drawing for somebody" if found.busy else "idle" if found.ok else ""),
+        ("credentials", found.credentials),
+        ("progress", "" if not found.ok else "of each request" if found.progress_per_task else "of the server only"),
+        ("loaded model", found.model or ""),
+        ("models", _listed(found.models)),
+        ("samplers", _listed(found.samplers)),
+        ("schedulers", _listed(found.schedulers)),
+        ("upscalers", _listed(found.upscalers)),
+        ("VAEs", _listed(found.vaes)),
+        ("ADetailer", found.adetailer or ("not there" if found.ok else "")),
+        ("detectors", _listed(found.detectors)),
+        ("trial", "" if trial is None else f"drawn in {trial.seconds:.1f} s: {by or 'it does not say by what'}"),
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
