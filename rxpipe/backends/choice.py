@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import platformdirs
 from loguru import logger
 
+from rxpipe.backends.webui.address import without_credentials
 from rxpipe.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ class Choice:
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
+def choose(where: str | None = None) -> Choice:
+    """What `open_backend(where)` would open, without opening it. Raises ConfigError as it does."""
+    return _choose(where)
+
+
 def config_path() -> Path:
     """Where the user's config file is, whether it exists or not."""
     named = os.environ.get(CONFIG_VARIABLE)
@@ -94,8 +100,8 @@ def _named(text: str, reason: str, options: Mapping[str, Any] | None = None) -> 
     name, _, rest = text.partition(":")
     if name.lower() in _EMBEDDED:
         return Choice("sketch", reason, options={**_parsed_options(text, rest), **(options or {})})
-    if not _PLACE.fullmatch(text.rpartition("@")[2] if "@" in text else text):
-        shown = text.rpartition("@")[2]
+    shown = without_credentials(text)
+    if not _PLACE.fullmatch(shown):
         near = difflib.get_close_matches(name.lower(), (*_EMBEDDED, "auto"), n=1, cutoff=0.6)
         did_you_mean = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError([f"backend {shown!r} ({reason}): {did_you_mean}{_ALLOWED}"])
@@ -198,14 +204,19 @@ def _opened(choice: Choice, options: Mapping[str, Any]) -> Backend:
         "sketch": ("rxpipe.backends.sketch", "SketchBackend"),
     }[choice.kind]
     make = getattr(importlib.import_module(module), name)
-    given = {**choice.options, **options}
-    _check_options(choice, make, given)
+    known = [name for name in inspect.signature(make).parameters if name != "url"]
+    given = {_full_name(name, known): value for name, value in {**choice.options, **options}.items()}
+    _check_options(choice, known, given)
     backend: Backend = make(choice.url, **given) if choice.kind == "webui" else make(**given)
     return backend
 
 
-def _check_options(choice: Choice, make: type[Backend], given: Mapping[str, Any]) -> None:
-    known = [name for name in inspect.signature(make).parameters if name != "url"]
+def _full_name(name: str, known: Sequence[str]) -> str:
+    """The option's name with its unit, which may be left out: pace for pace_s."""
+    return f"{name}_s" if name not in known and f"{name}_s" in known else name
+
+
+def _check_options(choice: Choice, known: Sequence[str], given: Mapping[str, Any]) -> None:
     problems = []
     for name in given:
         if name not in known:

@@ -100,7 +100,7 @@ class Cancelled:
 
 def cancel_at(after_s: float, *, dead: bool) -> Cancelled:
     """A run of four stages cancelled *after_s* seconds after it began; *dead*: the server stops answering before."""
-    with WebUIServer(latency_s=0.2) as server, TemporaryDirectory() as folder:
+    with WebUIServer(latency_s=0.1) as server, TemporaryDirectory() as folder:
         backend = WebUIBackend(server.url, poll_s=0.05, settle_s=2.0)
         run = rxp.PipelineExecutor(backend).start(config(Path(folder)))
         run.wait(after_s * 0.9)

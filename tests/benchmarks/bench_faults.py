@@ -23,7 +23,7 @@ def print_cancels(count: int = 50) -> None:
     """Cancel *count* runs at random moments of their course, slow and dead server in turn."""
     moments = random.Random(4)  # noqa: S311  # moments, not secrets
     for dead in (False, True):
-        rows = [cancel_at(moments.uniform(0.02, 2.4), dead=dead) for _ in range(count)]
+        rows = [cancel_at(moments.uniform(0.02, 1.3), dead=dead) for _ in range(count)]
         print(
             f"{'dead' if dead else 'slow'} server, {count} cancels: longest {max(row.seconds for row in rows):.3f} s, "
             f"posts afterwards {sum(r.late_posts for r in rows)}, most interrupts {max(r.interrupts for r in rows)}, "

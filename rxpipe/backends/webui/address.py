@@ -73,7 +73,7 @@ class Address:
         """
         text = url.strip()
         parts = urlsplit(text if "://" in text else f"http://{text}")
-        shown = _without_user(text)
+        shown = without_credentials(text)
         try:
             port = parts.port
         except ValueError:
@@ -97,9 +97,10 @@ class Address:
         return self.base
 
 
-def _without_user(text: str) -> str:
+def without_credentials(text: str) -> str:
+    """A URL as it may be shown."""
     head, at, tail = text.rpartition("@")
-    return f"{head.partition('://')[0]}://{tail}" if at and "://" in head else tail
+    return f"{head.partition('://')[0]}://{tail}" if at and "://" in head else tail if at else text
 
 
 def _prefix(path: str) -> str:

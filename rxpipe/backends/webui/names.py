@@ -150,8 +150,8 @@ def _dicts(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _entry(value: Mapping[str, Any]) -> Entry:
-    name = str(value.get("name") or value.get("model_name") or "")
-    aliases = [value.get("label"), value.get("model_name"), *_inner(value, "aliases")]
+    name = str(value.get("label") or value.get("name") or value.get("model_name") or "")
+    aliases = [value.get("name"), value.get("model_name"), *_inner(value, "aliases")]
     return Entry(name, tuple(str(alias) for alias in aliases if alias and alias != name))
 
 
@@ -175,18 +175,19 @@ def kinds_of(plan: StageExecutionPlan) -> tuple[str, ...]:
 
 def problems_of(plan: StageExecutionPlan, names: Names) -> list[str]:
     """One line for each name in the plan that the server does not have."""
-    problems = []
+    problems, told = [], set[tuple[str, str]]()
     for stage in plan.stages:
         if isinstance(stage.config, AdetailerConfig) and not names.adetailer:
             problems.append("adetailer: the server lacks the ADetailer extension; install it or leave the stage out")
         for kind, field_name, wanted in _wishes(stage):
             known: Known = getattr(names, kind)
-            if known is None or find(known, wanted) or _is_free(kind, field_name, wanted):
+            if (kind, wanted) in told or known is None or find(known, wanted) or _is_free(kind, field_name, wanted):
                 continue
             if kind == "samplers" and _old_style(names, wanted):
                 continue
+            told.add((kind, wanted))  # later stages inherit it
             problems.append(f"{stage.stage_type}.{field_name}: the server has no {wanted!r}; {near(known, wanted)}")
-    return list(dict.fromkeys(problems))  # a section and its first unit ask for the same
+    return problems
 
 
 def _wishes(stage: StageExecution) -> list[tuple[str, str, str]]:

@@ -165,6 +165,7 @@ class _Stop:
         self._sent = sent
         self._begin_s = time.monotonic()
         self._asked = False
+        self._hung_up = False
         self._gone = 0
         self._last: Verdict | None = "ours" if sent.watch.began else None
 
@@ -180,6 +181,7 @@ class _Stop:
             self._sent.answered.wait(max(0.0, self._left_s if self._asked else min(self._left_s, _FAST_S)))
         if self._sent.answered.is_set():
             return True
+        self._hung_up = True
         self._sent.line.hang_up()
         return False
 
@@ -209,7 +211,8 @@ class _Stop:
     def _look(self, line: Line, timeout_s: float) -> None:
         reading = self._stops.read(line, self._sent, timeout_s)
         self._last = verdict = self._sent.watch.judge(reading)
-        if verdict == "ours" and not self._asked and not self._sent.answered.is_set():
+        answered = self._sent.answered.is_set() and not self._hung_up  # hanging up ends the call too
+        if verdict == "ours" and not self._asked and not answered:
             self._asked = True
             line.post(_INTERRUPT, timeout_s=timeout_s)
         self._gone = self._gone + 1 if self._is_over(line, verdict, timeout_s) else 0

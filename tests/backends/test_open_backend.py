@@ -1,0 +1,228 @@
+"""Which backend is opened, why, and what is said of a mistake; and what `diagnose` finds."""
+
+import subprocess
+import sys
+
+import pytest
+from loguru import logger
+from rxpipe import backends
+from rxpipe.backends import choice, diagnose, open_backend
+from rxpipe.errors import ConfigError
+from rxpipe.testing.webui_server import WebUIServer
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch, tmp_path):
+    """No environment, no config file, no port that a real server could be on."""
+    for name in ("RXPIPE_BACKEND", "RXPIPE_BACKEND_AUTH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RXPIPE_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.setattr(choice._running, "__defaults__", ((1, 2),))
+    return tmp_path / "config.toml"
+
+
+def test_without_anything_the_embedded_one_is_taken():
+    """And says why."""
+    backend = open_backend()
+
+    assert backend.name == "sketch"
+    assert "(no WebUI with its API answers on 127.0.0.1:1-2)" in backend.description
+
+
+@pytest.mark.parametrize("where", ["sketch", "embedded", "Sketch"])
+def test_the_embedded_one_is_taken_by_name(where):
+    """In both its names."""
+    assert open_backend(where).name == "sketch"
+
+
+def test_options_may_stand_behind_the_name():
+    """With or without the unit in their name."""
+    assert repr(open_backend("sketch:pace=0.05")) == repr(open_backend("sketch", pace_s=0.05))
+
+
+@pytest.mark.parametrize(
+    ("where", "url"),
+    [
+        ("http://127.0.0.1:7861", "http://127.0.0.1:7861"),
+        ("http://localhost:7860/", "http://127.0.0.1:7860"),
+        ("7862", "http://127.0.0.1:7862"),
+        (":7862", "http://127.0.0.1:7862"),
+        ("box.local", "http://box.local:7860"),
+        ("box:9000", "http://box:9000"),
+        ("https://me:pw@box.example/webui", "https://box.example/webui"),
+    ],
+)
+def test_an_address_is_a_webui(where, url):
+    """In every form that people write; no connection is made yet."""
+    backend = open_backend(where)
+
+    assert (backend.name, backend.url) == ("webui", url)
+    assert backend.description == f"WebUI at {url} (as asked for)"
+    assert "pw" not in repr(backend) + backend.description
+
+
+def test_the_environment_comes_before_the_config_file(monkeypatch, nothing_set):
+    """And what was named comes before both."""
+    nothing_set.write_text('[backend]\nurl = "http://file:1"\n', encoding="utf-8")
+    assert open_backend().url == "http://file:1"
+    assert str(nothing_set) in open_backend().description
+
+    monkeypatch.setenv("RXPIPE_BACKEND", "http://env:1")
+    assert open_backend().url == "http://env:1"
+    assert "(from RXPIPE_BACKEND)" in open_backend("auto").description
+
+    assert open_backend("http://named:1").url == "http://named:1"
+
+
+def test_the_config_file_gives_options_and_credentials(nothing_set):
+    """Its password is sent, and shown nowhere."""
+    nothing_set.write_text(
+        '[backend]\nurl = "http://box:1"\nuser = "me"\npassword = "pw-secret"\nstrict = true\nqueue_ahead = 1\n',
+        encoding="utf-8",
+    )
+    backend = open_backend()
+
+    assert backend.queue_ahead == 1
+    assert backend._address.credentials.header().startswith("Basic ")
+    assert "pw-secret" not in repr(vars(backend)) + backend.description
+
+
+def test_a_running_webui_is_found(monkeypatch):
+    """The first port that answers as one; a port where something else answers is told."""
+    with WebUIServer(api=False) as other, WebUIServer(auth=("me", "pw")) as server:
+        monkeypatch.setattr(choice._running, "__defaults__", ((1, other.port, server.port),))
+
+        backend = open_backend()
+
+    assert backend.url == server.url
+    assert "(found running)" in backend.description
+
+
+def test_a_webui_without_its_api_is_told_in_the_log(monkeypatch):
+    """People see their server run and wonder."""
+    lines = []
+    sink = logger.add(lines.append, format="{level} {message}")
+    logger.enable("rxpipe")
+    with WebUIServer(api=False) as server:
+        monkeypatch.setattr(choice._running, "__defaults__", ((server.port, 1),))
+        backend = open_backend()
+    logger.remove(sink)
+    logger.disable("rxpipe")
+
+    assert backend.name == "sketch"
+    assert f"WARNING something answers at 127.0.0.1:{server.port}" in lines[0]
+    assert lines[1].startswith("INFO backend: ")
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ("skech", "did you mean 'sketch'?"),
+        ("http://", "allowed"),
+        ("comfy", "allowed: 'auto', 'sketch'"),
+        ("sketch:pace", "options are name=value"),
+        ("sketch:pce_s=0.1", "no option 'pce_s'; did you mean 'pace_s'?"),
+        ("http://box:port", "the port is not a number"),
+        ("http://me:pw-secret@box:port", "the port is not a number"),
+        ("me:pw-secret@", "allowed"),
+    ],
+)
+def test_a_mistake_is_told_with_what_is_allowed(where, told):
+    """And without the password in it."""
+    with pytest.raises(ConfigError) as caught:
+        open_backend(where)
+
+    assert told in str(caught.value)
+    assert "pw-secret" not in str(caught.value)
+
+
+def test_a_wrong_option_is_told_with_the_nearest():
+    """Before any connection."""
+    with pytest.raises(ConfigError, match="no option 'strickt'; did you mean 'strict'"):
+        open_backend("http://box:1", strickt=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[backend\n", "not well-formed TOML"),
+        ("backend = 3\n", r"a table such as \[backend\]"),
+        ("[backend]\nurl = 3\n", "backend.url: got 3"),
+        ('[backend]\nurl = "skech"\n', "did you mean 'sketch'"),
+        ('[backend]\nurl = "http://box:1"\npol_s = 1\n', "no option 'pol_s'; did you mean 'poll_s'"),
+    ],
+)
+def test_a_wrong_config_file_is_told_by_its_path(nothing_set, text, told):
+    """Which file, which field."""
+    nothing_set.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=told) as caught:
+        open_backend()
+
+    assert str(nothing_set) in str(caught.value)
+
+
+def test_importing_the_backends_loads_neither_http_nor_numpy():
+    """Only who opens one pays for it."""
+    code = (
+        "import sys, rxpipe.backends; print([m for m in ('requests', 'numpy', 'urllib3', 'PIL') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  ours
+
+    assert done.stdout.strip() == "[]"
+
+
+# -- diagnose ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flavour", ["forge", "a1111"])
+def test_a_healthy_server_is_described(flavour):
+    """With a trial picture, whose text tells the server's version."""
+    with WebUIServer(flavour) as server:
+        found = diagnose(server.url, trial=True)
+
+    assert found.ok
+    assert (found.reachable, found.api, found.kind, found.credentials) == (True, True, flavour, "not needed")
+    assert "tiny-sd15" in found.models
+    assert {"Euler a", "DPM++ 2M"} <= set(found.samplers)
+    assert "Karras" in found.schedulers
+    assert "Lanczos" in found.upscalers
+    assert found.adetailer == "25.3.0"
+    assert "mediapipe_face_full" in found.detectors
+    assert found.progress_per_task
+    assert found.trial.version == server.flavour.version
+    assert found.advice == ()
+    assert found.as_dict()["ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("options", "expected", "advice"),
+    [
+        ({"api": False}, {"reachable": True, "api": False, "ok": False}, "--api"),
+        ({"auth": ("me", "pw")}, {"credentials": "missing", "api": True, "ok": False}, "RXPIPE_BACKEND_AUTH"),
+        ({"nowebui": True}, {"progress_per_task": False, "ok": True}, "--nowebui"),
+        ({"adetailer": False}, {"adetailer": None, "ok": True}, "install the extension ADetailer"),
+    ],
+)
+def test_what_is_missing_is_told_with_what_to_do(options, expected, advice):
+    """Flags, credentials, the extension."""
+    with WebUIServer(**options) as server:
+        found = diagnose(server.url)
+
+    assert {name: getattr(found, name) for name in expected} == expected
+    assert advice in " ".join(found.advice)
+
+
+def test_credentials_are_told_apart():
+    """Accepted, refused."""
+    with WebUIServer(auth=("me", "pw")) as server:
+        assert diagnose(server.url, auth="me:pw").credentials == "accepted"
+        assert diagnose(server.url, auth="me:wrong").credentials == "refused"
+
+
+def test_nobody_there_is_a_finding_and_no_exception():
+    """The doctor is for the ill."""
+    found = diagnose("127.0.0.1:1")
+
+    assert (found.reachable, found.ok) == (False, False)
+    assert "nobody answers" in found.problem
+    assert backends.__all__ == ["diagnose", "open_backend"]

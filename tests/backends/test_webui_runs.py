@@ -1,0 +1,149 @@
+"""Whole runs over real HTTP: four stages with files and seeds right, every fault, cancel at any moment."""
+
+import random
+
+import pytest
+import rxpipe as rxp
+from rxpipe import png
+from rxpipe.backends.webui.backend import WebUIBackend
+from rxpipe.testing.webui_server import Fault, WebUIServer
+from webui_runs import IMAGES, STAGES, cancel_at, config, meet
+
+HEALS = {
+    *("REFUSED", "RESET", "RESET_MID_BODY", "SHORT_BODY", "NEVER", "HTML_PAGE", "TOO_MANY_REQUESTS"),
+    *("BAD_GATEWAY", "UNAVAILABLE", "GATEWAY_TIMEOUT", "SLOW", "SLOW_DRIP", "DIES"),
+}
+COSTS_THE_RUN = {"UNAUTHORIZED", "NO_API", "UNPROCESSABLE", "STUCK"}
+TYPES = {
+    "BackendUnavailable": {
+        *("REFUSED", "RESET", "RESET_MID_BODY", "SHORT_BODY", "HTML_PAGE", "TOO_MANY_REQUESTS"),
+        *("BAD_GATEWAY", "UNAVAILABLE", "GATEWAY_TIMEOUT", "DIES"),
+    },
+    "BackendTimeout": {"NEVER", "SLOW", "STUCK"},
+    "BackendRejected": {"UNAUTHORIZED", "NO_API", "UNPROCESSABLE"},
+    "BackendFailed": {"OUT_OF_MEMORY", "NAN", "BAD_INPUT", "GENERIC"},
+    "BadResponse": {
+        *("TRUNCATED_JSON", "EMPTY_BODY", "BAD_BASE64", "NOT_AN_IMAGE", "FLIPPED_BYTE", "CUT_PNG"),
+        *("NO_IMAGES", "FEWER_IMAGES"),
+    },
+}
+
+
+@pytest.mark.parametrize("flavour", ["forge", "a1111"])
+def test_four_stages_and_eight_images_over_real_http(flavour, tmp_path):
+    """Files, seeds and timeline are right, and nothing was written to /options."""
+    with WebUIServer(flavour, latency_s=0.01) as server:
+        backend = WebUIBackend(server.url, poll_s=0.02)
+        wish = config(tmp_path)
+        wish = wish.model_copy(update={"txt2img": wish.txt2img.model_copy(update={"images": 8, "seed": 100})})
+        result = rxp.PipelineRunner(backend).run(wish)
+        backend.close()
+
+        assert server.max_active_drawings == 1
+        assert server.max_in_flight == 1
+        assert not server.calls_to("options")
+    assert result.status == "completed"
+    assert [event.seq for event in result.events] == list(range(len(result.events)))
+    assert [event.stage_type for event in result.events if event.kind == "stage_start"] == list(STAGES)
+    for stage in STAGES:
+        told = [e for e in result.events if e.kind == "stage_image_progress" and e.stage_type == stage]
+        assert [(e.image_index, e.total_images, e.seed) for e in told] == [(i, 8, 99 + i) for i in range(1, 9)]
+        assert all(png.check(e.path.read_bytes()).width == (128 if stage == "upscale" else 64) for e in told)
+    assert len(list(tmp_path.rglob("*.png"))) == 32
+
+
+@pytest.mark.parametrize("fault", Fault.every(), ids=lambda fault: fault.name)
+def test_a_fault_heals_or_costs_its_own_image_and_nothing_else(fault):
+    """The fault table: the second txt2img request of a run of three images."""
+    row = meet(fault)
+
+    if fault.name in HEALS:
+        assert (row.status, row.kept, row.files) == ("completed", IMAGES, IMAGES * len(STAGES))
+    elif fault.name in COSTS_THE_RUN:
+        assert (row.status, row.files) == ("failed", 1), "the picture made before it is kept"
+    else:
+        assert (row.status, row.kept, row.retries) == ("partial", IMAGES - 1, 0), "trying again cannot heal it"
+    assert row.posts <= IMAGES * len(STAGES) + row.retries
+    assert row.seconds < 5
+    kind = row.told.partition(":")[0]
+    assert fault.name in TYPES.get(kind, {"SLOW_DRIP"}), row.told
+
+
+@pytest.mark.parametrize("stage", STAGES[1:])
+@pytest.mark.parametrize("fault", [Fault.RESET_MID_BODY, Fault.OUT_OF_MEMORY, Fault.CUT_PNG, Fault.UNAUTHORIZED])
+def test_later_stages_lose_no_more_than_the_first(stage, fault):
+    """Adetailer passes the picture on where it cannot be mended; the others lose their one image."""
+    row = meet(fault, stage, flavour="a1111")
+
+    if fault is Fault.RESET_MID_BODY:
+        assert (row.status, row.kept) == ("completed", IMAGES)
+    elif fault is Fault.UNAUTHORIZED:
+        assert row.status == "failed"
+        assert row.files >= IMAGES * STAGES.index(stage)
+    elif stage == "adetailer":
+        assert row.kept == IMAGES
+    else:
+        assert (row.status, row.kept) == ("partial", IMAGES - 1)
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_cancel_at_a_random_moment_gives_control_back_and_leaves_whole_files(dead):
+    """Within a second, nothing posted afterwards, at most one interrupt, on a slow and on a dead server."""
+    moments = random.Random(17)  # noqa: S311  moments, not secrets
+    for row in (cancel_at(moments.uniform(0.02, 1.3), dead=dead) for _ in range(5)):
+        assert row.status == "cancelled"
+        assert row.seconds < 1.0
+        assert (row.late_posts, row.torn, row.freed) == (0, 0, True)
+        assert row.interrupts <= 1
+
+
+def test_two_checkpoints_in_a_chain_cost_two_switches_in_stage_order():
+    """Every request names its model, and no server-wide setting is written."""
+    with WebUIServer("forge", latency_s=0.01, switch_s=0.05) as server:
+        backend = WebUIBackend(server.url)
+        chain = rxp.chain(
+            rxp.txt2img(prompt="a lighthouse", images=4, width=64, height=64, model="tiny-sd15"),
+            rxp.img2img(model="random-sd15"),
+            rxp.adetailer(detector="mediapipe_face_full"),
+            rxp.upscale(),
+            out=None,
+        )
+        result = rxp.PipelineRunner(backend).run(chain)
+        backend.close()
+
+        assert result.status == "completed"
+        assert server.switches == ("tiny-sd15", "random-sd15")
+
+
+def test_a_timed_out_drawing_is_sent_again_only_after_interrupt_and_idle():
+    """A blind second request would stand behind the stuck first one."""
+    with WebUIServer(latency_s=0.0) as server:
+        server.fault("txt2img", Fault.SLOW)
+        backend = WebUIBackend(server.url, poll_s=0.02, grace_s=0.1)
+        chain = rxp.chain(
+            rxp.txt2img(prompt="a lighthouse", width=64, height=64),
+            out=None,
+            timeout_s=0.5,
+            retry=rxp.RetryConfig(first_delay_s=0.0),
+        )
+        result = rxp.PipelineRunner(backend).run(chain)
+        backend.close()
+        first, second = server.jobs
+
+        assert result.status == "completed"
+        assert (first.outcome, second.outcome) == ("interrupted", "done")
+        assert first.ended_s < second.queued_s
+        assert server.max_in_flight == 1
+
+
+def test_warnings_reach_the_event(tmp_path):
+    """A fallback that `check` could not see beforehand."""
+    with WebUIServer(latency_s=0.0) as server:
+        backend = WebUIBackend(server.url)
+        backend.check = lambda _plan: ()
+        chain = rxp.chain(rxp.txt2img(sampler_name="Eulr", width=64, height=64), out=tmp_path)
+        result = rxp.PipelineRunner(backend).run(chain)
+        backend.close()
+
+    told = [event.warnings for event in result.events if event.kind == "stage_image_progress"]
+    assert told == [("sampler 'DPM++ 2M' was used where 'Eulr' was asked for",)]
