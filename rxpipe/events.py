@@ -12,17 +12,22 @@ that does not apply is None. Pictures are no facts: previews travel beside the e
 
 from __future__ import annotations
 
-from datetime import datetime
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from rxpipe.errors import RxPipeError
 
 Outcome = Literal["done", "passed", "failed", "cancelled"]
 RunStatusName = Literal["completed", "partial", "failed", "cancelled"]
 Phase = Literal["queued", "loading", "working", "stalled"]
+
+
+def _known(seconds: object) -> object:
+    """Backends estimate, and some say NaN, infinity or less than nothing: that is unknown."""
+    return seconds if isinstance(seconds, int | float) and 0 <= seconds < math.inf else None
 
 
 class ErrorInfo(BaseModel):
@@ -36,12 +41,18 @@ class ErrorInfo(BaseModel):
     @classmethod
     def of(cls, error: BaseException) -> ErrorInfo:
         """The error told as a value; foreign exceptions keep their own type's name."""
+        kind = type(error).__name__
         if isinstance(error, RxPipeError):
-            return cls(type=type(error).__name__, message=error.message, hint=error.hint)
-        return cls(type=type(error).__name__, message=str(error) or type(error).__name__)
+            return cls(type=kind, message=_sayable(error.message), hint=error.hint)
+        return cls(type=kind, message=_sayable(str(error)) or kind)
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+def _sayable(text: str) -> str:
+    """The text in UTF-8; the name of a file need not be."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class BaseEvent(BaseModel):
@@ -53,7 +64,7 @@ class BaseEvent(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     run_id: str
     seq: int
-    timestamp: datetime
+    timestamp: AwareDatetime
 
 
 class BaseStageEvent(BaseEvent):
@@ -96,7 +107,7 @@ class StageStep(BaseStageEvent):
     fraction: Annotated[float, Field(ge=0, le=1)] | None = None
     step: int | None = None
     steps: int | None = None
-    eta_s: float | None = None
+    eta_s: Annotated[float | None, BeforeValidator(_known)] = None
     phase: Phase = "working"
 
 

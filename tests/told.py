@@ -1,0 +1,174 @@
+"""Timelines for tests: told by hand with a `Teller`, or drawn by Hypothesis together with how every image ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from hypothesis import strategies as st
+from rxpipe.artifact import image_id
+from rxpipe.events import (
+    ErrorInfo,
+    RunEnd,
+    RunStart,
+    StageCancelled,
+    StageEnd,
+    StageFailed,
+    StageImageProgress,
+    StageRetry,
+    StageStart,
+    StageStep,
+)
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+OUT_OF_MEMORY = ErrorInfo(type="BackendFailed", message="CUDA out of memory.", hint="Lower the size.")
+NAMES = ("txt2img", "img2img", "adetailer", "upscale")
+
+
+class Teller:
+    """Numbers and stamps events as a run does; `events` are all that were told."""
+
+    def __init__(self, run_id="r1"):
+        self.run_id, self.now, self.events, self.stages, self.total = run_id, NOON, [], (), None
+
+    def tell(self, kind, **fields):
+        """Tell one event and give it."""
+        event = kind(run_id=self.run_id, seq=len(self.events), timestamp=self.now, **fields)
+        self.events.append(event)
+        return event
+
+    def wait(self, seconds):
+        """Let time pass."""
+        self.now += timedelta(seconds=seconds)
+
+    def begin(self, *stages, images=2):
+        self.stages = stages
+        return self.tell(RunStart, stages=stages, images=images, config="0" * 16)
+
+    def stage(self, kind, index, **fields):
+        """An event of the stage at *index*."""
+        total = fields.pop("total_images", self.total)
+        return self.tell(kind, stage_type=self.stages[index], stage_index=index, total_images=total, **fields)
+
+    def start(self, index, total=2):
+        self.total = total
+        return self.stage(StageStart, index)
+
+    def step(self, index, image, fraction=None, **fields):
+        return self.stage(StageStep, index, image_index=image, fraction=fraction, **fields)
+
+    def image(self, index, image, outcome="done", **fields):
+        fields.setdefault("artifact_id", image_id(self.run_id, image))
+        return self.stage(StageImageProgress, index, image_index=image, outcome=outcome, **fields)
+
+    def retry(self, index, image, **fields):
+        fields = {"attempt": 1, "delay_s": 1.0, "error": OUT_OF_MEMORY, **fields}
+        return self.stage(StageRetry, index, image_index=image, **fields)
+
+    def end(self, index, done=2, duration_s=1.0, **fields):
+        return self.stage(StageEnd, index, done=done, duration_s=duration_s, **fields)
+
+    def fail(self, index):
+        return self.stage(StageFailed, index, error=OUT_OF_MEMORY)
+
+    def cancel(self, index, image=None):
+        return self.stage(StageCancelled, index, image_index=image)
+
+    def finish(self, status="completed", **fields):
+        return self.tell(RunEnd, status=status, **fields)
+
+
+def whole_run(*stages, images=2, seconds=1.0):
+    """A run in which all goes well, each image taking so many seconds in each stage."""
+    told = Teller()
+    told.begin(*stages, images=images)
+    for index in range(len(stages)):
+        told.start(index, images)
+        for image in range(1, images + 1):
+            for fraction in (0.5, 1.0):
+                told.wait(seconds / 2)
+                told.step(index, image, fraction)
+            told.image(index, image, seed=100 + image, duration_s=seconds)
+        told.end(index, done=images, duration_s=images * seconds)
+    told.finish()
+    return told.events
+
+
+class Drawn(NamedTuple):
+    """A timeline and what became of its images by the rules: fates by artifact id."""
+
+    events: tuple
+    fates: dict
+
+
+@st.composite
+def timelines(draw):
+    """Any run in stage order: images done, passed, failed, skipped or filtered; stages that fail; a cancel."""
+    told, stages = Teller(), draw(st.lists(st.sampled_from((*NAMES, "pick")), min_size=1, max_size=4))
+    images = draw(st.integers(1, 4))
+    told.begin(*stages, images=images)
+    fates = dict.fromkeys(image_id(told.run_id, n) for n in range(1, images + 1))
+    alive = list(fates)
+    for index in range(len(stages)):
+        if not alive:
+            break
+        alive, stopped = _stage(draw, told, index, alive, fates)
+        if stopped:
+            _rest(fates, stopped)
+            told.finish(stopped, error=OUT_OF_MEMORY if stopped == "failed" else None)
+            return Drawn(tuple(told.events), fates)
+    for name in alive:
+        fates[name] = "done"
+    told.finish(_status(Counter(fates.values())))
+    return Drawn(tuple(told.events), fates)
+
+
+def _rest(fates, stopped):
+    for name, fate in fates.items():
+        fates[name] = fate or stopped
+
+
+def _status(counts):
+    if not counts["failed"] and not counts["cancelled"]:
+        return "completed"
+    if counts["done"]:
+        return "partial"
+    return "failed" if counts["failed"] else "cancelled"
+
+
+def _stage(draw, told, index, alive, fates):
+    """One stage: the images that are through, and "failed" or "cancelled" if the run ends here."""
+    told.wait(draw(st.floats(0, 100)))
+    told.start(index, len(alive))
+    through, counts, last = [], Counter(), index == len(told.stages) - 1
+    for number, name in enumerate(alive, 1):
+        fraction = 0.0
+        for _ in range(draw(st.integers(0, 3))):
+            told.wait(draw(st.floats(0, 10)))
+            fraction = draw(st.floats(fraction, 1))
+            told.step(index, number, draw(st.sampled_from([fraction, None])),
+                      phase=draw(st.sampled_from(["working", "queued", "loading", "stalled"])))  # fmt: skip
+        what = draw(
+            st.sampled_from(["done"] * 6 + ["passed", "failed", "skipped", "filtered", "retry", "fail", "cancel"])
+        )
+        if what == "retry":
+            told.retry(index, number)
+            what = "done"
+        if what in {"fail", "cancel"}:
+            told.fail(index) if what == "fail" else told.cancel(index, number)
+            return through, "failed" if what == "fail" else "cancelled"
+        if what == "filtered" and told.stages[index] == "pick":
+            fates[name] = "filtered"
+            counts["filtered"] += 1
+            continue
+        outcome = {"filtered": "done", "skipped": "cancelled"}.get(what, what)
+        counts[outcome] += 1
+        told.image(index, number, outcome, artifact_id=name, error=OUT_OF_MEMORY if outcome == "failed" else None)
+        if outcome in {"done", "passed"}:
+            through.append(name)
+            fates[name] = "done" if last else None
+        else:
+            fates[name] = outcome
+    told.end(index, **{"done": 0, **counts}, duration_s=1.0)
+    return through, None
