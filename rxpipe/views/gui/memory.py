@@ -1,0 +1,56 @@
+"""What the window remembers from one day to the next: its place, its theme, its backend, its form."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Self
+
+import platformdirs
+from loguru import logger
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rxpipe.views.gui.wish import FormValues, first_values
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CREDENTIALS = re.compile(r"(?<=//)[^/@]*@|^[^/@]+@")
+
+
+class Memory(BaseModel):
+    """The state of the window. geometry: Tk's "1200x700+40+40"; "" for the window manager's choice."""
+
+    model_config = ConfigDict(frozen=True)
+    geometry: str = Field(default="", pattern=r"^(\d+x\d+[+-]-?\d+[+-]-?\d+)?$")
+    dark: bool = True
+    backend: str = "auto"
+    form: FormValues = Field(default_factory=first_values)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """What was remembered; the defaults where there is nothing or it cannot be read."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValidationError) as error:
+            logger.warning("{}: cannot be used, the window starts with its defaults: {}", path, error)
+            return cls()
+
+    def save(self, path: Path) -> None:
+        """Remember this; a window that cannot is none the worse for it, so a failure is logged only."""
+        kept = self.model_copy(update={"backend": _CREDENTIALS.sub("", self.backend)})  # no password in this file
+        text = kept.model_dump_json(indent=1)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+            fresh.write_text(text, encoding="utf-8")
+            fresh.replace(path)
+        except OSError as error:
+            logger.warning("{}: cannot be written: {}", path, error)
+
+
+def memory_path() -> Path:
+    """Where the window's memory is: `~/.local/state/rxpipe/gui.json` on Linux."""
+    return platformdirs.user_state_path("rxpipe", appauthor=False) / "gui.json"

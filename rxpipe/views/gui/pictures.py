@@ -1,0 +1,262 @@
+"""Finished pictures: decoded off the window's thread, shown as a wall of thumbnails with their seeds."""
+
+from __future__ import annotations
+
+import io
+import tkinter as tk
+from dataclasses import dataclass
+from tkinter import font as tkfont
+from tkinter import ttk
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image, ImageChops, ImageDraw, ImageOps, ImageTk
+
+from rxpipe.views.gui.widgets import wheel_turn
+from rxpipe.worker import WorkerScheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from reactivex import abc
+
+    from rxpipe.views.gui.theme import Theme
+
+_BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+_KEPT = 500
+"""Thumbnails on the wall; older ones leave it, never the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A finished picture. key: who it is, the same after every stage. stage: the last it left."""
+
+    key: str
+    path: Path
+    seed: int | None
+    stage: str
+
+    @property
+    def title(self) -> str:
+        """Such as "seed 1234567"."""
+        return f"seed {self.seed}" if self.seed is not None else self.path.name
+
+
+class PictureLoader:
+    """Reads and decodes files on one thread and hands them over on the window's.
+
+    Args:
+        scheduler: of the window.
+        worker: reads; its own thread if absent.
+    """
+
+    def __init__(self, scheduler: abc.SchedulerBase, worker: WorkerScheduler | None = None) -> None:
+        self._scheduler = scheduler
+        self._worker = worker or WorkerScheduler("rxpipe-pictures")
+
+    def load(self, path: Path, then: Callable[[Image.Image | None], object], *, side: int | None = None) -> None:
+        """Call *then* with the picture, upright, at most *side* px; None if it cannot be read."""
+
+        def read(*_: object) -> None:
+            picture = _decoded(path, side)
+            self._scheduler.schedule(lambda *_: _ignored(then(picture)))
+
+        self._worker.schedule(read)
+
+    def close(self) -> None:
+        """Load nothing more."""
+        self._worker.close()
+
+
+def _ignored(_: object) -> None:
+    """What a callback gives back means nothing to a scheduler."""
+
+
+def _decoded(path: Path, side: int | None) -> Image.Image | None:
+    try:
+        with Image.open(path) as opened:
+            picture = ImageOps.exif_transpose(opened).convert("RGB")
+    except _BROKEN:
+        return None
+    if side is not None:
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return picture
+
+
+def as_bytes(picture: Image.Image) -> bytes:
+    """The picture in an encoding that costs nothing."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PPM")
+    return buffer.getvalue()
+
+
+class Wall(ttk.Frame):
+    """Thumbnails in rows, the latest last and in sight; a click or Return opens one.
+
+    opened, menu: called with the place of the picture; menu also with the pointer's place on the screen.
+    """
+
+    def __init__(
+        self,
+        master: tk.Misc,
+        theme: Theme,
+        loader: PictureLoader,
+        *,
+        opened: Callable[[int], object],
+        menu: Callable[[int, int, int], object],
+    ) -> None:
+        super().__init__(master, style="Inner.TFrame")
+        self.pictures: list[Picture] = []
+        self.selected = -1
+        self._theme, self._loader, self._opened, self._menu = theme, loader, opened, menu
+        self._photos: dict[str, ImageTk.PhotoImage] = {}
+        self._font = tkfont.Font(self, name="RxSmall", exists=True)
+        self._side, self._gap = theme.px(104), theme.px(10)
+        self.canvas = tk.Canvas(self, highlightthickness=0, yscrollincrement=1, takefocus=True, height=self._row_height)
+        self._bar = ttk.Scrollbar(self, style="Card.Vertical.TScrollbar", command=self.canvas.yview)
+        self.canvas.configure(yscrollcommand=self._bar.set)
+        self.canvas.grid(row=0, column=0, sticky="nsew")
+        self.rowconfigure(0, weight=1)
+        self.columnconfigure(0, weight=1)
+        self._listen()
+        self._recolour()
+
+    def add(self, picture: Picture) -> None:
+        """Hang *picture* up, in the place of an earlier state of the same one if there is one."""
+        place = next((n for n, other in enumerate(self.pictures) if other.key == picture.key), None)
+        if place is None:
+            self.pictures.append(picture)
+            if len(self.pictures) > _KEPT:
+                self._photos.pop(self.pictures.pop(0).key, None)
+        else:
+            self.pictures[place] = picture
+        self._draw()
+        self.canvas.yview_moveto(1.0)
+        self._loader.load(picture.path, lambda image: self._loaded(picture, image), side=2 * self._side)
+
+    def place_at(self, x: int, y: int) -> int | None:
+        """Which picture stands at that point of the canvas."""
+        column, row = (x - self._gap // 2) // self._pitch, int(self.canvas.canvasy(y)) // self._row_height
+        place = row * self._columns + column
+        return place if 0 <= column < self._columns and 0 <= place < len(self.pictures) else None
+
+    def centre_of(self, place: int) -> tuple[int, int]:
+        """The middle of a picture, as seen on the canvas."""
+        row, column = divmod(place, self._columns)
+        x = self._gap + column * self._pitch + self._side // 2
+        y = row * self._row_height + self._gap // 2 + self._side // 2
+        return x, y - int(self.canvas.canvasy(0))
+
+    @property
+    def _pitch(self) -> int:
+        return self._side + self._gap
+
+    @property
+    def _row_height(self) -> int:
+        return self._side + self._font.metrics("linespace") + self._gap + self._theme.px(6)
+
+    @property
+    def _columns(self) -> int:
+        return max(1, (self.canvas.winfo_width() - self._gap) // self._pitch)
+
+    def _listen(self) -> None:
+        canvas = self.canvas
+        canvas.bind("<Configure>", lambda _event: self._draw())
+        canvas.bind("<Button-1>", self._clicked)
+        for button in (
+            ("<Button-2>", "<Button-3>") if self.tk.call("tk", "windowingsystem") == "aqua" else ("<Button-3>",)
+        ):
+            canvas.bind(button, self._asked)
+        canvas.bind("<Motion>", self._moved)
+        canvas.bind("<FocusIn>", lambda _event: self._draw())
+        canvas.bind("<FocusOut>", lambda _event: self._draw())
+        for key, step in (("<Left>", -1), ("<Right>", 1), ("<Up>", -2), ("<Down>", 2)):
+            canvas.bind(key, lambda _event, step=step: self._step(step))  # type: ignore[misc]
+        canvas.bind("<Return>", lambda _event: self._open(self.selected))
+        for wheel in ("<MouseWheel>", "<Button-4>", "<Button-5>"):
+            canvas.bind(wheel, self._wheel)
+        self.bind("<<ThemeChanged>>", lambda _event: self._recolour(), add="+")
+
+    def _loaded(self, picture: Picture, image: Image.Image | None) -> None:
+        if image is None or picture not in self.pictures:
+            return  # a later stage has replaced it meanwhile
+        cut = ImageOps.fit(image, (self._side, self._side), Image.Resampling.LANCZOS)
+        cut.putalpha(_corners(self._side, self._theme.px(7)))
+        self._photos[picture.key] = ImageTk.PhotoImage(cut, master=self)
+        self._draw()
+
+    def _draw(self) -> None:
+        canvas, palette = self.canvas, self._theme.skin.palette
+        canvas.delete("all")
+        if not self.pictures:
+            text = "Finished pictures appear here, one by one, with their seeds."
+            width = max(1, canvas.winfo_width() - 2 * self._gap)
+            where = (self._gap, self._gap)
+            canvas.create_text(*where, text=text, anchor="nw", width=width, fill=palette.muted, font="RxSmall")
+        for place, picture in enumerate(self.pictures):
+            self._draw_one(place, picture)
+        rows = -(-len(self.pictures) // self._columns)
+        height = rows * self._row_height
+        canvas.configure(scrollregion=(0, 0, 1, max(height, 1)))
+        if height > canvas.winfo_height():
+            self._bar.grid(row=0, column=1, sticky="ns")
+        else:
+            self._bar.grid_remove()
+
+    def _draw_one(self, place: int, picture: Picture) -> None:
+        row, column = divmod(place, self._columns)
+        left, top = self._gap + column * self._pitch, row * self._row_height + self._gap // 2
+        palette, side = self._theme.skin.palette, self._side
+        photo = self._photos.get(picture.key)
+        if photo is None:
+            self.canvas.create_rectangle(left, top, left + side, top + side, outline=palette.track)
+        else:
+            self.canvas.create_image(left, top, anchor="nw", image=photo)
+        if place == self.selected and self.canvas.focus_get() is self.canvas:
+            box = (left - 2, top - 2, left + side + 1, top + side + 1)
+            self.canvas.create_rectangle(*box, outline=palette.busy, width=self._theme.px(2))
+        caption = str(picture.seed) if picture.seed is not None else picture.path.stem
+        middle, line = left + side // 2, top + side + self._theme.px(3)
+        self.canvas.create_text(
+            middle, line, text=caption, anchor="n", fill=palette.muted, font="RxSmall", tags=("seed",)
+        )
+
+    def _clicked(self, event: tk.Event[Any]) -> None:
+        self.canvas.focus_set()
+        place = self.place_at(event.x, event.y)
+        if place is not None:
+            self._open(place)
+
+    def _asked(self, event: tk.Event[Any]) -> None:
+        place = self.place_at(event.x, event.y)
+        if place is not None:
+            self.selected = place
+            self._menu(place, event.x_root, event.y_root)
+
+    def _moved(self, event: tk.Event[Any]) -> None:
+        self.canvas.configure(cursor="hand2" if self.place_at(event.x, event.y) is not None else "")
+
+    def _step(self, step: int) -> None:
+        if self.pictures:
+            step = step if abs(step) == 1 else (step // 2) * self._columns
+            self.selected = min(max(0, self.selected + step), len(self.pictures) - 1)
+            self._draw()
+
+    def _open(self, place: int) -> None:
+        if 0 <= place < len(self.pictures):
+            self.selected = place
+            self._opened(place)
+
+    def _wheel(self, event: tk.Event[Any]) -> None:
+        self.canvas.yview_scroll(60 * wheel_turn(event), "units")
+
+    def _recolour(self) -> None:
+        self.canvas.configure(background=self._theme.skin.card)
+        self._draw()
+
+
+def _corners(side: int, radius: int) -> Image.Image:
+    """The alpha of a square with smooth round corners."""
+    mask = Image.new("L", (side * 4, side * 4))
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, side * 4 - 1, side * 4 - 1), radius * 4, fill=255)
+    return ImageChops.lighter(mask.resize((side, side), Image.Resampling.BOX), Image.new("L", (side, side)))

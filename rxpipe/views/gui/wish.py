@@ -1,0 +1,125 @@
+"""What the form says, as plain text, and what it means: FormValues to PipelineConfig and back. Pure, no Tk.
+
+The prompt, the seed and the number of images stand once in the window and go to the first stage that draws with them.
+What a preset says and the window has no field for stays as it was, in `base`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003  # pydantic reads the annotations of FormValues
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rxpipe.config import AdetailerConfig, Img2ImgConfig, PipelineConfig, Txt2ImgConfig, UpscaleConfig
+
+if TYPE_CHECKING:
+    from rxpipe.config import StageConfig
+
+STAGES: dict[str, type[StageConfig]] = {
+    "txt2img": Txt2ImgConfig,
+    "img2img": Img2ImgConfig,
+    "adetailer": AdetailerConfig,
+    "upscale": UpscaleConfig,
+}
+FIELDS: dict[str, tuple[str, ...]] = {
+    "txt2img": ("width", "height", "steps", "cfg_scale", "sampler_name", "model"),
+    "img2img": ("denoising_strength", "steps"),
+    "adetailer": ("detector", "confidence", "denoising_strength"),
+    "upscale": ("scale", "upscaler"),
+}
+SHARED = ("prompt", "negative_prompt", "seed", "images")
+
+
+@dataclass(frozen=True)
+class FormValues:
+    """The form as it stands, all as text.
+
+    enabled: which stages are on. fields: "stage.field" to text, "" where the backend decides. inputs: pictures to start
+    from where txt2img is off. base: what a preset said beyond the fields, as plain values by section.
+    """
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    seed: str = "-1"
+    images: str = "1"
+    enabled: Mapping[str, bool] = field(default_factory=lambda: dict.fromkeys(STAGES, False))
+    fields: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    out: str = "outputs"
+    base: Mapping[str, Any] = field(default_factory=dict)
+
+
+def first_values() -> FormValues:
+    """The form of somebody who opens the window for the first time."""
+    config = PipelineConfig(txt2img=Txt2ImgConfig(prompt="a lighthouse at dusk, warm light, waves", images=4))
+    return form_of(config)
+
+
+def config_of(form: FormValues) -> PipelineConfig:
+    """What the form means; stages that are off are left out.
+
+    Raises:
+        ConfigError: names every field that is wrong, with what is allowed.
+    """
+    values = {name: deepcopy(value) for name, value in form.base.items() if name not in STAGES}
+    for stage in STAGES:
+        if form.enabled.get(stage):
+            values[stage] = _section(form, stage)
+    drawing = next((stage for stage in STAGES if stage in values), None)
+    if drawing is not None:
+        known = STAGES[drawing].model_fields
+        values[drawing] |= {name: getattr(form, name) for name in SHARED if name in known}
+    values["input"] = () if drawing == "txt2img" else form.inputs
+    values["out"] = str(Path(form.out or "outputs").expanduser())
+    return PipelineConfig.from_mapping(values)
+
+
+def form_of(config: PipelineConfig) -> FormValues:
+    """The form that means *config*. Its run_id is left out: the next run is another one."""
+    base = config.model_dump(mode="json", exclude_unset=True, exclude={"input", "out"})
+    base = {name: value for name, value in base.items() if value is not None}
+    base.get("metadata", {}).pop("run_id", None)
+    sections = {stage: getattr(config, stage) for stage in STAGES}
+    present = {stage: section for stage, section in sections.items() if section is not None and section.enabled}
+    drawing = next(iter(present.values()), None)
+    shared = {name: _text(getattr(drawing, name, None)) for name in SHARED if getattr(drawing, name, None) is not None}
+    fields = {
+        f"{stage}.{name}": _text(getattr(sections[stage] or STAGES[stage](), name))
+        for stage, names in FIELDS.items()
+        for name in names
+    }
+    return FormValues(
+        **shared,
+        enabled={stage: stage in present for stage in STAGES},
+        fields=fields,
+        inputs=tuple(map(str, config.input)),
+        out=str(config.out or "outputs"),
+        base=base,
+    )
+
+
+def further(form: FormValues, stage: str) -> tuple[str, ...]:
+    """The fields of a stage that are set and not to be seen in the window."""
+    shown = {*FIELDS[stage], *SHARED, "enabled"}
+    section = form.base.get(stage)
+    return tuple(name for name in section if name not in shown) if isinstance(section, dict) else ()
+
+
+def _section(form: FormValues, stage: str) -> dict[str, Any]:
+    before = form.base.get(stage)
+    section = {**before, "enabled": True} if isinstance(before, dict) else {}
+    for name in FIELDS[stage]:
+        text = form.fields.get(f"{stage}.{name}", "").strip()
+        if text:
+            section[name] = text
+        else:
+            section.pop(name, None)
+    return section
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
