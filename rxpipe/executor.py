@@ -255,7 +255,7 @@ class Run(abc.DisposableBase):
                 return not self._cancelled
             self._begun = True
         digest = hashlib.sha256(self.plan.model_dump_json().encode()).hexdigest()[:16]
-        self._timeline.emit(RunStart, stages=self.plan.stage_types, images=self.plan.images, config=digest)
+        self._timeline.emit(RunStart, {"stages": self.plan.stage_types, "images": self.plan.images, "config": digest})
         return not self._cancelled
 
     def _completed(self) -> None:
@@ -293,7 +293,7 @@ class Run(abc.DisposableBase):
             stage.cancel(stage.unfinished if in_work else None)
         self._tidy()
         self._ended()  # before RunEnd is told, so that who hears it may start the next run
-        self._timeline.emit(RunEnd, status=status, error=error, warnings=self._warnings)
+        self._timeline.emit(RunEnd, {"status": status, "error": error, "warnings": self._warnings})
         self._subject.after_all(self._done.set)
         self._worker.close()
         self._saver.close()

@@ -67,7 +67,7 @@ class EventSubject(Generic[_T]):
     def drain(self) -> None:
         """Deliver what waits, unless somebody is at it already, who will then deliver this too."""
         queue, draining = self._queue, self._draining
-        while queue and draining.acquire(blocking=False):
+        while queue and draining.acquire(False):
             try:
                 while queue:
                     self._deliver(queue.popleft())

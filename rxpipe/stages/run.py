@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from rxpipe.backends.base import Backend, StepProgress
     from rxpipe.errors import RxPipeError
+    from rxpipe.events import StageEvent
     from rxpipe.stages.timeline import Timeline
 
 Write = Callable[[Artifact, StageExecution], Artifact]
@@ -128,6 +129,10 @@ class StageRun:
         left = sum(self._counts.values()) + 1
         return left if self._total is None or left <= self._total else None
 
+    def shows(self, entry: Entry) -> bool:
+        """Whether the image is the oldest in work, whose progress is the stage's."""
+        return bool(self.in_hand) and self.in_hand[0] is entry
+
     def start(self) -> None:
         """Tell that the stage begins, if it has not been told."""
         if not self.started:
@@ -147,13 +152,15 @@ class StageRun:
 
     def step(self, entry: Entry, told: StepProgress) -> None:
         """Tell how far the image is; its fraction never falls, whatever the backend says."""
-        known = told.fraction is not None and not math.isnan(told.fraction)
-        if known:
-            entry.fraction = max(entry.fraction, min(1.0, told.fraction or 0.0))
+        fraction = told.fraction
+        if fraction is not None and not math.isnan(fraction):
+            fraction = entry.fraction = max(entry.fraction, min(1.0, fraction))
+        else:
+            fraction = None
         self._emit(
             StageStep,
             image_index=entry.index,
-            fraction=entry.fraction if known else None,
+            fraction=fraction,
             step=told.step,
             steps=told.steps,
             eta_s=told.eta_s,
@@ -218,11 +225,8 @@ class StageRun:
     def _since(self, moment: datetime) -> float:
         return max(0.0, (self.context.now() - moment).total_seconds())
 
-    def _emit(self, kind: Callable[..., Any], **fields: Any) -> None:
-        self.context.timeline.emit(
-            kind,
-            stage_type=self.execution.stage_type,
-            stage_index=self.execution.stage_index,
-            total_images=self._total,
-            **fields,
-        )
+    def _emit(self, kind: type[StageEvent], **fields: Any) -> None:
+        execution = self.execution
+        fields["stage_type"], fields["stage_index"] = execution.stage_type, execution.stage_index
+        fields["total_images"] = self._total
+        self.context.timeline.emit(kind, fields)

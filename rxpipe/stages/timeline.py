@@ -40,14 +40,15 @@ class Timeline:
         self._last = now()
         self._closed = False
 
-    def emit(self, kind: Callable[..., StageEvent], **fields: Any) -> None:
-        """Send one event of that kind; nothing if the run has ended."""
+    def emit(self, kind: type[StageEvent], fields: dict[str, Any]) -> None:
+        """Send one event of that kind; nothing if the run has ended. *fields*: its own; a dict to be used up."""
         with self._lock:  # numbered and queued in one step, delivered without the lock
             if self._closed:
                 return
             self._last = max(self._last, self._now())
-            event = kind(run_id=self.run_id, seq=len(self.events), timestamp=self._last, **fields)
-            self._closed = isinstance(event, RunEnd)
+            fields["run_id"], fields["seq"], fields["timestamp"] = self.run_id, len(self.events), self._last
+            event = kind.model_validate(fields)
+            self._closed = kind is RunEnd
             self.events.append(event)
             self._subject.enqueue(event)
         self._subject.drain()

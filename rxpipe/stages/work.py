@@ -70,9 +70,9 @@ class ImageWork:
         return Observable(subscribe)
 
     def _told(self, told: Told) -> None:
-        if isinstance(told, Output | Artifact):
+        if isinstance(told, (Output, Artifact)):  # a union would be made anew for every step
             self._pictures.append(told)
-        elif self._run.in_hand[:1] != [self._entry]:
+        elif not self._run.shows(self._entry):
             return  # it waits behind another of ours, whose progress is the one to show
         elif isinstance(told, StepProgress):
             self._run.step(self._entry, told)
