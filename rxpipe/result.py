@@ -10,7 +10,6 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Self
 
 from rxpipe.artifact import Artifact, image_id
@@ -137,10 +136,10 @@ class PipelineRunResult:
     def __init__(
         self,
         plan: StageExecutionPlan | None = None,
-        artifacts: Mapping[tuple[str, int], Artifact] = MappingProxyType({}),
+        artifacts: Mapping[tuple[str, int], Artifact] | None = None,
     ) -> None:
         self.plan = plan
-        self._artifacts = artifacts
+        self._artifacts: Mapping[tuple[str, int], Artifact] = {} if artifacts is None else artifacts
         self.metadata: Mapping[str, object] = plan.settings.metadata.model_dump() if plan else {}
         self._log = _Log()
         self._sizes = (0, 0, 0)
@@ -179,7 +178,7 @@ class PipelineRunResult:
         Raises:
             pydantic.ValidationError: a line is not an event.
         """
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8").split("\n")  # a text may hold what splitlines() takes for an end
         return cls.from_events(parse_event(line) for line in lines if line)
 
     def write_timeline(self, path: Path | str) -> None:
@@ -348,7 +347,7 @@ class PipelineRunResult:
             return "cancelled", None
         if last and self._start and last.stage_index == len(self._start.stages) - 1:
             return "done", None
-        if last and any(index > last.stage_index for index in ended):
+        if any(index > (last.stage_index if last else -1) for index in ended):
             return "filtered", None
         return self._fate_of_the_rest
 
