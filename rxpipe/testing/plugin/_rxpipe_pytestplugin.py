@@ -4,6 +4,8 @@ Every pytest run of everyone who installed rxpipe loads this module. So it stand
 costs a tenth of a second, and imports nothing but pytest; all else waits for a test that asks for it.
 """
 
+# ruff: noqa: INP001  no package: installed as a module of its own
+
 from __future__ import annotations
 
 import re
