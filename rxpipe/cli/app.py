@@ -202,14 +202,12 @@ def list_stages(
 ) -> None:
     """List the stages and their settings, for --set and for config files."""
     with errors_in_words():
+        from rxpipe.cli.settings import print_schema, print_settings  # noqa: PLC0415
+
         if as_json:
-            from rxpipe.config import PipelineConfig  # noqa: PLC0415
-
-            typer.echo(json.dumps(PipelineConfig.model_json_schema()))
-            return
-        from rxpipe.cli.settings import print_settings  # noqa: PLC0415
-
-        print_settings(stage)
+            print_schema()
+        else:
+            print_settings(stage)
 
 
 @app.command()

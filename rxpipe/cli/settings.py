@@ -6,14 +6,16 @@ Ranges and defaults are read off the config models; only the words stand here.
 from __future__ import annotations
 
 import difflib
+import json
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from rxpipe.cli.wish import STAGES
-from rxpipe.config import AdetailerUnit, HiresConfig, RefinerConfig, RetryConfig, RunSettings
+from rxpipe.config import AdetailerUnit, HiresConfig, PipelineConfig, RefinerConfig, RetryConfig, RunSettings
 from rxpipe.errors import ConfigError
 from rxpipe.views.console import plain
 
@@ -106,6 +108,7 @@ WORDS = {
 """One line per setting, by its name."""
 
 _LARGE = 2**31
+_BOUNDS = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
 _RUN = "run"
 
 
@@ -126,6 +129,11 @@ def print_settings(stage: str | None = None) -> None:
         _print_section(shown, name, first=place == 0)
 
 
+def print_schema() -> None:
+    """The JSON schema of a config file."""
+    typer.echo(json.dumps(schema_of(PipelineConfig)))
+
+
 def _print_section(shown: Console, name: str, *, first: bool) -> None:
     model, purpose = SECTIONS[name]
     if not first:
@@ -143,12 +151,26 @@ def _print_section(shown: Console, name: str, *, first: bool) -> None:
 
 def settings_of(model: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
     """Of every setting its name, its default, what is allowed, and what it means."""
-    schema = model.model_json_schema()
+    schema = schema_of(model)
     needed = schema.get("required", [])
     for name, field in schema["properties"].items():
         if name not in STAGES:
             default = "needed" if name in needed else _default(field.get("default", {}))
             yield name, default, _allowed(field), WORDS.get(name, "")
+
+
+def schema_of(model: type[BaseModel]) -> Any:
+    """The JSON schema of a section, or of a whole config."""
+    return _renamed(model.model_json_schema())
+
+
+def _renamed(schema: Any) -> Any:
+    """Bounds under JSON schema's names; pydantic keeps its own for numbers that are looked at before they are read."""
+    if isinstance(schema, list):
+        return [_renamed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {_BOUNDS.get(key, key): _renamed(value) for key, value in schema.items()}
 
 
 def _default(value: Any) -> str:
