@@ -5,6 +5,7 @@ One view-model for terminal, window and notebook, so that they never disagree. P
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -37,7 +38,7 @@ class StageStatus:
     """One stage's row.
 
     finished: images that left it. total: images it works on, None if unknown. current: fraction 0..1 of the image in
-    work, never falling within an image. worked_s: seconds of work so far, waiting and loading not counted.
+    work, never falling within an image. worked_s: seconds of work so far, waiting, pausing and loading not counted.
     """
 
     name: str
@@ -74,7 +75,8 @@ class RunStatus:
 
     stage: name of the one in work, None outside of a run. stage_number 1.., of `stage_count`.
     image_index 1.. of total_images in that stage. fraction: 0..1 of the whole run, never falling, 1.0 only when all
-    files are there. eta_s: seconds left, None if unknown. message: for a person.
+    files are there. eta_s: seconds left, None if unknown. message: for a person. pause_s: seconds of the pause before
+    another attempt that the last event began, 0 if it began none.
     """
 
     state: State = "idle"
@@ -86,6 +88,7 @@ class RunStatus:
     image_index: int | None = None
     total_images: int | None = None
     phase: Phase = "working"
+    pause_s: float = 0.0
     fraction: float = 0.0
     eta_s: float | None = None
     images: int = 0
@@ -106,15 +109,16 @@ class RunStatus:
     @property
     def percent_text(self) -> str:
         """Such as "50 %"; never "100 %" before the end."""
-        return f"{int(self.fraction * 100)} %"
+        return f"{int(self.fraction * 100 + 1e-9)} %"  # 0.29 * 100 is a little below 29
 
     @property
     def eta_text(self) -> str:
-        """Such as "ETA: 00:30" (minutes and seconds), "" if unknown."""
+        """Such as "ETA: 00:30" (minutes and seconds) or "ETA: 1:00:00" (with hours), "" if unknown."""
         if self.eta_s is None or not self.active:
             return ""
         minutes, seconds = divmod(round(self.eta_s), 60)
-        return f"ETA: {minutes:02d}:{seconds:02d}"
+        hours, minutes = divmod(minutes, 60)
+        return f"ETA: {hours}:{minutes:02d}:{seconds:02d}" if hours else f"ETA: {minutes:02d}:{seconds:02d}"
 
     def stopping(self) -> RunStatus:
         """The same run, asked to stop."""
@@ -167,7 +171,7 @@ def _clocked(status: RunStatus, now: datetime) -> RunStatus:
     """The time since the last event counted as work of the stage in work, unless it waited or loaded."""
     if status.updated is None or not status.stage_number or status.phase in {"queued", "loading"}:
         return replace(status, updated=now)
-    elapsed = max(0.0, (now - status.updated).total_seconds())
+    elapsed = max(0.0, (now - status.updated).total_seconds() - status.pause_s)
     stage = status.stages[status.stage_number - 1]
     if stage.state != "running":
         return replace(status, updated=now)
@@ -187,6 +191,7 @@ def _in_stage(status: RunStatus, event: StageEvent) -> RunStatus:
         image_index=_image_in_work(stage, event),
         total_images=event.total_images,
         phase=stage.phase,
+        pause_s=event.delay_s if isinstance(event, StageRetry) else 0.0,
         warnings=status.warnings + (len(event.warnings) if isinstance(event, StageImageProgress) else 0),
     )
     after = replace(after, fraction=max(status.fraction, _fraction(after)), eta_s=_eta(after))
@@ -248,7 +253,8 @@ def _eta(status: RunStatus) -> float | None:
 def _message(status: RunStatus, event: StageEvent) -> str:
     waits = {"queued": "waiting in the queue", "loading": "loading a model", "stalled": "no progress"}
     if isinstance(event, StageRetry):
-        return f"Running {status.stage}: trying again in {event.delay_s:.0f} s"
+        pause_s = math.ceil(event.delay_s)
+        return f"Running {status.stage}: trying again {f'in {pause_s} s' if pause_s else 'now'}"
     if status.phase in waits:
         return f"Running {status.stage}: {waits[status.phase]}"
     return f"Running {status.stage}"
