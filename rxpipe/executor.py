@@ -148,6 +148,8 @@ class Run(abc.DisposableBase):
         self._done = threading.Event()
         self._warnings: tuple[str, ...] = ()
         self.artifacts: dict[tuple[str, int], Artifact] = {}
+        self._folding = threading.RLock()  # a signal's handler may ask while the thread it interrupts is asking
+        self._folded = PipelineRunResult(self.plan, self.artifacts), 0  # and of how many events
         self._written: list[Path] = []
         self._writer = ImageWriter(self.plan.settings.out) if self.plan.settings.out is not None else None
         self._context = RunContext(
@@ -173,9 +175,13 @@ class Run(abc.DisposableBase):
 
     @property
     def result(self) -> PipelineRunResult:
-        """What the run amounts to by now."""
-        result = PipelineRunResult(self.plan, self.artifacts)
-        return result.extended(tuple(self._timeline.events))
+        """What the run amounts to by now. Asked for often, each event is folded once."""
+        with self._folding:
+            folded, count = self._folded
+            news = self._timeline.events[count:]
+            folded = folded.extended(news)
+            self._folded = folded, count + len(news)
+            return folded
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until the run has ended and all subscribers were told; False if it has not within *timeout_s* seconds.
