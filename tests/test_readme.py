@@ -48,6 +48,18 @@ def test_the_plain_blocks_run_one_after_the_other(capsys):
     assert printed.endswith("completed\n")
 
 
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
+def test_the_tests_that_are_shown_pass(marbles):
+    """Each block is a test module of its own; a test that takes the fixture is given it."""
+    shown = [block for block in blocks("python") if "def test_" in block]
+    assert len(shown) == 3
+    namespace = {"rxp": rxp}
+    for block in shown:
+        exec(compile(block, str(README), "exec"), namespace)  # noqa: S102
+        [name] = re.findall(r"def (test_\w+)", block)
+        namespace[name](marbles) if "(marbles)" in block else namespace[name]()
+
+
 def finish(controller, turn):
     """Turn a window's loop until its run is over."""
     over = []
