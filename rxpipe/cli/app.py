@@ -47,8 +47,8 @@ def _root(
     del version
 
 
-def _option(what: str, panel: str = _WHAT, *names: str) -> Any:
-    return typer.Option(*names, help=what, rich_help_panel=panel)
+def _option(what: str, panel: str = _WHAT, *names: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=what, rich_help_panel=panel, metavar=metavar)
 
 
 @app.command()
@@ -64,7 +64,7 @@ def run(  # noqa: PLR0917  # typer makes an option of each
     prompt: Annotated[str | None, _option("What to draw.")] = None,
     negative_prompt: Annotated[str | None, _option("What not to draw.")] = None,
     images: Annotated[int | None, _option("How many; each has a seed of its own.")] = None,
-    seed: Annotated[int | None, _option("Of the first picture; the next has one more. -1: drawn.")] = None,
+    seed: Annotated[int | None, _option("Of the first picture; the next has one more. -1: by chance.")] = None,
     steps: Annotated[int | None, _option("Sampler steps.")] = None,
     cfg_scale: Annotated[float | None, _option("How closely the prompt is followed.")] = None,
     width: Annotated[int | None, _option("Pixels, a multiple of 8.")] = None,
@@ -72,9 +72,14 @@ def run(  # noqa: PLR0917  # typer makes an option of each
     sampler: Annotated[str | None, _option("Name of a sampler.")] = None,
     photo: Annotated[
         list[Path] | None,
-        _option("A picture to start from, instead of txt2img. May be given more than once.", _WHAT, "--input"),
+        _option(
+            "A picture to start from, instead of txt2img. May be given more than once.",
+            _WHAT,
+            "--input",
+            metavar="PHOTO",
+        ),
     ] = None,
-    stages: Annotated[str | None, _option("Only these, such as txt2img,upscale.")] = None,
+    stages: Annotated[str | None, _option("Only these, such as txt2img,upscale.", metavar="STAGE,...")] = None,
     assignment: Annotated[
         list[str] | None,
         _option(
@@ -82,14 +87,29 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             "than once.",
             _WHAT,
             "--set",
+            metavar="STAGE.KEY=VALUE",
         ),
     ] = None,
     backend: Annotated[
-        str, _option("auto, embedded, or a WebUI's address. auto takes one that runs here.", _HOW)
+        str,
+        _option(
+            "Who draws: auto takes a WebUI that runs on this machine, else the embedded one.",
+            _HOW,
+            metavar="auto|embedded|URL",
+        ),
     ] = "auto",
-    order: Annotated[str | None, _option("stage, image or auto: what comes first.", _HOW)] = None,
-    out: Annotated[Path | None, _option("Folder for the pictures.  [default: outputs]", _HOW)] = None,
-    save: Annotated[str | None, _option("all stages' pictures, or only the final ones.", _HOW)] = None,
+    order: Annotated[
+        str | None,
+        _option(
+            "What comes first: a stage for all pictures, a picture to its end, or few checkpoint switches.",
+            _HOW,
+            metavar="stage|image|auto",
+        ),
+    ] = None,
+    out: Annotated[Path | None, _option("Folder for the pictures, outputs if not given.", _HOW)] = None,
+    save: Annotated[
+        str | None, _option("All stages' pictures, or only the final ones.", _HOW, metavar="all|final")
+    ] = None,
     pace: Annotated[
         float | None,
         typer.Option(min=0, help="Seconds a step of the embedded backend takes, to watch it.", rich_help_panel=_HOW),

@@ -42,7 +42,7 @@ def print_plan(plan: StageExecutionPlan) -> None:
         shown,
         [
             ("pictures", str(plan.images)),
-            ("seed", "drawn when the run starts" if plan.seed is None else f"{plan.seed}, the next has one more"),
+            ("seed", "by chance, when the run starts" if plan.seed is None else f"{plan.seed}, the next has one more"),
             ("input", ", ".join(str(path) for path in settings.input)),
             ("order", f"{settings.order}: {_ORDERS[settings.order]}"),
             ("files", files),
