@@ -6,7 +6,6 @@ out, because a Stop may have to wait for a picture that is just being written, a
 
 from __future__ import annotations
 
-import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from rxpipe.events import RunEnd, RunStart, StageStep
 from rxpipe.mainloop import FRAME_S
 from rxpipe.operators import coalesce
 from rxpipe.status import RunStatus, StageStatus, reduce_status
-from rxpipe.subject import EventSubject
+from rxpipe.subject import EventSubject, to_excepthook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -156,7 +155,7 @@ class PipelineController:
         self._incoming: EventSubject[_News] = EventSubject()
         self._status.show(self._now)
         self._queue.on_next(())
-        self._subscriptions = self._listen([_Sink(sink, report or _to_excepthook) for sink in sinks], frame_s)
+        self._subscriptions = self._listen([_Sink(sink, report or to_excepthook) for sink in sinks], frame_s)
 
     # -- state --------------------------------------------------------------------------------------------------------
 
@@ -276,10 +275,10 @@ class PipelineController:
             for sink in sinks:
                 sink.push(event, runner)
 
-        shown = arriving.subscribe(self._hand_over, _to_excepthook)
-        live = executor.events.subscribe(heard, _to_excepthook)
-        pictures = executor.previews.subscribe(lambda preview: incoming.on_next(_Seen(preview)), _to_excepthook)
-        return [executor.events.subscribe(pushed, _to_excepthook), live, pictures, shown]
+        shown = arriving.subscribe(self._hand_over, to_excepthook)
+        live = executor.events.subscribe(heard, to_excepthook)
+        pictures = executor.previews.subscribe(lambda preview: incoming.on_next(_Seen(preview)), to_excepthook)
+        return [executor.events.subscribe(pushed, to_excepthook), live, pictures, shown]
 
     def _hand_over(self, news: _News) -> None:
         if self._scheduler is None:
@@ -463,7 +462,3 @@ def _action(function: Callable[[], object]) -> abc.ScheduledAction[None]:
         function()
 
     return act
-
-
-def _to_excepthook(error: Exception) -> None:
-    sys.excepthook(type(error), error, error.__traceback__)

@@ -239,14 +239,16 @@ class Run(abc.DisposableBase):
         self._scheduler.schedule(self._begin)
 
     def _begin(self, *_: object) -> None:
+        try:
+            self._connect()
+        except Exception as error:  # noqa: BLE001  # the backend's word, or a bug of somebody's; it ends the run, told
+            self._failed(error)
+
+    def _connect(self) -> None:
         if not self._announce() or self._stopping:
             self.cancel()
             return
-        try:
-            self._warnings = tuple(self._context.backend.check(self.plan))
-        except Exception as error:  # noqa: BLE001  # a backend's word or its bug; either ends the run, told
-            self._close("failed", ErrorInfo.of(error))
-            return
+        self._warnings = tuple(self._context.backend.check(self.plan))
         if self._cancelled:
             return
         images = self._chain.connect(self._context, rx.from_iterable(self._sources))
@@ -260,7 +262,7 @@ class Run(abc.DisposableBase):
             if self._begun:
                 return not self._cancelled
             self._begun = True
-        digest = hashlib.sha256(self.plan.model_dump_json().encode()).hexdigest()[:16]
+        digest = hashlib.sha256(repr(self.plan).encode(errors="surrogatepass")).hexdigest()[:16]
         self._timeline.emit(RunStart, {"stages": self.plan.stage_types, "images": self.plan.images, "config": digest})
         return not self._cancelled
 

@@ -10,7 +10,7 @@ from rxpipe.backends.base import Backend
 from rxpipe.events import RunStart
 from rxpipe.executor import PipelineExecutor
 from rxpipe.result import PipelineRunResult, reduce
-from rxpipe.subject import EventSubject
+from rxpipe.subject import EventSubject, to_excepthook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,9 @@ class PipelineRunner:
         self._results: EventSubject[PipelineRunResult] = EventSubject(replay_latest=True)
         self._latest: PipelineRunResult | None = None
         self.results: Observable[PipelineRunResult] = self._results.observable
-        self.executor.events.pipe(ops.scan(self._folded, PipelineRunResult())).subscribe(self._publish)
+        self.executor.events.pipe(ops.scan(self._folded, PipelineRunResult())).subscribe(
+            self._publish, on_error=to_excepthook
+        )
 
     @property
     def last_result(self) -> PipelineRunResult | None:

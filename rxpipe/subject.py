@@ -35,14 +35,14 @@ class EventSubject(Generic[_T]):
         report: called with what a subscriber raised; by default the traceback goes to `sys.excepthook`.
     """
 
-    def __init__(self, *, replay_latest: bool = False, report: Callable[[Exception], None] | None = None) -> None:
+    def __init__(self, *, replay_latest: bool = False, report: Callable[[BaseException], None] | None = None) -> None:
         self._queue: deque[tuple[_T] | Callable[[], None]] = deque()
         self._draining = threading.Lock()
         self._changing = threading.Lock()
         self._observers: tuple[abc.ObserverBase[_T], ...] = ()
         self._replay_latest = replay_latest
         self._latest: tuple[_T] | None = None
-        self._report = _to_excepthook if report is None else report
+        self._report = to_excepthook if report is None else report
         self.observable: Observable[_T] = Observable(self._subscribe)
 
     @property
@@ -83,7 +83,7 @@ class EventSubject(Generic[_T]):
         for observer in self._observers:
             try:
                 observer.on_next(value)
-            except Exception as error:  # noqa: BLE001  # a stranger's function; it is handed on
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # a stranger's function; it is handed on
                 self._fail(observer, error)
 
     def _subscribe(self, observer: abc.ObserverBase[_T], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
@@ -99,7 +99,7 @@ class EventSubject(Generic[_T]):
         if self._latest is not None:
             try:
                 observer.on_next(self._latest[0])
-            except Exception as error:  # noqa: BLE001  # a stranger's function; it is handed on
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # a stranger's function; it is handed on
                 self._fail(observer, error)
 
     def _add(self, observer: abc.ObserverBase[_T], left: BooleanDisposable) -> None:
@@ -111,10 +111,11 @@ class EventSubject(Generic[_T]):
         with self._changing:
             self._observers = tuple(other for other in self._observers if other is not observer)
 
-    def _fail(self, observer: abc.ObserverBase[_T], error: Exception) -> None:
+    def _fail(self, observer: abc.ObserverBase[_T], error: BaseException) -> None:
         self._remove(observer)
         self._report(error)
 
 
-def _to_excepthook(error: Exception) -> None:
+def to_excepthook(error: BaseException) -> None:
+    """Report what nobody else would see: by default its traceback on stderr."""
     sys.excepthook(type(error), error, error.__traceback__)

@@ -508,3 +508,19 @@ def test_an_interrupt_in_a_callback_passes_and_loses_no_later_value():
         subject.on_next("a")
     subject.on_next("c")
     assert seen == ["b", "c"]
+
+
+def test_a_subscriber_that_calls_exit_is_isolated_like_one_that_raises():
+    """SystemExit inside a callback is that subscriber's end, not the writer's."""
+    reported, seen = [], []
+    subject = EventSubject(report=reported.append)
+
+    def leave(_):
+        raise SystemExit(3)
+
+    subject.observable.subscribe(leave)
+    subject.observable.subscribe(seen.append)
+    subject.on_next(1)
+    subject.on_next(2)
+    assert seen == [1, 2]
+    assert [error.code for error in reported] == [3]

@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, cast, overload
 
+import reactivex as rx
 from reactivex import Observable, abc
 from reactivex import operators as ops
 from reactivex.disposable import BooleanDisposable, CompositeDisposable, Disposable
@@ -105,7 +106,7 @@ class FunctionStage(ImageStage):
                     observer.on_next(self._call(artifact, report))
                 except Cancelled:
                     return
-                except Exception as error:  # noqa: BLE001  # a user's function; it is handed on
+                except BaseException as error:  # noqa: BLE001  # a user's function, which may call sys.exit; it is handed on
                     observer.on_error(self._told(error))
                     return
                 observer.on_completed()
@@ -126,7 +127,7 @@ class FunctionStage(ImageStage):
             raise TypeError(f"it returned {kind}; allowed: an Artifact, a Pillow image, or an array")
         return artifact.with_image(given)
 
-    def _told(self, error: Exception) -> RxPipeError:
+    def _told(self, error: BaseException) -> RxPipeError:
         if isinstance(error, RxPipeError):
             return error
         retryable = isinstance(error, self._retry_on)
@@ -223,9 +224,19 @@ class OperatorStage(Stage):
 
         def operator(source: Observable[Artifact]) -> Observable[Artifact]:
             fed = run.context.lane.concat_map(passage.entering, key=-run.execution.stage_index)
-            return passage.leaving(self._operator(fed(counted(run, source))))
+            return passage.leaving(self._applied(fed(counted(run, source))))
 
         return operator
+
+    def _applied(self, source: Observable[Artifact]) -> Observable[Artifact]:
+        """What the user's operator makes of the stream; what it raises at once is an error of its stage like any."""
+        try:
+            made = self._operator(source)
+        except Exception as error:  # noqa: BLE001  # a user's operator; it is handed on
+            return rx.throw(error)
+        if isinstance(made, Observable):
+            return made
+        return rx.throw(TypeError(f"it gave {type(made).__name__} where an Observable was expected"))
 
 
 class _Passage:

@@ -326,3 +326,25 @@ def test_a_stage_alone_without_a_scheduler_has_a_worker_of_its_own():
     for thread in set(threading.enumerate()) - before:
         thread.join(5)
         assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(("operator", "words"), [(lambda _: 1 // 0, "ZeroDivisionError"), (lambda _: None, "NoneType")])
+def test_an_operator_that_cannot_be_applied_fails_its_stage(marbles, operator, words):
+    """Raising at once, or giving no observable: the run ends and says which stage and why."""
+    run = marbles.run(rxp.chain(rxp.txt2img(prompt="a"), rxp.operator_stage("mine", operator)))
+    run.events.accept()
+    assert run.status == "failed"
+    assert run.result.error.message.startswith("mine (stage 2 of 2): mine raised ")
+    assert words in run.result.error.message
+
+
+def test_a_function_that_calls_exit_costs_its_image(marbles):
+    """The run goes on and says what came."""
+
+    @rxp.image_stage
+    def leaver(artifact):
+        raise SystemExit(artifact.number)
+
+    run = marbles.run(rxp.chain(rxp.txt2img(prompt="a"), leaver()))
+    run.events.accept()
+    assert "leaver raised SystemExit: 1" in run.result.error.message
