@@ -255,3 +255,14 @@ def serve_for_tests(
         from rxpipe.cli.serving import serve  # noqa: PLC0415  # HTTP and drawing only for who serves
 
         serve(port=port, flavour=flavour, latency_s=latency, draw=draw)
+
+
+@app.command()
+def gui(
+    backend: Annotated[str | None, typer.Option(help="As for `run`; the one of last time without it.")] = None,
+) -> None:
+    """Open a window to run pipelines from."""
+    with errors_in_words():
+        from rxpipe.views import gui as window  # noqa: PLC0415  # Tk only for who opens a window
+
+        raise typer.Exit(window.main(backend))
