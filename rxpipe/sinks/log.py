@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def log_events(events: Observable[StageEvent]) -> abc.DisposableBase:
     """Log every lifecycle event of a stream until disposed; steps are no lifecycle."""
-    return events.subscribe(_log)
+    return events.subscribe(_log, lambda error: logger.error("{}", _plain(f"the stream of events failed: {error!r}")))
 
 
 def _log(event: StageEvent) -> None:
@@ -53,16 +53,26 @@ def _level(event: StageEvent) -> str:
 
 
 def line(event: StageEvent) -> str:
-    """The event as one plain line for a person, the same in a log and on a console that is no terminal."""
+    """The event as one plain line for a person, the same in a log and on a console that is no terminal.
+
+    Line breaks and control characters of servers' messages and of names are blanks in it.
+    """
+    return _plain(_told(event))
+
+
+def _plain(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _told(event: StageEvent) -> str:
     match event:
         case RunStart():
             return f"run {event.run_id} started: {' > '.join(event.stages)}, {_images(event.images)}"
         case StageStart():
             return f"{event.stage_type} started" + (f", {_images(event.total_images)}" if event.total_images else "")
         case StageStep():
-            return f"{event.stage_type} {_of(event)} {event.phase}" + (
-                f" {event.fraction:.0%}" if event.fraction else ""
-            )
+            percent = "" if event.fraction is None else f" {min(99, int(event.fraction * 100 + 1e-9))} %"
+            return f"{event.stage_type} {_of(event)} {event.phase}{percent}"
         case StageImageProgress():
             return _image(event)
         case StageRetry():
@@ -86,9 +96,9 @@ def _image(event: StageImageProgress) -> str:
         told += f", seed {event.seed}"
     if event.path is not None:
         told += f", {event.path}"
-    for trouble in (*([str(event.error)] if event.error else []), *event.warnings):
-        told += f": {trouble}"
-    return told
+    if event.error is not None:
+        told += f": {event.error}"
+    return "; ".join([told, *(f"warning: {warning}" for warning in event.warnings)])
 
 
 def _of(event: StageStep | StageImageProgress | StageRetry | StageCancelled) -> str:
