@@ -93,6 +93,14 @@ def test_no_step_for_long_is_stalled_and_a_step_ends_it():
     assert [one.phase for one in told] == ["working", "working", "working", "stalled", "stalled", "working"]
 
 
+def test_waiting_in_the_queue_is_a_sign_of_life():
+    """However long the others take: the server knows our job."""
+    watch = Watch(request_for())
+    seen(watch, *[task(active=False, queued=True)] * 100)
+
+    assert watch.silent_s(100.0) == 1.0
+
+
 def test_loading_a_model_may_take_as_long_as_it_likes():
     """It is not stalled: nothing has begun yet."""
     told = seen(Watch(request_for(), stalled_s=3), *[task(0.0)] * 10)

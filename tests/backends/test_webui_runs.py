@@ -1,6 +1,7 @@
 """Whole runs over real HTTP: four stages with files and seeds right, every fault, cancel at any moment."""
 
 import random
+import time
 
 import pytest
 import rxpipe as rxp
@@ -134,6 +135,61 @@ def test_a_timed_out_drawing_is_sent_again_only_after_interrupt_and_idle():
         assert (first.outcome, second.outcome) == ("interrupted", "done")
         assert first.ended_s < second.queued_s
         assert server.max_in_flight == 1
+
+
+def ahead_chain(images, **settings):
+    """Four stages of small pictures."""
+    return rxp.chain(
+        rxp.txt2img(prompt="a lighthouse", images=images, width=64, height=64, seed=1),
+        rxp.img2img(),
+        rxp.adetailer(detector="mediapipe_face_full"),
+        rxp.upscale(),
+        **{"out": None, **settings},
+    )
+
+
+def test_with_queue_ahead_the_next_request_waits_in_the_servers_queue(tmp_path):
+    """Two requests in flight, one drawing; the events are in order as ever."""
+    with WebUIServer(latency_s=0.05) as server, WebUIBackend(server.url, queue_ahead=1) as backend:
+        result = rxp.PipelineRunner(backend).run(ahead_chain(4, out=tmp_path))
+
+        assert result.status == "completed"
+        assert (server.max_in_flight, server.max_active_drawings) == (2, 1)
+    for stage in STAGES:
+        told = [e for e in result.events if e.kind == "stage_image_progress" and e.stage_type == stage]
+        assert [(e.image_index, e.seed) for e in told] == [(1, 1), (2, 2), (3, 3), (4, 4)]
+
+
+@pytest.mark.parametrize("stage", ["txt2img", "adetailer", "upscale"])
+def test_with_queue_ahead_cancel_interrupts_both_and_nobody_else(stage):
+    """Control is back at once; the one that waits is interrupted when its turn comes."""
+    latency_s = {name: 30.0 if name == stage else 0.0 for name in STAGES}
+    with WebUIServer(latency_s=latency_s) as server, WebUIBackend(server.url, queue_ahead=1) as backend:
+        run = rxp.PipelineExecutor(backend).start(ahead_chain(4))
+        assert server.wait_running(stage)
+        assert server.wait_queued(1)
+        begin = time.monotonic()
+        run.cancel()
+        assert run.wait(1.0)
+        assert time.monotonic() - begin < 1.0
+        assert server.wait_for(lambda: len(server.interrupts) == 2)
+        assert server.wait_idle()
+
+        assert run.result.status == "cancelled"
+        assert [job.outcome for job in server.jobs if job.stage == stage] == ["interrupted", "interrupted"]
+        assert [hit.job.stage for hit in server.interrupts] == [stage, stage]
+
+
+@pytest.mark.parametrize("fault", [Fault.RESET, Fault.OUT_OF_MEMORY, Fault.DIES, Fault.CUT_PNG, Fault.UNAVAILABLE])
+def test_with_queue_ahead_a_fault_costs_no_more(fault):
+    """The neighbour in the queue goes on, or is drawn again."""
+    retry = rxp.RetryConfig(first_delay_s=0.15, jitter=0.0)
+    with WebUIServer(latency_s=0.02) as server, WebUIBackend(server.url, queue_ahead=1) as backend:
+        server.fault("img2img", fault.but(retry_after_s=0, back_after_s=0.1), on_call=2)
+        result = rxp.PipelineRunner(backend).run(ahead_chain(4, retry=retry))
+
+    kept = sum(variant.outcome == "done" for variant in result.variants)
+    assert kept == (3 if fault in {Fault.OUT_OF_MEMORY, Fault.CUT_PNG} else 4)
 
 
 def test_warnings_reach_the_event(tmp_path):

@@ -18,7 +18,7 @@ from rxpipe.backends.base import Backend, Output, Rendering
 from rxpipe.backends.webui import payloads
 from rxpipe.backends.webui.address import Address
 from rxpipe.backends.webui.answers import Answer, read_generation, read_picture, read_single
-from rxpipe.backends.webui.call import Call, Drawing, Means, Times, Workers
+from rxpipe.backends.webui.call import Call, Drawing, Flights, Means, Times, Workers
 from rxpipe.backends.webui.checks import check_plan
 from rxpipe.backends.webui.client import Lines
 from rxpipe.backends.webui.names import Names
@@ -57,7 +57,8 @@ class WebUIBackend(Backend):
         connect_timeout_s: until a connection stands.
         ask_timeout_s: for the answer to a small question.
         stalled_s: without a step until the phase is "stalled".
-        silence_s: without any sign of life until a drawing is given up; None for never.
+        silence_s: without any sign of life until a drawing is given up; None for never. An upscaler that counts no
+            steps gives none, and waiting in the server's queue does.
         lost_s: a drawing that the server knows nothing of is given up after so long.
         grace_s: after a cancel, until the connection is shut down.
         settle_s: longest wait for the server to be idle after a timeout.
@@ -67,6 +68,7 @@ class WebUIBackend(Backend):
     """
 
     name = "webui"
+    saves_beside = True
 
     def __init__(
         self,
@@ -80,7 +82,7 @@ class WebUIBackend(Backend):
         connect_timeout_s: float = 5.0,
         ask_timeout_s: float = 10.0,
         stalled_s: float = 30.0,
-        silence_s: float | None = 600.0,
+        silence_s: float | None = 1800.0,
         lost_s: float = 60.0,
         grace_s: float = 0.5,
         settle_s: float = 120.0,
@@ -99,6 +101,7 @@ class WebUIBackend(Backend):
             polls=WorkerScheduler("rxpipe-webui-poll"),
             reader=reader,
             stops=Stops(lines, reader, grace_s=grace_s, drain_s=settle_s),
+            flights=Flights(),
             times=Times(poll_s, ask_timeout_s, stalled_s, silence_s, lost_s),
             previews=previews,
         )

@@ -87,6 +87,25 @@ class Workers:
                 worker.close()
 
 
+class Flights:
+    """The calls of one backend that were sent and are not over, oldest first. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._watches: list[Watch] = []
+        self._lock = threading.Lock()
+
+    @property
+    def last(self) -> Watch | None:
+        """The one sent last, None if there is none."""
+        with self._lock:
+            return next((watch for watch in reversed(self._watches) if not watch.over.is_set()), None)
+
+    def began(self, watch: Watch) -> None:
+        """It is about to be sent."""
+        with self._lock:
+            self._watches = [*(one for one in self._watches if not one.over.is_set()), watch]
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """What all calls of a backend share."""
@@ -96,6 +115,7 @@ class Means:
     polls: WorkerScheduler
     reader: Reader
     stops: Stops
+    flights: Flights
     times: Times
     previews: bool
 
@@ -175,7 +195,7 @@ class Call:
             try:
                 return self._draw(drawing, line)
             finally:
-                sent.answered.set()
+                sent.note_answered()
         finally:
             self._means.lines.give_back(line)
 
@@ -184,11 +204,13 @@ class Call:
         task = drawing.task if drawing.task and self._tells_tasks(line) else None
         if task is None:
             watch.baseline = self._baseline(line)
+            watch.ahead = self._means.flights.last
         sent = Sent(line, watch, task)
         with self._lock:
             if self._over:
                 return None
             self._label = drawing.label
+            self._means.flights.began(watch)
             self._sent, self._sent_s, self._received = sent, time.monotonic(), line.received
         return sent
 

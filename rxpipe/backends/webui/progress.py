@@ -138,12 +138,16 @@ class Watch:
 
     request: what was posted. stalled_s: so long without a step is "stalled".
     baseline: the global progress just before the request was sent; None where it was not asked for.
+    ahead: another call of ours that was in flight when this one was sent; ours cannot run before it is over.
+    over: set once the job is known to have ended.
     began: our job was seen running. changed_s: when anything last moved.
     """
 
     request: Request
     stalled_s: float = 30.0
     baseline: ServerReading | None = None
+    ahead: Watch | None = None
+    over: threading.Event = field(default_factory=threading.Event)
     began: bool = False
     changed_s: float | None = None
     preview_id: int = -1
@@ -171,9 +175,13 @@ class Watch:
         return verdict
 
     def _judge_server(self, reading: ServerReading) -> Verdict:
+        if self.ahead is not None and self.ahead.over.is_set():
+            self.ahead = self.baseline = None  # whatever ran before it is over too
         if reading.state.job_count == 0:
             self.baseline = None
             return "nobody"
+        if self.ahead is not None:
+            return "waiting"
         if self._is_before_ours(reading):
             return "waiting"
         self.baseline = None
@@ -204,10 +212,18 @@ class Watch:
         with self._lock:
             verdict = self._judge(reading)
             self._note_change(reading, now_s)
+            if verdict == "waiting" and isinstance(reading, TaskReading):
+                self.changed_s = now_s  # a queue may be long; that the server knows our job is a sign of life
             if verdict != "ours":
                 gone = verdict == "nobody" and self.began
                 return StepProgress(self._fraction, phase="working" if gone else "queued"), None
             return self._progress(reading, now_s), self._new_preview(reading)
+
+    def end(self) -> None:
+        """The job is known to have ended."""
+        with self._lock:
+            self.over.set()
+            self.ahead = None  # else each call would keep all those before it
 
     def silent_s(self, now_s: float) -> float:
         """Seconds since anything moved on the server."""

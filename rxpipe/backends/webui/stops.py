@@ -32,13 +32,19 @@ class Sent:
     """A call that was sent, as far as stopping it needs to know.
 
     line: its connection. watch: what was seen of its job. task: None where progress is global.
-    answered: set once its answer came or its connection broke.
+    answered: set once its answer came or its connection broke, or we shut it down.
     """
 
     line: Line
     watch: Watch
     task: str | None
     answered: threading.Event = field(default_factory=threading.Event)
+
+    def note_answered(self) -> None:
+        """The call is over; so is its job, unless it was we who hung up."""
+        self.answered.set()
+        if not self.line.is_hung_up:
+            self.watch.end()
 
 
 class Stops:
@@ -105,7 +111,7 @@ class Stops:
                 self._in_grace -= 1
                 self._changed.notify_all()
             if gone:
-                self._ended(gone=True)
+                self._ended(stop, gone=True)
             else:
                 threading.Thread(target=self._drain, args=(stop,), name="rxpipe-webui-drain", daemon=True).start()
 
@@ -114,9 +120,10 @@ class Stops:
         try:
             gone = stop.afterwards()
         finally:
-            self._ended(gone=gone)
+            self._ended(stop, gone=gone)
 
-    def _ended(self, *, gone: bool) -> None:
+    def _ended(self, stop: _Stop, *, gone: bool) -> None:
+        stop.sent.watch.end()
         with self._changed:
             self._in_hand -= 1
             self._lost += not gone
@@ -162,7 +169,7 @@ class _Stop:
 
     def __init__(self, stops: Stops, sent: Sent) -> None:
         self._stops = stops
-        self._sent = sent
+        self.sent = sent
         self._begin_s = time.monotonic()
         self._asked = False
         self._hung_up = False
@@ -175,14 +182,14 @@ class _Stop:
 
     def within_grace(self) -> bool:
         """Interrupt if it is our turn; True once the answer came. Shuts the socket down at the end of the grace."""
-        while self._left_s > 0 and not self._sent.answered.is_set():
+        while self._left_s > 0 and not self.sent.answered.is_set():
             if not self._asked:
                 self._try(max(_FAST_S, self._left_s / 2))  # half for connecting, half for the answer
-            self._sent.answered.wait(max(0.0, self._left_s if self._asked else min(self._left_s, _FAST_S)))
-        if self._sent.answered.is_set():
+            self.sent.answered.wait(max(0.0, self._left_s if self._asked else min(self._left_s, _FAST_S)))
+        if self.sent.answered.is_set():
             return True
         self._hung_up = True
-        self._sent.line.hang_up()
+        self.sent.line.hang_up()
         return False
 
     def afterwards(self) -> bool:
@@ -209,16 +216,16 @@ class _Stop:
             self._gone = 0
 
     def _look(self, line: Line, timeout_s: float) -> None:
-        reading = self._stops.read(line, self._sent, timeout_s)
-        self._last = verdict = self._sent.watch.judge(reading)
-        answered = self._sent.answered.is_set() and not self._hung_up  # hanging up ends the call too
+        reading = self._stops.read(line, self.sent, timeout_s)
+        self._last = verdict = self.sent.watch.judge(reading)
+        answered = self.sent.answered.is_set() and not self._hung_up  # hanging up ends the call too
         if verdict == "ours" and not self._asked and not answered:
             self._asked = True
             line.post(_INTERRUPT, timeout_s=timeout_s)
         self._gone = self._gone + 1 if self._is_over(line, verdict, timeout_s) else 0
 
     def _is_over(self, line: Line, verdict: Verdict, timeout_s: float) -> bool:
-        if verdict == "ours" and self._sent.task is not None and self._left_s <= 0:
+        if verdict == "ours" and self.sent.task is not None and self._left_s <= 0:
             # a task that raised stays the active one until the next begins
             return self._stops.is_idle(line, timeout_s)
         return verdict == "nobody" or (verdict == "other" and self._asked)

@@ -1,0 +1,309 @@
+"""Time rxpipe beside a plain `requests` loop and the package `webuiapi`, all against the same WebUI test server.
+
+`python tests/benchmarks/bench_webui.py [ROUNDS]`. The server is a process of its own that hands out pictures drawn
+beforehand, each client is one too. "busy" is the time the server had a job over the wall time: 1.0 is the limit.
+"""
+
+# ruff: noqa: T201, PLC0415  a benchmark prints; a client imports what it measures, and nothing else
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from table import Row, at_least, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from multiprocessing.connection import Connection
+
+LARGE = {"images": 8, "size": 1024, "latency_s": 0.25}
+SMALL = {"images": 200, "size": 256, "latency_s": 0.005}
+DETECTOR = "mediapipe_face_full"
+PROMPT = "a lighthouse at dusk"
+
+
+# -- the server, in a process of its own ------------------------------------------------------------------------------
+
+
+def serve(pipe: Connection, size: int, latency_s: float) -> None:
+    """Serve until told to stop; every other word is answered with the busy time and the count of jobs.
+
+    It encodes with pybase64, so that its own work, which is the same for all clients, hides less of what they cost.
+    """
+    import pybase64
+
+    from rxpipe.testing.webui_server import Prepared, WebUIServer, drawing, generate
+
+    for module in (drawing, generate):
+        module.base64 = pybase64  # type: ignore[attr-defined]
+    draw = Prepared([(size, size), (2 * size, 2 * size)])
+    with WebUIServer(latency_s=latency_s, draw=draw, gzip_level=None, keep_bodies=False) as server:
+        pipe.send(server.url)
+        while pipe.recv() != "stop":
+            server.wait_idle()
+            pipe.send((server.busy_s, len(server.jobs)))
+
+
+# -- the clients, each in a process of its own ------------------------------------------------------------------------
+
+
+def told(begin: float, first: float, growth_kb: float, images: int) -> dict[str, float]:
+    """What a client measures of itself."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "wall_s": time.perf_counter() - begin,
+        "first_s": first - begin,
+        "cpu_s": usage.ru_utime + usage.ru_stime,
+        "peak_mb": usage.ru_maxrss / 1024,
+        "growth_kb": growth_kb,
+        "images": images,
+    }
+
+
+def resident_kb() -> float:
+    """Resident memory now; Linux."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize() / 1024
+
+
+def loop(url: str, folder: Path, images: int, size: int, *, save_all: bool = True) -> dict[str, float]:
+    """What people write: requests, json, base64, Pillow; all pictures in one txt2img request, then one by one."""
+    import base64
+    import io
+
+    import requests
+    from PIL import Image
+
+    def post(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = requests.post(f"{url}/sdapi/v1/{path}", json=body, timeout=600)
+        answer.raise_for_status()
+        return dict(answer.json())
+
+    def text(image: Image.Image) -> str:
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        return base64.b64encode(buffer.getvalue()).decode()
+
+    def opened(picture: str) -> Image.Image:
+        return Image.open(io.BytesIO(base64.b64decode(picture)))
+
+    begin, first, early = time.perf_counter(), 0.0, 0.0
+    common = {"prompt": PROMPT, "width": size, "height": size, "steps": 20}
+    done = 0
+    while done < images:
+        count = min(8, images - done)
+        answer = post("txt2img", {**common, "seed": done, "n_iter": count})
+        for place, picture in enumerate(answer["images"], start=done):
+            stages = [opened(picture)]
+            stages.append(opened(post("img2img", _img2img(common, place, text(stages[-1])))["images"][0]))
+            stages.append(opened(post("img2img", _detail(common, place, text(stages[-1])))["images"][0]))
+            stages.append(opened(post("extra-single-image", _upscale(text(stages[-1])))["image"]))
+            for number, image in enumerate(stages):
+                if save_all or image is stages[-1]:
+                    image.save(folder / f"{place:04}-{number}.png")
+            first = first or time.perf_counter()
+            early = resident_kb() if place == images // 4 else early
+        done += count
+    return told(begin, first, (resident_kb() - early) / (images * 0.75), images)
+
+
+def loop_last(url: str, folder: Path, images: int, size: int) -> dict[str, float]:
+    """The same loop, saving only the last stage."""
+    return loop(url, folder, images, size, save_all=False)
+
+
+def _img2img(common: dict[str, Any], place: int, picture: str) -> dict[str, Any]:
+    return {**common, "seed": place, "denoising_strength": 0.3, "init_images": [picture]}
+
+
+def _detail(common: dict[str, Any], place: int, picture: str) -> dict[str, Any]:
+    scripts = {"ADetailer": {"args": [True, True, {"ad_model": DETECTOR}]}}
+    return {**common, "seed": place, "init_images": [picture], "alwayson_scripts": scripts}
+
+
+def _upscale(picture: str) -> dict[str, Any]:
+    return {"image": picture, "upscaling_resize": 2, "upscaler_1": "Lanczos"}
+
+
+def webuiapi(url: str, folder: Path, images: int, size: int) -> dict[str, float]:
+    """The package from PyPI, as its README uses it."""
+    import webuiapi as api_package
+
+    host, port = url.removeprefix("http://").split(":")
+    api = api_package.WebUIApi(host=host, port=int(port))
+    begin, first, early = time.perf_counter(), 0.0, 0.0
+    common = {"prompt": PROMPT, "width": size, "height": size, "steps": 20}
+    done = 0
+    while done < images:
+        count = min(8, images - done)
+        for place, drawn in enumerate(api.txt2img(**common, seed=done, n_iter=count).images[:count], start=done):
+            stages = [drawn]
+            stages.append(api.img2img([stages[-1]], **common, seed=place, denoising_strength=0.3).image)
+            scripts = {"ADetailer": {"args": [True, True, {"ad_model": DETECTOR}]}}
+            stages.append(api.img2img([stages[-1]], **common, seed=place, alwayson_scripts=scripts).image)
+            stages.append(api.extra_single_image(stages[-1], upscaling_resize=2, upscaler_1="Lanczos").image)
+            for number, image in enumerate(stages):
+                image.save(folder / f"{place:04}-{number}.png")
+            first = first or time.perf_counter()
+            early = resident_kb() if place == images // 4 else early
+        done += count
+    return told(begin, first, (resident_kb() - early) / (images * 0.75), images)
+
+
+def rxpipe(
+    url: str, folder: Path, images: int, size: int, *, order: Any = "stage", queue_ahead: int = 0
+) -> dict[str, float]:
+    """This package, every stage's picture saved as by default."""
+    import rxpipe as rxp
+    from rxpipe.backends.webui.backend import WebUIBackend
+
+    seen: dict[str, float] = {}
+
+    def watch(event: rxp.StageEvent) -> None:
+        if event.kind == "stage_image_progress" and event.stage_type == "upscale":
+            seen.setdefault("first", time.perf_counter())
+            if event.image_index == images // 4:
+                seen["early"] = resident_kb()
+
+    begin = time.perf_counter()
+    backend = WebUIBackend(url, queue_ahead=queue_ahead)
+    runner = rxp.PipelineRunner(backend)
+    runner.executor.events.subscribe(watch)
+    config = rxp.PipelineConfig(
+        txt2img=rxp.Txt2ImgConfig(prompt=PROMPT, images=images, width=size, height=size, seed=1),
+        img2img=rxp.Img2ImgConfig(denoising_strength=0.3),
+        adetailer=rxp.AdetailerConfig(detector=DETECTOR),
+        upscale=rxp.UpscaleConfig(scale=2),
+        out=folder,
+        order=order,
+    )
+    runner.run(config).raise_for_status()
+    result = told(begin, seen["first"], (resident_kb() - seen["early"]) / (images * 0.75), images)
+    backend.close()
+    return result
+
+
+def rxpipe_image_order(url: str, folder: Path, images: int, size: int) -> dict[str, float]:
+    """Each image through the whole chain first."""
+    return rxpipe(url, folder, images, size, order="image")
+
+
+def rxpipe_ahead(url: str, folder: Path, images: int, size: int) -> dict[str, float]:
+    """The next request of a stage waits in the server's own queue."""
+    return rxpipe(url, folder, images, size, queue_ahead=1)
+
+
+CLIENTS: dict[str, Callable[..., dict[str, float]]] = {
+    "loop_last": loop_last,
+    "loop": loop,
+    "webuiapi": webuiapi,
+    "rxpipe": rxpipe,
+    "rxpipe_image_order": rxpipe_image_order,
+    "rxpipe_ahead": rxpipe_ahead,
+}
+
+
+# -- measuring --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One client's run; busy: of the wall time."""
+
+    wall_s: float
+    first_s: float
+    cpu_s: float
+    peak_mb: float
+    growth_kb: float
+    images: float
+    busy: float
+
+    def __str__(self) -> str:
+        return f"{self.wall_s:.2f} s, busy {self.busy:.2f}"
+
+
+def measure(names: list[str], case: dict[str, Any], rounds: int) -> dict[str, Measured]:
+    """The median run of each client, clients taking turns."""
+    here, there = multiprocessing.Pipe()
+    context = multiprocessing.get_context("spawn")
+    server = context.Process(target=serve, args=(there, case["size"], case["latency_s"]), daemon=True)
+    server.start()
+    url = here.recv()
+    runs: dict[str, list[Measured]] = {name: [] for name in names}
+    try:
+        for _ in range(rounds):
+            for name in names:
+                runs[name].append(_run(name, url, case, here))
+    finally:
+        here.send("stop")
+        server.join(10)
+    return {name: _median(done) for name, done in runs.items()}
+
+
+def _run(name: str, url: str, case: dict[str, Any], server: Connection) -> Measured:
+    server.send("busy")
+    before, _ = server.recv()
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, "client", name, url, folder, str(case["images"]), str(case["size"])]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  ourselves
+    if done.returncode:
+        raise SystemExit(f"{name}: {done.stderr}")
+    values = json.loads(done.stdout.splitlines()[-1])
+    server.send("busy")
+    after, _ = server.recv()
+    return Measured(**values, busy=(after - before) / values["wall_s"])
+
+
+def _median(runs: list[Measured]) -> Measured:
+    middle = statistics.median_low([run.wall_s for run in runs])
+    return next(run for run in runs if run.wall_s == middle)
+
+
+def rows(rounds: int) -> Iterator[Row]:
+    """All measurements, as they come."""
+    large = measure(_installed(), LARGE, rounds)
+    for name, run in large.items():
+        yield Row(f"8 x 1024 to 2048, 0.25 s: {name}", str(run))
+        detail = f"{run.first_s:.2f} s, {run.cpu_s:.2f} s, {run.peak_mb:.0f} MB"
+        yield Row("    first image, CPU, peak memory", detail)
+    yield at_least("rxpipe: busy", large["rxpipe"].busy, 0.8)
+    yield at_least("rxpipe with queue_ahead=1: busy", large["rxpipe_ahead"].busy, 0.95)
+    yield at_least("rxpipe against the loop that saves every stage", _faster(large, "rxpipe"), 2.0, "x")
+    yield at_least("rxpipe with queue_ahead=1 against it", _faster(large, "rxpipe_ahead"), 2.5, "x")
+    small = measure(["loop", "rxpipe", "rxpipe_image_order"], SMALL, 1)
+    for name, run in small.items():
+        speed = f"{run.images / run.wall_s:.1f} images/s"
+        yield Row(f"200 x 256, 5 ms: {name}", f"{speed}, {run.peak_mb:.0f} MB, +{run.growth_kb:.1f} kB each")
+    yield at_least("rxpipe's throughput against the loop's", _faster(small, "rxpipe"), 2.0, "x")
+
+
+def _faster(runs: dict[str, Measured], name: str) -> float:
+    return runs["loop"].wall_s / runs[name].wall_s
+
+
+def _installed() -> list[str]:
+    from importlib.util import find_spec
+
+    return [name for name in CLIENTS if name != "webuiapi" or find_spec("webuiapi")]
+
+
+def main() -> int:
+    """One client where asked so by ourselves, else everything; the exit code."""
+    if sys.argv[1:2] == ["client"]:
+        _, _, name, url, folder, images, size = sys.argv
+        print(json.dumps(CLIENTS[name](url, Path(folder), int(images), int(size))))
+        return 0
+    return show("rxpipe against a WebUI server", rows(int(sys.argv[1]) if sys.argv[1:] else 3))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
