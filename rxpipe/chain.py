@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -31,12 +32,20 @@ from rxpipe.stages import (
     StageRun,
     Txt2ImgStage,
     UpscaleStage,
+    adetailer,
+    expand,
+    image_stage,
+    img2img,
+    keep_best,
+    keep_if,
     operator_stage,
+    txt2img,
+    upscale,
 )
 from rxpipe.stages.custom import stage_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from reactivex import Observable
 
@@ -144,8 +153,11 @@ def sources(plan: StageExecutionPlan, run_id: str, seed: int) -> Iterator[Artifa
 def seeds(first: int, images: int = 1) -> Observable[Artifact]:
     """Images that have only a seed yet: first, first + 1, ...; what a txt2img stage on its own draws from."""
     return rx.from_iterable(
-        Artifact(id=image_id("seed", number), number=number, seed=first + number - 1) for number in range(1, images + 1)
+        [Artifact(id=image_id("seed", n), number=n, seed=first + n - 1) for n in range(1, images + 1)]
     )
+
+
+_MAKERS: list[object] = [txt2img, img2img, adetailer, upscale, keep_best, keep_if, expand, operator_stage, image_stage]
 
 
 def _stage(part: object) -> Stage:
@@ -153,10 +165,22 @@ def _stage(part: object) -> Stage:
         return part
     if isinstance(part, ImageFunction):
         return part()
+    if part in _MAKERS:
+        name = part.__name__  # type: ignore[attr-defined]  # all of them are functions
+        raise PlanError(f"a chain was given the function {name} itself.", hint=f"Call it: {name}(...) makes the stage.")
     if callable(part):
-        return operator_stage(stage_name(part), part)
+        return operator_stage(_operator_name(part), part)
+    shown = repr(part) if isinstance(part, str) else f"a {type(part).__name__}"
     raise PlanError(
-        f"a chain was given {part!r}.", hint="Allowed: stages, functions under @image_stage, Rx operators on artifacts."
+        f"a chain was given {shown}.", hint="Allowed: stages, functions under @image_stage, Rx operators on artifacts."
+    )
+
+
+def _operator_name(operator: Callable[..., Any]) -> str:
+    """Its function's name. RxPY's own are all made by one function, which has the one that matters in its closure."""
+    made_by = inspect.getclosurevars(operator).nonlocals if inspect.isfunction(operator) else {}
+    return stage_name(
+        made_by.get("fun", operator) if getattr(operator, "__name__", "") == "_wrap_curried" else operator
     )
 
 
