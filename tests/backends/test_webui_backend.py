@@ -1,5 +1,6 @@
 """The backend over real HTTP: pictures, warnings, progress, and an interrupt that hits our own running job only."""
 
+import threading
 import time
 
 import pytest
@@ -402,6 +403,36 @@ def test_two_drawings_may_wait_in_the_servers_queue(backend_for):
 
         assert [job.outcome for job in server.jobs] == ["interrupted", "interrupted"]
         assert backend.queue_ahead == 1
+
+
+# -- closing ----------------------------------------------------------------------------------------------------------
+
+
+def test_closing_gives_back_every_thread(backend_for):
+    """The one that waits for an answer too; harmless twice."""
+    before = set(threading.enumerate())
+    with WebUIServer() as server:
+        backend = backend_for(server)
+        drawn(backend, stage_of(TXT2IMG))
+        hold = server.hold("txt2img")
+        seen = Watched(backend.render(stage_of(TXT2IMG), None))
+        assert hold.wait_reached()
+        backend.close()
+        backend.close()
+        with pytest.raises(rxp.BackendUnavailable, match="hung up"):
+            _ = seen.output
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+
+    assert not [thread.name for thread in set(threading.enumerate()) - before if thread.is_alive()]
+
+
+def test_a_closed_backend_says_so(webui_server, backend_for):
+    """Instead of waiting for a thread that is gone."""
+    backend = backend_for(webui_server)
+    backend.close()
+    with pytest.raises(rxp.BackendRejected, match="was closed"):
+        drawn(backend, stage_of(TXT2IMG))
 
 
 # -- checking a plan --------------------------------------------------------------------------------------------------

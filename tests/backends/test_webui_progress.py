@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import rxpipe as rxp
 from rxpipe.backends.webui import payloads
+from rxpipe.backends.webui.client import Reply
 from rxpipe.backends.webui.payloads import Size
-from rxpipe.backends.webui.progress import ServerReading, TaskReading, Watch
+from rxpipe.backends.webui.progress import Reader, ServerReading, TaskReading, Watch
 
 from stages import PICTURE, stage_of
 
@@ -214,6 +215,22 @@ def test_strangers_progress_is_never_shown_as_ours():
 
     assert [one.phase for one in told] == ["queued", "loading", "working"]
     assert [one.fraction for one in told] == [None, None, pytest.approx(0.1)]
+
+
+@pytest.mark.parametrize(("document", "per_task"), [(b'{"force_task_id": {}}', True), (b"{}", False), (None, False)])
+def test_per_task_progress_needs_a_server_that_lets_us_choose_the_id(document, per_task):
+    """Older ones have the page's progress, and would never know our job."""
+
+    class Canned:
+        def post(self, _path, _body, **_):
+            return Reply(200, b'{"active": false}', 0.0)
+
+        def get(self, _path, **_):
+            if document is None:
+                raise rxp.BackendRejected("answered 404")
+            return Reply(200, document, 0.0)
+
+    assert Reader().probe(Canned(), timeout_s=1) is per_task
 
 
 @pytest.mark.parametrize("flavour", ["forge", "a1111"])

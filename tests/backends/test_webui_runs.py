@@ -1,5 +1,6 @@
 """Whole runs over real HTTP: four stages with files and seeds right, every fault, cancel at any moment."""
 
+import base64
 import random
 import time
 
@@ -96,6 +97,22 @@ def test_cancel_at_a_random_moment_gives_control_back_and_leaves_whole_files(dea
         assert row.seconds < 1.0
         assert (row.late_posts, row.torn, row.freed) == (0, 0, True)
         assert row.interrupts <= 1
+
+
+@pytest.mark.parametrize("password", ["right-secret", "wrong-secret"])
+def test_credentials_are_in_no_event_result_or_file(password, tmp_path):
+    """Whether they are accepted or refused in the middle of a run."""
+    with WebUIServer(auth=("me", "right-secret")) as server:
+        url = server.url.replace("//", f"//me:{password}@")
+        with WebUIBackend(url) as backend:
+            result = rxp.PipelineRunner(backend).run(config(tmp_path))
+
+    basic = base64.b64encode(f"me:{password}".encode()).decode()
+    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    texts = [event.model_dump_json() for event in result.events] + [repr(result), repr(backend), repr(vars(backend))]
+    assert result.status == ("completed" if password == "right-secret" else "failed")  # noqa: S105  of the test server
+    assert not [text for text in texts if password in text or basic in text]
+    assert not [data for data in files if password.encode() in data or basic.encode() in data]
 
 
 def test_two_checkpoints_in_a_chain_cost_two_switches_in_stage_order():

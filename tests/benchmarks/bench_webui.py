@@ -41,7 +41,6 @@ def serve(pipe: Connection, size: int, latency_s: float) -> None:
     It encodes with pybase64, so that its own work, which is the same for all clients, hides less of what they cost.
     """
     import pybase64
-
     from rxpipe.testing.webui_server import Prepared, WebUIServer, drawing, generate
 
     for module in (drawing, generate):

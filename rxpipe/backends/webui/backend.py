@@ -106,6 +106,7 @@ class WebUIBackend(Backend):
             previews=previews,
         )
         self._own_clock = WorkerScheduler("rxpipe-webui-emit")
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"WebUIBackend({self._address.base!r})"
@@ -123,6 +124,9 @@ class WebUIBackend(Backend):
         def subscribe(
             observer: abc.ObserverBase[Rendering], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
+            if self._closed:
+                observer.on_error(BackendRejected(f"{self!r} was closed.", hint="Open another one."))
+                return Disposable()
             call = Call(
                 self._means,
                 lambda: self._prepare(stage, source),
@@ -161,6 +165,7 @@ class WebUIBackend(Backend):
 
     def close(self) -> None:
         """Give back connections and threads; waits for an interrupt that is under way, at most about the grace."""
+        self._closed = True
         self._means.stops.close()
         self._means.workers.close()
         self._means.polls.close()

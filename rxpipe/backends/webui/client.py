@@ -254,19 +254,22 @@ class Lines:
         self._address = address
         self._connect_timeout_s = connect_timeout_s
         self._free: list[Line] = []
+        self._taken: list[Line] = []
         self._lock = threading.Lock()
         self._closed = False
 
     def take(self) -> Line:
         """A line for the caller alone."""
         with self._lock:
-            if self._free:
-                return self._free.pop()
-        return Line(self._address, connect_timeout_s=self._connect_timeout_s)
+            made = not self._free
+            line = Line(self._address, connect_timeout_s=self._connect_timeout_s) if made else self._free.pop()
+            self._taken.append(line)
+            return line
 
     def give_back(self, line: Line) -> None:
         """The line is free again, or closed where it was hung up."""
         with self._lock:
+            self._taken.remove(line)
             keep = not (line.is_hung_up or self._closed)
             if keep:
                 self._free.append(line)
@@ -274,12 +277,15 @@ class Lines:
             line.close()
 
     def close(self) -> None:
-        """Close what is free now and what comes back later."""
+        """Close what is free, hang up what is in use; it is closed when it comes back."""
         with self._lock:
             self._closed = True
             free, self._free = self._free, []
+            taken = tuple(self._taken)
         for line in free:
             line.close()
+        for line in taken:
+            line.hang_up()
 
 
 # -- telling ----------------------------------------------------------------------------------------------------------

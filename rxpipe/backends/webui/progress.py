@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Verdict = Literal["ours", "waiting", "nobody", "other"]
 """Who runs: our job; another while ours waits; nobody; or another, and where ours is cannot be told."""
 
+_OWN_ID = b'"force_task_id"'
 _START = 0.01  # what the global progress shows before the first step
 _OVER = 0.99
 
@@ -90,7 +91,7 @@ class Reader:
         return self._per_task
 
     def probe(self, line: Line, *, timeout_s: float) -> bool:
-        """Whether the server tells progress per task; asks it the first time.
+        """Whether the server tells progress per task, for ids that a request may choose; asks it the first time.
 
         Raises:
             BackendError: it cannot be asked.
@@ -98,9 +99,11 @@ class Reader:
         if self._per_task is None:
             try:
                 self.read_task(line, "rxpipe", timeout_s=timeout_s)
-                self._per_task = True
+                document = line.get("/openapi.json", timeout_s=timeout_s).body
             except (BackendRejected, BadResponse):
                 self._per_task = False
+            else:
+                self._per_task = _OWN_ID in document  # older servers have the page's progress, but choose ids alone
         return self._per_task
 
     def read_task(
