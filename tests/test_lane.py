@@ -1,0 +1,320 @@
+"""Lane: one piece of work at a time for a whole chain of operators, and as much company as each of them bears."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+
+import pytest
+import reactivex as rx
+from reactivex import Observable
+from rxpipe.operators import Lane
+
+PATIENCE_S = 10.0
+"""Only a failing test waits so long."""
+
+THROWN = ZeroDivisionError("thrown")
+
+
+def throw(*_):
+    raise ZeroDivisionError("thrown")
+
+
+@pytest.fixture
+def work(marbles):
+    """`work(lane, text, ...)`: an operator that plays *text* for each value; `work.started` is what began when."""
+    started = []
+
+    def make(lane, text, key=0, name="", **company):
+        def project(value, _turn):
+            started.append((marbles.clock.now_us // 1000, f"{name}{value}"))
+            return marbles.cold(text, {"o": f"{value}{name}"})
+
+        return lane.concat_map(project, key=key, **company)
+
+    make.started = started
+    return make
+
+
+# -- one operator -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        pytest.param("-----", "-----", id="never"),
+        pytest.param("---|", "---|", id="empty"),
+        pytest.param("-a-|", "---[a|]", id="one"),
+        pytest.param("(ab|)", "--a-[b|]", id="many, one after the other"),
+        pytest.param("-a------#", "---a----#", id="error"),
+        pytest.param("-ab-#", "---a#", id="error while a value waits"),
+        pytest.param("-a-------", "---a-----", id="no end"),
+    ],
+)
+def test_a_lane_of_one_operator_is_concat_map(marbles, work, source, expected):
+    """Two frames of work a value."""
+    marbles.expect(marbles.cold(source).pipe(work(Lane(), "--(o|)"))).to_be(expected)
+
+
+def test_a_value_is_projected_only_when_its_turn_has_come(marbles, work):
+    """Nothing is started ahead."""
+    marbles.expect(marbles.cold("(abc|)").pipe(work(Lane(), "---|"))).to_be("---------|")
+    assert work.started == [(0, "a"), (3, "b"), (6, "c")]
+
+
+def test_work_that_ends_at_once_does_not_pile_up_the_stack(marbles):
+    """Ten thousand values whose work is over before it returns."""
+    at_once = Observable(lambda observer, _: observer.on_completed())
+    stream = rx.from_iterable(range(10_000)).pipe(Lane().concat_map(lambda *_: at_once, key=0))
+    marbles.expect(stream).to_be("|")
+
+
+def test_a_project_that_raises_ends_its_operator_with_that(marbles):
+    """As a failing inner observable would."""
+    source = marbles.cold("-a----|")
+    marbles.expect(source.pipe(Lane().concat_map(throw, key=0))).to_be("-#", error=THROWN)
+    source.subscriptions.to_be("^!")
+
+
+def test_an_inner_error_ends_its_operator(marbles):
+    """And lets the source go."""
+    source = marbles.cold("-a----|")
+    stream = source.pipe(Lane().concat_map(lambda *_: marbles.cold("--#"), key=0))
+    marbles.expect(stream).to_be("---#")
+    source.subscriptions.to_be("^--!")
+
+
+def test_disposing_lets_the_source_go(marbles, work):
+    """Nothing is heard any more; the work in hand is the lane's, and ends when that is closed."""
+    source = marbles.cold("-a-b-c|")
+    marbles.expect(source.pipe(work(Lane(), "-(o|)")), "^--!").to_be("--a")
+    source.subscriptions.to_be("^--!")
+
+
+# -- several operators ------------------------------------------------------------------------------------------------
+
+
+def test_operators_on_one_lane_never_work_at_once(marbles, work):
+    """Two streams, one lane: the oldest first among equal keys."""
+    lane = Lane()
+    one = marbles.expect(marbles.hot("(ab)").pipe(work(lane, "--(o|)", name="1")))
+    two = marbles.expect(marbles.hot("-(xy)").pipe(work(lane, "--(o|)", name="2")))
+    one.to_be("--{a1}-{b1}", str)
+    two.to_be("------{x2}-{y2}", str)
+    assert work.started == [(0, "1a"), (2, "1b"), (4, "2x"), (6, "2y")]
+
+
+@pytest.mark.parametrize(
+    ("keys", "order"),
+    [
+        pytest.param((0, 1), ["1a", "1b", "1c", "2a1", "2b1", "2c1"], id="rising keys: stage after stage"),
+        pytest.param((1, 0), ["1a", "2a1", "1b", "2b1", "1c", "2c1"], id="falling keys: value after value"),
+        pytest.param((0, 0), ["1a", "1b", "1c", "2a1", "2b1", "2c1"], id="equal keys: by age"),
+    ],
+)
+def test_keys_decide_which_way_a_chain_is_walked(marbles, work, keys, order):
+    """The same chain of two; the values that come out are the same."""
+    lane = Lane()
+    stream = marbles.cold("(abc|)").pipe(work(lane, "-(o|)", keys[0], "1"), work(lane, "-(o|)", keys[1], "2"))
+    recorded = marbles.expect(stream)
+    marbles.run()
+    assert [name for _, name in work.started] == order
+    assert [at for at, _ in work.started] == list(range(6))
+    assert recorded.values == ["a12", "b12", "c12"]
+    assert recorded.seen[-1].kind == "end"
+    recorded.accept()
+
+
+def test_at_no_time_are_two_pieces_at_work(marbles):
+    """Counted inside the work, for three operators and nine values."""
+    lane, inside, most = Lane(), [], []
+
+    def project(value, _turn):
+        def subscribe(observer, _):
+            inside.append(value)
+            most.append(len(inside))
+            return marbles.cold("--o|").subscribe(lambda _: inside.remove(value), None, observer.on_completed)
+
+        return Observable(subscribe)
+
+    streams = [marbles.cold("a-b--(c|)").pipe(lane.concat_map(project, key=key)) for key in (2, 0, 1)]
+    recordings = [marbles.expect(stream) for stream in streams]
+    marbles.run()
+    assert most == [1] * 9
+    for recording in recordings:
+        recording.accept()
+
+
+# -- company ----------------------------------------------------------------------------------------------------------
+
+
+class Scripted:
+    """Work of which a test holds every string: lets the next begin, acts in order, gives and ends when told to."""
+
+    def __init__(self):
+        self.turns, self.observers, self.order = {}, {}, []
+
+    def project(self, value, turn):
+        self.order.append(value)
+        self.turns[value] = turn
+
+        def subscribe(observer, _):
+            self.observers[value] = observer
+
+        return Observable(subscribe)
+
+
+@pytest.fixture
+def scripted():
+    return Scripted()
+
+
+def subscribed(lane, scripted, values="abcd", **company):
+    """What comes out of an operator on *lane* that gets all *values* at once."""
+    seen = []
+    rx.from_iterable(values).pipe(lane.concat_map(scripted.project, key=0, **company)).subscribe(
+        seen.append, lambda error: seen.append(repr(error)), lambda: seen.append("|")
+    )
+    return seen
+
+
+def test_by_default_letting_the_next_begin_changes_nothing(scripted):
+    """One piece in hand is one piece in hand."""
+    subscribed(Lane(), scripted)
+    scripted.turns["a"].let_next()
+    assert scripted.order == ["a"]
+    scripted.observers["a"].on_completed()
+    assert scripted.order == ["a", "b"]
+
+
+def test_the_next_may_begin_while_the_last_is_finished_off(scripted):
+    """in_hand=2, at_once=1: two pieces begun, one of them past `let_next`."""
+    subscribed(Lane(), scripted, in_hand=2)
+    assert scripted.order == ["a"]
+    scripted.turns["a"].let_next()
+    assert scripted.order == ["a", "b"]
+    scripted.turns["b"].let_next()
+    assert scripted.order == ["a", "b"]
+    scripted.observers["a"].on_completed()
+    assert scripted.order == ["a", "b", "c"]
+
+
+def test_several_may_hold_what_only_one_lets_go(scripted):
+    """at_once=2: the second is queued ahead at the server."""
+    subscribed(Lane(), scripted, at_once=2, in_hand=3)
+    assert scripted.order == ["a", "b"]
+    scripted.turns["a"].let_next()
+    assert scripted.order == ["a", "b", "c"]
+
+
+def test_pieces_of_two_operators_never_overlap(scripted):
+    """However much company each bears among its own."""
+    lane, other = Lane(), Scripted()
+    subscribed(lane, scripted, "ab", at_once=2, in_hand=2)
+    subscribed(lane, other, "xy", at_once=2, in_hand=2)
+    assert (scripted.order, other.order) == (["a", "b"], [])
+    scripted.observers["a"].on_completed()
+    assert other.order == []
+    scripted.observers["b"].on_completed()
+    assert other.order == ["x", "y"]
+
+
+def test_completion_waits_for_all_that_is_in_hand(scripted):
+    """The last piece to end is the end."""
+    seen = subscribed(Lane(), scripted, "ab", at_once=2, in_hand=2)
+    scripted.observers["b"].on_completed()
+    assert seen == []
+    scripted.observers["a"].on_completed()
+    assert seen == ["|"]
+
+
+def test_actions_in_order_wait_for_every_earlier_piece(scripted):
+    """The second piece is ready first and told second."""
+    told = []
+    subscribed(Lane(), scripted, "ab", at_once=2, in_hand=2)
+    scripted.turns["b"].in_order(lambda: told.append("b"))
+    assert told == []
+    scripted.turns["a"].in_order(lambda: told.append("a"))
+    assert told == ["a"]
+    scripted.observers["a"].on_completed()
+    assert told == ["a", "b"]
+
+
+# -- closing ----------------------------------------------------------------------------------------------------------
+
+
+def test_closing_disposes_the_work_in_hand_and_starts_no_other(marbles):
+    """Nothing of it is heard again, and what comes later waits for ever."""
+    lane, started, inner = Lane(), [], marbles.cold("---o|")
+
+    def project(value, _turn):
+        started.append(value)
+        return inner
+
+    stream = marbles.expect(marbles.hot("(ab)--c").pipe(lane.concat_map(project, key=0)))
+    marbles.at(2000, lambda *_: lane.close())
+    stream.to_be("")
+    inner.subscriptions.to_be("^-!")
+    assert started == ["a"]
+
+
+def test_closing_from_inside_the_work_and_twice_is_harmless(marbles):
+    """The value in hand is the last, and its stream is disposed as soon as it is there."""
+    lane, started, inner = Lane(), [], marbles.cold("-o|")
+
+    def project(value, _turn):
+        started.append(value)
+        lane.close()
+        lane.close()
+        return inner
+
+    marbles.expect(marbles.cold("(ab|)").pipe(lane.concat_map(project, key=0))).to_be("")
+    assert started == ["a"]
+    inner.subscriptions.to_be("(^!)")
+
+
+def test_closing_gives_up_the_latest_piece_first():
+    """So that none moves up while it is given up."""
+    lane, given_up = Lane(), []
+
+    def project(value, _turn):
+        return Observable(lambda *_: rx.disposable.Disposable(lambda: given_up.append(value)))
+
+    rx.from_iterable("abc").pipe(lane.concat_map(project, key=0, at_once=2, in_hand=2)).subscribe()
+    lane.close()
+    assert given_up == ["b", "a"]
+
+
+# -- threads ----------------------------------------------------------------------------------------------------------
+
+
+def test_values_of_several_threads_are_worked_on_one_at_a_time():
+    """Four writers of two thousand values: all done, never two at once, each writer's in its order."""
+    lane, inside, done, overlaps = Lane(), [], [], []
+
+    def project(value, _turn):
+        overlaps.extend(inside)
+        inside.append(value)
+        done.append(value)
+        inside.remove(value)
+        return rx.empty()
+
+    subjects = [rx.subject.Subject() for _ in range(4)]
+    for subject in subjects:
+        subject.pipe(lane.concat_map(project, key=0)).subscribe(on_error=pytest.fail)
+
+    def write(name):
+        for number in range(2000):
+            subjects[name].on_next((name, number))
+
+    threads = [threading.Thread(target=write, args=(name,), daemon=True) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert overlaps == []
+    assert len(done) == 8000
+    for name in range(4):
+        numbers = [number for writer, number in done if writer == name]
+        assert numbers == list(range(2000))
+        assert all(before < after for before, after in itertools.pairwise(numbers))
