@@ -12,6 +12,23 @@ from PySide6.QtWidgets import QApplication
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # here, so that programs started by tests inherit it
 
 
+_interpreters = []
+
+
+def _keep_interpreters():
+    """Keep every Tcl interpreter for good: one that a worker's garbage collection deletes aborts Python."""
+    begin = tk.Tk.__init__
+
+    def begin_and_keep(window, *args, **options):
+        begin(window, *args, **options)
+        _interpreters.append(window.tk)
+
+    tk.Tk.__init__ = begin_and_keep
+
+
+_keep_interpreters()
+
+
 def start_xvfb():
     """An X server of our own and the number of its display, which it picks itself and writes to a pipe."""
     read_end, write_end = os.pipe()
