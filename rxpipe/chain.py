@@ -157,6 +157,9 @@ def seeds(first: int, images: int = 1) -> Observable[Artifact]:
     )
 
 
+_LONGEST = 40
+"""Characters of a part that is no stage that a message shows."""
+
 _MAKERS: list[object] = [txt2img, img2img, adetailer, upscale, keep_best, keep_if, expand, operator_stage, image_stage]
 
 
@@ -170,7 +173,8 @@ def _stage(part: object) -> Stage:
         raise PlanError(f"a chain was given the function {name} itself.", hint=f"Call it: {name}(...) makes the stage.")
     if callable(part):
         return operator_stage(_operator_name(part), part)
-    shown = repr(part) if isinstance(part, str) else f"a {type(part).__name__}"
+    shown = repr(part)
+    shown = shown if len(shown) <= _LONGEST else f"a {type(part).__name__}"
     raise PlanError(
         f"a chain was given {shown}.", hint="Allowed: stages, functions under @image_stage, Rx operators on artifacts."
     )

@@ -123,8 +123,8 @@ ALLOWED = "Allowed: stages, functions under @image_stage, Rx operators on artifa
     ("part", "shown"),
     [
         ("upscale", "'upscale'"),
-        (None, "a NoneType"),
-        ([rxp.txt2img()], "a list"),
+        (None, "None"),
+        ([rxp.txt2img()], "[<stage txt2img()>]"),
         (UpscaleConfig(), "a UpscaleConfig"),
         (chain(rxp.txt2img()), "a Chain"),
     ],
