@@ -21,6 +21,7 @@ from reactivex import abc
 from reactivex.disposable import SingleAssignmentDisposable
 
 from rxpipe.chain import Chain, build_chain, sources, with_settings
+from rxpipe.config import PipelineConfig
 from rxpipe.errors import RunActive
 from rxpipe.events import ErrorInfo, RunEnd, RunStart, StagePreview
 from rxpipe.result import PipelineRunResult
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend
-    from rxpipe.config import PipelineConfig
     from rxpipe.events import RunStatusName, StageEvent
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
@@ -114,7 +114,9 @@ def _with_inputs(job: PipelineConfig | Chain, inputs: Sequence[Path | str]) -> P
     if not inputs:
         return job
     paths = tuple(Path(path) for path in inputs)
-    return with_settings(job, input=paths) if isinstance(job, Chain) else job.model_copy(update={"input": paths})
+    if isinstance(job, Chain):
+        return with_settings(job, input=paths)
+    return PipelineConfig.model_validate({**dict(job), "input": paths})
 
 
 class Run(abc.DisposableBase):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import reactivex as rx
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
+from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable, SingleAssignmentDisposable
 from reactivex.scheduler import TimeoutScheduler
 
 if TYPE_CHECKING:
@@ -223,7 +223,8 @@ class Lane:
             at_once: how many of this operator's pieces may hold what `Turn.let_next` gives free.
             in_hand: how many of them may have begun and not ended. Pieces of two operators never overlap.
 
-        An error of the source passes at once; one of an inner observable passes and ends the operator.
+        An error of the source or of an inner observable passes at once. With it, and when disposed, the operator gives
+        up what it has on the lane, so that others go on.
         """
 
         def operator(source: Observable[_T]) -> Observable[_R]:
@@ -232,24 +233,29 @@ class Lane:
             ) -> abc.DisposableBase:
                 owner = object()
 
+                def failed(error: Exception) -> None:
+                    observer.on_error(error)
+                    self._drop(owner)
+
                 def start(turn: Turn, value: _T) -> None:
                     try:
                         turn.inner.disposable = project(value, turn).subscribe(
-                            observer.on_next, observer.on_error, lambda: self._release(turn), scheduler=scheduler
+                            observer.on_next, failed, lambda: self._release(turn), scheduler=scheduler
                         )
                     except Exception as error:  # noqa: BLE001  # a stranger's function; it is handed on
-                        observer.on_error(error)
+                        failed(error)
 
                 def complete(turn: Turn) -> None:
                     observer.on_completed()
                     self._release(turn)
 
-                return source.subscribe(
+                source_subscription = source.subscribe(
                     lambda value: self._enter(key, _Waiting(owner, lambda turn: start(turn, value), at_once, in_hand)),
-                    observer.on_error,
+                    failed,
                     lambda: self._enter(key, _Waiting(owner, complete, 1, 1)),
                     scheduler=scheduler,
                 )
+                return CompositeDisposable(source_subscription, Disposable(lambda: self._drop(owner)))
 
             return Observable(subscribe)
 
@@ -286,6 +292,18 @@ class Lane:
         if action is not None:
             action()
 
+    def _drop(self, owner: object) -> None:
+        """Give up all that one operator has waiting or in hand."""
+        with self._lock:
+            self._heap = [entry for entry in self._heap if entry[2].owner is not owner]
+            heapq.heapify(self._heap)
+            given_up = [turn for turn in self._in_hand if turn.owner is owner]
+            self._in_hand = [turn for turn in self._in_hand if turn.owner is not owner]
+        for turn in reversed(given_up):
+            turn.inner.dispose()
+        self._act()
+        self._pump()
+
     def _enter(self, key: Any, waiting: _Waiting) -> None:
         with self._lock:
             if not self._closed:
@@ -308,7 +326,15 @@ class Lane:
         while (begun := self._next()) is not None:
             turn, waiting = begun
             if not turn.inner.is_disposed:
-                waiting.start(turn)
+                self._start(waiting, turn)
+
+    def _start(self, waiting: _Waiting, turn: Turn) -> None:
+        try:
+            waiting.start(turn)
+        except BaseException:  # of who hears of the completion; the lane must not take itself for busy ever after
+            with self._lock:
+                self._pumping = False
+            raise
 
     def _next(self) -> tuple[Turn, _Waiting] | None:
         with self._lock:

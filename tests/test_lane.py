@@ -318,3 +318,17 @@ def test_values_of_several_threads_are_worked_on_one_at_a_time():
         numbers = [number for writer, number in done if writer == name]
         assert numbers == list(range(2000))
         assert all(before < after for before, after in itertools.pairwise(numbers))
+
+
+@pytest.mark.parametrize(("source", "subscription", "told"), [("(xx)-#", "^", "-----#"), ("(xx)---", "^----!", "-")])
+def test_an_error_or_a_dispose_gives_the_lane_back(marbles, source, subscription, told):
+    """What waits of that operator is never projected, what it had in hand is disposed, and others go on."""
+    lane = Lane()
+    first, second = marbles.cold("------a|"), marbles.cold("-b|")
+    one = lane.concat_map(lambda _value, _turn: first, key=0)
+    other = lane.concat_map(lambda _value, _turn: second, key=0)
+    broken = marbles.expect(marbles.hot(source).pipe(one), subscription)
+    fine = marbles.expect(marbles.hot("--y|").pipe(other))
+    broken.to_be(told)
+    fine.to_be("------b|")
+    first.subscriptions.to_be("^----!")

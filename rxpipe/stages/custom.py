@@ -389,8 +389,17 @@ def stage_name(function: Callable[..., Any], default: str = "operator") -> str:
 
 
 def _recorded(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments by name, as plain JSON values."""
-    bound = inspect.signature(function).bind_partial(None, *args, **kwargs)
+    """The arguments by name, as plain JSON values.
+
+    Raises:
+        TypeError: they are not those that the function takes behind the artifact; told where the stage is written.
+    """
+    signature = inspect.signature(function)
+    taken = [parameter for name, parameter in signature.parameters.items() if name != "report"]
+    try:
+        bound = signature.replace(parameters=taken).bind(None, *args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{stage_name(function)}(...): {error}; it takes {signature} and is given the first") from None
     return {name: _plain(value) for name, value in list(bound.arguments.items())[1:]}
 
 

@@ -348,3 +348,15 @@ def test_a_function_that_calls_exit_costs_its_image(marbles):
     run = marbles.run(rxp.chain(rxp.txt2img(prompt="a"), leaver()))
     run.events.accept()
     assert "leaver raised SystemExit: 1" in run.result.error.message
+
+
+@pytest.mark.parametrize("call", [lambda stage: rxp.chain(rxp.txt2img(), stage), lambda stage: stage(1, 2, 3)])
+def test_wrong_arguments_are_refused_where_the_stage_is_written(call):
+    """Not image by image while it runs."""
+
+    @rxp.image_stage
+    def watermark(artifact, text, *, report):
+        raise AssertionError((artifact, text, report))
+
+    with pytest.raises(TypeError, match=r"watermark\(\.\.\.\): .*argument.*it takes \(artifact, text, \*, report\)"):
+        call(watermark)
