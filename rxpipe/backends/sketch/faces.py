@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from rxpipe.backends.sketch.frame import Work
 
-_LOOKS_PX = (416, 336, 272)
+_LOOKS_PX = (512, 440, 376)
 """Longest side of the copies that are looked at; never above 512."""
+_MOST_ENLARGED = 1.5
 _SMALLEST_PX = 26
 _SAME = 0.45
 """Two finds are one if they share this much of the smaller one."""
@@ -102,7 +103,7 @@ def _look(pixels: U8) -> Generator[None, None, list[Face]]:
     _cascade()
     yield
     for number, longest in enumerate(_LOOKS_PX):
-        scale = longest / max(picture.size)
+        scale = longest / max(_LOOKS_PX[0] / _MOST_ENLARGED, *picture.size)
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         copy = np.asarray(picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
         for mirrored in (False, True):

@@ -20,6 +20,8 @@ U8: TypeAlias = NDArray[np.uint8]
 Rgb: TypeAlias = "tuple[float, float, float]"
 
 _PERIOD = 32
+_ONE_THREAD = 200_000
+"""Multiplications; OpenBLAS, for one, goes parallel from 262144 on."""
 
 
 def smooth(low: float, high: float, value: F32 | np.float32) -> F32:
@@ -50,6 +52,18 @@ def spline_weights(at: F32, count: int, *, wrap: bool) -> F32:
     return weights
 
 
+def product(left: F32, right: F32) -> F32:
+    """The matrix product, made of pieces so small that BLAS does each on this thread.
+
+    With threads of its own it waits, spinning, for a core that others are using, and holds up every slice.
+    """
+    rows = max(1, _ONE_THREAD // right.size)
+    out = np.empty((*left.shape[:-1], right.shape[-1]), np.float32)
+    for top in range(0, left.shape[0], rows):
+        np.matmul(left[top : top + rows], right, out=out[top : top + rows])
+    return out
+
+
 class Noise:
     """Fractal noise in about -1..1, the same at any resolution.
 
@@ -71,7 +85,7 @@ class Noise:
             scale, (dx, dy) = 2.0**octave, self._offsets[octave]
             across = spline_weights((x * scale + dx).astype(np.float32), _PERIOD, wrap=True)
             down = spline_weights((y * scale + dy).astype(np.float32), _PERIOD, wrap=True)
-            total += np.float32(strength) * (down @ self._lattice @ across.T)
+            total += np.float32(strength) * product(product(down, self._lattice), across.T)
         return total
 
     def line(self, x: F32) -> F32:
@@ -85,7 +99,7 @@ class Noise:
         for octave, strength in self._layers():
             dx = self._offsets[octave, 0]
             weights = spline_weights((x * 2.0**octave + dx).astype(np.float32), _PERIOD, wrap=True)
-            total += np.float32(strength * 0.5) * (1 - np.abs(weights @ self._lattice[octave]) * 2)
+            total += np.float32(strength * 0.5) * (1 - np.abs((weights * self._lattice[octave]).sum(axis=1)) * 2)
         return total
 
     def at(self, x: F32, y: F32) -> F32:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from rxpipe.backends.sketch.field import F32, U8, Sheet, spline_weights
+from rxpipe.backends.sketch.field import F32, U8, Sheet, product, spline_weights
 from rxpipe.backends.sketch.frame import PREVIEW_PX, Drawn, Frame, bands, preview_size
 from rxpipe.backends.sketch.resample import enlarge
 from rxpipe.backends.sketch.scene import compose
@@ -168,7 +168,7 @@ class _Finish:
         across = spline_weights(
             band.x / np.float32(band.aspect) * np.float32(width) - np.float32(0.5), width, wrap=False
         )
-        return down @ picture @ across.T
+        return np.stack([product(product(down, channel), across.T) for channel in picture])
 
 
 def _softened(picture: F32, radius: float) -> F32:

@@ -58,11 +58,11 @@ def _head(stage: Stage) -> _Head:
     draws = rng.random(12)
     size = float(0.255 + 0.035 * draws[0]) * min(1.0, stage.aspect / 0.8)
     manly = wish.has("man") or (not wish.has("woman") and draws[1] < 0.45)  # noqa: PLR2004 - nearly half of them
-    hair = (0.78, 0.77, 0.75) if wish.has("old") else _HAIRS[int(draws[3] * len(_HAIRS))]
+    hair = (0.56, 0.55, 0.54) if wish.has("old") else _HAIRS[int(draws[3] * len(_HAIRS))]
     beard = 0.85 if wish.has("beard") else float(0.5 * draws[7]) if manly and draws[8] < 0.3 else 0.0  # noqa: PLR2004
     return _Head(
         x=stage.aspect * 0.5 + float(draws[9] - 0.5) * 0.06 * stage.aspect, y=0.46 + 0.02 * float(draws[10]), size=size,
-        skin=_SKINS[int(draws[2] * len(_SKINS))], hair=hair, iris=_EYES[int(draws[4] * len(_EYES))],
+        skin=_SKINS[int(draws[2] * len(_SKINS))], hair=wish.hair or hair, iris=_EYES[int(draws[4] * len(_EYES))],
         cloth=blend(spun(float(draws[5] * 360))((0.5, 0.22, 0.22)), wish.palette.sky[1], 0.45), long_hair=not manly,
         beard=beard, smile=0.9 if wish.has("smile") else 0.25 + 0.5 * float(draws[6]),
         wide=0.72 + 0.05 * float(draws[0]),
@@ -339,10 +339,10 @@ def _beard(face: _Face, head: _Head, strands: F32) -> None:
     )
     cover = face.edge((np.float32(1.0) - shape + strands * np.float32(0.025)) * np.float32(0.6))
     chin = smooth(0.36, 0.6, face.y + 0.5 * (np.abs(face.x) - 0.3))
-    gap = np.exp(-((face.x / 0.24) ** 4) - ((face.y - 0.615) / 0.075) ** 4)
+    gap = np.exp(-((face.x / 0.28) ** 4) - ((face.y - 0.625) / 0.1) ** 4)
     light = np.clip(0.8 + 0.35 * strands + 0.2 * head.turn * face.x, 0.4, 1.3)
-    paint = np.stack([np.clip(np.float32(c) * light, 0, 1) for c in blend(head.hair, (0.12, 0.08, 0.07), 0.12)])
-    face.lay(paint, np.clip(cover * chin * (1 - gap) * np.float32(head.beard * 1.1), 0, 0.97))
+    paint = np.stack([np.clip(np.float32(c) * light, 0, 1) for c in blend(head.hair, (0.12, 0.08, 0.07), 0.3)])
+    face.lay(paint, np.clip(cover * chin * (1 - gap) * np.float32(head.beard), 0, 0.85))
 
 
 def _hair_front(face: _Face, head: _Head, strands: F32) -> None:

@@ -47,6 +47,9 @@ def upscale(picture: Image.Image, width: int, height: int) -> Work:
 
 def enlarge(picture: Image.Image, width: int, height: int) -> Generator[None, None, U8]:
     """The pixels at width x height px, a strip a slice; RGBA is weighted by its alpha."""
+    if picture.size == (width, height):
+        yield from (None for _ in (*_row_cuts(picture, width), *_column_cuts(width, height)))
+        return np.array(picture)
     alpha = picture.mode == "RGBA"
     source = picture.convert("RGBa") if alpha else picture
     wide = Image.new(source.mode, (width, source.height))

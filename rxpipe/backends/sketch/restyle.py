@@ -126,8 +126,8 @@ class _Grade:
     @classmethod
     def between(cls, photo: U8, model: U8, share: float) -> _Grade:
         """The map that gives *photo* the mean and the spread of colours that *model* has (Reinhard 2001)."""
-        have = photo.reshape(-1, 3).astype(np.float32) @ _OPPONENT.T
-        want = model.reshape(-1, 3).astype(np.float32) @ _OPPONENT.T
+        have = (photo.astype(np.float32) @ _OPPONENT.T).reshape(-1, 3)
+        want = (model.astype(np.float32) @ _OPPONENT.T).reshape(-1, 3)
         gain = np.clip((want.std(0) + 4) / (have.std(0) + 4), 0.6, 1.7)
         aim = have.mean(0) + (want.mean(0) - have.mean(0)) * np.array([0.35, 1, 1], np.float32)
         return cls(have.mean(0), gain, aim, np.float32(share))

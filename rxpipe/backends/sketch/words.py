@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 from rxpipe.backends.sketch.colour import HUES, PALETTES, Palette, spun, towards
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
+
+    from rxpipe.backends.sketch.field import Rgb
 
 T = TypeVar("T")
 
@@ -59,12 +62,21 @@ _THINGS = {
 
 _BLOOMS = {**HUES, "poppy": 29, "poppies": 29, "lavender": 300, "sunflower": 95, "sunflowers": 95, "roses": 15}
 
+_HAIRDOS = {"blonde", "blond", "brunette", "redhead", "ginger"}
+_HAIRS: dict[str, Rgb] = {
+    "blonde": (0.72, 0.54, 0.28), "blond": (0.72, 0.54, 0.28), "golden": (0.74, 0.53, 0.22),
+    "brunette": (0.26, 0.15, 0.09), "brown": (0.3, 0.18, 0.1), "black": (0.07, 0.06, 0.06), "dark": (0.1, 0.07, 0.06),
+    "redhead": (0.55, 0.19, 0.08), "ginger": (0.6, 0.26, 0.09), "red": (0.55, 0.17, 0.08),
+    "grey": (0.5, 0.5, 0.5), "gray": (0.5, 0.5, 0.5), "white": (0.62, 0.61, 0.6), "silver": (0.58, 0.59, 0.62),
+    "blue": (0.14, 0.28, 0.6), "green": (0.12, 0.42, 0.25), "purple": (0.38, 0.18, 0.5), "pink": (0.75, 0.36, 0.5),
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What is to be drawn: one subject, one hour, the palette, and the things that belong into it.
 
-    bloom: the hue of its flowers in degrees, None for any.
+    bloom: the hue of its flowers in degrees; hair: the colour of a portrait's; None for any.
     """
 
     subject: str
@@ -72,6 +84,7 @@ class Wish:
     palette: Palette
     things: frozenset[str]
     bloom: float | None = None
+    hair: Rgb | None = None
 
     def has(self, *names: str) -> bool:
         """Whether any of these things was asked for."""
@@ -92,11 +105,24 @@ def read_prompt(prompt: str, negative: str, rng: np.random.Generator) -> Wish:
     hour = _named(_HOURS, words) or _pick(hours or ["day"], open_hour)
     palette = _tinted(_pick(PALETTES[hour], open_palette), words, unwanted, jitter)
     blooms = [_BLOOMS[word] for word in words if word in _BLOOMS]
-    return Wish(subject, hour, palette, _all(_THINGS, words) - _all(_THINGS, unwanted), blooms[0] if blooms else None)
+    return Wish(
+        subject,
+        hour,
+        palette,
+        _all(_THINGS, words) - _all(_THINGS, unwanted),
+        blooms[0] if blooms else None,
+        _hair(words),
+    )
 
 
 def _words(text: str) -> list[str]:
     return re.findall(r"[a-z]+", text.lower())
+
+
+def _hair(words: list[str]) -> Rgb | None:
+    """The colour in "red hair" or "blonde"."""
+    before = [word for word, after in pairwise([*words, ""]) if after in {"hair", "haired"} or word in _HAIRDOS]
+    return next((_HAIRS[word] for word in before if word in _HAIRS), None)
 
 
 def _subject(words: list[str]) -> str | None:

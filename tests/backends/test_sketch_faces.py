@@ -1,0 +1,165 @@
+"""adetailer on the embedded backend: faces are found where there are some, refined, and nothing else is touched."""
+
+import itertools
+
+import numpy as np
+import pytest
+import rxpipe as rxp
+import skimage.data
+from PIL import Image
+from rxpipe.artifact import Artifact
+from rxpipe.config import AdetailerUnit
+from sketch_runs import difference, draw, photo, pixels_of
+
+ASTRONAUT = skimage.data.astronaut()
+FACE = (170, 60, 280, 175)  # left, top, right, bottom, as anybody would say
+
+
+def detail(image=None, **told):
+    return draw(rxp.AdetailerConfig(**{"steps": 2, **told}), photo(image or Image.fromarray(ASTRONAUT)))
+
+
+def boxes(drawing):
+    return [tuple(face["box"]) for face in drawing.output.settings["faces"]]
+
+
+def test_the_astronauts_face_is_found_and_refined_and_no_pixel_beyond_the_mask_changed():
+    """One face; every changed pixel lies in its box grown by dilate_erode and mask_blur; corners are the photo's."""
+    drawing = detail()
+    ((left, top, right, bottom),) = boxes(drawing)
+    changed = (drawing.pixels != ASTRONAUT).any(axis=2)
+    rows, columns = np.nonzero(changed)
+
+    assert abs(left - FACE[0]) < 25
+    assert abs(top - FACE[1]) < 25
+    assert abs(right - FACE[2]) < 25
+    assert abs(bottom - FACE[3]) < 25
+    reach = 4 + 4 + 1
+    assert left - reach <= columns.min() <= columns.max() < right + reach
+    assert top - reach <= rows.min() <= rows.max() < bottom + reach
+    assert changed[top:bottom, left:right].mean() > 0.4
+    for corner in (np.s_[:64, :64], np.s_[:64, -64:], np.s_[-64:, :64], np.s_[-64:, -64:]):
+        assert np.array_equal(drawing.pixels[corner], ASTRONAUT[corner])
+
+
+@pytest.mark.parametrize("shape", [(1024, 1024), (300, 300), (400, 440)])
+def test_the_astronauts_face_is_found_at_any_size(shape):
+    """One face, in the same place of the picture."""
+    height, width = shape
+    drawing = detail(Image.fromarray(ASTRONAUT).resize((width, height)))
+    ((left, top, right, bottom),) = boxes(drawing)
+
+    assert abs((left + right) / 2 / width - 0.44) < 0.03
+    assert abs((top + bottom) / 2 / height - 0.23) < 0.03
+
+
+def test_more_strength_changes_more_and_none_changes_nothing():
+    drawn = [detail(denoising_strength=strength).pixels for strength in (0.0, 0.2, 0.4, 0.6)]
+    distances = [difference(picture, ASTRONAUT) for picture in drawn]
+
+    assert distances[0] == 0
+    assert all(b > a for a, b in itertools.pairwise(distances))
+
+
+def test_a_larger_mask_reaches_further_and_a_softer_edge_has_no_step():
+    """dilate_erode grows the mask by its px; mask_blur makes the change fade towards its border."""
+    small, large = ((detail(dilate_erode=px).pixels != ASTRONAUT).any(2) for px in (0, 20))
+    assert (large & ~small).sum() > 1500
+
+    soft = np.abs(detail(mask_blur=16, denoising_strength=1).pixels - ASTRONAUT).max(axis=2)
+    rows, columns = np.nonzero(soft)
+    assert soft[rows.min(), :].max() <= 3
+    assert soft[:, columns.max()].max() <= 3
+
+
+@pytest.mark.parametrize("picture", ["coffee", "chelsea", "sea", "city at night", "forest", "abstract"])
+def test_where_there_is_no_face_the_picture_goes_on_unchanged(picture):
+    """The outcome is told as such, no step is taken, and nothing is encoded anew."""
+    drawing = detail(without_face(picture))
+
+    assert drawing.output.unchanged
+    assert boxes(drawing) == []
+    assert drawing.steps == []
+    assert drawing.completed
+
+
+def without_face(name):
+    if name in {"coffee", "chelsea"}:
+        return Image.fromarray(getattr(skimage.data, name)())
+    data = draw(rxp.Txt2ImgConfig(prompt=name, width=512, height=512, steps=8)).output.data
+    return Image.fromarray(pixels_of(data).astype(np.uint8))
+
+
+def test_finds_below_the_confidence_are_ignored():
+    """With confidence 1 only finds that every look agrees on count; the astronaut's does or does not, never half."""
+    assert boxes(detail(confidence=0.0))
+    found = detail(confidence=1.0)
+    assert found.output.unchanged == (boxes(found) == [])
+
+
+def test_finds_that_are_too_small_or_too_large_are_ignored():
+    share = 100 * 100 / 512**2
+
+    assert detail(mask_min_ratio=2 * share).output.unchanged
+    assert detail(mask_max_ratio=share / 2).output.unchanged
+    assert not detail(mask_min_ratio=share / 2, mask_max_ratio=2 * share).output.unchanged
+
+
+def test_only_so_many_of_the_largest_finds_are_refined():
+    """Two faces side by side: both by default, the larger one with mask_k_largest 1."""
+    pair = Image.new("RGB", (1024, 512), "white")
+    pair.paste(Image.fromarray(ASTRONAUT), (0, 0))
+    pair.paste(Image.fromarray(ASTRONAUT).resize((400, 400)), (560, 60))
+
+    assert len(boxes(detail(pair))) == 2
+    ((left, _, _, _),) = boxes(detail(pair, mask_k_largest=1))
+    assert left < 512
+
+
+def test_merge_and_invert_refines_all_but_the_face():
+    changed = (detail(mask_merge_invert="Merge and Invert").pixels != ASTRONAUT).any(axis=2)
+
+    assert not changed[110:130, 210:240].any()
+    assert changed[300:, :].mean() > 0.3
+
+
+def test_a_detector_for_hands_finds_nothing_and_further_units_run_in_order():
+    """The embedded backend knows faces only; a second unit works on what the first left."""
+    assert detail(detector="hand_yolov8n.pt").output.unchanged
+    once = detail()
+    twice = detail(units=(AdetailerUnit(),))
+    assert difference(twice.pixels, ASTRONAUT) > difference(once.pixels, ASTRONAUT)
+
+
+def test_transparency_is_kept():
+    image = Image.fromarray(ASTRONAUT)
+    image.putalpha(image.convert("L"))
+    drawn = detail(image).pixels
+
+    assert drawn.shape == (512, 512, 4)
+    assert np.array_equal(drawn[:, :, 3], np.asarray(image)[:, :, 3])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20, 400), (64, 64)])
+def test_tiny_pictures_have_no_face(size):
+    assert detail(Image.new("RGB", size, "pink")).output.unchanged
+
+
+PORTRAITS = (
+    ("portrait of a woman", 256, 256),
+    ("an old man with a beard, night", 512, 384),
+    ("a smiling girl", 384, 640),
+    ("face", 512, 512),
+)
+
+
+def test_the_face_that_a_prompt_asks_for_is_found_again():
+    """In at least 95 % of 24 seeds, over prompts and sizes, and mostly as one."""
+    found = []
+    for seed in range(24):
+        prompt, width, height = PORTRAITS[seed % len(PORTRAITS)]
+        drawn = draw(rxp.Txt2ImgConfig(prompt=prompt, width=width, height=height, steps=12), seed=seed).output.data
+        found.append(len(boxes(draw(rxp.AdetailerConfig(steps=1), Artifact(id="drawn", data=drawn)))))
+
+    assert sum(count > 0 for count in found) >= 23
+    assert sum(count == 1 for count in found) >= 21
