@@ -87,6 +87,8 @@ class _View(tk.Frame):
     def _destroyed(self, event: tk.Event[Any]) -> None:
         if event.widget is self:
             self._subscription.dispose()
+            # Freed here: Python would do it on any thread, and a worker would wait there for a Tk that is busy or gone.
+            self._bold = self._normal
 
 
 class StatusBar(_View):
@@ -339,8 +341,10 @@ class PreviewPane(_View):
 
     def _destroyed(self, event: tk.Event[Any]) -> None:
         super()._destroyed(event)
-        if event.widget is self and self._fitting is not None:
-            self.after_cancel(self._fitting)
+        if event.widget is self:
+            self._photo = None  # freed here, as the font is
+            if self._fitting is not None:
+                self.after_cancel(self._fitting)
 
 
 class _Tip:

@@ -15,6 +15,7 @@ from rxpipe.views.gui.widgets import (
     ProseField,
     ScrolledColumn,
     SliderField,
+    Switch,
     TextField,
     Tip,
 )
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from rxpipe.views.gui.theme import Theme
 
-_TITLES = {"txt2img": "txt2img", "img2img": "img2img", "adetailer": "adetailer", "upscale": "upscale"}
 _SAYS = {
     "txt2img": "Draw from the prompt",
     "img2img": "Redraw the picture",
@@ -118,7 +118,7 @@ class Form(ttk.Frame):
     def _prompt_card(self) -> None:
         px = self._theme.px
         card = ttk.Frame(self.column.inner, style="Card.TFrame", padding=px(12))
-        for name, title, lines in (("prompt", "Prompt", 4), ("negative_prompt", "Negative prompt", 2)):
+        for name, title, lines in (("prompt", "Prompt", 3), ("negative_prompt", "Negative prompt", 2)):
             ttk.Label(card, text=title, style="Card.Small.TLabel").pack(anchor="w")
             field = ProseField(card, self._theme, lines=lines)
             field.pack(fill="x", pady=(px(3), px(8)))
@@ -126,7 +126,7 @@ class Form(ttk.Frame):
         row = ttk.Frame(card, style="Inner.TFrame")
         row.pack(fill="x")
         seed = self.fields["seed"] = TextField(row, width=10)
-        images = self.fields["images"] = NumberField(row, 1, 100_000, 1, width=5)
+        images = self.fields["images"] = NumberField(row, 1, 100_000, 1, width=4)
         self.random = ttk.Button(row, text="Random", style="Card.Ghost.TButton", command=lambda: seed.write("-1"))
         self.reuse = ttk.Button(row, text="Reuse", style="Card.Ghost.TButton", state="disabled")
         Tip(self.random, "Another seed for every run (-1)")
@@ -134,7 +134,7 @@ class Form(ttk.Frame):
         ttk.Label(row, text="Seed", style="Card.Small.TLabel").pack(side="left", padx=(0, px(6)))
         seed.pack(side="left", fill="x", expand=True)
         self.random.pack(side="left", padx=(px(4), 0))
-        self.reuse.pack(side="left", padx=(0, px(8)))
+        self.reuse.pack(side="left", padx=(0, px(4)))
         ttk.Label(row, text="Images", style="Card.Small.TLabel").pack(side="left", padx=(0, px(6)))
         images.pack(side="left")
         self._stack(card)
@@ -193,11 +193,8 @@ class StageCard(ttk.Frame):
     def __init__(self, master: tk.Misc, theme: Theme, stage: str, switched: Callable[[], object]) -> None:
         super().__init__(master, style="Card.TFrame", padding=(theme.px(12), theme.px(8)))
         self._theme, self._stage, self._switched = theme, stage, switched
-        self._on = tk.BooleanVar(self)
         self.fields: dict[str, Field] = {}
-        self.switch = ttk.Checkbutton(
-            self, text=_TITLES[stage], variable=self._on, command=self._flip, style="Card.Switch.TCheckbutton"
-        )
+        self.switch = Switch(self, stage, on=False, changed=self._flipped, style="Card.Switch.TCheckbutton")
         self._says = ttk.Label(self, text=_SAYS[stage], style="Card.Small.TLabel")
         self._body = ttk.Frame(self, style="Inner.TFrame", padding=(0, theme.px(8), 0, theme.px(4)))
         self._further = ttk.Label(self._body, style="Card.Small.TLabel")
@@ -211,11 +208,11 @@ class StageCard(ttk.Frame):
     @property
     def on(self) -> bool:
         """Whether the stage is part of the run."""
-        return bool(self._on.get())
+        return self.switch.on
 
     @on.setter
     def on(self, on: bool) -> None:
-        self._on.set(on)
+        self.switch.on = on
         if on:
             self._body.grid(row=1, column=0, columnspan=2, sticky="ew")
         else:
@@ -233,8 +230,8 @@ class StageCard(ttk.Frame):
         else:
             self._further.grid_remove()
 
-    def _flip(self) -> None:
-        self.on = bool(self._on.get())
+    def _flipped(self, on: bool) -> None:
+        self.on = on
         self._switched()
 
     def _fill_txt2img(self) -> None:

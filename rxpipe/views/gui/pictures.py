@@ -124,15 +124,25 @@ class Wall(ttk.Frame):
     def add(self, picture: Picture) -> None:
         """Hang *picture* up, in the place of an earlier state of the same one if there is one."""
         place = next((n for n, other in enumerate(self.pictures) if other.key == picture.key), None)
-        if place is None:
-            self.pictures.append(picture)
-            if len(self.pictures) > _KEPT:
-                self._photos.pop(self.pictures.pop(0).key, None)
-        else:
+        if place is not None:
             self.pictures[place] = picture
-        self._draw()
+            self._draw_one(place)
+        elif len(self.pictures) < _KEPT:
+            self.pictures.append(picture)
+            self._draw_one(len(self.pictures) - 1)
+            self._set_region()
+        else:
+            self._photos.pop(self.pictures.pop(0).key, None)
+            self.pictures.append(picture)
+            self._draw()
         self.canvas.yview_moveto(1.0)
         self._loader.load(picture.path, lambda image: self._loaded(picture, image), side=2 * self._side)
+
+    def clear(self) -> None:
+        """Take everything down."""
+        self.pictures.clear()
+        self._photos.clear()
+        self._draw()
 
     def place_at(self, x: int, y: int) -> int | None:
         """Which picture stands at that point of the canvas."""
@@ -183,42 +193,48 @@ class Wall(ttk.Frame):
         cut = ImageOps.fit(image, (self._side, self._side), Image.Resampling.LANCZOS)
         cut.putalpha(_corners(self._side, self._theme.px(7)))
         self._photos[picture.key] = ImageTk.PhotoImage(cut, master=self)
-        self._draw()
+        self._draw_one(self.pictures.index(picture))
 
     def _draw(self) -> None:
-        canvas, palette = self.canvas, self._theme.skin.palette
-        canvas.delete("all")
+        self.canvas.delete("all")
         if not self.pictures:
-            text = "Finished pictures appear here, one by one, with their seeds."
-            width = max(1, canvas.winfo_width() - 2 * self._gap)
-            where = (self._gap, self._gap)
-            canvas.create_text(*where, text=text, anchor="nw", width=width, fill=palette.muted, font="RxSmall")
-        for place, picture in enumerate(self.pictures):
-            self._draw_one(place, picture)
-        rows = -(-len(self.pictures) // self._columns)
-        height = rows * self._row_height
-        canvas.configure(scrollregion=(0, 0, 1, max(height, 1)))
-        if height > canvas.winfo_height():
+            words = "Finished pictures appear here, one by one, with their seeds."
+            width, where = max(1, self.canvas.winfo_width() - 2 * self._gap), (self._gap, self._gap)
+            muted = self._theme.skin.palette.muted
+            self.canvas.create_text(
+                *where, text=words, anchor="nw", width=width, fill=muted, font="RxSmall", tags=("empty",)
+            )
+        for place in range(len(self.pictures)):
+            self._draw_one(place)
+        self._set_region()
+
+    def _set_region(self) -> None:
+        """How far can be scrolled, and a scrollbar where that is further than is seen."""
+        height = -(-len(self.pictures) // self._columns) * self._row_height
+        self.canvas.configure(scrollregion=(0, 0, 1, max(height, 1)))
+        if height > self.canvas.winfo_height():
             self._bar.grid(row=0, column=1, sticky="ns")
         else:
             self._bar.grid_remove()
 
-    def _draw_one(self, place: int, picture: Picture) -> None:
+    def _draw_one(self, place: int) -> None:
+        picture, own = self.pictures[place], f"place{place}"
+        self.canvas.delete("empty", own)
         row, column = divmod(place, self._columns)
         left, top = self._gap + column * self._pitch, row * self._row_height + self._gap // 2
         palette, side = self._theme.skin.palette, self._side
         photo = self._photos.get(picture.key)
         if photo is None:
-            self.canvas.create_rectangle(left, top, left + side, top + side, outline=palette.track)
+            self.canvas.create_rectangle(left, top, left + side, top + side, outline=palette.track, tags=(own,))
         else:
-            self.canvas.create_image(left, top, anchor="nw", image=photo)
+            self.canvas.create_image(left, top, anchor="nw", image=photo, tags=(own,))
         if place == self.selected and self.canvas.focus_get() is self.canvas:
             box = (left - 2, top - 2, left + side + 1, top + side + 1)
-            self.canvas.create_rectangle(*box, outline=palette.busy, width=self._theme.px(2))
+            self.canvas.create_rectangle(*box, outline=palette.busy, width=self._theme.px(2), tags=(own,))
         caption = str(picture.seed) if picture.seed is not None else picture.path.stem
         middle, line = left + side // 2, top + side + self._theme.px(3)
         self.canvas.create_text(
-            middle, line, text=caption, anchor="n", fill=palette.muted, font="RxSmall", tags=("seed",)
+            middle, line, text=caption, anchor="n", fill=palette.muted, font="RxSmall", tags=(own, "seed")
         )
 
     def _clicked(self, event: tk.Event[Any]) -> None:

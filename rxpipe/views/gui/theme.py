@@ -118,6 +118,10 @@ class Theme:
         ):
             self.root.option_add(name, value)
 
+    def close(self) -> None:
+        """Let go of the pictures; for when the window goes."""
+        self._pictures.clear()
+
     def px(self, pixels: float) -> int:
         """That many pixels of a 96 dpi screen on this one."""
         return max(1, round(pixels * self.scale))
@@ -240,6 +244,7 @@ class Theme:
         text = skin.palette.text
         self._button("TButton", skin, (skin.button, skin.hover, skin.pressed), text, skin.border)
         self._button("Accent.TButton", skin, (skin.accent, skin.accent_hover, skin.accent), skin.on_accent, skin.accent)
+        self._button("Card.TButton", skin, (skin.button, skin.hover, skin.pressed), text, skin.border)
         self._button("Ghost.TButton", skin, (skin.ground, skin.hover, skin.pressed), text, skin.ground)
         self._button("Card.Ghost.TButton", skin, (skin.card, skin.hover, skin.pressed), skin.palette.muted, skin.card)
         self.style.configure("Accent.TButton", font="RxBold", padding=(self.px(12), self.px(7)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tkinter as tk
+from functools import partial
 from tkinter import ttk
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ class PictureWindow(tk.Toplevel):
         self._image: Image.Image | None = None
         self._photo: ImageTk.PhotoImage | None = None
         self.full_size = False
+        self._there = True
         self._build(actions)
         self._listen()
         px, screen = theme.px, (self.winfo_screenwidth(), self.winfo_screenheight())
@@ -55,6 +57,12 @@ class PictureWindow(tk.Toplevel):
         """The one shown."""
         return self._pictures[self._place]
 
+    def destroy(self) -> None:
+        """Close the window and free its picture, here and now and not on whatever thread Python likes."""
+        self._there = False
+        self._photo = self._image = None
+        super().destroy()
+
     def show(self, place: int) -> None:
         """Show another one."""
         self._place = max(0, min(place, len(self._pictures) - 1))
@@ -65,7 +73,7 @@ class PictureWindow(tk.Toplevel):
         self._loader.load(picture.path, lambda image: self._loaded(picture, image))
 
     def _loaded(self, picture: Picture, image: Image.Image | None) -> None:
-        if self.winfo_exists() and picture == self.picture:
+        if self._there and picture == self.picture:
             self._image = image
             self._draw()
 
@@ -74,7 +82,7 @@ class PictureWindow(tk.Toplevel):
         side = ttk.Frame(self, style="Card.TFrame", padding=px(12))
         side.pack(side="right", fill="y", padx=px(10), pady=px(10))
         for name, action in actions.items():
-            button = ttk.Button(side, text=name, command=lambda action=action: action(self.picture))  # type: ignore[misc]
+            button = ttk.Button(side, text=name, style="Card.TButton", command=partial(self._do, action))
             button.pack(side="bottom", fill="x", pady=(px(6), 0))
         self.words = tk.Text(side, width=38, wrap="word", borderwidth=0, highlightthickness=0, font="TkTextFont")
         self.words.pack(fill="both", expand=True)
@@ -93,6 +101,9 @@ class PictureWindow(tk.Toplevel):
         self.bind("<space>", lambda _event: self._toggle())
         self.bind("<Escape>", lambda _event: self.destroy())
         self.focus_set()
+
+    def _do(self, action: Callable[[Picture], object]) -> None:
+        action(self.picture)
 
     def _pressed(self, event: tk.Event[Any]) -> None:
         self._from = (event.x, event.y)

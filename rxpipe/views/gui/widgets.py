@@ -46,65 +46,62 @@ def with_keys(widget: tk.Misc) -> None:
     widget.bindtags((KEYS, *widget.bindtags()))
 
 
-class _Valued(ttk.Entry):
-    """A field over a Tk variable."""
+class _Line(ttk.Entry):
+    """A field of one line. No Tk variable stands behind it: those are freed by Python on whatever thread it likes."""
 
-    _variable: tk.StringVar
     _default_text = ""
 
     def read(self) -> str:
         """The value as text, "" for the backend's default."""
-        text = self._variable.get().strip()
+        text = self.get().strip()
         return "" if text == self._default_text else text
 
     def write(self, text: str) -> None:
         """Show *text*."""
-        self._variable.set(text or self._default_text)
+        self.delete(0, "end")
+        self.insert(0, text or self._default_text)
 
     def mark(self, *, wrong: bool) -> None:
         """Show whether the value was refused."""
         self.state(["invalid" if wrong else "!invalid"])
 
 
-class NumberField(ttk.Spinbox, _Valued):
+class NumberField(ttk.Spinbox, _Line):
     """A number with arrows. *default* says that it may be left to the backend."""
 
     def __init__(
-        self, master: tk.Misc, low: float, high: float, step: float, *, default: bool = False, width: int = 7
+        self, master: tk.Misc, low: float, high: float, step: float, *, default: bool = False, width: int = 5
     ) -> None:
-        self._variable = tk.StringVar(master)
         self._default_text = DEFAULT if default else ""
-        text = "%.0f" if float(step).is_integer() else "%g"
-        super().__init__(
-            master, from_=low, to=high, increment=step, textvariable=self._variable, width=width, format=text
-        )
-        if text == "%g":
-            self.configure(format="%.1f")
+        digits = "%.0f" if float(step).is_integer() else "%.1f"
+        super().__init__(master, from_=low, to=high, increment=step, width=width, format=digits)
         self.write("")
         with_keys(self)
 
 
-class TextField(_Valued):
+class TextField(_Line):
     """One line of text."""
 
     def __init__(self, master: tk.Misc, *, width: int = 12) -> None:
-        self._variable = tk.StringVar(master)
-        super().__init__(master, textvariable=self._variable, width=width)
+        super().__init__(master, width=width)
         with_keys(self)
 
 
-class ChoiceField(ttk.Combobox, _Valued):
+class ChoiceField(ttk.Combobox, _Line):
     """A text with suggestions, the first of which is the backend's default unless *default* is False."""
 
-    def __init__(self, master: tk.Misc, choices: Sequence[str], *, default: bool = True, width: int = 12) -> None:
-        self._variable = tk.StringVar(master)
+    def __init__(self, master: tk.Misc, choices: Sequence[str], *, default: bool = True, width: int = 8) -> None:
         self._default_text = DEFAULT if default else ""
-        super().__init__(master, textvariable=self._variable, width=width)
+        super().__init__(master, width=width)
         self.bind("<<ComboboxSelected>>", lambda _event: self.selection_clear(), add="+")
         self.bind("<<ThemeChanged>>", lambda _event: self._recolour(), add="+")
         self.offer(choices)
         self.write("")
         with_keys(self)
+
+    def write(self, text: str) -> None:
+        """Show *text*, also while the field is disabled."""
+        self.set(text or self._default_text)
 
     def offer(self, choices: Sequence[str]) -> None:
         """Suggest these from now on; what stands in the field stays."""
@@ -123,36 +120,63 @@ class SliderField(ttk.Frame):
 
     def __init__(self, master: tk.Misc, low: float, high: float, *, px: Callable[[float], int]) -> None:
         super().__init__(master, style="Inner.TFrame")
-        self._variable = tk.StringVar(self)
-        self._slider = ttk.Scale(self, from_=low, to=high, command=self._slid, takefocus=False)
-        self.entry = ttk.Entry(self, textvariable=self._variable, width=5, justify="right")
-        self._slider.pack(side="left", fill="x", expand=True, padx=(0, px(8)))
+        self.slider = ttk.Scale(self, from_=low, to=high, command=self._slid, takefocus=False)
+        self.entry = TextField(self, width=5)
+        self.entry.configure(justify="right")
+        self.slider.pack(side="left", fill="x", expand=True, padx=(0, px(8)))
         self.entry.pack(side="left")
-        self._variable.trace_add("write", lambda *_: self._typed())
-        with_keys(self.entry)
+        self.entry.bind("<KeyRelease>", lambda _event: self._typed())
 
     def read(self) -> str:
         """The value as text."""
-        return self._variable.get().strip()
+        return self.entry.read()
 
     def write(self, text: str) -> None:
         """Show *text*."""
-        self._variable.set(text)
+        self.entry.write(text)
+        self._typed()
 
     def mark(self, *, wrong: bool) -> None:
         """Show whether the value was refused."""
-        self.entry.state(["invalid" if wrong else "!invalid"])
+        self.entry.mark(wrong=wrong)
 
     def _slid(self, value: str) -> None:
-        self._variable.set(f"{round(float(value), 2):g}")
+        self.entry.write(f"{round(float(value), 2):g}")
 
     def _typed(self) -> None:
         try:
-            number = float(self._variable.get())
+            number = float(self.entry.get())
         except ValueError:
             return  # half a number; the run says so if it stays like that
-        if abs(float(self._slider.get()) - number) > 0.004:  # noqa: PLR2004  half a hundredth, the slider's step
-            self._slider.configure(value=number)
+        self.slider.configure(value=number)
+
+
+class Switch(ttk.Checkbutton):
+    """On or off, with its name beside it."""
+
+    def __init__(
+        self,
+        master: tk.Misc,
+        text: str,
+        *,
+        on: bool,
+        changed: Callable[[bool], object],
+        style: str = "Switch.TCheckbutton",
+    ) -> None:
+        self._changed = changed
+        super().__init__(master, text=text, style=style, command=lambda: changed(self.on))
+        self.tk.call(self, "configure", "-variable", f"on_{id(self):x}")  # a Tcl name, see `_Line`
+        self.on = on
+        with_keys(self)
+
+    @property
+    def on(self) -> bool:
+        """Whether it is on; setting it calls nobody."""
+        return bool(self.instate(["selected"]))
+
+    @on.setter
+    def on(self, on: bool) -> None:
+        self.setvar(str(self.cget("variable")), "1" if on else "0")
 
 
 class ProseField(ttk.Frame):

@@ -32,7 +32,7 @@ from rxpipe.views.gui.places import reveal
 from rxpipe.views.gui.recall import PRESETS, read_job
 from rxpipe.views.gui.theme import Theme
 from rxpipe.views.gui.viewer import PictureWindow, parameters_of
-from rxpipe.views.gui.widgets import KEYS, ChoiceField, Light, Tip
+from rxpipe.views.gui.widgets import KEYS, ChoiceField, Light, Switch, Tip
 from rxpipe.views.gui.wish import STAGES, config_of, form_of
 from rxpipe.views.tk import PreviewPane, StageTimeline, StatusBar
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from rxpipe.backends.base import Backend
+    from rxpipe.config import PipelineConfig
     from rxpipe.controller import RunRequest
     from rxpipe.events import StageEvent, StagePreview
     from rxpipe.views.gui.wish import FormValues
@@ -90,6 +91,7 @@ class MainWindow:
         self.status = RunStatus()
         self._latest_preview: tuple[str, int, int | None] | None = None
         self._trouble = ""
+        self._wanted: PipelineConfig | None = None  # to be run once there is a backend
         self._closed = False
         self._build()
         self._place(remembered.geometry)
@@ -102,19 +104,30 @@ class MainWindow:
     # -- intents ------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Start what the form says, or have it wait for its turn."""
+        """Start what the form says, have it wait for its turn, or for the backend that is being looked for."""
         self._say("")
         self.form.mark(())
+        config = self._wish()
+        if config is None:
+            return
+        self._remember()
         if self.controller is None:
-            self._say("There is no backend yet to draw on.", bad=True)
+            self._wanted = config
+            self._say("Starts as soon as the backend is there.")
             return
         try:
-            self.controller.start(config_of(self.form.read()), queue=True)
+            self.controller.start(config, queue=True)
+        except RxPipeError as error:
+            self._say(str(error), bad=True)
+
+    def _wish(self) -> PipelineConfig | None:
+        """What the form means; None, and told, if that is nothing that can run."""
+        try:
+            return config_of(self.form.read())
         except RxPipeError as error:
             self.form.mark(getattr(error, "problems", ()))
             self._say(str(error), bad=True)
-        else:
-            self._remember()
+            return None
 
     def stop(self) -> None:
         """Stop now."""
@@ -150,11 +163,8 @@ class MainWindow:
 
     def save(self, path: Path | None = None) -> None:
         """Write the form as a preset; asks where if no path is given."""
-        try:
-            config = config_of(self.form.read())
-        except RxPipeError as error:
-            self.form.mark(getattr(error, "problems", ()))
-            self._say(str(error), bad=True)
+        config = self._wish()
+        if config is None:
             return
         if path is None:
             chosen = filedialog.asksaveasfilename(
@@ -203,7 +213,7 @@ class MainWindow:
 
     def use_theme(self, *, dark: bool) -> None:
         """Change to the dark or the light theme."""
-        self._dark.set(dark)
+        self.dark_switch.on = dark
         self.theme.use(dark=dark)
 
     def close(self) -> None:
@@ -217,11 +227,23 @@ class MainWindow:
             self.controller.close()
         self.link.close()
         self.loader.close()
+        self._let_go()
         self.root.destroy()
+
+    def _let_go(self) -> None:
+        """Free all pictures here and now; Python would do it on any thread, and wait there for a Tk that is gone."""
+        for child in self.root.winfo_children():
+            if isinstance(child, PictureWindow):
+                child.destroy()
+        self.preview.clear()
+        self.root.update_idletasks()
+        self.wall.clear()
+        self.theme.close()
+        del self._icon
 
     @property
     def _actions(self) -> dict[str, Callable[[Picture], object]]:
-        """What can be done with a finished picture; the last stands at the top of the viewer's buttons."""
+        """What can be done with a finished picture; the viewer stacks its buttons from the bottom."""
         return {
             "Open folder": self.open_folder,
             "Copy parameters": self.copy_parameters,
@@ -268,6 +290,10 @@ class MainWindow:
         )
         for view in (self.bar, self.timeline, self.preview):
             view.attach(controller)
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None:
+            self._say("")
+            controller.start(wanted)
 
     def _show_status(self, status: RunStatus) -> None:
         self.status = status
@@ -316,9 +342,7 @@ class MainWindow:
 
     def _show_buttons(self) -> None:
         active, running = self.status.active, self.status.state == "running"
-        self.run_button.configure(
-            text="Add to queue" if active else "Run", state="normal" if self.controller is not None else "disabled"
-        )
+        self.run_button.configure(text="Add to queue" if active else "Run")
         self.stop_button.configure(state="normal" if active else "disabled")
         self.after_button.configure(state="normal" if running else "disabled")
         self.skip_button.configure(state="normal" if running else "disabled")
@@ -342,7 +366,7 @@ class MainWindow:
         root.columnconfigure(1, weight=1)
         root.rowconfigure(1, weight=1)
         self._build_top()
-        left = ttk.Frame(root, width=px(416))
+        left = ttk.Frame(root, width=px(432))
         left.grid(row=1, column=0, sticky="ns", padx=(px(12), 0))
         left.grid_propagate(False)
         left.rowconfigure(0, weight=1)
@@ -367,14 +391,8 @@ class MainWindow:
             button = ttk.Button(top, text=text, command=command, style="Ghost.TButton")
             button.pack(side="left")
             Tip(button, tip)
-        self._dark = tk.BooleanVar(self.root, self.theme.skin.name.endswith("dark"))
-        self.dark_switch = ttk.Checkbutton(
-            top,
-            text="Dark",
-            variable=self._dark,
-            style="Switch.TCheckbutton",
-            command=lambda: self.use_theme(dark=bool(self._dark.get())),
-        )
+        dark = self.theme.skin.name.endswith("dark")
+        self.dark_switch = Switch(top, "Dark", on=dark, changed=lambda on: self.use_theme(dark=on))
         self.dark_switch.pack(side="right", padx=(px(16), 0))
         self._link_text = ttk.Label(top, style="Muted.TLabel")
         self._link_text.pack(side="right")
@@ -416,7 +434,7 @@ class MainWindow:
         clear = ttk.Button(self._queue, text="Clear queue", style="Ghost.TButton", command=self._clear_queue)
         clear.pack(side="right")
         self._queue.grid_remove()
-        self.notice = ttk.Label(box, wraplength=px(408), justify="left")
+        self.notice = ttk.Label(box, wraplength=px(424), justify="left")
         self.notice.grid(row=3, column=0, columnspan=2, sticky="ew")
         self.notice.grid_remove()
 
@@ -499,7 +517,7 @@ class MainWindow:
     def _remember(self) -> None:
         Memory(
             geometry=self.root.geometry(),
-            dark=bool(self._dark.get()),
+            dark=self.dark_switch.on,
             backend=self.link.state.where or "auto",
             form=self.form.read(),
         ).save(self._memory_path)
