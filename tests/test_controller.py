@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from itertools import pairwise
 
 import pytest
+import reactivex as rx
 import rxpipe as rxp
+from reactivex.disposable import Disposable
 from rxpipe.events import is_lifecycle
 from rxpipe.mainloop import PumpScheduler
 from rxpipe.testing import ScriptedBackend
@@ -440,3 +443,47 @@ def test_a_flood_from_a_worker_is_told_on_the_pumping_thread_only(marbles):
     assert images == list(range(1, 1001))
     assert desk.status.state == "completed"
     assert len(desk.statuses) < 200
+
+
+class Silent(rxp.Backend):
+    """It never answers."""
+
+    name = "silent"
+
+    def __init__(self):
+        self.interrupts = 0
+
+    def render(self, stage, source):
+        del stage, source
+
+        def interrupted():
+            self.interrupts += 1
+
+        return rx.create(lambda _observer, _scheduler: Disposable(interrupted))
+
+
+def test_ten_starts_and_stops_leave_nothing_behind():
+    """Real threads, a backend that never answers: each run over within a second, no thread and no action left."""
+    pump, backend = PumpScheduler(), Silent()
+    runner = rxp.PipelineRunner(backend)
+    controller = rxp.PipelineController(runner, scheduler=pump)
+    states, threads = [], set(threading.enumerate())
+    controller.status.subscribe(lambda status: states.append((status.state, status.stage)))
+    for _ in range(10):
+        controller.start(rxp.chain(rxp.txt2img(), out=None))
+        assert pumped(pump, lambda: states[-1] == ("running", "txt2img"))
+        controller.cancel()
+        assert pumped(pump, lambda: states[-1][0] == "cancelled", limit_s=1.0)
+    assert backend.interrupts == 10
+    assert pumped(pump, lambda: pump.pump() is None)
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(1.0)
+    assert set(threading.enumerate()) <= threads
+
+
+def pumped(pump, until, limit_s=5.0):
+    """Pump until the condition holds, for at most so many seconds; whether it holds."""
+    deadline = time.monotonic() + limit_s
+    while not until() and time.monotonic() < deadline:
+        pump.pump()
+    return until()

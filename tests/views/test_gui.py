@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import _tkinter
+import contextlib
 import gc
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -47,17 +49,27 @@ def settle(window, until=lambda: False, limit_s=0.1):
 
 def click(window, widget, at=None, button=1):
     """Press in the middle of a widget, or at a place in it, and let the window answer."""
-    settle(window)
+    window.root.update()
     x, y = at or (widget.winfo_width() // 2, widget.winfo_height() // 2)
-    xdotool("mousemove", widget.winfo_rootx() + x, widget.winfo_rooty() + y, "click", button)
-    settle(window)
+    with answered(window, "<ButtonRelease>"):
+        xdotool("mousemove", widget.winfo_rootx() + x, widget.winfo_rooty() + y, "click", button)
 
 
 def press(window, *keys, focus=None):
     """Press keys while a widget has the focus."""
     (focus or window.root).focus_force()
-    settle(window)
-    xdotool("key", *keys)
+    window.root.update()
+    with answered(window, "<KeyRelease>"):
+        xdotool("key", *keys)
+
+
+@contextlib.contextmanager
+def answered(window, event):
+    """Leave the block once the event has come, and what it leads to at once is done."""
+    came = []
+    window.root.bind_all(event, lambda _event: came.append(1))
+    yield
+    settle(window, lambda: bool(came), 2)
     settle(window)
 
 
@@ -222,6 +234,26 @@ def test_a_failed_run_says_why_and_what_to_do(open_window):
     assert "answered 422" in window.notice["text"]
     assert "Choose another sampler." in window.notice["text"]
     assert window.bar.message["text"].startswith("Error")
+
+
+def test_what_was_not_as_asked_for_is_told_after_the_run(open_window):
+    """The server took another sampler; the run completed, and the window says so."""
+    window = open_window(warned := Easel())
+    warned.check = lambda _: ["sampler 'X' is not there, 'Euler' was taken"]
+    click(window, window.run_button)
+    assert settle(window, lambda: ended(window), 10)
+    assert "'Euler' was taken" in window.notice["text"]
+
+
+def test_without_a_screen_main_says_so():
+    """As an error of ours with a hint, not a traceback of Tk."""
+    words = "import rxpipe.views.gui as gui; gui.main('sketch')"
+    environment = {name: value for name, value in os.environ.items() if name != "DISPLAY"}
+    done = subprocess.run(  # noqa: S603  our own words
+        [sys.executable, "-c", words], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "RxPipeError: No window can be opened" in done.stderr
 
 
 def test_wrong_fields_are_marked_and_named_and_nothing_runs(open_window):

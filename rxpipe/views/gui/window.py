@@ -316,7 +316,7 @@ class MainWindow:
             case _:
                 pass
         if isinstance(event, RunEnd):
-            self._reusable_seed(event)
+            self._look_back(event)
 
     def _previewed(self, preview: StagePreview) -> None:
         self._latest_preview = (preview.run_id, preview.stage_index, preview.image_index)
@@ -327,11 +327,17 @@ class MainWindow:
         if image is not None and self._latest_preview in {None, own}:
             self.preview.show_picture(as_bytes(image), f"{event.stage_type} · image {event.image_index} · finished")
 
-    def _reusable_seed(self, _: RunEnd) -> None:
+    def _look_back(self, end: RunEnd) -> None:
+        """After a run: its seed can be used again, and what was not as asked for is told."""
         result = self.controller.last_result if self.controller else None
-        seed = next((v.seed for v in result.variants if v.seed is not None), None) if result else None
+        if result is None:
+            return
+        seed = next((variant.seed for variant in result.variants if variant.seed is not None), None)
         if seed is not None:
             self.form.reuse.configure(state="normal", command=lambda: self.form.fields["seed"].write(str(seed)))
+        if result.warnings and end.error is None:
+            more = f" (and {len(result.warnings) - 1} more)" if len(result.warnings) > 1 else ""
+            self._say(f"{result.warnings[0]}{more}")
 
     def _show_queue(self, waiting: tuple[RunRequest, ...]) -> None:
         if waiting:
