@@ -166,6 +166,7 @@ def rxpipe(
     from rxpipe.backends.webui.backend import WebUIBackend
 
     seen: dict[str, float] = {}
+    _ = rxp.PipelineRunner, rxp.PipelineConfig  # loaded when first asked for; no client's imports are timed
 
     def watch(event: rxp.StageEvent) -> None:
         if event.kind == "stage_image_progress" and event.stage_type == "upscale":
