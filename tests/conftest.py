@@ -61,6 +61,7 @@ def display():
 def root(display):  # noqa: ARG001  the window needs one
     """A Tk window that is gone after the test, whether the test destroyed it or not."""
     window = tk.Tk()
+    window.tk.call("tk", "scaling", 96 / 72)  # Tk keeps it per display: a window at 200 % leaves it to the next
     window.update()  # Tk's own start-up work done, which would complain in the next test if it came after destroy()
     yield window
     try:

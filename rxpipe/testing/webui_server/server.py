@@ -531,8 +531,8 @@ def serve_forever(server: WebUIServer, announce: Callable[[str], None] = print) 
         announce: gets one line with the URL once it listens.
     """
     with server:
-        announce(f"listening on {server.url}")
         try:
+            announce(f"listening on {server.url}")  # who reads it may press Ctrl+C before the next line
             while True:
                 threading.Event().wait(0.5)  # in slices: a wait without end cannot be interrupted on Windows
         except KeyboardInterrupt:
