@@ -6,12 +6,13 @@ import pytest
 import rxpipe as rxp
 
 
-def _full_chain(images: int = 3, **settings):
+def _full_chain(images: int = 3, *, out=None, **settings):
     return rxp.chain(
         rxp.txt2img(prompt="a lighthouse", images=images, seed=100),
         rxp.img2img(),
         rxp.adetailer(),
         rxp.upscale(),
+        out=out,
         **settings,
     )
 
