@@ -11,7 +11,7 @@ import json
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import NoneType, UnionType
+from types import MappingProxyType, NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 from pydantic import (
@@ -303,6 +303,12 @@ class UpscaleConfig(StageConfig):
     codeformer_visibility: Fraction = 0.0
     codeformer_weight: Fraction = 0.0
     max_megapixels: Annotated[Number, Field(gt=0)] = 32.0
+
+
+SECTIONS: Mapping[str, type[StageConfig]] = MappingProxyType(
+    {"txt2img": Txt2ImgConfig, "img2img": Img2ImgConfig, "adetailer": AdetailerConfig, "upscale": UpscaleConfig}
+)
+"""The sections of a config by name, in the order in which they run."""
 
 
 class CustomConfig(StageConfig):

@@ -18,7 +18,7 @@ import reactivex as rx
 from PIL import Image, ImageChops
 from rxpipe.backends.base import Backend, Output
 from rxpipe.cli import app
-from rxpipe.cli.settings import SECTIONS, WORDS, settings_of
+from rxpipe.cli.settings import TABLES, WORDS, settings_of
 from rxpipe.errors import BackendFailed
 from rxpipe.events import parse_event
 from typer.testing import CliRunner
@@ -320,7 +320,7 @@ def test_stages_lists_every_setting_with_default_range_and_meaning():
 
 def test_every_setting_has_words_and_no_words_are_left_over():
     """A setting that is added to a model is explained, one that is removed is forgotten."""
-    known = {row[0] for model, _ in SECTIONS.values() for row in settings_of(model)} - {"run_id", "one_click_action"}
+    known = {row[0] for model, _ in TABLES.values() for row in settings_of(model)} - {"run_id", "one_click_action"}
 
     assert known == set(WORDS)
 

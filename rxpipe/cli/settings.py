@@ -14,8 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rxpipe.cli.wish import STAGES
-from rxpipe.config import AdetailerUnit, HiresConfig, PipelineConfig, RefinerConfig, RetryConfig, RunSettings
+from rxpipe.config import SECTIONS, AdetailerUnit, HiresConfig, PipelineConfig, RefinerConfig, RetryConfig, RunSettings
 from rxpipe.errors import ConfigError
 from rxpipe.views.console import plain
 
@@ -24,14 +23,14 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-SECTIONS: dict[str, tuple[type[BaseModel], str]] = {
-    "txt2img": (STAGES["txt2img"], "draw pictures from a prompt"),
+TABLES: dict[str, tuple[type[BaseModel], str]] = {
+    "txt2img": (SECTIONS["txt2img"], "draw pictures from a prompt"),
     "txt2img.hires": (HiresConfig, "a second pass of txt2img at a larger size"),
     "txt2img.refiner": (RefinerConfig, "another checkpoint for the last part of txt2img"),
-    "img2img": (STAGES["img2img"], "redraw a picture"),
-    "adetailer": (STAGES["adetailer"], "find faces (or hands) and redraw each, the rest stays as it was"),
+    "img2img": (SECTIONS["img2img"], "redraw a picture"),
+    "adetailer": (SECTIONS["adetailer"], "find faces (or hands) and redraw each, the rest stays as it was"),
     "adetailer.units": (AdetailerUnit, "further detectors, a list; each has the settings of adetailer itself"),
-    "upscale": (STAGES["upscale"], "make a picture larger"),
+    "upscale": (SECTIONS["upscale"], "make a picture larger"),
     "": (RunSettings, "the run as a whole"),
     "retry": (RetryConfig, "how often a failed drawing is tried again"),
 }
@@ -118,9 +117,9 @@ def print_settings(stage: str | None = None) -> None:
     Raises:
         ConfigError: there is no such stage.
     """
-    names = [name for name in SECTIONS if stage is None or (name or _RUN).split(".")[0] == stage]
+    names = [name for name in TABLES if stage is None or (name or _RUN).split(".")[0] == stage]
     if not names:
-        allowed = [*STAGES, _RUN, "retry"]
+        allowed = [*SECTIONS, _RUN, "retry"]
         near = difflib.get_close_matches(str(stage), allowed, n=1, cutoff=0.5)
         told = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(allowed)}"
         raise ConfigError([f"there is no stage {stage!r}; {told}"])
@@ -135,7 +134,7 @@ def print_schema() -> None:
 
 
 def _print_section(shown: Console, name: str, *, first: bool) -> None:
-    model, purpose = SECTIONS[name]
+    model, purpose = TABLES[name]
     if not first:
         shown.print()
     shown.print(Text(plain(f"{name or _RUN}: {purpose}", shown.encoding), style="bold"))
@@ -154,7 +153,7 @@ def settings_of(model: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
     schema = schema_of(model)
     needed = schema.get("required", [])
     for name, field in schema["properties"].items():
-        if name not in STAGES:
+        if name not in SECTIONS:
             default = "needed" if name in needed else _default(field.get("default", {}))
             yield name, default, _allowed(field), WORDS.get(name, "")
 

@@ -10,29 +10,12 @@ import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.config import (
-    AdetailerConfig,
-    Img2ImgConfig,
-    PipelineConfig,
-    StageConfig,
-    Txt2ImgConfig,
-    UpscaleConfig,
-    override,
-    read_values,
-)
+from rxpipe.config import SECTIONS, PipelineConfig, override, read_values
 from rxpipe.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-STAGES: dict[str, type[StageConfig]] = {
-    "txt2img": Txt2ImgConfig,
-    "img2img": Img2ImgConfig,
-    "adetailer": AdetailerConfig,
-    "upscale": UpscaleConfig,
-}
-"""The stages a config can hold, in the order in which they run."""
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif"})
 
@@ -71,7 +54,7 @@ class Wish:
         if self.input:
             values["input"] = [str(path) for path in self.input]
         names = self._chosen(values)
-        for name in STAGES.keys() - set(names):
+        for name in SECTIONS.keys() - set(names):
             values.pop(name, None)
         for name in names:
             values[name] = _on(values.get(name), whole=self.stages is not None)
@@ -82,9 +65,9 @@ class Wish:
         if self.source is None:
             return {name: dict(section) for name, section in _FIRST_TRY.items()}
         if self.source.suffix.lower() in PICTURES:
-            from rxpipe.cli.again import values_of  # noqa: PLC0415  # only for who runs a picture again
+            from rxpipe.recall import recall  # noqa: PLC0415  # only for who runs a picture again
 
-            return values_of(self.source)
+            return recall(self.source)
         if not self.source.suffix and not self.source.is_file():
             raise ConfigError(
                 [f"{self.source}: no such config file or picture."], hint='To draw it: rxpipe run --prompt "..."'
@@ -95,18 +78,18 @@ class Wish:
         """The stages that run, in their order."""
         if self.stages is None:
             skipped = {"txt2img"} if self.input else set()
-            return [name for name in STAGES if _enabled(values.get(name)) and name not in skipped]
+            return [name for name in SECTIONS if _enabled(values.get(name)) and name not in skipped]
         _check_stages(self.stages)
-        unused = {a.partition(".")[0].strip() for a in self.assignments} & STAGES.keys() - set(self.stages)
+        unused = {a.partition(".")[0].strip() for a in self.assignments} & SECTIONS.keys() - set(self.stages)
         if unused:
-            names = ", ".join(name for name in STAGES if name in unused)
+            names = ", ".join(name for name in SECTIONS if name in unused)
             raise ConfigError([f"--set changes {names}, which --stages {','.join(self.stages)} leaves out"])
         return list(self.stages)
 
     def _tell_drawing(self, values: dict[str, Any], names: Sequence[str]) -> None:
         problems = []
         for key, value in self.drawing.items():
-            stage = next((name for name in names if key in STAGES[name].model_fields), None)
+            stage = next((name for name in names if key in SECTIONS[name].model_fields), None)
             if stage is None:
                 option = "--" + key.removesuffix("_name").replace("_", "-")
                 problems.append(f"{option}: none of the stages that run takes it ({', '.join(names) or 'none runs'})")
@@ -135,15 +118,15 @@ def _on(section: object, *, whole: bool) -> object:
 def _check_stages(names: Sequence[str]) -> None:
     problems = []
     for name in names:
-        if name not in STAGES:
-            near = difflib.get_close_matches(name, STAGES, n=1, cutoff=0.5)
-            told = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(STAGES)}"
+        if name not in SECTIONS:
+            near = difflib.get_close_matches(name, SECTIONS, n=1, cutoff=0.5)
+            told = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(SECTIONS)}"
             problems.append(f"--stages: there is no stage {name!r}; {told}")
     if problems:
         raise ConfigError(problems)
-    in_order = [name for name in STAGES if name in names]
+    in_order = [name for name in SECTIONS if name in names]
     if list(names) != in_order:
         raise ConfigError(
-            [f"--stages {','.join(names)}: each stage runs once, in the order {', '.join(STAGES)}."],
+            [f"--stages {','.join(names)}: each stage runs once, in the order {', '.join(SECTIONS)}."],
             hint=f"Write --stages {','.join(in_order)}, or compose another order in code with rxpipe.chain(...).",
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from tkinter import filedialog, ttk
 from typing import TYPE_CHECKING
 
+from rxpipe.config import SECTIONS
 from rxpipe.views.gui.widgets import (
     ChoiceField,
     Field,
@@ -19,7 +20,7 @@ from rxpipe.views.gui.widgets import (
     TextField,
     Tip,
 )
-from rxpipe.views.gui.wish import FIELDS, STAGES, FormValues, further
+from rxpipe.views.gui.wish import FIELDS, FormValues, further
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -53,7 +54,7 @@ class Form(ttk.Frame):
         self.column.pack(fill="both", expand=True)
         self._prompt_card()
         self._inputs_card()
-        self.cards = {stage: StageCard(self.column.inner, theme, stage, self._switched) for stage in STAGES}
+        self.cards = {stage: StageCard(self.column.inner, theme, stage, self._switched) for stage in SECTIONS}
         for card in self.cards.values():
             self.fields |= card.fields
             self._stack(card)

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageTk
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from rxpipe.backends import open_backend
+from rxpipe.config import SECTIONS
 from rxpipe.controller import PipelineController
 from rxpipe.errors import RxPipeError
 from rxpipe.events import RunEnd, RunStart, StageImageProgress
@@ -33,7 +34,7 @@ from rxpipe.views.gui.recall import PRESETS, read_job
 from rxpipe.views.gui.theme import Theme
 from rxpipe.views.gui.viewer import PictureWindow, parameters_of
 from rxpipe.views.gui.widgets import KEYS, ChoiceField, Light, Switch, Tip
-from rxpipe.views.gui.wish import STAGES, config_of, form_of
+from rxpipe.views.gui.wish import config_of, form_of
 from rxpipe.views.tk import PreviewPane, StageTimeline, StatusBar
 
 if TYPE_CHECKING:
@@ -480,7 +481,7 @@ class MainWindow:
             "<F8>": self.open_folder,
             "<Control-o>": self.load,
             "<Control-s>": self.save,
-            **{f"<Alt-Key-{n}>": self.form.cards[stage].flip for n, stage in enumerate(STAGES, 1)},
+            **{f"<Alt-Key-{n}>": self.form.cards[stage].flip for n, stage in enumerate(SECTIONS, 1)},
         }
         for keys, command in commands.items():
             root.bind_class(KEYS, keys, lambda _event, command=command: _broken(command))  # type: ignore[misc]

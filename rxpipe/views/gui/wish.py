@@ -10,19 +10,10 @@ from collections.abc import Mapping  # noqa: TC003  # pydantic reads the annotat
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rxpipe.config import AdetailerConfig, Img2ImgConfig, PipelineConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.config import SECTIONS, PipelineConfig, Txt2ImgConfig
 
-if TYPE_CHECKING:
-    from rxpipe.config import StageConfig
-
-STAGES: dict[str, type[StageConfig]] = {
-    "txt2img": Txt2ImgConfig,
-    "img2img": Img2ImgConfig,
-    "adetailer": AdetailerConfig,
-    "upscale": UpscaleConfig,
-}
 FIELDS: dict[str, tuple[str, ...]] = {
     "txt2img": ("width", "height", "steps", "cfg_scale", "sampler_name", "model"),
     "img2img": ("denoising_strength", "steps"),
@@ -44,7 +35,7 @@ class FormValues:
     negative_prompt: str = ""
     seed: str = "-1"
     images: str = "1"
-    enabled: Mapping[str, bool] = field(default_factory=lambda: dict.fromkeys(STAGES, False))
+    enabled: Mapping[str, bool] = field(default_factory=lambda: dict.fromkeys(SECTIONS, False))
     fields: Mapping[str, str] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     out: str = "outputs"
@@ -63,13 +54,13 @@ def config_of(form: FormValues) -> PipelineConfig:
     Raises:
         ConfigError: names every field that is wrong, with what is allowed.
     """
-    values = {name: deepcopy(value) for name, value in form.base.items() if name not in STAGES}
-    for stage in STAGES:
+    values = {name: deepcopy(value) for name, value in form.base.items() if name not in SECTIONS}
+    for stage in SECTIONS:
         if form.enabled.get(stage):
             values[stage] = _section(form, stage)
-    drawing = next((stage for stage in STAGES if stage in values), None)
+    drawing = next((stage for stage in SECTIONS if stage in values), None)
     if drawing is not None:
-        known = STAGES[drawing].model_fields
+        known = SECTIONS[drawing].model_fields
         values[drawing] |= {name: getattr(form, name) for name in SHARED if name in known}
     values["input"] = () if drawing == "txt2img" else form.inputs
     values["out"] = str(Path(form.out or "outputs").expanduser())
@@ -81,18 +72,18 @@ def form_of(config: PipelineConfig) -> FormValues:
     base = config.model_dump(mode="json", exclude_unset=True, exclude={"input", "out"})
     base = {name: value for name, value in base.items() if value is not None}
     base.get("metadata", {}).pop("run_id", None)
-    sections = {stage: getattr(config, stage) for stage in STAGES}
+    sections = {stage: getattr(config, stage) for stage in SECTIONS}
     present = {stage: section for stage, section in sections.items() if section is not None and section.enabled}
     drawing = next(iter(present.values()), None)
     shared = {name: _text(getattr(drawing, name, None)) for name in SHARED if getattr(drawing, name, None) is not None}
     fields = {
-        f"{stage}.{name}": _text(getattr(sections[stage] or STAGES[stage](), name))
+        f"{stage}.{name}": _text(getattr(sections[stage] or SECTIONS[stage](), name))
         for stage, names in FIELDS.items()
         for name in names
     }
     return FormValues(
         **shared,
-        enabled={stage: stage in present for stage in STAGES},
+        enabled={stage: stage in present for stage in SECTIONS},
         fields=fields,
         inputs=tuple(map(str, config.input)),
         out=str(config.out or "outputs"),

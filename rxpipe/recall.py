@@ -1,10 +1,13 @@
-"""A picture made earlier, as the config that draws it again: from rxpipe's own record, else from A1111's text."""
+"""A picture made earlier, as what draws it again: from rxpipe's own record in it, else from A1111's text.
+
+Beside the plan in the row: it needs configs and metadata, and whatever offers to run a picture again needs it.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.cli.wish import STAGES
+from rxpipe.config import SECTIONS
 from rxpipe.errors import ConfigError
 from rxpipe.metadata import read_info
 
@@ -27,8 +30,8 @@ _FIELDS = {
 _ONCE = ("images", "batch_size")
 
 
-def values_of(path: Path) -> dict[str, Any]:
-    """The sections that draw the picture again, one image of the same seed.
+def recall(path: Path) -> dict[str, Any]:
+    """The values of a config whose sections draw the picture again, one image of the same seed.
 
     Raises:
         BadImage: it cannot be read. ConfigError: it does not say how it was made, or by more than a config can say.
@@ -39,20 +42,20 @@ def values_of(path: Path) -> dict[str, Any]:
     if not info.prompt and info.seed is None:
         raise ConfigError(
             [f"{path}: the picture does not say how it was made."],
-            hint=f"To work on the picture itself: rxpipe run --input {path}",
+            hint="To work on the picture itself, give it as input (on the command line: --input).",
         )
     return {"txt2img": _from_words(info)}
 
 
 def _from_lineage(path: Path, lineage: Lineage) -> dict[str, Any]:
     went = [record.stage for record in lineage.lineage]
-    if went != [name for name in STAGES if name in went]:
+    if went != [name for name in SECTIONS if name in went]:
         raise ConfigError(
             [f"{path}: it went through {', '.join(went)}, which no config can say; run the code that made it"]
         )
     values: dict[str, Any] = {}
     for record in lineage.lineage:
-        known = STAGES[record.stage].model_fields
+        known = SECTIONS[record.stage].model_fields
         values[record.stage] = {
             name: value for name, value in record.settings.items() if name in known and name not in _ONCE
         }
