@@ -209,6 +209,25 @@ def test_with_queue_ahead_a_fault_costs_no_more(fault):
     assert kept == (3 if fault in {Fault.OUT_OF_MEMORY, Fault.CUT_PNG} else 4)
 
 
+def test_skipping_an_image_interrupts_its_drawing_and_goes_on_with_the_next():
+    """The partial picture that the server then returns is discarded."""
+    with WebUIServer(latency_s={"txt2img": 0.02}) as server, WebUIBackend(server.url) as backend:
+        hold = server.hold("txt2img", 5)
+        run = rxp.PipelineExecutor(backend).start(ahead_chain(3))
+        assert hold.wait_reached()
+        hold.release()
+        server.setup.latency_s["txt2img"] = 30.0
+        assert server.wait_for(lambda: sum(job.stage == "txt2img" for job in server.jobs) == 2)
+        assert server.wait_running("txt2img")
+        assert run.skip_image()
+        server.setup.latency_s["txt2img"] = 0.02
+        assert run.wait(10.0)
+
+        told = [e.outcome for e in run.result.events if e.kind == "stage_image_progress" and e.stage_type == "txt2img"]
+        assert told == ["done", "cancelled", "done"]
+        assert len(server.interrupts) == 1
+
+
 def test_warnings_reach_the_event(tmp_path):
     """A fallback that `check` could not see beforehand."""
     with WebUIServer(latency_s=0.0) as server:
