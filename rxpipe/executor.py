@@ -11,6 +11,7 @@ import hashlib
 import secrets
 import threading
 import time
+import weakref
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from rxpipe.result import PipelineRunResult
 from rxpipe.sinks.images import ImageWriter
 from rxpipe.sinks.log import log_events
 from rxpipe.stages import RunContext, StageStopped, Timeline
+from rxpipe.stages.work import typed
 from rxpipe.subject import EventSubject
 from rxpipe.worker import WorkerScheduler
 
@@ -65,6 +67,7 @@ class PipelineExecutor:
         self._previews: EventSubject[StagePreview] = EventSubject()
         self._starting = threading.Lock()
         self._active: Run | None = None
+        self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
         self.events: Observable[StageEvent] = self._subject.observable
         self.previews: Observable[StagePreview] = self._previews.observable
         log_events(self.events)
@@ -73,6 +76,10 @@ class PipelineExecutor:
     def active(self) -> Run | None:
         """The run that is going on, None if none is."""
         return self._active
+
+    def find(self, run_id: str) -> Run | None:
+        """The run of that id, at least until everybody was told of its end."""
+        return self._runs.get(run_id)
 
     def start(self, job: PipelineConfig | Chain, *, inputs: Sequence[Path | str] = ()) -> Run:
         """Begin a run; returns at once, everything else happens on the run's scheduler.
@@ -102,12 +109,14 @@ class PipelineExecutor:
                 previews=self._previews.on_next,
                 ended=self._ended,
             )
-            self._active = run
+            self._active = self._runs[run.run_id] = run
         run.begin()
         return run
 
-    def _ended(self) -> None:
-        self._active = None
+    def _ended(self, put_end: Callable[[], None]) -> None:
+        with self._starting:  # who hears of the end may start the next run, and no RunStart comes before the end
+            self._active = None
+            put_end()
 
 
 def _with_inputs(job: PipelineConfig | Chain, inputs: Sequence[Path | str]) -> PipelineConfig | Chain:
@@ -133,10 +142,10 @@ class Run(abc.DisposableBase):
         scheduler: abc.SchedulerBase | None,
         subject: EventSubject[StageEvent],
         previews: Callable[[StagePreview], None],
-        ended: Callable[[], None],
+        ended: Callable[[Callable[[], None]], None],
     ) -> None:
-        self._worker = WorkerScheduler("rxpipe-run")  # a worker's thread starts only if it is used
-        self._saver = WorkerScheduler("rxpipe-saver")
+        self._worker = WorkerScheduler("rxpipe-run", failed=self._broken)  # its thread starts only if it is used
+        self._saver = WorkerScheduler("rxpipe-saver", failed=self._broken)
         self._scheduler: abc.SchedulerBase = scheduler or self._worker
         self._chain, self._subject, self._ended = chain, subject, ended
         self.plan: StageExecutionPlan = chain.plan
@@ -220,12 +229,14 @@ class Run(abc.DisposableBase):
         self.cancel()
 
     def skip_image(self) -> bool:
-        """Give up the image in work and go on with the next; it counts as cancelled. False if none is in work."""
+        """Give up the image in work and go on with the next; it counts as cancelled.
+
+        False if none is in work: one whose picture is there and only being written is done.
+        """
         stage = self._context.current
-        if stage is None or not stage.in_hand or self._closed:
+        if stage is None or self._closed:
             return False
-        stage.in_hand[0].skip()
-        return True
+        return any(entry.skip() for entry in tuple(stage.in_hand))
 
     def stop_after_image(self) -> None:
         """Cancel once the image in work has left its stage; at once if none is in work."""
@@ -247,7 +258,8 @@ class Run(abc.DisposableBase):
             self._failed(error)
 
     def _connect(self) -> None:
-        if not self._announce() or self._stopping:
+        self._announce()
+        if self._cancelled or self._stopping:
             self.cancel()
             return
         self._warnings = tuple(self._context.backend.check(self.plan))
@@ -258,17 +270,15 @@ class Run(abc.DisposableBase):
             on_error=self._failed, on_completed=self._completed, scheduler=self._scheduler
         )
 
-    def _announce(self) -> bool:
-        """RunStart, once; False if the run was over before it began."""
-        with self._deciding:
-            if self._begun:
-                return not self._cancelled
-            self._begun = True
+    def _announce(self) -> None:
+        """RunStart, unless it was told: a run that is cancelled before it begins has one too."""
+        self._begun = True
         digest = hashlib.sha256(repr(self.plan).encode(errors="surrogatepass")).hexdigest()[:16]
         self._timeline.emit(RunStart, {"stages": self.plan.stage_types, "images": self.plan.images, "config": digest})
-        return not self._cancelled
 
     def _completed(self) -> None:
+        for stage in self._context.stages:  # one that is still open: an operator behind it wanted no more of its images
+            stage.end(filtered=stage.untold)
         tally = self.result.tally
         if not tally.failed and not tally.cancelled:
             self._close("completed")
@@ -277,11 +287,13 @@ class Run(abc.DisposableBase):
         else:
             self._close("failed" if tally.failed else "cancelled", self._last_error())
 
-    def _failed(self, error: Exception) -> None:
-        if isinstance(error, StageStopped):
-            self._close("failed", _info(error.run.where, ErrorInfo.of(error.error)))
-        else:
-            self._close("failed", ErrorInfo.of(error))
+    def _failed(self, error: BaseException) -> None:
+        self._close("failed", None if isinstance(error, StageStopped) else ErrorInfo.of(error))
+
+    def _broken(self, error: BaseException) -> None:
+        """End the run over what an action of its own threads raised, which no observable will tell."""
+        stage = self._context.current
+        self._failed(stage.fail(typed(error, stage)) if stage and isinstance(error, Exception) else error)
 
     def _last_error(self) -> ErrorInfo | None:
         failed = [record for record in self.result.records if record.outcome == "failed"]
@@ -298,15 +310,22 @@ class Run(abc.DisposableBase):
             self._closed = True
         self._announce()
         self._disconnect()
+        self._timeline.end_stages()
+        if (failure := self._context.failure) is not None:  # a stage that failed decides, whoever ends the run
+            failure.run.fail(failure.error)  # heard only where its own thread has not come to it yet
+            status, error = "failed", _info(failure.run.where, ErrorInfo.of(failure.error))
         for stage in self._context.stages:
             in_work = status == "cancelled" and stage is self._context.current
             stage.cancel(stage.unfinished if in_work else None)
         self._tidy()
-        self._ended()  # before RunEnd is told, so that who hears it may start the next run
-        self._timeline.emit(RunEnd, {"status": status, "error": error, "warnings": self._warnings})
-        self._subject.after_all(self._done.set)
+        end = {"status": status, "error": error, "warnings": self._warnings}
+        self._ended(lambda: self._timeline.put(RunEnd, end))
+        self._subject.after_all(self._told_to_all)
         self._worker.close()
         self._saver.close()
+
+    def _told_to_all(self) -> None:
+        self._done.set()
 
     def _disconnect(self) -> None:
         self._context.lane.close()
@@ -344,7 +363,8 @@ class Run(abc.DisposableBase):
         """With save="final": each image keeps the last of its files, one that was filtered out keeps none."""
         if self.plan.settings.save != "final":
             return
-        wanted = {v.paths[-1] for v in self.result.variants if v.paths and v.outcome != "filtered"}
+        filtered = {variant.artifact_id for variant in self.result.variants if variant.outcome == "filtered"}
+        wanted = {record.path for record in self.result.images if record.artifact_id not in filtered}
         for path in self._written:
             if path not in wanted:
                 with contextlib.suppress(OSError):  # a viewer holds it: better a file too many than an error now

@@ -77,9 +77,8 @@ class PipelineRunner:
 
     def _folded(self, result: PipelineRunResult, event: StageEvent) -> PipelineRunResult:
         if isinstance(event, RunStart):
-            run = self.executor.active
-            known = run is not None and run.run_id == event.run_id
-            result = PipelineRunResult(run.plan, run.artifacts) if run and known else PipelineRunResult()
+            run = self.executor.find(event.run_id)
+            result = PipelineRunResult(run.plan, run.artifacts) if run else PipelineRunResult()
         return reduce(result, event)
 
     def _publish(self, result: PipelineRunResult) -> None:

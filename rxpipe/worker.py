@@ -19,6 +19,8 @@ from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reactivex import typing
 
 _TState = TypeVar("_TState")
@@ -49,11 +51,15 @@ class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
 
     Args:
         name: of the thread.
+        failed: called with what an action raised, after that was reported, on the worker's thread. It must not raise.
     """
 
-    def __init__(self, name: str = "rxpipe-worker") -> None:
+    def __init__(
+        self, name: str = "rxpipe-worker", *, failed: Callable[[BaseException], None] = lambda _: None
+    ) -> None:
         super().__init__()
         self._name = name
+        self._failed = failed
         self._heap: list[tuple[float, int, _Planned]] = []
         self._order = itertools.count()
         self._wake = threading.Condition()
@@ -122,8 +128,9 @@ class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
             return
         try:
             planned.disposable = self.invoke_action(*work)
-        except BaseException:  # noqa: BLE001  # nobody's failure, not even SystemExit, may end the others' thread
+        except BaseException as error:  # noqa: BLE001  # nobody's failure, not even SystemExit, may end the others' thread
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+            self._failed(error)
 
     def _next(self) -> _Planned | None:
         """The next action once it is due; None when closed."""

@@ -129,6 +129,11 @@ def _rest(fates, stopped):
         fates[name] = fate or stopped
 
 
+def _unsaid(fates, entered):
+    """Which images a stage filtered out is told by its end; of one that has none they count with the rest."""
+    fates.update({name: None for name in entered if fates[name] == "filtered"})
+
+
 def _status(counts):
     if not counts["failed"] and not counts["cancelled"]:
         return "completed"
@@ -157,6 +162,7 @@ def _stage(draw, told, index, alive, fates):
             what = "done"
         if what in {"fail", "cancel"}:
             told.fail(index) if what == "fail" else told.cancel(index, number)
+            _unsaid(fates, alive)
             return through, "failed" if what == "fail" else "cancelled"
         if what == "filtered" and told.stages[index] == "pick":
             fates[name] = "filtered"

@@ -15,11 +15,10 @@ from rxpipe.stages.custom import (
     sharpness,
 )
 from rxpipe.stages.img2img import Img2ImgStage, img2img
-from rxpipe.stages.run import RunContext, StageRun
+from rxpipe.stages.run import RunContext, StageRun, StageStopped
 from rxpipe.stages.timeline import Timeline
 from rxpipe.stages.txt2img import Txt2ImgStage, txt2img
 from rxpipe.stages.upscale import UpscaleStage, upscale
-from rxpipe.stages.work import StageStopped
 
 __all__ = [
     "AdetailerStage",

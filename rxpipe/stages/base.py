@@ -22,9 +22,9 @@ from rxpipe.config import CustomConfig, RunSettings
 from rxpipe.errors import BackendTimeout
 from rxpipe.operators import Operator, Turn, deadline, retry_backoff
 from rxpipe.plan import plan_stages
-from rxpipe.stages.run import Entry, RunContext, StageRun
+from rxpipe.stages.run import Entry, RunContext, StageRun, StageStopped
 from rxpipe.stages.timeline import Timeline
-from rxpipe.stages.work import ImageWork, StageStopped, Told
+from rxpipe.stages.work import ImageWork, Told
 from rxpipe.subject import EventSubject
 from rxpipe.worker import WorkerScheduler
 

@@ -10,7 +10,7 @@ import functools
 import inspect
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, overload
 
 import reactivex as rx
 from reactivex import Observable, abc
@@ -22,8 +22,8 @@ from rxpipe.backends.base import Preview, StepProgress
 from rxpipe.config import CustomConfig, OnError
 from rxpipe.errors import RxPipeError, StageFunctionError
 from rxpipe.stages.base import ImageStage, Stage, StageOperator, counted
-from rxpipe.stages.run import Entry, StageRun
-from rxpipe.stages.work import StageStopped, Told
+from rxpipe.stages.run import Entry, StageRun, StageStopped
+from rxpipe.stages.work import Told, typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -275,7 +275,7 @@ class _Passage:
                 observer.on_error(error if isinstance(error, StageStopped) else self._stopped(error))
 
             def completed() -> None:
-                self._run.end(filtered=sum(1 for name in self._entries if not self._left[name]))
+                self._run.end(filtered=self._run.arrived - sum(1 for name in self._entries if self._left[name]))
                 observer.on_completed()
 
             return source.subscribe(left, failed, completed, scheduler=scheduler)
@@ -312,13 +312,8 @@ class _Passage:
         return artifact if count == 1 else artifact.derive(str(count))
 
     def _stopped(self, error: Exception) -> StageStopped:
-        told = error
-        if not isinstance(error, RxPipeError):
-            told = StageFunctionError(f"{self._run.execution.stage_type} raised {type(error).__name__}: {error}")
-            told.__cause__ = error
         self._run.start()
-        self._run.fail(told)
-        return StageStopped(self._run, cast("RxPipeError", told))
+        return self._run.fail(typed(error, self._run))
 
 
 def operator_stage(name: str, operator: StageOperator, **settings: Any) -> OperatorStage:

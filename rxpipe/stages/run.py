@@ -43,6 +43,15 @@ def _in_memory(artifact: Artifact, _: StageExecution) -> Artifact:
     return artifact
 
 
+class StageStopped(Exception):
+    """Travels down the chain when a stage fails: which one, and why. Users see the error that it carries."""
+
+    def __init__(self, run: StageRun, error: RxPipeError) -> None:
+        super().__init__(f"{run.where}: {error.message}")
+        self.run = run
+        self.error = error
+
+
 @dataclass(slots=True)
 class RunContext:
     """What the stages of one run share.
@@ -52,7 +61,7 @@ class RunContext:
     saver: writes pictures while the next is drawn, for backends that want that; None to write in turn.
     stopped: whether the run was cancelled.
     finished: told each artifact that leaves a stage, and the stage's index. image_left: called after that was told.
-    current: the stage whose turn it is or was last.
+    current: the stage whose turn it is or was last. failure: the first stage that could not go on, and why.
     """
 
     backend: Backend
@@ -71,19 +80,20 @@ class RunContext:
     image_left: Callable[[], None] = lambda: None
     stages: list[StageRun] = field(default_factory=list)
     current: StageRun | None = None
+    failure: StageStopped | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
     """An image that entered a stage: its index there, 1.., when, and how far it is, 0..1.
 
-    skip: gives it up, from any thread.
+    skip: gives it up, from any thread; False if it is not being drawn: not yet, or no longer.
     """
 
     index: int
     at: datetime
     fraction: float = 0.0
-    skip: Callable[[], None] = lambda: None
+    skip: Callable[[], bool] = lambda: False
 
 
 class StageRun:
@@ -108,7 +118,7 @@ class StageRun:
         self.last_of_group = last_of_group
         self.arrived = 0
         self.all_arrived = False
-        self.started = self.open = False
+        self._started = False
         self.in_hand: list[Entry] = []
         self.blocking = False
         self._entered = 0
@@ -129,14 +139,19 @@ class StageRun:
         left = sum(self._counts.values()) + 1
         return left if self._total is None or left <= self._total else None
 
+    @property
+    def untold(self) -> int:
+        """How many of the images have not left, as far as their number is known."""
+        return max(0, (self._total or 0) - sum(self._counts.values()))
+
     def shows(self, entry: Entry) -> bool:
         """Whether the image is the oldest in work, whose progress is the stage's."""
         return bool(self.in_hand) and self.in_hand[0] is entry
 
     def start(self) -> None:
         """Tell that the stage begins, if it has not been told."""
-        if not self.started:
-            self.started = self.open = True
+        if not self._started:
+            self._started = True
             self._started_at = self.context.now()
             self._total = self.arrived if self.all_arrived else self.planned
             self._emit(StageStart)
@@ -206,21 +221,19 @@ class StageRun:
         return self._failures_in_a_row >= self.context.settings.max_failures_in_a_row
 
     def end(self, *, filtered: int = 0) -> None:
-        """Tell that the stage is through, if it ever started."""
-        self._close(StageEnd, **self._counts, filtered=filtered, duration_s=self._since(self._started_at))
+        """Tell that the stage is through, if it is open."""
+        self._emit(StageEnd, **self._counts, filtered=filtered, duration_s=self._since(self._started_at))
 
-    def fail(self, error: Exception) -> None:
-        """Tell that the stage could not go on."""
-        self._close(StageFailed, error=ErrorInfo.of(error))
+    def fail(self, error: RxPipeError) -> StageStopped:
+        """Tell that the stage could not go on; gives what ends the chain."""
+        stopped = StageStopped(self, error)
+        self.context.failure = self.context.failure or stopped  # before it is told: who hears of it may cancel
+        self._emit(StageFailed, error=ErrorInfo.of(error))
+        return stopped
 
     def cancel(self, image_index: int | None) -> None:
-        """Tell that the stage was open when the run was cancelled."""
-        self._close(StageCancelled, image_index=image_index)
-
-    def _close(self, kind: type[StageEnd | StageFailed | StageCancelled], **fields: Any) -> None:
-        if self.open:
-            self.open = False
-            self._emit(kind, **fields)
+        """Tell that the run was cancelled, if the stage is open."""
+        self._emit(StageCancelled, image_index=image_index)
 
     def _since(self, moment: datetime) -> float:
         return max(0.0, (self.context.now() - moment).total_seconds())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -27,15 +28,6 @@ Told = Rendering | Artifact
 """What a stage tells of an image while it works: a function gives an artifact where a backend gives an Output."""
 
 
-class StageStopped(Exception):
-    """Travels down the chain when a stage fails: which one, and why. Users see the error that it carries."""
-
-    def __init__(self, run: StageRun, error: RxPipeError) -> None:
-        super().__init__(f"{run.where}: {error.message}")
-        self.run = run
-        self.error = error
-
-
 class ImageWork:
     """The work on one image, subscribed to once, when its turn has come.
 
@@ -49,7 +41,8 @@ class ImageWork:
         self._execution = execution
         self._artifact = artifact
         self._pictures: list[Output | Artifact] = []
-        self._skipped = False
+        self._deciding = threading.Lock()
+        self._skipped = self._saving = False
 
     def on(self, telling: Observable[Told]) -> Observable[Artifact]:
         """What comes of the image that *telling* draws."""
@@ -93,11 +86,11 @@ class ImageWork:
 
     def _skip(
         self, observer: abc.ObserverBase[Artifact], drawing: SerialDisposable, scheduler: abc.SchedulerBase | None
-    ) -> None:
+    ) -> bool:
         """Give the image up: at once for whoever asks, told on the run's thread as everything else is."""
-        with self._run.context.commit:
-            if self._skipped or self._entry not in self._run.in_hand:
-                return
+        with self._deciding:
+            if self._skipped or self._saving:
+                return self._skipped
             self._skipped = True
 
         def tell(*_: object) -> None:
@@ -108,6 +101,7 @@ class ImageWork:
             tell()
         else:
             scheduler.schedule(tell)
+        return True
 
     def _drawn_up(self, then: Callable[[], None]) -> None:
         """The backend is free: the next image may begin while this one, in order, is finished off."""
@@ -117,6 +111,10 @@ class ImageWork:
 
     def _save(self, observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None) -> None:
         """Write the picture and tell of it: here and now, or on the saver's thread and back."""
+        with self._deciding:
+            if self._skipped:
+                return
+            self._saving = True
         saver = self._run.context.saver
         if saver is None or scheduler is None:
             self._commit(lambda told: told(), observer)
@@ -129,7 +127,7 @@ class ImageWork:
                 if self._unwanted:
                     return  # cut off while it came in: whoever stopped it tells of it
                 gone_on = self._finish(self._only_picture())
-        except RxPipeError as error:
+        except Exception as error:  # noqa: BLE001  # of whoever made the picture or its notes; it is handed on
             cause = error
             back(lambda: self._failed(observer, cause))
         else:
@@ -195,8 +193,7 @@ class ImageWork:
             observer.on_completed()
 
     def _stop(self, observer: abc.ObserverBase[Artifact], error: RxPipeError) -> None:
-        self._run.fail(error)
-        observer.on_error(StageStopped(self._run, error))
+        observer.on_error(self._run.fail(error))
 
     def _left(
         self,
@@ -214,7 +211,7 @@ class ImageWork:
         observer.on_completed()
 
 
-def typed(cause: Exception, run: StageRun) -> RxPipeError:
+def typed(cause: BaseException, run: StageRun) -> RxPipeError:
     """The error as one of ours, its cause kept: what a user's function raised, or a backend against its contract."""
     if isinstance(cause, RxPipeError):
         return cause

@@ -1,0 +1,209 @@
+"""What is asked for while something else is just happening, by real threads held where they are; and nothing hangs."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import rxpipe as rxp
+from reactivex import Observable
+from reactivex import operators as ops
+from reactivex.disposable import Disposable
+from rxpipe.backends.base import Output, StepProgress
+from rxpipe.errors import BackendRejected
+from rxpipe.testing import ScriptedBackend
+from rxpipe.testing.scripted import tiny_picture
+
+KEPT = rxp.image_stage(lambda artifact: artifact.with_data(artifact.read()).noted(at={(1, 2): 3}), name="noting")
+
+
+class Gate:
+    """Holds the first thread that comes to it until it is opened."""
+
+    def __init__(self):
+        self.reached, self._open = threading.Event(), threading.Event()
+
+    def hold(self):
+        if not self.reached.is_set():
+            self.reached.set()
+            assert self._open.wait(10)
+
+    def open(self):
+        self._open.set()
+
+
+class Instant(rxp.Backend):
+    """Draws at once, on the run's thread; the images in *hanging* never."""
+
+    name = "instant"
+
+    def __init__(self, *, steps=(), hanging=(), beside=False):
+        self.steps, self.hanging, self.saves_beside = steps, hanging, beside
+        self.calls = []
+        self.hangs = threading.Event()
+
+    def render(self, stage, source):
+        del source
+
+        def subscribe(observer, scheduler=None):
+            self.calls.append((stage.stage_type, stage.image_index))
+            if stage.image_index in self.hanging:
+                self.hangs.set()
+                return Disposable()
+            return scheduler.schedule(lambda *_: self.draw(observer, stage))
+
+        return Observable(subscribe)
+
+    def draw(self, observer, stage):
+        for fraction in self.steps:
+            observer.on_next(StepProgress(fraction))
+        observer.on_next(Output(tiny_picture(stage.seed)))
+        observer.on_completed()
+
+
+def kinds(run):
+    return [event.kind for event in run.result.events]
+
+
+def one_stage(images=1, **settings):
+    return rxp.chain(rxp.txt2img(prompt="a lighthouse", images=images, seed=1), **{"out": None, **settings})
+
+
+def test_a_cancel_while_the_run_is_about_to_announce_itself_still_begins_with_run_start():
+    """Whoever comes first tells RunStart; it is told once, and before RunEnd."""
+    gate = Gate()
+
+    class Slow(str):
+        __slots__ = ()
+
+        def __repr__(self):
+            gate.hold()
+            return super().__repr__()
+
+    run = rxp.PipelineExecutor(Instant()).start(one_stage(metadata=rxp.RunMetadata(note=Slow("x"))))
+    assert gate.reached.wait(5)
+    run.cancel()
+    gate.open()
+    assert run.wait(5)
+    assert kinds(run) == ["run_start", "run_end"]
+
+
+def test_a_step_that_was_on_its_way_when_the_run_was_cancelled_is_not_told_after_the_terminal():
+    """The drawing thread is held in the middle of a step, the run is cancelled, then it goes on."""
+    gate = Gate()
+
+    class Slow(float):
+        def __lt__(self, other):
+            gate.hold()
+            return super().__lt__(other)
+
+    told_cancelled = Gate()
+    executor = rxp.PipelineExecutor(Instant(steps=[Slow(0.5)]))
+    executor.events.subscribe(lambda e: told_cancelled.hold() if e.kind == "stage_cancelled" else None)
+    run = executor.start(one_stage())
+    assert gate.reached.wait(5)
+    canceller = threading.Thread(target=run.cancel)
+    canceller.start()
+    assert told_cancelled.reached.wait(5)
+    gate.open()
+    told_cancelled.open()
+    canceller.join(5)
+    assert run.wait(5)
+    assert kinds(run) == ["run_start", "stage_start", "stage_cancelled", "run_end"]
+
+
+def test_what_cannot_be_written_into_a_file_costs_its_image_and_the_run_goes_on(tmp_path):
+    """A note that is no JSON is found out while the file is made; it is that image's failure."""
+    chain = rxp.chain(rxp.txt2img(prompt="a lighthouse", images=2, seed=1), KEPT(), out=tmp_path)
+    run = rxp.PipelineExecutor(Instant()).start(chain)
+    assert run.wait(5)
+    assert [record.outcome for record in run.result.records] == ["done", "done", "failed", "failed"]
+    assert run.result.records[-1].error.type == "StageFunctionError"
+    assert "keys must be str" in run.result.error.message
+
+
+def test_what_a_backends_own_action_raises_ends_the_run(monkeypatch):
+    """No observable tells of it, so the worker does: StageFailed with the cause, and the traceback for its author."""
+    reported = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: reported.append(args.exc_value))
+
+    class Broken(Instant):
+        def draw(self, *_):
+            raise RuntimeError("a bug")
+
+    run = rxp.PipelineExecutor(Broken()).start(one_stage(2))
+    assert run.wait(5)
+    assert kinds(run) == ["run_start", "stage_start", "stage_failed", "run_end"]
+    assert run.result.error.message == "txt2img (stage 1 of 1): backend instant raised RuntimeError: a bug"
+    assert [str(error) for error in reported] == ["a bug"]
+
+
+@pytest.mark.parametrize(("order", "drawn"), [("stage", 4), ("image", 2)])
+def test_images_that_an_operator_did_not_wait_for_are_filtered(marbles, order, drawn):
+    """take(2) of 4: two are through and two filtered, every stage ends; in image order two are never drawn."""
+    chain = rxp.chain(rxp.txt2img(prompt="a", images=4, seed=1), ops.take(2), rxp.upscale(), order=order)
+    run = marbles.run(chain)
+    run.events.accept()
+    ends = {e.stage_type: e for e in run.result.events if isinstance(e, rxp.StageEnd)}
+    assert set(ends) == {"txt2img", "take", "upscale"}
+    assert run.result.tally == rxp.result.Tally(planned=4, done=2, filtered=2)
+    assert run.status == "completed"
+    assert sum(call.stage_type == "txt2img" for call in run.backend.calls) == drawn
+    assert ends["txt2img"].done + ends["txt2img"].filtered == 4
+    assert ends["txt2img"].filtered + ends["take"].filtered == 2
+
+
+def test_a_cancel_by_who_hears_of_a_failure_leaves_it_a_failure(marbles):
+    """StageFailed decides the run's end."""
+    backend = ScriptedBackend(marbles, {"txt2img": "-#"}, errors={"txt2img": BackendRejected("401.")})
+    executor = rxp.PipelineExecutor(backend, scheduler=marbles.clock)
+    run = executor.start(one_stage(2))
+    executor.events.subscribe(lambda e: run.cancel() if isinstance(e, rxp.StageFailed) else None)
+    marbles.run()
+    assert kinds(run) == ["run_start", "stage_start", "stage_failed", "run_end"]
+    assert (run.result.status, run.result.error.message) == ("failed", "txt2img (stage 1 of 1): 401.")
+
+
+def test_skipping_before_anything_is_drawn_says_that_it_skipped_nothing(marbles):
+    """At StageStart no image is in work yet."""
+    executor = rxp.PipelineExecutor(ScriptedBackend(marbles), scheduler=marbles.clock)
+    run = executor.start(one_stage(2))
+    said = []
+    executor.events.subscribe(lambda e: said.append(run.skip_image()) if isinstance(e, rxp.StageStart) else None)
+    marbles.run()
+    assert said == [False]
+    assert run.result.status == "completed"
+
+
+def test_skipping_takes_the_image_that_is_drawn_and_not_the_one_being_written(monkeypatch, tmp_path):
+    """A slow disk neither holds up who asks nor costs the picture that is on its way into a file."""
+    gate = Gate()
+    monkeypatch.setattr("rxpipe.sinks.images.os.fsync", lambda _: gate.hold())
+    backend = Instant(hanging=[2], beside=True)
+    run = rxp.PipelineExecutor(backend).start(one_stage(2, out=tmp_path))
+    assert gate.reached.wait(5)
+    assert backend.hangs.wait(5)
+    said = []
+    asking = threading.Thread(target=lambda: said.append(run.skip_image()))
+    asking.start()
+    asking.join(5)
+    assert said == [True]
+    gate.open()
+    assert run.wait(5)
+    assert [record.outcome for record in run.result.records] == ["done", "cancelled"]
+
+
+def test_a_run_that_was_over_before_anybody_was_told_of_its_start_is_known_all_the_same(marbles):
+    """A subscriber starts the next run and cancels it; when its RunStart is delivered it has long ended."""
+    runner = rxp.PipelineRunner(rxp.PipelineExecutor(ScriptedBackend(marbles), scheduler=marbles.clock))
+    runs = [runner.start(one_stage())]
+
+    def again(event):
+        if isinstance(event, rxp.RunEnd) and len(runs) == 1:
+            runs.append(runner.start(one_stage(3)))
+            runs[1].cancel()
+
+    runner.executor.events.subscribe(again)
+    marbles.run()
+    assert runner.last_result == runs[1].result
+    assert runner.last_plan == runs[1].plan
