@@ -36,15 +36,9 @@ PROMPT = "a lighthouse at dusk"
 
 
 def serve(pipe: Connection, size: int, latency_s: float) -> None:
-    """Serve until told to stop; every other word is answered with the busy time and the count of jobs.
+    """Serve until told to stop; every other word is answered with the busy time and the count of jobs."""
+    from rxpipe.testing.webui_server import Prepared, WebUIServer
 
-    It encodes with pybase64, so that its own work, which is the same for all clients, hides less of what they cost.
-    """
-    import pybase64
-    from rxpipe.testing.webui_server import Prepared, WebUIServer, drawing, generate
-
-    for module in (drawing, generate):
-        module.base64 = pybase64  # type: ignore[attr-defined]
     draw = Prepared([(size, size), (2 * size, 2 * size)])
     with WebUIServer(latency_s=latency_s, draw=draw, gzip_level=None, keep_bodies=False) as server:
         pipe.send(server.url)

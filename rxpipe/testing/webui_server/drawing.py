@@ -6,7 +6,6 @@ so that a mistake in one is seen by the other.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 import struct
@@ -15,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal
+
+import pybase64 as base64
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

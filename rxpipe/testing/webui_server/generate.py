@@ -6,9 +6,10 @@ multiples of 8, an interrupted job is a 200 with what there was.
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import TYPE_CHECKING, Any
+
+import pybase64 as base64
 
 from rxpipe.testing.webui_server.adetailer import read_orders
 from rxpipe.testing.webui_server.drawing import DrawRequest, decode_upload, grid_of, png_size, with_parameters
