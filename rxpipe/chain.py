@@ -19,7 +19,7 @@ from rxpipe.config import (
     Txt2ImgConfig,
     UpscaleConfig,
 )
-from rxpipe.errors import PlanError
+from rxpipe.errors import BadImage, PlanError
 from rxpipe.operators import barrier
 from rxpipe.plan import StageExecutionPlan, build_stage_execution_plan, plan_stages
 from rxpipe.stages import (
@@ -46,6 +46,7 @@ from rxpipe.stages.custom import stage_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from reactivex import Observable
 
@@ -137,10 +138,12 @@ def sources(plan: StageExecutionPlan, run_id: str, seed: int) -> Iterator[Artifa
     """The planned images before any stage: seeds from *seed* on, over the input pictures where there are any.
 
     Raises:
-        BadImage: an input picture does not exist.
+        BadImage: an input picture does not exist, or is none.
     """
     inputs = plan.settings.input if plan.stages and plan.stages[0].requires_input_image else ()
     variants = plan.images // len(inputs) if inputs else plan.images
+    for path in dict.fromkeys(inputs):
+        _check_input(path)
     for number in range(1, plan.images + 1):
         name, own = image_id(run_id, number), seed + number - 1
         if inputs:
@@ -148,6 +151,23 @@ def sources(plan: StageExecutionPlan, run_id: str, seed: int) -> Iterator[Artifa
             yield replace(given, id=name)
         else:
             yield Artifact(id=name, number=number, seed=own)
+
+
+def _check_input(path: Path) -> None:
+    """Refuse what Pillow does not know by its beginning; the pixels are decoded by who needs them."""
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415  # importing rxpipe loads no Pillow
+
+    given = Artifact.open(path)
+    try:
+        Image.open(path).close()
+    except UnidentifiedImageError:
+        data = given.read()
+        raise BadImage(
+            f"input {path}: no picture of a known format; its {len(data)} bytes begin with {data[:12]!r}.",
+            hint="Give the path of a picture, such as a PNG, JPEG or WebP.",
+        ) from None
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise BadImage(f"input {path} cannot be read: {error}.") from error
 
 
 def seeds(first: int, images: int = 1) -> Observable[Artifact]:

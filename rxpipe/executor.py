@@ -90,7 +90,7 @@ class PipelineExecutor:
 
         Raises:
             PlanError: no stage is enabled, or the stages cannot work as composed.
-            BadImage: an input picture does not exist.
+            BadImage: an input picture does not exist, or is none.
             RunActive: another run is going on.
         """
         chain = build_chain(_with_inputs(job, inputs))

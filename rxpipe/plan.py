@@ -211,7 +211,7 @@ def _execution(section: SectionConfig, before: list[StageExecution], settings: R
         config=section,
         generation=generation,
         requires_input_image=not isinstance(section, Txt2ImgConfig),
-        group=_group(generation, last, settings),
+        group=_group(section, generation, last, settings),
         seed=_own_seed(section),
     )
 
@@ -228,12 +228,21 @@ def _generation(section: SectionConfig, inherited: GenerationSettings) -> Genera
     return inherited.model_copy(update={"width": None, "height": None, **own})
 
 
-def _group(generation: GenerationSettings, last: StageExecution | None, settings: RunSettings) -> int:
+def _group(
+    section: SectionConfig, generation: GenerationSettings, last: StageExecution | None, settings: RunSettings
+) -> int:
     """Which stages go image by image together: none in stage order, all in image order, one checkpoint's in auto."""
     if last is None or settings.order == "image":
         return 0
-    same = settings.order == "auto" and generation.model == last.generation.model
-    return last.group if same else last.group + 1
+    checkpoints, before = _checkpoints(section, generation), _checkpoints(last.config, last.generation)
+    return last.group if settings.order == "auto" and checkpoints == before else last.group + 1
+
+
+def _checkpoints(section: SectionConfig, generation: GenerationSettings) -> set[str | None]:
+    """What must be loaded to draw one image of the stage; None for what the backend has."""
+    if not isinstance(section, AdetailerConfig):
+        return {generation.model}
+    return {unit.checkpoint or generation.model for unit in (section, *section.units)}
 
 
 def _own_seed(section: SectionConfig | None) -> int | None:

@@ -253,6 +253,19 @@ def test_variants_of_every_input_picture_stand_together(photos):
     assert all(image.data is None for image in planned)
 
 
+def test_an_input_that_is_no_picture_is_told_before_anything_runs(tmp_path):
+    """Which file, and what is in it; from the runner too, so that no run begins."""
+    text = tmp_path / "note.png"
+    text.write_text("not a picture")
+    wish = PipelineConfig(upscale=UpscaleConfig(), input=[text])
+    with pytest.raises(BadImage, match=r"note\.png: no picture of a known format; its 13 bytes begin with b'not a"):
+        list(sources(build_stage_execution_plan(wish), "r", 1))
+    executor = rxp.PipelineExecutor(rxp.open_backend())
+    with pytest.raises(BadImage, match="such as a PNG"):
+        executor.start(wish)
+    assert executor.active is None
+
+
 def test_an_input_that_does_not_exist_is_told(tmp_path):
     """With its path."""
     plan = chain(rxp.upscale(), input=[tmp_path / "nowhere.png"]).plan

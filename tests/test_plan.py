@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from rxpipe.config import (
     AdetailerConfig,
+    AdetailerUnit,
     CustomConfig,
     HiresConfig,
     Img2ImgConfig,
@@ -265,6 +266,21 @@ def test_a_custom_stage_knows_what_was_drawn_and_changes_none_of_it():
 
 
 # -- order ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("adetailer", "groups"),
+    [
+        (AdetailerConfig(), [0, 0, 0]),
+        (AdetailerConfig(checkpoint="a"), [0, 0, 0]),
+        (AdetailerConfig(checkpoint="faces"), [0, 1, 2]),
+        (AdetailerConfig(units=[AdetailerUnit(checkpoint="hands")]), [0, 1, 2]),
+    ],
+)
+def test_auto_order_parts_an_adetailer_that_draws_with_a_checkpoint_of_its_own(adetailer, groups):
+    """Image by image it would be loaded, and the other again, for every image."""
+    row = [Txt2ImgConfig(model="a"), adetailer, UpscaleConfig()]
+    assert [stage.group for stage in plan_stages(row, RunSettings(order="auto")).stages] == groups
 
 
 @pytest.mark.parametrize(
