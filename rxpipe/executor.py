@@ -175,6 +175,7 @@ class Run(abc.DisposableBase):
             stopped=lambda: self._cancelled or self._closed,
             finished=self._keep,
             image_left=self._image_left,
+            gave_up=self._failed,
         )
 
     # -- for users ------------------------------------------------------------------------------------------------

@@ -61,6 +61,7 @@ class RunContext:
     saver: writes pictures while the next is drawn, for backends that want that; None to write in turn.
     stopped: whether the run was cancelled.
     finished: told each artifact that leaves a stage, and the stage's index. image_left: called after that was told.
+    gave_up: called once a stage was told to have failed, so that no operator behind it can go on or try again.
     current: the stage whose turn it is or was last. failure: the first stage that could not go on, and why.
     """
 
@@ -78,6 +79,7 @@ class RunContext:
     jitter: random.Random = field(default_factory=random.Random)
     finished: Callable[[Artifact, int], None] = lambda _artifact, _index: None
     image_left: Callable[[], None] = lambda: None
+    gave_up: Callable[[StageStopped], None] = lambda _: None
     stages: list[StageRun] = field(default_factory=list)
     current: StageRun | None = None
     failure: StageStopped | None = None
@@ -229,6 +231,7 @@ class StageRun:
         stopped = StageStopped(self, error)
         self.context.failure = self.context.failure or stopped  # before it is told: who hears of it may cancel
         self._emit(StageFailed, error=ErrorInfo.of(error))
+        self.context.gave_up(stopped)
         return stopped
 
     def cancel(self, image_index: int | None) -> None:

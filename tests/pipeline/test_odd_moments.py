@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+import reactivex as rx
 import rxpipe as rxp
 from reactivex import Observable
 from reactivex import operators as ops
@@ -151,6 +152,17 @@ def test_images_that_an_operator_did_not_wait_for_are_filtered(marbles, order, d
     assert sum(call.stage_type == "txt2img" for call in run.backend.calls) == drawn
     assert ends["txt2img"].done + ends["txt2img"].filtered == 4
     assert ends["txt2img"].filtered + ends["take"].filtered == 2
+
+
+@pytest.mark.parametrize("heals", [ops.retry(2), ops.catch(lambda _error, _source: rx.empty())])
+def test_a_failed_stage_ends_the_run_whatever_an_operator_behind_it_would_do(marbles, heals):
+    """An operator that tries again, or makes an end of it, gets no further call and no further event."""
+    chain = rxp.chain(rxp.txt2img(prompt="a", images=3), rxp.operator_stage("healing", heals), rxp.upscale())
+    run = marbles.run(chain, {"txt2img": ["-o|", "-#", "-o|"]}, errors={"txt2img": BackendRejected("401.")})
+    assert len(run.backend.calls) == 2
+    assert [event.kind for event in run.events.accept().values[-2:]] == ["stage_failed", "run_end"]
+    assert run.result.tally == rxp.result.Tally(planned=3, failed=3)
+    assert run.result.error.message == "txt2img (stage 1 of 3): 401."
 
 
 def test_a_cancel_by_who_hears_of_a_failure_leaves_it_a_failure(marbles):
