@@ -28,6 +28,7 @@ from rxpipe.events import (
     StageStart,
     parse_event,
 )
+from rxpipe.plan import StageType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -237,7 +238,18 @@ class PipelineRunResult:
         return tuple(last[name] for name in self._ids if name in last)
 
     def stage_images(self, stage: str) -> tuple[ImageRecord, ...]:
-        """All images that left the stage of that type, in index order."""
+        """All images that left the stage of that type, in index order; none if no image reached it.
+
+        Raises:
+            ValueError: the run has no such stage, and no run of its kind could have.
+        """
+        names = [
+            *(self._start.stages if self._start else ()),
+            *(self.plan.stage_types if self.plan else ()),
+            *StageType,
+        ]
+        if stage not in names:
+            raise ValueError(f"the run has no stage {stage!r}; there are {', '.join(dict.fromkeys(names))}")
         return tuple(record for record in self.records if record.stage_type == stage and record.through)
 
     def artifact(self, record: ImageRecord) -> Artifact:

@@ -421,3 +421,11 @@ def test_the_counts_of_a_stage_agree_with_its_images():
     for end in (event for event in events if isinstance(event, StageEnd)):
         left = [e for e in events if isinstance(e, StageImageProgress) and e.stage_index == end.stage_index]
         assert end.done == len(left)
+
+
+def test_pictures_of_a_stage_that_the_run_never_had_are_refused_by_name():
+    """A typo is told; a stage that this run did without has no pictures."""
+    result = PipelineRunResult()
+    assert result.stage_images("upscale") == ()
+    with pytest.raises(ValueError, match="no stage 'upscael'; there are txt2img, img2img, adetailer, upscale"):
+        result.stage_images("upscael")

@@ -24,6 +24,7 @@ from rxpipe.chain import Chain, build_chain, with_settings
 from rxpipe.config import CustomConfig, RetryConfig, RunSettings
 from rxpipe.errors import BackendFailed
 from rxpipe.executor import PipelineExecutor
+from rxpipe.plan import StageType
 from rxpipe.testing.clock import MarbleError
 from rxpipe.testing.grammar import Mark, parse, parse_moment
 from rxpipe.testing.recording import Mismatch, Recording, reason
@@ -200,6 +201,10 @@ class TimelineExpectation:
         """
         came = rows_of(self._events.values)
         wanted = {name: _row(text) for name, text in {**(rows or {}), **more}.items()}
+        stages = [name for event in self._events.values[:1] for name in getattr(event, "stages", ())]
+        for name in wanted:
+            if name not in {"run", *came, *stages}:
+                raise MarbleError(f"There is no row {name!r}.", hint=f"There are run, {', '.join(stages)}.")
         for name in [*wanted, *(name for name in came if name != "run" and name not in wanted)]:
             self._compare(name, wanted.get(name, ()), _seen(came.get(name, ())))
         self._events.accept()
@@ -283,6 +288,7 @@ def play(
     inputs: Sequence[Path | str],
 ) -> ScriptedRun:
     """Play a run to its end; see `Marbles.run`."""
+    _refuse_unknown([*(backend if isinstance(backend, Mapping) else ()), *(errors or ())], build_chain(job))
     made = backend if isinstance(backend, ScriptedBackend) else ScriptedBackend(host, backend, errors=errors)
     played = ScriptedRun(host, PipelineExecutor(made, scheduler=host.clock), made)
     played.job, played.cancel = _for_tests(job), cancel
@@ -291,6 +297,14 @@ def play(
         host.at(parse_moment(cancel), lambda *_: run.cancel())
     host.finish()
     return played
+
+
+def _refuse_unknown(names: Sequence[str], chain: Chain) -> None:
+    """A script for a stage that there is not would never play, and its test would pass."""
+    known = dict.fromkeys([*chain.plan.stage_types, "settle", *StageType])
+    for name in names:
+        if name not in known:
+            raise MarbleError(f"A script is for a stage {name!r}.", hint=f"There are {', '.join(known)}.")
 
 
 def _for_tests(job: PipelineConfig | Chain) -> Chain:

@@ -178,3 +178,18 @@ def test_retry_and_failure_have_matchers(marbles):
     )
     kinds = [stage_retry(attempt=1), stage_failed(stage="txt2img")]
     assert [sum(matcher.matches(event) for event in run.events.values) for matcher in kinds] == [1, 1]
+
+
+@pytest.mark.parametrize("wrong", [{"backend": {"upscael": "-o|"}}, {"errors": {"upscael": ValueError()}}])
+def test_a_script_for_a_stage_that_there_is_not_is_refused(marbles, wrong):
+    """It would never play, and the test would pass."""
+    with pytest.raises(MarbleError, match=r"'upscael'.* There are txt2img, "):
+        marbles.run(rxp.chain(rxp.txt2img(prompt="a")), **wrong)
+
+
+def test_a_row_that_no_timeline_can_have_is_refused(marbles):
+    """By its name, and with those that there are."""
+    run = marbles.run(rxp.chain(rxp.txt2img(prompt="a")))
+    with pytest.raises(MarbleError, match=r"no row 'runn'\. There are run, txt2img"):
+        run.timeline.to_be(runn="s|")
+    run.events.accept()
