@@ -129,7 +129,10 @@ class StatusBar(_View):
         if status.active:
             self.eta.grid()
         else:
-            self.eta.grid_remove()  # its room is the message's, which may be that of an error
+            self.eta.grid_remove()
+        # Its room is then the message's, which may be that of an error; the bar as a whole asks for as much as before.
+        spared = 0 if status.active else self.eta.winfo_reqwidth() + self._px(_GAP_PX)
+        self._words.configure(width=self._words_px + spared)
         can_stop = status.state == "running" and self._source is not None
         self.stop.configure(state="normal" if can_stop else "disabled")
         self._draw_dot()
@@ -163,7 +166,8 @@ class StatusBar(_View):
         if stop:
             self.stop.grid(row=0, column=5, padx=(0, gap), pady=edge)
         self.columnconfigure(1, weight=1)
-        self._words.configure(height=self.message.winfo_reqheight(), width=self._px(120))
+        self._words_px = self._bold.measure("Running adetailer") + self._px(2 * _GAP_PX)
+        self._words.configure(height=self.message.winfo_reqheight(), width=self._words_px)
         self._words.pack_propagate(False)
 
     def _paint(self, palette: Palette, ground: str) -> None:

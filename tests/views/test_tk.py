@@ -251,3 +251,16 @@ def test_a_bar_without_stop(root):
     settle(root)
     assert not bar.stop.winfo_ismapped()
     bar.show(RunStatus())
+
+
+def test_the_commonest_message_fits_and_the_width_asked_for_never_changes(bar, root):
+    """In a window that is as large as the bar wants: nothing cut off, no jump at the end of a run."""
+    root.geometry("")
+    controller = FakeController(RUNNING)
+    bar.attach(controller)
+    settle(root)
+    width = bar.winfo_reqwidth()
+    assert bar.message["text"] == RUNNING.message
+    controller.tell(COMPLETED)
+    settle(root)
+    assert bar.winfo_reqwidth() == width
