@@ -163,7 +163,14 @@ class Run(abc.DisposableBase):
         self._folded = PipelineRunResult(self.plan, self.artifacts), 0  # and of how many events
         self._written: list[Path] = []
         self._writer = ImageWriter(self.plan.settings.out) if self.plan.settings.out is not None else None
-        self._context = RunContext(
+        saver = (scheduler or self._saver) if backend.saves_beside or backend.queue_ahead else None
+        self._context = self._shared(backend, previews, saver)
+
+    def _shared(
+        self, backend: Backend, previews: Callable[[StagePreview], None], saver: abc.SchedulerBase | None
+    ) -> RunContext:
+        """What the stages of this run share."""
+        return RunContext(
             backend=backend,
             timeline=self._timeline,
             previews=previews,
@@ -171,7 +178,7 @@ class Run(abc.DisposableBase):
             settings=self.plan.settings,
             stage_count=len(self.plan.stages),
             write=self._write,
-            saver=(scheduler or self._saver) if backend.saves_beside or backend.queue_ahead else None,
+            saver=saver,
             stopped=lambda: self._cancelled or self._closed,
             finished=self._keep,
             image_left=self._image_left,
@@ -326,7 +333,7 @@ class Run(abc.DisposableBase):
         self._saver.close()
 
     def _told_to_all(self) -> None:
-        self._done.set()
+        self._done.set()  # through a method of the run, by which the queue keeps it known until then
 
     def _disconnect(self) -> None:
         self._context.lane.close()
