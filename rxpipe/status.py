@@ -150,10 +150,7 @@ def reduce_status(status: RunStatus, event: StageEvent) -> RunStatus:
 def _ended(status: RunStatus, event: RunEnd) -> RunStatus:
     messages = {"completed": "Completed", "partial": "Partly completed", "cancelled": "Cancelled"}
     message = messages.get(event.status) or f"Error: {event.error.message if event.error else 'failed'}"
-    stages = tuple(
-        replace(s, state="skipped" if event.status == "completed" else "cancelled") if s.state == "waiting" else s
-        for s in status.stages
-    )
+    stages = tuple(replace(s, state="skipped") if s.state == "waiting" else s for s in status.stages)
     learnt = {stage.name: per for stage in stages if (per := stage.per_image_s) is not None}
     return replace(
         status,

@@ -306,7 +306,7 @@ def test_stages_that_no_image_reached_are_skipped_in_a_run_that_completed():
 
 
 @pytest.mark.parametrize(
-    ("end", "states"), [("failed", ["failed", "cancelled"]), ("cancelled", ["cancelled", "cancelled"])]
+    ("end", "states"), [("failed", ["failed", "skipped"]), ("cancelled", ["cancelled", "skipped"])]
 )
 def test_stages_that_were_not_reached_are_not_shown_as_done(end, states):
     """Where the run failed or was cancelled."""

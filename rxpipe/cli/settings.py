@@ -137,7 +137,8 @@ def _print_section(shown: Console, name: str, *, first: bool) -> None:
     model, purpose = TABLES[name]
     if not first:
         shown.print()
-    shown.print(Text(plain(f"{name or _RUN}: {purpose}", shown.encoding), style="bold"))
+    heading = f"{name}: {purpose}" if name else f"{purpose}, in no section: --set order=image"
+    shown.print(Text(plain(heading, shown.encoding), style="bold"))
     if name == "adetailer.units":
         return
     rows = Table.grid(padding=(0, 2))

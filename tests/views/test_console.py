@@ -244,7 +244,7 @@ def test_a_cancelled_run_says_what_became_of_its_stages():
     first, second, foot = picture_of(status).splitlines()
 
     assert "cancelled" in first
-    assert "cancelled" in second
+    assert "skipped" in second
     assert "%" not in second
     assert foot.startswith("Cancelled in ")
 
