@@ -56,7 +56,7 @@ class StageStatus:
     @property
     def fraction(self) -> float:
         """0..1 of the stage's work; 1.0 only once it ended."""
-        if self.state in {"completed", "skipped"}:
+        if self.state == "completed":
             return 1.0
         if not self.total:
             return 0.0

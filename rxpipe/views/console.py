@@ -135,7 +135,7 @@ class ConsoleView:
         percent = f"{int(stage.fraction * 100)} %" if stage.fraction or running else ""
         parts = (
             self._text(stage.name[:name_width].ljust(name_width), style if running else ""),
-            self._bar(stage.fraction if stage.state != "skipped" else 0.0, style),
+            self._bar(stage.fraction, style),
             self._text(percent.rjust(_PERCENT_WIDTH)),
             self._text(_doing(status, stage), "" if running else style),
         )

@@ -245,7 +245,7 @@ def _stage(stage: StageStatus) -> str:
     title = f"<b>{name}</b>" if stage.state == "running" else name
     colour = _COLOURS[tone_of(stage.state)]
     caption = html.escape(stage_caption(stage))
-    bar = _bar(0.0 if stage.state == "skipped" else stage.fraction, colour, "margin:3px 0")
+    bar = _bar(stage.fraction, colour, "margin:3px 0")
     return f"<div style='flex:1;min-width:0'>{title}{bar}<span style='opacity:.7'>{caption}</span></div>"
 
 

@@ -191,9 +191,8 @@ class StageTimeline(_View):
         colours, line = self.colours, self.fontMetrics().height()
         name = colours.muted if stage.state in {"waiting", "skipped"} else colours.text
         _write(painter, QRectF(left, 8, width, line), stage.name, name, bold=stage.state == "running")
-        fraction = 0.0 if stage.state == "skipped" else stage.fraction
         box = QRectF(left, 8 + line + 6, width, 6)
-        _paint_bar(painter, box, fraction, colours.of(tone_of(stage.state)), colours.track)
+        _paint_bar(painter, box, stage.fraction, colours.of(tone_of(stage.state)), colours.track)
         caption = colours.bad if stage.failed or stage.state == "failed" else colours.muted
         _write(painter, QRectF(left, box.bottom() + 4, width, line), stage_caption(stage), caption)
 

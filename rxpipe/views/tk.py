@@ -266,8 +266,7 @@ class StageTimeline(_View):
         self._write(left, y, _elided(stage.name, name_font, width), name_colour, name_font)
         y += self._line + self._px(6)
         bar = (left, y, left + width, y + self._px(6))
-        fraction = 0.0 if stage.state == "skipped" else stage.fraction
-        _draw_bar(self._canvas, bar, fraction, colours.of(tone_of(stage.state)), colours.track)
+        _draw_bar(self._canvas, bar, stage.fraction, colours.of(tone_of(stage.state)), colours.track)
         colour = colours.bad if stage.failed or stage.state == "failed" else colours.muted
         caption = _elided(stage_caption(stage), self._normal, width)
         self._write(left, y + self._px(6 + 4), caption, colour, self._normal)

@@ -231,7 +231,7 @@ def test_stopping_is_shown_until_the_end():
 
 
 def test_a_cancelled_run_says_what_became_of_its_stages():
-    """The stage in work and those behind it are cancelled, with no percent where nothing was done."""
+    """The stage in work is cancelled, those behind it are skipped, with no percent where nothing was done."""
     story = Story()
     status = status_after(
         [
