@@ -120,6 +120,8 @@ def build_chain(job: PipelineConfig | StageExecutionPlan | Chain) -> Chain:
     """
     if isinstance(job, Chain):
         return job
+    if not isinstance(job, PipelineConfig | StageExecutionPlan):
+        raise PlanError(f"a run was given {job!r}.", hint="Allowed: a PipelineConfig, or a chain made by chain(...).")
     plan = build_stage_execution_plan(job) if isinstance(job, PipelineConfig) else job
     return Chain(tuple(_built_in(stage.config) for stage in plan.stages), plan.settings)
 

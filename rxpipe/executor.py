@@ -205,8 +205,16 @@ class Run(abc.DisposableBase):
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until the run has ended and all subscribers were told; False if it has not within *timeout_s* seconds.
 
-        Not for use inside a subscriber, which would wait for itself. Waits in slices, so that Ctrl+C gets through.
+        Waits in slices, so that Ctrl+C gets through.
+
+        Raises:
+            RuntimeError: inside a subscriber or a stage's function, where it would wait for itself.
         """
+        if not self.done and (self._subject.delivering_here or self._worker.thread is threading.current_thread()):
+            raise RuntimeError(
+                f"run {self.run_id}: wait() inside a subscriber or a stage would wait for itself; "
+                "use start(), and listen for RunEnd"
+            )
         end = None if timeout_s is None else time.monotonic() + timeout_s
         while not self._done.wait(0.1 if end is None else min(0.1, max(0.0, end - time.monotonic()))):
             if end is not None and time.monotonic() >= end:
@@ -270,6 +278,8 @@ class Run(abc.DisposableBase):
         if self._cancelled or self._stopping:
             self.cancel()
             return
+        if self._writer is not None:
+            self._writer.prepare()
         self._warnings = tuple(self._context.backend.check(self.plan))
         if self._cancelled:
             return
@@ -377,6 +387,8 @@ class Run(abc.DisposableBase):
             if path not in wanted:
                 with contextlib.suppress(OSError):  # a viewer holds it: better a file too many than an error now
                     path.unlink()
+                    path.parent.rmdir()  # only if nothing else is in it
+                    path.parent.parent.rmdir()
 
 
 def _info(where: str, error: ErrorInfo) -> ErrorInfo:

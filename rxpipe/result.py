@@ -259,6 +259,8 @@ class PipelineRunResult:
             BadImage: the picture is not known here, as in a timeline read back whose files are gone.
         """
         known = self._artifacts.get((record.artifact_id, record.stage_index))
+        if known is not None and known.path is not None and not known.path.exists():
+            raise BadImage(f"{known.path} is gone.", hint='With save="final" an image keeps only its last picture.')
         if known is not None:
             return known
         if record.path is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
+from threading import get_ident
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from reactivex import Observable
@@ -43,12 +44,18 @@ class EventSubject(Generic[_T]):
         self._replay_latest = replay_latest
         self._latest: tuple[_T] | None = None
         self._report = to_excepthook if report is None else report
+        self._deliverer = 0
         self.observable: Observable[_T] = Observable(self._subscribe)
 
     @property
     def subscribers(self) -> int:
         """How many are subscribed by now."""
         return len(self._observers)
+
+    @property
+    def delivering_here(self) -> bool:
+        """Whether the caller is inside a subscriber's callback, on the thread that delivers."""
+        return self._deliverer == get_ident()
 
     def on_next(self, value: _T) -> None:
         """Deliver *value* to all, after everything that was handed in before it."""
@@ -68,10 +75,12 @@ class EventSubject(Generic[_T]):
         """Deliver what waits, unless somebody is at it already, who will then deliver this too."""
         queue, draining = self._queue, self._draining
         while queue and draining.acquire(False):
+            self._deliverer = get_ident()
             try:
                 while queue:
                     self._deliver(queue.popleft())
             finally:
+                self._deliverer = 0
                 draining.release()
 
     def _deliver(self, item: tuple[_T] | Callable[[], None]) -> None:

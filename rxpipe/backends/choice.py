@@ -44,7 +44,7 @@ _ALLOWED = "allowed: 'auto', 'sketch', 'sketch:pace=0.05', or a WebUI's address 
 _UNAUTHORIZED, _OK = 401, 200
 
 
-def open_backend(where: str | None = None, **options: Any) -> Backend:
+def open_backend(where: str | int | None = None, **options: Any) -> Backend:
     """A backend to draw on.
 
     Args:
@@ -59,7 +59,7 @@ def open_backend(where: str | None = None, **options: Any) -> Backend:
     Raises:
         ConfigError: *where*, an option or the config file is not what is allowed; says what is.
     """
-    choice = _choose(where)
+    choice = _choose(str(where) if isinstance(where, int) else where)
     backend = _opened(choice, options)
     backend.description = f"{backend.description} ({choice.reason})"
     logger.bind(backend=backend.name).info("backend: {}", backend.description)

@@ -152,8 +152,8 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def _check(config: Any) -> None:
     """Refuse what cannot run while nothing has begun: the order of stages, pictures that are none."""
-    from rxpipe.metadata import read_info  # noqa: PLC0415
-    from rxpipe.plan import build_stage_execution_plan  # noqa: PLC0415
+    from rxpipe.metadata import read_info  # noqa: PLC0415  # only who runs this pays for it
+    from rxpipe.plan import build_stage_execution_plan  # noqa: PLC0415  # only who runs this pays for it
 
     build_stage_execution_plan(config).check()
     for path in config.input:
@@ -161,21 +161,21 @@ def _check(config: Any) -> None:
 
 
 def _print_plan(config: Any, *, as_json: bool) -> None:
-    from rxpipe.plan import build_stage_execution_plan  # noqa: PLC0415
+    from rxpipe.plan import build_stage_execution_plan  # noqa: PLC0415  # only who runs this pays for it
 
     plan = build_stage_execution_plan(config)
     if as_json:
         typer.echo(json.dumps(plan.model_dump(mode="json")))
         return
-    from rxpipe.cli.tables import print_plan  # noqa: PLC0415
+    from rxpipe.cli.tables import print_plan  # noqa: PLC0415  # only who runs this pays for it
 
     print_plan(plan)
 
 
 def _run(config: Any, backend: str, pace: float | None, *, as_json: bool, verbose: bool) -> Exit:
-    from rxpipe.backends import open_backend  # noqa: PLC0415
-    from rxpipe.cli.running import run_config  # noqa: PLC0415
-    from rxpipe.errors import ConfigError  # noqa: PLC0415
+    from rxpipe.backends import open_backend  # noqa: PLC0415  # only who runs this pays for it
+    from rxpipe.cli.running import run_config  # noqa: PLC0415  # only who runs this pays for it
+    from rxpipe.errors import ConfigError  # noqa: PLC0415  # only who runs this pays for it
 
     if pace is None:
         opened = open_backend(backend)
@@ -195,9 +195,9 @@ def info(
 
     Understands rxpipe, AUTOMATIC1111 and Forge, ComfyUI, SwarmUI, InvokeAI, NovelAI and Fooocus.
     """
-    from rxpipe.cli.tables import print_info  # noqa: PLC0415
-    from rxpipe.errors import BadImage  # noqa: PLC0415
-    from rxpipe.metadata import read_info  # noqa: PLC0415
+    from rxpipe.cli.tables import print_info  # noqa: PLC0415  # only who runs this pays for it
+    from rxpipe.errors import BadImage  # noqa: PLC0415  # only who runs this pays for it
+    from rxpipe.metadata import read_info  # noqa: PLC0415  # only who runs this pays for it
 
     bad = False
     for path in pictures:
@@ -222,7 +222,7 @@ def list_stages(
 ) -> None:
     """List the stages and their settings, for --set and for config files."""
     with errors_in_words():
-        from rxpipe.cli.settings import print_schema, print_settings  # noqa: PLC0415
+        from rxpipe.cli.settings import print_schema, print_settings  # noqa: PLC0415  # only who runs this pays for it
 
         if as_json:
             print_schema()

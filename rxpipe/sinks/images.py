@@ -68,11 +68,22 @@ class ImageWriter:
         pattern: str = "[seed]",
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
-        self.out = Path(out).expanduser().absolute()
+        self.out = _folder(out)
         self._pattern = NamePattern(pattern)
         self._pause = pause
         self._next: dict[Path, int] = {}
         self._lock = threading.Lock()
+
+    def prepare(self) -> None:
+        """Make the folder, so that one that cannot be had is told before anything is drawn.
+
+        Raises:
+            SaveError: it cannot be made.
+        """
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _save_error(error, self.out) from error
 
     def write(self, artifact: Artifact, execution: StageExecution, now: datetime) -> Artifact:
         """The artifact, its picture now in a file.
@@ -88,7 +99,7 @@ class ImageWriter:
             SaveError: it could not be written; nothing is left under any name.
         """
         data = artifact.read()
-        ending = _ending(data)
+        ending = file_ending(data)
         if ending == ".png":
             data = _with_texts(data, artifact, execution)
         name = self._pattern.fill(artifact, execution, now)
@@ -138,6 +149,16 @@ class ImageWriter:
                     raise
             self._pause(pause_s)
         return action()
+
+
+def _folder(out: Path | str) -> Path:
+    try:
+        folder = Path(out).expanduser().absolute()
+    except RuntimeError as error:  # ~ of a user that there is not
+        raise SaveError(f"{out}: there is no such home folder.", hint="Choose another folder with out=.") from error
+    if "\0" in str(folder):
+        raise SaveError(f"{str(out)!r}: a path cannot hold a null character.", hint="Choose another with out=.")
+    return folder
 
 
 # -- files --------------------------------------------------------------------------------------------------------
@@ -204,7 +225,8 @@ def _save_error(error: OSError, folder: Path) -> SaveError:
     return SaveError(f"{where}: the picture could not be saved: {cause}.", hint=hint)
 
 
-def _ending(data: bytes) -> str:
+def file_ending(data: bytes) -> str:
+    """Of the file of a picture: ".png", ".jpg", ... BadImage if the bytes are none that is known."""
     size = png.pixel_size(data)
     if size is not None:
         return _ENDINGS[size.format]

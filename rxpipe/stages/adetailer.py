@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rxpipe.config import AdetailerConfig
-from rxpipe.stages.base import ImageStage
+from rxpipe.stages.base import ImageStage, section_of
 
 if TYPE_CHECKING:
     from reactivex import Observable
@@ -30,4 +30,4 @@ def adetailer(config: AdetailerConfig | None = None, /, **settings: Any) -> Adet
     Raises:
         ConfigError: a setting is wrong.
     """
-    return AdetailerStage(config or AdetailerConfig(**settings))
+    return AdetailerStage(section_of(AdetailerConfig, config, settings))

@@ -11,15 +11,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import reactivex as rx
 from reactivex import Observable
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from rxpipe.artifact import Artifact
-from rxpipe.config import CustomConfig, RunSettings
-from rxpipe.errors import BackendTimeout
+from rxpipe.config import CustomConfig, RunSettings, StageConfig
+from rxpipe.errors import BackendFailed, BackendTimeout, ConfigError
 from rxpipe.operators import Operator, Turn, deadline, retry_backoff
 from rxpipe.plan import plan_stages
 from rxpipe.stages.run import Entry, RunContext, StageRun, StageStopped
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from rxpipe.config import RetryConfig
     from rxpipe.events import StageEvent
     from rxpipe.plan import SectionConfig, StageExecution
+
+_C = TypeVar("_C", bound=StageConfig)
 
 StageOperator = Callable[[Observable[Artifact]], Observable[Artifact]]
 
@@ -73,6 +75,22 @@ class Stage(ABC):
         name = self.config.name if isinstance(self.config, CustomConfig) else self.config.section
         told = ", ".join(f"{key}={value!r}" for key, value in self.config.model_dump(exclude_unset=True).items())
         return f"<stage {name}({told})>"
+
+
+def section_of(kind: type[_C], given: _C | None, settings: dict[str, Any]) -> _C:
+    """The section that a stage was given, or made of settings.
+
+    Raises:
+        ConfigError: a setting is wrong, or what was given is neither.
+    """
+    if given is None:
+        return kind(**settings)
+    if not isinstance(given, kind) or settings:
+        came = repr(given) if not settings else f"{given!r} and settings"
+        names = ", ".join(list(kind.model_fields)[2:5])
+        told = f"{kind.section}(...): got {came}; allowed: settings by name ({names}, ...), or one {kind.__name__}"
+        raise ConfigError([told])
+    return given
 
 
 class ImageStage(Stage):
@@ -113,8 +131,14 @@ class ImageStage(Stage):
         own = run.execution.seed
         seed = artifact.seed if own is None else own + artifact.number - 1
         execution = run.execution.narrowed(image_index=entry.index, seed=seed)
-        attempt = rx.defer(lambda _: self.draw(execution, artifact, run.context.backend))
+        attempt = rx.defer(lambda _: self._drawing(execution, artifact, run.context.backend))
         return ImageWork(run, entry, turn, execution, artifact).on(_persistent(run, entry, attempt))
+
+    def _drawing(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[Told]:
+        made = self.draw(execution, artifact, backend)
+        if not isinstance(made, Observable):
+            raise BackendFailed(f"backend {backend.name}: render gave a {type(made).__name__}; allowed: an Observable.")
+        return made
 
 
 def _persistent(run: StageRun, entry: Entry, attempt: Observable[Told]) -> Observable[Told]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rxpipe.config import Img2ImgConfig
-from rxpipe.stages.base import ImageStage
+from rxpipe.stages.base import ImageStage, section_of
 
 if TYPE_CHECKING:
     from reactivex import Observable
@@ -30,4 +30,4 @@ def img2img(config: Img2ImgConfig | None = None, /, **settings: Any) -> Img2ImgS
     Raises:
         ConfigError: a setting is wrong.
     """
-    return Img2ImgStage(config or Img2ImgConfig(**settings))
+    return Img2ImgStage(section_of(Img2ImgConfig, config, settings))

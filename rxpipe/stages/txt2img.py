@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rxpipe.config import Txt2ImgConfig
-from rxpipe.stages.base import ImageStage
+from rxpipe.stages.base import ImageStage, section_of
 
 if TYPE_CHECKING:
     from reactivex import Observable
@@ -25,10 +25,12 @@ class Txt2ImgStage(ImageStage):
         return backend.render(execution, None)
 
 
-def txt2img(config: Txt2ImgConfig | None = None, /, **settings: Any) -> Txt2ImgStage:
-    """The stage that draws pictures from a prompt; settings as in `Txt2ImgConfig`.
+def txt2img(config: Txt2ImgConfig | str | None = None, /, **settings: Any) -> Txt2ImgStage:
+    """The stage that draws pictures from a prompt: `txt2img("a lighthouse", images=4)`; settings as in `Txt2ImgConfig`.
 
     Raises:
         ConfigError: a setting is wrong.
     """
-    return Txt2ImgStage(config or Txt2ImgConfig(**settings))
+    if isinstance(config, str):
+        config, settings = None, {"prompt": config, **settings}
+    return Txt2ImgStage(section_of(Txt2ImgConfig, config, settings))

@@ -9,7 +9,7 @@ import reactivex as rx
 from rxpipe.config import UpscaleConfig
 from rxpipe.errors import BackendFailed
 from rxpipe.png import pixel_size
-from rxpipe.stages.base import ImageStage
+from rxpipe.stages.base import ImageStage, section_of
 
 if TYPE_CHECKING:
     from reactivex import Observable
@@ -51,4 +51,4 @@ def upscale(config: UpscaleConfig | None = None, /, **settings: Any) -> UpscaleS
     Raises:
         ConfigError: a setting is wrong.
     """
-    return UpscaleStage(config or UpscaleConfig(**settings))
+    return UpscaleStage(section_of(UpscaleConfig, config, settings))

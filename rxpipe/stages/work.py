@@ -14,6 +14,8 @@ from rxpipe.backends.base import Output, Preview, Rendering, StepProgress
 from rxpipe.config import CustomConfig
 from rxpipe.errors import BackendFailed, BadResponse, RxPipeError, StageFunctionError, TooManyFailures
 from rxpipe.events import StagePreview
+from rxpipe.plan import StageType
+from rxpipe.sinks.images import file_ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from rxpipe.operators import Turn
     from rxpipe.plan import StageExecution
     from rxpipe.stages.run import Entry, StageRun
+
+_GENERATION = (StageType.TXT2IMG, StageType.IMG2IMG)  # others mend the picture of the image's own seed
 
 Told = Rendering | Artifact
 """What a stage tells of an image while it works: a function gives an artifact where a backend gives an Output."""
@@ -43,6 +47,7 @@ class ImageWork:
         self._pictures: list[Output | Artifact] = []
         self._deciding = threading.Lock()
         self._skipped = self._saving = False
+        self._strange = ""  # the type of what no backend may tell
 
     def on(self, telling: Observable[Told]) -> Observable[Artifact]:
         """What comes of the image that *telling* draws."""
@@ -69,8 +74,10 @@ class ImageWork:
             return  # it waits behind another of ours, whose progress is the one to show
         elif isinstance(told, StepProgress):
             self._run.step(self._entry, told)
-        else:
+        elif isinstance(told, Preview):
             self._preview(told)
+        else:
+            self._strange = type(told).__name__
 
     def _preview(self, told: Preview) -> None:
         context, execution = self._run.context, self._execution
@@ -134,8 +141,11 @@ class ImageWork:
             back(lambda: self._go_on(observer, gone_on))
 
     def _only_picture(self) -> Output | Artifact:
+        if self._strange:
+            told = f"the backend told a {self._strange}; allowed: StepProgress, Preview and one Output."
+            raise BadResponse(told)
         if len(self._pictures) == 1:
-            return self._pictures[0]
+            return _checked(self._pictures[0])
         came = f"{len(self._pictures)} pictures" if self._pictures else "no picture"
         raise BadResponse(f"the backend gave {came} where one was asked for.")
 
@@ -163,7 +173,8 @@ class ImageWork:
         seed = seed if picture.seed is None else picture.seed
         settings = {**_wished(self._execution), "seed": seed, **picture.settings}
         entry = LineageEntry(self._execution.stage_type, self._run.context.backend.name, settings)
-        return replace(before.with_data(picture.data), seed=seed).after(entry)
+        draws_anew = self._execution.stage_type in _GENERATION or before.seed is None
+        return replace(before.with_data(picture.data), seed=seed if draws_anew else before.seed).after(entry)
 
     @property
     def _unwanted(self) -> bool:
@@ -209,6 +220,16 @@ class ImageWork:
         if artifact is not None:
             observer.on_next(artifact)
         observer.on_completed()
+
+
+def _checked(picture: Output | Artifact) -> Output | Artifact:
+    """The picture, if what should be its bytes are the bytes of one."""
+    if isinstance(picture, Artifact) or picture.unchanged:
+        return picture
+    if not isinstance(picture.data, bytes):
+        raise BadResponse(f"the backend gave a {type(picture.data).__name__} as a picture; allowed: encoded bytes.")
+    file_ending(picture.data)
+    return picture
 
 
 def typed(cause: BaseException, run: StageRun) -> RxPipeError:

@@ -219,3 +219,90 @@ def test_a_run_that_was_over_before_anybody_was_told_of_its_start_is_known_all_t
     marbles.run()
     assert runner.last_result == runs[1].result
     assert runner.last_plan == runs[1].plan
+
+
+@pytest.mark.parametrize(
+    ("telling", "words"),
+    [
+        (rx.of(rxp.Output("text")), "gave a str as a picture"),
+        (rx.of(rxp.Output(b"junk")), "The picture to be saved is none"),
+        (rx.of("a picture"), "told a str; allowed: StepProgress, Preview and one Output"),
+        (None, "render gave a NoneType; allowed: an Observable"),
+    ],
+)
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_what_no_backend_may_give_is_told_in_words(marbles, tmp_path, telling, words, on_disk):
+    """An error of that image, whether pictures are written or not; nothing hangs."""
+
+    class Odd(rxp.Backend):
+        name = "odd"
+
+        def render(self, stage, source):
+            del stage, source
+            return telling
+
+    run = rxp.PipelineExecutor(Odd(), scheduler=marbles.clock).start(
+        rxp.chain(rxp.txt2img("a"), out=tmp_path if on_disk else None)
+    )
+    marbles.run()
+    assert run.result.status == "failed"
+    assert words in run.result.error.message
+
+
+def test_waiting_inside_a_subscriber_is_refused_in_words(full_chain):
+    """It would wait for itself; `start` is the way, and the run goes on."""
+
+    class Instant(rxp.Backend):
+        def render(self, stage, source):
+            del source
+            return rx.of(rxp.Output(tiny_picture(stage.seed)))
+
+    runner = rxp.PipelineRunner(Instant())
+    refused = []
+
+    def impatient(event):
+        if isinstance(event, rxp.StageEnd):
+            try:
+                runner.executor.active.wait()
+            except RuntimeError as error:
+                refused.append(str(error))
+
+    runner.executor.events.subscribe(impatient)
+    assert runner.run(full_chain(1)).success
+    assert len(refused) == 4
+    assert "use start(), and listen for RunEnd" in refused[0]
+
+
+@pytest.mark.parametrize("out", ["a\0b", "~nobody-of-this-name/x"])
+def test_a_folder_that_can_have_no_path_is_refused_at_once(marbles, full_chain, out):
+    """Before anything runs, by an error of ours."""
+    executor = rxp.PipelineExecutor(ScriptedBackend(marbles), scheduler=marbles.clock)
+    with pytest.raises(rxp.SaveError, match="out="):
+        executor.start(full_chain(1, out=out))
+    assert executor.active is None
+
+
+def test_save_final_leaves_no_empty_folder_and_says_what_is_gone(marbles, tmp_path):
+    """The folders of stages whose pictures were superseded go with them."""
+    chain = rxp.chain(rxp.txt2img("a", seed=1), rxp.upscale(), out=tmp_path, save="final")
+    run = marbles.run(chain)
+    run.events.accept()
+    assert [path.name for path in tmp_path.iterdir()] == ["extras-images"]
+    with pytest.raises(rxp.BadImage, match=r'is gone\. With save="final"'):
+        run.result.artifact(run.result.stage_images("txt2img")[0])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda: rxp.upscale(3), r"upscale\(\.\.\.\): got 3; allowed: settings by name \(scale, "),
+        (lambda: rxp.adetailer(rxp.UpscaleConfig()), r"adetailer\(\.\.\.\): got UpscaleConfig"),
+        (lambda: rxp.build_chain({"txt2img": {}}), "a run was given .*Allowed: a PipelineConfig, or a chain"),
+        (lambda: rxp.build_chain(rxp.txt2img("a")), "a run was given <stage txt2img"),
+    ],
+)
+def test_the_likeliest_first_mistakes_are_told_in_words(wrong, words):
+    """What came and what is allowed, not an attribute that something does not have."""
+    with pytest.raises(rxp.RxPipeError, match=words):
+        wrong()
+    assert rxp.txt2img("a cat", images=2).config == rxp.Txt2ImgConfig(prompt="a cat", images=2)

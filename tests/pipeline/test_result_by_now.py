@@ -8,6 +8,7 @@ import reactivex as rx
 import rxpipe as rxp
 from rxpipe.result import PipelineRunResult
 from rxpipe.testing import ScriptedBackend
+from rxpipe.testing.scripted import tiny_picture
 
 
 def test_a_result_asked_for_at_every_event_is_the_fold_of_what_was_told_by_then(marbles, full_chain):
@@ -34,7 +35,9 @@ def test_results_asked_for_by_many_threads_at_once_are_all_whole(full_chain):
     class Busy(rxp.Backend):
         def render(self, stage, source):
             del stage, source
-            return rx.from_iterable([*[rxp.StepProgress(fraction=n / 500) for n in range(500)], rxp.Output(b"x")])
+            return rx.from_iterable(
+                [*[rxp.StepProgress(fraction=n / 500) for n in range(500)], rxp.Output(tiny_picture(1))]
+            )
 
     executor = rxp.PipelineExecutor(Busy())
     run = executor.start(full_chain(2, out=None))
