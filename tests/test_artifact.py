@@ -10,6 +10,7 @@ import pickle
 import numpy as np
 import pytest
 from PIL import Image
+
 from rxpipe.artifact import Artifact, LineageEntry, image_id
 from rxpipe.errors import BadImage
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import skimage
 from PIL import Image
+from typer.testing import CliRunner
+
 from rxpipe.cli import app
 from rxpipe.events import parse_event
-from typer.testing import CliRunner
 
 ASTRONAUT = Path(skimage.__file__).parent / "data" / "astronaut.png"
 FACE = (slice(90, 190), slice(175, 275))  # rows and columns, px; where a person sees it

@@ -7,9 +7,10 @@ import functools
 from pathlib import Path
 
 import pytest
-import rxpipe as rxp
 from PIL import Image
 from reactivex import operators as ops
+
+import rxpipe as rxp
 from rxpipe.chain import Chain, build_chain, chain, seeds, sources, with_settings
 from rxpipe.config import AdetailerConfig, Img2ImgConfig, PipelineConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BadImage, ConfigError, PlanError

@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 import reactivex as rx
 from PIL import Image, ImageChops
+from typer.testing import CliRunner
+
 from rxpipe.backends.base import Backend, Output
 from rxpipe.cli import app
 from rxpipe.cli.settings import TABLES, WORDS, settings_of
 from rxpipe.errors import BackendFailed
 from rxpipe.events import parse_event
-from typer.testing import CliRunner
 
 DATA = Path(__file__).parent / "data"
 SMALL = ("--width", "64", "--height", "64", "--steps", "2", "--seed", "7")

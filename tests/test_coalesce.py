@@ -8,6 +8,7 @@ import pytest
 import reactivex as rx
 from reactivex import operators as ops
 from reactivex.subject import Subject
+
 from rxpipe.mainloop import PumpScheduler
 from rxpipe.operators import coalesce
 from rxpipe.testing.marbles import Marbles

@@ -11,6 +11,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+
 from rxpipe import config as config_module
 from rxpipe.config import (
     AdetailerConfig,

@@ -8,8 +8,9 @@ from itertools import pairwise
 
 import pytest
 import reactivex as rx
-import rxpipe as rxp
 from reactivex.disposable import Disposable
+
+import rxpipe as rxp
 from rxpipe.events import is_lifecycle
 from rxpipe.mainloop import PumpScheduler
 from rxpipe.testing import ScriptedBackend

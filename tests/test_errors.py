@@ -7,6 +7,7 @@ import pickle
 import re
 
 import pytest
+
 from rxpipe import errors
 from rxpipe.errors import BackendUnavailable, ConfigError, RunFailed, RxPipeError, StageFunctionError
 

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from told import NOON, OUT_OF_MEMORY, Teller, timelines, whole_run
+
 from rxpipe import events as module
 from rxpipe.errors import BackendFailed, ConfigError
 from rxpipe.events import (
@@ -29,8 +31,6 @@ from rxpipe.events import (
     is_lifecycle,
     parse_event,
 )
-
-from told import NOON, OUT_OF_MEMORY, Teller, timelines, whole_run
 
 
 def one_of_each():

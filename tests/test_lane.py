@@ -8,6 +8,7 @@ import threading
 import pytest
 import reactivex as rx
 from reactivex import Observable
+
 from rxpipe.operators import Lane
 
 PATIENCE_S = 10.0

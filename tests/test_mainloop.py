@@ -21,6 +21,7 @@ from PySide6.QtWidgets import QMainWindow
 from reactivex import operators as ops
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 from reactivex.subject import Subject
+
 from rxpipe.mainloop import AsyncioScheduler, PumpScheduler, QtScheduler, TkScheduler
 
 LIMIT_S = 10.0  # after which a test that hangs gives up and fails on its assertions

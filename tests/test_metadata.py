@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
+
 from rxpipe.artifact import Artifact, LineageEntry
 from rxpipe.config import RunSettings, Txt2ImgConfig
 from rxpipe.errors import BadImage

@@ -7,6 +7,7 @@ import reactivex as rx
 from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.scheduler import TimeoutScheduler
+
 from rxpipe.errors import BackendTimeout
 from rxpipe.operators import barrier, deadline, retry_backoff
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 import rxpipe
 
 HEAVY = ("tkinter", "PySide6", "PyQt6", "IPython", "ipywidgets", "numpy", "skimage", "requests", "PIL", "typer", "rich")

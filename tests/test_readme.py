@@ -7,8 +7,9 @@ import tkinter as tk
 from pathlib import Path
 
 import pytest
-import rxpipe as rxp
 from PySide6.QtWidgets import QApplication
+
+import rxpipe as rxp
 from rxpipe.config import PipelineConfig
 
 README = Path(__file__).parent.parent / "README.md"

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from told import NAMES, OUT_OF_MEMORY, Teller, timelines, whole_run
+
 from rxpipe.artifact import Artifact
 from rxpipe.config import PipelineConfig, RunMetadata, Txt2ImgConfig
 from rxpipe.errors import BadImage, RunFailed
 from rxpipe.events import ErrorInfo, StageEnd, StageImageProgress
 from rxpipe.plan import build_stage_execution_plan
 from rxpipe.result import PipelineRunResult, Tally, reduce
-
-from told import NAMES, OUT_OF_MEMORY, Teller, timelines, whole_run
 
 
 def result_of(events):

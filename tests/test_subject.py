@@ -9,6 +9,7 @@ import weakref
 
 import pytest
 from reactivex import operators as ops
+
 from rxpipe.subject import EventSubject
 from rxpipe.testing import SubscriberFault, interleavings
 

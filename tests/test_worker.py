@@ -13,6 +13,7 @@ import pytest
 import reactivex as rx
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
+
 from rxpipe.worker import WorkerScheduler
 
 PATIENCE_S = 10.0

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from hypothesis import strategies as st
+
 from rxpipe.artifact import image_id
 from rxpipe.events import (
     ErrorInfo,

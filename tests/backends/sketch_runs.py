@@ -6,10 +6,11 @@ import itertools
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
-import rxpipe as rxp
 from PIL import Image
 from reactivex.disposable import BooleanDisposable
 from reactivex.scheduler.scheduler import Scheduler
+
+import rxpipe as rxp
 from rxpipe.artifact import Artifact
 from rxpipe.backends.base import Output, Preview, StepProgress
 from rxpipe.backends.sketch import SketchBackend

@@ -4,6 +4,8 @@ import threading
 from contextlib import ExitStack
 
 import pytest
+from stages import artifact, stage_of
+
 import rxpipe as rxp
 from rxpipe import png
 from rxpipe.backends.base import Output, Preview, StepProgress
@@ -13,8 +15,6 @@ from rxpipe.plan import build_stage_execution_plan
 from rxpipe.testing import Marbles, ScriptedBackend
 from rxpipe.testing.webui_server import WebUIServer
 from rxpipe.worker import WorkerScheduler
-
-from stages import artifact, stage_of
 
 TXT2IMG = rxp.Txt2ImgConfig(prompt="a lighthouse", width=64, height=64, steps=8)
 SECTIONS = {

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from loguru import logger
+
 from rxpipe import backends
 from rxpipe.backends import choice, diagnose, open_backend
 from rxpipe.errors import ConfigError

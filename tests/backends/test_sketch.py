@@ -6,16 +6,17 @@ import threading
 
 import numpy as np
 import pytest
-import rxpipe as rxp
 from PIL import Image
 from reactivex import operators as ops
 from reactivex.scheduler import CurrentThreadScheduler, ImmediateScheduler
+from sketch_runs import Drawing, ManualScheduler, draw, photo
+
+import rxpipe as rxp
 from rxpipe.artifact import Artifact
 from rxpipe.backends.base import Output, Preview, StepProgress
 from rxpipe.backends.sketch import SketchBackend
 from rxpipe.config import AdetailerUnit
 from rxpipe.errors import BackendFailed, BadImage
-from sketch_runs import Drawing, ManualScheduler, draw, photo
 
 LIGHTHOUSE = rxp.Txt2ImgConfig(prompt="a lighthouse at dusk", width=128, height=96, steps=6)
 

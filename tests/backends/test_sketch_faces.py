@@ -4,12 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
-import rxpipe as rxp
 import skimage.data
 from PIL import Image
+from sketch_runs import difference, draw, photo, pixels_of
+
+import rxpipe as rxp
 from rxpipe.artifact import Artifact
 from rxpipe.config import AdetailerUnit
-from sketch_runs import difference, draw, photo, pixels_of
 
 ASTRONAUT = skimage.data.astronaut()
 FACE = (170, 60, 280, 175)  # left, top, right, bottom, as anybody would say

@@ -5,14 +5,15 @@ import json
 
 import numpy as np
 import pytest
-import rxpipe as rxp
 import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sketch_runs import difference, draw, photo, pixels_of, txt2img
+
+import rxpipe as rxp
 from rxpipe.backends.sketch.encode import encode_png
 from rxpipe.backends.sketch.picture import as_rgb
-from sketch_runs import difference, draw, photo, pixels_of, txt2img
 
 SUBJECTS = (
     "a lighthouse by the sea", "mountains", "a forest in the fog", "a lake", "a city skyline", "a flower meadow",

@@ -4,14 +4,14 @@ import threading
 import time
 
 import pytest
+from stages import PICTURE, Watched, artifact, drawn, stage_of
+
 import rxpipe as rxp
 from rxpipe import png
 from rxpipe.backends.base import Output, Preview, StepProgress
 from rxpipe.backends.webui.backend import WebUIBackend
 from rxpipe.plan import build_stage_execution_plan
 from rxpipe.testing.webui_server import Fault, WebUIServer
-
-from stages import PICTURE, Watched, artifact, drawn, stage_of
 
 FACE = rxp.AdetailerConfig(detector="mediapipe_face_full")
 TXT2IMG = rxp.Txt2ImgConfig(prompt="a lighthouse", width=64, height=64, steps=20)

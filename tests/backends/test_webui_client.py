@@ -7,6 +7,7 @@ import traceback
 
 import pytest
 from loguru import logger
+
 from rxpipe.backends.webui.address import Address, Credentials
 from rxpipe.backends.webui.client import Line
 from rxpipe.errors import (

@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from rxpipe.backends.webui.client import Reply
 from rxpipe.backends.webui.names import Entry, Names, ask_names, find, near, same_model, same_sampler, same_scheduler
 from rxpipe.errors import RxPipeError

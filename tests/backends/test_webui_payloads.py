@@ -4,13 +4,13 @@ import base64
 import json
 
 import pytest
+from stages import PICTURE, stage_of
+
 import rxpipe as rxp
 from rxpipe.backends.webui import payloads
 from rxpipe.backends.webui.payloads import Size
 from rxpipe.testing.webui_server import openapi
 from rxpipe.testing.webui_server.flavour import load_flavour
-
-from stages import PICTURE, stage_of
 
 FORGE_ONLY = {"distilled_cfg_scale"}
 BODIES = {

@@ -5,13 +5,13 @@ import json
 from pathlib import Path
 
 import pytest
+from stages import PICTURE, stage_of
+
 import rxpipe as rxp
 from rxpipe.backends.webui import payloads
 from rxpipe.backends.webui.client import Reply
 from rxpipe.backends.webui.payloads import Size
 from rxpipe.backends.webui.progress import Reader, ServerReading, TaskReading, Watch
-
-from stages import PICTURE, stage_of
 
 DATA = Path(__file__).parents[1] / "data" / "webui"
 

@@ -5,11 +5,12 @@ import random
 import time
 
 import pytest
+from webui_runs import IMAGES, STAGES, cancel_at, config, meet
+
 import rxpipe as rxp
 from rxpipe import png
 from rxpipe.backends.webui.backend import WebUIBackend
 from rxpipe.testing.webui_server import Fault, WebUIServer
-from webui_runs import IMAGES, STAGES, cancel_at, config, meet
 
 HEALS = {
     *("REFUSED", "RESET", "RESET_MID_BODY", "SHORT_BODY", "NEVER", "HTML_PAGE", "TOO_MANY_REQUESTS"),

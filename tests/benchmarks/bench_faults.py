@@ -15,8 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))
 
-from rxpipe.testing.webui_server import Fault
 from webui_runs import IMAGES, STAGES, cancel_at, meet  # it stands beside the tests
+
+from rxpipe.testing.webui_server import Fault
 
 
 def print_cancels(count: int = 50) -> None:

@@ -26,6 +26,7 @@ from PySide6.QtWidgets import QApplication, QLabel, QProgressBar, QVBoxLayout, Q
 from reactivex import operators as ops
 from reactivex.scheduler.mainloop import QtScheduler as StockQtScheduler
 from reactivex.scheduler.mainloop import TkinterScheduler as StockTkScheduler
+
 from rxpipe.events import StageImageProgress, StageStep, is_lifecycle
 from rxpipe.mainloop import QtScheduler, TkScheduler
 from rxpipe.operators import coalesce

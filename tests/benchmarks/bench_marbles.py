@@ -14,9 +14,10 @@ import time
 from typing import TYPE_CHECKING
 
 import reactivex as rx
-import rxpipe as rxp
 from reactivex import operators as ops
 from reactivex.testing import ReactiveTest, TestScheduler
+
+import rxpipe as rxp
 from rxpipe.testing import Marbles, parse
 
 if TYPE_CHECKING:

@@ -27,16 +27,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import rxpipe as rxp
 from PIL import Image
 from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
 from reactivex.subject import Subject
+from table import Row, at_least, at_most, show
+
+import rxpipe as rxp
 from rxpipe.backends.base import Backend, Output, Preview, StepProgress
 from rxpipe.events import RunEnd, StageStep
 from rxpipe.result import PipelineRunResult, reduce
-from table import Row, at_least, at_most, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

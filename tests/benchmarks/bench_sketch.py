@@ -24,9 +24,10 @@ import threading
 import time
 
 import numpy as np
-import rxpipe as rxp
 import skimage.data
 from PIL import Image
+
+import rxpipe as rxp
 from rxpipe.artifact import Artifact
 from rxpipe.backends.sketch import SketchBackend
 from rxpipe.backends.sketch.backend import _renderings

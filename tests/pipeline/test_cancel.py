@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 
 import pytest
-import rxpipe as rxp
 from loguru import logger
+
+import rxpipe as rxp
 from rxpipe.errors import BackendTimeout
 from rxpipe.testing import ScriptedBackend
 from rxpipe.testing.scripted import tiny_picture

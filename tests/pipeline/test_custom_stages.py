@@ -7,9 +7,10 @@ import itertools
 import numpy as np
 import pytest
 import reactivex as rx
-import rxpipe as rxp
 from PIL import Image  # noqa: TC002  # a user's annotation, read at run time
 from reactivex import operators as ops
+
+import rxpipe as rxp
 from rxpipe import metadata
 from rxpipe.errors import ConfigError, PlanError
 from rxpipe.testing import ScriptedBackend

@@ -6,10 +6,11 @@ import threading
 
 import pytest
 import reactivex as rx
-import rxpipe as rxp
 from reactivex import Observable
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
+
+import rxpipe as rxp
 from rxpipe.backends.base import Output, StepProgress
 from rxpipe.errors import BackendRejected
 from rxpipe.testing import ScriptedBackend

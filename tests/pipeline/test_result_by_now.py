@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import reactivex as rx
+
 import rxpipe as rxp
 from rxpipe.result import PipelineRunResult
 from rxpipe.testing import ScriptedBackend

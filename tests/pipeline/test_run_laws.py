@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 
-import rxpipe as rxp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import rxpipe as rxp
 from rxpipe.errors import BackendFailed, BackendRejected, BackendTimeout, BackendUnavailable, BadResponse
 from rxpipe.testing import Marbles, ScriptedBackend
 

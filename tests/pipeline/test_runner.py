@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 
 import pytest
-import rxpipe as rxp
 from PIL import Image
 from reactivex import Observable
 from reactivex.disposable import Disposable
+
+import rxpipe as rxp
 from rxpipe.errors import BackendRejected, PlanError, RunActive, RunFailed, SaveError
 from rxpipe.testing import ScriptedBackend
 from rxpipe.testing.scripted import tiny_picture

@@ -6,10 +6,11 @@ import threading
 import time
 
 import pytest
-import rxpipe as rxp
 from loguru import logger
 from reactivex import Observable
 from reactivex.disposable import CompositeDisposable, Disposable
+
+import rxpipe as rxp
 from rxpipe.testing.scripted import tiny_picture
 
 BOUND_S = 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 import rxpipe as rxp
 from rxpipe.errors import BackendRejected, BackendUnavailable
 from rxpipe.testing import ScriptedBackend

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+
 from rxpipe import png
 from rxpipe.artifact import Artifact, LineageEntry
 from rxpipe.config import (

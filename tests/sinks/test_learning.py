@@ -8,6 +8,7 @@ import sys
 import threading
 
 import pytest
+
 import rxpipe as rxp
 from rxpipe.sinks import learning
 from rxpipe.testing import Marbles, ScriptedBackend

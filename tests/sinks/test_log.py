@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger
 from reactivex.subject import Subject
+from told import OUT_OF_MEMORY, Teller, timelines, whole_run
+
 from rxpipe.events import ErrorInfo, RunEnd, StageImageProgress
 from rxpipe.sinks.log import line, log_events
 from rxpipe.subject import EventSubject
-
-from told import OUT_OF_MEMORY, Teller, timelines, whole_run
 
 
 @pytest.fixture

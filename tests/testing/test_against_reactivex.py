@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from reactivex import operators as ops
 from reactivex.testing import ReactiveTest, TestScheduler
+
 from rxpipe.testing import Marbles, parse, strategies
 
 BEGIN = 10

@@ -7,6 +7,7 @@ import pytest
 import reactivex as rx
 from reactivex import operators as ops
 from reactivex.subject import Subject
+
 from rxpipe.testing import MarbleSyntaxError, Mismatch, parse, render
 
 

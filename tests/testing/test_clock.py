@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import reactivex as rx
 from reactivex import operators as ops
+
 from rxpipe.testing import MarbleError, Runaway, VirtualClock
 from rxpipe.testing.clock import in_words, microseconds
 

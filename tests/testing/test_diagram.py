@@ -5,6 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree as ET
 
 import pytest
+
 import rxpipe as rxp
 from rxpipe.errors import BackendUnavailable
 from rxpipe.testing import Drawing, Mismatch, parse, timeline

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rxpipe.testing.grammar import MarbleSyntaxError, Mark, Subscription, parse, parse_subscription, render
 
 MS = 1_000

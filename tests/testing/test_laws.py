@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import rxpipe as rxp
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 from reactivex import operators as ops
+
+import rxpipe as rxp
 from rxpipe.errors import BackendFailed, BackendUnavailable
 from rxpipe.testing import MarbleError, Marbles, Mismatch, laws, parse, strategies
 from rxpipe.testing.misbehave import interleavings

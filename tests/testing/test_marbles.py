@@ -11,6 +11,7 @@ from PIL import Image
 from reactivex import operators as ops
 from reactivex.scheduler import CurrentThreadScheduler, NewThreadScheduler, TimeoutScheduler
 from reactivex.subject import ReplaySubject, Subject
+
 from rxpipe.testing import (
     MarbleError,
     Marbles,

@@ -7,6 +7,7 @@ from math import comb
 import pytest
 from reactivex import operators as ops
 from reactivex.subject import Subject
+
 from rxpipe.subject import EventSubject
 from rxpipe.testing import SUBSCRIBER_HABITS, UNRULY_SOURCES, MarbleError, SubscriberFault, interleavings
 

@@ -6,6 +6,7 @@ import math
 import threading
 
 import pytest
+
 import rxpipe as rxp
 from rxpipe.errors import BackendFailed, BackendTimeout, BackendUnavailable
 from rxpipe.testing import MarbleError, Marbles, replay, to_marbles

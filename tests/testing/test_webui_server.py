@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 from PIL import Image
+
 from rxpipe.testing.webui_server import ManualClock, Prepared, WebUIServer, noise, openapi, serve_forever
 
 TINY = {"prompt": "a cat", "width": 64, "height": 64, "steps": 4, "seed": 1}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
+
 from rxpipe.testing.webui_server import WebUIServer
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "webui"

@@ -7,6 +7,7 @@ import pytest
 import reactivex as rx
 import requests
 from PIL import Image
+
 from rxpipe.backends.base import Backend, Output, StepProgress
 from rxpipe.errors import BackendFailed
 from rxpipe.testing.webui_server import DrawRequest, WebUIServer, noise

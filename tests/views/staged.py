@@ -10,6 +10,7 @@ import reactivex as rx
 from PIL import Image
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
+
 from rxpipe.backends.base import Backend, Output, Preview, StepProgress
 from rxpipe.events import RunStart, StageImageProgress, StagePreview
 from rxpipe.status import RunStatus, StageStatus

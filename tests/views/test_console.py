@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+
 from rxpipe.errors import BackendFailed
 from rxpipe.events import (
     ErrorInfo,

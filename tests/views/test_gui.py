@@ -20,16 +20,17 @@ from tkinter.font import Font
 from types import SimpleNamespace
 
 import pytest
-import rxpipe as rxp
 import yaml
 from PIL import ImageTk
+from staged import Easel, picture
+
+import rxpipe as rxp
 from rxpipe.testing.webui_server import WebUIServer, noise
 from rxpipe.views.gui import link, places, wish
 from rxpipe.views.gui.memory import Memory
 from rxpipe.views.gui.recall import read_job
 from rxpipe.views.gui.viewer import PictureWindow, facts
 from rxpipe.views.gui.window import MainWindow
-from staged import Easel, picture
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from staged import COMPLETED, RUNNING
+
 from rxpipe.status import RunStatus, StageStatus
 from rxpipe.views.look import DARK, LIGHT, Palette, detail, duration_text, palette_on, stage_caption, tone_of
-from staged import COMPLETED, RUNNING
 
 
 @pytest.mark.parametrize(

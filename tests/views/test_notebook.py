@@ -20,9 +20,10 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 from PIL import Image
-from rxpipe.views.notebook import THUMBNAIL_PX, NotebookView, RunCard
 from staged import COMPLETED, FAILED, RUNNING, FakeController, image_done, picture, run_start
 from traitlets.config import Config
+
+from rxpipe.views.notebook import THUMBNAIL_PX, NotebookView, RunCard
 
 
 class Outputs(CapturingDisplayPublisher):

@@ -11,9 +11,10 @@ from PySide6.QtCore import QCoreApplication, QEvent, QPoint, Qt
 from PySide6.QtGui import QColor, QPalette
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QDialog, QLineEdit, QVBoxLayout, QWidget
+from staged import COMPLETED, ERROR, FAILED, RUNNING, FakeController, picture
+
 from rxpipe.views.look import DARK, LIGHT
 from rxpipe.views.qt import PreviewPane, StageTimeline, StatusBar
-from staged import COMPLETED, ERROR, FAILED, RUNNING, FakeController, picture
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from dataclasses import replace
 from tkinter import ttk
 
 import pytest
+from staged import COMPLETED, ERROR, FAILED, RUNNING, FakeController, picture
+
 from rxpipe.status import RunStatus
 from rxpipe.views.look import DARK, LIGHT
 from rxpipe.views.tk import PreviewPane, StageTimeline, StatusBar
-from staged import COMPLETED, ERROR, FAILED, RUNNING, FakeController, picture
 
 
 def xdotool(*words):

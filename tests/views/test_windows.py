@@ -11,16 +11,17 @@ import time
 from pathlib import Path
 
 import pytest
-import rxpipe as rxp
 import shiboken6
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QVBoxLayout, QWidget
+from staged import Easel
+
+import rxpipe as rxp
 from rxpipe.errors import BackendRejected
 from rxpipe.mainloop import QtScheduler, TkScheduler
 from rxpipe.views import qt as qt_views
 from rxpipe.views import tk as tk_views
-from staged import Easel
 
 TWO = rxp.chain(rxp.txt2img(images=2), rxp.upscale(), out=None)
 
