@@ -64,7 +64,7 @@ class Stops:
         self._drain_s = drain_s
         self._closed = threading.Event()
         self._changed = threading.Condition()
-        self._in_hand = 0
+        self._stopping: list[_Stop] = []
         self._in_grace = 0
         self._lost = 0
 
@@ -72,7 +72,7 @@ class Stops:
     def in_hand(self) -> int:
         """How many stopped jobs were not yet seen gone."""
         with self._changed:
-            return self._in_hand
+            return len(self._stopping)
 
     @property
     def lost(self) -> int:
@@ -86,10 +86,11 @@ class Stops:
         The thread is no daemon while the grace lasts, so that a program that ends right after a cancel still sends its
         interrupt.
         """
+        stop = _Stop(self, sent)
         with self._changed:
-            self._in_hand += 1
+            self._stopping.append(stop)
             self._in_grace += 1
-        threading.Thread(target=self._stop, args=(_Stop(self, sent),), name="rxpipe-webui-stop").start()
+        threading.Thread(target=self._stop, args=(stop,), name="rxpipe-webui-stop").start()
 
     def forget_lost(self) -> None:
         """Start counting anew."""
@@ -125,7 +126,7 @@ class Stops:
     def _ended(self, stop: _Stop, *, gone: bool) -> None:
         stop.sent.watch.end()
         with self._changed:
-            self._in_hand -= 1
+            self._stopping.remove(stop)
             self._lost += not gone
             self._changed.notify_all()
 
@@ -140,6 +141,11 @@ class Stops:
     def drain_s(self) -> float:
         """How long a job in the queue is followed."""
         return self._drain_s
+
+    def others(self, stop: _Stop) -> list[Sent]:
+        """The calls that are being stopped beside this one and have no answer yet."""
+        with self._changed:
+            return [other.sent for other in self._stopping if other is not stop and not other.sent.answered.is_set()]
 
     def pause(self, seconds: float) -> bool:
         """Wait; True where the backend was closed meanwhile."""
@@ -172,6 +178,7 @@ class _Stop:
         self.sent = sent
         self._begin_s = time.monotonic()
         self._asked = False
+        self._others: list[Sent] = []  # of ours, whom our interrupt may have hit
         self._hung_up = False
         self._gone = 0
         self._last: Verdict | None = "ours" if sent.watch.began else None
@@ -183,14 +190,19 @@ class _Stop:
     def within_grace(self) -> bool:
         """Interrupt if it is our turn; True once the answer came. Shuts the socket down at the end of the grace."""
         while self._left_s > 0 and not self.sent.answered.is_set():
-            if not self._asked:
+            if not self._asked or self._hit_another():
+                self._asked = False
                 self._try(max(_FAST_S, self._left_s / 2))  # half for connecting, half for the answer
-            self.sent.answered.wait(max(0.0, self._left_s if self._asked else min(self._left_s, _FAST_S)))
+            self.sent.answered.wait(max(0.0, min(self._left_s, _FAST_S)))
         if self.sent.answered.is_set():
             return True
         self._hung_up = True
         self.sent.line.hang_up()
         return False
+
+    def _hit_another(self) -> bool:
+        """Our interrupt ended another call of ours: it had come before ours in the queue, and ours runs now."""
+        return any(other.answered.is_set() and not other.line.is_hung_up for other in self._others)
 
     def afterwards(self) -> bool:
         """Follow the job, without its connection, until it is gone; False where the time was up before."""
@@ -220,7 +232,7 @@ class _Stop:
         self._last = verdict = self.sent.watch.judge(reading)
         answered = self.sent.answered.is_set() and not self._hung_up  # hanging up ends the call too
         if verdict == "ours" and not self._asked and not answered:
-            self._asked = True
+            self._asked, self._others = True, self._stops.others(self)
             line.post(_INTERRUPT, timeout_s=timeout_s)
         self._gone = self._gone + 1 if self._is_over(line, verdict, timeout_s) else 0
 
