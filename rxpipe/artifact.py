@@ -178,7 +178,7 @@ class Artifact(_Sent):
 
 def _checked(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     sizes, channels = array.shape[:2], array.shape[2:]
-    if array.dtype.name != "uint8" or len(sizes) != 2 or not all(sizes) or channels not in {(), (3,), (4,)}:  # noqa: PLR2004
+    if array.dtype.name != "uint8" or len(sizes) != 2 or not all(sizes) or channels not in {(), (3,), (4,)}:  # noqa: PLR2004  # two axes
         raise BadImage(
             f"an array of {array.dtype.name} with the shape {array.shape} is no picture.",
             hint="Allowed: uint8, height x width or height x width x 3 or 4; scale values of 0..1 by 255 before.",

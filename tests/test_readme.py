@@ -56,7 +56,7 @@ def test_the_tests_that_are_shown_pass(marbles):
     assert len(shown) == 3
     namespace = {"rxp": rxp}
     for block in shown:
-        exec(compile(block, str(README), "exec"), namespace)  # noqa: S102
+        exec(compile(block, str(README), "exec"), namespace)  # noqa: S102  # our own README
         [name] = re.findall(r"def (test_\w+)", block)
         namespace[name](marbles) if "(marbles)" in block else namespace[name]()
 
@@ -80,7 +80,7 @@ def test_the_tk_lines_run(display, monkeypatch):  # noqa: ARG001  # the window n
         root.destroy()
 
     monkeypatch.setattr(tk.Misc, "mainloop", mainloop)
-    exec(compile(block, str(README), "exec"), namespace)  # noqa: S102
+    exec(compile(block, str(README), "exec"), namespace)  # noqa: S102  # our own README
 
 
 def test_the_qt_lines_run(qt_app, monkeypatch):
@@ -88,14 +88,14 @@ def test_the_qt_lines_run(qt_app, monkeypatch):
     [block] = [block for block in windows() if "PySide6" in block]
     namespace = {}
     monkeypatch.setattr(QApplication, "exec", lambda *_: finish(namespace["controller"], qt_app.processEvents))
-    exec(compile(block, str(README), "exec"), namespace)  # noqa: S102
+    exec(compile(block, str(README), "exec"), namespace)  # noqa: S102  # our own README
     namespace["bar"].close()
 
 
 def test_the_asyncio_lines_run(capsys):
     """They end by themselves."""
     [block] = [block for block in windows() if "asyncio" in block]
-    exec(compile(block, str(README), "exec"), {})  # noqa: S102
+    exec(compile(block, str(README), "exec"), {})  # noqa: S102  # our own README
     assert "100 % Completed" in capsys.readouterr().out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -305,8 +306,6 @@ def test_what_stops_a_stage_alone_is_the_observables_error(marbles):
 
 def test_a_stage_alone_without_a_scheduler_has_a_worker_of_its_own():
     """Subscribing does not block; the worker ends with the subscription."""
-    import threading  # noqa: PLC0415
-
     before = set(threading.enumerate())
     done = threading.Event()
     names = []

@@ -300,7 +300,7 @@ def test_a_server_that_is_down_refuses_and_comes_back_on_its_port(server):
 def test_the_second_call_can_be_refused_and_the_server_come_back_by_itself(server):
     server.fault("txt2img", Fault.REFUSED.but(back_after_s=0.05), on_call=2)
     with requests.Session() as session:
-        post = lambda: session.post(f"{server.url}/sdapi/v1/txt2img", json=TINY, timeout=10)  # noqa: E731
+        post = lambda: session.post(f"{server.url}/sdapi/v1/txt2img", json=TINY, timeout=10)  # noqa: E731  # read where it stands
         assert post().status_code == 200
         with pytest.raises(requests.ConnectionError, match="Connection refused"):
             post()

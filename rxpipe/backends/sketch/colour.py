@@ -57,7 +57,7 @@ class Palette:
 def to_lab(rgb: Rgb) -> tuple[float, float, float]:
     """OKLab of an sRGB colour."""
     linear = np.asarray(rgb, float)
-    linear = np.where(linear > 0.04045, ((linear + 0.055) / 1.055) ** 2.4, linear / 12.92)  # noqa: PLR2004 - sRGB's own
+    linear = np.where(linear > 0.04045, ((linear + 0.055) / 1.055) ** 2.4, linear / 12.92)
     first, second, third = _TO_LAB @ np.cbrt(_TO_LMS @ linear)
     return float(first), float(second), float(third)
 
@@ -65,7 +65,7 @@ def to_lab(rgb: Rgb) -> tuple[float, float, float]:
 def from_lab(lab: tuple[float, float, float]) -> Rgb:
     """The sRGB colour of an OKLab value, brought into 0..1."""
     linear = np.linalg.solve(_TO_LMS, np.linalg.solve(_TO_LAB, np.asarray(lab)) ** 3).clip(0, 1)
-    red, green, blue = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)  # noqa: PLR2004
+    red, green, blue = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
     return float(red), float(green), float(blue)
 
 

@@ -43,11 +43,11 @@ def planet(stage: Stage) -> Layer:
     radius = float(rng.uniform(0.17, 0.27)) * min(1.0, stage.aspect)
     x, y = stage.aspect * float(rng.uniform(0.35, 0.65)), float(rng.uniform(0.4, 0.6))
     bands, storms = stage.noise(135, 4), stage.noise(136, 4)
-    hue, tilt, ringed = float(rng.uniform(-90, 90)), float(rng.uniform(-0.5, 0.5)), bool(rng.random() < 0.65)  # noqa: PLR2004
+    hue, tilt, ringed = float(rng.uniform(-90, 90)), float(rng.uniform(-0.5, 0.5)), bool(rng.random() < 0.65)
     colours = ramp(
         (spun(hue)(palette.far), spun(hue, 1.3)(palette.sky[2]), spun(hue)(palette.sky[3]), spun(hue)(palette.far))
     )
-    sun = (-0.62 if rng.random() < 0.5 else 0.62, -0.5, 0.6)  # noqa: PLR2004
+    sun = (-0.62 if rng.random() < 0.5 else 0.62, -0.5, 0.6)
 
     def draw(sheet: Sheet) -> None:
         across, down = (sheet.x - x)[None] / np.float32(radius), (sheet.down - y) / np.float32(radius)

@@ -142,5 +142,5 @@ def _upscale(stage: StageExecution, config: UpscaleConfig, given: Given) -> Work
         return Drawn(drawn.pixels, warnings=given.notes, facts=drawn.facts)
     pixels = yield from enlarge(given.image, width, height)
     drawn = yield from restyle(_order(stage, width, height), pixels[:, :, :3], config.denoising_strength)
-    alpha = pixels[:, :, 3:] if pixels.shape[2] > 3 else None  # noqa: PLR2004 - the fourth is alpha
+    alpha = pixels[:, :, 3:] if pixels.shape[2] > 3 else None
     return Drawn(joined(drawn.pixels, alpha), warnings=given.notes, facts={"upscaler": "Lanczos"})

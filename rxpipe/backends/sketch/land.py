@@ -80,7 +80,7 @@ def ranges(stage: Stage, count: int, *, height: float, sharp: bool, bottom: floa
         edge = skyline(stage.noise(31 + i, 7), base, height * (1 - 0.55 * near) * float(rng.uniform(0.8, 1.2)),
                        1.1 + 1.2 * near, sharp=sharp)  # fmt: skip
         high = sharp and height > _HIGH
-        snow = (0.45 if high and near < 0.4 else 0.0) + (0.8 if winter and height > _LOW else 0.0)  # noqa: PLR2004 - the far ones
+        snow = (0.45 if high and near < 0.4 else 0.0) + (0.8 if winter and height > _LOW else 0.0)
         layers.append(hills(stage, edge, colour, haze, 51 + i, depth=0.2 + 0.2 * near, snow=snow))
     return layers
 

@@ -84,7 +84,7 @@ def as_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 def _narrowed(image: Image.Image) -> Image.Image:
     """Deep greys (16 or 32 bit, or real numbers) brought to 8 bit: 65535 becomes 255."""
     values = np.asarray(image, np.float64)
-    top = 65535.0 if values.max(initial=0) > 255 else 255.0 if not image.mode.startswith("I;16") else 65535.0  # noqa: PLR2004
+    top = 65535.0 if values.max(initial=0) > 255 else 255.0 if not image.mode.startswith("I;16") else 65535.0
     grey = np.clip(values / top * 255 + 0.5, 0, 255).astype(np.uint8)
     return Image.fromarray(np.repeat(grey[:, :, None], 3, axis=2))
 

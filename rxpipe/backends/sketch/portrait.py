@@ -57,16 +57,16 @@ def _head(stage: Stage) -> _Head:
     rng, wish = stage.rng(150), stage.wish
     draws = rng.random(12)
     size = float(0.255 + 0.035 * draws[0]) * min(1.0, stage.aspect / 0.8)
-    manly = wish.has("man") or (not wish.has("woman") and draws[1] < 0.45)  # noqa: PLR2004 - nearly half of them
+    manly = wish.has("man") or (not wish.has("woman") and draws[1] < 0.45)
     hair = (0.56, 0.55, 0.54) if wish.has("old") else _HAIRS[int(draws[3] * len(_HAIRS))]
-    beard = 0.85 if wish.has("beard") else float(0.5 * draws[7]) if manly and draws[8] < 0.3 else 0.0  # noqa: PLR2004
+    beard = 0.85 if wish.has("beard") else float(0.5 * draws[7]) if manly and draws[8] < 0.3 else 0.0
     return _Head(
         x=stage.aspect * 0.5 + float(draws[9] - 0.5) * 0.06 * stage.aspect, y=0.46 + 0.02 * float(draws[10]), size=size,
         skin=_SKINS[int(draws[2] * len(_SKINS))], hair=wish.hair or hair, iris=_EYES[int(draws[4] * len(_EYES))],
         cloth=blend(spun(float(draws[5] * 360))((0.5, 0.22, 0.22)), wish.palette.sky[1], 0.45), long_hair=not manly,
         beard=beard, smile=0.9 if wish.has("smile") else 0.25 + 0.5 * float(draws[6]),
         wide=0.72 + 0.05 * float(draws[0]),
-        turn=1.0 if draws[11] < 0.5 else -1.0,  # noqa: PLR2004 - from either side
+        turn=1.0 if draws[11] < 0.5 else -1.0,
     )  # fmt: skip
 
 
@@ -270,7 +270,7 @@ def _eye(face: _Face, head: _Head, side: int) -> None:
     eye.lay((0.9, 0.88, 0.86), opening)
     eye.lay((0.35, 0.25, 0.25), opening * smooth(0.045, 0.0, upper) * np.float32(0.55))
     away = np.hypot(eye.x - np.float32(side * 0.33), (y + np.float32(0.014)))
-    eye.lay(tuple(c * 0.55 for c in head.iris), opening * eye.edge(np.float32(0.092) - away))  # type: ignore[arg-type]
+    eye.lay(tuple(c * 0.55 for c in head.iris), opening * eye.edge(np.float32(0.092) - away))  # type: ignore[arg-type]  # three of them
     eye.lay(
         blend(head.iris, (1, 1, 1), 0.16),
         opening * smooth(0.084, 0.03, away) * smooth(-0.06, 0.05, y + np.float32(0.014)),
@@ -279,7 +279,7 @@ def _eye(face: _Face, head: _Head, side: int) -> None:
     gleam = np.hypot(eye.x - np.float32(side * 0.33 + 0.028 * head.turn), y + np.float32(0.042))
     eye.lay((1.0, 1.0, 1.0), eye.edge(np.float32(0.019) - gleam))
     lash, thick = (0.09, 0.05, 0.04), np.float32(0.028 if head.long_hair else 0.018)
-    eye.lay(lash, eye.edge(thick * across**0.4 - np.abs(upper)) * (np.abs(x) < 0.21))  # noqa: PLR2004 - the lid's ends
+    eye.lay(lash, eye.edge(thick * across**0.4 - np.abs(upper)) * (np.abs(x) < 0.21))
     eye.lay(
         blend(head.skin, (0.3, 0.1, 0.06), 0.6),
         smooth(0.02, 0.0, np.abs(upper + np.float32(0.06))) * np.float32(0.45) * across,
@@ -316,7 +316,7 @@ def _mouth(face: _Face, head: _Head) -> None:
     y = mouth.y - np.float32(0.6) + np.float32(0.11 * head.smile) * (x / half) ** 2
     bow = np.float32(0.062) * across**0.7 * (1 - 0.35 * np.exp(-((x / 0.05) ** 2)))
     low = np.float32(0.088) * across**0.8
-    mouth.lay(tuple(c * 0.84 for c in lip), mouth.edge(y + bow) * mouth.edge(-y) * (across > 0))  # type: ignore[arg-type]
+    mouth.lay(tuple(c * 0.84 for c in lip), mouth.edge(y + bow) * mouth.edge(-y) * (across > 0))  # type: ignore[arg-type]  # three
     mouth.lay(lip, mouth.edge(y) * mouth.edge(low - y) * (across > 0))
     face.blob(blend(lip, (1, 1, 1), 0.5), (0.04 * head.turn, 0.648), (0.1, 0.018), 0.4)
     mouth.lay(

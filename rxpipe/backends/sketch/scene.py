@@ -53,7 +53,7 @@ def _heavens(stage: Stage) -> list[Layer]:
     elif wish.hour != "storm" or wish.has("sun", "moon"):
         layers.append(sky.disc(stage))
     layers.append(sky.clouds(stage, cloudy))
-    if wish.has("birds") or (wish.hour not in {"night", "storm"} and rng.random() < 0.5):  # noqa: PLR2004 - every other
+    if wish.has("birds") or (wish.hour not in {"night", "storm"} and rng.random() < 0.5):
         layers.append(sky.birds(stage))
     return layers
 
@@ -71,21 +71,21 @@ def _weather(stage: Stage) -> list[Layer]:
 
 def _sea(stage: Stage) -> Passes:
     wish, rng = stage.wish, stage.rng(3)
-    left = bool(rng.random() < 0.5)  # noqa: PLR2004 - from either side
+    left = bool(rng.random() < 0.5)
     clear = stage.aspect * float(rng.uniform(0.58, 0.85))
     stage = replace(stage, sun=(clear if left else stage.aspect - clear, stage.sun[1]))
     layers = _heavens(stage)
-    if rng.random() < 0.65:  # noqa: PLR2004 - often there is land behind the sea
+    if rng.random() < 0.65:
         layers += land.ranges(stage, 2, height=0.045, sharp=True, bottom=stage.horizon + 0.02)
-    if wish.has("lighthouse") or rng.random() < 0.45:  # noqa: PLR2004 - nearly as often a cape
+    if wish.has("lighthouse") or rng.random() < 0.45:
         edge, cape = town.headland(stage, stage.horizon + 0.035, left=left)
         layers.append(cape)
         layers += [town.lighthouse(stage, edge, left=left)] if wish.has("lighthouse") else []
     calm = 0.15 if wish.hour == "storm" else 0.45
     second: list[Layer] = [water.water(stage, stage.horizon, calm=calm)]
-    if wish.has("lighthouse") or rng.random() < 0.45:  # noqa: PLR2004 - the cape's foot stands in front of the water
+    if wish.has("lighthouse") or rng.random() < 0.45:
         second = [water.water(stage, stage.horizon, calm=calm)]
-    if wish.has("boat") or rng.random() < 0.35:  # noqa: PLR2004 - a third of all seas
+    if wish.has("boat") or rng.random() < 0.35:
         second.append(town.boat(stage, stage.horizon + 0.03))
     return [layers, second + _weather(stage)]
 
@@ -130,7 +130,7 @@ def _forest(stage: Stage) -> Passes:
 
 
 def _city(stage: Stage) -> Passes:
-    wide = stage.rng(4).random() < 0.7  # noqa: PLR2004 - most of them lie at the water
+    wide = stage.rng(4).random() < 0.7
     layers = _heavens(stage) + land.ranges(stage, 1, height=0.06, sharp=True, bottom=stage.horizon + 0.05)
     if wide:
         return [

@@ -73,10 +73,10 @@ def _tower(sheet: Sheet, place: tuple[float, float, float, float], colour: Rgb, 
     up = (foot - part.down) / np.float32(tall)
     half, spire = np.full_like(up, wide / 2), wide * 0.05 * (1.3 - up) / 0.3
     if roof == 1:
-        half = np.where(up > 0.82, wide * 0.33, half)  # noqa: PLR2004 - where the setback begins
-    elif roof == 2:  # noqa: PLR2004 - the kinds of roof: flat, setback, spire, slanted
-        half = np.where(up > 1, spire, wide * 0.5 * np.clip((1.9 - up) * 0.55 + 0.45 * (up < 0.9), 0, 1))  # noqa: PLR2004 - its foot
-    top = 1.3 if roof == 2 else 1.0 + (0.12 * across / np.float32(wide) if roof == 3 else 0.0)  # noqa: PLR2004
+        half = np.where(up > 0.82, wide * 0.33, half)
+    elif roof == 2:
+        half = np.where(up > 1, spire, wide * 0.5 * np.clip((1.9 - up) * 0.55 + 0.45 * (up < 0.9), 0, 1))
+    top = 1.3 if roof == 2 else 1.0 + (0.12 * across / np.float32(wide) if roof == 3 else 0.0)
     cover = part.edge(half - np.abs(across)) * part.edge((np.float32(1.0) * top - up) * np.float32(tall))
     side = np.clip(0.5 + across / np.float32(wide) * np.sign(sun_x - x), 0, 1)
     shade = (0.86 + 0.26 * side) * (0.9 + 0.16 * np.clip(up, 0, 1))
@@ -94,7 +94,7 @@ def _windows(
     column, row = (part.x - x)[None] / cell + 40, (foot - part.down) / (cell * np.float32(1.25))
     key = (column.astype(np.int64) * 73856093) ^ (row.astype(np.int64) * 19349663) ^ (seed * 83492791)
     key = (key ^ (key >> 13)) * 1274126177 & 0xFFFFFF
-    lit = (key % 100 < 34).astype(np.float32) * (0.35 + (key >> 8) % 100 / np.float32(150))  # noqa: PLR2004 - a third
+    lit = (key % 100 < 34).astype(np.float32) * (0.35 + (key >> 8) % 100 / np.float32(150))
     inside = smooth(0.5, 0.34, np.abs(column % 1 - np.float32(0.5))) * smooth(
         0.5, 0.3, np.abs(row % 1 - np.float32(0.5))
     )
@@ -139,7 +139,7 @@ def lighthouse(stage: Stage, edge: Skyline, *, left: bool) -> Layer:
     x = x if left else stage.aspect - x
     foot = float(edge(np.array([x], np.float32))[0]) + 0.02
     tall = min(float(rng.uniform(0.32, 0.42)), foot - 0.1)
-    band = spun(float(rng.uniform(-25, 25)))((0.78, 0.16, 0.14)) if rng.random() < 0.75 else palette.near  # noqa: PLR2004
+    band = spun(float(rng.uniform(-25, 25)))((0.78, 0.16, 0.14)) if rng.random() < 0.75 else palette.near
     dim = {"night": 0.5, "dusk": 0.72, "sunset": 0.88, "storm": 0.8}.get(stage.wish.hour, 1.0)
     white = blend((dim, dim, dim), palette.sky[2], 0.25)
     stripe = blend((band[0] * dim, band[1] * dim, band[2] * dim), palette.near, 0.1)
@@ -179,7 +179,7 @@ def _body(sheet: Sheet, stage: Stage, place: tuple[float, float, float], white: 
     paint = np.stack([np.clip(mix(w, s, bands) * light, 0, 1) for w, s in zip(white, stripe, strict=True)])
     part.lay(paint, part.edge((1 - np.abs(across)) * half) * part.edge((np.float32(0.86) - up) * np.float32(tall)))
     for height in (0.2, 0.45, 0.68):
-        pane = (np.abs(across + 0.1) < 0.14) & (np.abs(up - height) < 0.022)  # noqa: PLR2004 - a small window
+        pane = (np.abs(across + 0.1) < 0.14) & (np.abs(up - height) < 0.022)
         part.lay(
             stage.wish.palette.glow if stage.wish.hour in _DARK_HOURS else stage.wish.palette.near,
             pane * np.float32(0.85),
@@ -299,7 +299,7 @@ def cabin(stage: Stage, base: float) -> Layer:
             * part.edge((up - np.float32(0.72)) * np.float32(size)),
         )
         for offset in (-0.4, 0.35):
-            pane = (np.abs(across - offset) < 0.16) & (np.abs(up - 0.4) < 0.15)  # noqa: PLR2004 - two windows
+            pane = (np.abs(across - offset) < 0.16) & (np.abs(up - 0.4) < 0.15)
             part.lay(palette.glow, pane * np.float32(0.95))
             away = np.hypot(across - np.float32(offset), up - np.float32(0.4))
             part.glow(palette.glow, np.exp(-away * 3) * np.float32(0.3))

@@ -201,7 +201,7 @@ class JobQueue:
                     continue
                 hold.reached += 1
                 self.ledger.changed.notify_all()
-                self.wait_until(lambda hold=hold: hold.released or self.state.flagged)  # type: ignore[misc]
+                self.wait_until(lambda hold=hold: hold.released or self.state.flagged)  # type: ignore[misc]  # a default binds the loop's value
                 self._due_s = self.ledger.clock.now()
 
     def wait_until(self, predicate: Callable[[], bool]) -> None:

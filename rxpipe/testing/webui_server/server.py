@@ -274,7 +274,7 @@ class WebUIServer:
         forever: bool = False,
     ) -> None:
         if plan and plan[0] is not None and plan[0].kind == "refused":
-            self.go_down(back_after_s=plan.pop(0).back_after_s)  # type: ignore[union-attr]
+            self.go_down(back_after_s=plan.pop(0).back_after_s)  # type: ignore[union-attr]  # a fault stands first
         if plan:
             self._plan.add(target, plan, where=where, forever=forever)
 
@@ -366,7 +366,7 @@ class WebUIServer:
 
     def wait_running(self, stage: str = "*", timeout_s: float = 5.0) -> bool:
         """Whether a job of `stage` ran within `timeout_s` real seconds."""
-        running = lambda: (job := self.ledger.running) is not None and job.call.matches(stage)  # noqa: E731
+        running = lambda: (job := self.ledger.running) is not None and job.call.matches(stage)  # noqa: E731  # read where it stands
         return self.wait_for(running, timeout_s)
 
     def wait_queued(self, count: int, timeout_s: float = 5.0) -> bool:
@@ -464,7 +464,7 @@ class WebUIServer:
 
     def _timed(self, answer: Answer, seconds: float) -> Answer:
         """A1111 tells its time with every answer but those of unhandled exceptions."""
-        failed = b'"error":"HTTPException"' not in answer.body[:100] and answer.status == 500  # noqa: PLR2004
+        failed = b'"error":"HTTPException"' not in answer.body[:100] and answer.status == 500  # noqa: PLR2004  # HTTP's own
         if self.flavour.name == "forge" or failed:
             return answer
         headers = {**answer.headers, "x-process-time": str(round(seconds, 4))}

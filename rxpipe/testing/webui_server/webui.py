@@ -230,9 +230,9 @@ class WebUI:
         headers = {} if fault.retry_after_s is None else {"retry-after": str(fault.retry_after_s)}
         if fault.html:
             return Answer(fault.status, fault.message.encode(), _HTML, headers)
-        if fault.status == 401:  # noqa: PLR2004
+        if fault.status == 401:  # noqa: PLR2004  # HTTP's own
             return self._unauthorized(fault.message)
-        if fault.status == 422:  # noqa: PLR2004
+        if fault.status == 422:  # noqa: PLR2004  # HTTP's own
             return self.flavour.http_error(422, fault.message)
         return json_answer({"detail": fault.message}, fault.status, headers)
 

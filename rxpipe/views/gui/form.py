@@ -173,7 +173,7 @@ class Form(ttk.Frame):
             self._inputs.pack_configure(before=self.cards["txt2img"])
         paths = self._values.inputs
         text = "no picture chosen" if not paths else Path(paths[0]).name
-        self._input_names.configure(text=text if len(paths) < 2 else f"{text} and {len(paths) - 1} more")  # noqa: PLR2004
+        self._input_names.configure(text=text if len(paths) < 2 else f"{text} and {len(paths) - 1} more")  # noqa: PLR2004  # one and the rest
 
     def _choose_inputs(self) -> None:
         chosen = filedialog.askopenfilenames(parent=self, title="Pictures to start from", filetypes=_PICTURES)

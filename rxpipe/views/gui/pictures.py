@@ -181,7 +181,7 @@ class Wall(ttk.Frame):
         canvas.bind("<FocusIn>", lambda _event: self._draw())
         canvas.bind("<FocusOut>", lambda _event: self._draw())
         for key, step in (("<Left>", -1), ("<Right>", 1), ("<Up>", -2), ("<Down>", 2)):
-            canvas.bind(key, lambda _event, step=step: self._step(step))  # type: ignore[misc]
+            canvas.bind(key, lambda _event, step=step: self._step(step))  # type: ignore[misc]  # a default binds the loop's value
         canvas.bind("<Return>", lambda _event: self._open(self.selected))
         for wheel in ("<MouseWheel>", "<Button-4>", "<Button-5>"):
             canvas.bind(wheel, self._wheel)

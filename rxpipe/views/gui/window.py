@@ -467,7 +467,7 @@ class MainWindow:
         menu = tk.Menu(self.root, tearoff=False)
         menu.add_command(label="Open", command=lambda: self.open_picture(place))
         for name, action in reversed(self._actions.items()):
-            menu.add_command(label=name, command=lambda action=action: action(picture))  # type: ignore[misc]
+            menu.add_command(label=name, command=lambda action=action: action(picture))  # type: ignore[misc]  # a default binds the loop's value
         menu.tk_popup(x, y)
 
     def _bind_keys(self) -> None:
@@ -484,7 +484,7 @@ class MainWindow:
             **{f"<Alt-Key-{n}>": self.form.cards[stage].flip for n, stage in enumerate(SECTIONS, 1)},
         }
         for keys, command in commands.items():
-            root.bind_class(KEYS, keys, lambda _event, command=command: _broken(command))  # type: ignore[misc]
+            root.bind_class(KEYS, keys, lambda _event, command=command: _broken(command))  # type: ignore[misc]  # a default binds the loop's value
         root.bindtags((*root.bindtags(), KEYS))
         for widget in _below(root):
             if KEYS not in widget.bindtags() and isinstance(widget, ttk.Button | ttk.Checkbutton | tk.Canvas):
