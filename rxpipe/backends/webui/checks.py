@@ -29,7 +29,8 @@ def check_plan(
     names = ask_names(line, kinds_of(plan), timeout_s=timeout_s)
     problems = problems_of(plan, names)
     if problems:
-        raise BackendRejected("\n".join(problems) + ".", hint="`rxpipe doctor` lists what the server has.")
+        told = (problem if problem.endswith("?") else f"{problem}." for problem in problems)
+        raise BackendRejected("\n".join(told), hint="`rxpipe doctor` lists what the server has.")
     for stage in plan.stages:
         _check_units(stage, names)
     _check_sizes(plan)

@@ -175,7 +175,7 @@ class Line:
         if "refused" in text.lower():
             return BackendUnavailable(
                 asked.told(f"nobody answers ({text})."),
-                hint="Start the WebUI with --api, or give its address: --backend http://host:port.",
+                hint="Start the WebUI with --api, or give the address it listens on, such as http://127.0.0.1:7860.",
             )
         return BackendUnavailable(
             asked.told(f"the connection broke after {elapsed_s:.1f} s ({text})."),
