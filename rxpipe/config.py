@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticSerializationError, to_json
 
-from rxpipe.errors import ConfigError
+from rxpipe.errors import ConfigError, suggestion
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -581,8 +581,7 @@ def _nearest(name: str, names: Sequence[str]) -> str:
     homes = [path for path, model in _sections(PipelineConfig) if name in model.model_fields]
     if homes and not difflib.get_close_matches(name, names, n=1, cutoff=0.8):
         return f"it is a setting of {', '.join(homes)}"
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(names)}"
+    return suggestion(name, names)
 
 
 def _sections(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:

@@ -24,9 +24,20 @@ all of them. Cancelling is an outcome, not an error, and has no type here.
 
 from __future__ import annotations
 
-from typing import Literal
+import difflib
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Scope = Literal["image", "run"]
+
+
+def suggestion(name: str, allowed: Iterable[str]) -> str:
+    """What an error about a wrong *name* ends with: the nearest that is allowed, else all that are."""
+    names = list(allowed)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(names) or 'none'}"
 
 
 class RxPipeError(Exception):

@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -291,8 +292,13 @@ class Run(abc.DisposableBase):
     def _announce(self) -> None:
         """RunStart, unless it was told: a run that is cancelled before it begins has one too."""
         self._begun = True
-        digest = hashlib.sha256(repr(self.plan).encode(errors="surrogatepass")).hexdigest()[:16]
-        self._timeline.emit(RunStart, {"stages": self.plan.stage_types, "images": self.plan.images, "config": digest})
+        fields = {"stages": self.plan.stage_types, "images": self.plan.images, "config": self._digest}
+        self._timeline.emit(RunStart, fields)
+
+    @cached_property
+    def _digest(self) -> str:
+        """Of what was wished; asked for wherever a run may have to be announced, made once."""
+        return hashlib.sha256(repr(self.plan).encode(errors="surrogatepass")).hexdigest()[:16]
 
     def _completed(self) -> None:
         for stage in self._context.stages:  # one that is still open: an operator behind it wanted no more of its images
@@ -315,11 +321,11 @@ class Run(abc.DisposableBase):
 
     def _last_error(self) -> ErrorInfo | None:
         failed = [record for record in self.result.records if record.outcome == "failed"]
-        if not failed or failed[-1].error is None:
+        last = failed[-1] if failed else None
+        if last is None or last.error is None:
             return None
-        last = failed[-1]
         stage = self._context.stages[last.stage_index]
-        return _info(f"{stage.where}, image {last.image_index}", failed[-1].error)
+        return _info(f"{stage.where}, image {last.image_index}", last.error)
 
     def _close(self, status: RunStatusName, error: ErrorInfo | None = None) -> None:
         with self._deciding:

@@ -22,7 +22,7 @@ import platformdirs
 from loguru import logger
 
 from rxpipe.backends.webui.address import without_credentials
-from rxpipe.errors import ConfigError
+from rxpipe.errors import ConfigError, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -220,8 +220,7 @@ def _check_options(choice: Choice, known: Sequence[str], given: Mapping[str, Any
     problems = []
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            told = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(known) or 'none'}"
+            told = suggestion(name, known)
             problems.append(f"backend {choice.kind} ({choice.reason}): no option {name!r}; {told}")
     if problems:
         raise ConfigError(problems)

@@ -5,7 +5,6 @@ Ranges and defaults are read off the config models; only the words stand here.
 
 from __future__ import annotations
 
-import difflib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rxpipe.config import SECTIONS, AdetailerUnit, HiresConfig, PipelineConfig, RefinerConfig, RetryConfig, RunSettings
-from rxpipe.errors import ConfigError
+from rxpipe.errors import ConfigError, suggestion
 from rxpipe.views.console import plain
 
 if TYPE_CHECKING:
@@ -120,9 +119,7 @@ def print_settings(stage: str | None = None) -> None:
     names = [name for name in TABLES if stage is None or (name or _RUN).split(".")[0] == stage]
     if not names:
         allowed = [*SECTIONS, _RUN, "retry"]
-        near = difflib.get_close_matches(str(stage), allowed, n=1, cutoff=0.5)
-        told = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(allowed)}"
-        raise ConfigError([f"there is no stage {stage!r}; {told}"])
+        raise ConfigError([f"there is no stage {stage!r}; {suggestion(str(stage), allowed)}"])
     shown = Console()
     for place, name in enumerate(names):
         _print_section(shown, name, first=place == 0)

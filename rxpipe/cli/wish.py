@@ -6,12 +6,11 @@ option that draws (`--prompt`, `--steps`, ...) is told to the first stage that k
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rxpipe.config import SECTIONS, PipelineConfig, override, read_values
-from rxpipe.errors import ConfigError
+from rxpipe.errors import ConfigError, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -116,12 +115,9 @@ def _on(section: object, *, whole: bool) -> object:
 
 
 def _check_stages(names: Sequence[str]) -> None:
-    problems = []
-    for name in names:
-        if name not in SECTIONS:
-            near = difflib.get_close_matches(name, SECTIONS, n=1, cutoff=0.5)
-            told = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(SECTIONS)}"
-            problems.append(f"--stages: there is no stage {name!r}; {told}")
+    problems = [
+        f"--stages: there is no stage {name!r}; {suggestion(name, SECTIONS)}" for name in names if name not in SECTIONS
+    ]
     if problems:
         raise ConfigError(problems)
     in_order = [name for name in SECTIONS if name in names]
