@@ -159,7 +159,7 @@ class Artifact(_Sent):
         """The same artifact with another encoded picture, in memory."""
         return replace(self, data=data, path=None)
 
-    def stored_at(self, path: Path) -> Artifact:
+    def with_path(self, path: Path) -> Artifact:
         """The same artifact with its picture in *path* and no longer in memory."""
         return replace(self, data=None, path=path)
 
@@ -167,11 +167,11 @@ class Artifact(_Sent):
         """A further image made from this one: `id` becomes "<id>.<name>", `parent` names this one."""
         return replace(self, id=f"{self.id}.{name}", parent=self.id)
 
-    def noted(self, **metadata: object) -> Artifact:
+    def with_metadata(self, **metadata: object) -> Artifact:
         """The same artifact with more *metadata* (plain JSON values), which travels on into its files."""
         return replace(self, metadata=MappingProxyType({**self.metadata, **metadata}))
 
-    def after(self, entry: LineageEntry) -> Artifact:
+    def with_lineage(self, entry: LineageEntry) -> Artifact:
         """The same artifact with one more stage in its lineage."""
         return replace(self, lineage=(*self.lineage, entry))
 

@@ -164,7 +164,7 @@ class Run(abc.DisposableBase):
         self._folded = PipelineRunResult(self.plan, self.artifacts), 0  # and of how many events
         self._written: list[Path] = []
         self._writer = ImageWriter(self.plan.settings.out) if self.plan.settings.out is not None else None
-        saver = (scheduler or self._saver) if backend.saves_beside or backend.queue_ahead else None
+        saver = (scheduler or self._saver) if backend.overlap_saves or backend.queue_ahead else None
         self._context = self._shared(backend, previews, saver)
 
     def _shared(

@@ -76,7 +76,7 @@ class ImageRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
+class ImageResult:
     """One planned image and what became of it.
 
     outcome: done, failed, cancelled, filtered, or pending while the run goes on. paths: its files, oldest first.
@@ -270,7 +270,7 @@ class PipelineRunResult:
         return replace(Artifact.open(record.path, seed=record.seed), id=record.artifact_id)
 
     @cached_property
-    def variants(self) -> tuple[Variant, ...]:
+    def variants(self) -> tuple[ImageResult, ...]:
         """One entry per planned image, in order."""
         histories: dict[str, list[ImageRecord]] = {name: [] for name in self._ids}
         for record in self.records:
@@ -343,10 +343,10 @@ class PipelineRunResult:
         added = [name for name in dict.fromkeys(r.artifact_id for r in self.records) if name not in rank]
         return tuple(sorted([*planned, *added], key=lambda name: _rank(name, rank)))
 
-    def _variant(self, name: str, history: list[ImageRecord], ended: set[int]) -> Variant:
+    def _variant(self, name: str, history: list[ImageRecord], ended: set[int]) -> ImageResult:
         last = history[-1] if history else None
         outcome, error = self._fate(last, ended)
-        return Variant(
+        return ImageResult(
             artifact_id=name,
             outcome=outcome,
             seed=next((r.seed for r in reversed(history) if r.seed is not None), None),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from rxpipe.plan import StageExecution, StageExecutionPlan
-    from rxpipe.result import PipelineRunResult, Variant
+    from rxpipe.result import ImageResult, PipelineRunResult
 
 __all__ = ["LearningRecord", "LearningRecordWriter", "read_records"]
 
@@ -234,7 +234,7 @@ else:
 # -- the record --------------------------------------------------------------------------------------------------------
 
 
-def _variant(variant: Variant) -> VariantRecord:
+def _variant(variant: ImageResult) -> VariantRecord:
     return VariantRecord(image=variant.artifact_id, seed=variant.seed, outcome=variant.outcome, paths=variant.paths)
 
 

@@ -130,7 +130,7 @@ class ImageStage(Stage):
         run.blocking = self.blocking
         own = run.execution.seed
         seed = artifact.seed if own is None else own + artifact.number - 1
-        execution = run.execution.narrowed(image_index=entry.index, seed=seed)
+        execution = run.execution.for_image(image_index=entry.index, seed=seed)
         attempt = rx.defer(lambda _: self._drawing(execution, artifact, run.context.backend))
         return ImageWork(run, entry, turn, execution, artifact).on(_persistent(run, entry, attempt))
 
@@ -151,7 +151,7 @@ def _persistent(run: StageRun, entry: Entry, attempt: Observable[Told]) -> Obser
     again: Operator[Told, Told] = retry_backoff(
         delay_policy(settings.retry, run.context.jitter),
         on_retry=lambda number, delay_s, error: run.retry(entry, number, delay_s, error),
-        settle=lambda error: backend.settle() if isinstance(error, BackendTimeout) else rx.empty(),
+        settle=lambda error: backend.wait_idle() if isinstance(error, BackendTimeout) else rx.empty(),
     )
     return again(attempt)
 

@@ -295,7 +295,7 @@ class _Passage:
             artifact = self._named(artifact)
             entry = self._entry(artifact)
             if artifact.data is not None:
-                execution = run.execution.narrowed(image_index=entry.index, seed=artifact.seed)
+                execution = run.execution.for_image(image_index=entry.index, seed=artifact.seed)
                 artifact = run.context.write(artifact, execution)
             run.left(entry, artifact, "done")
         return artifact

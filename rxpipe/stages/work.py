@@ -10,7 +10,7 @@ from reactivex import Observable
 from reactivex.disposable import SerialDisposable
 
 from rxpipe.artifact import Artifact, LineageEntry
-from rxpipe.backends.base import Output, Preview, Rendering, StepProgress
+from rxpipe.backends.base import Output, Preview, RenderEvent, StepProgress
 from rxpipe.config import CustomConfig
 from rxpipe.errors import BackendFailed, BadResponse, RxPipeError, StageFunctionError, TooManyFailures
 from rxpipe.events import StagePreview
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _GENERATION = (StageType.TXT2IMG, StageType.IMG2IMG)  # others mend the picture of the image's own seed
 
-Told = Rendering | Artifact
+Told = RenderEvent | Artifact
 """What a stage tells of an image while it works: a function gives an artifact where a backend gives an Output."""
 
 
@@ -167,14 +167,14 @@ class ImageWork:
             if picture is before:
                 return None
             kept = replace(picture, id=before.id, number=before.number, parent=before.parent, lineage=before.lineage)
-            return kept.after(LineageEntry(self._execution.stage_type, "function", _wished(self._execution)))
+            return kept.with_lineage(LineageEntry(self._execution.stage_type, "function", _wished(self._execution)))
         if picture.unchanged:
             return None
         seed = seed if picture.seed is None else picture.seed
         settings = {**_wished(self._execution), "seed": seed, **picture.settings}
         entry = LineageEntry(self._execution.stage_type, self._run.context.backend.name, settings)
         draws_anew = self._execution.stage_type in _GENERATION or before.seed is None
-        return replace(before.with_data(picture.data), seed=seed if draws_anew else before.seed).after(entry)
+        return replace(before.with_data(picture.data), seed=seed if draws_anew else before.seed).with_lineage(entry)
 
     @property
     def _unwanted(self) -> bool:

@@ -16,7 +16,9 @@ from rxpipe.errors import BackendRejected
 from rxpipe.testing import ScriptedBackend
 from rxpipe.testing.scripted import tiny_picture
 
-KEPT = rxp.image_stage(lambda artifact: artifact.with_data(artifact.read()).noted(at={(1, 2): 3}), name="noting")
+KEPT = rxp.image_stage(
+    lambda artifact: artifact.with_data(artifact.read()).with_metadata(at={(1, 2): 3}), name="noting"
+)
 
 
 class Gate:
@@ -40,7 +42,7 @@ class Instant(rxp.Backend):
     name = "instant"
 
     def __init__(self, *, steps=(), hanging=(), beside=False):
-        self.steps, self.hanging, self.saves_beside = steps, hanging, beside
+        self.steps, self.hanging, self.overlap_saves = steps, hanging, beside
         self.calls = []
         self.hangs = threading.Event()
 
