@@ -29,8 +29,8 @@ from rxpipe.events import ErrorInfo, RunEnd, RunStart, StagePreview
 from rxpipe.result import PipelineRunResult
 from rxpipe.sinks.images import ImageWriter
 from rxpipe.sinks.log import log_events
-from rxpipe.stages import RunContext, StageStopped, Timeline
-from rxpipe.stages.work import typed
+from rxpipe.stages import RunContext, StageAborted, Timeline
+from rxpipe.stages.work import as_rxpipe_error
 from rxpipe.subject import EventSubject
 from rxpipe.worker import WorkerScheduler
 
@@ -253,13 +253,13 @@ class Run(abc.DisposableBase):
         stage = self._context.current
         if stage is None or self._closed:
             return False
-        return any(entry.skip() for entry in tuple(stage.in_hand))
+        return any(cell.skip() for cell in tuple(stage.in_flight))
 
     def stop_after_image(self) -> None:
         """Cancel once the image in work has left its stage; at once if none is in work."""
         self._stopping = True
         stage = self._context.current
-        if self._begun and (stage is None or not stage.in_hand):
+        if self._begun and (stage is None or not stage.in_flight):
             self.cancel()
 
     # -- the course of a run --------------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ class Run(abc.DisposableBase):
 
     def _completed(self) -> None:
         for stage in self._context.stages:  # one that is still open: an operator behind it wanted no more of its images
-            stage.end(filtered=stage.untold)
+            stage.end(filtered=stage.unaccounted)
         tally = self.result.tally
         if not tally.failed and not tally.cancelled:
             self._close("completed")
@@ -312,12 +312,12 @@ class Run(abc.DisposableBase):
             self._close("failed" if tally.failed else "cancelled", self._last_error())
 
     def _failed(self, error: BaseException) -> None:
-        self._close("failed", None if isinstance(error, StageStopped) else ErrorInfo.of(error))
+        self._close("failed", None if isinstance(error, StageAborted) else ErrorInfo.of(error))
 
     def _broken(self, error: BaseException) -> None:
         """End the run over what an action of its own threads raised, which no observable will tell."""
         stage = self._context.current
-        self._failed(stage.fail(typed(error, stage)) if stage and isinstance(error, Exception) else error)
+        self._failed(stage.fail(as_rxpipe_error(error, stage)) if stage and isinstance(error, Exception) else error)
 
     def _last_error(self) -> ErrorInfo | None:
         failed = [record for record in self.result.records if record.outcome == "failed"]
@@ -336,11 +336,11 @@ class Run(abc.DisposableBase):
         self._disconnect()
         self._timeline.end_stages()
         if (failure := self._context.failure) is not None:  # a stage that failed decides, whoever ends the run
-            failure.run.fail(failure.error)  # heard only where its own thread has not come to it yet
-            status, error = "failed", _info(failure.run.where, ErrorInfo.of(failure.error))
+            failure.stage.fail(failure.error)  # heard only where its own thread has not come to it yet
+            status, error = "failed", _info(failure.stage.where, ErrorInfo.of(failure.error))
         for stage in self._context.stages:
             in_work = status == "cancelled" and stage is self._context.current
-            stage.cancel(stage.unfinished if in_work else None)
+            stage.cancel(stage.next_index if in_work else None)
         self._tidy()
         end = {"status": status, "error": error, "warnings": self._warnings}
         self._ended(lambda: self._timeline.put(RunEnd, end))
@@ -358,7 +358,7 @@ class Run(abc.DisposableBase):
     def _warn_of_the_deaf(self) -> None:
         stage = self._context.current
         thread = self._worker.thread
-        if stage and stage.in_hand and stage.blocking and thread and thread is not threading.current_thread():
+        if stage and stage.in_flight and stage.blocking and thread and thread is not threading.current_thread():
             logger.bind(run=self.run_id, stage=stage.execution.stage_type).warning(
                 "{} is still inside its function; its thread is left behind and its result will be dropped", stage.where
             )
