@@ -20,7 +20,7 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from rxpipe.artifact import Artifact
 from rxpipe.config import CustomConfig, RunSettings, StageConfig
 from rxpipe.errors import BackendFailed, BackendTimeout, ConfigError
-from rxpipe.operators import Operator, Turn, deadline, retry_backoff
+from rxpipe.operators import Operator, Slot, deadline, retry_backoff
 from rxpipe.plan import plan_stages
 from rxpipe.stages.run import Cell, RunContext, StageAborted, StageTracker
 from rxpipe.stages.timeline import Timeline
@@ -114,25 +114,25 @@ class ImageStage(Stage):
         ahead = backend.queue_ahead if last_of_group else 0
         saving = 1 if last_of_group and tracker.context.saver is not None else 0
 
-        def work(artifact: Artifact, turn: Turn) -> Observable[Artifact]:
-            return self._work(tracker, artifact, turn)
+        def work(artifact: Artifact, slot: Slot) -> Observable[Artifact]:
+            return self._work(tracker, artifact, slot)
 
         def operator(source: Observable[Artifact]) -> Observable[Artifact]:
             on_lane = tracker.context.lane.concat_map(
-                work, key=-tracker.execution.stage_index, at_once=1 + ahead, in_hand=1 + ahead + saving
+                work, key=-tracker.execution.stage_index, slots=1 + ahead, max_in_flight=1 + ahead + saving
             )
             return emit_stage_end(tracker, on_lane(count_inputs(tracker, source)))
 
         return operator
 
-    def _work(self, tracker: StageTracker, artifact: Artifact, turn: Turn) -> Observable[Artifact]:
+    def _work(self, tracker: StageTracker, artifact: Artifact, slot: Slot) -> Observable[Artifact]:
         cell = tracker.begin_image()
         tracker.blocking = self.blocking
         own = tracker.execution.seed
         seed = artifact.seed if own is None else own + artifact.number - 1
         execution = tracker.execution.for_image(image_index=cell.index, seed=seed)
         attempt = rx.defer(lambda _: self._render(execution, artifact, tracker.context.backend))
-        return ImageWork(tracker, cell, turn, execution, artifact).run(_with_retry_and_timeout(tracker, cell, attempt))
+        return ImageWork(tracker, cell, slot, execution, artifact).run(_with_retry_and_timeout(tracker, cell, attempt))
 
     def _render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
         made = self.draw(execution, artifact, backend)
@@ -153,7 +153,7 @@ def _with_retry_and_timeout(
     again: Operator[StageOutput, StageOutput] = retry_backoff(
         delay_policy(settings.retry, tracker.context.jitter),
         on_retry=lambda number, delay_s, error: tracker.retry(cell, number, delay_s, error),
-        settle=lambda error: backend.wait_idle() if isinstance(error, BackendTimeout) else rx.empty(),
+        before_retry=lambda error: backend.wait_idle() if isinstance(error, BackendTimeout) else rx.empty(),
     )
     return again(attempt)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from rxpipe.backends.base import Backend
-    from rxpipe.operators import Turn
+    from rxpipe.operators import Slot
     from rxpipe.plan import StageExecution
 
     ImageLike = Artifact | Image.Image | NDArray[np.uint8]
@@ -249,7 +249,7 @@ class _OperatorTracker:
         self._cells: dict[str, Cell] = {}
         self._emitted: Counter[str] = Counter()
 
-    def entering(self, artifact: Artifact, _: Turn) -> Observable[Artifact]:
+    def entering(self, artifact: Artifact, _: Slot) -> Observable[Artifact]:
         def subscribe(observer: abc.ObserverBase[Artifact], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             cell = self._tracker.begin_image()
             self._tracker.in_flight.remove(cell)  # what the operator keeps for how long is its own affair

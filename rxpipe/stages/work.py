@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from reactivex import abc
 
-    from rxpipe.operators import Turn
+    from rxpipe.operators import Slot
     from rxpipe.plan import StageExecution
     from rxpipe.stages.run import Cell, StageTracker
 
@@ -39,11 +39,11 @@ class ImageWork:
     """
 
     def __init__(
-        self, tracker: StageTracker, cell: Cell, turn: Turn, execution: StageExecution, artifact: Artifact
+        self, tracker: StageTracker, cell: Cell, slot: Slot, execution: StageExecution, artifact: Artifact
     ) -> None:
         self._tracker = tracker
         self._cell = cell
-        self._turn = turn
+        self._slot = slot
         self._execution = execution
         self._artifact = artifact
         self._pictures: list[Output | Artifact] = []
@@ -104,7 +104,7 @@ class ImageWork:
 
         def tell(*_: object) -> None:
             rendering.dispose()
-            self._turn.in_order(lambda: self._finish_without_picture(observer, self._artifact, "cancelled"))
+            self._slot.in_order(lambda: self._finish_without_picture(observer, self._artifact, "cancelled"))
 
         if scheduler is None:
             tell()
@@ -115,8 +115,8 @@ class ImageWork:
     def _backend_done(self, then: Callable[[], None]) -> None:
         """The backend is free: the next image may begin while this one, in order, is finished off."""
         if self._tracker.context.saver is not None:
-            self._turn.let_next()
-        self._turn.in_order(then)
+            self._slot.free()
+        self._slot.in_order(then)
 
     def _save(self, observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None) -> None:
         """Write the picture and tell of it: here and now, or on the saver's thread and back."""
