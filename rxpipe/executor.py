@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend
-    from rxpipe.events import RunStatusName, StageEvent
+    from rxpipe.events import RunOutcome, StageEvent
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
 GRACE_S = 0.5
@@ -328,7 +328,7 @@ class Run(abc.DisposableBase):
         stage = self._context.stages[last.stage_index]
         return _with_stage(f"{stage.where}, image {last.image_index}", last.error)
 
-    def _close(self, status: RunStatusName, error: ErrorInfo | None = None) -> None:
+    def _close(self, status: RunOutcome, error: ErrorInfo | None = None) -> None:
         with self._state_lock:
             if self._closed:
                 return
