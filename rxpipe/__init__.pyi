@@ -58,7 +58,7 @@ from .plan import (
     StageType,
     build_stage_execution_plan,
 )
-from .result import ImageRecord, PipelineRunResult, Variant, reduce
+from .result import ImageRecord, ImageResult, PipelineRunResult, reduce
 from .runner import PipelineRunner
 from .sinks.learning import LearningRecord, LearningRecordWriter, read_records
 from .stages import (
@@ -97,6 +97,7 @@ __all__ = [
     "ErrorInfo",
     "HiresConfig",
     "ImageRecord",
+    "ImageResult",
     "Img2ImgConfig",
     "LearningRecord",
     "LearningRecordWriter",
@@ -141,7 +142,6 @@ __all__ = [
     "TooManyFailures",
     "Txt2ImgConfig",
     "UpscaleConfig",
-    "Variant",
     "adetailer",
     "build_chain",
     "build_stage_execution_plan",

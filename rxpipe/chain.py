@@ -29,7 +29,7 @@ from rxpipe.stages import (
     OperatorStage,
     Stage,
     StageOperator,
-    StageRun,
+    StageTracker,
     Txt2ImgStage,
     UpscaleStage,
     adetailer,
@@ -86,8 +86,8 @@ class Chain:
         for stage, execution, after in zip(enabled, plan.stages, [*following, None], strict=True):
             if execution.group != group:
                 stream, group = barrier(stream), execution.group
-            run = StageRun(execution, context, planned, last_of_group=after != execution.group)
-            stream = stage.bind(run)(stream)
+            tracker = StageTracker(execution, context, planned, last_of_group=after != execution.group)
+            stream = stage.bind(tracker)(stream)
             planned = None if isinstance(stage, OperatorStage) else planned
         return stream
 

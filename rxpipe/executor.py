@@ -29,8 +29,8 @@ from rxpipe.events import ErrorInfo, RunEnd, RunStart, StagePreview
 from rxpipe.result import PipelineRunResult
 from rxpipe.sinks.images import ImageWriter
 from rxpipe.sinks.log import log_events
-from rxpipe.stages import RunContext, StageStopped, Timeline
-from rxpipe.stages.work import typed
+from rxpipe.stages import RunContext, StageAborted, Timeline
+from rxpipe.stages.work import as_rxpipe_error
 from rxpipe.subject import EventSubject
 from rxpipe.worker import WorkerScheduler
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend
-    from rxpipe.events import RunStatusName, StageEvent
+    from rxpipe.events import RunOutcome, StageEvent
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
 GRACE_S = 0.5
@@ -66,7 +66,7 @@ class PipelineExecutor:
         self._scheduler = scheduler
         self._subject: EventSubject[StageEvent] = EventSubject()
         self._previews: EventSubject[StagePreview] = EventSubject()
-        self._starting = threading.Lock()
+        self._start_lock = threading.Lock()
         self._active: Run | None = None
         self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
         self.events: Observable[StageEvent] = self._subject.observable
@@ -96,7 +96,7 @@ class PipelineExecutor:
         """
         chain = build_chain(_with_inputs(job, inputs))
         chain.plan.check()
-        with self._starting:
+        with self._start_lock:
             if self._active is not None:
                 raise RunActive(
                     f"run {self._active.run_id} is still going on, and an executor runs one at a time.",
@@ -108,14 +108,14 @@ class PipelineExecutor:
                 scheduler=self._scheduler,
                 subject=self._subject,
                 previews=self._previews.on_next,
-                ended=self._ended,
+                ended=self._on_run_ended,
             )
             self._active = self._runs[run.run_id] = run
         run.begin()
         return run
 
-    def _ended(self, put_end: Callable[[], None]) -> None:
-        with self._starting:  # who hears of the end may start the next run, and no RunStart comes before the end
+    def _on_run_ended(self, put_end: Callable[[], None]) -> None:
+        with self._start_lock:  # who hears of the end may start the next run, and no RunStart comes before the end
             self._active = None
             put_end()
 
@@ -145,26 +145,27 @@ class Run(abc.DisposableBase):
         previews: Callable[[StagePreview], None],
         ended: Callable[[Callable[[], None]], None],
     ) -> None:
-        self._worker = WorkerScheduler("rxpipe-run", failed=self._broken)  # its thread starts only if it is used
-        self._saver = WorkerScheduler("rxpipe-saver", failed=self._broken)
+        # The thread of either starts only if it is used.
+        self._worker = WorkerScheduler("rxpipe-run", failed=self._on_worker_error)
+        self._saver = WorkerScheduler("rxpipe-saver", failed=self._on_worker_error)
         self._scheduler: abc.SchedulerBase = scheduler or self._worker
-        self._chain, self._subject, self._ended = chain, subject, ended
+        self._chain, self._subject, self._on_ended = chain, subject, ended
         self.plan: StageExecutionPlan = chain.plan
         self.run_id = self.plan.run_id or f"{self._now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         self.seed = secrets.randbelow(_MAX_SEED) if self.plan.seed is None else self.plan.seed
         self._sources = list(sources(self.plan, self.run_id, self.seed))
         self._timeline = Timeline(self.run_id, self._now, subject)
         self._subscription = SingleAssignmentDisposable()
-        self._deciding = threading.Lock()
+        self._state_lock = threading.Lock()
         self._begun = self._cancelled = self._closed = self._stopping = False
         self._done = threading.Event()
         self._warnings: tuple[str, ...] = ()
         self.artifacts: dict[tuple[str, int], Artifact] = {}
-        self._folding = threading.RLock()  # a signal's handler may ask while the thread it interrupts is asking
+        self._result_lock = threading.RLock()  # a signal's handler may ask while the thread it interrupts is asking
         self._folded = PipelineRunResult(self.plan, self.artifacts), 0  # and of how many events
         self._written: list[Path] = []
         self._writer = ImageWriter(self.plan.settings.out) if self.plan.settings.out is not None else None
-        saver = (scheduler or self._saver) if backend.saves_beside or backend.queue_ahead else None
+        saver = (scheduler or self._saver) if backend.overlap_saves or backend.queue_ahead else None
         self._context = self._shared(backend, previews, saver)
 
     def _shared(
@@ -181,7 +182,7 @@ class Run(abc.DisposableBase):
             write=self._write,
             saver=saver,
             stopped=lambda: self._cancelled or self._closed,
-            finished=self._keep,
+            finished=self._remember_artifact,
             image_left=self._image_left,
             gave_up=self._failed,
         )
@@ -196,7 +197,7 @@ class Run(abc.DisposableBase):
     @property
     def result(self) -> PipelineRunResult:
         """What the run amounts to by now. Asked for often, each event is folded once."""
-        with self._folding:
+        with self._result_lock:
             folded, count = self._folded
             news = self._timeline.events[count:]
             folded = folded.extended(news)
@@ -211,7 +212,7 @@ class Run(abc.DisposableBase):
         Raises:
             RuntimeError: inside a subscriber or a stage's function, where it would wait for itself.
         """
-        if not self.done and (self._subject.delivering_here or self._worker.thread is threading.current_thread()):
+        if not self.done and (self._subject.is_delivering_here or self._worker.thread is threading.current_thread()):
             raise RuntimeError(
                 f"run {self.run_id}: wait() inside a subscriber or a stage would wait for itself; "
                 "use start(), and listen for RunEnd"
@@ -228,14 +229,14 @@ class Run(abc.DisposableBase):
         Finished images are kept. Returns when the timeline is closed, in at most 0.5 s and as a rule in no time.
         Harmless twice, and after the end.
         """
-        with self._deciding:
+        with self._state_lock:
             if self._cancelled or self._closed:
                 return
             self._cancelled = True
         self._disconnect()
         committed = self._context.commit.acquire(timeout=GRACE_S)  # a picture being written is finished and told
         try:
-            self._warn_of_the_deaf()
+            self._warn_if_blocking()
             self._close("cancelled")
         finally:
             if committed:
@@ -253,13 +254,13 @@ class Run(abc.DisposableBase):
         stage = self._context.current
         if stage is None or self._closed:
             return False
-        return any(entry.skip() for entry in tuple(stage.in_hand))
+        return any(cell.skip() for cell in tuple(stage.in_flight))
 
     def stop_after_image(self) -> None:
         """Cancel once the image in work has left its stage; at once if none is in work."""
         self._stopping = True
         stage = self._context.current
-        if self._begun and (stage is None or not stage.in_hand):
+        if self._begun and (stage is None or not stage.in_flight):
             self.cancel()
 
     # -- the course of a run --------------------------------------------------------------------------------------
@@ -275,7 +276,7 @@ class Run(abc.DisposableBase):
             self._failed(error)
 
     def _connect(self) -> None:
-        self._announce()
+        self._emit_run_start()
         if self._cancelled or self._stopping:
             self.cancel()
             return
@@ -289,7 +290,7 @@ class Run(abc.DisposableBase):
             on_error=self._failed, on_completed=self._completed, scheduler=self._scheduler
         )
 
-    def _announce(self) -> None:
+    def _emit_run_start(self) -> None:
         """RunStart, unless it was told: a run that is cancelled before it begins has one too."""
         self._begun = True
         fields = {"stages": self.plan.stage_types, "images": self.plan.images, "config": self._digest}
@@ -302,7 +303,7 @@ class Run(abc.DisposableBase):
 
     def _completed(self) -> None:
         for stage in self._context.stages:  # one that is still open: an operator behind it wanted no more of its images
-            stage.end(filtered=stage.untold)
+            stage.end(filtered=stage.unaccounted)
         tally = self.result.tally
         if not tally.failed and not tally.cancelled:
             self._close("completed")
@@ -312,12 +313,12 @@ class Run(abc.DisposableBase):
             self._close("failed" if tally.failed else "cancelled", self._last_error())
 
     def _failed(self, error: BaseException) -> None:
-        self._close("failed", None if isinstance(error, StageStopped) else ErrorInfo.of(error))
+        self._close("failed", None if isinstance(error, StageAborted) else ErrorInfo.of(error))
 
-    def _broken(self, error: BaseException) -> None:
+    def _on_worker_error(self, error: BaseException) -> None:
         """End the run over what an action of its own threads raised, which no observable will tell."""
         stage = self._context.current
-        self._failed(stage.fail(typed(error, stage)) if stage and isinstance(error, Exception) else error)
+        self._failed(stage.fail(as_rxpipe_error(error, stage)) if stage and isinstance(error, Exception) else error)
 
     def _last_error(self) -> ErrorInfo | None:
         failed = [record for record in self.result.records if record.outcome == "failed"]
@@ -325,40 +326,40 @@ class Run(abc.DisposableBase):
         if last is None or last.error is None:
             return None
         stage = self._context.stages[last.stage_index]
-        return _info(f"{stage.where}, image {last.image_index}", last.error)
+        return _with_stage(f"{stage.where}, image {last.image_index}", last.error)
 
-    def _close(self, status: RunStatusName, error: ErrorInfo | None = None) -> None:
-        with self._deciding:
+    def _close(self, status: RunOutcome, error: ErrorInfo | None = None) -> None:
+        with self._state_lock:
             if self._closed:
                 return
             self._closed = True
-        self._announce()
+        self._emit_run_start()
         self._disconnect()
         self._timeline.end_stages()
         if (failure := self._context.failure) is not None:  # a stage that failed decides, whoever ends the run
-            failure.run.fail(failure.error)  # heard only where its own thread has not come to it yet
-            status, error = "failed", _info(failure.run.where, ErrorInfo.of(failure.error))
+            failure.stage.fail(failure.error)  # heard only where its own thread has not come to it yet
+            status, error = "failed", _with_stage(failure.stage.where, ErrorInfo.of(failure.error))
         for stage in self._context.stages:
             in_work = status == "cancelled" and stage is self._context.current
-            stage.cancel(stage.unfinished if in_work else None)
-        self._tidy()
+            stage.cancel(stage.next_index if in_work else None)
+        self._delete_intermediate_files()
         end = {"status": status, "error": error, "warnings": self._warnings}
-        self._ended(lambda: self._timeline.put(RunEnd, end))
-        self._subject.after_all(self._told_to_all)
+        self._on_ended(lambda: self._timeline.put(RunEnd, end))
+        self._subject.call_when_drained(self._mark_done)
         self._worker.close()
         self._saver.close()
 
-    def _told_to_all(self) -> None:
+    def _mark_done(self) -> None:
         self._done.set()  # through a method of the run, by which the queue keeps it known until then
 
     def _disconnect(self) -> None:
         self._context.lane.close()
         self._subscription.dispose()
 
-    def _warn_of_the_deaf(self) -> None:
+    def _warn_if_blocking(self) -> None:
         stage = self._context.current
         thread = self._worker.thread
-        if stage and stage.in_hand and stage.blocking and thread and thread is not threading.current_thread():
+        if stage and stage.in_flight and stage.blocking and thread and thread is not threading.current_thread():
             logger.bind(run=self.run_id, stage=stage.execution.stage_type).warning(
                 "{} is still inside its function; its thread is left behind and its result will be dropped", stage.where
             )
@@ -380,10 +381,10 @@ class Run(abc.DisposableBase):
             self._written.append(written.path)
         return written
 
-    def _keep(self, artifact: Artifact, stage_index: int) -> None:
+    def _remember_artifact(self, artifact: Artifact, stage_index: int) -> None:
         self.artifacts[artifact.id, stage_index] = artifact
 
-    def _tidy(self) -> None:
+    def _delete_intermediate_files(self) -> None:
         """With save="final": each image keeps the last of its files, one that was filtered out keeps none."""
         if self.plan.settings.save != "final":
             return
@@ -397,5 +398,5 @@ class Run(abc.DisposableBase):
                     path.parent.parent.rmdir()
 
 
-def _info(where: str, error: ErrorInfo) -> ErrorInfo:
+def _with_stage(where: str, error: ErrorInfo) -> ErrorInfo:
     return error.model_copy(update={"message": f"{where}: {error.message}"})

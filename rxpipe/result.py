@@ -18,8 +18,8 @@ from rxpipe.events import (
     ErrorInfo,
     Outcome,
     RunEnd,
+    RunOutcome,
     RunStart,
-    RunStatusName,
     StageCancelled,
     StageEnd,
     StageEvent,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from rxpipe.plan import StageExecutionPlan
 
-Fate = Literal["done", "failed", "cancelled", "filtered", "pending"]
+VariantOutcome = Literal["done", "failed", "cancelled", "filtered", "pending"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class ImageRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
+class ImageResult:
     """One planned image and what became of it.
 
     outcome: done, failed, cancelled, filtered, or pending while the run goes on. paths: its files, oldest first.
@@ -84,7 +84,7 @@ class Variant:
     """
 
     artifact_id: str
-    outcome: Fate
+    outcome: VariantOutcome
     seed: int | None = None
     paths: tuple[Path, ...] = ()
     error: ErrorInfo | None = None
@@ -215,7 +215,7 @@ class PipelineRunResult:
         return self._start.run_id if self._start else None
 
     @property
-    def status(self) -> RunStatusName | Literal["pending", "running"]:
+    def status(self) -> RunOutcome | Literal["pending", "running"]:
         """Pending before RunStart, running until RunEnd, then what that said."""
         if self._end:
             return self._end.status
@@ -270,7 +270,7 @@ class PipelineRunResult:
         return replace(Artifact.open(record.path, seed=record.seed), id=record.artifact_id)
 
     @cached_property
-    def variants(self) -> tuple[Variant, ...]:
+    def variants(self) -> tuple[ImageResult, ...]:
         """One entry per planned image, in order."""
         histories: dict[str, list[ImageRecord]] = {name: [] for name in self._ids}
         for record in self.records:
@@ -310,12 +310,12 @@ class PipelineRunResult:
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """What was not as asked for, each once, with stage and image where it concerns one."""
-        told = (
+        of_images = (
             f"{record.stage_type}, image {record.image_index}: {warning}"
             for record in self.records
             for warning in record.warnings
         )
-        return tuple(dict.fromkeys([*(self._end.warnings if self._end else ()), *told]))
+        return tuple(dict.fromkeys([*(self._end.warnings if self._end else ()), *of_images]))
 
     def raise_for_status(self) -> None:
         """Return quietly if the run completed.
@@ -343,10 +343,10 @@ class PipelineRunResult:
         added = [name for name in dict.fromkeys(r.artifact_id for r in self.records) if name not in rank]
         return tuple(sorted([*planned, *added], key=lambda name: _rank(name, rank)))
 
-    def _variant(self, name: str, history: list[ImageRecord], ended: set[int]) -> Variant:
+    def _variant(self, name: str, history: list[ImageRecord], ended: set[int]) -> ImageResult:
         last = history[-1] if history else None
-        outcome, error = self._fate(last, ended)
-        return Variant(
+        outcome, error = self._outcome_of(last, ended)
+        return ImageResult(
             artifact_id=name,
             outcome=outcome,
             seed=next((r.seed for r in reversed(history) if r.seed is not None), None),
@@ -354,7 +354,7 @@ class PipelineRunResult:
             error=error,
         )
 
-    def _fate(self, last: ImageRecord | None, ended: set[int]) -> tuple[Fate, ErrorInfo | None]:
+    def _outcome_of(self, last: ImageRecord | None, ended: set[int]) -> tuple[VariantOutcome, ErrorInfo | None]:
         if last and last.outcome == "failed":
             return "failed", last.error
         if last and last.outcome == "cancelled":
@@ -363,10 +363,10 @@ class PipelineRunResult:
             return "done", None
         if any(index > (last.stage_index if last else -1) for index in ended):
             return "filtered", None
-        return self._fate_of_the_rest
+        return self._outcome_of_unseen
 
     @property
-    def _fate_of_the_rest(self) -> tuple[Fate, ErrorInfo | None]:
+    def _outcome_of_unseen(self) -> tuple[VariantOutcome, ErrorInfo | None]:
         """What became of the images that no stage has decided on."""
         if self._end is None:
             return "pending", None

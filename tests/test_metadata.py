@@ -234,7 +234,7 @@ def test_rxpipes_own_pictures_tell_their_lineage(tmp_path):
     """What the writer noted is read back, beside the settings that everyone reads."""
     stage = plan_stages([Txt2ImgConfig(prompt="a cat", sampler_name="Euler")], RunSettings()).stages[0]
     entry = LineageEntry("txt2img", "sketch", {"seed": 7, "hires": None})
-    made = Artifact(id="r-1", seed=7, data=encoded(), lineage=(entry,)).noted(score=0.5)
+    made = Artifact(id="r-1", seed=7, data=encoded(), lineage=(entry,)).with_metadata(score=0.5)
     path = ImageWriter(tmp_path).write(made, stage, datetime(2026, 11, 23, tzinfo=UTC)).path
     info = read_info(path)
     assert (info.dialect, info.prompt, info.seed, info.problems) == ("rxpipe", "a cat", 7, ())

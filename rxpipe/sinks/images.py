@@ -105,7 +105,7 @@ class ImageWriter:
         name = self._pattern.fill(artifact, execution, now)
         folder = self.out / _FOLDERS.get(execution.stage_type, _OTHER_FOLDER) / f"{now:%Y-%m-%d}"
         try:
-            return artifact.stored_at(self._save(data, folder, (f"-{name}" if name else "") + ending))
+            return artifact.with_path(self._save(data, folder, (f"-{name}" if name else "") + ending))
         except OSError as error:
             raise _save_error(error, folder) from error
 

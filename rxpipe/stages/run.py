@@ -1,4 +1,4 @@
-"""One run as its stages see it: what they share (RunContext), and each one's numbering and events (StageRun)."""
+"""One run as its stages see it: what they share (RunContext), and each one's numbering and events (StageTracker)."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def _in_memory(artifact: Artifact, _: StageExecution) -> Artifact:
     return artifact
 
 
-class StageStopped(Exception):
+class StageAborted(Exception):
     """Travels down the chain when a stage fails: which one, and why. Users see the error that it carries."""
 
-    def __init__(self, run: StageRun, error: RxPipeError) -> None:
-        super().__init__(f"{run.where}: {error.message}")
-        self.run = run
+    def __init__(self, stage: StageTracker, error: RxPipeError) -> None:
+        super().__init__(f"{stage.where}: {error.message}")
+        self.stage = stage
         self.error = error
 
 
@@ -60,7 +60,7 @@ class RunContext:
     commit: held while a finished image is written and told, so that a cancel falls before or after, never between.
     saver: writes pictures while the next is drawn, for backends that want that; None to write in turn.
     stopped: whether the run was cancelled.
-    finished: told each artifact that leaves a stage, and the stage's index. image_left: called after that was told.
+    finished: told each artifact that leaves a stage, and the stage's index. image_left: called after that was progress.
     gave_up: called once a stage was told to have failed, so that no operator behind it can go on or try again.
     current: the stage whose turn it is or was last. failure: the first stage that could not go on, and why.
     """
@@ -79,14 +79,14 @@ class RunContext:
     jitter: random.Random = field(default_factory=random.Random)
     finished: Callable[[Artifact, int], None] = lambda _artifact, _index: None
     image_left: Callable[[], None] = lambda: None
-    gave_up: Callable[[StageStopped], None] = lambda _: None
-    stages: list[StageRun] = field(default_factory=list)
-    current: StageRun | None = None
-    failure: StageStopped | None = None
+    gave_up: Callable[[StageAborted], None] = lambda _: None
+    stages: list[StageTracker] = field(default_factory=list)
+    current: StageTracker | None = None
+    failure: StageAborted | None = None
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class Cell:
     """An image that entered a stage: its index there, 1.., when, and how far it is, 0..1.
 
     skip: gives it up, from any thread; False if it is not being drawn: not yet, or no longer.
@@ -98,10 +98,10 @@ class Entry:
     skip: Callable[[], bool] = lambda: False
 
 
-class StageRun:
+class StageTracker:
     """One stage within one run: its numbering and its events.
 
-    in_hand: the images in work, the oldest first; more than one only where the backend lets the next one begin early.
+    in_flight: the images in work, the oldest first; more than one only where the backend lets the next one begin early.
     blocking: its function does not look whether it is still wanted.
 
     Args:
@@ -118,10 +118,10 @@ class StageRun:
         self.context = context
         self.planned = planned
         self.last_of_group = last_of_group
-        self.arrived = 0
-        self.all_arrived = False
+        self.received = 0
+        self.source_ended = False
         self._started = False
-        self.in_hand: list[Entry] = []
+        self.in_flight: list[Cell] = []
         self.blocking = False
         self._entered = 0
         self._total: int | None = None
@@ -136,62 +136,62 @@ class StageRun:
         return f"{self.execution.stage_type} (stage {self.execution.stage_index + 1} of {self.context.stage_count})"
 
     @property
-    def unfinished(self) -> int | None:
+    def next_index(self) -> int | None:
         """Index of the image in work or next, None when all have left."""
-        left = sum(self._counts.values()) + 1
-        return left if self._total is None or left <= self._total else None
+        index = sum(self._counts.values()) + 1
+        return index if self._total is None or index <= self._total else None
 
     @property
-    def untold(self) -> int:
+    def unaccounted(self) -> int:
         """How many of the images have not left, as far as their number is known."""
         return max(0, (self._total or 0) - sum(self._counts.values()))
 
-    def shows(self, entry: Entry) -> bool:
+    def is_oldest(self, cell: Cell) -> bool:
         """Whether the image is the oldest in work, whose progress is the stage's."""
-        return bool(self.in_hand) and self.in_hand[0] is entry
+        return bool(self.in_flight) and self.in_flight[0] is cell
 
     def start(self) -> None:
-        """Tell that the stage begins, if it has not been told."""
+        """Tell that the stage begins, if it has not been progress."""
         if not self._started:
             self._started = True
             self._started_at = self.context.now()
-            self._total = self.arrived if self.all_arrived else self.planned
+            self._total = self.received if self.source_ended else self.planned
             self._emit(StageStart)
 
-    def enter(self) -> Entry:
+    def begin_image(self) -> Cell:
         """An image's turn has come. The first one starts the stage."""
         self.context.current = self
         self._entered += 1
-        entry = Entry(self._entered, self.context.now())
-        self.in_hand.append(entry)
+        cell = Cell(self._entered, self.context.now())
+        self.in_flight.append(cell)
         self.start()
-        return entry
+        return cell
 
-    def step(self, entry: Entry, told: StepProgress) -> None:
+    def step(self, cell: Cell, progress: StepProgress) -> None:
         """Tell how far the image is; its fraction never falls, whatever the backend says."""
-        fraction = told.fraction
+        fraction = progress.fraction
         if fraction is not None and not math.isnan(fraction):
-            fraction = entry.fraction = max(entry.fraction, min(1.0, fraction))
+            fraction = cell.fraction = max(cell.fraction, min(1.0, fraction))
         else:
             fraction = None
         self._emit(
             StageStep,
-            image_index=entry.index,
+            image_index=cell.index,
             fraction=fraction,
-            step=told.step,
-            steps=told.steps,
-            eta_s=told.eta_s,
-            phase=told.phase,
+            step=progress.step,
+            steps=progress.steps,
+            eta_s=progress.eta_s,
+            phase=progress.phase,
         )
 
-    def retry(self, entry: Entry, attempt: int, delay_s: float, error: Exception) -> None:
+    def retry(self, cell: Cell, attempt: int, delay_s: float, error: Exception) -> None:
         """Tell that an attempt failed and another follows."""
         info = ErrorInfo.of(error)
-        self._emit(StageRetry, image_index=entry.index, attempt=attempt, delay_s=delay_s, error=info)
+        self._emit(StageRetry, image_index=cell.index, attempt=attempt, delay_s=delay_s, error=info)
 
-    def left(
+    def finish_image(
         self,
-        entry: Entry,
+        cell: Cell,
         artifact: Artifact,
         outcome: Outcome,
         *,
@@ -199,20 +199,20 @@ class StageRun:
         warnings: tuple[str, ...] = (),
     ) -> None:
         """Tell that an image left the stage."""
-        if entry in self.in_hand:
-            self.in_hand.remove(entry)
+        if cell in self.in_flight:
+            self.in_flight.remove(cell)
         self._counts[outcome] += 1
         self._failures_in_a_row = self._failures_in_a_row + 1 if outcome == "failed" else 0
         if outcome in {"done", "passed"}:
             self.context.finished(artifact, self.execution.stage_index)
         self._emit(
             StageImageProgress,
-            image_index=entry.index,
+            image_index=cell.index,
             artifact_id=artifact.id,
             outcome=outcome,
             error=ErrorInfo.of(error) if error else None,
             seed=artifact.seed,
-            duration_s=self._since(entry.at),
+            duration_s=self._since(cell.at),
             path=artifact.path,
             warnings=warnings,
         )
@@ -226,13 +226,13 @@ class StageRun:
         """Tell that the stage is through, if it is open."""
         self._emit(StageEnd, **self._counts, filtered=filtered, duration_s=self._since(self._started_at))
 
-    def fail(self, error: RxPipeError) -> StageStopped:
+    def fail(self, error: RxPipeError) -> StageAborted:
         """Tell that the stage could not go on; gives what ends the chain."""
-        stopped = StageStopped(self, error)
-        self.context.failure = self.context.failure or stopped  # before it is told: who hears of it may cancel
+        aborted = StageAborted(self, error)
+        self.context.failure = self.context.failure or aborted  # before it is told: who hears of it may cancel
         self._emit(StageFailed, error=ErrorInfo.of(error))
-        self.context.gave_up(stopped)
-        return stopped
+        self.context.gave_up(aborted)
+        return aborted
 
     def cancel(self, image_index: int | None) -> None:
         """Tell that the run was cancelled, if the stage is open."""

@@ -92,17 +92,23 @@ class Marbles:
         return HotSource(self, (resolve(parse(text), values, error),))
 
     def unruly(
-        self, text: str, values: Values = None, error: object = None, *, deaf: bool = False, threads: bool = False
+        self,
+        text: str,
+        values: Values = None,
+        error: object = None,
+        *,
+        ignores_dispose: bool = False,
+        threads: bool = False,
     ) -> UnrulySource:
         """A cold stream that may break Rx's grammar, and reaches its subscriber without Rx's guard around it.
 
         Args:
             text: marks may follow the end: "a|b|".
-            deaf: goes on after it was disposed.
+            ignores_dispose: goes on after it was disposed.
             threads: marks at one instant, "(ab)", come from a thread each, at once.
         """
         play = resolve(parse(text, lawful=False, past=False), values, error)
-        return UnrulySource(self, (play,), deaf=deaf, threads=threads)
+        return UnrulySource(self, (play,), ignores_dispose=ignores_dispose, threads=threads)
 
     def subscriber(self, name: str = "", **habits: Any) -> UnrulySubscriber:
         """A recording observer with bad habits, to hand to `listen`; see `UnrulySubscriber` for them."""

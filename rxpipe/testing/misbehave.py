@@ -35,7 +35,7 @@ UNRULY_SOURCES: Mapping[str, Mapping[str, Any]] = {
     "two ends": {"text": "-a-b||"},
     "an error after the end": {"text": "-a-b|#"},
     "a value after an error": {"text": "-a-b#c"},
-    "deaf to dispose": {"text": "-a-b-c|", "deaf": True},
+    "deaf to dispose": {"text": "-a-b-c|", "ignores_dispose": True},
     "two threads at once": {"text": "-(ab)-(cd)|", "threads": True},
 }
 """Arguments for `marbles.unruly(**...)`, to parametrize a test by its keys."""
@@ -79,16 +79,21 @@ class UnrulySource(ColdSource):
     """Plays a diagram that may break the grammar, straight into whoever subscribes.
 
     Args:
-        deaf: goes on after it was disposed.
+        ignores_dispose: goes on after it was disposed.
         threads: marks at one instant come from a thread each, at once; time waits for them.
     """
 
     def __init__(
-        self, host: Threaded, plays: tuple[tuple[Seen, ...], ...], *, deaf: bool = False, threads: bool = False
+        self,
+        host: Threaded,
+        plays: tuple[tuple[Seen, ...], ...],
+        *,
+        ignores_dispose: bool = False,
+        threads: bool = False,
     ) -> None:
         super().__init__(host, plays)
         self._host = host
-        self._deaf = deaf
+        self._ignores_dispose = ignores_dispose
         self._threads = threads
         self._observers: list[abc.ObserverBase[Any]] = []
 
@@ -110,7 +115,7 @@ class UnrulySource(ColdSource):
         if self._threads:
             return self._play_in_threads(observer)
         subscription = super()._subscribe_core(observer, scheduler)
-        return Disposable(self._hear_nothing) if self._deaf else subscription
+        return Disposable(self._hear_nothing) if self._ignores_dispose else subscription
 
     def _hear_nothing(self) -> None:
         """A disposal that this source is deaf to."""
@@ -127,7 +132,7 @@ class UnrulySource(ColdSource):
 
         def dispose() -> None:
             close()
-            for action in () if self._deaf else planned:
+            for action in () if self._ignores_dispose else planned:
                 action.dispose()
 
         return Disposable(dispose)

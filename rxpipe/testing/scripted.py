@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
 
-from rxpipe.backends.base import Backend, Output, Preview, Rendering, StepProgress
+from rxpipe.backends.base import Backend, Output, Preview, RenderEvent, StepProgress
 from rxpipe.chain import Chain, build_chain, with_settings
 from rxpipe.config import CustomConfig, RetryConfig, RunSettings
 from rxpipe.errors import BackendFailed
@@ -85,7 +85,7 @@ class ScriptedBackend(Backend):
     work, so that a call that was cut short shows as `^--!` before its script's end.
 
     Args:
-        scripts: one or several per stage type; a stage without one plays "--o|". "settle" scripts how long it takes
+        scripts: one or several per stage type; a stage without one plays "--o|". "wait_idle" scripts how long it takes
             to be idle after an interrupt, "|" if it is not given.
         errors: what `#` stands for per stage type, or several, the nth on the nth call, the last repeating;
             `BackendFailed` if not given.
@@ -103,7 +103,7 @@ class ScriptedBackend(Backend):
         scripts: Mapping[str, Script] | None = None,
         *,
         errors: Mapping[str, Errors] | None = None,
-        values: Mapping[str, Rendering] | None = None,
+        values: Mapping[str, RenderEvent] | None = None,
         check: Exception | None = None,
         picture: Callable[[StageExecution], bytes] = lambda stage: tiny_picture(stage.seed),
     ) -> None:
@@ -121,7 +121,7 @@ class ScriptedBackend(Backend):
     def __getitem__(self, stage: str) -> ColdSource:
         """The stream behind a stage type; its `subscriptions` tell when the stage was at work."""
         if stage not in self.sources:
-            script = self.scripts.get(stage, "|" if stage == "settle" else ANY_STAGE)
+            script = self.scripts.get(stage, "|" if stage == "wait_idle" else ANY_STAGE)
             texts, errors = _listed(script), _listed(self.errors.get(stage))
             calls = range(max(len(texts), len(errors)))
             plays = (
@@ -137,17 +137,17 @@ class ScriptedBackend(Backend):
             raise self._check
         return ()
 
-    def render(self, stage: StageExecution, source: Artifact | None) -> Observable[Rendering]:
+    def render(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
         """Play the stage's script."""
         del source
         self.calls.append(stage)
         return self[stage.stage_type].map(lambda told: self._drawn(told, stage))
 
-    def settle(self) -> Observable[None]:
-        """Play the script of "settle"."""
-        return self["settle"]
+    def wait_idle(self) -> Observable[None]:
+        """Play the script of "wait_idle"."""
+        return self["wait_idle"]
 
-    def _drawn(self, told: Rendering, stage: StageExecution) -> Rendering:
+    def _drawn(self, told: RenderEvent, stage: StageExecution) -> RenderEvent:
         return replace(told, data=self._picture(stage)) if isinstance(told, Output) and not told.data else told
 
     def _meant(self, play: tuple[Seen, ...]) -> tuple[Seen, ...]:
@@ -158,8 +158,8 @@ class ScriptedBackend(Backend):
             meant.append(seen._replace(value=self._rendering(seen, step, steps)) if seen.kind == "next" else seen)
         return tuple(meant)
 
-    def _rendering(self, seen: Seen, step: int, steps: int) -> Rendering:
-        told: dict[str, Rendering] = {
+    def _rendering(self, seen: Seen, step: int, steps: int) -> RenderEvent:
+        told: dict[str, RenderEvent] = {
             "s": StepProgress(step / max(steps, 1), step=step, steps=steps),
             "q": StepProgress(phase="queued"),
             "l": StepProgress(phase="loading"),
@@ -301,7 +301,7 @@ def play(
 
 def _refuse_unknown(names: Sequence[str], chain: Chain) -> None:
     """A script for a stage that there is not would never play, and its test would pass."""
-    known = dict.fromkeys([*chain.plan.stage_types, "settle", *StageType])
+    known = dict.fromkeys([*chain.plan.stage_types, "wait_idle", *StageType])
     for name in names:
         if name not in known:
             raise MarbleError(f"A script is for a stage {name!r}.", hint=f"There are {', '.join(known)}.")

@@ -58,7 +58,7 @@ class Drawing:
 
     def __init__(self, config, source=None, *, backend=None, scheduler=None, seed=7, plan=None):
         stages = plan or plan_stages([config], rxp.config.RunSettings(input=("given",) if source is not None else ()))
-        stage = next(s for s in stages.stages if s.config is config).narrowed(image_index=1, seed=seed)
+        stage = next(s for s in stages.stages if s.config is config).for_image(image_index=1, seed=seed)
         self.scheduler = scheduler or ManualScheduler()
         self.items, self.moments, self.error, self.completed = [], [], None, False
         rendering = (backend or SketchBackend()).render(stage, source)

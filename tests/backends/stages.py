@@ -18,7 +18,7 @@ def stage_of(section, *, before=None, image_index=1, seed=7):
     settings = (
         rxp.RunSettings(input=("given",)) if not isinstance(sections[0], rxp.Txt2ImgConfig) else rxp.RunSettings()
     )
-    return plan_stages(sections, settings).stages[-1].narrowed(image_index=image_index, seed=seed)
+    return plan_stages(sections, settings).stages[-1].for_image(image_index=image_index, seed=seed)
 
 
 def artifact(data=PICTURE):

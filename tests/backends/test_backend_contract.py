@@ -172,7 +172,7 @@ def test_disposing_at_once_is_harmless(scene):
 
 def test_settling_completes_without_a_value(scene):
     """When nothing is in hand any more."""
-    seen = scene.play(scene.backend.settle())
+    seen = scene.play(scene.backend.wait_idle())
 
     assert (seen.values, seen.error, seen.completed) == ([], None, True)
 

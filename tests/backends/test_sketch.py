@@ -98,7 +98,7 @@ def test_a_subscriber_that_has_seen_enough_stops_the_drawing():
     """After take(1) not one further slice runs."""
     stage = rxp.build_stage_execution_plan(rxp.PipelineConfig(txt2img=LIGHTHOUSE)).stages[0]
     scheduler, seen = ManualScheduler(), []
-    rendering = SketchBackend().render(stage.narrowed(image_index=1, seed=1), None)
+    rendering = SketchBackend().render(stage.for_image(image_index=1, seed=1), None)
     rendering.pipe(ops.take(1), ops.do_action(lambda _: seen.append(scheduler.done))).subscribe(
         on_completed=lambda: seen.append("completed"), scheduler=scheduler
     )
@@ -120,7 +120,7 @@ def test_without_a_scheduler_it_draws_on_a_daemon_thread_of_its_own_which_ends()
     """Subscribe returns at once; the thread is daemon, named, and gone when the picture is there."""
     stage = rxp.build_stage_execution_plan(rxp.PipelineConfig(txt2img=LIGHTHOUSE)).stages[0]
     done, threads = threading.Event(), []
-    SketchBackend().render(stage.narrowed(image_index=1, seed=1), None).subscribe(
+    SketchBackend().render(stage.for_image(image_index=1, seed=1), None).subscribe(
         lambda _: threads.append(threading.current_thread()), on_completed=done.set
     )
 

@@ -23,7 +23,7 @@ def backend_for():
     made = []
 
     def make(server, **options):
-        made.append(WebUIBackend(server.url, **{"poll_s": 0.02, "settle_s": 3.0, **options}))
+        made.append(WebUIBackend(server.url, **{"poll_s": 0.02, "idle_timeout_s": 3.0, **options}))
         return made[-1]
 
     yield make
@@ -294,7 +294,7 @@ def test_disposing_while_ours_waits_never_hits_the_stranger(nowebui, backend_for
         mine = Watched(ours.render(stage_of(TXT2IMG, seed=2), None))
         assert server.wait_queued(1)
         mine.subscription.dispose()
-        settled = Watched(ours.settle())
+        settled = Watched(ours.wait_idle())
         assert not settled.wait_for(lambda it: it.completed, 0.3)
         server.setup.latency_s["txt2img"] = 30.0
         hold.release()
@@ -356,7 +356,7 @@ def test_settling_waits_until_the_interrupted_job_is_gone(backend_for):
         seen = Watched(backend.render(stage_of(TXT2IMG), None))
         assert server.wait_running("txt2img")
         seen.subscription.dispose()
-        settled = Watched(backend.settle())
+        settled = Watched(backend.wait_idle())
         assert not settled.wait_for(lambda it: it.completed, 0.4)
         server.unstick()
         assert settled.wait_for(lambda it: it.completed)
@@ -368,19 +368,19 @@ def test_settling_waits_until_the_interrupted_job_is_gone(backend_for):
 def test_settling_has_a_deadline(backend_for):
     """A server that is stuck for good ends the stage instead of collecting requests."""
     with WebUIServer(latency_s=0.0) as server:
-        backend = backend_for(server, grace_s=0.05, settle_s=0.3)
+        backend = backend_for(server, grace_s=0.05, idle_timeout_s=0.3)
         server.fault("txt2img", Fault.STUCK.but(fraction=0.0))
         seen = Watched(backend.render(stage_of(TXT2IMG), None))
         assert server.wait_running("txt2img")
         seen.subscription.dispose()
         with pytest.raises(rxp.BackendUnavailable, match="not seen idle within"):
-            Watched(backend.settle()).output  # noqa: B018  the error is what is looked for
+            Watched(backend.wait_idle()).output  # noqa: B018  the error is what is looked for
         server.unstick()
 
 
 def test_settling_with_nothing_in_hand_completes_at_once(webui_server, backend_for):
     """Nothing was stopped."""
-    settled = Watched(backend_for(webui_server).settle())
+    settled = Watched(backend_for(webui_server).wait_idle())
 
     assert settled.wait_for(lambda it: it.completed)
     assert webui_server.calls == ()

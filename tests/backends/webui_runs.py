@@ -39,7 +39,7 @@ def meet(fault: Fault, stage: str = "txt2img", *, flavour: str = "forge") -> Row
     """A run of four stages and three images whose second request to *stage* meets *fault*."""
     with WebUIServer(flavour, latency_s=0.01) as server, TemporaryDirectory() as folder:
         backend = WebUIBackend(
-            server.url, poll_s=0.05, lost_s=0.4, silence_s=2.0, settle_s=2.0, ask_timeout_s=1.0, grace_s=0.2
+            server.url, poll_s=0.05, lost_s=0.4, silence_s=2.0, idle_timeout_s=2.0, ask_timeout_s=1.0, grace_s=0.2
         )
         runner = rxp.PipelineRunner(backend)
         if fault.kind == "refused":
@@ -101,7 +101,7 @@ class Cancelled:
 def cancel_at(after_s: float, *, dead: bool) -> Cancelled:
     """A run of four stages cancelled *after_s* seconds after it began; *dead*: the server stops answering before."""
     with WebUIServer(latency_s=0.1) as server, TemporaryDirectory() as folder:
-        backend = WebUIBackend(server.url, poll_s=0.05, settle_s=2.0)
+        backend = WebUIBackend(server.url, poll_s=0.05, idle_timeout_s=2.0)
         run = rxp.PipelineExecutor(backend).start(config(Path(folder)))
         run.wait(after_s * 0.9)
         if dead:

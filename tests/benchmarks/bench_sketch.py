@@ -71,7 +71,7 @@ def measured(name: str) -> dict[str, float]:
     config, size = CASES[name]
     source = source_of(size)
     settings = RunSettings(input=("given",)) if size else RunSettings()
-    stage = plan_stages([config], settings).stages[0].narrowed(image_index=1, seed=7)
+    stage = plan_stages([config], settings).stages[0].for_image(image_index=1, seed=7)
     warm(stage, source)
     before = peak_mb()
     runs = [slices(stage, source) for _ in range(3)]

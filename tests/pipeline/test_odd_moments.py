@@ -16,7 +16,9 @@ from rxpipe.errors import BackendRejected
 from rxpipe.testing import ScriptedBackend
 from rxpipe.testing.scripted import tiny_picture
 
-KEPT = rxp.image_stage(lambda artifact: artifact.with_data(artifact.read()).noted(at={(1, 2): 3}), name="noting")
+KEPT = rxp.image_stage(
+    lambda artifact: artifact.with_data(artifact.read()).with_metadata(at={(1, 2): 3}), name="noting"
+)
 
 
 class Gate:
@@ -40,7 +42,7 @@ class Instant(rxp.Backend):
     name = "instant"
 
     def __init__(self, *, steps=(), hanging=(), beside=False):
-        self.steps, self.hanging, self.saves_beside = steps, hanging, beside
+        self.steps, self.hanging, self.overlap_saves = steps, hanging, beside
         self.calls = []
         self.hangs = threading.Event()
 
@@ -227,7 +229,7 @@ def test_a_run_that_was_over_before_anybody_was_told_of_its_start_is_known_all_t
     [
         (rx.of(rxp.Output("text")), "gave a str as a picture"),
         (rx.of(rxp.Output(b"junk")), "The picture to be saved is none"),
-        (rx.of("a picture"), "told a str; allowed: StepProgress, Preview and one Output"),
+        (rx.of("a picture"), "emitted a str; allowed: StepProgress, Preview and one Output"),
         (None, "render gave a NoneType; allowed: an Observable"),
     ],
 )

@@ -31,7 +31,7 @@ def test_an_operator_guards_what_is_behind_it(marbles):
 
 def test_a_deaf_source_goes_on_after_it_was_disposed(marbles):
     """Its subscriber hears it; the log shows that nobody could end it."""
-    source = marbles.unruly("-a-b-c|", deaf=True)
+    source = marbles.unruly("-a-b-c|", ignores_dispose=True)
     observer = marbles.subscriber(dispose_at=1).listen(source)
     observer.to_be("-a-b-c|")
     source.subscriptions.to_be("^")

@@ -15,7 +15,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable
 from reactivex.scheduler import CurrentThreadScheduler, ImmediateScheduler
 
-from rxpipe.backends.base import Backend, Output, Preview, Rendering, StepProgress
+from rxpipe.backends.base import Backend, Output, Preview, RenderEvent, StepProgress
 from rxpipe.backends.sketch.encode import encode_png
 from rxpipe.backends.sketch.jobs import job, takes_faces
 from rxpipe.backends.sketch.picture import Stopped
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rxpipe.backends.sketch.frame import Drawn, Frame, Work
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
-    Slices = Generator[Rendering | None, None, None]
+    Slices = Generator[RenderEvent | None, None, None]
 
 _PREVIEW_QUALITY = 85
 _OWN_UPSCALERS = {"", "none", "lanczos"}
@@ -61,11 +61,11 @@ class SketchBackend(Backend):
     def __repr__(self) -> str:
         return f"SketchBackend(pace_s={self._pace_s:g})  # a drawing program, not a model"
 
-    def render(self, stage: StageExecution, source: Artifact | None) -> Observable[Rendering]:
+    def render(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
         """One picture, drawn when subscribed to; previews are JPEG of at most 512 px, the picture is PNG."""
 
         def subscribe(
-            observer: abc.ObserverBase[Rendering], scheduler: abc.SchedulerBase | None = None
+            observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             return _Drawing(observer, scheduler, self._pace_s).begin(stage, source)
 
@@ -80,7 +80,7 @@ class _Drawing(abc.DisposableBase):
     """One subscription: the engine's generator, driven one slice an action."""
 
     def __init__(
-        self, observer: abc.ObserverBase[Rendering], scheduler: abc.SchedulerBase | None, pace_s: float
+        self, observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None, pace_s: float
     ) -> None:
         self._observer, self._pace_s = observer, pace_s
         self._own = WorkerScheduler("rxpipe-sketch") if scheduler is None else None
@@ -125,19 +125,19 @@ class _Drawing(abc.DisposableBase):
         else:
             self._hand_on(rendering)
 
-    def _hand_on(self, rendering: Rendering | None) -> None:
+    def _hand_on(self, rendering: RenderEvent | None) -> None:
         if self._pace_s and isinstance(rendering, StepProgress):
             self._plan(self._pace_s, rendering)
         else:
             self._emit(rendering)
 
-    def _emit(self, rendering: Rendering | None) -> None:
+    def _emit(self, rendering: RenderEvent | None) -> None:
         if rendering is not None and self._wanted():
             self._observer.on_next(rendering)
         if self._wanted():
             self._next.disposable = self._clock.schedule(self._slice)
 
-    def _plan(self, delay_s: float, rendering: Rendering) -> None:
+    def _plan(self, delay_s: float, rendering: RenderEvent) -> None:
         """Emit once the step has taken its time."""
 
         def emit(_: abc.SchedulerBase, state: object = None) -> None:
@@ -177,7 +177,7 @@ def _renderings(
     yield Output(data or b"", unchanged=drawn.unchanged, warnings=drawn.warnings, settings=drawn.facts)
 
 
-def _shown(work: Work, elapsed_s: Callable[[], float]) -> Generator[Rendering | None, None, Drawn]:
+def _shown(work: Work, elapsed_s: Callable[[], float]) -> Generator[RenderEvent | None, None, Drawn]:
     """Some work with its frames as progress and previews."""
     while True:
         try:

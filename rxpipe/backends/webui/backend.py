@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from reactivex import Observable
 from reactivex.disposable import Disposable, SerialDisposable
 
-from rxpipe.backends.base import Backend, Output, Rendering
+from rxpipe.backends.base import Backend, Output, RenderEvent
 from rxpipe.backends.webui import payloads
 from rxpipe.backends.webui.address import Address
 from rxpipe.backends.webui.answers import Answer, read_generation, read_picture, read_single
@@ -61,14 +61,14 @@ class WebUIBackend(Backend):
             steps gives none, and waiting in the server's queue does.
         lost_s: a drawing that the server knows nothing of is given up after so long.
         grace_s: after a cancel, until the connection is shut down.
-        settle_s: longest wait for the server to be idle after a timeout.
+        idle_timeout_s: longest wait for the server to be idle after a timeout.
 
     Raises:
         ConfigError: *url* or *auth* is not well-formed. No connection is made before the first use.
     """
 
     name = "webui"
-    saves_beside = True
+    overlap_saves = True
 
     def __init__(
         self,
@@ -85,13 +85,13 @@ class WebUIBackend(Backend):
         silence_s: float | None = 1800.0,
         lost_s: float = 60.0,
         grace_s: float = 0.5,
-        settle_s: float = 120.0,
+        idle_timeout_s: float = 120.0,
     ) -> None:
         self._address = Address.parse(url, auth=auth)
         self.description = f"WebUI at {self._address}"
         self.queue_ahead = queue_ahead
         self._strict = strict
-        self._settle_s = settle_s
+        self._settle_s = idle_timeout_s
         self._names = Names()
         self._spare = _Spare()
         lines, reader = Lines(self._address, connect_timeout_s=connect_timeout_s), Reader()
@@ -100,7 +100,7 @@ class WebUIBackend(Backend):
             workers=Workers(),
             polls=WorkerScheduler("rxpipe-webui-poll"),
             reader=reader,
-            stops=Stops(lines, reader, grace_s=grace_s, drain_s=settle_s),
+            stops=Stops(lines, reader, grace_s=grace_s, drain_s=idle_timeout_s),
             flights=Flights(),
             times=Times(poll_s, ask_timeout_s, stalled_s, silence_s, lost_s),
             previews=previews,
@@ -118,11 +118,11 @@ class WebUIBackend(Backend):
 
     # -- the port -----------------------------------------------------------------------------------------------------
 
-    def render(self, stage: StageExecution, source: Artifact | None) -> Observable[Rendering]:
+    def render(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
         """One picture; see `Backend.render`. A stage of a kind that no server draws ends in BackendRejected."""
 
         def subscribe(
-            observer: abc.ObserverBase[Rendering], scheduler: abc.SchedulerBase | None = None
+            observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             if self._closed:
                 observer.on_error(BackendRejected(f"{self!r} was closed.", hint="Open another one."))
@@ -153,8 +153,8 @@ class WebUIBackend(Backend):
             self._means.lines.give_back(line)
         return warnings
 
-    def settle(self) -> Observable[None]:
-        """Completes once no stopped drawing is known to run or wait any more; BackendUnavailable after `settle_s`."""
+    def wait_idle(self) -> Observable[None]:
+        """Complete once no interrupted job is known to run or wait; BackendUnavailable after `idle_timeout_s`."""
 
         def subscribe(
             observer: abc.ObserverBase[None], scheduler: abc.SchedulerBase | None = None

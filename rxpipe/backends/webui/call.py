@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from reactivex import abc
 
-    from rxpipe.backends.base import Output, Rendering, StepProgress
+    from rxpipe.backends.base import Output, RenderEvent, StepProgress
     from rxpipe.backends.webui.client import Line, Lines
     from rxpipe.backends.webui.payloads import ExtrasRequest, Img2ImgRequest, Size, Txt2ImgRequest
     from rxpipe.backends.webui.progress import Reader, Reading, ServerReading
@@ -136,7 +136,7 @@ class Call:
         means: Means,
         prepare: Callable[[], Drawing | Output],
         draw: Callable[[Drawing, Line], Output],
-        observer: abc.ObserverBase[Rendering],
+        observer: abc.ObserverBase[RenderEvent],
         clock: abc.SchedulerBase,
     ) -> None:
         self._means = means

@@ -19,7 +19,7 @@ from rxpipe.plan import GenerationSettings, StageExecution
 from rxpipe.testing.webui_server.drawing import open_picture, png_size, save_png
 
 if TYPE_CHECKING:
-    from rxpipe.backends.base import Backend, Rendering
+    from rxpipe.backends.base import Backend, RenderEvent
     from rxpipe.plan import SectionConfig
     from rxpipe.testing.webui_server.drawing import Draw, DrawRequest
 
@@ -62,7 +62,7 @@ def _rendered(backend: Backend, stage: StageExecution, source: Artifact | None) 
     errors: list[Exception] = []
     ended = threading.Event()
 
-    def on_next(rendering: Rendering) -> None:
+    def on_next(rendering: RenderEvent) -> None:
         if isinstance(rendering, Output):
             outputs.append(rendering)
 
@@ -108,7 +108,7 @@ def _stage(request: DrawRequest) -> StageExecution:
         generation=generation,
         requires_input_image=request.kind != "txt2img",
     )
-    return stage.narrowed(image_index=1, seed=request.seed)
+    return stage.for_image(image_index=1, seed=request.seed)
 
 
 def _config(request: DrawRequest, options: Any) -> SectionConfig:
