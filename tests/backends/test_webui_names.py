@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rxpipe.backends.webui.client import Reply
+from rxpipe.backends.webui.client import Response
 from rxpipe.backends.webui.names import Entry, Names, ask_names, find, near, same_model, same_sampler, same_scheduler
 from rxpipe.errors import RxPipeError
 from rxpipe.testing.webui_server.flavour import load_flavour
@@ -23,7 +23,7 @@ class Canned:
     def get(self, path, **_):
         """The answer for a path, or for all."""
         value = self.answers[path] if isinstance(self.answers, dict) and path in self.answers else self.answers
-        return Reply(200, json.dumps(value).encode(), 0.0)
+        return Response(200, json.dumps(value).encode(), 0.0)
 
 
 @pytest.fixture(scope="module")

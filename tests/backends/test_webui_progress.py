@@ -9,7 +9,7 @@ from stages import PICTURE, stage_of
 
 import rxpipe as rxp
 from rxpipe.backends.webui import payloads
-from rxpipe.backends.webui.client import Reply
+from rxpipe.backends.webui.client import Response
 from rxpipe.backends.webui.payloads import Size
 from rxpipe.backends.webui.progress import Reader, ServerReading, TaskReading, Watch
 
@@ -223,12 +223,12 @@ def test_per_task_progress_needs_a_server_that_lets_us_choose_the_id(document, p
 
     class Canned:
         def post(self, _path, _body, **_):
-            return Reply(200, b'{"active": false}', 0.0)
+            return Response(200, b'{"active": false}', 0.0)
 
         def get(self, _path, **_):
             if document is None:
                 raise rxp.BackendRejected("answered 404")
-            return Reply(200, document, 0.0)
+            return Response(200, document, 0.0)
 
     assert Reader().probe(Canned(), timeout_s=1) is per_task
 

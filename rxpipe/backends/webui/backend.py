@@ -20,7 +20,7 @@ from rxpipe.backends.webui.address import Address
 from rxpipe.backends.webui.answers import Answer, read_generation, read_picture, read_single
 from rxpipe.backends.webui.call import Call, Drawing, Flights, Means, Times, Workers
 from rxpipe.backends.webui.checks import check_plan
-from rxpipe.backends.webui.client import Lines
+from rxpipe.backends.webui.client import ConnectionPool
 from rxpipe.backends.webui.names import Names
 from rxpipe.backends.webui.payloads import ExtrasRequest, Img2ImgRequest, Size, Txt2ImgRequest
 from rxpipe.backends.webui.pixels import same_pixels, size_of, with_source_text
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from reactivex import abc
 
     from rxpipe.artifact import Artifact
-    from rxpipe.backends.webui.client import Line
+    from rxpipe.backends.webui.client import Connection
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
 _LOOK_S = 0.05
@@ -94,13 +94,13 @@ class WebUIBackend(Backend):
         self._settle_s = settle_s
         self._names = Names()
         self._spare = _Spare()
-        lines, reader = Lines(self._address, connect_timeout_s=connect_timeout_s), Reader()
+        connections, reader = ConnectionPool(self._address, connect_timeout_s=connect_timeout_s), Reader()
         self._means = Means(
-            lines=lines,
+            connections=connections,
             workers=Workers(),
             polls=WorkerScheduler("rxpipe-webui-poll"),
             reader=reader,
-            stops=Stops(lines, reader, grace_s=grace_s, drain_s=settle_s),
+            stops=Stops(connections, reader, grace_s=grace_s, drain_s=settle_s),
             flights=Flights(),
             times=Times(poll_s, ask_timeout_s, stalled_s, silence_s, lost_s),
             previews=previews,
@@ -130,7 +130,7 @@ class WebUIBackend(Backend):
             call = Call(
                 self._means,
                 lambda: self._prepare(stage, source),
-                lambda drawing, line: self._draw(stage, drawing, line),
+                lambda drawing, connection: self._draw(stage, drawing, connection),
                 observer,
                 scheduler or self._own_clock,
             )
@@ -146,11 +146,11 @@ class WebUIBackend(Backend):
             BackendUnavailable: nobody answers.
             BackendRejected: no API, credentials refused, or names that it does not have, each with the nearest match.
         """
-        line = self._means.lines.take()
+        connection = self._means.connections.acquire()
         try:
-            self._names, warnings = check_plan(line, self._means.reader, plan, timeout_s=self._means.times.ask)
+            self._names, warnings = check_plan(connection, self._means.reader, plan, timeout_s=self._means.times.ask)
         finally:
-            self._means.lines.give_back(line)
+            self._means.connections.release(connection)
         return warnings
 
     def settle(self) -> Observable[None]:
@@ -170,7 +170,7 @@ class WebUIBackend(Backend):
         self._means.workers.close()
         self._means.polls.close()
         self._own_clock.close()
-        self._means.lines.close()
+        self._means.connections.close()
 
     # -- on the call's thread -----------------------------------------------------------------------------------------
 
@@ -209,11 +209,11 @@ class WebUIBackend(Backend):
             return payloads.upscale_by_img2img(stage, config, size) if by_img2img else payloads.upscale(config)
         raise BackendRejected(f"{stage.stage_type}: a WebUI draws txt2img, img2img, adetailer and upscale.")
 
-    def _draw(self, stage: StageExecution, drawing: Drawing, line: Line) -> Output:
+    def _draw(self, stage: StageExecution, drawing: Drawing, connection: Connection) -> Output:
         request = drawing.request
-        reply = line.post(request.path, request.body(drawing.picture), timeout_s=None, what=drawing.label)
+        response = connection.post(request.path, request.body(drawing.picture), timeout_s=None, what=drawing.label)
         try:
-            pictures = self._pictures(stage, drawing, reply.body)
+            pictures = self._pictures(stage, drawing, response.body)
             if isinstance(request, Txt2ImgRequest):
                 self._spare.keep(request, pictures[1:])
             return pictures[0]()

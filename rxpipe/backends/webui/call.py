@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from reactivex import abc
 
     from rxpipe.backends.base import Output, Rendering, StepProgress
-    from rxpipe.backends.webui.client import Line, Lines
+    from rxpipe.backends.webui.client import Connection, ConnectionPool
     from rxpipe.backends.webui.payloads import ExtrasRequest, Img2ImgRequest, Size, Txt2ImgRequest
     from rxpipe.backends.webui.progress import Reader, Reading, ServerReading
     from rxpipe.backends.webui.stops import Stops
@@ -66,7 +66,7 @@ class Workers:
         self._all: list[WorkerScheduler] = []
         self._lock = threading.Lock()
 
-    def take(self) -> WorkerScheduler:
+    def acquire(self) -> WorkerScheduler:
         """A thread for the caller alone."""
         with self._lock:
             if self._free:
@@ -75,7 +75,7 @@ class Workers:
             self._all.append(worker)
             return worker
 
-    def give_back(self, worker: WorkerScheduler) -> None:
+    def release(self, worker: WorkerScheduler) -> None:
         """The thread is free again."""
         with self._lock:
             self._free.append(worker)
@@ -110,7 +110,7 @@ class Flights:
 class Means:
     """What all calls of a backend share."""
 
-    lines: Lines
+    connections: ConnectionPool
     workers: Workers
     polls: WorkerScheduler
     reader: Reader
@@ -126,7 +126,7 @@ class Call:
     Args:
         means: of the backend.
         prepare: on the call's thread: what to post, or the picture where it is there already.
-        draw: on the call's thread: posts a drawing over a line and makes a picture of the answer.
+        draw: on the call's thread: posts a drawing over a connection and makes a picture of the answer.
         observer: told on *clock*.
         clock: the scheduler that emissions and ticks run on.
     """
@@ -135,7 +135,7 @@ class Call:
         self,
         means: Means,
         prepare: Callable[[], Drawing | Output],
-        draw: Callable[[Drawing, Line], Output],
+        draw: Callable[[Drawing, Connection], Output],
         observer: abc.ObserverBase[Rendering],
         clock: abc.SchedulerBase,
     ) -> None:
@@ -155,7 +155,7 @@ class Call:
 
     def start(self) -> None:
         """Post it."""
-        worker = self._means.workers.take()
+        worker = self._means.workers.acquire()
         worker.schedule(lambda *_: self._run(worker))
         self._plan_tick()
 
@@ -183,47 +183,47 @@ class Call:
             if picture is not None:
                 self._hand_over(lambda: self._emit(picture))
         finally:
-            self._means.workers.give_back(worker)
+            self._means.workers.release(worker)
 
     def _posted(self, drawing: Drawing) -> Output | None:
         """The picture; None where the call was stopped before it was sent."""
-        line = self._means.lines.take()
+        connection = self._means.connections.acquire()
         try:
-            sent = self._sent_over(line, drawing)
+            sent = self._sent_over(connection, drawing)
             if sent is None:
                 return None
             try:
-                return self._draw(drawing, line)
+                return self._draw(drawing, connection)
             finally:
                 sent.note_answered()
         finally:
-            self._means.lines.give_back(line)
+            self._means.connections.release(connection)
 
-    def _sent_over(self, line: Line, drawing: Drawing) -> Sent | None:
+    def _sent_over(self, connection: Connection, drawing: Drawing) -> Sent | None:
         watch = Watch(drawing.request, stalled_s=self._means.times.stalled)
-        task = drawing.task if drawing.task and self._tells_tasks(line) else None
+        task = drawing.task if drawing.task and self._tells_tasks(connection) else None
         if task is None:
-            watch.baseline = self._baseline(line)
+            watch.baseline = self._baseline(connection)
             watch.ahead = self._means.flights.last
-        sent = Sent(line, watch, task)
+        sent = Sent(connection, watch, task)
         with self._lock:
             if self._over:
                 return None
             self._label = drawing.label
             self._means.flights.began(watch)
-            self._sent, self._sent_s, self._received = sent, time.monotonic(), line.received
+            self._sent, self._sent_s, self._received = sent, time.monotonic(), connection.received
         return sent
 
-    def _tells_tasks(self, line: Line) -> bool:
+    def _tells_tasks(self, connection: Connection) -> bool:
         try:
-            return self._means.reader.probe(line, timeout_s=self._means.times.ask)
+            return self._means.reader.probe(connection, timeout_s=self._means.times.ask)
         except BackendError:
             return False  # the POST itself will say what is wrong
 
-    def _baseline(self, line: Line) -> ServerReading | None:
+    def _baseline(self, connection: Connection) -> ServerReading | None:
         """The progress before ours, so that a stranger's job and leftovers are known again."""
         try:
-            return self._means.reader.read_server(line, timeout_s=self._means.times.ask)
+            return self._means.reader.read_server(connection, timeout_s=self._means.times.ask)
         except BackendError:
             return None  # the POST itself will say what is wrong
 
@@ -261,28 +261,30 @@ class Call:
         """On the poll's thread: ask, and go back to the clock with what came."""
         reading: Reading | None = None
         if not (self._over or sent.answered.is_set()):
-            line = self._means.lines.take()
+            connection = self._means.connections.acquire()
             try:
-                reading = self._read(line, sent)
+                reading = self._read(connection, sent)
             except BackendError:
                 reading = None  # no news; the call itself tells what is wrong
             finally:
-                self._means.lines.give_back(line)
+                self._means.connections.release(connection)
         self._clock.schedule(lambda *_: self._observed(sent, reading))
 
-    def _read(self, line: Line, sent: Sent) -> Reading:
+    def _read(self, connection: Connection, sent: Sent) -> Reading:
         timeout_s, preview = self._means.times.ask, self._means.previews
         if sent.task is None:
-            return self._means.reader.read_server(line, timeout_s=timeout_s, preview=preview)
+            return self._means.reader.read_server(connection, timeout_s=timeout_s, preview=preview)
         last = sent.watch.preview_id
-        return self._means.reader.read_task(line, sent.task, timeout_s=timeout_s, last_preview=last, preview=preview)
+        return self._means.reader.read_task(
+            connection, sent.task, timeout_s=timeout_s, last_preview=last, preview=preview
+        )
 
     def _observed(self, sent: Sent, reading: Reading | None) -> None:
         if self._over:
             return
         now_s = self._clock.to_seconds(self._clock.now)
-        if self._received != sent.line.received:
-            self._received = sent.line.received
+        if self._received != sent.connection.received:
+            self._received = sent.connection.received
             sent.watch.touch(now_s)
         if reading is not None:
             self._show(sent, reading, now_s)

@@ -10,13 +10,13 @@ from rxpipe.config import AdetailerConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BackendFailed, BackendRejected
 
 if TYPE_CHECKING:
-    from rxpipe.backends.webui.client import Line
+    from rxpipe.backends.webui.client import Connection
     from rxpipe.backends.webui.progress import Reader
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
 
 def check_plan(
-    line: Line, reader: Reader, plan: StageExecutionPlan, *, timeout_s: float
+    connection: Connection, reader: Reader, plan: StageExecutionPlan, *, timeout_s: float
 ) -> tuple[Names, tuple[str, ...]]:
     """What the server knows of the plan's names, and warnings.
 
@@ -24,9 +24,9 @@ def check_plan(
         BackendUnavailable: nobody answers.
         BackendRejected: no API, credentials refused, unknown names (all of them at once), or a result too large.
     """
-    reader.read_server(line, timeout_s=timeout_s)
-    reader.probe(line, timeout_s=timeout_s)
-    names = ask_names(line, kinds_of(plan), timeout_s=timeout_s)
+    reader.read_server(connection, timeout_s=timeout_s)
+    reader.probe(connection, timeout_s=timeout_s)
+    names = ask_names(connection, kinds_of(plan), timeout_s=timeout_s)
     problems = problems_of(plan, names)
     if problems:
         told = (problem if problem.endswith("?") else f"{problem}." for problem in problems)

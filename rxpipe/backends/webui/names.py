@@ -17,7 +17,7 @@ from rxpipe.errors import BackendRejected
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rxpipe.backends.webui.client import Line
+    from rxpipe.backends.webui.client import Connection
     from rxpipe.config import StageConfig
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
@@ -84,7 +84,7 @@ def near(known: Sequence[Entry], name: str) -> str:
 # -- asking the server ------------------------------------------------------------------------------------------------
 
 
-def ask_names(line: Line, kinds: Iterable[str], *, timeout_s: float) -> Names:
+def ask_names(connection: Connection, kinds: Iterable[str], *, timeout_s: float) -> Names:
     """What the server knows of these *kinds* ("samplers", ..., "adetailer").
 
     Raises:
@@ -93,24 +93,24 @@ def ask_names(line: Line, kinds: Iterable[str], *, timeout_s: float) -> Names:
     found: dict[str, Any] = {}
     for kind in kinds:
         if kind == "adetailer":
-            found |= _ask_adetailer(line, timeout_s)
+            found |= _ask_adetailer(connection, timeout_s)
         elif kind == "models":
             found["models"] = [
-                _model(entry) for entry in _dicts(line.get(_PATHS["models"], timeout_s=timeout_s).json())
+                _model(entry) for entry in _dicts(connection.get(_PATHS["models"], timeout_s=timeout_s).json())
             ]
-        elif (entries := ask_optional(line, _PATHS[kind], timeout_s=timeout_s)) is not None:
+        elif (entries := ask_optional(connection, _PATHS[kind], timeout_s=timeout_s)) is not None:
             found[kind] = [_entry(entry) for entry in _dicts(entries)]
     return Names(**found)
 
 
-def ask_optional(line: Line, path: str, *, timeout_s: float) -> Any:
+def ask_optional(connection: Connection, path: str, *, timeout_s: float) -> Any:
     """What a path that not every server has answers; None where it is missing.
 
     Raises:
         BackendError: anything but a missing path.
     """
     try:
-        return line.get(path, timeout_s=timeout_s).json()
+        return connection.get(path, timeout_s=timeout_s).json()
     except BackendRejected as error:
         if "answered 404" in error.message or "answered 405" in error.message:
             return None
@@ -126,12 +126,12 @@ _PATHS = {
 }
 
 
-def _ask_adetailer(line: Line, timeout_s: float) -> dict[str, Any]:
-    listed = ask_optional(line, "/adetailer/v1/ad_model", timeout_s=timeout_s)
+def _ask_adetailer(connection: Connection, timeout_s: float) -> dict[str, Any]:
+    listed = ask_optional(connection, "/adetailer/v1/ad_model", timeout_s=timeout_s)
     if listed is None:
-        scripts = ask_optional(line, "/sdapi/v1/scripts", timeout_s=timeout_s)
+        scripts = ask_optional(connection, "/sdapi/v1/scripts", timeout_s=timeout_s)
         return {"adetailer": any(str(name).lower() == "adetailer" for name in _inner(scripts, "img2img"))}
-    schema = ask_optional(line, "/adetailer/v1/schema", timeout_s=timeout_s)
+    schema = ask_optional(connection, "/adetailer/v1/schema", timeout_s=timeout_s)
     properties = schema.get("properties") if isinstance(schema, Mapping) else None
     return {
         "detectors": [Entry(str(name)) for name in _inner(listed, "ad_model")],

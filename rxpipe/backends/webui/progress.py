@@ -19,7 +19,7 @@ from rxpipe.backends.webui.payloads import ExtrasRequest, Request, Txt2ImgReques
 from rxpipe.errors import BackendRejected, BadResponse
 
 if TYPE_CHECKING:
-    from rxpipe.backends.webui.client import Line
+    from rxpipe.backends.webui.client import Connection
 
 Verdict = Literal["ours", "waiting", "nobody", "other"]
 """Who runs: our job; another while ours waits; nobody; or another, and where ours is cannot be told."""
@@ -90,7 +90,7 @@ class Reader:
         """Whether the server tells progress per task; None until somebody asked."""
         return self._per_task
 
-    def probe(self, line: Line, *, timeout_s: float) -> bool:
+    def probe(self, connection: Connection, *, timeout_s: float) -> bool:
         """Whether the server tells progress per task, for ids that a request may choose; asks it the first time.
 
         Raises:
@@ -98,8 +98,8 @@ class Reader:
         """
         if self._per_task is None:
             try:
-                self.read_task(line, "rxpipe", timeout_s=timeout_s)
-                document = line.get("/openapi.json", timeout_s=timeout_s).body
+                self.read_task(connection, "rxpipe", timeout_s=timeout_s)
+                document = connection.get("/openapi.json", timeout_s=timeout_s).body
             except (BackendRejected, BadResponse):
                 self._per_task = False
             else:
@@ -107,7 +107,7 @@ class Reader:
         return self._per_task
 
     def read_task(
-        self, line: Line, task: str, *, timeout_s: float, last_preview: int = -1, preview: bool = False
+        self, connection: Connection, task: str, *, timeout_s: float, last_preview: int = -1, preview: bool = False
     ) -> TaskReading:
         """How far *task* is. A preview comes only if it is another than *last_preview*.
 
@@ -115,17 +115,17 @@ class Reader:
             BackendError: no answer, or not such a one.
         """
         asked = {"id_task": task, "id_live_preview": last_preview, "live_preview": preview}
-        reply = line.post("/internal/progress", json.dumps(asked).encode(), timeout_s=timeout_s)
-        return _valid(TaskReading, reply.body)
+        response = connection.post("/internal/progress", json.dumps(asked).encode(), timeout_s=timeout_s)
+        return _valid(TaskReading, response.body)
 
-    def read_server(self, line: Line, *, timeout_s: float, preview: bool = False) -> ServerReading:
+    def read_server(self, connection: Connection, *, timeout_s: float, preview: bool = False) -> ServerReading:
         """How far whichever job is that runs.
 
         Raises:
             BackendError: no answer, or not such a one.
         """
         tail = "" if preview else "?skip_current_image=true"
-        return _valid(ServerReading, line.get(f"/sdapi/v1/progress{tail}", timeout_s=timeout_s).body)
+        return _valid(ServerReading, connection.get(f"/sdapi/v1/progress{tail}", timeout_s=timeout_s).body)
 
 
 def _valid(model: type[_Read], body: bytes) -> _Read:

@@ -17,7 +17,7 @@ from rxpipe.errors import BackendError, BackendTimeout, BackendUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rxpipe.backends.webui.client import Line, Lines
+    from rxpipe.backends.webui.client import Connection, ConnectionPool
     from rxpipe.backends.webui.progress import Reader, Reading, Verdict, Watch
 
 _FAST_S = 0.02  # between questions while the grace lasts
@@ -31,11 +31,11 @@ _INTERRUPT = "/sdapi/v1/interrupt"
 class Sent:
     """A call that was sent, as far as stopping it needs to know.
 
-    line: its connection. watch: what was seen of its job. task: None where progress is global.
+    connection: that it was sent over. watch: what was seen of its job. task: None where progress is global.
     answered: set once its answer came or its connection broke, or we shut it down.
     """
 
-    line: Line
+    connection: Connection
     watch: Watch
     task: str | None
     answered: threading.Event = field(default_factory=threading.Event)
@@ -43,7 +43,7 @@ class Sent:
     def note_answered(self) -> None:
         """The call is over; so is its job, unless it was we who hung up."""
         self.answered.set()
-        if not self.line.is_hung_up:
+        if not self.connection.aborted:
             self.watch.end()
 
 
@@ -51,14 +51,14 @@ class Stops:
     """All stops in hand of one backend. Safe from any thread.
 
     Args:
-        lines: connections to ask over.
+        connections: to ask over.
         reader: asks how far the server is.
         grace_s: until the call's socket is shut down.
         drain_s: how long a job that waits in the server's queue is followed.
     """
 
-    def __init__(self, lines: Lines, reader: Reader, *, grace_s: float, drain_s: float) -> None:
-        self._lines = lines
+    def __init__(self, connections: ConnectionPool, reader: Reader, *, grace_s: float, drain_s: float) -> None:
+        self._connections = connections
         self._reader = reader
         self._grace_s = grace_s
         self._drain_s = drain_s
@@ -151,23 +151,23 @@ class Stops:
         """Wait; True where the backend was closed meanwhile."""
         return self._closed.wait(seconds)
 
-    def with_line(self, ask: Callable[[Line], object]) -> None:
+    def with_connection(self, ask: Callable[[Connection], object]) -> None:
         """Do *ask* over a connection that is free."""
-        line = self._lines.take()
+        connection = self._connections.acquire()
         try:
-            ask(line)
+            ask(connection)
         finally:
-            self._lines.give_back(line)
+            self._connections.release(connection)
 
-    def is_idle(self, line: Line, timeout_s: float) -> bool:
+    def is_idle(self, connection: Connection, timeout_s: float) -> bool:
         """Whether the server works on nothing at all."""
-        return self._reader.read_server(line, timeout_s=timeout_s).state.job_count == 0
+        return self._reader.read_server(connection, timeout_s=timeout_s).state.job_count == 0
 
-    def read(self, line: Line, sent: Sent, timeout_s: float) -> Reading:
+    def read(self, connection: Connection, sent: Sent, timeout_s: float) -> Reading:
         """What the server says of the call's job."""
         if sent.task is not None:
-            return self._reader.read_task(line, sent.task, timeout_s=timeout_s)
-        return self._reader.read_server(line, timeout_s=timeout_s)
+            return self._reader.read_task(connection, sent.task, timeout_s=timeout_s)
+        return self._reader.read_server(connection, timeout_s=timeout_s)
 
 
 class _Stop:
@@ -179,7 +179,7 @@ class _Stop:
         self._begin_s = time.monotonic()
         self._asked = False
         self._others: list[Sent] = []  # of ours, whom our interrupt may have hit
-        self._hung_up = False
+        self._aborted = False
         self._gone = 0
         self._last: Verdict | None = "ours" if sent.watch.began else None
 
@@ -196,13 +196,13 @@ class _Stop:
             self.sent.answered.wait(max(0.0, min(self._left_s, _FAST_S)))
         if self.sent.answered.is_set():
             return True
-        self._hung_up = True
-        self.sent.line.hang_up()
+        self._aborted = True
+        self.sent.connection.abort()
         return False
 
     def _hit_another(self) -> bool:
         """Our interrupt ended another call of ours: it had come before ours in the queue, and ours runs now."""
-        return any(other.answered.is_set() and not other.line.is_hung_up for other in self._others)
+        return any(other.answered.is_set() and not other.connection.aborted for other in self._others)
 
     def afterwards(self) -> bool:
         """Follow the job, without its connection, until it is gone; False where the time was up before."""
@@ -218,7 +218,7 @@ class _Stop:
 
     def _try(self, timeout_s: float) -> None:
         try:
-            self._stops.with_line(lambda line: self._look(line, timeout_s))
+            self._stops.with_connection(lambda connection: self._look(connection, timeout_s))
         except BackendUnavailable:
             self._gone += 1  # nobody there: the job died with its server
         except BackendTimeout:
@@ -227,19 +227,19 @@ class _Stop:
         except BackendError:
             self._gone = 0
 
-    def _look(self, line: Line, timeout_s: float) -> None:
-        reading = self._stops.read(line, self.sent, timeout_s)
+    def _look(self, connection: Connection, timeout_s: float) -> None:
+        reading = self._stops.read(connection, self.sent, timeout_s)
         self._last = verdict = self.sent.watch.judge(reading)
-        answered = self.sent.answered.is_set() and not self._hung_up  # hanging up ends the call too
+        answered = self.sent.answered.is_set() and not self._aborted  # hanging up ends the call too
         if verdict == "ours" and not self._asked and not answered:
             self._asked, self._others = True, self._stops.others(self)
-            line.post(_INTERRUPT, timeout_s=timeout_s)
-        self._gone = self._gone + 1 if self._is_over(line, verdict, timeout_s) else 0
+            connection.post(_INTERRUPT, timeout_s=timeout_s)
+        self._gone = self._gone + 1 if self._is_over(connection, verdict, timeout_s) else 0
 
-    def _is_over(self, line: Line, verdict: Verdict, timeout_s: float) -> bool:
+    def _is_over(self, connection: Connection, verdict: Verdict, timeout_s: float) -> bool:
         if verdict == "ours" and self.sent.task is not None and self._left_s <= 0:
             # a task that raised stays the active one until the next begins
-            return self._stops.is_idle(line, timeout_s)
+            return self._stops.is_idle(connection, timeout_s)
         return verdict == "nobody" or (verdict == "other" and self._asked)
 
     def _interrupt_unseen(self) -> None:
@@ -247,6 +247,6 @@ class _Stop:
             return
         self._asked = True
         try:
-            self._stops.with_line(lambda line: line.post(_INTERRUPT, timeout_s=_ASK_S))
+            self._stops.with_connection(lambda connection: connection.post(_INTERRUPT, timeout_s=_ASK_S))
         except BackendError:
             self._gone = 0
