@@ -253,7 +253,7 @@ def test_an_answer_that_comes_slowly_is_a_sign_of_life(backend_for):
         server.fault("txt2img", Fault.SLOW_DRIP.but(seconds=1.0))
         config = TXT2IMG.model_copy(update={"width": 256, "height": 256})
 
-        assert drawn(backend_for(server, lost_s=0.3), stage_of(config)).seed == 7
+        assert drawn(backend_for(server, unknown_job_s=0.3), stage_of(config)).seed == 7
 
 
 # -- interrupting -----------------------------------------------------------------------------------------------------

@@ -11,12 +11,12 @@ from rxpipe.errors import BackendFailed, BackendRejected
 
 if TYPE_CHECKING:
     from rxpipe.backends.webui.client import Connection
-    from rxpipe.backends.webui.progress import Reader
+    from rxpipe.backends.webui.progress import ProgressClient
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
 
 def check_plan(
-    connection: Connection, reader: Reader, plan: StageExecutionPlan, *, timeout_s: float
+    connection: Connection, progress_client: ProgressClient, plan: StageExecutionPlan, *, timeout_s: float
 ) -> tuple[Names, tuple[str, ...]]:
     """What the server knows of the plan's names, and warnings.
 
@@ -24,8 +24,8 @@ def check_plan(
         BackendUnavailable: nobody answers.
         BackendRejected: no API, credentials refused, unknown names (all of them at once), or a result too large.
     """
-    reader.read_server(connection, timeout_s=timeout_s)
-    reader.probe(connection, timeout_s=timeout_s)
+    progress_client.read_server(connection, timeout_s=timeout_s)
+    progress_client.probe(connection, timeout_s=timeout_s)
     names = ask_names(connection, kinds_of(plan), timeout_s=timeout_s)
     problems = problems_of(plan, names)
     if problems:

@@ -14,7 +14,7 @@ from rxpipe.backends.webui.answers import read_generation, read_picture
 from rxpipe.backends.webui.client import Connection
 from rxpipe.backends.webui.names import Names, ask_names, ask_optional
 from rxpipe.backends.webui.payloads import Txt2ImgRequest
-from rxpipe.backends.webui.progress import Reader
+from rxpipe.backends.webui.progress import ProgressClient
 from rxpipe.errors import BackendError, BackendUnavailable
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _examined(
 ) -> Diagnosis:
     begin = time.monotonic()
     try:
-        reading = Reader().read_server(connection, timeout_s=timeout_s)
+        snapshot = ProgressClient().read_server(connection, timeout_s=timeout_s)
     except BackendUnavailable as error:
         return _with_problem(found, error)
     except BackendError as error:
@@ -101,7 +101,7 @@ def _examined(
         reachable=True,
         api=True,
         latency_s=time.monotonic() - begin,
-        busy=reading.state.job_count != 0,
+        busy=snapshot.state.job_count != 0,
         credentials="not needed" if address.credentials is None else "accepted",
     )
     try:
@@ -160,7 +160,7 @@ def _advice(names: Names) -> list[str]:
 
 
 def _with_server(found: Diagnosis, connection: Connection, timeout_s: float) -> Diagnosis:
-    per_task = Reader().probe(connection, timeout_s=timeout_s)
+    per_task = ProgressClient().probe(connection, timeout_s=timeout_s)
     modules = ask_optional(connection, "/sdapi/v1/sd-modules", timeout_s=timeout_s)
     options = ask_optional(connection, "/sdapi/v1/options", timeout_s=timeout_s)
     model = options.get("sd_model_checkpoint") if isinstance(options, dict) else None
