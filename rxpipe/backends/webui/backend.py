@@ -21,12 +21,12 @@ from rxpipe.backends.webui.answers import Answer, read_generation, read_picture,
 from rxpipe.backends.webui.call import CallServices, InFlightCalls, RenderCall, RenderRequest, Timeouts, WorkerPool
 from rxpipe.backends.webui.checks import check_plan
 from rxpipe.backends.webui.client import ConnectionPool
-from rxpipe.backends.webui.names import Names
+from rxpipe.backends.webui.names import ServerCatalogs
 from rxpipe.backends.webui.payloads import ExtrasRequest, Img2ImgRequest, Size, Txt2ImgRequest
 from rxpipe.backends.webui.pixels import same_pixels, size_of, with_source_text
 from rxpipe.backends.webui.progress import ProgressClient
 from rxpipe.backends.webui.stops import Interrupter
-from rxpipe.backends.webui.used import compare, compare_model, other_size, settings_of, used_for
+from rxpipe.backends.webui.used import actual_settings, compare, compare_model, other_size, settings_of
 from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BackendRejected, BackendUnavailable, BadResponse
 from rxpipe.worker import WorkerScheduler
@@ -92,7 +92,7 @@ class WebUIBackend(Backend):
         self.queue_ahead = queue_ahead
         self._strict = strict
         self._settle_s = settle_s
-        self._names = Names()
+        self._catalogs = ServerCatalogs()
         self._leftovers = _BatchLeftovers()
         connections = ConnectionPool(self._address, connect_timeout_s=connect_timeout_s)
         progress_client = ProgressClient()
@@ -149,7 +149,7 @@ class WebUIBackend(Backend):
         """
         connection = self._services.connections.acquire()
         try:
-            self._names, warnings = check_plan(
+            self._catalogs, warnings = check_plan(
                 connection, self._services.progress_client, plan, timeout_s=self._services.timeouts.ask_s
             )
         finally:
@@ -205,7 +205,7 @@ class WebUIBackend(Backend):
         if isinstance(config, Img2ImgConfig):
             return payloads.img2img(stage, config, size)
         if isinstance(config, AdetailerConfig):
-            return payloads.adetailer(stage, config, size, schema=self._names.unit_schema)
+            return payloads.adetailer(stage, config, size, schema=self._catalogs.unit_schema)
         if isinstance(config, UpscaleConfig):
             payloads.guard_size(config, size)
             by_img2img = config.mode == "img2img"
@@ -248,32 +248,37 @@ class WebUIBackend(Backend):
         self, request: RenderRequest, payload: Txt2ImgRequest | Img2ImgRequest, answer: Answer, index: int
     ) -> Output:
         data, header, odd = read_picture(answer.pictures[index])
-        used = used_for(answer, index)
-        warnings = self._judged(request, compare(payload, used, self._names))
+        actual = actual_settings(answer, index)
+        warnings = self._judged(request, compare(payload, actual, self._catalogs))
         asked = None if isinstance(payload, Txt2ImgRequest) and payload.enable_hr else payload.size
         return Output(
             data,
-            seed=used.seed,
+            seed=actual.seed,
             warnings=(*odd, *warnings, *other_size(asked, header)),
-            settings=settings_of(used, header),
+            settings=settings_of(actual, header),
         )
 
     def _detailed(self, request: RenderRequest, answer: Answer) -> Output:
         """The detailed picture, or unchanged where nothing was found; only its pixels can tell."""
-        used, source = used_for(answer, 0), request.picture or b""
-        if not used.detailed:
+        actual, source = actual_settings(answer, 0), request.picture or b""
+        if not actual.detailed:
             raise BackendRejected(
                 f"{request.label}: the server's ADetailer dropped its settings without a word.",
                 hint="A setting is unknown to the version installed there; see its console.",
             )
         data, header, odd = read_picture(answer.pictures[0])
         # what the outer pass says of sampler and size concerns a picture that is thrown away
-        warnings = (*odd, *self._judged(request, compare_model(request.payload, used, self._names)))
+        warnings = (*odd, *self._judged(request, compare_model(request.payload, actual, self._catalogs)))
         if same_pixels(source, data):
-            return Output(b"", seed=used.seed, unchanged=True, warnings=warnings)
+            return Output(b"", seed=actual.seed, unchanged=True, warnings=warnings)
         data = with_source_text(data, source)
-        settings = {"model": used.model, "model_hash": used.model_hash, "width": header.width, "height": header.height}
-        return Output(data, seed=used.seed, warnings=warnings, settings=settings)
+        settings = {
+            "model": actual.model,
+            "model_hash": actual.model_hash,
+            "width": header.width,
+            "height": header.height,
+        }
+        return Output(data, seed=actual.seed, warnings=warnings, settings=settings)
 
     def _judged(self, request: RenderRequest, warnings: tuple[str, ...]) -> tuple[str, ...]:
         if warnings and self._strict:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from rxpipe.backends.webui.address import Address
 from rxpipe.backends.webui.answers import read_generation, read_picture
 from rxpipe.backends.webui.client import Connection
-from rxpipe.backends.webui.names import Names, ask_names, ask_optional
+from rxpipe.backends.webui.names import ServerCatalogs, ask_optional, fetch_catalogs
 from rxpipe.backends.webui.payloads import Txt2ImgRequest
 from rxpipe.backends.webui.progress import ProgressClient
 from rxpipe.errors import BackendError, BackendUnavailable
 
 if TYPE_CHECKING:
-    from rxpipe.backends.webui.names import Known
+    from rxpipe.backends.webui.names import Catalog
 
 Credentials = Literal["not needed", "accepted", "missing", "refused", "unknown"]
 _KINDS = ("samplers", "schedulers", "upscalers", "models", "vaes", "adetailer")
@@ -125,36 +125,36 @@ def _refused(found: Diagnosis, error: BackendError, address: Address) -> Diagnos
 
 
 def _with_names(found: Diagnosis, connection: Connection, timeout_s: float) -> Diagnosis:
-    names = ask_names(connection, _KINDS, timeout_s=timeout_s)
+    catalogs = fetch_catalogs(connection, _KINDS, timeout_s=timeout_s)
     return replace(
         found,
-        models=_listed(names.models),
-        samplers=_listed(names.samplers),
-        schedulers=_listed(names.schedulers),
-        upscalers=_listed(names.upscalers),
-        vaes=_listed(names.vaes),
-        adetailer=_adetailer(names, connection, timeout_s),
-        detectors=_listed(names.detectors),
-        advice=(*found.advice, *_advice(names)),
+        models=_listed(catalogs.models),
+        samplers=_listed(catalogs.samplers),
+        schedulers=_listed(catalogs.schedulers),
+        upscalers=_listed(catalogs.upscalers),
+        vaes=_listed(catalogs.vaes),
+        adetailer=_adetailer(catalogs, connection, timeout_s),
+        detectors=_listed(catalogs.detectors),
+        advice=(*found.advice, *_advice(catalogs)),
     )
 
 
-def _listed(known: Known) -> tuple[str, ...]:
-    return tuple(entry.name for entry in known or ())
+def _listed(catalog: Catalog) -> tuple[str, ...]:
+    return tuple(item.name for item in catalog or ())
 
 
-def _adetailer(names: Names, connection: Connection, timeout_s: float) -> str | None:
-    if not names.adetailer:
+def _adetailer(catalogs: ServerCatalogs, connection: Connection, timeout_s: float) -> str | None:
+    if not catalogs.adetailer:
         return None
-    told = ask_optional(connection, "/adetailer/v1/version", timeout_s=timeout_s)
-    return str(told["version"]) if isinstance(told, dict) and "version" in told else "installed"
+    version = ask_optional(connection, "/adetailer/v1/version", timeout_s=timeout_s)
+    return str(version["version"]) if isinstance(version, dict) and "version" in version else "installed"
 
 
-def _advice(names: Names) -> list[str]:
+def _advice(catalogs: ServerCatalogs) -> list[str]:
     advice = []
-    if not names.models:
+    if not catalogs.models:
         advice.append("It lists no checkpoint: put one into models/Stable-diffusion.")
-    if not names.adetailer:
+    if not catalogs.adetailer:
         advice.append("For the adetailer stage install the extension ADetailer.")
     return advice
 
