@@ -115,10 +115,10 @@ def test_credentials_appear_in_no_error_log_or_traceback(connection_to, fault):
     logger.disable("rxpipe")
     logging.getLogger("urllib3").setLevel(logging.NOTSET)
 
-    told = "".join(str(part) for part in lines)
-    assert "failed" in told
-    assert SECRET not in told
-    assert BASIC not in told
+    output = "".join(str(part) for part in lines)
+    assert "failed" in output
+    assert SECRET not in output
+    assert BASIC not in output
     assert SECRET not in repr(connection.__dict__)
 
 
@@ -146,7 +146,7 @@ REFUSALS = [
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal[0].name)
 def test_every_trouble_is_a_typed_error_that_says_what_to_do(flavour, refusal, connection_to):
     """What was asked, where, what came, and what to try; in the words of both servers."""
-    fault, kind, told, hint = refusal
+    fault, kind, message, hint = refusal
     with WebUIServer(flavour) as server:
         server.fault("txt2img", fault)
         with pytest.raises(kind) as caught:
@@ -157,7 +157,7 @@ def test_every_trouble_is_a_typed_error_that_says_what_to_do(flavour, refusal, c
     error = caught.value
     assert type(error) is kind
     assert error.message.startswith(f"txt2img (stage 1, image 2): POST /sdapi/v1/txt2img at {server.url}: ")
-    assert told in error.message
+    assert message in error.message
     assert error.hint is None if hint is None else hint in error.hint
 
 

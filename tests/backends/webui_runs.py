@@ -31,7 +31,7 @@ class Row:
     retries: int
     posts: int
     seconds: float
-    told: str
+    error: str
     interrupts: int
 
 
@@ -56,9 +56,9 @@ def meet(fault: Fault, stage: str = "txt2img", *, flavour: str = "forge") -> Row
         backend.close()
     retries = sum(event.kind == "stage_retry" for event in result.events)
     errors = [event.error for event in result.events if getattr(event, "error", None) is not None]
-    told = f"{errors[0].type}: {errors[0].message}" if errors else ""
+    error = f"{errors[0].type}: {errors[0].message}" if errors else ""
     kept = sum(v.outcome in {"done", "passed"} for v in result.variants)
-    return Row(fault.name, stage, result.status, kept, files, retries, posts, seconds, told, interrupts)
+    return Row(fault.name, stage, result.status, kept, files, retries, posts, seconds, error, interrupts)
 
 
 def refuse_once(server: WebUIServer, event: rxp.StageEvent, stage: str) -> None:
