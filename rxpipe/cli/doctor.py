@@ -28,16 +28,16 @@ def examine(url: str | None, *, trial: bool, as_json: bool) -> Exit:
     Raises:
         ConfigError: *url* is not an address.
     """
-    choice = choose(url)
-    embedded = choice.kind == "sketch"
-    auth = choice.options.get("auth")
-    found = diagnose(_USUAL if embedded else choice.url, auth=auth, trial=trial and not embedded)
+    spec = choose(url)
+    embedded = spec.kind == "sketch"
+    auth = spec.options.get("auth")
+    found = diagnose(_USUAL if embedded else spec.url, auth=auth, trial=trial and not embedded)
     if as_json:
-        typer.echo(json.dumps({"backend": choice.kind, "reason": choice.reason, **found.as_dict()}))
+        typer.echo(json.dumps({"backend": spec.kind, "reason": spec.reason, **found.as_dict()}))
     else:
         shown = Console()
         if embedded:
-            print_line(shown, f"`rxpipe run` takes the embedded backend: {choice.reason}.")
+            print_line(shown, f"`rxpipe run` takes the embedded backend: {spec.reason}.")
         _print(shown, found)
     return Exit.COMPLETED if embedded or found.ok else Exit.FAILED
 

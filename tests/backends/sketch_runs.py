@@ -100,14 +100,14 @@ class Drawing:
         self.completed = True
 
 
-def draw(config, source=None, **told):
+def draw(config, source=None, **settings):
     """A finished drawing."""
-    return Drawing(config, source, **told).run()
+    return Drawing(config, source, **settings).run()
 
 
-def txt2img(prompt, *, width=256, height=256, steps=4, seed=7, **told):
+def txt2img(prompt, *, width=256, height=256, steps=4, seed=7, **settings):
     """The pixels of a picture."""
-    config = rxp.Txt2ImgConfig(prompt=prompt, width=width, height=height, steps=steps, **told)
+    config = rxp.Txt2ImgConfig(prompt=prompt, width=width, height=height, steps=steps, **settings)
     return draw(config, seed=seed).pixels
 
 

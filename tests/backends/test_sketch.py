@@ -205,9 +205,9 @@ def test_the_backends_package_loads_neither_numpy_nor_pillow_nor_scikit_image():
         "print(sorted(heavy & set(sys.modules)));"
         "import rxpipe.backends.sketch; print(sorted(heavy & set(sys.modules)))"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  our own
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  our own
 
-    assert told.stdout.splitlines() == ["[]", "['PIL', 'numpy']"]
+    assert completed.stdout.splitlines() == ["[]", "['PIL', 'numpy']"]
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ ASTRONAUT = skimage.data.astronaut()
 FACE = (170, 60, 280, 175)  # left, top, right, bottom, as anybody would say
 
 
-def detail(image=None, **told):
-    return draw(rxp.AdetailerConfig(**{"steps": 2, **told}), photo(image or Image.fromarray(ASTRONAUT)))
+def detail(image=None, **settings):
+    return draw(rxp.AdetailerConfig(**{"steps": 2, **settings}), photo(image or Image.fromarray(ASTRONAUT)))
 
 
 def boxes(drawing):

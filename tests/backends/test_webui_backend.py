@@ -204,11 +204,11 @@ def test_progress_and_previews_come_while_it_is_drawn(nowebui, backend_for):
         seen = Watched(backend_for(server).render(stage_of(TXT2IMG), None))
         assert isinstance(seen.output, Output)
 
-    told = [step for step in seen.of(StepProgress) if step.fraction is not None]
-    fractions = [step.fraction for step in told]
-    assert len(told) >= 4
+    reported = [step for step in seen.of(StepProgress) if step.fraction is not None]
+    fractions = [step.fraction for step in reported]
+    assert len(reported) >= 4
     assert fractions == sorted(fractions)
-    assert {step.steps for step in told} == {20}
+    assert {step.steps for step in reported} == {20}
     assert len(seen.of(Preview)) >= 1
     assert png.check(seen.of(Preview)[0].data).width == 16
     assert seen.threads == {"test"}
@@ -253,7 +253,7 @@ def test_an_answer_that_comes_slowly_is_a_sign_of_life(backend_for):
         server.fault("txt2img", Fault.SLOW_DRIP.but(seconds=1.0))
         config = TXT2IMG.model_copy(update={"width": 256, "height": 256})
 
-        assert drawn(backend_for(server, lost_s=0.3), stage_of(config)).seed == 7
+        assert drawn(backend_for(server, unknown_job_s=0.3), stage_of(config)).seed == 7
 
 
 # -- interrupting -----------------------------------------------------------------------------------------------------
@@ -464,13 +464,13 @@ def test_every_unknown_name_is_told_with_the_nearest(webui_server, backend_for):
     with pytest.raises(rxp.BackendRejected) as caught:
         backend_for(webui_server).check(plan(**sections))
 
-    told = caught.value.message.splitlines()
-    assert "txt2img.sampler_name: the server has no 'Eulr a'; did you mean 'Euler a'?" in told
-    assert "txt2img.scheduler: the server has no 'Keras'; did you mean 'Karras'?" in told
-    assert "txt2img.model: the server has no 'tiny-sd51'; did you mean 'tiny-sd15'?" in told
-    assert "upscale.upscaler: the server has no 'Lancsoz'; did you mean 'Lanczos'?" in told
-    assert all(line.endswith(("?", ".")) for line in told)  # where a log puts them on one line they stay apart
-    assert any("adetailer.detector" in line and "'mediapipe_face_full'" in line for line in told)
+    lines = caught.value.message.splitlines()
+    assert "txt2img.sampler_name: the server has no 'Eulr a'; did you mean 'Euler a'?" in lines
+    assert "txt2img.scheduler: the server has no 'Keras'; did you mean 'Karras'?" in lines
+    assert "txt2img.model: the server has no 'tiny-sd51'; did you mean 'tiny-sd15'?" in lines
+    assert "upscale.upscaler: the server has no 'Lancsoz'; did you mean 'Lanczos'?" in lines
+    assert all(line.endswith(("?", ".")) for line in lines)  # where a log puts them on one line they stay apart
+    assert any("adetailer.detector" in line and "'mediapipe_face_full'" in line for line in lines)
 
 
 def test_a_missing_extension_is_told(backend_for):

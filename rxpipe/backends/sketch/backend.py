@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from rxpipe.artifact import Artifact
-    from rxpipe.backends.sketch.frame import Drawn, Frame, Work
+    from rxpipe.backends.sketch.frame import Frame, PaintResult, Work
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
     Slices = Generator[RenderEvent | None, None, None]
@@ -67,7 +67,7 @@ class SketchBackend(Backend):
         def subscribe(
             observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            return _Drawing(observer, scheduler, self._pace_s).begin(stage, source)
+            return _RenderTask(observer, scheduler, self._pace_s).begin(stage, source)
 
         return Observable(subscribe)
 
@@ -76,7 +76,7 @@ class SketchBackend(Backend):
         return [warning for stage in plan.stages for warning in _warnings(stage)]
 
 
-class _Drawing(abc.DisposableBase):
+class _RenderTask(abc.DisposableBase):
     """One subscription: the engine's generator, driven one slice an action."""
 
     def __init__(
@@ -91,7 +91,7 @@ class _Drawing(abc.DisposableBase):
         self._next = SerialDisposable()
         self._over = threading.Event()
 
-    def begin(self, stage: StageExecution, source: Artifact | None) -> _Drawing:
+    def begin(self, stage: StageExecution, source: Artifact | None) -> _RenderTask:
         self._slices = _renderings(stage, source, self._wanted, self._elapsed_s)
         self._next.disposable = self._clock.schedule(self._slice)
         return self
@@ -123,9 +123,9 @@ class _Drawing(abc.DisposableBase):
         except Exception as error:  # noqa: BLE001  # whatever drawing runs into (memory, most likely) is told, typed
             self._end(_typed(error))
         else:
-            self._hand_on(rendering)
+            self._emit_later(rendering)
 
-    def _hand_on(self, rendering: RenderEvent | None) -> None:
+    def _emit_later(self, rendering: RenderEvent | None) -> None:
         if self._pace_s and isinstance(rendering, StepProgress):
             self._plan(self._pace_s, rendering)
         else:
@@ -170,21 +170,21 @@ def _renderings(
     stage: StageExecution, source: Artifact | None, wanted: Callable[[], bool], elapsed_s: Callable[[], float]
 ) -> Slices:
     """What a drawing emits: progress and a preview a step, the picture at the end; None between slices."""
-    drawn = yield from _shown(job(stage, source, wanted), elapsed_s)
-    data = drawn.encoded
-    if data is None and not drawn.unchanged:
-        data = yield from encode_png(drawn.pixels)
-    yield Output(data or b"", unchanged=drawn.unchanged, warnings=drawn.warnings, settings=drawn.facts)
+    result = yield from _shown(job(stage, source, wanted), elapsed_s)
+    data = result.encoded
+    if data is None and not result.unchanged:
+        data = yield from encode_png(result.pixels)
+    yield Output(data or b"", unchanged=result.unchanged, warnings=result.warnings, settings=result.facts)
 
 
-def _shown(work: Work, elapsed_s: Callable[[], float]) -> Generator[RenderEvent | None, None, Drawn]:
+def _shown(work: Work, elapsed_s: Callable[[], float]) -> Generator[RenderEvent | None, None, PaintResult]:
     """Some work with its frames as progress and previews."""
     while True:
         try:
             frame = next(work)
         except StopIteration as end:
-            drawn: Drawn = end.value
-            return drawn
+            result: PaintResult = end.value
+            return result
         if frame is None:
             yield None
         else:

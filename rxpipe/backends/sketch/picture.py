@@ -36,7 +36,7 @@ class _Watched(io.BytesIO):
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class InputImage:
     """A picture to work on: RGB or RGBA.
 
     data: as it came, where its pixels are those of `image` (a PNG that needed no turning), else None.
@@ -48,7 +48,7 @@ class Given:
     notes: tuple[str, ...] = ()
 
 
-def read_picture(source: Artifact, wanted: Callable[[], bool]) -> Given:
+def read_picture(source: Artifact, wanted: Callable[[], bool]) -> InputImage:
     """Decode an artifact's picture.
 
     Args:
@@ -68,7 +68,7 @@ def read_picture(source: Artifact, wanted: Callable[[], bool]) -> Given:
         raise BadImage(f"image {source.id} is not a picture that can be decoded: {error}.") from error
     turned = upright.size != image.size or image.getexif().get(0x0112, 1) != 1
     picture, notes = as_rgb(upright)
-    return Given(picture, None if turned or form != "PNG" else data, notes)
+    return InputImage(picture, None if turned or form != "PNG" else data, notes)
 
 
 def as_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:

@@ -38,14 +38,14 @@ class Info(BaseModel):
     clip_skip: int | None = None
     version: str | None = None
 
-    def seed_of(self, place: int) -> int:
-        """The seed of the picture at *place*, 0.. without the grid."""
-        return self.all_seeds[place] if place < len(self.all_seeds) else self.seed + place
+    def seed_of(self, index: int) -> int:
+        """The seed of the picture at *index*, 0.. without the grid."""
+        return self.all_seeds[index] if index < len(self.all_seeds) else self.seed + index
 
-    def text_of(self, place: int) -> str:
-        """The infotext of the picture at *place*, 0.. without the grid; empty where there is none."""
-        place += self.index_of_first_image
-        return self.infotexts[place] if place < len(self.infotexts) else ""
+    def text_of(self, index: int) -> str:
+        """The infotext of the picture at *index*, 0.. without the grid; empty where there is none."""
+        index += self.index_of_first_image
+        return self.infotexts[index] if index < len(self.infotexts) else ""
 
 
 @dataclass(frozen=True, slots=True)

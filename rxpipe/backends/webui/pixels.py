@@ -21,9 +21,9 @@ def size_of(source: Artifact, data: bytes) -> Size:
     Raises:
         BadImage: not a picture.
     """
-    told = png.pixel_size(data)
-    if told is not None and told.format == "PNG":
-        return Size(told.width, told.height)
+    size = png.pixel_size(data)
+    if size is not None and size.format == "PNG":
+        return Size(size.width, size.height)
     return Size(*source.to_image().size)
 
 
