@@ -256,8 +256,8 @@ class StageTimeline(_View):
         if not stages:
             return
         width = (max(self._canvas.winfo_width(), 1) - gap) / len(stages)
-        for place, stage in enumerate(stages):
-            self._draw_stage(stage, round(gap + place * width), round(width - gap))
+        for index, stage in enumerate(stages):
+            self._draw_stage(stage, round(gap + index * width), round(width - gap))
 
     def _draw_stage(self, stage: StageStatus, left: int, width: int) -> None:
         colours, y = self.palette, self._px(8)
