@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rxpipe.cli.outcome import Exit, close_quietly, errors_in_words, problem, write_what_fits
+from rxpipe.cli.outcome import Exit, escape_unencodable, flush_stdout, problem, report_errors
 
 app = typer.Typer(
     name="rxpipe",
@@ -23,15 +23,15 @@ _WHAT, _HOW, _SHOW = "What is drawn", "How it runs", "What is shown"
 
 def main() -> None:
     """The program `rxpipe`."""
-    write_what_fits()
+    escape_unencodable()
     try:
         app()
     finally:
-        close_quietly()
+        flush_stdout()
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version  # noqa: PLC0415  # slow, and only for who asks
 
         typer.echo(f"rxpipe {version('rxpipe')}")
@@ -123,17 +123,17 @@ def run(  # noqa: PLR0917  # typer makes an option of each
     An option that draws (prompt, steps, ...) holds for the first stage that knows it; later ones inherit it.
     Ctrl+C stops and keeps what is finished, twice leaves at once.
     """
-    with errors_in_words():
-        from rxpipe.cli.wish import Wish  # noqa: PLC0415  # pydantic is slow to load, and --help needs none
+    with report_errors():
+        from rxpipe.cli.options import RunOptions  # noqa: PLC0415  # pydantic is slow to load, and --help needs none
 
-        drawing = {
+        generation = {
             "prompt": prompt, "negative_prompt": negative_prompt, "images": images, "seed": seed, "steps": steps,
             "cfg_scale": cfg_scale, "width": width, "height": height, "sampler_name": sampler,
         }  # fmt: skip
         settings = {"order": order, "out": None if out is None else str(out), "save": save}
-        config = Wish(
+        config = RunOptions(
             source=source,
-            drawing=_given(drawing),
+            generation=_given(generation),
             settings=_given(settings),
             input=photo or (),
             stages=None if stages is None else [name.strip() for name in stages.split(",") if name.strip()],
@@ -221,7 +221,7 @@ def list_stages(
     as_json: Annotated[bool, typer.Option("--json", help="The JSON schema of a config file.")] = False,
 ) -> None:
     """List the stages and their settings, for --set and for config files."""
-    with errors_in_words():
+    with report_errors():
         from rxpipe.cli.settings import print_schema, print_settings  # noqa: PLC0415  # only who runs this pays for it
 
         if as_json:
@@ -237,7 +237,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="What was found, as JSON.")] = False,
 ) -> None:
     """Look at a WebUI server: what is reachable, what it has, what is missing."""
-    with errors_in_words():
+    with report_errors():
         from rxpipe.cli.doctor import examine  # noqa: PLC0415  # HTTP only for who asks
 
         raise typer.Exit(examine(url, trial=trial, as_json=as_json))
@@ -251,7 +251,7 @@ def serve_for_tests(
     draw: Annotated[str, typer.Option(help="What it answers: sketch (real pictures) or noise (quick).")] = "sketch",
 ) -> None:
     """Serve a WebUI that draws test pictures, until Ctrl+C; for trying and testing clients."""
-    with errors_in_words():
+    with report_errors():
         from rxpipe.cli.serving import serve  # noqa: PLC0415  # HTTP and drawing only for who serves
 
         serve(port=port, flavour=flavour, latency_s=latency, draw=draw)
@@ -262,7 +262,7 @@ def gui(
     backend: Annotated[str | None, typer.Option(help="As for `run`; the one of last time without it.")] = None,
 ) -> None:
     """Open a window to run pipelines from."""
-    with errors_in_words():
+    with report_errors():
         from rxpipe.views import gui as window  # noqa: PLC0415  # Tk only for who opens a window
 
         raise typer.Exit(window.main(backend))

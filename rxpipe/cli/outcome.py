@@ -34,19 +34,19 @@ def problem(text: str) -> None:
 
 
 @contextlib.contextmanager
-def errors_in_words() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Tell what is wrong without a traceback and leave with its exit code."""
     try:
         yield
     except ConfigError as error:
-        _told_problems(error)
+        _print_problems(error)
     except (PlanError, BadImage) as error:
         _leave(str(error), Exit.USAGE)
     except RxPipeError as error:
         _leave(str(error), Exit.FAILED)
 
 
-def _told_problems(error: ConfigError) -> NoReturn:
+def _print_problems(error: ConfigError) -> NoReturn:
     count = len(error.problems)
     if count == 1:
         _leave(str(error), Exit.USAGE)
@@ -63,14 +63,14 @@ def _leave(text: str, code: Exit) -> NoReturn:
     raise typer.Exit(code)
 
 
-def write_what_fits() -> None:
+def escape_unencodable() -> None:
     """Let stdout and stderr escape what their encoding cannot hold, where they would raise."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def close_quietly() -> None:
+def flush_stdout() -> None:
     """Flush stdout; with its reader gone (`| head`), leave nothing for the interpreter's own flush to complain of."""
     try:
         sys.stdout.flush()

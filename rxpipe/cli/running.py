@@ -44,15 +44,15 @@ def run_config(config: PipelineConfig, backend: Backend, *, as_json: bool, verbo
         PlanError, BadImage: before anything runs.
     """
     view = ConsoleView(verbose=verbose)
-    voice = JsonLines() if as_json else view
+    output = JsonLines() if as_json else view
     with contextlib.closing(backend), contextlib.closing(view), _logging(view, as_json=as_json, verbose=verbose):
         if not as_json:
             view.say(f"backend: {backend.description or backend.name}")
         executor = PipelineExecutor(backend)
-        voice.attach(executor.events)
+        output.attach(executor.events)
         with Interrupts(view.live and not as_json) as interrupts:
             run = executor.start(config)
-            _wait(run, lambda: interrupts.asked or voice.lost, view)
+            _wait(run, lambda: interrupts.requested or output.closed, view)
         result = run.result
         if not as_json:
             _say_outcome(result, view, config)
@@ -61,9 +61,9 @@ def run_config(config: PipelineConfig, backend: Backend, *, as_json: bool, verbo
         return _EXITS.get(result.status, Exit.FAILED)
 
 
-def _wait(run: Run, asked: Callable[[], bool], view: ConsoleView) -> None:
+def _wait(run: Run, requested: Callable[[], bool], view: ConsoleView) -> None:
     while not run.wait(_SLICE_S):
-        if asked():
+        if requested():
             view.stopping()
             run.cancel()
 
@@ -71,35 +71,35 @@ def _wait(run: Run, asked: Callable[[], bool], view: ConsoleView) -> None:
 class JsonLines:
     """One event a line on stdout, ASCII, so that any console and any pipe can hold it.
 
-    lost: True once nobody reads any more.
+    closed: True once nobody reads any more.
     """
 
     def __init__(self) -> None:
-        self.lost = False
+        self.closed = False
 
     def attach(self, events: Observable[StageEvent]) -> None:
         """Write what happens, as it happens."""
         events.subscribe(self._write)
 
     def _write(self, event: StageEvent) -> None:
-        if self.lost:
+        if self.closed:
             return
         try:
             sys.stdout.write(json.dumps(event.model_dump(mode="json")) + "\n")
             sys.stdout.flush()
         except OSError:
-            self.lost = True
+            self.closed = True
 
 
 class Interrupts:
-    """Ctrl+C and SIGTERM while the context lasts: the first is noted in `asked`, the second ends the process at once.
+    """Ctrl+C and SIGTERM while the context lasts: the first sets `requested`, the second ends the process immediately.
 
     Args:
         live: whether a cursor was hidden that has to come back.
     """
 
     def __init__(self, live: bool) -> None:
-        self.asked = False
+        self.requested = False
         self._live = live
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
@@ -107,16 +107,16 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():  # elsewhere nobody sends us signals
             for number in (signal.SIGINT, signal.SIGTERM):
                 if signal.getsignal(number) is not signal.SIG_IGN:  # a job in the background is left alone
-                    self._before[number] = signal.signal(number, self._heard)
+                    self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _heard(self, *_: object) -> None:
-        if not self.asked:
-            self.asked = True
+    def _on_signal(self, *_: object) -> None:
+        if not self.requested:
+            self.requested = True
             return
         if self._live:
             with contextlib.suppress(OSError):

@@ -121,8 +121,8 @@ def print_settings(stage: str | None = None) -> None:
         allowed = [*SECTIONS, _RUN, "retry"]
         raise ConfigError([f"there is no stage {stage!r}; {suggestion(str(stage), allowed)}"])
     shown = Console()
-    for place, name in enumerate(names):
-        _print_section(shown, name, first=place == 0)
+    for index, name in enumerate(names):
+        _print_section(shown, name, first=index == 0)
 
 
 def print_schema() -> None:

@@ -98,8 +98,8 @@ def _drawn_with(stage: StageExecution) -> str:
 
 
 def _said(values: Mapping[str, Any]) -> str:
-    told = ((name, value) for name, value in values.items() if value not in (None, "", (), [], {}))
-    return ", ".join(f"{name} {_quoted(value)}" for name, value in told)
+    given = ((name, value) for name, value in values.items() if value not in (None, "", (), [], {}))
+    return ", ".join(f"{name} {_quoted(value)}" for name, value in given)
 
 
 def _quoted(value: object) -> str:

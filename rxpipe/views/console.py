@@ -16,7 +16,7 @@ from rich.text import Text
 from rxpipe.events import RunEnd, RunStart, StageImageProgress, StageRetry, is_lifecycle
 from rxpipe.sinks.log import line
 from rxpipe.status import RunStatus, reduce_status
-from rxpipe.views.look import duration_text, stage_caption, tone_of
+from rxpipe.views.palette import duration_text, stage_caption, tone_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -42,7 +42,7 @@ _SPELT = str.maketrans({"━": "#", "─": ".", "·": "-", "…": "...", "→": 
 class ConsoleView:
     """Shows runs on a console.
 
-    lost: True once nobody reads any more (a pipe was closed); nothing is written after that.
+    closed: True once nobody reads any more (a pipe was closed); nothing is written after that.
 
     Args:
         console: rich's; by default one on stdout.
@@ -53,7 +53,7 @@ class ConsoleView:
     def __init__(self, console: Console | None = None, *, live: bool | None = None, verbose: bool = False) -> None:
         self.console = console or Console()
         self.live = takes_live(self.console) if live is None else live
-        self.lost = False
+        self.closed = False
         self._verbose = verbose
         self._status = RunStatus()
         self._began: datetime | None = None
@@ -67,13 +67,13 @@ class ConsoleView:
 
     def say(self, text: str) -> None:
         """A line of its own; above the block while there is one."""
-        if self.lost:
+        if self.closed:
             return
         try:
             self.console.print(Text(plain(text, self.console.encoding)), soft_wrap=True)
             self.console.file.flush()
         except (OSError, SystemExit):  # rich leaves the program at a closed pipe, and that is not a view's to decide
-            self.lost = True
+            self.closed = True
 
     def stopping(self) -> None:
         """Show that the run was asked to stop."""
@@ -196,9 +196,9 @@ def _trouble(event: StageEvent) -> str | None:
         return line(event)
     if not isinstance(event, StageImageProgress) or (event.error is None and not event.warnings):
         return None
-    told = [str(event.error)] if event.error else []
+    messages = [str(event.error)] if event.error else []
     outcome = "left as it was" if event.outcome == "passed" else event.outcome
-    return f"{event.stage_type} image {event.image_index} {outcome}: {'; '.join([*told, *event.warnings])}"
+    return f"{event.stage_type} image {event.image_index} {outcome}: {'; '.join([*messages, *event.warnings])}"
 
 
 def _doing(status: RunStatus, stage: StageStatus) -> str:

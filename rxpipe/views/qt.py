@@ -19,7 +19,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWi
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from rxpipe.status import RunStatus
-from rxpipe.views.look import Palette, Watchable, detail, palette_on, stage_caption, tone_of
+from rxpipe.views.palette import Palette, Watchable, detail, palette_on, stage_caption, tone_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -180,8 +180,8 @@ class StageTimeline(_View):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         width = (self.width() - _GAP) / max(1, len(self.status.stages))
-        for place, stage in enumerate(self.status.stages):
-            self._draw_stage(painter, stage, _GAP + place * width, width - _GAP)
+        for index, stage in enumerate(self.status.stages):
+            self._draw_stage(painter, stage, _GAP + index * width, width - _GAP)
         painter.end()
 
     def _watch(self, source: Watchable) -> Iterable[abc.DisposableBase]:

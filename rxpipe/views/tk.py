@@ -20,7 +20,7 @@ from PIL import Image, ImageTk
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from rxpipe.status import RunStatus
-from rxpipe.views.look import Palette, Watchable, detail, palette_on, stage_caption, tone_of
+from rxpipe.views.palette import Palette, Watchable, detail, palette_on, stage_caption, tone_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -256,8 +256,8 @@ class StageTimeline(_View):
         if not stages:
             return
         width = (max(self._canvas.winfo_width(), 1) - gap) / len(stages)
-        for place, stage in enumerate(stages):
-            self._draw_stage(stage, round(gap + place * width), round(width - gap))
+        for index, stage in enumerate(stages):
+            self._draw_stage(stage, round(gap + index * width), round(width - gap))
 
     def _draw_stage(self, stage: StageStatus, left: int, width: int) -> None:
         colours, y = self.palette, self._px(8)

@@ -281,7 +281,7 @@ def test_a_reader_that_goes_away_is_noted_and_costs_nothing(terminal):
     view.say("hello")
     view.say("again")
 
-    assert view.lost
+    assert view.closed
 
 
 def test_a_pipe_is_no_terminal_even_where_colour_is_forced(monkeypatch):

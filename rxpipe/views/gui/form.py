@@ -9,6 +9,7 @@ from tkinter import filedialog, ttk
 from typing import TYPE_CHECKING
 
 from rxpipe.config import SECTIONS
+from rxpipe.views.gui.form_values import FIELDS, FormValues, further
 from rxpipe.views.gui.widgets import (
     ChoiceField,
     Field,
@@ -18,9 +19,8 @@ from rxpipe.views.gui.widgets import (
     SliderField,
     Switch,
     TextField,
-    Tip,
+    Tooltip,
 )
-from rxpipe.views.gui.wish import FIELDS, FormValues, further
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -62,15 +62,15 @@ class Form(ttk.Frame):
 
     def read(self) -> FormValues:
         """The form as it stands."""
-        told = {name: field.read() for name, field in self.fields.items()}
+        texts = {name: field.read() for name, field in self.fields.items()}
         return FormValues(
-            prompt=told["prompt"],
-            negative_prompt=told["negative_prompt"],
-            seed=told["seed"],
-            images=told["images"],
-            out=told["out"],
+            prompt=texts["prompt"],
+            negative_prompt=texts["negative_prompt"],
+            seed=texts["seed"],
+            images=texts["images"],
+            out=texts["out"],
             enabled={stage: card.on for stage, card in self.cards.items()},
-            fields={name: text for name, text in told.items() if "." in name},
+            fields={name: text for name, text in texts.items() if "." in name},
             inputs=self._values.inputs,
             base=self._values.base,
         )
@@ -84,7 +84,7 @@ class Form(ttk.Frame):
             for name in FIELDS[stage]:
                 self.fields[f"{stage}.{name}"].write(values.fields.get(f"{stage}.{name}", ""))
             card.on = bool(values.enabled.get(stage))
-            card.tell_further(further(values, stage))
+            card.show_further(further(values, stage))
         self.mark(())
         self._show_inputs()
 
@@ -105,10 +105,10 @@ class Form(ttk.Frame):
 
     def mark(self, problems: Iterable[str]) -> None:
         """Mark the fields that *problems* (lines of a ConfigError) speak of, and only those."""
-        told = [problem.partition(":")[0] for problem in problems]
+        named = [problem.partition(":")[0] for problem in problems]
         for name, field in self.fields.items():
             short = name.rpartition(".")[2]
-            wrong = any(where == name or ("." not in name and where.endswith(f".{short}")) for where in told)
+            wrong = any(where == name or ("." not in name and where.endswith(f".{short}")) for where in named)
             field.mark(wrong=wrong)
 
     # -- building -----------------------------------------------------------------------------------------------------
@@ -130,8 +130,8 @@ class Form(ttk.Frame):
         images = self.fields["images"] = NumberField(row, 1, 100_000, 1, width=4)
         self.random = ttk.Button(row, text="Random", style="Card.Ghost.TButton", command=lambda: seed.write("-1"))
         self.reuse = ttk.Button(row, text="Reuse", style="Card.Ghost.TButton", state="disabled")
-        Tip(self.random, "Another seed for every run (-1)")
-        Tip(self.reuse, "The seed of the last run again")
+        Tooltip(self.random, "Another seed for every run (-1)")
+        Tooltip(self.reuse, "The seed of the last run again")
         ttk.Label(row, text="Seed", style="Card.Small.TLabel").pack(side="left", padx=(0, px(6)))
         seed.pack(side="left", fill="x", expand=True)
         self.random.pack(side="left", padx=(px(4), 0))
@@ -223,7 +223,7 @@ class StageCard(ttk.Frame):
         """Switch on or off, as a click does."""
         self.switch.invoke()
 
-    def tell_further(self, names: tuple[str, ...]) -> None:
+    def show_further(self, names: tuple[str, ...]) -> None:
         """Say which settings a preset has made that the card has no field for."""
         if names:
             self._further.configure(text=f"From the preset: {', '.join(names)}")
@@ -259,10 +259,10 @@ class StageCard(ttk.Frame):
     def _slider(self) -> SliderField:
         return SliderField(self._body, 0, 1, px=self._theme.px)
 
-    def _pair(self, row: int, name: str, title: str, field: NumberField | ChoiceField, place: int) -> None:
+    def _pair(self, row: int, name: str, title: str, field: NumberField | ChoiceField, index: int) -> None:
         """A short field, the first or second of its row."""
-        self._label(row, 2 * place, title)
-        field.grid(row=row, column=2 * place + 1, sticky="ew", pady=self._theme.px(3))
+        self._label(row, 2 * index, title)
+        field.grid(row=row, column=2 * index + 1, sticky="ew", pady=self._theme.px(3))
         self.fields[f"{self._stage}.{name}"] = field
 
     def _row(self, row: int, name: str, title: str, field: ChoiceField | SliderField) -> None:

@@ -6,7 +6,7 @@ import tkinter as tk
 from tkinter import ttk
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rxpipe.views.look import palette_on
+from rxpipe.views.palette import palette_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -224,7 +224,7 @@ class ProseField(ttk.Frame):
         )
 
 
-class Light(tk.Canvas):
+class StatusLight(tk.Canvas):
     """A round light."""
 
     def __init__(self, master: tk.Misc, theme: Theme) -> None:
@@ -247,7 +247,7 @@ class Light(tk.Canvas):
         self.create_oval(1, 1, self._size - 2, self._size - 2, fill=self.colour, outline=self.colour)
 
 
-class Tip:
+class Tooltip:
     """A few words under a widget while the pointer rests on it. `text` may change at any time, "" shows none."""
 
     _DELAY_MS = 500

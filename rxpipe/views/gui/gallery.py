@@ -1,4 +1,4 @@
-"""Finished pictures: decoded off the window's thread, shown as a wall of thumbnails with their seeds."""
+"""Finished pictures: decoded off the window's thread, shown as a gallery of thumbnails with their seeds."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 _BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 _KEPT = 500
-"""Thumbnails on the wall; older ones leave it, never the disk."""
+"""Thumbnails in the gallery; older ones leave it, never the disk."""
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class GalleryItem:
     """A finished picture. key: who it is, the same after every stage. stage: the last it left."""
 
     key: str
@@ -90,10 +90,10 @@ def as_bytes(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-class Wall(ttk.Frame):
+class Gallery(ttk.Frame):
     """Thumbnails in rows, the latest last and in sight; a click or Return opens one.
 
-    opened, menu: called with the place of the picture; menu also with the pointer's place on the screen.
+    opened, menu: called with the index of the picture; menu also with the pointer's position on the screen.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Wall(ttk.Frame):
         menu: Callable[[int, int, int], object],
     ) -> None:
         super().__init__(master, style="Inner.TFrame")
-        self.pictures: list[Picture] = []
+        self.pictures: list[GalleryItem] = []
         self.selected = -1
         self._theme, self._loader, self._opened, self._menu = theme, loader, opened, menu
         self._photos: dict[str, ImageTk.PhotoImage] = {}
@@ -121,12 +121,12 @@ class Wall(ttk.Frame):
         self._listen()
         self._recolour()
 
-    def add(self, picture: Picture) -> None:
+    def add(self, picture: GalleryItem) -> None:
         """Hang *picture* up, in the place of an earlier state of the same one if there is one."""
-        place = next((n for n, other in enumerate(self.pictures) if other.key == picture.key), None)
-        if place is not None:
-            self.pictures[place] = picture
-            self._draw_one(place)
+        index = next((n for n, other in enumerate(self.pictures) if other.key == picture.key), None)
+        if index is not None:
+            self.pictures[index] = picture
+            self._draw_one(index)
         elif len(self.pictures) < _KEPT:
             self.pictures.append(picture)
             self._draw_one(len(self.pictures) - 1)
@@ -144,15 +144,15 @@ class Wall(ttk.Frame):
         self._photos.clear()
         self._draw()
 
-    def place_at(self, x: int, y: int) -> int | None:
+    def index_at(self, x: int, y: int) -> int | None:
         """Which picture stands at that point of the canvas."""
         column, row = (x - self._gap // 2) // self._pitch, int(self.canvas.canvasy(y)) // self._row_height
-        place = row * self._columns + column
-        return place if 0 <= column < self._columns and 0 <= place < len(self.pictures) else None
+        index = row * self._columns + column
+        return index if 0 <= column < self._columns and 0 <= index < len(self.pictures) else None
 
-    def centre_of(self, place: int) -> tuple[int, int]:
+    def centre_of(self, index: int) -> tuple[int, int]:
         """The middle of a picture, as seen on the canvas."""
-        row, column = divmod(place, self._columns)
+        row, column = divmod(index, self._columns)
         x = self._gap + column * self._pitch + self._side // 2
         y = row * self._row_height + self._gap // 2 + self._side // 2
         return x, y - int(self.canvas.canvasy(0))
@@ -187,7 +187,7 @@ class Wall(ttk.Frame):
             canvas.bind(wheel, self._wheel)
         self.bind("<<ThemeChanged>>", lambda _event: self._recolour(), add="+")
 
-    def _loaded(self, picture: Picture, image: Image.Image | None) -> None:
+    def _loaded(self, picture: GalleryItem, image: Image.Image | None) -> None:
         if image is None or picture not in self.pictures:
             return  # a later stage has replaced it meanwhile
         cut = ImageOps.fit(image, (self._side, self._side), Image.Resampling.LANCZOS)
@@ -204,8 +204,8 @@ class Wall(ttk.Frame):
             self.canvas.create_text(
                 *where, text=words, anchor="nw", width=width, fill=muted, font="RxSmall", tags=("empty",)
             )
-        for place in range(len(self.pictures)):
-            self._draw_one(place)
+        for index in range(len(self.pictures)):
+            self._draw_one(index)
         self._set_region()
 
     def _set_region(self) -> None:
@@ -217,10 +217,10 @@ class Wall(ttk.Frame):
         else:
             self._bar.grid_remove()
 
-    def _draw_one(self, place: int) -> None:
-        picture, own = self.pictures[place], f"place{place}"
+    def _draw_one(self, index: int) -> None:
+        picture, own = self.pictures[index], f"item{index}"
         self.canvas.delete("empty", own)
-        row, column = divmod(place, self._columns)
+        row, column = divmod(index, self._columns)
         left, top = self._gap + column * self._pitch, row * self._row_height + self._gap // 2
         palette, side = self._theme.skin.palette, self._side
         photo = self._photos.get(picture.key)
@@ -228,7 +228,7 @@ class Wall(ttk.Frame):
             self.canvas.create_rectangle(left, top, left + side, top + side, outline=palette.track, tags=(own,))
         else:
             self.canvas.create_image(left, top, anchor="nw", image=photo, tags=(own,))
-        if place == self.selected and self.canvas.focus_get() is self.canvas:
+        if index == self.selected and self.canvas.focus_get() is self.canvas:
             box = (left - 2, top - 2, left + side + 1, top + side + 1)
             self.canvas.create_rectangle(*box, outline=palette.busy, width=self._theme.px(2), tags=(own,))
         caption = str(picture.seed) if picture.seed is not None else picture.path.stem
@@ -239,18 +239,18 @@ class Wall(ttk.Frame):
 
     def _clicked(self, event: tk.Event[Any]) -> None:
         self.canvas.focus_set()
-        place = self.place_at(event.x, event.y)
-        if place is not None:
-            self._open(place)
+        index = self.index_at(event.x, event.y)
+        if index is not None:
+            self._open(index)
 
     def _asked(self, event: tk.Event[Any]) -> None:
-        place = self.place_at(event.x, event.y)
-        if place is not None:
-            self.selected = place
-            self._menu(place, event.x_root, event.y_root)
+        index = self.index_at(event.x, event.y)
+        if index is not None:
+            self.selected = index
+            self._menu(index, event.x_root, event.y_root)
 
     def _moved(self, event: tk.Event[Any]) -> None:
-        self.canvas.configure(cursor="hand2" if self.place_at(event.x, event.y) is not None else "")
+        self.canvas.configure(cursor="hand2" if self.index_at(event.x, event.y) is not None else "")
 
     def _step(self, step: int) -> None:
         if self.pictures:
@@ -258,10 +258,10 @@ class Wall(ttk.Frame):
             self.selected = min(max(0, self.selected + step), len(self.pictures) - 1)
             self._draw()
 
-    def _open(self, place: int) -> None:
-        if 0 <= place < len(self.pictures):
-            self.selected = place
-            self._opened(place)
+    def _open(self, index: int) -> None:
+        if 0 <= index < len(self.pictures):
+            self.selected = index
+            self._opened(index)
 
     def _wheel(self, event: tk.Event[Any]) -> None:
         self.canvas.yview_scroll(60 * wheel_turn(event), "units")

@@ -26,22 +26,22 @@ _SMALLEST = PipelineConfig(txt2img=Txt2ImgConfig(width=64, height=64, steps=1))
 
 
 @dataclass(frozen=True)
-class LinkState:
+class ConnectionState:
     """Whether there is a backend.
 
-    light: "ready", "connecting" or "error". where: what was asked for. text: for a person. backend: to draw on, None
+    status: "ready", "connecting" or "error". where: what was asked for. text: for a person. backend: to draw on, None
     while there is none; one that does not answer yet is there, and a run on it says what is wrong. names: what the
     backend has, by "stage.field"; empty where it does not tell.
     """
 
-    light: Literal["connecting", "ready", "error"]
+    status: Literal["connecting", "ready", "error"]
     where: str
     text: str
     backend: Backend | None = None
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-class BackendLink:
+class BackendConnection:
     """Opens one backend after another; the latest that was asked for holds.
 
     states: the current one at once, then every change, on *scheduler*.
@@ -60,43 +60,43 @@ class BackendLink:
         retry_s: float = RETRY_S,
     ) -> None:
         self._scheduler, self._open, self._retry_s = scheduler, opener, retry_s
-        self._subject: EventSubject[LinkState] = EventSubject(replay_latest=True)
-        self.states: Observable[LinkState] = self._subject.observable
-        self.state = LinkState("connecting", "", "")
+        self._subject: EventSubject[ConnectionState] = EventSubject(replay_latest=True)
+        self.states: Observable[ConnectionState] = self._subject.observable
+        self.state = ConnectionState("connecting", "", "")
         self._number = 0
         self._closed = False
 
     def connect(self, where: str | Backend) -> None:
         """Go to *where*, a word for `open_backend` or a backend; on the window's thread. Returns at once."""
         self._number += 1
-        self._leave()
+        self._release()
         name = where if isinstance(where, str) else where.name
-        self._show(LinkState("connecting", name, f"Connecting to {name}"))
-        self._work(where, self._number)
+        self._show(ConnectionState("connecting", name, f"Connecting to {name}"))
+        self._start_thread(where, self._number)
 
     def recheck(self) -> None:
         """Ask the current backend once more whether it is there."""
         if self.state.backend is not None:
-            self._work(self.state.backend, self._number, self.state.where)
+            self._start_thread(self.state.backend, self._number, self.state.where)
 
     def close(self) -> None:
         """Give the backend back and tell nothing more. Harmless twice."""
         self._closed = True
         self._number += 1
-        self._leave()
+        self._release()
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
         backend = self.state.backend
         if backend is not None:
-            threading.Thread(target=backend.close, name="rxpipe-link-close", daemon=True).start()
+            threading.Thread(target=backend.close, name="rxpipe-connection-close", daemon=True).start()
 
-    def _work(self, where: str | Backend, number: int, name: str = "") -> None:
-        def tell(state: LinkState) -> None:
-            self._scheduler.schedule(lambda *_: self._arrived(state, number))
+    def _start_thread(self, where: str | Backend, number: int, name: str = "") -> None:
+        def report(state: ConnectionState) -> None:
+            self._scheduler.schedule(lambda *_: self._on_state(state, number))
 
-        threading.Thread(target=self._look, args=(where, name, tell), name="rxpipe-link", daemon=True).start()
+        threading.Thread(target=self._probe, args=(where, name, report), name="rxpipe-connection", daemon=True).start()
 
-    def _look(self, where: str | Backend, name: str, tell: Callable[[LinkState], None]) -> None:
+    def _probe(self, where: str | Backend, name: str, report: Callable[[ConnectionState], None]) -> None:
         """On a thread: open, ask, and tell what was found."""
         backend = where if isinstance(where, Backend) else None
         name = name or (where if isinstance(where, str) else where.name)
@@ -104,29 +104,29 @@ class BackendLink:
             backend = backend or self._open(str(where))
             backend.check(build_stage_execution_plan(_SMALLEST))
         except RxPipeError as error:
-            tell(LinkState("error", name, str(error), backend))
+            report(ConnectionState("error", name, str(error), backend))
         except Exception as error:  # noqa: BLE001  # a stranger's backend; what it raised is shown
-            tell(LinkState("error", name, f"{type(error).__name__}: {error}", backend))
+            report(ConnectionState("error", name, f"{type(error).__name__}: {error}", backend))
         else:
             text = backend.description or backend.name
-            tell(LinkState("ready", name, text, backend))
+            report(ConnectionState("ready", name, text, backend))
             if names := known_names(name, backend):
-                tell(LinkState("ready", name, text, backend, names))
+                report(ConnectionState("ready", name, text, backend, names))
 
-    def _arrived(self, state: LinkState, number: int) -> None:
+    def _on_state(self, state: ConnectionState, number: int) -> None:
         if number != self._number:  # somewhere else was asked for meanwhile
             if state.backend is not None and state.backend is not self.state.backend:
                 state.backend.close()
             return
         self._show(state)
-        if state.light == "error" and state.backend is not None:
+        if state.status == "error" and state.backend is not None:
             self._scheduler.schedule_relative(self._retry_s, lambda *_: self._again(number))
 
     def _again(self, number: int) -> None:
         if number == self._number:
             self.recheck()
 
-    def _show(self, state: LinkState) -> None:
+    def _show(self, state: ConnectionState) -> None:
         self.state = state
         if not self._closed:
             self._subject.on_next(state)

@@ -10,7 +10,7 @@ import platformdirs
 from loguru import logger
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rxpipe.views.gui.wish import FormValues, first_values
+from rxpipe.views.gui.form_values import FormValues, first_values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _CREDENTIALS = re.compile(r"(?<=//)[^/@]*@|^[^/@]+@")
 
 
-class Memory(BaseModel):
+class WindowState(BaseModel):
     """The state of the window. geometry: Tk's "1200x700+40+40"; "" for the window manager's choice."""
 
     model_config = ConfigDict(frozen=True)
@@ -51,6 +51,6 @@ class Memory(BaseModel):
             logger.warning("{}: cannot be written: {}", path, error)
 
 
-def memory_path() -> Path:
+def default_state_path() -> Path:
     """Where the window's memory is: `~/.local/state/rxpipe/gui.json` on Linux."""
     return platformdirs.user_state_path("rxpipe", appauthor=False) / "gui.json"

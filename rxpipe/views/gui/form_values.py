@@ -58,11 +58,11 @@ def config_of(form: FormValues) -> PipelineConfig:
     for stage in SECTIONS:
         if form.enabled.get(stage):
             values[stage] = _section(form, stage)
-    drawing = next((stage for stage in SECTIONS if stage in values), None)
-    if drawing is not None:
-        known = SECTIONS[drawing].model_fields
-        values[drawing] |= {name: getattr(form, name) for name in SHARED if name in known}
-    values["input"] = () if drawing == "txt2img" else form.inputs
+    first = next((stage for stage in SECTIONS if stage in values), None)
+    if first is not None:
+        known = SECTIONS[first].model_fields
+        values[first] |= {name: getattr(form, name) for name in SHARED if name in known}
+    values["input"] = () if first == "txt2img" else form.inputs
     values["out"] = str(Path(form.out or "outputs").expanduser())
     return PipelineConfig.from_mapping(values)
 
@@ -74,8 +74,8 @@ def form_of(config: PipelineConfig) -> FormValues:
     base.get("metadata", {}).pop("run_id", None)
     sections = {stage: getattr(config, stage) for stage in SECTIONS}
     present = {stage: section for stage, section in sections.items() if section is not None and section.enabled}
-    drawing = next(iter(present.values()), None)
-    shared = {name: _text(getattr(drawing, name, None)) for name in SHARED if getattr(drawing, name, None) is not None}
+    first = next(iter(present.values()), None)
+    shared = {name: _text(getattr(first, name, None)) for name in SHARED if getattr(first, name, None) is not None}
     fields = {
         f"{stage}.{name}": _text(getattr(sections[stage] or SECTIONS[stage](), name))
         for stage, names in FIELDS.items()

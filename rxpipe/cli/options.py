@@ -27,16 +27,16 @@ _FIRST_TRY: Mapping[str, Mapping[str, object]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class RunOptions:
     """What `rxpipe run` was given.
 
     source: a config file or a picture; None for the four stages of a first try.
-    drawing: txt2img's names to values, of the options that were given. settings: of the run as a whole, likewise.
+    generation: txt2img's names to values, of the options that were given. settings: of the run as a whole, likewise.
     stages: names in order, None for those of the source. assignments: "stage.key=value" each.
     """
 
     source: Path | None = None
-    drawing: Mapping[str, object] = field(default_factory=dict)
+    generation: Mapping[str, object] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
     input: Sequence[Path] = ()
     stages: Sequence[str] | None = None
@@ -49,18 +49,18 @@ class Wish:
             ConfigError: names everything that is wrong and what is allowed.
             BadImage: the picture to run again cannot be read.
         """
-        values = {**override(self._ground(), self.assignments), **self.settings}
+        values = {**override(self._base_values(), self.assignments), **self.settings}
         if self.input:
             values["input"] = [str(path) for path in self.input]
         names = self._chosen(values)
         for name in SECTIONS.keys() - set(names):
             values.pop(name, None)
         for name in names:
-            values[name] = _on(values.get(name), whole=self.stages is not None)
-        self._tell_drawing(values, names)
+            values[name] = _as_section(values.get(name), whole=self.stages is not None)
+        self._assign_options(values, names)
         return PipelineConfig.from_mapping(values, source=self.source.name if self.source else "")
 
-    def _ground(self) -> dict[str, Any]:
+    def _base_values(self) -> dict[str, Any]:
         if self.source is None:
             return {name: dict(section) for name, section in _FIRST_TRY.items()}
         if self.source.suffix.lower() in PICTURES:
@@ -85,9 +85,9 @@ class Wish:
             raise ConfigError([f"--set changes {names}, which --stages {','.join(self.stages)} leaves out"])
         return list(self.stages)
 
-    def _tell_drawing(self, values: dict[str, Any], names: Sequence[str]) -> None:
+    def _assign_options(self, values: dict[str, Any], names: Sequence[str]) -> None:
         problems = []
-        for key, value in self.drawing.items():
+        for key, value in self.generation.items():
             stage = next((name for name in names if key in SECTIONS[name].model_fields), None)
             if stage is None:
                 option = "--" + key.removesuffix("_name").replace("_", "-")
@@ -105,7 +105,7 @@ def _enabled(section: object) -> bool:
     return section is not None
 
 
-def _on(section: object, *, whole: bool) -> object:
+def _as_section(section: object, *, whole: bool) -> object:
     """The section as a table of our own; one that was asked for by name is switched on."""
     if section is None:
         return {}
