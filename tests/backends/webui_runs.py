@@ -39,7 +39,13 @@ def meet(fault: Fault, stage: str = "txt2img", *, flavour: str = "forge") -> Row
     """A run of four stages and three images whose second request to *stage* meets *fault*."""
     with WebUIServer(flavour, latency_s=0.01) as server, TemporaryDirectory() as folder:
         backend = WebUIBackend(
-            server.url, poll_s=0.05, unknown_job_s=0.4, silence_s=2.0, idle_timeout_s=2.0, ask_timeout_s=1.0, grace_s=0.2
+            server.url,
+            poll_s=0.05,
+            unknown_job_s=0.4,
+            silence_s=2.0,
+            idle_timeout_s=2.0,
+            ask_timeout_s=1.0,
+            grace_s=0.2,
         )
         runner = rxp.PipelineRunner(backend)
         if fault.kind == "refused":

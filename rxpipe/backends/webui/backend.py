@@ -162,7 +162,9 @@ class WebUIBackend(Backend):
         def subscribe(
             observer: abc.ObserverBase[None], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            return _IdleWait(self._services.interrupter, self._idle_timeout_s, observer, scheduler or self._own_clock).start()
+            return _IdleWait(
+                self._services.interrupter, self._idle_timeout_s, observer, scheduler or self._own_clock
+            ).start()
 
         return Observable(subscribe)
 
