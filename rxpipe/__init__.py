@@ -31,11 +31,11 @@ logger.disable("rxpipe")
 
 
 class _Package(ModuleType):
-    """Keeps `rxpipe.chain` the function, also when the module of that name was imported first."""
+    """Keeps `rxpipe.chains` the function, also when the module of that name was imported first."""
 
     @property
     def chain(self) -> Any:
-        return importlib.import_module("rxpipe.chain").chain
+        return importlib.import_module("rxpipe.chains").chain
 
     @chain.setter
     def chain(self, module: object) -> None:

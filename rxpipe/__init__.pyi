@@ -2,7 +2,7 @@
 from .artifact import Artifact
 from .backends import open_backend
 from .backends.base import Backend, Output, Preview, StepProgress
-from .chain import Chain, build_chain, chain, seeds
+from .chains import Chain, build_chain, chain, seeds
 from .config import (
     AdetailerConfig,
     AdetailerStageConfig,

@@ -12,20 +12,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from rxpipe.chain import build_chain, with_settings
+from rxpipe.chains import build_chain, with_settings
 from rxpipe.errors import RunActive, RxPipeError
 from rxpipe.events import RunEnd, RunStart, StageStep
-from rxpipe.mainloop import FRAME_S
-from rxpipe.operators import coalesce
+from rxpipe.rx.mainloop import FRAME_S
+from rxpipe.rx.operators import coalesce
+from rxpipe.rx.subject import EventSubject, to_excepthook
 from rxpipe.status import RunStatus, StageStatus, reduce_status
-from rxpipe.subject import EventSubject, to_excepthook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from reactivex import Observable, abc
 
-    from rxpipe.chain import Chain
+    from rxpipe.chains import Chain
     from rxpipe.config import PipelineConfig
     from rxpipe.events import StageEvent, StagePreview
     from rxpipe.executor import Run

@@ -22,17 +22,17 @@ from loguru import logger
 from reactivex import abc
 from reactivex.disposable import SingleAssignmentDisposable
 
-from rxpipe.chain import Chain, build_chain, sources, with_settings
+from rxpipe.chains import Chain, build_chain, sources, with_settings
 from rxpipe.config import PipelineConfig
 from rxpipe.errors import RunActive
 from rxpipe.events import ErrorInfo, RunEnd, RunStart, StagePreview
 from rxpipe.result import PipelineRunResult
+from rxpipe.rx.subject import EventSubject
+from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.sinks.images import ImageWriter
 from rxpipe.sinks.log import log_events
 from rxpipe.stages import RunContext, StageAborted, Timeline
 from rxpipe.stages.work import as_rxpipe_error
-from rxpipe.subject import EventSubject
-from rxpipe.worker import WorkerScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

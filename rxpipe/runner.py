@@ -10,7 +10,7 @@ from rxpipe.backends.base import Backend
 from rxpipe.events import RunStart
 from rxpipe.executor import PipelineExecutor
 from rxpipe.result import PipelineRunResult, reduce
-from rxpipe.subject import EventSubject, to_excepthook
+from rxpipe.rx.subject import EventSubject, to_excepthook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from reactivex import Observable
 
-    from rxpipe.chain import Chain
+    from rxpipe.chains import Chain
     from rxpipe.config import PipelineConfig
     from rxpipe.events import StageEvent
     from rxpipe.executor import Run

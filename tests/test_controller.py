@@ -12,7 +12,7 @@ from reactivex.disposable import Disposable
 
 import rxpipe as rxp
 from rxpipe.events import is_lifecycle
-from rxpipe.mainloop import PumpScheduler
+from rxpipe.rx.mainloop import PumpScheduler
 from rxpipe.testing import ScriptedBackend
 
 FRAME_S = 0.01  # 10 marbles

@@ -96,7 +96,7 @@ def test_no_module_of_the_pipeline_loads_a_gui_toolkit_or_arrays():
         "    if loaded: print(module, 'loads', *loaded); break"
     )
     assert fresh(code) == ""
-    assert {"rxpipe.plan", "rxpipe.chain", "rxpipe.runner", "rxpipe.sinks.learning"} <= set(pipeline_modules())
+    assert {"rxpipe.plan", "rxpipe.chains", "rxpipe.runner", "rxpipe.sinks.learning"} <= set(pipeline_modules())
 
 
 def test_asking_for_every_public_name_loads_nothing_heavy():
@@ -155,37 +155,37 @@ def test_an_unknown_name_is_an_ordinary_error():
     assert not hasattr(rxpipe, "Txt2ImgConfg")
 
 
-# -- rxpipe.chain -----------------------------------------------------------------------------------------------------
+# -- rxpipe.chains -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "code",
     [
         "import rxpipe",
-        "import rxpipe.chain, rxpipe",
-        "import rxpipe; rxpipe.Chain; import rxpipe.chain",
-        "import rxpipe; rxpipe.chain; import rxpipe.executor",
-        "from rxpipe.chain import Chain; import rxpipe",
+        "import rxpipe.chains, rxpipe",
+        "import rxpipe; rxpipe.Chain; import rxpipe.chains",
+        "import rxpipe; rxpipe.chains; import rxpipe.executor",
+        "from rxpipe.chains import Chain; import rxpipe",
         "from rxpipe import *; import rxpipe; assert chain is rxpipe.chain",
         "import rxpipe, importlib; importlib.reload(rxpipe)",
     ],
 )
 def test_rxpipe_chain_is_the_function_in_whatever_order_it_is_imported(code):
     """There is a module of that name, which stays importable."""
-    shown = fresh(f"{code}\nprint(type(rxpipe.chain).__name__, rxpipe.chain.__module__, rxpipe.chain.__name__)")
-    assert shown == "function rxpipe.chain chain"
+    shown = fresh(f"{code}\nprint(type(rxpipe.chains).__name__, rxpipe.chains.__module__, rxpipe.chains.__name__)")
+    assert shown == "function rxpipe.chains chain"
 
 
 def test_the_module_behind_the_function_is_still_a_module():
-    """For `from rxpipe.chain import ...` and for importlib."""
-    module = importlib.import_module("rxpipe.chain")
-    assert module.chain is rxpipe.chain
+    """For `from rxpipe.chains import ...` and for importlib."""
+    module = importlib.import_module("rxpipe.chains")
+    assert module.chain is rxpipe.chains
     assert module.Chain is rxpipe.Chain
 
 
 def test_loading_all_names_eagerly_works_too():
     """As lazy_loader does on request, and as people do to find import errors."""
-    assert fresh("import rxpipe; print(rxpipe.chain.__name__)", EAGER_IMPORT="1") == "chain"
+    assert fresh("import rxpipe; print(rxpipe.chains.__name__)", EAGER_IMPORT="1") == "chain"
 
 
 # -- silence ----------------------------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def test_the_log_is_off_until_it_is_enabled():
     """As libraries should be."""
     code = (
         "import sys; from loguru import logger; logger.remove(); logger.add(sys.stdout, format='{message}')\n"
-        "import rxpipe; from rxpipe.sinks.log import log_events; from rxpipe.subject import EventSubject\n"
+        "import rxpipe; from rxpipe.sinks.log import log_events; from rxpipe.rx.subject import EventSubject\n"
         "from datetime import datetime, UTC\n"
         "def tell(name):\n"
         "    subject = EventSubject(); log_events(subject.observable)\n"

@@ -152,7 +152,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def _check(config: Any) -> None:
     """Refuse what cannot run while nothing has begun: the order of stages, pictures that are none."""
-    from rxpipe.metadata import read_info  # noqa: PLC0415  # only who runs this pays for it
+    from rxpipe.pictures.metadata import read_info  # noqa: PLC0415  # only who runs this pays for it
     from rxpipe.plan import build_stage_execution_plan  # noqa: PLC0415  # only who runs this pays for it
 
     build_stage_execution_plan(config).check()
@@ -197,7 +197,7 @@ def info(
     """
     from rxpipe.cli.tables import print_info  # noqa: PLC0415  # only who runs this pays for it
     from rxpipe.errors import BadImage  # noqa: PLC0415  # only who runs this pays for it
-    from rxpipe.metadata import read_info  # noqa: PLC0415  # only who runs this pays for it
+    from rxpipe.pictures.metadata import read_info  # noqa: PLC0415  # only who runs this pays for it
 
     bad = False
     for path in pictures:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from rxpipe.metadata import ImageInfo
+    from rxpipe.pictures.metadata import ImageInfo
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
 _ORDERS = {

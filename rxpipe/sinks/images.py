@@ -20,9 +20,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rxpipe import png
 from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BadImage, SaveError
+from rxpipe.pictures import png
 from rxpipe.plan import StageType
 from rxpipe.sinks.names import NamePattern
 

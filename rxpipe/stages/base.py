@@ -20,13 +20,13 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from rxpipe.artifact import Artifact
 from rxpipe.config import CustomConfig, RunSettings, StageConfig
 from rxpipe.errors import BackendFailed, BackendTimeout, ConfigError
-from rxpipe.operators import Operator, Slot, deadline, retry_backoff
 from rxpipe.plan import plan_stages
+from rxpipe.rx.operators import Operator, Slot, deadline, retry_backoff
+from rxpipe.rx.subject import EventSubject
+from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.stages.run import Cell, RunContext, StageAborted, StageTracker
 from rxpipe.stages.timeline import Timeline
 from rxpipe.stages.work import ImageWork, StageOutput
-from rxpipe.subject import EventSubject
-from rxpipe.worker import WorkerScheduler
 
 if TYPE_CHECKING:
     import random

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from rxpipe.backends.base import Backend
-    from rxpipe.operators import Slot
     from rxpipe.plan import StageExecution
+    from rxpipe.rx.operators import Slot
 
     ImageLike = Artifact | Image.Image | NDArray[np.uint8]
 

@@ -23,8 +23,8 @@ from rxpipe.events import (
     StageStart,
     StageStep,
 )
-from rxpipe.operators import Lane
 from rxpipe.plan import StageExecution
+from rxpipe.rx.operators import Lane
 
 if TYPE_CHECKING:
     from datetime import datetime

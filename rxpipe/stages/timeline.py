@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from rxpipe.events import StageEvent
-    from rxpipe.subject import EventSubject
+    from rxpipe.rx.subject import EventSubject
 
 
 class Timeline:

@@ -8,7 +8,7 @@ import reactivex as rx
 
 from rxpipe.config import UpscaleConfig
 from rxpipe.errors import BackendFailed
-from rxpipe.png import pixel_size
+from rxpipe.pictures.png import pixel_size
 from rxpipe.stages.base import ImageStage, section_of
 
 if TYPE_CHECKING:

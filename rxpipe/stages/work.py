@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from reactivex import abc
 
-    from rxpipe.operators import Slot
     from rxpipe.plan import StageExecution
+    from rxpipe.rx.operators import Slot
     from rxpipe.stages.run import Cell, StageTracker
 
 _GENERATION = (StageType.TXT2IMG, StageType.IMG2IMG)  # others mend the picture of the image's own seed

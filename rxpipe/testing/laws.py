@@ -18,7 +18,7 @@ from rxpipe.testing.scripted import as_test
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from rxpipe.chain import Chain
+    from rxpipe.chains import Chain
     from rxpipe.config import PipelineConfig
     from rxpipe.testing.marbles import Marbles
     from rxpipe.testing.scripted import Errors, Script, ScriptedRun

@@ -17,15 +17,15 @@ from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposab
 from reactivex.scheduler import TimeoutScheduler
 
 from rxpipe import errors
-from rxpipe.chain import Chain, build_chain
+from rxpipe.chains import Chain, build_chain
 from rxpipe.config import PipelineConfig, RetryConfig, RunSettings
 from rxpipe.plan import StageType
 from rxpipe.result import PipelineRunResult
+from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.testing.clock import MICROSECOND, MarbleError
 from rxpipe.testing.grammar import FRAME_US, Kind, Mark, render
 from rxpipe.testing.rows import row_name, sign
 from rxpipe.testing.scripted import as_code
-from rxpipe.worker import WorkerScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from PIL import Image
 
 from rxpipe.backends.base import Backend, Output, Preview, RenderEvent, StepProgress
-from rxpipe.chain import Chain, build_chain, with_settings
+from rxpipe.chains import Chain, build_chain, with_settings
 from rxpipe.config import CustomConfig, RetryConfig, RunSettings
 from rxpipe.errors import BackendFailed
 from rxpipe.executor import PipelineExecutor

@@ -20,7 +20,7 @@ from reactivex.scheduler.trampoline import Trampoline
 from reactivex.scheduler.trampolinescheduler import TrampolineScheduler
 
 from rxpipe.errors import RxPipeError
-from rxpipe.worker import WorkerScheduler
+from rxpipe.rx.worker import WorkerScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -29,10 +29,10 @@ from reactivex import operators as ops
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from rxpipe.events import RunStart, StageImageProgress
-from rxpipe.operators import coalesce
+from rxpipe.rx.operators import coalesce
+from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.status import RunStatus
 from rxpipe.views.palette import Watchable, detail, stage_caption, tone_of
-from rxpipe.worker import WorkerScheduler
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,8 @@ import threading
 
 import rxpipe as rxp
 from rxpipe.plan import plan_stages
+from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.testing.webui_server.drawing import noise_png
-from rxpipe.worker import WorkerScheduler
 
 PICTURE = noise_png(64, 64, 1)
 

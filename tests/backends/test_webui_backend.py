@@ -7,9 +7,9 @@ import pytest
 from stages import PICTURE, Watched, artifact, drawn, stage_of
 
 import rxpipe as rxp
-from rxpipe import png
 from rxpipe.backends.base import Output, Preview, StepProgress
 from rxpipe.backends.webui.backend import WebUIBackend
+from rxpipe.pictures import png
 from rxpipe.plan import build_stage_execution_plan
 from rxpipe.testing.webui_server import Fault, WebUIServer
 

@@ -8,8 +8,8 @@ import pytest
 from webui_runs import IMAGES, STAGES, cancel_at, config, meet
 
 import rxpipe as rxp
-from rxpipe import png
 from rxpipe.backends.webui.backend import WebUIBackend
+from rxpipe.pictures import png
 from rxpipe.testing.webui_server import Fault, WebUIServer
 
 HEALS = {

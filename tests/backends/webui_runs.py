@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import rxpipe as rxp
-from rxpipe import png
 from rxpipe.backends.webui.backend import WebUIBackend
+from rxpipe.pictures import png
 from rxpipe.testing.webui_server import Fault, WebUIServer
 
 IMAGES = 3

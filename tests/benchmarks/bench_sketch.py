@@ -33,7 +33,7 @@ from rxpipe.backends.sketch import SketchBackend
 from rxpipe.backends.sketch.backend import _renderings
 from rxpipe.config import RunSettings
 from rxpipe.plan import plan_stages
-from rxpipe.worker import WorkerScheduler
+from rxpipe.rx.worker import WorkerScheduler
 
 LIGHTHOUSE = "a lighthouse at dusk"
 STOP_MS, DETECTOR_MS, UPSCALE_MB = 50, 300, 300

@@ -12,8 +12,8 @@ from PIL import Image  # noqa: TC002  # a user's annotation, read at run time
 from reactivex import operators as ops
 
 import rxpipe as rxp
-from rxpipe import metadata
 from rxpipe.errors import ConfigError, PlanError
+from rxpipe.pictures import metadata
 from rxpipe.testing import ScriptedBackend
 from rxpipe.testing.scripted import tiny_picture
 

@@ -21,7 +21,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from rxpipe import png
 from rxpipe.artifact import Artifact, LineageEntry
 from rxpipe.config import (
     AdetailerConfig,
@@ -34,6 +33,7 @@ from rxpipe.config import (
     UpscaleConfig,
 )
 from rxpipe.errors import BadImage, ConfigError, SaveError
+from rxpipe.pictures import png
 from rxpipe.plan import plan_stages
 from rxpipe.sinks import images
 from rxpipe.sinks.images import ImageWriter

@@ -8,7 +8,7 @@ import pytest
 from reactivex import operators as ops
 from reactivex.subject import Subject
 
-from rxpipe.subject import EventSubject
+from rxpipe.rx.subject import EventSubject
 from rxpipe.testing import SUBSCRIBER_HABITS, UNRULY_SOURCES, MarbleError, SubscriberFault, interleavings
 
 

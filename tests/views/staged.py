@@ -13,8 +13,8 @@ from reactivex.disposable import Disposable
 
 from rxpipe.backends.base import Backend, Output, Preview, StepProgress
 from rxpipe.events import RunStart, StageImageProgress, StagePreview
+from rxpipe.rx.subject import EventSubject
 from rxpipe.status import RunStatus, StageStatus
-from rxpipe.subject import EventSubject
 
 STAGES = (
     StageStatus("txt2img", "completed", finished=4, total=4, duration_s=12.34),

@@ -21,8 +21,8 @@ from rxpipe.events import (
     StageStart,
     StageStep,
 )
+from rxpipe.rx.subject import EventSubject
 from rxpipe.status import RunStatus, StageStatus, reduce_status
-from rxpipe.subject import EventSubject
 from rxpipe.views.console import ConsoleView, plain, takes_live
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)

@@ -439,7 +439,7 @@ def test_what_comes_late_from_a_backend_given_up_is_forgotten(marbles):
 
 
 def rxp_pump():
-    from rxpipe.mainloop import PumpScheduler  # noqa: PLC0415  beside its use
+    from rxpipe.rx.mainloop import PumpScheduler  # noqa: PLC0415  beside its use
 
     return PumpScheduler()
 
@@ -572,7 +572,7 @@ def test_a_picture_of_another_tool_fills_the_form(name):
 
 
 def rxp_info(path):
-    from rxpipe.metadata import read_info  # noqa: PLC0415  beside its use
+    from rxpipe.pictures.metadata import read_info  # noqa: PLC0415  beside its use
 
     return read_info(path)
 

@@ -19,7 +19,7 @@ from staged import Easel
 
 import rxpipe as rxp
 from rxpipe.errors import BackendRejected
-from rxpipe.mainloop import QtScheduler, TkScheduler
+from rxpipe.rx.mainloop import QtScheduler, TkScheduler
 from rxpipe.views import qt as qt_views
 from rxpipe.views import tk as tk_views
 
@@ -223,7 +223,7 @@ def test_the_window_is_closed_in_the_middle_of_a_run(window, run_in, capfd):
 PROGRAMS = {
     "tk": """
         import tkinter
-        from rxpipe.mainloop import TkScheduler
+        from rxpipe.rx.mainloop import TkScheduler
         from rxpipe.views.tk import StatusBar
         root = tkinter.Tk()
         controller = rxp.PipelineController(rxp.PipelineRunner(Easel(silent=True)), scheduler=TkScheduler(root))
@@ -237,7 +237,7 @@ PROGRAMS = {
     "qt": """
         from PySide6.QtCore import QTimer
         from PySide6.QtWidgets import QApplication
-        from rxpipe.mainloop import QtScheduler
+        from rxpipe.rx.mainloop import QtScheduler
         from rxpipe.views.qt import StatusBar
         app = QApplication([])
         controller = rxp.PipelineController(rxp.PipelineRunner(Easel(silent=True)), scheduler=QtScheduler(app))

@@ -21,7 +21,7 @@ from rxpipe.backends.sketch.jobs import job, takes_faces
 from rxpipe.backends.sketch.picture import Stopped
 from rxpipe.config import AdetailerConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BackendFailed, RxPipeError
-from rxpipe.worker import WorkerScheduler
+from rxpipe.rx.worker import WorkerScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rxpipe import png
 from rxpipe.backends.webui import base64s
 from rxpipe.errors import BadImage, BadResponse
+from rxpipe.pictures import png
 
 _KEYS = re.compile(rb'"(images|image)"\s*:\s*([\["])')
 _CUT = "\x00cut"

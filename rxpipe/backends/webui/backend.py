@@ -29,7 +29,7 @@ from rxpipe.backends.webui.stops import Interrupter
 from rxpipe.backends.webui.used import actual_settings, compare, compare_model, other_size, settings_of
 from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BackendRejected, BackendUnavailable, BadResponse
-from rxpipe.worker import WorkerScheduler
+from rxpipe.rx.worker import WorkerScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -17,7 +17,7 @@ from rxpipe.backends.base import Preview
 from rxpipe.backends.webui.progress import JobTracker
 from rxpipe.backends.webui.stops import InFlightRequest
 from rxpipe.errors import BackendError, BackendTimeout
-from rxpipe.worker import WorkerScheduler
+from rxpipe.rx.worker import WorkerScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from rxpipe import png
 from rxpipe.backends.webui.payloads import Size
 from rxpipe.errors import BadImage, BadResponse
+from rxpipe.pictures import png
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rxpipe import png
 from rxpipe.backends.webui.names import ServerCatalogs, same_model, same_sampler, same_scheduler
+from rxpipe.pictures import png
 
 if TYPE_CHECKING:
     from rxpipe.backends.webui.answers import Answer

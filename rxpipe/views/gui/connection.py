@@ -14,7 +14,7 @@ from rxpipe.backends.base import Backend
 from rxpipe.config import PipelineConfig, Txt2ImgConfig
 from rxpipe.errors import BackendUnavailable, RxPipeError
 from rxpipe.plan import build_stage_execution_plan
-from rxpipe.subject import EventSubject
+from rxpipe.rx.subject import EventSubject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageChops, ImageDraw, ImageOps, ImageTk
 
+from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.views.gui.widgets import wheel_turn
-from rxpipe.worker import WorkerScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image, ImageTk
 
 from rxpipe.errors import BadImage
-from rxpipe.metadata import read_info
+from rxpipe.pictures.metadata import read_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from rxpipe.metadata import ImageInfo
+    from rxpipe.pictures.metadata import ImageInfo
     from rxpipe.views.gui.gallery import GalleryItem, PictureLoader
     from rxpipe.views.gui.theme import Theme
 

@@ -21,9 +21,9 @@ from rxpipe.config import SECTIONS
 from rxpipe.controller import PipelineController
 from rxpipe.errors import RxPipeError
 from rxpipe.events import RunEnd, RunStart, StageImageProgress
-from rxpipe.mainloop import TkScheduler
-from rxpipe.metadata import read_info
+from rxpipe.pictures.metadata import read_info
 from rxpipe.runner import PipelineRunner
+from rxpipe.rx.mainloop import TkScheduler
 from rxpipe.status import RunStatus
 from rxpipe.views.gui.connection import BackendConnection, ConnectionState
 from rxpipe.views.gui.file_manager import reveal

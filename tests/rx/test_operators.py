@@ -9,7 +9,7 @@ from reactivex import operators as ops
 from reactivex.scheduler import TimeoutScheduler
 
 from rxpipe.errors import BackendTimeout
-from rxpipe.operators import barrier, deadline, retry_backoff
+from rxpipe.rx.operators import barrier, deadline, retry_backoff
 
 MS = 0.001
 

@@ -10,7 +10,7 @@ import weakref
 import pytest
 from reactivex import operators as ops
 
-from rxpipe.subject import EventSubject
+from rxpipe.rx.subject import EventSubject
 from rxpipe.testing import SubscriberFault, interleavings
 
 PATIENCE_S = 10.0

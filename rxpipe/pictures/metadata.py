@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from rxpipe import png
 from rxpipe.errors import BadImage
+from rxpipe.pictures import png
 
 if TYPE_CHECKING:
     from PIL import Image

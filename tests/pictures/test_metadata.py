@@ -19,7 +19,7 @@ from PIL import Image, PngImagePlugin
 from rxpipe.artifact import Artifact, LineageEntry
 from rxpipe.config import RunSettings, Txt2ImgConfig
 from rxpipe.errors import BadImage
-from rxpipe.metadata import ImageInfo, read_info
+from rxpipe.pictures.metadata import ImageInfo, read_info
 from rxpipe.plan import plan_stages
 from rxpipe.sinks.images import ImageWriter
 
@@ -354,7 +354,7 @@ def test_deep_json_is_not_understood_and_does_no_harm():
 def test_reading_loads_neither_numpy_nor_a_network_client():
     """The module costs what pydantic costs, and a PNG needs no Pillow either."""
     code = (
-        f"import sys, rxpipe.metadata as m; m.read_info({str(DATA / 'forge-txt2img.png')!r});"
+        f"import sys, rxpipe.pictures.metadata as m; m.read_info({str(DATA / 'forge-txt2img.png')!r});"
         "print({'numpy', 'PIL', 'requests'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  # own

@@ -20,8 +20,8 @@ from rxpipe.config import (
     UpscaleConfig,
 )
 from rxpipe.errors import BadImage, PlanError
-from rxpipe.operators import barrier
 from rxpipe.plan import StageExecutionPlan, build_stage_execution_plan, plan_stages
+from rxpipe.rx.operators import barrier
 from rxpipe.stages import (
     AdetailerStage,
     ImageFunction,

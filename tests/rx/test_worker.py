@@ -14,7 +14,7 @@ import reactivex as rx
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
 
-from rxpipe.worker import WorkerScheduler
+from rxpipe.rx.worker import WorkerScheduler
 
 PATIENCE_S = 10.0
 """Only a failing test waits so long."""
@@ -97,7 +97,7 @@ def test_all_actions_run_on_one_thread(worker):
 def test_an_unclosed_worker_does_not_hold_up_the_end_of_the_interpreter():
     """Neither one that waits nor one that is inside an action."""
     code = (
-        "import threading; from rxpipe.worker import WorkerScheduler\n"
+        "import threading; from rxpipe.rx.worker import WorkerScheduler\n"
         "inside = threading.Event(); worker = WorkerScheduler()\n"
         "worker.schedule_relative(3600, print)\n"
         "worker.schedule(lambda *_: (inside.set(), threading.Event().wait()))\n"
@@ -123,7 +123,7 @@ def test_actions_for_now_run_in_the_order_in_which_they_were_scheduled(worker):
 def test_equal_times_run_in_the_order_in_which_they_were_scheduled(worker, monkeypatch):
     """With a clock that stands still: first in, first out, whichever way they came in."""
     ran, release = [], held(worker)
-    monkeypatch.setattr("rxpipe.worker.time.monotonic", lambda: 1000.0)
+    monkeypatch.setattr("rxpipe.rx.worker.time.monotonic", lambda: 1000.0)
     worker.schedule(lambda _, state: ran.append(state), "a")
     worker.schedule_relative(0, lambda _, state: ran.append(state), "b")
     worker.schedule_relative(-5, lambda _, state: ran.append(state), "c")
