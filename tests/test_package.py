@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import importlib
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -155,37 +155,21 @@ def test_an_unknown_name_is_an_ordinary_error():
     assert not hasattr(rxpipe, "Txt2ImgConfg")
 
 
-# -- rxpipe.chains -----------------------------------------------------------------------------------------------------
+# -- names of modules --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import rxpipe",
-        "import rxpipe.chains, rxpipe",
-        "import rxpipe; rxpipe.Chain; import rxpipe.chains",
-        "import rxpipe; rxpipe.chains; import rxpipe.executor",
-        "from rxpipe.chains import Chain; import rxpipe",
-        "from rxpipe import *; import rxpipe; assert chain is rxpipe.chain",
-        "import rxpipe, importlib; importlib.reload(rxpipe)",
-    ],
-)
-def test_rxpipe_chain_is_the_function_in_whatever_order_it_is_imported(code):
-    """There is a module of that name, which stays importable."""
-    shown = fresh(f"{code}\nprint(type(rxpipe.chains).__name__, rxpipe.chains.__module__, rxpipe.chains.__name__)")
-    assert shown == "function rxpipe.chains chain"
-
-
-def test_the_module_behind_the_function_is_still_a_module():
-    """For `from rxpipe.chains import ...` and for importlib."""
-    module = importlib.import_module("rxpipe.chains")
-    assert module.chain is rxpipe.chains
-    assert module.Chain is rxpipe.Chain
+def test_no_module_shares_its_name_with_a_public_function():
+    """Importing a submodule binds it on its package, where it would take the function's place."""
+    modules = {module.name for module in pkgutil.iter_modules(rxpipe.__path__)}
+    assert not modules & set(rxpipe.__all__)
+    assert fresh("import rxpipe.chains, rxpipe; print(rxpipe.chain.__name__, rxpipe.chains.__name__)") == (
+        "chain rxpipe.chains"
+    )
 
 
 def test_loading_all_names_eagerly_works_too():
     """As lazy_loader does on request, and as people do to find import errors."""
-    assert fresh("import rxpipe; print(rxpipe.chains.__name__)", EAGER_IMPORT="1") == "chain"
+    assert fresh("import rxpipe; print(rxpipe.chain.__name__)", EAGER_IMPORT="1") == "chain"
 
 
 # -- silence ----------------------------------------------------------------------------------------------------------
