@@ -32,7 +32,7 @@ from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.sinks.images import ImageWriter
 from rxpipe.sinks.log import log_events
 from rxpipe.stages import RunContext, StageAborted, Timeline
-from rxpipe.stages.work import as_rxpipe_error
+from rxpipe.stages.cell import as_rxpipe_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,7 +15,7 @@ from rxpipe.stages.custom import (
     sharpness,
 )
 from rxpipe.stages.img2img import Img2ImgStage, img2img
-from rxpipe.stages.run import RunContext, StageAborted, StageTracker
+from rxpipe.stages.tracker import RunContext, StageAborted, StageTracker
 from rxpipe.stages.timeline import Timeline
 from rxpipe.stages.txt2img import Txt2ImgStage, txt2img
 from rxpipe.stages.upscale import UpscaleStage, upscale

@@ -24,9 +24,9 @@ from rxpipe.plan import plan_stages
 from rxpipe.rx.operators import Operator, Slot, deadline, retry_backoff
 from rxpipe.rx.subject import EventSubject
 from rxpipe.rx.worker import WorkerScheduler
-from rxpipe.stages.run import Cell, RunContext, StageAborted, StageTracker
+from rxpipe.stages.tracker import Cell, RunContext, StageAborted, StageTracker
 from rxpipe.stages.timeline import Timeline
-from rxpipe.stages.work import ImageWork, StageOutput
+from rxpipe.stages.cell import ImageWork, StageOutput
 
 if TYPE_CHECKING:
     import random

@@ -22,8 +22,8 @@ from rxpipe.backends.base import Preview, StepProgress
 from rxpipe.config import CustomConfig, OnError
 from rxpipe.errors import RxPipeError, StageFunctionError
 from rxpipe.stages.base import ImageStage, Stage, StageOperator, count_inputs
-from rxpipe.stages.run import Cell, StageAborted, StageTracker
-from rxpipe.stages.work import StageOutput, as_rxpipe_error
+from rxpipe.stages.tracker import Cell, StageAborted, StageTracker
+from rxpipe.stages.cell import StageOutput, as_rxpipe_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from rxpipe.plan import StageExecution
     from rxpipe.rx.operators import Slot
-    from rxpipe.stages.run import Cell, StageTracker
+    from rxpipe.stages.tracker import Cell, StageTracker
 
 _GENERATION = (StageType.TXT2IMG, StageType.IMG2IMG)  # others mend the picture of the image's own seed
 
