@@ -30,7 +30,7 @@ class LawBroken(AssertionError):
     """A law does not hold; the message ends with a test that shows it."""
 
 
-def _broken(law: str, why: str, run: ScriptedRun) -> LawBroken:
+def _law_broken(law: str, why: str, run: ScriptedRun) -> LawBroken:
     return LawBroken(f"{law}: {why}\n\n{run.timeline}\n\nThis test shows it:\n\n{as_test(run)}")
 
 
@@ -50,7 +50,7 @@ def check(run: ScriptedRun) -> None:
     }
     for law, found in problems.items():
         for why in found:
-            raise _broken(law, why, run)
+            raise _law_broken(law, why, run)
 
 
 def unbracketed(events: Sequence[StageEvent]) -> Iterator[str]:
@@ -60,8 +60,8 @@ def unbracketed(events: Sequence[StageEvent]) -> Iterator[str]:
     if sum(isinstance(event, RunStart | RunEnd) for event in events) > 2:  # noqa: PLR2004 - one of each
         yield "RunStart or RunEnd came twice"
     for index, stage in _stages(events).items():
-        starts = [place for place, event in enumerate(stage) if isinstance(event, StageStart)]
-        ends = [place for place, event in enumerate(stage) if isinstance(event, TERMINALS)]
+        starts = [position for position, event in enumerate(stage) if isinstance(event, StageStart)]
+        ends = [position for position, event in enumerate(stage) if isinstance(event, TERMINALS)]
         if starts != [0] or ends != [len(stage) - 1]:
             kinds = ", ".join(event.kind for event in stage)
             yield f"stage {index} told {kinds}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from rxpipe.testing.clock import MarbleError, VirtualClock
-from rxpipe.testing.diagram import Drawing
+from rxpipe.testing.diagram import MarblePicture
 from rxpipe.testing.grammar import Subscription, parse, parse_moment, parse_subscription
 from rxpipe.testing.misbehave import UnrulySource, UnrulySubscriber
 from rxpipe.testing.recording import Mismatch, Recording
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
-Drawable = str | Drawing | Recording | Source | Mismatch
+Drawable = str | MarblePicture | Recording | Source | Mismatch
 HERE = str(Path(__file__).parent)
 
 
@@ -121,8 +121,8 @@ class Marbles:
     def svg(self, shown: Drawable) -> str:
         """A picture, as an SVG document, of a recording, a stream of this test, a failure, a drawing or a diagram."""
         if isinstance(shown, str):
-            shown = Drawing((("stream", parse(shown).marks),))
-        return (shown if isinstance(shown, Drawing) else shown.drawing()).svg()
+            shown = MarblePicture((("stream", parse(shown).marks),))
+        return (shown if isinstance(shown, MarblePicture) else shown.picture()).svg()
 
     def expect(self, stream: Observable[Any], subscription: str = "^", *, name: str = "") -> Recording:
         """Subscribe to *stream* and record it, to compare with `to_be` and its kin.

@@ -17,7 +17,7 @@ from reactivex.internal import default_error, noop
 from rxpipe.testing.clock import Duration, MarbleError
 from rxpipe.testing.grammar import FRAME_US, Mark, parse, render
 from rxpipe.testing.recording import Recording
-from rxpipe.testing.streams import ColdSource, Host, Seen, deliver
+from rxpipe.testing.streams import ColdSource, Harness, Recorded, deliver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -52,7 +52,7 @@ class SubscriberFault(Exception):
     """What a subscriber raises that was asked to."""
 
 
-class Threaded(Host, Protocol):
+class ThreadedHarness(Harness, Protocol):
     """A test that lets its own sources start threads."""
 
     def start_thread(self, thread: threading.Thread) -> None:
@@ -84,10 +84,15 @@ class UnrulySource(ColdSource):
     """
 
     def __init__(
-        self, host: Threaded, plays: tuple[tuple[Seen, ...], ...], *, deaf: bool = False, threads: bool = False
+        self,
+        harness: ThreadedHarness,
+        plays: tuple[tuple[Recorded, ...], ...],
+        *,
+        deaf: bool = False,
+        threads: bool = False,
     ) -> None:
-        super().__init__(host, plays)
-        self._host = host
+        super().__init__(harness, plays)
+        self._harness = harness
         self._deaf = deaf
         self._threads = threads
         self._observers: list[abc.ObserverBase[Any]] = []
@@ -121,8 +126,8 @@ class UnrulySource(ColdSource):
             observer.on_next(value)
 
     def _play_in_threads(self, observer: abc.ObserverBase[Any]) -> abc.DisposableBase:
-        close, clock = self.subscriptions.open(), self._host.clock
-        groups = [(at, tuple(group)) for at, group in groupby(self.marks, key=lambda seen: seen.at)]
+        close, clock = self.subscriptions.open(), self._harness.clock
+        groups = [(at, tuple(group)) for at, group in groupby(self.marks, key=lambda recorded: recorded.at)]
         planned = [clock.schedule_at_us(clock.now_us + at, self._at_once(group, observer)) for at, group in groups]
 
         def dispose() -> None:
@@ -132,17 +137,17 @@ class UnrulySource(ColdSource):
 
         return Disposable(dispose)
 
-    def _at_once(self, group: tuple[Seen, ...], observer: abc.ObserverBase[Any]) -> abc.ScheduledAction[Any]:
+    def _at_once(self, group: tuple[Recorded, ...], observer: abc.ObserverBase[Any]) -> abc.ScheduledAction[Any]:
         def play(*_: object) -> None:
             together = threading.Barrier(len(group))
 
-            def tell(seen: Seen) -> None:
+            def tell(recorded: Recorded) -> None:
                 together.wait()
-                deliver(seen, observer)
+                deliver(recorded, observer)
 
-            threads = [threading.Thread(target=tell, args=(seen,), daemon=True) for seen in group]
+            threads = [threading.Thread(target=tell, args=(recorded,), daemon=True) for recorded in group]
             for thread in threads:
-                self._host.start_thread(thread)
+                self._harness.start_thread(thread)
             for thread in threads:
                 thread.join()
 
@@ -164,7 +169,7 @@ class UnrulySubscriber(Recording):
 
     def __init__(
         self,
-        host: Host,
+        harness: Harness,
         *,
         name: str = "",
         raise_at: int | None = None,
@@ -173,7 +178,7 @@ class UnrulySubscriber(Recording):
         inside: Mapping[int, Callable[[], None]] | None = None,
         meet: int = 1,
     ) -> None:
-        super().__init__(host, name)
+        super().__init__(harness, name)
         self.most_at_once = 0
         self._raise_at, self._dispose_at, self._slow, self._inside = raise_at, dispose_at, slow, dict(inside or {})
         self._count = self._now_inside = 0
@@ -204,7 +209,7 @@ class UnrulySubscriber(Recording):
 
     def _misbehave(self, nth: int) -> None:
         if self._slow:
-            self.host.clock.spend(self._slow)
+            self.harness.clock.spend(self._slow)
         if nth in self._inside:
             self._inside[nth]()
         if nth == self._dispose_at:
@@ -241,10 +246,10 @@ def _merges(emitters: list[tuple[Mark, ...]], frame: int = 0) -> Iterator[list[l
     if not any(emitters):
         yield [[] for _ in emitters]
         return
-    for place, marks in enumerate(emitters):
+    for index, marks in enumerate(emitters):
         if not marks:
             continue
-        rest = [other[1:] if other is marks and nth == place else other for nth, other in enumerate(emitters)]
+        rest = [other[1:] if other is marks and nth == index else other for nth, other in enumerate(emitters)]
         for rows in _merges(rest, frame + 1):
-            rows[place].insert(0, marks[0]._replace(at=frame * FRAME_US))
+            rows[index].insert(0, marks[0]._replace(at=frame * FRAME_US))
             yield rows

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from rxpipe.testing.webui_server.ledger import Call
+    from rxpipe.testing.webui_server.ledger import RecordedRequest
 
 Kind = Literal[
     "refused",
@@ -162,7 +162,7 @@ for _fault in _EVERY:
 class _Rule:
     target: str
     faults: deque[Fault | None]
-    where: Callable[[Call], bool] | None
+    where: Callable[[RecordedRequest], bool] | None
     forever: bool
     seen: int = 0
 
@@ -179,7 +179,7 @@ class FaultPlan:
         target: str,
         faults: Iterable[Fault | None],
         *,
-        where: Callable[[Call], bool] | None = None,
+        where: Callable[[RecordedRequest], bool] | None = None,
         forever: bool = False,
     ) -> None:
         """Let the coming calls to `target` meet these in order, None for a healthy one.
@@ -193,7 +193,7 @@ class FaultPlan:
         with self._lock:
             self._rules.append(_Rule(target, deque(faults), where, forever))
 
-    def take(self, call: Call) -> Fault | None:
+    def take(self, call: RecordedRequest) -> Fault | None:
         """The fault this call meets: each matching rule moves on by one, the first that has a fault decides."""
         with self._lock:
             met = [self._next(rule) for rule in self._rules if self._matches(rule, call)]
@@ -205,7 +205,7 @@ class FaultPlan:
         with self._lock:
             self._rules.clear()
 
-    def due(self, call: Call, kind: Kind) -> Fault | None:
+    def due(self, call: RecordedRequest, kind: Kind) -> Fault | None:
         """The fault of this kind that the *next* call to the same target would meet; it is used up if there is one."""
         with self._lock:
             for rule in self._rules:
@@ -217,7 +217,7 @@ class FaultPlan:
         return None
 
     @staticmethod
-    def _matches(rule: _Rule, call: Call) -> bool:
+    def _matches(rule: _Rule, call: RecordedRequest) -> bool:
         return call.matches(rule.target) and (rule.where is None or rule.where(call))
 
     @staticmethod

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pybase64 as base64
 
-from rxpipe.testing.webui_server.adetailer import read_orders
+from rxpipe.testing.webui_server.adetailer import read_args
 from rxpipe.testing.webui_server.drawing import DrawRequest, decode_upload, grid_of, png_size, with_parameters
 from rxpipe.testing.webui_server.infotext import resolve_sampling, write_infotext
 from rxpipe.testing.webui_server.jobs import JobError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rxpipe.testing.webui_server.faults import Fault
-    from rxpipe.testing.webui_server.ledger import Call, Job
+    from rxpipe.testing.webui_server.ledger import Job, RecordedRequest
     from rxpipe.testing.webui_server.webui import WebUI
 
 _SEEDS = 2**32
@@ -52,7 +52,7 @@ def decode(text: Any) -> bytes:
 class Generation:
     """A call to /txt2img or /img2img, from the validated body to the answer. Used once, on the call's own thread."""
 
-    def __init__(self, site: WebUI, call: Call, values: dict[str, Any]) -> None:
+    def __init__(self, site: WebUI, call: RecordedRequest, values: dict[str, Any]) -> None:
         self.site = site
         self.call = call
         self.values = values
@@ -114,14 +114,14 @@ class Generation:
                 "Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: [0]",
             )
             raise JobError(*(forge if self.site.flavour.name == "forge" else a1111))
-        self.orders = read_orders(
+        self.adetailer_args = read_args(
             values["alwayson_scripts"],
             answers["/adetailer/v1/schema"],
             answers["/adetailer/v1/ad_model"]["ad_model"],
             has_source=self.img2img,
             has_mask=self.mask is not None,
         )
-        skip = self.orders.skip_img2img
+        skip = self.adetailer_args.skip_img2img
         name = "Euler" if skip else values["sampler_name"] or values["sampler_index"]
         self.sampling = resolve_sampling(
             answers["/sdapi/v1/samplers"], answers["/sdapi/v1/schedulers"], name, values["scheduler"]
@@ -144,18 +144,18 @@ class Generation:
 
     def _decide_extra(self) -> None:
         values, extra = self.values, self.extra
-        if self.sampling.told:
-            extra["Schedule type"] = self.sampling.told
+        if self.sampling.schedule_field:
+            extra["Schedule type"] = self.sampling.schedule_field
         if values.get("enable_hr"):
             extra |= {"Hires upscale": values["hr_scale"], "Hires upscaler": values["hr_upscaler"] or "Latent"}
-        extra |= self.orders.told(self.site.flavour.answers["/adetailer/v1/version"]["version"])
+        extra |= self.adetailer_args.infotext_fields(self.site.flavour.answers["/adetailer/v1/version"]["version"])
         if self.img2img:
             extra["Denoising strength"] = values["denoising_strength"]
 
     @property
     def _sampled_steps(self) -> int:
         """Steps that are really run: img2img skips those that its denoising strength leaves out."""
-        if not self.img2img or self.orders.skip_img2img:
+        if not self.img2img or self.adetailer_args.skip_img2img:
             return self.steps
         return int(min(self.values["denoising_strength"], 0.999) * self.steps) + 1
 
@@ -166,11 +166,11 @@ class Generation:
         if values["n_iter"] > 1:
             queue.set(job=f"Batch {number + 1} out of {values['n_iter']}")
         latency = self.site.latency_of(job, "img2img" if self.img2img else "txt2img") * size
-        if self.orders.skip_img2img:
+        if self.adetailer_args.skip_img2img:
             latency = self.site.latency_of(job, "adetailer") * size * _OUTER_SHARE
         done = self._sample(job, self._sampled_steps, latency)
-        for place in range(number * size, (number + 1) * size):
-            self.pictures.append(self._draw(place, done))
+        for index in range(number * size, (number + 1) * size):
+            self.pictures.append(self._draw(index, done))
         queue.next_job()
 
     def _sample(self, job: Job, steps: int, latency_s: float) -> float:
@@ -197,9 +197,9 @@ class Generation:
             preview = self.site.draw_preview(width, height, self.seed + step)
             self.site.queue.set(preview=preview, preview_step=step, preview_id=state.preview_id + 1)
 
-    def _draw(self, place: int, fraction: float) -> bytes:
-        if self.orders.skip_img2img:
-            return self.sources[place % len(self.sources)]
+    def _draw(self, index: int, fraction: float) -> bytes:
+        if self.adetailer_args.skip_img2img:
+            return self.sources[index % len(self.sources)]
         values = self.values
         hires = values["hr_scale"] if values.get("enable_hr") else 1
         wish = DrawRequest(
@@ -208,10 +208,10 @@ class Generation:
             height=max(_LATENT, int(self.height * hires) // _LATENT * _LATENT),
             prompt=values["prompt"] or "",
             negative_prompt=values["negative_prompt"] or "",
-            seed=self.seeds[place],
+            seed=self.seeds[index],
             steps=self.steps,
             fraction=fraction,
-            source=self.sources[place % len(self.sources)] if self.sources else None,
+            source=self.sources[index % len(self.sources)] if self.sources else None,
             mask=self.mask,
             options={**values, "init_images": None, "mask": None, "checkpoint": self.checkpoint.name},
         )
@@ -221,15 +221,15 @@ class Generation:
 
     def _detail(self, job: Job) -> None:
         """The detail pass over every picture. An interrupt or a skip before it drops it."""
-        for place, picture in enumerate(self.pictures):
+        for index, picture in enumerate(self.pictures):
             current = picture
-            for unit in self.orders.units:
+            for unit in self.adetailer_args.units:
                 if self.site.queue.state.flagged:
                     break
-                current = self._detail_one(job, current, unit, place)
-            self.pictures[place] = current
+                current = self._detail_one(job, current, unit, index)
+            self.pictures[index] = current
 
-    def _detail_one(self, job: Job, picture: bytes, unit: Any, place: int) -> bytes:
+    def _detail_one(self, job: Job, picture: bytes, unit: Any, index: int) -> bytes:
         queue, models = self.site.queue, self.site.flavour.answers["/adetailer/v1/ad_model"]["ad_model"]
         if unit["ad_model"] not in models:
             return picture  # the server logs it and goes on
@@ -240,7 +240,7 @@ class Generation:
             height=unit["ad_inpaint_height"] if own_size else self.values["height"],
             prompt=unit["ad_prompt"] or self.values["prompt"] or "",
             negative_prompt=unit["ad_negative_prompt"] or self.values["negative_prompt"] or "",
-            seed=self.seeds[place],
+            seed=self.seeds[index],
             steps=unit["ad_steps"] if unit["ad_use_steps"] else self.values["steps"],
             source=picture,
             options={name: value for name, value in unit.items() if name != "defaults"},
@@ -249,7 +249,7 @@ class Generation:
         if drawn == picture:
             return picture
         queue.set(job_count=queue.state.job_count + 1)
-        share = (1 - _OUTER_SHARE if self.orders.skip_img2img else 1.0) / len(self.orders.units)
+        share = (1 - _OUTER_SHARE if self.adetailer_args.skip_img2img else 1.0) / len(self.adetailer_args.units)
         steps = int(min(unit["ad_denoising_strength"], 0.999) * wish.steps) + 1
         self._sample(job, steps, self.site.latency_of(job, "adetailer") * share)
         queue.next_job()
@@ -258,7 +258,7 @@ class Generation:
     # -- the answer ---------------------------------------------------------------------------------------------------
 
     def _answer(self) -> Answer:
-        values, texts = self.values, [self._infotext(place) for place in range(len(self.pictures))]
+        values, texts = self.values, [self._infotext(index) for index in range(len(self.pictures))]
         pictures = [with_parameters(picture, text) for picture, text in zip(self.pictures, texts, strict=True)]
         first = 0
         if values["save_images"] and self.site.options["return_grid"] and len(pictures) > 1:
@@ -276,7 +276,7 @@ class Generation:
             return self.values
         return {**self.values, "init_images": None, "mask": None}
 
-    def _infotext(self, place: int) -> str:
+    def _infotext(self, index: int) -> str:
         values = self.values
         varied = bool(values["subseed_strength"])
         fields = {
@@ -284,13 +284,13 @@ class Generation:
             "Sampler": self.sampling.sampler,
             "Schedule type": self.sampling.schedule,
             "CFG scale": values["cfg_scale"],
-            "Seed": self.seeds[place],
+            "Seed": self.seeds[index],
             "Face restoration": self._face_restorer(),
             "Size": f"{self.width}x{self.height}",
             "Model hash": self.checkpoint.short,
             "Model": self.checkpoint.name,
             "VAE": self._vae(),
-            "Variation seed": self.subseeds[place] if varied else None,
+            "Variation seed": self.subseeds[index] if varied else None,
             "Variation seed strength": values["subseed_strength"] if varied else None,
             "Denoising strength": values["denoising_strength"] if self.img2img or values.get("enable_hr") else None,
             "Clip skip": self._clip_skip() if self._clip_skip() > 1 else None,
@@ -358,7 +358,7 @@ def _assemble(pictures: Sequence[bytes], parameters: Any, info: str) -> Answer:
 # -- extras -----------------------------------------------------------------------------------------------------------
 
 
-def upscale(site: WebUI, call: Call, values: dict[str, Any]) -> Answer:
+def upscale(site: WebUI, call: RecordedRequest, values: dict[str, Any]) -> Answer:
     """POST /extra-single-image: its job, and one picture in `image`."""
     source = decode(values["image"])
     job = site.new_job(call, "Upscale", None)
@@ -411,20 +411,20 @@ def _target_size(values: dict[str, Any], width: int, height: int) -> tuple[int, 
 
 
 def _upscale_info(values: dict[str, Any]) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if values["upscaler_1"] != "None":
         to = f"{values['upscaling_resize_w']}x{values['upscaling_resize_h']}"
         by = {"Postprocess upscale by": float(values["upscaling_resize"])}
-        told |= by if values["resize_mode"] == 0 else {"Postprocess upscale to": to}
-        told["Postprocess upscaler"] = values["upscaler_1"]
+        fields |= by if values["resize_mode"] == 0 else {"Postprocess upscale to": to}
+        fields["Postprocess upscaler"] = values["upscaler_1"]
         if values["upscaler_2"] != "None" and values["extras_upscaler_2_visibility"]:
-            told["Postprocess upscaler 2"] = values["upscaler_2"]
+            fields["Postprocess upscaler 2"] = values["upscaler_2"]
     if values["gfpgan_visibility"]:
-        told["Postprocess GFPGAN visibility"] = values["gfpgan_visibility"]
+        fields["Postprocess GFPGAN visibility"] = values["gfpgan_visibility"]
     if values["codeformer_visibility"]:
-        told["Postprocess CodeFormer visibility"] = values["codeformer_visibility"]
-        told["Postprocess CodeFormer weight"] = values["codeformer_weight"]
-    return told
+        fields["Postprocess CodeFormer visibility"] = values["codeformer_visibility"]
+        fields["Postprocess CodeFormer weight"] = values["codeformer_weight"]
+    return fields
 
 
 # -- faults in the pictures -------------------------------------------------------------------------------------------
@@ -443,9 +443,9 @@ def spoil(fault: Fault | None, pictures: Sequence[bytes]) -> list[bytes]:
 
 def _flip(picture: bytes, text: bytes, fault: Fault) -> bytes:
     del text, fault
-    place = picture.index(b"IDAT") + 8
-    flipped = bytes([picture[place] ^ 0x10])
-    return base64.b64encode(picture[:place] + flipped + picture[place + 1 :])
+    index = picture.index(b"IDAT") + 8
+    flipped = bytes([picture[index] ^ 0x10])
+    return base64.b64encode(picture[:index] + flipped + picture[index + 1 :])
 
 
 def _garble(picture: bytes, text: bytes, fault: Fault) -> bytes:

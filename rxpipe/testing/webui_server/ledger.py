@@ -29,7 +29,7 @@ _STAGE_OF_PATH = {
 
 
 @dataclass(slots=True)
-class Call:
+class RecordedRequest:
     """One HTTP request that reached the server.
 
     number: 1.. in the order of arrival, over all paths.
@@ -97,7 +97,7 @@ class Job:
     stage: str
     name: str
     task_id: str | None
-    call: Call
+    call: RecordedRequest
     queued_s: float
     fault: Fault | None = None
     started_s: float | None = None
@@ -106,24 +106,24 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class Interrupt:
     """An interrupt or a skip that came in. `job` is the running one it hit, None where the server was idle."""
 
     at_s: float
     job: Job | None
-    call: Call
+    call: RecordedRequest
 
 
-class Ledger:
+class RequestLog:
     """Every counter of a server. Read from any thread; hold `changed` to read several at one moment."""
 
     def __init__(self, clock: Clock) -> None:
         self.changed = threading.Condition(threading.RLock())
         self.clock = clock
-        self.calls: list[Call] = []
+        self.calls: list[RecordedRequest] = []
         self.jobs: list[Job] = []
-        self.interrupts: list[Hit] = []
-        self.skips: list[Hit] = []
+        self.interrupts: list[Interrupt] = []
+        self.skips: list[Interrupt] = []
         self.switches: list[str] = []
         self.connections = 0
         self.active_drawings = 0
@@ -135,7 +135,7 @@ class Ledger:
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """Hold the lock for a change and wake who waits for one."""
+        """Hold the lock for a change, and notify all waiting threads."""
         with self.changed:
             yield
             self.changed.notify_all()
@@ -153,13 +153,13 @@ class Ledger:
             since = self.clock.now() - running.started_s if running and running.started_s is not None else 0.0
             return self._busy_s + since
 
-    def note_call(self, call: Call) -> None:
+    def note_call(self, call: RecordedRequest) -> None:
         """A request was read."""
         with self.noting():
             self.calls.append(call)
 
     @contextmanager
-    def in_work(self, call: Call) -> Iterator[None]:
+    def in_progress(self, call: RecordedRequest) -> Iterator[None]:
         """Around the handling of a call, its wait in the queue included."""
         with self.noting():
             self.in_flight += call.stage is not None
@@ -194,9 +194,11 @@ class Ledger:
             with self.noting():
                 self.active_drawings -= 1
 
-    def new_call(self, **fields: Any) -> Call:
+    def new_call(self, **fields: Any) -> RecordedRequest:
         """A call with its number and times filled in, noted."""
         with self.changed:
-            call = Call(len(self.calls) + 1, at_s=self.clock.now(), at_monotonic_s=time.monotonic(), **fields)
+            call = RecordedRequest(
+                len(self.calls) + 1, at_s=self.clock.now(), at_monotonic_s=time.monotonic(), **fields
+            )
             self.note_call(call)
             return call
