@@ -180,8 +180,8 @@ def test_dry_run_prints_the_plan_and_draws_nothing(tmp_path):
     ran = rxpipe("run", "--dry-run", "--seed", "5", "--order", "image")
 
     assert ran.exit_code == 0
-    for told in ("1  txt2img", "4  upscale", "scale 2.0", "5, the next has one more", "image: each picture"):
-        assert told in ran.stdout
+    for expected in ("1  txt2img", "4  upscale", "scale 2.0", "5, the next has one more", "image: each picture"):
+        assert expected in ran.stdout
     assert list(tmp_path.iterdir()) == []
 
 
@@ -251,7 +251,7 @@ def test_every_mistake_in_a_config_is_told_at_once():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["none.toml"], "none.toml: cannot be read: No such file"),
         (["a lighthouse"], 'a lighthouse: no such config file or picture. To draw it: rxpipe run --prompt "..."'),
@@ -271,14 +271,14 @@ def test_every_mistake_in_a_config_is_told_at_once():
         (["--steps", "many"], "Invalid value for '--steps'"),
     ],
 )
-def test_a_usage_error_is_told_in_words(arguments, told):
+def test_a_usage_error_is_reported_in_words(arguments, expected):
     """Exit code 2, one plain message, no traceback, nothing on stdout, nothing drawn."""
     Path("torn.png").write_text("not a png")
     Path("mute.png").write_bytes(png())
     ran = rxpipe("run", *arguments)
 
     assert ran.exit_code == 2, ran.output
-    assert told in " ".join(ran.stderr.replace("│", " ").split())
+    assert expected in " ".join(ran.stderr.replace("│", " ").split())
     assert "Traceback" not in ran.output
     assert ran.stdout == ""
     assert not Path("outputs").exists()
@@ -302,10 +302,10 @@ def test_info_as_json_is_one_object_a_picture():
     """For scripts: the path and everything that is known."""
     ran = rxpipe("info", "--json", DATA / "a1111-img2img.png", DATA / "forge-txt2img.png")
 
-    told = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert [entry["dialect"] for entry in told] == ["a1111", "a1111"]
-    assert told[0]["settings"]["Sampler"] == "Euler"
-    assert told[0]["path"].endswith("a1111-img2img.png")
+    entries = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert [entry["dialect"] for entry in entries] == ["a1111", "a1111"]
+    assert entries[0]["settings"]["Sampler"] == "Euler"
+    assert entries[0]["path"].endswith("a1111-img2img.png")
 
 
 def test_stages_lists_every_setting_with_default_range_and_meaning():
@@ -347,8 +347,8 @@ def test_doctor_says_what_a_server_has(webui_server):
 
     assert ran.exit_code == 0, ran.output
     assert f"{webui_server.url}: ready" in ran.stdout
-    for told in ("loaded model", "samplers", "ADetailer", "drawn in"):
-        assert told in ran.stdout
+    for expected in ("loaded model", "samplers", "ADetailer", "drawn in"):
+        assert expected in ran.stdout
 
 
 def test_doctor_of_a_dead_address_says_what_to_do():
@@ -527,5 +527,5 @@ def test_help_loads_nothing_heavy():
     """The first word from a program should come at once."""
     heavy = "('pydantic', 'reactivex', 'numpy', 'requests', 'PIL')"
     code = f"import sys, rxpipe.cli; print([m for m in {heavy} if m in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  our own code
-    assert told.stdout == "[]\n"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  our own code
+    assert ran.stdout == "[]\n"

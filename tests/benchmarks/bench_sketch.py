@@ -141,8 +141,8 @@ def main() -> int:
     failed = 0
     for name in sys.argv[1:] or CASES:
         command = [sys.executable, __file__, "--one", name]
-        told = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  # ourselves
-        row = json.loads(told.stdout)
+        ran = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  # ourselves
+        row = json.loads(ran.stdout)
         failed |= broken(name, row)
         print(
             f"{name:22}{row['total_ms']:9.0f}{row['slices']:8.0f}{row['p99_ms']:8.1f}{row['slice_ms']:9.1f}"

@@ -36,7 +36,7 @@ PROMPT = "a lighthouse at dusk"
 
 
 def serve(pipe: Connection, size: int, latency_s: float) -> None:
-    """Serve until told to stop; every other word is answered with the busy time and the count of jobs."""
+    """Serve until asked to stop; every other word is answered with the busy time and the count of jobs."""
     from rxpipe.testing.webui_server import Prepared, WebUIServer
 
     draw = Prepared([(size, size), (2 * size, 2 * size)])
@@ -50,7 +50,7 @@ def serve(pipe: Connection, size: int, latency_s: float) -> None:
 # -- the clients, each in a process of its own ------------------------------------------------------------------------
 
 
-def told(begin: float, first: float, growth_kb: float, images: int) -> dict[str, float]:
+def measured(begin: float, first: float, growth_kb: float, images: int) -> dict[str, float]:
     """What a client measures of itself."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
@@ -106,7 +106,7 @@ def loop(url: str, folder: Path, images: int, size: int, *, save_all: bool = Tru
             first = first or time.perf_counter()
             early = resident_kb() if index == images // 4 else early
         done += count
-    return told(begin, first, (resident_kb() - early) / (images * 0.75), images)
+    return measured(begin, first, (resident_kb() - early) / (images * 0.75), images)
 
 
 def loop_last(url: str, folder: Path, images: int, size: int) -> dict[str, float]:
@@ -149,7 +149,7 @@ def webuiapi(url: str, folder: Path, images: int, size: int) -> dict[str, float]
             first = first or time.perf_counter()
             early = resident_kb() if index == images // 4 else early
         done += count
-    return told(begin, first, (resident_kb() - early) / (images * 0.75), images)
+    return measured(begin, first, (resident_kb() - early) / (images * 0.75), images)
 
 
 def rxpipe(
@@ -181,7 +181,7 @@ def rxpipe(
         order=order,
     )
     runner.run(config).raise_for_status()
-    result = told(begin, seen["first"], (resident_kb() - seen["early"]) / (images * 0.75), images)
+    result = measured(begin, seen["first"], (resident_kb() - seen["early"]) / (images * 0.75), images)
     backend.close()
     return result
 

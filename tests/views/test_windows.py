@@ -135,15 +135,15 @@ def said(stderr):
 
 def test_a_run_from_start_to_end(window, run_in):
     """The bar, the stages and the preview follow; progress never falls, and all is told on the window's thread."""
-    controller, told = run_in(Easel()), []
-    controller.status.subscribe(lambda status: told.append((status, threading.current_thread())))
+    controller, seen = run_in(Easel()), []
+    controller.status.subscribe(lambda status: seen.append((status, threading.current_thread())))
     controller.start(TWO)
     turn_until(window, lambda: window.message == "Completed")
-    fractions = [status.fraction for status, _ in told]
+    fractions = [status.fraction for status, _ in seen]
     assert window.percent == "100 %"
     assert fractions == sorted(fractions)
     assert len(set(fractions)) > 3
-    assert {thread for _, thread in told} == {threading.main_thread()}
+    assert {thread for _, thread in seen} == {threading.main_thread()}
     assert [name for name, _ in window.timeline.texts] == ["txt2img", "upscale"]
     assert window.timeline.texts[0][1].startswith("2 in ")
     assert window.pane.shown_size is not None
