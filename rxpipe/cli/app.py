@@ -124,7 +124,7 @@ def run(  # noqa: PLR0917  # typer makes an option of each
     Ctrl+C stops and keeps what is finished, twice leaves at once.
     """
     with report_errors():
-        from rxpipe.cli.wish import RunOptions  # noqa: PLC0415  # pydantic is slow to load, and --help needs none
+        from rxpipe.cli.options import RunOptions  # noqa: PLC0415  # pydantic is slow to load, and --help needs none
 
         generation = {
             "prompt": prompt, "negative_prompt": negative_prompt, "images": images, "seed": seed, "steps": steps,
