@@ -8,7 +8,7 @@ from rxpipe.testing.webui_server.drawing import Draw, DrawRequest, Prepared, noi
 from rxpipe.testing.webui_server.faults import Fault
 from rxpipe.testing.webui_server.flavour import FlavourName, openapi
 from rxpipe.testing.webui_server.jobs import JobGate
-from rxpipe.testing.webui_server.ledger import Interrupt, Job, RecordedRequest
+from rxpipe.testing.webui_server.request_log import Interrupt, Job, RecordedRequest
 from rxpipe.testing.webui_server.server import WebUIServer, serve_forever
 
 __all__ = [

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rxpipe.testing.webui_server.faults import Fault
-    from rxpipe.testing.webui_server.ledger import Job, RecordedRequest
+    from rxpipe.testing.webui_server.request_log import Job, RecordedRequest
     from rxpipe.testing.webui_server.webui import WebUI
 
 _SEEDS = 2**32

@@ -20,7 +20,7 @@ from rxpipe.testing.webui_server.drawing import noise
 from rxpipe.testing.webui_server.faults import Fault, FaultPlan
 from rxpipe.testing.webui_server.flavour import FlavourName, load_flavour
 from rxpipe.testing.webui_server.jobs import JobGate, ServerGone
-from rxpipe.testing.webui_server.ledger import Interrupt, Job, RecordedRequest, RequestLog, shorten
+from rxpipe.testing.webui_server.request_log import Interrupt, Job, RecordedRequest, RequestLog, shorten
 from rxpipe.testing.webui_server.webui import Checkpoint, Setup, WebUI
 from rxpipe.testing.webui_server.wire import Answer, Request, encode, read_request, reset
 

@@ -18,7 +18,7 @@ from rxpipe.testing.webui_server.drawing import DrawRequest, noise_png, paramete
 from rxpipe.testing.webui_server.generate import Generation, HttpError, decode, upscale
 from rxpipe.testing.webui_server.infotext import read_infotext
 from rxpipe.testing.webui_server.jobs import JobError, JobGate, JobQueue, ServerGone
-from rxpipe.testing.webui_server.ledger import Job
+from rxpipe.testing.webui_server.request_log import Job
 from rxpipe.testing.webui_server.validation import Invalid, parse_json, validate
 from rxpipe.testing.webui_server.wire import Answer, Request, json_answer
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rxpipe.testing.webui_server.drawing import Draw
     from rxpipe.testing.webui_server.faults import Fault
     from rxpipe.testing.webui_server.flavour import Flavour, FlavourName
-    from rxpipe.testing.webui_server.ledger import RecordedRequest, RequestLog
+    from rxpipe.testing.webui_server.request_log import RecordedRequest, RequestLog
 
 Handler = Callable[["RecordedRequest", Any], Answer]
 """Answers a call; gets its parsed body, None without one."""
