@@ -16,7 +16,7 @@ from rich.text import Text
 from rxpipe.events import RunEnd, RunStart, StageImageProgress, StageRetry, is_lifecycle
 from rxpipe.sinks.log import line
 from rxpipe.status import RunStatus, reduce_status
-from rxpipe.views.look import duration_text, stage_caption, tone_of
+from rxpipe.views.palette import duration_text, stage_caption, tone_of
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -31,7 +31,7 @@ from reactivex.disposable import CompositeDisposable, SerialDisposable
 from rxpipe.events import RunStart, StageImageProgress
 from rxpipe.operators import coalesce
 from rxpipe.status import RunStatus
-from rxpipe.views.look import Watchable, detail, stage_caption, tone_of
+from rxpipe.views.palette import Watchable, detail, stage_caption, tone_of
 from rxpipe.worker import WorkerScheduler
 
 if TYPE_CHECKING:

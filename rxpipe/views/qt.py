@@ -19,7 +19,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWi
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from rxpipe.status import RunStatus
-from rxpipe.views.look import Palette, Watchable, detail, palette_on, stage_caption, tone_of
+from rxpipe.views.palette import Palette, Watchable, detail, palette_on, stage_caption, tone_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -20,7 +20,7 @@ from PIL import Image, ImageTk
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from rxpipe.status import RunStatus
-from rxpipe.views.look import Palette, Watchable, detail, palette_on, stage_caption, tone_of
+from rxpipe.views.palette import Palette, Watchable, detail, palette_on, stage_caption, tone_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -26,9 +26,9 @@ from staged import Easel, picture
 
 import rxpipe as rxp
 from rxpipe.testing.webui_server import WebUIServer, noise
-from rxpipe.views.gui import link, places, wish
-from rxpipe.views.gui.memory import WindowState
+from rxpipe.views.gui import connection, file_manager, form_values
 from rxpipe.views.gui.recall import read_job
+from rxpipe.views.gui.state import WindowState
 from rxpipe.views.gui.viewer import PictureWindow, facts
 from rxpipe.views.gui.window import MainWindow
 
@@ -426,7 +426,7 @@ def test_what_comes_late_from_a_backend_given_up_is_forgotten(marbles):
 
     pump = rxp_pump()
     states = []
-    way = link.BackendConnection(pump, opener=opener)
+    way = connection.BackendConnection(pump, opener=opener)
     way.states.subscribe(states.append)
     way.connect("late")
     way.connect("easel")
@@ -460,10 +460,10 @@ def test_a_click_on_a_switch_opens_the_card_and_puts_the_stage_into_the_run(open
     window.form.column.canvas.yview_moveto(1.0)
     click(window, card.switch, at=(10, card.switch.winfo_height() // 2))
     assert card.on
-    assert wish.config_of(window.form.read()).upscale.scale == 2.0
+    assert form_values.config_of(window.form.read()).upscale.scale == 2.0
     press(window, "alt+4")
     assert not card.on
-    assert wish.config_of(window.form.read()).upscale is None
+    assert form_values.config_of(window.form.read()).upscale is None
 
 
 def test_the_slider_and_its_number_say_the_same(open_window):
@@ -537,7 +537,7 @@ def test_a_preset_fills_the_form_and_keeps_what_the_form_has_no_field_for(open_w
     assert window.form.fields["prompt"].read() == "night"
     assert window.form.cards["upscale"].on
     assert "hires" in window.form.cards["txt2img"]._further["text"]
-    config = wish.config_of(window.form.read())
+    config = form_values.config_of(window.form.read())
     assert (config.txt2img.steps, config.txt2img.clip_skip, config.txt2img.hires.scale) == (33, 2, 1.5)
 
 
@@ -545,7 +545,7 @@ def test_a_saved_preset_is_the_same_wish(open_window, tmp_path):
     window = open_window()
     window.form.cards["adetailer"].on = True
     window.save(tmp_path / "mine.yaml")
-    assert rxp.PipelineConfig.load(tmp_path / "mine.yaml") == wish.config_of(window.form.read())
+    assert rxp.PipelineConfig.load(tmp_path / "mine.yaml") == form_values.config_of(window.form.read())
     assert yaml.safe_load((tmp_path / "mine.yaml").read_text())["txt2img"]["prompt"].startswith("a lighthouse")
 
 
@@ -555,7 +555,7 @@ def test_a_picture_made_here_is_drawn_again_with_its_seed(open_window):
     click(window, window.run_button)
     assert settle(window, lambda: ended(window), 10)
     made = window.gallery.pictures[0]
-    window.form.write(wish.first_values())
+    window.form.write(form_values.first_values())
     window.load(made.path)
     values = window.form.read()
     assert (values.prompt, values.seed, values.images) == ("a boat", "42", "1")
@@ -692,7 +692,7 @@ def test_use_its_settings_and_start_from_this_picture(finished):
 def test_open_folder_asks_the_systems_file_manager(finished, monkeypatch):
     started = []
     system = SimpleNamespace(Popen=lambda words, **_: started.append(words), DEVNULL=subprocess.DEVNULL)
-    monkeypatch.setattr(places, "subprocess", system)
+    monkeypatch.setattr(file_manager, "subprocess", system)
     finished.open_folder(finished.gallery.pictures[0])
     press(finished, "F8")
     assert [Path(words[-1]).name for words in started][-1] == "out"
@@ -706,7 +706,7 @@ def test_open_folder_asks_the_systems_file_manager(finished, monkeypatch):
 def test_each_system_has_its_own_way_to_show_a_file(tmp_path, platform, words):
     file = tmp_path / "a.png"
     file.write_bytes(b"")
-    assert places.command(file, platform)[: len(words)] == words
+    assert file_manager.command(file, platform)[: len(words)] == words
 
 
 def test_a_file_that_is_gone_is_told(finished):
@@ -778,7 +778,7 @@ def test_the_window_needs_no_tk_to_be_imported():
 )
 def test_a_config_comes_back_from_the_form_as_the_same_plan(config):
     """What the form shows and what it does not, whatever stage draws first."""
-    again = wish.config_of(wish.form_of(config))
+    again = form_values.config_of(form_values.form_of(config))
     expected, came = rxp.build_stage_execution_plan(config), rxp.build_stage_execution_plan(again)
     assert [stage.generation for stage in came.stages] == [stage.generation for stage in expected.stages]
     assert came.settings == expected.settings
@@ -787,6 +787,6 @@ def test_a_config_comes_back_from_the_form_as_the_same_plan(config):
 
 def test_the_next_run_does_not_take_the_id_of_the_one_loaded():
     config = rxp.PipelineConfig(txt2img=rxp.Txt2ImgConfig(), metadata=rxp.RunMetadata(run_id="old", note="kept"))
-    again = wish.config_of(wish.form_of(config)).metadata
+    again = form_values.config_of(form_values.form_of(config)).metadata
     assert again.run_id is None
     assert again.model_extra == {"note": "kept"}

@@ -13,7 +13,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QDialog, QLineEdit, QVBoxLayout, QWidget
 from staged import COMPLETED, ERROR, FAILED, RUNNING, FakeController, picture
 
-from rxpipe.views.look import DARK, LIGHT
+from rxpipe.views.palette import DARK, LIGHT
 from rxpipe.views.qt import PreviewPane, StageTimeline, StatusBar
 
 

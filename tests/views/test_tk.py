@@ -13,7 +13,7 @@ import pytest
 from staged import COMPLETED, ERROR, FAILED, RUNNING, FakeController, picture
 
 from rxpipe.status import RunStatus
-from rxpipe.views.look import DARK, LIGHT
+from rxpipe.views.palette import DARK, LIGHT
 from rxpipe.views.tk import PreviewPane, StageTimeline, StatusBar
 
 

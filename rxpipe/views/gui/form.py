@@ -9,6 +9,7 @@ from tkinter import filedialog, ttk
 from typing import TYPE_CHECKING
 
 from rxpipe.config import SECTIONS
+from rxpipe.views.gui.form_values import FIELDS, FormValues, further
 from rxpipe.views.gui.widgets import (
     ChoiceField,
     Field,
@@ -20,7 +21,6 @@ from rxpipe.views.gui.widgets import (
     TextField,
     Tooltip,
 )
-from rxpipe.views.gui.wish import FIELDS, FormValues, further
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageTk
 
-from rxpipe.views.look import DARK, LIGHT, Palette
+from rxpipe.views.palette import DARK, LIGHT, Palette
 
 _SAMPLES = 4  # per pixel and direction, for smooth edges
 _CLEAR = (0, 0, 0, 0)

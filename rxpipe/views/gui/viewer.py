@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rxpipe.metadata import ImageInfo
-    from rxpipe.views.gui.pictures import GalleryItem, PictureLoader
+    from rxpipe.views.gui.gallery import GalleryItem, PictureLoader
     from rxpipe.views.gui.theme import Theme
 
 

@@ -6,7 +6,7 @@ import tkinter as tk
 from tkinter import ttk
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rxpipe.views.look import palette_on
+from rxpipe.views.palette import palette_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -25,16 +25,16 @@ from rxpipe.mainloop import TkScheduler
 from rxpipe.metadata import read_info
 from rxpipe.runner import PipelineRunner
 from rxpipe.status import RunStatus
+from rxpipe.views.gui.connection import BackendConnection, ConnectionState
+from rxpipe.views.gui.file_manager import reveal
 from rxpipe.views.gui.form import Form
-from rxpipe.views.gui.link import BackendConnection, ConnectionState
-from rxpipe.views.gui.memory import WindowState, default_state_path
-from rxpipe.views.gui.pictures import Gallery, GalleryItem, PictureLoader, as_bytes
-from rxpipe.views.gui.places import reveal
+from rxpipe.views.gui.form_values import config_of, form_of
+from rxpipe.views.gui.gallery import Gallery, GalleryItem, PictureLoader, as_bytes
 from rxpipe.views.gui.recall import PRESETS, read_job
+from rxpipe.views.gui.state import WindowState, default_state_path
 from rxpipe.views.gui.theme import Theme
 from rxpipe.views.gui.viewer import PictureWindow, parameters_of
 from rxpipe.views.gui.widgets import KEYS, ChoiceField, StatusLight, Switch, Tooltip
-from rxpipe.views.gui.wish import config_of, form_of
 from rxpipe.views.tk import PreviewPane, StageTimeline, StatusBar
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from rxpipe.config import PipelineConfig
     from rxpipe.controller import RunRequest
     from rxpipe.events import StageEvent, StagePreview
-    from rxpipe.views.gui.wish import FormValues
+    from rxpipe.views.gui.form_values import FormValues
 
 _WHERES = ("auto", "sketch", "http://127.0.0.1:7860")
 _PREVIEW_PX = 1024

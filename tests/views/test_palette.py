@@ -8,7 +8,7 @@ import pytest
 from staged import COMPLETED, RUNNING
 
 from rxpipe.status import RunStatus, StageStatus
-from rxpipe.views.look import DARK, LIGHT, Palette, detail, duration_text, palette_on, stage_caption, tone_of
+from rxpipe.views.palette import DARK, LIGHT, Palette, detail, duration_text, palette_on, stage_caption, tone_of
 
 
 @pytest.mark.parametrize(

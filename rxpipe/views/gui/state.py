@@ -10,7 +10,7 @@ import platformdirs
 from loguru import logger
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rxpipe.views.gui.wish import FormValues, first_values
+from rxpipe.views.gui.form_values import FormValues, first_values
 
 if TYPE_CHECKING:
     from pathlib import Path
