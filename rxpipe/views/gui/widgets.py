@@ -1,4 +1,4 @@
-"""The small parts of the window: texts, numbers, choices, sliders, a light, a tip, a column that scrolls."""
+"""The small parts of the window: texts, numbers, choices, sliders, a status light, a tooltip, a column that scrolls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEYS = "RxpipeKeys"
 
 
 class Field(Protocol):
-    """What the form asks of anything that holds a value."""
+    """The interface of every field of the form."""
 
     def read(self) -> str:
         """The value as text, "" for the backend's default."""
@@ -116,7 +116,7 @@ class ChoiceField(ttk.Combobox, _Line):
 
 
 class SliderField(ttk.Frame):
-    """A number between two bounds: a slider, and the number to be typed beside it."""
+    """A number between two bounds: a slider, and the number as text next to it."""
 
     def __init__(self, master: tk.Misc, low: float, high: float, *, px: Callable[[float], int]) -> None:
         super().__init__(master, style="Inner.TFrame")
@@ -152,7 +152,7 @@ class SliderField(ttk.Frame):
 
 
 class Switch(ttk.Checkbutton):
-    """On or off, with its name beside it."""
+    """On or off, with its name next to it."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class Switch(ttk.Checkbutton):
 
     @property
     def on(self) -> bool:
-        """Whether it is on; setting it calls nobody."""
+        """Whether it is on; setting it makes no callback."""
         return bool(self.instate(["selected"]))
 
     @on.setter
@@ -225,7 +225,7 @@ class ProseField(ttk.Frame):
 
 
 class StatusLight(tk.Canvas):
-    """A round light."""
+    """A round light in the colour of a connection's state."""
 
     def __init__(self, master: tk.Misc, theme: Theme) -> None:
         self._theme, self._size, self.state = theme, theme.px(11), "connecting"
@@ -235,12 +235,12 @@ class StatusLight(tk.Canvas):
 
     @property
     def colour(self) -> str:
-        """What it shines in."""
+        """The colour shown."""
         palette = self._theme.skin.palette
         return {"ready": palette.good, "connecting": palette.warn, "error": palette.bad}[self.state]
 
     def show(self, state: str) -> None:
-        """Shine for "ready", "connecting" or "error"."""
+        """Show the colour of "ready", "connecting" or "error"."""
         self.state = state
         self.configure(background=self._theme.skin.ground)
         self.delete("all")
@@ -248,7 +248,7 @@ class StatusLight(tk.Canvas):
 
 
 class Tooltip:
-    """A few words under a widget while the pointer rests on it. `text` may change at any time, "" shows none."""
+    """A short text under a widget while the pointer rests on it. `text` may change at any time, "" shows none."""
 
     _DELAY_MS = 500
 
