@@ -254,7 +254,7 @@ def test_every_mistake_in_a_config_is_reported_together():
     ("arguments", "expected"),
     [
         (["none.toml"], "none.toml: cannot be read: No such file"),
-        (["a lighthouse"], 'a lighthouse: no such config file or picture. To draw it: rxpipe run --prompt "..."'),
+        (["a lighthouse"], 'a lighthouse: no such config file or picture. To generate it: rxpipe run --prompt "..."'),
         (["--input", "none.png"], "none.png: no such file."),
         (["--input", "torn.png"], "torn.png: Not a picture that can be read"),
         (["torn.png"], "torn.png: Not a picture that can be read"),

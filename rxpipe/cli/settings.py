@@ -157,7 +157,7 @@ def settings_of(model: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
 
 
 def schema_of(model: type[BaseModel]) -> Any:
-    """The JSON schema of a section, or of a whole config."""
+    """Return the JSON schema of a section, or of a whole config."""
     return _renamed(model.model_json_schema())
 
 

@@ -208,13 +208,13 @@ def _report(error: Exception) -> None:
 
 
 def _in_place() -> bool:
-    """Whether an output can be replaced; a terminal would write it anew each time, and gets the end only."""
+    """Return whether an output can be replaced; a terminal would write it anew each time, and gets the end only."""
     shell: Any = get_ipython()
     return getattr(shell, "kernel", None) is not None
 
 
 def _shrunk(picture: Path | bytes) -> bytes | None:
-    """A JPEG of at most THUMBNAIL_PX; None if it cannot be read, which costs only the thumbnail."""
+    """Return a JPEG of at most THUMBNAIL_PX; None if it cannot be read, which costs only the thumbnail."""
     try:
         with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
             image.draft("RGB", (THUMBNAIL_PX, THUMBNAIL_PX))

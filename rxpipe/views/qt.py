@@ -235,7 +235,7 @@ class PreviewPane(_View):
         return size.width(), size.height()
 
     def sizeHint(self) -> QSize:  # noqa: N802  Qt's name
-        """A small square."""
+        """Return a small square."""
         return QSize(256, 256)
 
     def paintEvent(self, _event: QPaintEvent) -> None:  # noqa: N802  Qt's name

@@ -380,7 +380,7 @@ class _Tip:
 
 
 def _ground_of(master: tk.Misc | None) -> str:
-    """The colour of the window around; a ttk widget has it from its style, a classic one itself."""
+    """Return the colour of the window around; a ttk widget has it from its style, a classic one itself."""
     if isinstance(master, ttk.Widget):
         style = ttk.Style(master)
         ground = style.lookup(str(master.cget("style")) or master.winfo_class(), "background")

@@ -385,7 +385,7 @@ def _around(padding: tuple[str, dict[str, Any]], text: str, *sides: tuple[str, d
 
 
 def _rounded(size: tuple[int, int], radius: int, colour: str) -> Image.Image:
-    """A box with smooth round corners."""
+    """Return a box with smooth round corners."""
     k = _SAMPLES
     mask = Image.new("L", (size[0] * k, size[1] * k))
     box = (0, 0, size[0] * k - 1, size[1] * k - 1)

@@ -156,7 +156,7 @@ class PictureWindow(tk.Toplevel):
 
 
 def facts(path: Path) -> list[tuple[str, str]]:
-    """What a picture says about itself, as names and values to be read by a person."""
+    """Return what a picture says about itself, as names and values to be read by a person."""
     try:
         info = read_info(path)
     except BadImage as error:

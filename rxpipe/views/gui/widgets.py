@@ -24,7 +24,7 @@ class Field(Protocol):
     """The interface of every field of the form."""
 
     def read(self) -> str:
-        """The value as text, "" for the backend's default."""
+        """Return the value as text, "" for the backend's default."""
 
     def write(self, text: str) -> None:
         """Show *text*."""
@@ -52,7 +52,7 @@ class _Line(ttk.Entry):
     _default_text = ""
 
     def read(self) -> str:
-        """The value as text, "" for the backend's default."""
+        """Return the value as text, "" for the backend's default."""
         text = self.get().strip()
         return "" if text == self._default_text else text
 
@@ -128,7 +128,7 @@ class SliderField(ttk.Frame):
         self.entry.bind("<KeyRelease>", lambda _event: self._typed())
 
     def read(self) -> str:
-        """The value as text."""
+        """Return the value as text."""
         return self.entry.read()
 
     def write(self, text: str) -> None:
@@ -197,7 +197,7 @@ class ProseField(ttk.Frame):
         with_keys(self.text)
 
     def read(self) -> str:
-        """The value as text."""
+        """Return the value as text."""
         return str(self.text.get("1.0", "end-1c")).strip()
 
     def write(self, text: str) -> None:
@@ -326,7 +326,7 @@ class ScrolledColumn(ttk.Frame):
             self.canvas.yview_scroll(60 * wheel_turn(event), "units")
 
     def holds(self, widget: tk.Misc) -> bool:
-        """Whether a widget is in this column."""
+        """Return whether a widget is in this column."""
         return str(widget).startswith(str(self))
 
     def _fit(self) -> None:
