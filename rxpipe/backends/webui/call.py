@@ -7,7 +7,6 @@ and that of the caller who disposes. What ends a call is decided once, under its
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -146,7 +145,6 @@ class RenderCall:
         self._clock = clock
         self._lock = threading.Lock()
         self._sent: InFlightRequest | None = None
-        self._sent_s = 0.0
         self._received = 0
         self._label = ""
         self._ended = False  # answered, failed or stopped: nothing but that is emitted any more
@@ -211,7 +209,7 @@ class RenderCall:
                 return None
             self._label = request.label
             self._services.in_flight.add(tracker)
-            self._sent, self._sent_s, self._received = sent, time.monotonic(), connection.received
+            self._sent, self._received = sent, connection.received
         return sent
 
     def _tells_tasks(self, connection: Connection) -> bool:
