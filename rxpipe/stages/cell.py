@@ -1,10 +1,10 @@
-"""One image in one stage: from its rendering to its file, its event and on to the next stage."""
+"""Cell: one image in one stage, from its rendering to its file, its event and on to the next stage."""
 
 from __future__ import annotations
 
-import threading
+import enum
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from reactivex import Observable
 from reactivex.disposable import SerialDisposable
@@ -13,7 +13,6 @@ from rxpipe.artifact import Artifact, LineageEntry
 from rxpipe.backends.base import Output, Preview, RenderEvent, StepProgress
 from rxpipe.config import CustomConfig
 from rxpipe.errors import BackendFailed, BadResponse, RxPipeError, StageFunctionError, TooManyFailures
-from rxpipe.events import StagePreview
 from rxpipe.plan import StageType
 from rxpipe.sinks.images import file_ending
 
@@ -23,8 +22,10 @@ if TYPE_CHECKING:
     from reactivex import abc
 
     from rxpipe.plan import StageExecution
-    from rxpipe.rx.operators import Slot
-    from rxpipe.stages.tracker import Cell, StageTracker
+    from rxpipe.rx.lane import Slot
+    from rxpipe.stages.control import RunControl
+    from rxpipe.stages.scope import RunScope
+    from rxpipe.stages.tracker import StageTracker
 
 _GENERATION = (StageType.TXT2IMG, StageType.IMG2IMG)  # others mend the picture of the image's own seed
 
@@ -32,115 +33,148 @@ StageOutput = RenderEvent | Artifact
 """What a stage emits about an image while it works: a function gives an artifact where a backend gives an Output."""
 
 
-class ImageWork:
-    """The work on one image, subscribed to once, when its turn has come.
+class CellState(enum.Enum):
+    """WAITING, RENDERING, SAVING, then an outcome for good."""
 
-    It gives the artifact that goes on, if one does, and completes; its error is StageAborted and ends the run.
+    WAITING = "waiting"
+    RENDERING = "rendering"
+    SAVING = "saving"
+    DONE = "done"
+    PASSED = "passed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+_OPEN = frozenset({CellState.WAITING, CellState.RENDERING, CellState.SAVING})
+
+
+class Cell:
+    """One image in one stage of one run.
+
+    index: 1.., in the order in which images enter the stage. artifact: as it came in. execution: the stage narrowed to
+    this image. started_at: when it began. fraction: how far it is, 0..1, never falling. slot: its place on the run's
+    lane, None for an image that passes an operator.
+    state: an outcome is taken once, by whoever comes first (`settle`, `skip`).
     """
 
-    def __init__(
-        self, tracker: StageTracker, cell: Cell, slot: Slot, execution: StageExecution, artifact: Artifact
-    ) -> None:
-        self._tracker = tracker
-        self._cell = cell
-        self._slot = slot
-        self._execution = execution
-        self._artifact = artifact
+    def __init__(self, tracker: StageTracker, index: int, artifact: Artifact, slot: Slot | None = None) -> None:
+        self.tracker, self.index, self.artifact, self.slot = tracker, index, artifact, slot
+        own = tracker.execution.seed
+        seed = artifact.seed if own is None else own + artifact.number - 1
+        self.execution: StageExecution = tracker.execution.for_image(image_index=index, seed=seed)
+        self.started_at = tracker.scope.now()
+        self.fraction = 0.0
+        self.state = CellState.WAITING
         self._pictures: list[Output | Artifact] = []
-        self._state_lock = threading.Lock()
-        self._skipped = self._saving = False
         self._unexpected_type = ""  # of an emission that no backend may make
+        self._rendering = SerialDisposable()
+        self._observer: abc.ObserverBase[Artifact] | None = None
+        self._scheduler: abc.SchedulerBase | None = None
+
+    # -- what a stage makes of it -------------------------------------------------------------------------------------
 
     def run(self, outputs: Observable[StageOutput]) -> Observable[Artifact]:
-        """Return what *outputs*, the emissions of one image, amount to: the artifact that goes on, or an error."""
+        """Return what *outputs*, subscribed to once, amount to: the artifact that continues, if one does.
+
+        Its error is StageAborted and ends the run.
+        """
 
         def subscribe(
             observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            rendering = SerialDisposable()
-            self._cell.skip = lambda: self._skip(observer, rendering, scheduler)
-            rendering.disposable = outputs.subscribe(
+            self._observer, self._scheduler = observer, scheduler
+            self.state = CellState.RENDERING
+            self._rendering.disposable = outputs.subscribe(
                 self._on_output,
-                lambda error: self._backend_done(lambda: self._failed(observer, error)),
-                lambda: self._backend_done(lambda: self._save(observer, scheduler)),
+                lambda error: self._backend_done(lambda: self._failed(error)),
+                lambda: self._backend_done(self._save),
                 scheduler=scheduler,
             )
-            return rendering
+            return self._rendering
 
         return Observable(subscribe)
+
+    def skip(self) -> bool:
+        """Give the image up, from any thread; False unless it is being rendered.
+
+        The caller returns at once; the event is emitted on the run's thread, as all others are.
+        """
+        with self._control.lock:
+            if self.state is not CellState.RENDERING:
+                return self.state is CellState.CANCELLED
+            self.state = CellState.CANCELLED
+
+        def report(*_: object) -> None:
+            self._rendering.dispose()
+            self._in_order(lambda: self._finish(self.artifact))
+
+        if self._scheduler is None:
+            report()
+        else:
+            self._scheduler.schedule(report)
+        return True
+
+    def settle(self, state: CellState) -> bool:
+        """Take the outcome, unless the cell has one; False if somebody was first."""
+        with self._control.lock:
+            if self.state not in _OPEN:
+                return False
+            self.state = state
+            return True
 
     def _on_output(self, output: StageOutput) -> None:
         if isinstance(output, (Output, Artifact)):  # a union would be made anew for every step
             self._pictures.append(output)
-        elif not self._tracker.is_oldest(self._cell):
+        elif self._control.oldest_of(self.tracker) is not self:
             return  # it waits behind another of ours, whose progress is the one to show
         elif isinstance(output, StepProgress):
-            self._tracker.step(self._cell, output)
+            self.tracker.step(self, output)
         elif isinstance(output, Preview):
-            self._preview(output)
+            self._scope.reporter.preview(self.execution, self.index, output.data)
         else:
             self._unexpected_type = type(output).__name__
 
-    def _preview(self, preview: Preview) -> None:
-        context, execution = self._tracker.context, self._execution
-        context.previews(
-            StagePreview(
-                run_id=context.timeline.run_id,
-                stage_type=execution.stage_type,
-                stage_index=execution.stage_index,
-                image_index=self._cell.index,
-                data=preview.data,
-            )
-        )
-
-    def _skip(
-        self, observer: abc.ObserverBase[Artifact], rendering: SerialDisposable, scheduler: abc.SchedulerBase | None
-    ) -> bool:
-        """Give the image up: at once for whoever asks, told on the run's thread as everything else is."""
-        with self._state_lock:
-            if self._skipped or self._saving:
-                return self._skipped
-            self._skipped = True
-
-        def tell(*_: object) -> None:
-            rendering.dispose()
-            self._slot.in_order(lambda: self._finish_without_picture(observer, self._artifact, "cancelled"))
-
-        if scheduler is None:
-            tell()
-        else:
-            scheduler.schedule(tell)
-        return True
-
     def _backend_done(self, then: Callable[[], None]) -> None:
-        """The backend is free: the next image may begin while this one, in order, is finished off."""
-        if self._tracker.context.saver is not None:
-            self._slot.free()
-        self._slot.in_order(then)
+        """Let the next image begin while this one is finished, which waits for those before it."""
+        if self.slot is not None and self._scope.output.saver is not None:
+            self.slot.free()
+        self._in_order(then)
 
-    def _save(self, observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None) -> None:
-        """Write the picture and tell of it: here and now, or on the saver's thread and back."""
-        with self._state_lock:
-            if self._skipped:
-                return
-            self._saving = True
-        saver = self._tracker.context.saver
-        if saver is None or scheduler is None:
-            self._commit(lambda action: action(), observer)
+    def _in_order(self, action: Callable[[], None]) -> None:
+        if self.slot is None:
+            action()
         else:
-            saver.schedule(lambda *_: self._commit(lambda action: scheduler.schedule(lambda *_: action()), observer))
+            self.slot.in_order(action)
 
-    def _commit(self, back: Callable[[Callable[[], None]], object], observer: abc.ObserverBase[Artifact]) -> None:
+    # -- its end ------------------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        """Write the picture and report it: here and now, or on the saver's thread and back."""
+        if not self._begin_saving():
+            return
+        saver, scheduler = self._scope.output.saver, self._scheduler
+        if saver is None or scheduler is None:
+            self._commit(lambda action: action())
+        else:
+            saver.schedule(lambda *_: self._commit(lambda action: scheduler.schedule(lambda *_: action())))
+
+    def _begin_saving(self) -> bool:
+        with self._control.lock:
+            if self.state is CellState.RENDERING:
+                self.state = CellState.SAVING
+            return self.state is CellState.SAVING
+
+    def _commit(self, back: Callable[[Callable[[], None]], object]) -> None:
         try:
-            with self._tracker.context.commit:
-                if self._is_cancelled:
-                    return  # cut off while it came in: whoever stopped it tells of it
-                finished = self._finish(self._only_picture())
+            with self._control.committing() as allowed:
+                if not allowed:
+                    return  # cut off while it came in; the end of the run reports it
+                finished = self._store(self._only_picture())
         except Exception as error:  # noqa: BLE001  # of whoever made the picture or its notes; it is handed on
             cause = error
-            back(lambda: self._failed(observer, cause))
+            back(lambda: self._failed(cause))
         else:
-            back(lambda: self._emit(observer, finished))
+            back(lambda: self._emit(finished))
 
     def _only_picture(self) -> Output | Artifact:
         if self._unexpected_type:
@@ -151,79 +185,88 @@ class ImageWork:
         came = f"{len(self._pictures)} pictures" if self._pictures else "no picture"
         raise BadResponse(f"the backend gave {came} where one was asked for.")
 
-    def _finish(self, picture: Output | Artifact) -> Artifact:
-        """The picture in its file, and told."""
+    def _store(self, picture: Output | Artifact) -> Artifact:
+        """Put the picture where it belongs and report it."""
         warnings = picture.warnings if isinstance(picture, Output) else ()
-        drawn = self._drawn(picture)
-        if drawn is None:
-            self._tracker.finish_image(self._cell, self._artifact, "passed", warnings=warnings)
-            return self._artifact
-        written = self._tracker.context.write(drawn, self._execution)
-        self._tracker.finish_image(self._cell, written, "done", warnings=warnings)
-        return written
+        changed = self._changed(picture)
+        artifact = self.artifact if changed is None else self._scope.output.store(changed, self.execution)
+        self.settle(CellState.PASSED if changed is None else CellState.DONE)
+        self.tracker.finish_image(self, artifact, warnings=warnings)
+        return artifact
 
-    def _drawn(self, picture: Output | Artifact) -> Artifact | None:
-        """The artifact with the new picture and what was done noted; None if it was left unchanged."""
-        before, seed = self._artifact, self._execution.seed
+    def _changed(self, picture: Output | Artifact) -> Artifact | None:
+        """Return the artifact with the new picture and a record of its making; None if it was left unchanged."""
+        before, seed = self.artifact, self.execution.seed
         if isinstance(picture, Artifact):
             if picture is before:
                 return None
             kept = replace(picture, id=before.id, number=before.number, parent=before.parent, lineage=before.lineage)
             return kept.with_lineage(
-                LineageEntry(self._execution.stage_type, "function", _recorded_settings(self._execution))
+                LineageEntry(self.execution.stage_type, "function", _recorded_settings(self.execution))
             )
         if picture.unchanged:
             return None
         seed = seed if picture.seed is None else picture.seed
-        settings = {**_recorded_settings(self._execution), "seed": seed, **picture.settings}
-        entry = LineageEntry(self._execution.stage_type, self._tracker.context.backend.name, settings)
-        draws_anew = self._execution.stage_type in _GENERATION or before.seed is None
+        settings = {**_recorded_settings(self.execution), "seed": seed, **picture.settings}
+        entry = LineageEntry(self.execution.stage_type, self._scope.backend.name, settings)
+        draws_anew = self.execution.stage_type in _GENERATION or before.seed is None
         return replace(before.with_data(picture.data), seed=seed if draws_anew else before.seed).with_lineage(entry)
 
-    @property
-    def _is_cancelled(self) -> bool:
-        return self._skipped or self._tracker.context.stopped()
-
-    def _failed(self, observer: abc.ObserverBase[Artifact], cause: Exception) -> None:
-        if self._is_cancelled:
+    def _failed(self, cause: Exception) -> None:
+        error = as_rxpipe_error(cause, self.tracker)
+        passes = error.scope != "run" and self.execution.config.on_error == "pass"
+        if self._control.over or not self.settle(CellState.PASSED if passes else CellState.FAILED):
             return
-        error = as_rxpipe_error(cause, self._tracker)
-        on_error = self._execution.config.on_error
         if error.scope == "run":
-            self._stop(observer, error)
-        elif on_error == "pass":
-            self._finish_without_picture(observer, self._artifact, "passed", error)
+            self._abort(error)
+        elif passes:
+            self._finish(self.artifact, error)
         else:
-            self._drop(observer, error, stop=on_error == "stop")
+            self.tracker.finish_image(self, self.artifact, error=error)
+            self._after_failure(error)
 
-    def _drop(self, observer: abc.ObserverBase[Artifact], error: RxPipeError, *, stop: bool) -> None:
-        self._tracker.finish_image(self._cell, self._artifact, "failed", error=error)
-        if stop:
-            self._stop(observer, error)
-        elif self._tracker.too_many():
-            count = self._tracker.context.settings.max_failures_in_a_row
+    def _after_failure(self, error: RxPipeError) -> None:
+        if self.execution.config.on_error == "stop":
+            self._abort(error)
+        elif self.tracker.too_many_failures():
+            count = self._scope.settings.max_failures_in_a_row
             message = f"{count} images failed in a row, the last with: {error.message}"
-            self._stop(observer, TooManyFailures(message, hint=error.hint))
+            self._abort(TooManyFailures(message, hint=error.hint))
         else:
-            observer.on_completed()
+            self._emit(None)
 
-    def _stop(self, observer: abc.ObserverBase[Artifact], error: RxPipeError) -> None:
-        observer.on_error(self._tracker.fail(error))
+    def _abort(self, error: RxPipeError) -> None:
+        aborted, observer = self.tracker.fail(error), self._observer
+        self._release()
+        if observer is not None:
+            observer.on_error(aborted)
 
-    def _finish_without_picture(
-        self,
-        observer: abc.ObserverBase[Artifact],
-        artifact: Artifact,
-        outcome: Literal["passed", "cancelled"],
-        error: RxPipeError | None = None,
-    ) -> None:
-        self._tracker.finish_image(self._cell, artifact, outcome, error=error)
-        self._emit(observer, artifact if outcome == "passed" else None)
+    def _finish(self, artifact: Artifact, error: RxPipeError | None = None) -> None:
+        """Report an image that has no new picture; one that was passed continues."""
+        self.tracker.finish_image(self, artifact, error=error)
+        self._emit(artifact if self.state is CellState.PASSED else None)
 
-    def _emit(self, observer: abc.ObserverBase[Artifact], artifact: Artifact | None) -> None:
+    def _emit(self, artifact: Artifact | None) -> None:
+        observer = self._observer
+        self._release()
+        if observer is None:
+            return
         if artifact is not None:
             observer.on_next(artifact)
         observer.on_completed()
+
+    def _release(self) -> None:
+        """Let go of the pictures now: the cell is in a reference cycle with its subscription."""
+        self._observer = None
+        self._pictures = []
+
+    @property
+    def _scope(self) -> RunScope:
+        return self.tracker.scope
+
+    @property
+    def _control(self) -> RunControl:
+        return self.tracker.scope.control
 
 
 def _checked(picture: Output | Artifact) -> Output | Artifact:
@@ -244,7 +287,7 @@ def as_rxpipe_error(cause: BaseException, tracker: StageTracker) -> RxPipeError:
     if isinstance(tracker.execution.config, CustomConfig):
         error: RxPipeError = StageFunctionError(f"{tracker.execution.stage_type} raised {message}")
     else:
-        error = BackendFailed(f"backend {tracker.context.backend.name} raised {message}")
+        error = BackendFailed(f"backend {tracker.scope.backend.name} raised {message}")
     error.__cause__ = cause
     return error
 
