@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from rxpipe.result import PipelineRunResult, RunUpdate
 
 _MAX_SEED = 2**32
+_SLICE_S = 0.1
 
 
 class PipelineExecutor:
@@ -172,11 +173,13 @@ class Run(abc.DisposableBase):
                 "use start(), and listen for RunEnd"
             )
         end = None if timeout_s is None else time.monotonic() + timeout_s
-        while not self._session.done.wait(0.1 if end is None else min(0.1, max(0.0, end - time.monotonic()))):
+        while True:
             self.finish()
+            slice_s = _SLICE_S if end is None else min(_SLICE_S, max(0.0, end - time.monotonic()))
+            if self._session.done.wait(slice_s):
+                return True
             if end is not None and time.monotonic() >= end:
-                return self.done
-        return True
+                return False
 
     def cancel(self) -> None:
         """End the run at once, from any thread: no further backend call, the running one interrupted, RunEnd emitted.

@@ -11,6 +11,7 @@ import enum
 import threading
 from collections import deque
 from contextlib import contextmanager
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 from rxpipe.rx.subject import to_excepthook
@@ -60,7 +61,7 @@ class RunControl:
         self._in_flight: list[Cell] = []
         self._committing = threading.RLock()
         self._steps: deque[Callable[[], None]] = deque()
-        self._finishing = threading.Lock()
+        self._finisher: int | None = None
         self._interrupted: Callable[[], None] | None = None
         self._rescue = rescue
         self._ends_on_failure = ends_on_failure
@@ -176,10 +177,13 @@ class RunControl:
     def finish(self) -> None:
         """Carry out what is left of the steps, if the run is over; from any thread, as often as wanted.
 
-        Returns at once while another call is at it.
+        Returns at once while another thread is at it. On the thread that is, as in a subscriber or a signal handler, it
+        completes the steps itself.
         """
-        if not self.over or not self._steps or not self._finishing.acquire(blocking=False):
-            return
+        with self.lock:
+            if not self.over or not self._steps or self._finisher not in {None, get_ident()}:
+                return
+            self._finisher = get_ident()
         try:
             self._carry_out()
         except BaseException:
@@ -187,7 +191,7 @@ class RunControl:
                 self._rescue(self.finish)
             raise
         finally:
-            self._finishing.release()
+            self._finisher = None
 
     def _carry_out(self) -> None:
         while self._steps:
@@ -198,9 +202,13 @@ class RunControl:
                 to_excepthook(error)
             except BaseException:
                 if step is self._interrupted:  # for the second time: continue without it
-                    self._steps.popleft()
+                    self._drop(step)
                 self._interrupted = step
                 raise
+            self._drop(step)
+
+    def _drop(self, step: Callable[[], None]) -> None:
+        if self._steps and self._steps[0] is step:
             self._steps.popleft()
 
     def wait_for_commit(self) -> None:
