@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ class PipelineExecutor:
         self._start_lock = threading.RLock()
         self._active: Run | None = None
         self.updates: Observable[RunUpdate] = self._updates.observable
-        self.events: Observable[StageEvent] = self.updates.map(lambda update: update.event)
+        self.events: Observable[StageEvent] = self.updates.map(attrgetter("event"))
         self.previews: Observable[StagePreview] = self._previews.observable
         log_events(self.events)
 

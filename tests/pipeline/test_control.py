@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import subprocess
 import sys
 import threading
@@ -22,11 +23,11 @@ PACKAGE = str(Path(rxp.__file__).parent)
 class InterruptAt:
     """Raises KeyboardInterrupt once, at the nth line of rxpipe that this thread executes inside the block.
 
-    Lines with a `with` are left out: tracing has one more of them where the block is left, and no signal arrives there.
+    Signals arrive at calls and jumps back, and not at a `try:` or where a `with` block is left: such lines are left out.
     """
 
     def __init__(self, line):
-        self.left = line
+        self.left, self.where = line, ""
 
     def __enter__(self):
         sys.settrace(self._trace)
@@ -43,9 +44,10 @@ class InterruptAt:
         if not frame.f_code.co_filename.startswith(PACKAGE):
             return None
         line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-        if event == "line" and not self.fired and not line.lstrip().startswith("with "):
+        if event == "line" and not self.fired and not line.lstrip().startswith(("with ", "try:")):
             self.left -= 1
             if self.fired:
+                self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
                 raise KeyboardInterrupt
         return self._trace
 
@@ -102,12 +104,16 @@ def a_run_in_the_middle(marbles):
     return executor, run, seen, backend
 
 
-def check_cancelled(run, seen):
-    """One RunEnd, one terminal a stage, and everybody saw the same."""
+def check_cancelled(run, seen, where):
+    """One RunEnd, one terminal a stage, and a subscriber saw the same, but for the one event whose delivery to it was cut.
+
+    *where*: the line at which the cancel was interrupted.
+    """
     events = run.result.events
     assert [event.kind for event in events[-2:]] == ["stage_cancelled", "run_end"]
     assert [event.seq for event in events] == list(range(len(events)))
-    assert tuple(seen) == events
+    assert len(events) - len(seen) <= where.startswith(f"{PACKAGE}/rx/subject.py"), where
+    assert [event for event in events if event in seen] == seen, where
     assert sum(event.kind == "stage_cancelled" for event in events) == 1
     assert run.result.status == "cancelled"
 
@@ -130,9 +136,9 @@ def test_an_interrupt_at_any_line_of_a_cancel_leaves_no_run_open(marbles):
             run.finish()
             if executor.active is run:  # the interrupt came before the decision
                 run.cancel()
-        assert run.wait(5), f"line {line}"
-        check_cancelled(run, seen)
-        assert backend.interrupts == [2], f"line {line}"
+        assert run.wait(5), interrupt.where
+        check_cancelled(run, seen, interrupt.where)
+        assert backend.interrupts == [2], interrupt.where
         assert executor.active is None
     assert line > 50, "a cancel that short was not traced"
 
