@@ -29,10 +29,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from rxpipe.errors import ConfigError, suggestion
 
 if TYPE_CHECKING:
-    from pydantic._internal._model_construction import ModelMetaclass
     from pydantic_core import ErrorDetails
-else:
-    ModelMetaclass = type(BaseModel)
 
 OnError = Literal["drop", "pass", "stop"]
 Order = Literal["stage", "image", "auto"]
@@ -73,19 +70,7 @@ Steps = Annotated[Whole, Field(ge=1, le=1000)]
 CfgScale = Annotated[Number, Field(ge=0, le=100)]
 
 
-class _Told(ModelMetaclass):
-    """Makes direct construction (`Txt2ImgConfig(stps=3)`) raise ConfigError as loading from a file does."""
-
-    if not TYPE_CHECKING:  # pydantic's own signature stays what type checkers see
-
-        def __call__(cls, *args: object, **values: object) -> BaseModel:  # noqa: N805  # a metaclass
-            try:
-                return super().__call__(*args, **values)
-            except ValidationError as error:
-                raise ConfigError(_problems(error, cls)) from None
-
-
-class Config(BaseModel, metaclass=_Told):
+class Config(BaseModel):
     """The base of all config models: frozen, unknown keys refused, `section` is its name in a file."""
 
     model_config = ConfigDict(
@@ -93,6 +78,16 @@ class Config(BaseModel, metaclass=_Told):
     )
     section: ClassVar[str] = ""
     _is_writable = field_validator("*")(_writable)
+
+    def __init__(self, /, **values: object) -> None:
+        """Validate as loading from a file does, with the same ConfigError."""
+        try:
+            self.__pydantic_validator__.validate_python(values, self_instance=self)
+        except ValidationError as error:
+            raise ConfigError(_problems(error, type(self))) from None
+
+    # Nested sections are validated in place and not through __init__, so that an error keeps its full path.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # pydantic's own switch, on a function
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
