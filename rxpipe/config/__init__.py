@@ -28,8 +28,8 @@ from rxpipe.config.models import (
     UpscaleConfig,
     Whole,
     override,
-    read_values,
 )
+from rxpipe.config.reading import read_values
 
 __all__ = [
     "SECTIONS",
