@@ -1,14 +1,15 @@
 """The config models: PipelineConfig and one frozen model per kind of stage.
 
 Pure; no Rx, no network. Setting names are those of the WebUI payloads, so that presets and habits carry over. However a
-config is made, one ConfigError lists every wrong setting.
+config is made, one ConfigError lists every wrong setting. Beside each model stand its keywords: what code may give by
+name, for type checkers; wider than the fields, which hold what validation has made of it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Required, Self, TypedDict, Unpack
 
 from pydantic import (
     AfterValidator,
@@ -68,6 +69,10 @@ Steps = Annotated[Whole, Field(ge=1, le=1000)]
 CfgScale = Annotated[Number, Field(ge=0, le=100)]
 
 
+Paths = list[str] | list[Path] | list[str | Path] | tuple[str | Path, ...]
+"""Paths as code gives them; no Sequence[str], which a single text would be."""
+
+
 class Config(BaseModel):
     """The base of all config models: frozen, unknown keys refused, `section` is its name in a file."""
 
@@ -104,6 +109,13 @@ class Config(BaseModel):
             raise ConfigError(problems_of(error, cls, PipelineConfig)) from None
 
 
+class StageKeywords(TypedDict, total=False):
+    """The settings of `StageConfig` by name."""
+
+    enabled: bool
+    on_error: OnError
+
+
 class StageConfig(Config):
     """What every stage can be told.
 
@@ -111,8 +123,27 @@ class StageConfig(Config):
     on_error: an image that fails is dropped, passed on unchanged, or stops the stage.
     """
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[StageKeywords]) -> None: ...
+
     enabled: bool = True
     on_error: OnError = "drop"
+
+
+class HiresKeywords(TypedDict, total=False):
+    """The settings of `HiresConfig` by name."""
+
+    enabled: bool
+    scale: float
+    upscaler: str
+    steps: int
+    denoising_strength: float
+    sampler_name: str | None
+    scheduler: str | None
+    checkpoint: str | None
+    resize_x: int
+    resize_y: int
 
 
 class HiresConfig(Config):
@@ -120,6 +151,10 @@ class HiresConfig(Config):
 
     scale: factor, 1..8; steps 0: as many as the first pass; sampler_name, scheduler, checkpoint None: the same.
     """
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[HiresKeywords]) -> None: ...
 
     section = "hires"
     enabled: bool = True
@@ -134,16 +169,57 @@ class HiresConfig(Config):
     resize_y: Annotated[Whole, Field(ge=0, le=8192)] = 0
 
 
+class RefinerKeywords(TypedDict, total=False):
+    """The settings of `RefinerConfig` by name."""
+
+    enabled: bool
+    checkpoint: Required[str]
+    switch_at: float
+
+
 class RefinerConfig(Config):
     """The refiner: another checkpoint for the last part of the sampling. A setting of txt2img, never a stage.
 
     switch_at: fraction 0..1 of the steps after which it takes over.
     """
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[RefinerKeywords]) -> None: ...
+
     section = "refiner"
     enabled: bool = True
     checkpoint: str
     switch_at: Fraction = 0.8
+
+
+class Txt2ImgKeywords(StageKeywords, total=False):
+    """The settings of `Txt2ImgConfig` by name."""
+
+    prompt: str
+    negative_prompt: str
+    images: int
+    steps: int
+    cfg_scale: float
+    width: int
+    height: int
+    seed: int
+    sampler_name: str | None
+    scheduler: str | None
+    model: str | None
+    vae: str | None
+    clip_skip: int | None
+    batch_size: int
+    subseed: int
+    subseed_strength: float
+    distilled_cfg_scale: float | None
+    tiling: bool
+    restore_faces: bool
+    styles: list[str] | tuple[str, ...]
+    hires: HiresConfig | HiresKeywords | None
+    refiner: RefinerConfig | RefinerKeywords | None
+    override_settings: Mapping[str, JsonValue]
+    alwayson_scripts: Mapping[str, JsonValue]
 
 
 class Txt2ImgConfig(StageConfig):
@@ -154,6 +230,10 @@ class Txt2ImgConfig(StageConfig):
     batch_size: pictures per request, for GPUs that like batches.
     override_settings, alwayson_scripts: handed to a WebUI as they are.
     """
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[Txt2ImgKeywords]) -> None: ...
 
     section = "txt2img"
     prompt: str = ""
@@ -189,6 +269,28 @@ class Txt2ImgConfig(StageConfig):
         return value
 
 
+class Img2ImgKeywords(StageKeywords, total=False):
+    """The settings of `Img2ImgConfig` by name."""
+
+    denoising_strength: float
+    prompt: str | None
+    negative_prompt: str | None
+    images: int
+    steps: int | None
+    cfg_scale: float | None
+    width: int | None
+    height: int | None
+    seed: int
+    sampler_name: str | None
+    scheduler: str | None
+    model: str | None
+    vae: str | None
+    clip_skip: int | None
+    resize_mode: int
+    override_settings: Mapping[str, JsonValue]
+    alwayson_scripts: Mapping[str, JsonValue]
+
+
 class Img2ImgConfig(StageConfig):
     """Redraw a picture.
 
@@ -197,6 +299,10 @@ class Img2ImgConfig(StageConfig):
     images: variants per input picture; only the first stage of a chain may ask for more than one.
     Any other None: as the drawing stage before it, else the backend's default.
     """
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[Img2ImgKeywords]) -> None: ...
 
     section = "img2img"
     denoising_strength: Fraction = 0.3
@@ -218,6 +324,32 @@ class Img2ImgConfig(StageConfig):
     alwayson_scripts: dict[str, JsonValue] = Field(default_factory=dict)
 
 
+class AdetailerUnitKeywords(TypedDict, total=False):
+    """The settings of `AdetailerUnit` by name."""
+
+    detector: str
+    confidence: float
+    denoising_strength: float
+    prompt: str | None
+    negative_prompt: str | None
+    steps: int | None
+    cfg_scale: float | None
+    sampler_name: str | None
+    scheduler: str | None
+    checkpoint: str | None
+    mask_filter_method: Literal["Area", "Confidence"]
+    mask_k_largest: int
+    mask_min_ratio: float
+    mask_max_ratio: float
+    mask_merge_invert: Literal["None", "Merge", "Merge and Invert"]
+    dilate_erode: int
+    mask_blur: int
+    inpaint_only_masked: bool
+    padding: int
+    inpaint_width: int | None
+    inpaint_height: int | None
+
+
 class AdetailerUnit(Config):
     """What one detector looks for and how what it finds is redrawn.
 
@@ -228,6 +360,10 @@ class AdetailerUnit(Config):
     mask_k_largest: only the k largest finds, 0 for all. inpaint_width, inpaint_height: None for the picture's.
     Any other None: as the drawing stage before it, else the backend's default. prompt None: the main prompt.
     """
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[AdetailerUnitKeywords]) -> None: ...
 
     section = "adetailer.units"
     detector: str = "face_yolov8n.pt"
@@ -253,6 +389,15 @@ class AdetailerUnit(Config):
     inpaint_height: Pixels | None = None
 
 
+class AdetailerKeywords(StageKeywords, AdetailerUnitKeywords, total=False):
+    """The settings of `AdetailerConfig` by name."""
+
+    seed: int
+    model: str | None
+    vae: str | None
+    units: Sequence[AdetailerUnit | AdetailerUnitKeywords]
+
+
 class AdetailerConfig(StageConfig, AdetailerUnit):
     """Find faces (or hands) and redraw each; the rest of the picture stays as it was.
 
@@ -260,6 +405,10 @@ class AdetailerConfig(StageConfig, AdetailerUnit):
     on_error is "pass" by default: a face that could not be mended never costs the picture.
     seed -1: the image's own seed.
     """
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[AdetailerKeywords]) -> None: ...
 
     section = "adetailer"
     on_error: OnError = "pass"
@@ -273,6 +422,23 @@ AdetailerStageConfig = AdetailerConfig
 """The same under the name that says that it is a stage of its own."""
 
 
+class UpscaleKeywords(StageKeywords, total=False):
+    """The settings of `UpscaleConfig` by name."""
+
+    scale: float
+    upscaler: str | None
+    mode: Literal["single", "img2img"]
+    denoising_strength: float
+    steps: int | None
+    sampler_name: str | None
+    scheduler: str | None
+    model: str | None
+    gfpgan_visibility: float
+    codeformer_visibility: float
+    codeformer_weight: float
+    max_megapixels: float
+
+
 class UpscaleConfig(StageConfig):
     """Make a picture larger.
 
@@ -282,6 +448,10 @@ class UpscaleConfig(StageConfig):
     gfpgan_visibility, codeformer_visibility, codeformer_weight: 0..1, face restorers of a WebUI, 0 is off.
     max_megapixels: guard on the size of the result.
     """
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[UpscaleKeywords]) -> None: ...
 
     section = "upscale"
     scale: Annotated[Number, Field(ge=1, le=8)] = 2.0
@@ -304,16 +474,38 @@ SECTIONS: Mapping[str, type[StageConfig]] = MappingProxyType(
 """The sections of a config by name, in the order in which they run."""
 
 
+class CustomKeywords(StageKeywords, total=False):
+    """The settings of `CustomConfig` by name."""
+
+    name: Required[str]
+    kind: Required[Literal["function", "operator"]]
+    settings: Mapping[str, JsonValue]
+
+
 class CustomConfig(StageConfig):
     """A stage of the user's own, as the plan sees it: a function on artifacts or an Rx operator.
 
     settings: what the user wants recorded about it; plain JSON values.
     """
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[CustomKeywords]) -> None: ...
+
     section = "custom"
     name: Annotated[str, Field(pattern=r"^[^\W\d][\w .-]*$")]
     kind: Literal["function", "operator"]
     settings: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class RetryKeywords(TypedDict, total=False):
+    """The settings of `RetryConfig` by name."""
+
+    attempts: int
+    first_delay_s: float
+    factor: float
+    max_delay_s: float
+    jitter: float
 
 
 class RetryConfig(Config):
@@ -322,6 +514,10 @@ class RetryConfig(Config):
     attempts: in total, 1 for never again. The pause grows from first_delay_s by factor up to max_delay_s;
     jitter: fraction of it that is random.
     """
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[RetryKeywords]) -> None: ...
 
     section = "retry"
     attempts: Annotated[Whole, Field(ge=1, le=100)] = 3
@@ -337,11 +533,31 @@ class RunMetadata(Config):
     run_id: None means drawn when the run starts.
     """
 
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, *, run_id: str | None = None, one_click_action: str | None = None, **further: JsonValue
+        ) -> None: ...
+    else:  # pydantic reads how to check further keys here; type checkers would take it for a setting
+        __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_writable)]]
+
     model_config = ConfigDict(extra="allow")
     section = "metadata"
-    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_writable)]]
     run_id: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     one_click_action: str | None = None
+
+
+class RunSettingsKeywords(TypedDict, total=False):
+    """The settings of `RunSettings` by name."""
+
+    order: Order
+    input: Paths
+    out: Path | str | None
+    save: Save
+    retry: RetryConfig | RetryKeywords
+    max_failures_in_a_row: int
+    timeout_s: float | None
+    metadata: RunMetadata | dict[str, Any]
 
 
 class RunSettings(Config):
@@ -356,6 +572,10 @@ class RunSettings(Config):
     timeout_s: longest time one drawing may take, None for no limit.
     """
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[RunSettingsKeywords]) -> None: ...
+
     order: Order = "stage"
     input: tuple[Path, ...] = ()
     out: Path | None = Path("outputs")
@@ -366,8 +586,21 @@ class RunSettings(Config):
     metadata: RunMetadata = RunMetadata()
 
 
+class PipelineKeywords(RunSettingsKeywords, total=False):
+    """The settings of `PipelineConfig` by name."""
+
+    txt2img: Txt2ImgConfig | Txt2ImgKeywords | None
+    img2img: Img2ImgConfig | Img2ImgKeywords | None
+    adetailer: AdetailerConfig | AdetailerKeywords | None
+    upscale: UpscaleConfig | UpscaleKeywords | None
+
+
 class PipelineConfig(RunSettings):
     """The whole of what is wished: sections for the stages, and how to run them. An absent section is None."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[PipelineKeywords]) -> None: ...
 
     section = "pipeline"
     txt2img: Txt2ImgConfig | None = None
