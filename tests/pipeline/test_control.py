@@ -23,7 +23,7 @@ PACKAGE = str(Path(rxp.__file__).parent)
 class InterruptAt:
     """Raises KeyboardInterrupt once, at the nth line of rxpipe that this thread executes inside the block.
 
-    Signals arrive at calls and jumps back, and not at a `try:` or where a `with` block is left: such lines are left out.
+    Signals arrive at calls and jumps back, not at a `try:` or where a `with` block is left: such lines are skipped.
     """
 
     def __init__(self, line):
@@ -105,7 +105,7 @@ def a_run_in_the_middle(marbles):
 
 
 def check_cancelled(run, seen, where):
-    """One RunEnd, one terminal a stage, and a subscriber saw the same, but for the one event whose delivery to it was cut.
+    """One RunEnd, one terminal a stage, and a subscriber saw all but the one event whose delivery to it was cut.
 
     *where*: the line at which the cancel was interrupted.
     """

@@ -25,6 +25,7 @@ from PIL import ImageTk
 from staged import Easel, picture
 
 import rxpipe as rxp
+from rxpipe.config import SECTIONS
 from rxpipe.testing.webui_server import WebUIServer, noise
 from rxpipe.views.gui import connection, file_manager, form_values
 from rxpipe.views.gui.recall import read_job
@@ -255,6 +256,15 @@ def test_without_a_screen_main_says_so():
     )
     assert done.returncode == 1
     assert "RxPipeError: No window can be opened" in done.stderr
+
+
+def test_a_label_says_what_its_setting_means(open_window):
+    """In the words of `rxpipe stages`, those of its own section."""
+    cards = open_window().form.cards
+    assert cards["upscale"].tips["scale"].text == SECTIONS["upscale"].model_fields["scale"].description
+    assert {stage: set(card.tips) for stage, card in cards.items()} == {
+        stage: {name.partition(".")[2] for name in card.fields} for stage, card in cards.items()
+    }
 
 
 def test_wrong_fields_are_marked_and_named_and_nothing_runs(open_window):
