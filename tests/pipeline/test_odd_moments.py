@@ -15,6 +15,7 @@ from rxpipe.backends.base import Output, StepProgress
 from rxpipe.errors import BackendRejected
 from rxpipe.testing import ScriptedBackend
 from rxpipe.testing.scripted import tiny_picture
+from rxpipe.worker import WorkerScheduler
 
 KEPT = rxp.image_stage(lambda artifact: artifact.with_data(artifact.read()).noted(at={(1, 2): 3}), name="noting")
 
@@ -71,23 +72,55 @@ def one_stage(images=1, **settings):
     return rxp.chain(rxp.txt2img(prompt="a lighthouse", images=images, seed=1), **{"out": None, **settings})
 
 
-def test_a_cancel_while_the_run_is_about_to_announce_itself_still_begins_with_run_start():
+@pytest.fixture
+def worker():
+    """Makes a worker of a kind, and closes it after the test."""
+    made = []
+
+    def make(kind):
+        made.append(kind("held"))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_a_cancel_while_the_run_is_about_to_announce_itself_still_begins_with_run_start(worker):
     """Whoever comes first tells RunStart; it is told once, and before RunEnd."""
     gate = Gate()
 
-    class Slow(str):
-        __slots__ = ()
+    class Late(WorkerScheduler):
+        def schedule(self, action, state=None):
+            return super().schedule(lambda *given: (gate.hold(), action(*given))[1], state)
 
-        def __repr__(self):
-            gate.hold()
-            return super().__repr__()
-
-    run = rxp.PipelineExecutor(Instant()).start(one_stage(metadata=rxp.RunMetadata(note=Slow("x"))))
+    run = rxp.PipelineExecutor(Instant(), scheduler=worker(Late)).start(one_stage())
     assert gate.reached.wait(5)
     run.cancel()
     gate.open()
     assert run.wait(5)
     assert kinds(run) == ["run_start", "run_end"]
+
+
+def test_a_cancel_in_the_middle_of_the_announcement_leaves_it_the_first_and_only_one(worker):
+    """The worker is held while it reads the clock for RunStart; what the canceller adds comes behind that."""
+    gate = Gate()
+
+    class SlowClock(WorkerScheduler):
+        @property
+        def now(self):
+            if threading.current_thread() is self.thread:
+                gate.hold()
+            return super().now
+
+    run = rxp.PipelineExecutor(Instant(hanging=(1,)), scheduler=worker(SlowClock)).start(one_stage())
+    assert gate.reached.wait(5)
+    canceller = threading.Thread(target=run.cancel)
+    canceller.start()
+    gate.open()
+    canceller.join(5)
+    assert run.wait(5)
+    assert kinds(run) in (["run_start", "run_end"], ["run_start", "stage_start", "stage_cancelled", "run_end"])
 
 
 def test_a_step_that_was_on_its_way_when_the_run_was_cancelled_is_not_told_after_the_terminal():
