@@ -17,29 +17,9 @@ Public names are loaded when they are first asked for, and are listed in `__init
 toolkit, no HTTP and no numpy, and logs nothing until `loguru.logger.enable("rxpipe")`.
 """
 
-import importlib
-import sys
-from types import ModuleType
-from typing import Any
-
 import lazy_loader
 from loguru import logger
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 logger.disable("rxpipe")
-
-
-class _Package(ModuleType):
-    """Keeps `rxpipe.chain` the function, also when the module of that name was imported first."""
-
-    @property
-    def chain(self) -> Any:
-        return importlib.import_module("rxpipe.chain").chain
-
-    @chain.setter
-    def chain(self, module: object) -> None:
-        """Importing a submodule binds it on its package; here the function stands in its place."""
-
-
-sys.modules[__name__].__class__ = _Package

@@ -2,7 +2,7 @@
 from .artifact import Artifact
 from .backends import open_backend
 from .backends.base import Backend, Output, Preview, StepProgress
-from .chain import Chain, build_chain, chain, seeds
+from .chains import Chain, build_chain, chain, seeds
 from .config import (
     AdetailerConfig,
     AdetailerStageConfig,
@@ -59,7 +59,7 @@ from .plan import (
     StageType,
     build_stage_execution_plan,
 )
-from .result import ImageRecord, PipelineRunResult, Variant, reduce
+from .result import ImageRecord, ImageResult, PipelineRunResult, reduce
 from .runner import PipelineRunner
 from .sinks.learning import LearningRecord, LearningRecordWriter, read_records
 from .stages import (
@@ -98,6 +98,7 @@ __all__ = [
     "ErrorInfo",
     "HiresConfig",
     "ImageRecord",
+    "ImageResult",
     "Img2ImgConfig",
     "LearningRecord",
     "LearningRecordWriter",
@@ -143,7 +144,6 @@ __all__ = [
     "TooManyFailures",
     "Txt2ImgConfig",
     "UpscaleConfig",
-    "Variant",
     "adetailer",
     "build_chain",
     "build_stage_execution_plan",

@@ -31,22 +31,22 @@ def image_id(run_id: str, number: int) -> str:
     return f"{run_id}-{number}"
 
 
-class _Sent:
+class _PicklableRecord:
     """A frozen record that can be copied and sent to another process; read-only mappings alone cannot."""
 
     __slots__ = ()
 
     def __reduce__(self) -> tuple[object, ...]:
         values = ((each.name, getattr(self, each.name)) for each in fields(self))  # type: ignore[arg-type]  # a dataclass
-        return _received, (type(self), {name: dict(v) if isinstance(v, Mapping) else v for name, v in values})
+        return _unpickled, (type(self), {name: dict(v) if isinstance(v, Mapping) else v for name, v in values})
 
 
-def _received(kind: type[_Sent], values: dict[str, object]) -> _Sent:
+def _unpickled(kind: type[_PicklableRecord], values: dict[str, object]) -> _PicklableRecord:
     return kind(**{name: MappingProxyType(v) if isinstance(v, dict) else v for name, v in values.items()})
 
 
 @dataclass(frozen=True, slots=True)
-class LineageEntry(_Sent):
+class LineageEntry(_PicklableRecord):
     """One stage that an image went through.
 
     settings: what the stage was told, as plain JSON values; the seed really used is among them where there is one.
@@ -58,7 +58,7 @@ class LineageEntry(_Sent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact(_Sent):
+class Artifact(_PicklableRecord):
     """One image on its way through the chain. Immutable; every change gives a new one with the same `id`.
 
     id: who this image is, the same across all stages of a run.
@@ -165,7 +165,7 @@ class Artifact(_Sent):
         """The same artifact with another encoded picture, in memory."""
         return replace(self, data=data, path=None)
 
-    def stored_at(self, path: Path) -> Artifact:
+    def with_path(self, path: Path) -> Artifact:
         """The same artifact with its picture in *path* and no longer in memory."""
         return replace(self, data=None, path=path)
 
@@ -173,11 +173,11 @@ class Artifact(_Sent):
         """A further image made from this one: `id` becomes "<id>.<name>", `parent` names this one."""
         return replace(self, id=f"{self.id}.{name}", parent=self.id)
 
-    def noted(self, **metadata: object) -> Artifact:
+    def with_metadata(self, **metadata: object) -> Artifact:
         """The same artifact with more *metadata* (plain JSON values), which travels on into its files."""
         return replace(self, metadata=MappingProxyType({**self.metadata, **metadata}))
 
-    def after(self, entry: LineageEntry) -> Artifact:
+    def with_lineage(self, entry: LineageEntry) -> Artifact:
         """The same artifact with one more stage in its lineage."""
         return replace(self, lineage=(*self.lineage, entry))
 

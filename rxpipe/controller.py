@@ -12,25 +12,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from rxpipe.chain import build_chain, with_settings
+from rxpipe.chains import build_chain, with_settings
 from rxpipe.errors import RunActive, RxPipeError
 from rxpipe.events import RunEnd, RunStart, StageStep
-from rxpipe.mainloop import FRAME_S
-from rxpipe.operators import coalesce
+from rxpipe.rx.mainloop import FRAME_S
+from rxpipe.rx.operators import coalesce
+from rxpipe.rx.subject import EventSubject, to_excepthook
 from rxpipe.status import RunStatus, StageStatus, reduce_status
-from rxpipe.subject import EventSubject, to_excepthook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from reactivex import Observable, abc
 
-    from rxpipe.chain import Chain
+    from rxpipe.chains import Chain
     from rxpipe.config import PipelineConfig
     from rxpipe.events import StageEvent, StagePreview
     from rxpipe.executor import Run
     from rxpipe.plan import StageExecutionPlan
-    from rxpipe.result import PipelineRunResult
+    from rxpipe.result import PipelineRunResult, RunUpdate
     from rxpipe.runner import PipelineRunner
 
 _T = TypeVar("_T")
@@ -61,23 +61,23 @@ class RunRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
+class _EventSeen:
     event: StageEvent
-    result: PipelineRunResult | None
+    result: PipelineRunResult
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _PreviewSeen:
     preview: StagePreview
 
 
 @dataclass(frozen=True, slots=True)
-class _Started:
+class _RunStarted:
     run: Run
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _StopRequested:
     """To stop; the message is what a person reads meanwhile."""
 
     run_id: str
@@ -85,13 +85,13 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Refused:
+class _StartFailed:
     """A queued run could not begin."""
 
     error: RxPipeError
 
 
-_News = _Heard | _Seen | _Started | _Asked | _Refused
+_Message = _EventSeen | _PreviewSeen | _RunStarted | _StopRequested | _StartFailed
 
 
 class PipelineController:
@@ -137,8 +137,8 @@ class PipelineController:
         self._scheduler, self._intents = scheduler, intents
         self._events: EventSubject[StageEvent] = EventSubject()
         self._previews: EventSubject[StagePreview] = EventSubject()
-        self._status = _Paced[RunStatus](scheduler, frame_s)
-        self._results = _Paced["PipelineRunResult"](scheduler, frame_s)
+        self._status = _Throttled[RunStatus](scheduler, frame_s)
+        self._results = _Throttled["PipelineRunResult"](scheduler, frame_s)
         self._queue: EventSubject[tuple[RunRequest, ...]] = EventSubject(replay_latest=True)
         self.events: Observable[StageEvent] = self._events.observable
         self.previews: Observable[StagePreview] = self._previews.observable
@@ -146,13 +146,13 @@ class PipelineController:
         self.results: Observable[PipelineRunResult] = self._results.observable
         self.queue: Observable[tuple[RunRequest, ...]] = self._queue.observable
         self._now = RunStatus()  # the newest status; only the scheduler's thread writes it
-        self._stop: _Asked | None = None
+        self._stop: _StopRequested | None = None
         self._run: Run | None = None
         self._last_result: PipelineRunResult | None = None
         self._waiting: list[RunRequest] = []
-        self._starting = threading.RLock()
+        self._start_lock = threading.RLock()
         self._closed = False
-        self._incoming: EventSubject[_News] = EventSubject()
+        self._incoming: EventSubject[_Message] = EventSubject()
         self._status.show(self._now)
         self._queue.on_next(())
         self._subscriptions = self._listen([_Sink(sink, report or to_excepthook) for sink in sinks], frame_s)
@@ -201,53 +201,53 @@ class PipelineController:
             chain = with_settings(chain, input=tuple(Path(path) for path in inputs))
         chain.plan.check()
         request = RunRequest(chain)
-        with self._starting:
+        with self._start_lock:
             if self._closed:
                 raise RunActive("the controller was closed, and starts nothing any more.")
             if queue and (self.active or self._waiting):
                 self._waiting.append(request)
             else:
                 self._begin(request)
-        self._tell_queue()
+        self._emit_queue()
         return request
 
     def cancel(self) -> None:
         """Stop the run that goes on, now; what is queued follows. Nothing if none goes on. Harmless twice."""
-        self._ask("Stopping", lambda run: run.cancel())
+        self._request_stop("Stopping", lambda run: run.cancel())
 
     def stop_after_image(self) -> None:
         """Stop once the image in work has left its stage. Nothing if no run goes on."""
-        self._ask("Stopping after this image", lambda run: run.stop_after_image())
+        self._request_stop("Stopping after this image", lambda run: run.stop_after_image())
 
     def skip_image(self) -> None:
         """Give up the image in work and go on with the next. Nothing if none is in work."""
         run = self.active
         if run is not None:
-            self._carry_out(run.skip_image)
+            self._run_intent(run.skip_image)
 
     def withdraw(self, *requests: RunRequest) -> None:
         """Take queued runs back; all of them if none is named. Those that do not wait any more are left alone."""
-        with self._starting:
+        with self._start_lock:
             for request in requests or tuple(self._waiting):
                 if request in self._waiting:
                     self._waiting.remove(request)
                     request.withdrawn = True
-        self._tell_queue()
+        self._emit_queue()
 
-    def move(self, request: RunRequest, place: int) -> None:
-        """Put a queued run at *place*, 0 being next; beyond the end means last. Nothing if it waits no more."""
-        with self._starting:
+    def move(self, request: RunRequest, index: int) -> None:
+        """Put a queued run at *index*, 0 being next; beyond the end means last. Nothing if it waits no more."""
+        with self._start_lock:
             if request in self._waiting:
                 self._waiting.remove(request)
-                self._waiting.insert(max(0, place), request)
-        self._tell_queue()
+                self._waiting.insert(max(0, index), request)
+        self._emit_queue()
 
     def close(self) -> None:
         """Withdraw what waits, cancel the run that goes on, and tell nobody anything more. Harmless twice.
 
         Returns when the run is over: at once as a rule, in at most 0.5 s while a picture is being written.
         """
-        with self._starting:
+        with self._start_lock:
             self._closed = True
             self.withdraw()
             run = self.active
@@ -264,35 +264,32 @@ class PipelineController:
     def _listen(self, sinks: list[_Sink], frame_s: float) -> list[abc.DisposableBase]:
         """Subscribe to the executor, the sinks first in the list and last in turn, so that none delays a window."""
         incoming = self._incoming
-        paced = coalesce(frame_s, key=_place, passes=_passes, scheduler=self._scheduler)
+        paced = coalesce(frame_s, key=_coalesce_key, passes=_passes, scheduler=self._scheduler)
         arriving = incoming.observable if self._scheduler is None else paced(incoming.observable)
-        executor, runner = self.runner.executor, self.runner
+        executor = self.runner.executor
 
-        def heard(event: StageEvent) -> None:
-            incoming.on_next(_Heard(event, runner.last_result))  # the runner subscribed first: this event is in it
-
-        def pushed(event: StageEvent) -> None:
+        def push(update: RunUpdate) -> None:
             for sink in sinks:
-                sink.push(event, runner)
+                sink.push(update)
 
-        shown = arriving.subscribe(self._hand_over, to_excepthook)
-        live = executor.events.subscribe(heard, to_excepthook)
-        pictures = executor.previews.subscribe(lambda preview: incoming.on_next(_Seen(preview)), to_excepthook)
-        return [executor.events.subscribe(pushed, to_excepthook), live, pictures, shown]
+        shown = arriving.subscribe(self._post_to_scheduler, to_excepthook)
+        live = executor.updates.subscribe(lambda update: incoming.on_next(_EventSeen(*update)), to_excepthook)
+        pictures = executor.previews.subscribe(lambda preview: incoming.on_next(_PreviewSeen(preview)), to_excepthook)
+        return [executor.updates.subscribe(push, to_excepthook), live, pictures, shown]
 
-    def _hand_over(self, news: _News) -> None:
+    def _post_to_scheduler(self, message: _Message) -> None:
         if self._scheduler is None:
-            self._take(news)
+            self._dispatch(message)
         else:
-            self._scheduler.schedule(_action(lambda: self._take(news)))
+            self._scheduler.schedule(_action(lambda: self._dispatch(message)))
 
-    def _ask(self, message: str, carry_out: Callable[[Run], object]) -> None:
+    def _request_stop(self, message: str, intent: Callable[[Run], object]) -> None:
         run = self.active
         if run is not None:
-            self._incoming.on_next(_Asked(run.run_id, message))
-            self._carry_out(lambda: carry_out(run))
+            self._incoming.on_next(_StopRequested(run.run_id, message))
+            self._run_intent(lambda: intent(run))
 
-    def _carry_out(self, intent: Callable[[], object]) -> None:
+    def _run_intent(self, intent: Callable[[], object]) -> None:
         if self._intents is not None:
             self._intents.schedule(_action(intent))
         elif self._scheduler is None:
@@ -306,11 +303,11 @@ class PipelineController:
         except RunActive as error:
             hint = "Cancel it first, or start(..., queue=True) to have this one follow."
             raise RunActive(error.message, hint=hint) from error
-        self._incoming.on_next(_Started(request.run))
+        self._incoming.on_next(_RunStarted(request.run))
 
     def _begin_next(self) -> None:
         """The next of the queue that can begin; one that cannot is told and passed over."""
-        with self._starting:
+        with self._start_lock:
             while self._waiting and self.active is None:
                 request = self._waiting.pop(0)
                 try:
@@ -320,10 +317,10 @@ class PipelineController:
                     break
                 except RxPipeError as error:
                     request.error = error
-                    self._incoming.on_next(_Refused(error))
-        self._tell_queue()
+                    self._incoming.on_next(_StartFailed(error))
+        self._emit_queue()
 
-    def _tell_queue(self) -> None:
+    def _emit_queue(self) -> None:
         if self._scheduler is None:
             self._queue.on_next(self.queued)
         else:
@@ -331,31 +328,30 @@ class PipelineController:
 
     # -- on the scheduler ---------------------------------------------------------------------------------------------
 
-    def _take(self, news: _News) -> None:
+    def _dispatch(self, message: _Message) -> None:
         if self._closed:
             return
-        match news:
-            case _Heard(event, result):
-                self._take_event(event, result)
-            case _Seen(preview):
+        match message:
+            case _EventSeen(event, result):
+                self._dispatch_event(event, result)
+            case _PreviewSeen(preview):
                 if preview.run_id == self._now.run_id and self._now.active:
                     self._previews.on_next(preview)
-            case _Started(run):
+            case _RunStarted(run):
                 if run.run_id != self._now.run_id:
                     self._show(_about_to_start(run, self._now))
-            case _Asked():
-                self._stop = news
+            case _StopRequested():
+                self._stop = message
                 self._show(self._now)
-            case _Refused(error):
+            case _StartFailed(error):
                 if not self._now.active:
                     self._show(replace(self._now.idle(), state="failed", message=f"Error: {error.message}"))
 
-    def _take_event(self, event: StageEvent, result: PipelineRunResult | None) -> None:
+    def _dispatch_event(self, event: StageEvent, result: PipelineRunResult) -> None:
         if isinstance(event, RunStart) or event.run_id == self._now.run_id:
             self._show(reduce_status(self._now, event))
-        if result is not None:
-            self._last_result = result if isinstance(event, RunEnd) else self._last_result
-            self._results.show(result, at_once=isinstance(event, RunEnd))
+        self._last_result = result if isinstance(event, RunEnd) else self._last_result
+        self._results.show(result, immediately=isinstance(event, RunEnd))
         self._events.on_next(event)
         if isinstance(event, RunEnd):
             self._begin_next()
@@ -364,12 +360,12 @@ class PipelineController:
         """Take *status* as the newest; a run that was asked to stop is stopping until it ends."""
         if self._stop and self._stop.run_id == status.run_id and status.active:
             status = replace(status.stopping(), message=self._stop.message)
-        at_once = (status.state, status.run_id) != (self._now.state, self._now.run_id)
+        immediately = (status.state, status.run_id) != (self._now.state, self._now.run_id)
         self._now = status
-        self._status.show(status, at_once=at_once)
+        self._status.show(status, immediately=immediately)
 
 
-class _Paced(Generic[_T]):
+class _Throttled(Generic[_T]):
     """Shows the first value at once, then at most one a frame, and always the last. On the scheduler's thread only."""
 
     def __init__(self, scheduler: abc.SchedulerBase | None, frame_s: float) -> None:
@@ -379,8 +375,8 @@ class _Paced(Generic[_T]):
         self._in_frame = self._closed = False
         self.observable: Observable[_T] = self._subject.observable
 
-    def show(self, value: _T, *, at_once: bool = False) -> None:
-        if self._in_frame and not at_once:
+    def show(self, value: _T, *, immediately: bool = False) -> None:
+        if self._in_frame and not immediately:
             self._pending = (value,)
             return
         self._pending = None
@@ -416,31 +412,36 @@ class _Sink:
         self._report = report
         self._failed_in: str | None = None
 
-    def push(self, event: StageEvent, runner: PipelineRunner) -> None:
+    def push(self, update: RunUpdate) -> None:
+        event, result = update
         if event.run_id == self._failed_in:
             return
         try:
             if self._on_event is not None:
                 self._on_event(event)
             if self._on_result is not None and isinstance(event, RunEnd):
-                self._on_result(runner.last_result)
+                self._on_result(result)
         except Exception as error:  # noqa: BLE001  # a stranger's function; it is handed on
             self._failed_in = event.run_id
             with suppress(Exception):  # the reporter is a stranger's too, and the last resort
                 self._report(error)
 
 
-def _place(news: _News) -> object:
-    """What a step or preview replaces: one of the same run, stage and kind."""
-    if isinstance(news, _Seen):
-        return (news.preview.run_id, news.preview.stage_index, "preview")
-    if isinstance(news, _Heard) and isinstance(news.event, StageStep):
-        return (news.event.run_id, news.event.stage_index, "step")
-    return news
+def _coalesce_key(message: _Message) -> object:
+    """What a step or preview replaces: one of the same run, stage, image and kind."""
+    if isinstance(message, _PreviewSeen):
+        preview = message.preview
+        return (preview.run_id, preview.stage_index, preview.image_index, "preview")
+    if isinstance(message, _EventSeen) and isinstance(message.event, StageStep):
+        event = message.event
+        return (event.run_id, event.stage_index, event.image_index, "step")
+    return message
 
 
-def _passes(news: _News) -> bool:
-    return not isinstance(news, _Seen) and not (isinstance(news, _Heard) and isinstance(news.event, StageStep))
+def _passes(message: _Message) -> bool:
+    return not isinstance(message, _PreviewSeen) and not (
+        isinstance(message, _EventSeen) and isinstance(message.event, StageStep)
+    )
 
 
 def _about_to_start(run: Run, before: RunStatus) -> RunStatus:

@@ -21,7 +21,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from rxpipe.errors import RxPipeError
 
 Outcome = Literal["done", "passed", "failed", "cancelled"]
-RunStatusName = Literal["completed", "partial", "failed", "cancelled"]
+RunOutcome = Literal["completed", "partial", "failed", "cancelled"]
 Phase = Literal["queued", "loading", "working", "stalled"]
 
 
@@ -43,14 +43,14 @@ class ErrorInfo(BaseModel):
         """The error told as a value; foreign exceptions keep their own type's name."""
         kind = type(error).__name__
         if isinstance(error, RxPipeError):
-            return cls(type=kind, message=_sayable(error.message), hint=error.hint)
-        return cls(type=kind, message=_sayable(str(error)) or kind)
+            return cls(type=kind, message=_utf8_safe(error.message), hint=error.hint)
+        return cls(type=kind, message=_utf8_safe(str(error)) or kind)
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}" if self.hint else self.message
 
 
-def _sayable(text: str) -> str:
+def _utf8_safe(text: str) -> str:
     """The text in UTF-8; the name of a file need not be."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -174,7 +174,7 @@ class RunEnd(BaseEvent):
     """
 
     kind: Literal["run_end"] = "run_end"
-    status: RunStatusName
+    status: RunOutcome
     error: ErrorInfo | None = None
     warnings: tuple[str, ...] = ()
 

@@ -1,7 +1,7 @@
 """What is decided: a config's stages in order, each knowing what it draws with.
 
 Pure; raises PlanError and touches neither disk nor network. What only a run can know (a seed of -1, a missing run_id)
-stays unset here; `StageExecution.narrowed` fills it in for one image.
+stays unset here; `StageExecution.for_image` fills it in for one image.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class StageExecution(_Frozen):
         """The section's values as they were wished, without the switches of the pipeline itself."""
         return self.config.model_dump(exclude={"enabled", "on_error"}, exclude_unset=True)
 
-    def narrowed(self, *, image_index: int, seed: int | None) -> StageExecution:
+    def for_image(self, *, image_index: int, seed: int | None) -> StageExecution:
         """The same stage for one image."""
         return self.model_copy(update={"image_index": image_index, "seed": seed})
 

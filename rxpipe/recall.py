@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from rxpipe.config import SECTIONS
 from rxpipe.errors import ConfigError
-from rxpipe.metadata import read_info
+from rxpipe.pictures.metadata import read_info
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rxpipe.metadata import ImageInfo, Lineage
+    from rxpipe.pictures.metadata import ImageInfo, Lineage
 
 _FIELDS = {
     "Steps": "steps",

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from rxpipe.artifact import Artifact, image_id
+from rxpipe.cached import cached_value
 from rxpipe.errors import BadImage, RunFailed
 from rxpipe.events import (
     ErrorInfo,
     Outcome,
     RunEnd,
+    RunOutcome,
     RunStart,
-    RunStatusName,
     StageCancelled,
     StageEnd,
     StageEvent,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from rxpipe.plan import StageExecutionPlan
 
-Fate = Literal["done", "failed", "cancelled", "filtered", "pending"]
+VariantOutcome = Literal["done", "failed", "cancelled", "filtered", "pending"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class ImageRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
+class ImageResult:
     """One planned image and what became of it.
 
     outcome: done, failed, cancelled, filtered, or pending while the run goes on. paths: its files, oldest first.
@@ -84,7 +84,7 @@ class Variant:
     """
 
     artifact_id: str
-    outcome: Fate
+    outcome: VariantOutcome
     seed: int | None = None
     paths: tuple[Path, ...] = ()
     error: ErrorInfo | None = None
@@ -186,7 +186,7 @@ class PipelineRunResult:
         """Write the events, one line of JSON each."""
         Path(path).write_text("".join(f"{e.model_dump_json()}\n" for e in self.events), encoding="utf-8")
 
-    @cached_property
+    @cached_value
     def events(self) -> tuple[StageEvent, ...]:
         """The timeline: exactly what was emitted, element for element."""
         return tuple(self._log.events[: self._sizes[0]])
@@ -200,11 +200,11 @@ class PipelineRunResult:
     def _others(self) -> list[StageEvent]:
         return self._log.others[: self._sizes[2]]
 
-    @cached_property
+    @cached_value
     def _start(self) -> RunStart | None:
         return next((e for e in self._others if isinstance(e, RunStart)), None)
 
-    @cached_property
+    @cached_value
     def _end(self) -> RunEnd | None:
         last = self._others[-1:]
         return last[0] if last and isinstance(last[0], RunEnd) else None
@@ -215,7 +215,7 @@ class PipelineRunResult:
         return self._start.run_id if self._start else None
 
     @property
-    def status(self) -> RunStatusName | Literal["pending", "running"]:
+    def status(self) -> RunOutcome | Literal["pending", "running"]:
         """Pending before RunStart, running until RunEnd, then what that said."""
         if self._end:
             return self._end.status
@@ -231,7 +231,7 @@ class PipelineRunResult:
         """Of a failed run, naming stage and cause."""
         return self._end.error if self._end else None
 
-    @cached_property
+    @cached_value
     def images(self) -> tuple[ImageRecord, ...]:
         """Per planned image in order, the record from the last stage it left. Images that left none are not in it."""
         last = {record.artifact_id: record for record in self.records if record.through}
@@ -269,8 +269,8 @@ class PipelineRunResult:
             )
         return replace(Artifact.open(record.path, seed=record.seed), id=record.artifact_id)
 
-    @cached_property
-    def variants(self) -> tuple[Variant, ...]:
+    @cached_value
+    def variants(self) -> tuple[ImageResult, ...]:
         """One entry per planned image, in order."""
         histories: dict[str, list[ImageRecord]] = {name: [] for name in self._ids}
         for record in self.records:
@@ -283,13 +283,13 @@ class PipelineRunResult:
         """How many images are planned, those added by expansions among them."""
         return len(self.variants)
 
-    @cached_property
+    @cached_value
     def tally(self) -> Tally:
         """How the planned images ended."""
         counts: Counter[str] = Counter(variant.outcome for variant in self.variants)
         return Tally(planned=len(self.variants), **counts)
 
-    @cached_property
+    @cached_value
     def stages(self) -> tuple[StageSummary, ...]:
         """The stages that images reached, in the order in which they started."""
         summaries: dict[int, StageSummary] = {}
@@ -307,15 +307,15 @@ class PipelineRunResult:
                 totals[stage.stage_type] = totals.get(stage.stage_type, 0.0) + stage.duration_s
         return totals
 
-    @cached_property
+    @cached_value
     def warnings(self) -> tuple[str, ...]:
         """What was not as asked for, each once, with stage and image where it concerns one."""
-        told = (
+        of_images = (
             f"{record.stage_type}, image {record.image_index}: {warning}"
             for record in self.records
             for warning in record.warnings
         )
-        return tuple(dict.fromkeys([*(self._end.warnings if self._end else ()), *told]))
+        return tuple(dict.fromkeys([*(self._end.warnings if self._end else ()), *of_images]))
 
     def raise_for_status(self) -> None:
         """Return quietly if the run completed.
@@ -334,7 +334,7 @@ class PipelineRunResult:
             result=self,
         )
 
-    @cached_property
+    @cached_value
     def _ids(self) -> tuple[str, ...]:
         """All images: the planned ones in order, each followed by those derived from it."""
         start = self._start
@@ -343,10 +343,10 @@ class PipelineRunResult:
         added = [name for name in dict.fromkeys(r.artifact_id for r in self.records) if name not in rank]
         return tuple(sorted([*planned, *added], key=lambda name: _rank(name, rank)))
 
-    def _variant(self, name: str, history: list[ImageRecord], ended: set[int]) -> Variant:
+    def _variant(self, name: str, history: list[ImageRecord], ended: set[int]) -> ImageResult:
         last = history[-1] if history else None
-        outcome, error = self._fate(last, ended)
-        return Variant(
+        outcome, error = self._outcome_of(last, ended)
+        return ImageResult(
             artifact_id=name,
             outcome=outcome,
             seed=next((r.seed for r in reversed(history) if r.seed is not None), None),
@@ -354,7 +354,7 @@ class PipelineRunResult:
             error=error,
         )
 
-    def _fate(self, last: ImageRecord | None, ended: set[int]) -> tuple[Fate, ErrorInfo | None]:
+    def _outcome_of(self, last: ImageRecord | None, ended: set[int]) -> tuple[VariantOutcome, ErrorInfo | None]:
         if last and last.outcome == "failed":
             return "failed", last.error
         if last and last.outcome == "cancelled":
@@ -363,10 +363,10 @@ class PipelineRunResult:
             return "done", None
         if any(index > (last.stage_index if last else -1) for index in ended):
             return "filtered", None
-        return self._fate_of_the_rest
+        return self._outcome_of_unseen
 
     @property
-    def _fate_of_the_rest(self) -> tuple[Fate, ErrorInfo | None]:
+    def _outcome_of_unseen(self) -> tuple[VariantOutcome, ErrorInfo | None]:
         """What became of the images that no stage has decided on."""
         if self._end is None:
             return "pending", None
@@ -389,6 +389,13 @@ class PipelineRunResult:
         counts = f"{tally.planned} images: {', '.join(parts)}" if parts else "no images"
         error = f", error: {self.error.message}" if self.error else ""
         return f"<PipelineRunResult {self.run_id}: {self.status}, {counts}{error}>"
+
+
+class RunUpdate(NamedTuple):
+    """An event, and the result that includes it."""
+
+    event: StageEvent
+    result: PipelineRunResult
 
 
 def reduce(result: PipelineRunResult, event: StageEvent) -> PipelineRunResult:

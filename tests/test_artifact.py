@@ -46,7 +46,7 @@ def test_an_artifact_cannot_be_changed(artifact):
     with pytest.raises(dataclasses.FrozenInstanceError):
         artifact.seed = 8
     with pytest.raises(TypeError):
-        artifact.noted(score=1).metadata["score"] = 2
+        artifact.with_metadata(score=1).metadata["score"] = 2
     with pytest.raises(TypeError):
         LineageEntry("txt2img", "sketch").settings["steps"] = 2
 
@@ -56,9 +56,9 @@ def test_an_artifact_cannot_be_changed(artifact):
     [
         pytest.param(lambda a: a.with_data(b"x"), id="with_data"),
         pytest.param(lambda a: a.with_image(two_tone()), id="with_image"),
-        pytest.param(lambda a: a.noted(score=1), id="noted"),
-        pytest.param(lambda a: a.after(LineageEntry("upscale", "sketch")), id="after"),
-        pytest.param(lambda a: a.stored_at(a.path), id="stored_at"),
+        pytest.param(lambda a: a.with_metadata(score=1), id="with_metadata"),
+        pytest.param(lambda a: a.with_lineage(LineageEntry("upscale", "sketch")), id="with_lineage"),
+        pytest.param(lambda a: a.with_path(a.path), id="with_path"),
     ],
 )
 def test_a_change_gives_a_new_artifact_of_the_same_image(artifact, changed):
@@ -72,7 +72,7 @@ def test_a_change_gives_a_new_artifact_of_the_same_image(artifact, changed):
 
 def test_a_picture_is_in_memory_or_in_a_file_never_both(artifact, tmp_path):
     """Stored, it leaves memory; changed, it leaves the file."""
-    stored = artifact.stored_at(tmp_path / "a.png")
+    stored = artifact.with_path(tmp_path / "a.png")
     assert (stored.data, stored.path) == (None, tmp_path / "a.png")
     changed = stored.with_data(b"x")
     assert (changed.data, changed.path) == (b"x", None)
@@ -80,13 +80,17 @@ def test_a_picture_is_in_memory_or_in_a_file_never_both(artifact, tmp_path):
 
 def test_notes_add_up_and_the_latest_holds():
     """Notes made by several stages travel together."""
-    noted = Artifact(id="x").noted(score=1, by="me").noted(score=2)
+    noted = Artifact(id="x").with_metadata(score=1, by="me").with_metadata(score=2)
     assert dict(noted.metadata) == {"score": 2, "by": "me"}
 
 
 def test_lineage_is_oldest_first():
     """In the order in which the stages were gone through."""
-    through = Artifact(id="x").after(LineageEntry("txt2img", "b")).after(LineageEntry("upscale", "b", {"scale": 2}))
+    through = (
+        Artifact(id="x")
+        .with_lineage(LineageEntry("txt2img", "b"))
+        .with_lineage(LineageEntry("upscale", "b", {"scale": 2}))
+    )
     assert [entry.stage for entry in through.lineage] == ["txt2img", "upscale"]
     assert through.lineage[1].settings == {"scale": 2}
 
@@ -107,7 +111,7 @@ def test_its_repr_shows_no_bytes(artifact):
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda a: pickle.loads(pickle.dumps(a))])  # noqa: S301  our own bytes
 def test_an_artifact_survives_being_copied_and_sent(artifact, copied):
     """To another process, with its notes and its lineage, which stay read-only."""
-    full = artifact.noted(score=1).after(LineageEntry("upscale", "sketch", {"scale": 2}))
+    full = artifact.with_metadata(score=1).with_lineage(LineageEntry("upscale", "sketch", {"scale": 2}))
     again = copied(full)
     assert again == full
     with pytest.raises(TypeError):

@@ -146,10 +146,10 @@ SKETCH = 'needs numpy and scikit-image, which are not installed. Run: pip instal
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "message"),
     [
         (
-            "from rxpipe.backends import choice as c; c._running.__defaults__ = ((1, 2),); c.open_backend()",
+            "from rxpipe.backends import choice as c; c._probe_local.__defaults__ = ((1, 2),); c.open_backend()",
             f"The embedded backend (no WebUI with its API answers on 127.0.0.1:1-2) {SKETCH}",
         ),
         ("import rxpipe; rxpipe.open_backend('sketch')", f"The embedded backend (as asked for) {SKETCH}"),
@@ -174,9 +174,9 @@ SKETCH = 'needs numpy and scikit-image, which are not installed. Run: pip instal
     ],
     ids=["automatic", "named", "imported", "server", "array", "strategies", "qt", "notebook"],
 )  # fmt: skip
-def test_what_is_missing_is_named_with_the_command_that_installs_it(base, code, told):
+def test_what_is_missing_is_named_with_the_command_that_installs_it(base, code, message):
     """As an error of rxpipe that is an ImportError too."""
-    assert last_line(base(code=code)) == f"rxpipe.errors.MissingPackage: {told}"
+    assert last_line(base(code=code)) == f"rxpipe.errors.MissingPackage: {message}"
 
 
 def test_the_command_line_says_so_in_one_line(base):
@@ -189,7 +189,7 @@ def test_the_command_line_says_so_in_one_line(base):
 
 
 def test_numpy_alone_is_not_enough_for_the_embedded_backend(base):
-    """It is told when the backend is opened, not by an adetailer stage that passes every picture."""
+    """The error is raised when the backend is opened, before an adetailer stage can pass every image on."""
     code = (
         "import sys, types; numpy = types.ModuleType('numpy'); numpy.__spec__ = types.SimpleNamespace()\n"
         "sys.modules['numpy'] = numpy; import rxpipe; rxpipe.open_backend('sketch')"

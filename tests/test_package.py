@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import importlib
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_no_module_of_the_pipeline_loads_a_gui_toolkit_or_arrays():
         "    if loaded: print(module, 'loads', *loaded); break"
     )
     assert fresh(code) == ""
-    assert {"rxpipe.plan", "rxpipe.chain", "rxpipe.runner", "rxpipe.sinks.learning"} <= set(pipeline_modules())
+    assert {"rxpipe.plan", "rxpipe.chains", "rxpipe.runner", "rxpipe.sinks.learning"} <= set(pipeline_modules())
 
 
 def test_asking_for_every_public_name_loads_nothing_heavy():
@@ -155,32 +155,16 @@ def test_an_unknown_name_is_an_ordinary_error():
     assert not hasattr(rxpipe, "Txt2ImgConfg")
 
 
-# -- rxpipe.chain -----------------------------------------------------------------------------------------------------
+# -- names of modules --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import rxpipe",
-        "import rxpipe.chain, rxpipe",
-        "import rxpipe; rxpipe.Chain; import rxpipe.chain",
-        "import rxpipe; rxpipe.chain; import rxpipe.executor",
-        "from rxpipe.chain import Chain; import rxpipe",
-        "from rxpipe import *; import rxpipe; assert chain is rxpipe.chain",
-        "import rxpipe, importlib; importlib.reload(rxpipe)",
-    ],
-)
-def test_rxpipe_chain_is_the_function_in_whatever_order_it_is_imported(code):
-    """There is a module of that name, which stays importable."""
-    shown = fresh(f"{code}\nprint(type(rxpipe.chain).__name__, rxpipe.chain.__module__, rxpipe.chain.__name__)")
-    assert shown == "function rxpipe.chain chain"
-
-
-def test_the_module_behind_the_function_is_still_a_module():
-    """For `from rxpipe.chain import ...` and for importlib."""
-    module = importlib.import_module("rxpipe.chain")
-    assert module.chain is rxpipe.chain
-    assert module.Chain is rxpipe.Chain
+def test_no_module_shares_its_name_with_a_public_function():
+    """Importing a submodule binds it on its package, where it would take the function's place."""
+    modules = {module.name for module in pkgutil.iter_modules(rxpipe.__path__)}
+    assert not modules & set(rxpipe.__all__)
+    assert fresh("import rxpipe.chains, rxpipe; print(rxpipe.chain.__name__, rxpipe.chains.__name__)") == (
+        "chain rxpipe.chains"
+    )
 
 
 def test_loading_all_names_eagerly_works_too():
@@ -200,7 +184,7 @@ def test_the_log_is_off_until_it_is_enabled():
     """As libraries should be."""
     code = (
         "import sys; from loguru import logger; logger.remove(); logger.add(sys.stdout, format='{message}')\n"
-        "import rxpipe; from rxpipe.sinks.log import log_events; from rxpipe.subject import EventSubject\n"
+        "import rxpipe; from rxpipe.sinks.log import log_events; from rxpipe.rx.subject import EventSubject\n"
         "from datetime import datetime, UTC\n"
         "def tell(name):\n"
         "    subject = EventSubject(); log_events(subject.observable)\n"

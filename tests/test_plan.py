@@ -211,7 +211,7 @@ def test_a_stage_may_have_a_seed_of_its_own():
 def test_a_narrowed_stage_is_the_same_for_one_image():
     """The stage itself stays what it was, and of its own type."""
     stage = plan_of("txt2img", "adetailer").stages[1]
-    narrowed = stage.narrowed(image_index=3, seed=9)
+    narrowed = stage.for_image(image_index=3, seed=9)
     assert (narrowed.image_index, narrowed.seed) == (3, 9)
     assert (stage.image_index, stage.seed) == (None, None)
     assert isinstance(narrowed, AdetailerStageExecution)

@@ -1,6 +1,6 @@
 """The port: what rxpipe asks of whatever draws.
 
-One method matters, `render`; the rest has defaults that suit a backend with nothing to check, settle or close. Stages
+One method matters, `render`; the rest has defaults that suit a backend with nothing to check, wait for or close. Stages
 know this module and no adapter.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rxpipe.events import Phase
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
-__all__ = ["Backend", "Output", "Preview", "Rendering", "StepProgress"]
+__all__ = ["Backend", "Output", "Preview", "RenderEvent", "StepProgress"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +63,27 @@ class Output:
     settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
 
 
-Rendering = StepProgress | Preview | Output
+RenderEvent = StepProgress | Preview | Output
 
 
 class Backend(ABC):
     """Draws one picture at a time for one stage.
 
     name: short, goes into files and logs. description: one sentence for people.
-    saves_beside: the next image of a stage may be asked for while the last one's file is being written.
+    overlap_saves: the next image of a stage may be asked for while the last one's file is being written.
     queue_ahead: so many further images of the same stage may be asked for while one is drawn, for a server with a queue
         of its own.
+    batches: the images of a txt2img batch are asked for in one request, so they are begun together.
     """
 
     name: str = "backend"
     description: str = ""
-    saves_beside: bool = False
+    overlap_saves: bool = False
     queue_ahead: int = 0
+    batches: bool = False
 
     @abstractmethod
-    def render(self, stage: StageExecution, source: Artifact | None) -> Observable[Rendering]:
+    def render(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
         """One picture, drawn when subscribed to.
 
         Args:
@@ -106,8 +108,8 @@ class Backend(ABC):
         del plan
         return ()
 
-    def settle(self) -> Observable[None]:
-        """Completes once the backend is idle after an interrupt; asked for before a timed-out drawing is sent again."""
+    def wait_idle(self) -> Observable[None]:
+        """Return an observable that completes once the backend is idle; used before a timed-out render is retried."""
         return rx.empty()
 
     def __enter__(self) -> Self:

@@ -33,13 +33,13 @@ BACKEND_VARIABLE = "RXPIPE_BACKEND"
 """Environment variable that names the backend, in any form that `open_backend` takes."""
 
 CONFIG_VARIABLE = "RXPIPE_CONFIG"
-"""Environment variable that names the config file, for who wants it elsewhere."""
+"""Environment variable that names the config file, if it is not in the usual place."""
 
 PORTS = tuple(range(7860, 7865))  # a second copy or a leftover process moves a WebUI on by one
 _PROBE_S = 0.5
 _EMBEDDED = ("sketch", "embedded")
 _AUTO = ("", "auto")
-_PLACE = re.compile(r"(https?://.+|\[?[\w.:-]+\]?:\d+(/.*)?|:?\d{2,5}|localhost(/.*)?|[\w-]+(\.[\w-]+)+(/.*)?)")
+_ADDRESS = re.compile(r"(https?://.+|\[?[\w.:-]+\]?:\d+(/.*)?|:?\d{2,5}|localhost(/.*)?|[\w-]+(\.[\w-]+)+(/.*)?)")
 _ALLOWED = "allowed: 'auto', 'sketch', 'sketch:pace=0.05', or a WebUI's address such as http://127.0.0.1:7860"
 _UNAUTHORIZED, _OK = 401, 200
 
@@ -60,15 +60,15 @@ def open_backend(where: str | int | None = None, **options: Any) -> Backend:
         ConfigError: *where*, an option or the config file is not what is allowed; says what is.
         MissingPackage: the embedded backend is taken, and the extra that it needs is not installed.
     """
-    choice = _choose(str(where) if isinstance(where, int) else where)
-    backend = _opened(choice, options)
-    backend.description = f"{backend.description} ({choice.reason})"
+    spec = _choose(str(where) if isinstance(where, int) else where)
+    backend = _opened(spec, options)
+    backend.description = f"{backend.description} ({spec.reason})"
     logger.bind(backend=backend.name).info("backend: {}", backend.description)
     return backend
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class BackendSpec:
     """What was decided. options: from where it was named, credentials among them. reason: for people."""
 
     kind: Literal["webui", "sketch"]
@@ -77,7 +77,7 @@ class Choice:
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-def choose(where: str | None = None) -> Choice:
+def choose(where: str | None = None) -> BackendSpec:
     """What `open_backend(where)` would open, without opening it. Raises ConfigError as it does."""
     return _choose(where)
 
@@ -88,25 +88,25 @@ def config_path() -> Path:
     return Path(named) if named else Path(platformdirs.user_config_dir("rxpipe", appauthor=False)) / "config.toml"
 
 
-def _choose(where: str | None) -> Choice:
+def _choose(where: str | None) -> BackendSpec:
     if where is not None and where.strip() not in _AUTO:
-        return _named(where.strip(), "as asked for")
-    told = os.environ.get(BACKEND_VARIABLE, "").strip()
-    if told not in _AUTO:
-        return _named(told, f"from {BACKEND_VARIABLE}")
-    return _from_file(config_path()) or _running()
+        return _from_text(where.strip(), "as asked for")
+    from_environment = os.environ.get(BACKEND_VARIABLE, "").strip()
+    if from_environment not in _AUTO:
+        return _from_text(from_environment, f"from {BACKEND_VARIABLE}")
+    return _from_file(config_path()) or _probe_local()
 
 
-def _named(text: str, reason: str, options: Mapping[str, Any] | None = None) -> Choice:
+def _from_text(text: str, reason: str, options: Mapping[str, Any] | None = None) -> BackendSpec:
     name, _, rest = text.partition(":")
     if name.lower() in _EMBEDDED:
-        return Choice("sketch", reason, options={**_parsed_options(text, rest), **(options or {})})
+        return BackendSpec("sketch", reason, options={**_parsed_options(text, rest), **(options or {})})
     shown = without_credentials(text)
-    if not _PLACE.fullmatch(shown):
-        near = difflib.get_close_matches(name.lower(), (*_EMBEDDED, "auto"), n=1, cutoff=0.6)
-        did_you_mean = f"did you mean {near[0]!r}? " if near else ""
+    if not _ADDRESS.fullmatch(shown):
+        nearest = difflib.get_close_matches(name.lower(), (*_EMBEDDED, "auto"), n=1, cutoff=0.6)
+        did_you_mean = f"did you mean {nearest[0]!r}? " if nearest else ""
         raise ConfigError([f"backend {shown!r} ({reason}): {did_you_mean}{_ALLOWED}"])
-    return Choice("webui", reason, url=_completed(text), options=options or {})
+    return BackendSpec("webui", reason, url=_completed(text), options=options or {})
 
 
 def _completed(text: str) -> str:
@@ -137,7 +137,7 @@ def _scalar(text: str) -> object:
 # -- the config file --------------------------------------------------------------------------------------------------
 
 
-def _from_file(path: Path) -> Choice | None:
+def _from_file(path: Path) -> BackendSpec | None:
     table = _backend_table(path)
     url = table.pop("url", None)
     if url is None:
@@ -147,7 +147,7 @@ def _from_file(path: Path) -> Choice | None:
     user, password = table.pop("user", None), table.pop("password", None)
     if user is not None:
         table["auth"] = f"{user}:{password or ''}"
-    return _named(url, f"from {path}", table)
+    return _from_text(url, f"from {path}", table)
 
 
 def _backend_table(path: Path) -> dict[str, Any]:
@@ -168,18 +168,18 @@ def _backend_table(path: Path) -> dict[str, Any]:
 # -- what runs here ---------------------------------------------------------------------------------------------------
 
 
-def _running(ports: Sequence[int] = PORTS) -> Choice:
-    """The first port that a WebUI with an API answers on, all tried at once; the embedded backend where none does."""
+def _probe_local(ports: Sequence[int] = PORTS) -> BackendSpec:
+    """The first port that a WebUI with an API answers on, tried in parallel; the embedded backend where none does."""
     with ThreadPoolExecutor(len(ports), thread_name_prefix="rxpipe-probe") as pool:
         found = dict(zip(ports, pool.map(_probe, ports), strict=True))
     for port, answer in found.items():
         if answer == "webui":
-            return Choice("webui", "found running", url=f"http://127.0.0.1:{port}")
+            return BackendSpec("webui", "found running", url=f"http://127.0.0.1:{port}")
     without = [port for port, answer in found.items() if answer == "other"]
     if without:
-        place = f"127.0.0.1:{without[0]}"
-        logger.warning("something answers at {}, but not as a WebUI with its API: start it with --api", place)
-    return Choice("sketch", f"no WebUI with its API answers on 127.0.0.1:{ports[0]}-{ports[-1]}")
+        address = f"127.0.0.1:{without[0]}"
+        logger.warning("something answers at {}, but not as a WebUI with its API: start it with --api", address)
+    return BackendSpec("sketch", f"no WebUI with its API answers on 127.0.0.1:{ports[0]}-{ports[-1]}")
 
 
 def _probe(port: int) -> Literal["webui", "other", "nobody"]:
@@ -199,18 +199,18 @@ def _probe(port: int) -> Literal["webui", "other", "nobody"]:
 # -- opening ----------------------------------------------------------------------------------------------------------
 
 
-def _opened(choice: Choice, options: Mapping[str, Any]) -> Backend:
-    if choice.kind == "sketch":
-        require(f"The embedded backend ({choice.reason})", "numpy", "skimage")
+def _opened(spec: BackendSpec, options: Mapping[str, Any]) -> Backend:
+    if spec.kind == "sketch":
+        require(f"The embedded backend ({spec.reason})", "numpy", "skimage")
     module, name = {
         "webui": ("rxpipe.backends.webui.backend", "WebUIBackend"),
         "sketch": ("rxpipe.backends.sketch", "SketchBackend"),
-    }[choice.kind]
+    }[spec.kind]
     make = getattr(importlib.import_module(module), name)
     known = [name for name in inspect.signature(make).parameters if name != "url"]
-    given = {_full_name(name, known): value for name, value in {**choice.options, **options}.items()}
-    _check_options(choice, known, given)
-    backend: Backend = make(choice.url, **given) if choice.kind == "webui" else make(**given)
+    given = {_full_name(name, known): value for name, value in {**spec.options, **options}.items()}
+    _check_options(spec, known, given)
+    backend: Backend = make(spec.url, **given) if spec.kind == "webui" else make(**given)
     return backend
 
 
@@ -219,11 +219,11 @@ def _full_name(name: str, known: Sequence[str]) -> str:
     return f"{name}_s" if name not in known and f"{name}_s" in known else name
 
 
-def _check_options(choice: Choice, known: Sequence[str], given: Mapping[str, Any]) -> None:
+def _check_options(spec: BackendSpec, known: Sequence[str], given: Mapping[str, Any]) -> None:
     problems = []
     for name in given:
         if name not in known:
-            told = suggestion(name, known)
-            problems.append(f"backend {choice.kind} ({choice.reason}): no option {name!r}; {told}")
+            hint = suggestion(name, known)
+            problems.append(f"backend {spec.kind} ({spec.reason}): no option {name!r}; {hint}")
     if problems:
         raise ConfigError(problems)

@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, errors told in words, and readers that went away."""
+"""How a command ends: exit codes, error messages, and closed pipes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Exit(IntEnum):
-    """What a command's exit code says."""
+    """The exit codes of a command."""
 
     COMPLETED = 0
     FAILED = 1
@@ -28,25 +28,25 @@ class Exit(IntEnum):
 
 
 def problem(text: str) -> None:
-    """A line on stderr that says who speaks."""
-    with contextlib.suppress(OSError):  # nobody reads stderr: there is nobody left to tell
+    """Print one line on stderr, prefixed with the program's name."""
+    with contextlib.suppress(OSError):  # stderr is closed: there is nowhere left to report it
         typer.echo(f"rxpipe: {text}", err=True)
 
 
 @contextlib.contextmanager
-def errors_in_words() -> Iterator[None]:
-    """Tell what is wrong without a traceback and leave with its exit code."""
+def report_errors() -> Iterator[None]:
+    """Print an error as a message without a traceback and exit with its code."""
     try:
         yield
     except ConfigError as error:
-        _told_problems(error)
+        _print_problems(error)
     except (PlanError, BadImage) as error:
         _leave(str(error), Exit.USAGE)
     except RxPipeError as error:
         _leave(str(error), Exit.FAILED)
 
 
-def _told_problems(error: ConfigError) -> NoReturn:
+def _print_problems(error: ConfigError) -> NoReturn:
     count = len(error.problems)
     if count == 1:
         _leave(str(error), Exit.USAGE)
@@ -63,14 +63,14 @@ def _leave(text: str, code: Exit) -> NoReturn:
     raise typer.Exit(code)
 
 
-def write_what_fits() -> None:
+def escape_unencodable() -> None:
     """Let stdout and stderr escape what their encoding cannot hold, where they would raise."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def close_quietly() -> None:
+def flush_stdout() -> None:
     """Flush stdout; with its reader gone (`| head`), leave nothing for the interpreter's own flush to complain of."""
     try:
         sys.stdout.flush()

@@ -1,6 +1,6 @@
-"""Drive one run from the command line: show it, stop it when asked, say what it came to.
+"""Drive one run from the command line: show it, stop it on request, print its outcome.
 
-Ctrl+C (or SIGTERM) is counted in the signal handler and acted upon outside of it, where no lock can be held half-way.
+Ctrl+C (or SIGTERM) only sets a flag in the signal handler; the run is cancelled outside, where no lock is held.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ _EXITS = {"completed": Exit.COMPLETED, "partial": Exit.PARTIAL, "cancelled": Exi
 
 
 def run_config(config: PipelineConfig, backend: Backend, *, as_json: bool, verbose: bool) -> Exit:
-    """Run to the end or until cancelled; everything said to the person who waits.
+    """Run to the end or until cancelled, and print the progress and the outcome.
 
     Raises:
         PlanError, BadImage: before anything runs.
     """
     view = ConsoleView(verbose=verbose)
-    voice = JsonLines() if as_json else view
+    output = JsonLines() if as_json else view
     with contextlib.closing(backend), contextlib.closing(view), _logging(view, as_json=as_json, verbose=verbose):
         if not as_json:
             view.say(f"backend: {backend.description or backend.name}")
         executor = PipelineExecutor(backend)
-        voice.attach(executor.events)
+        output.attach(executor.events)
         with Interrupts(view.live and not as_json) as interrupts:
             run = executor.start(config)
-            _wait(run, lambda: interrupts.asked or voice.lost, view)
+            _wait(run, lambda: interrupts.requested or output.closed, view)
         result = run.result
         if not as_json:
             _say_outcome(result, view, config)
@@ -61,62 +61,64 @@ def run_config(config: PipelineConfig, backend: Backend, *, as_json: bool, verbo
         return _EXITS.get(result.status, Exit.FAILED)
 
 
-def _wait(run: Run, asked: Callable[[], bool], view: ConsoleView) -> None:
+def _wait(run: Run, requested: Callable[[], bool], view: ConsoleView) -> None:
     while not run.wait(_SLICE_S):
-        if asked():
+        if requested():
             view.stopping()
             run.cancel()
 
 
 class JsonLines:
-    """One event a line on stdout, ASCII, so that any console and any pipe can hold it.
+    """Writes one event per line to stdout, in ASCII, so that any console and any pipe can hold it.
 
-    lost: True once nobody reads any more.
+    closed: True once the reader of stdout is gone.
     """
 
     def __init__(self) -> None:
-        self.lost = False
+        self.closed = False
 
     def attach(self, events: Observable[StageEvent]) -> None:
-        """Write what happens, as it happens."""
+        """Write every event as it is emitted."""
         events.subscribe(self._write)
 
     def _write(self, event: StageEvent) -> None:
-        if self.lost:
+        if self.closed:
             return
         try:
             sys.stdout.write(json.dumps(event.model_dump(mode="json")) + "\n")
             sys.stdout.flush()
         except OSError:
-            self.lost = True
+            self.closed = True
 
 
 class Interrupts:
-    """Ctrl+C and SIGTERM while the context lasts: the first is noted in `asked`, the second ends the process at once.
+    """Ctrl+C and SIGTERM while the context lasts: the first sets `requested`, the second ends the process immediately.
 
     Args:
-        live: whether a cursor was hidden that has to come back.
+        live: whether the cursor is hidden and must be shown again.
     """
 
     def __init__(self, live: bool) -> None:
-        self.asked = False
+        self.requested = False
         self._live = live
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # elsewhere nobody sends us signals
+        if threading.current_thread() is threading.main_thread():  # other threads get no signals
             for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) is not signal.SIG_IGN:  # a job in the background is left alone
-                    self._before[number] = signal.signal(number, self._heard)
+                if (
+                    signal.getsignal(number) is not signal.SIG_IGN
+                ):  # ignored signals stay ignored, as for a background job
+                    self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _heard(self, *_: object) -> None:
-        if not self.asked:
-            self.asked = True
+    def _on_signal(self, *_: object) -> None:
+        if not self.requested:
+            self.requested = True
             return
         if self._live:
             with contextlib.suppress(OSError):
@@ -126,7 +128,7 @@ class Interrupts:
 
 @contextlib.contextmanager
 def _logging(view: ConsoleView, *, as_json: bool, verbose: bool) -> Iterator[None]:
-    """The package's log on the console, less what the view shows already; as a library it is silent again after."""
+    """The package's log on the console, without what the view already shows; afterwards the library is silent again."""
 
     def wanted(record: object) -> bool:
         extra = record["extra"]  # type: ignore[index]  # loguru's record is a dict
@@ -151,26 +153,26 @@ def _logging(view: ConsoleView, *, as_json: bool, verbose: bool) -> Iterator[Non
 
 
 def _say_outcome(result: PipelineRunResult, view: ConsoleView, config: PipelineConfig) -> None:
-    """What was kept, then the files, one a line and last."""
+    """Print what was kept, then the files, one per line and last."""
     tally = result.tally
     if result.error is not None and not view.live:
         problem(str(result.error))
     if not result.success:
         begun = len(result.images) - tally.done
-        more = f", {begun} more kept as far as they came" if begun else ""
+        more = f", {begun} more kept unfinished" if begun else ""
         view.say(f"{tally.done} of {tally.planned} pictures finished{more}.")
     for path in _files(result, config):
         view.say(str(path))
 
 
 def _files(result: PipelineRunResult, config: PipelineConfig) -> list[Path]:
-    """Of each picture the last file that was written; those given are not ours."""
+    """Return the last file written for each picture, input files excluded."""
     written = (record.path for record in result.images if record.path is not None)
     return [_short(path) for path in written if path not in config.input]
 
 
 def _short(path: Path) -> Path:
-    """Below the working directory it is named from there."""
+    """Return *path* relative to the working directory if it lies below it."""
     with contextlib.suppress(ValueError, OSError):
         return path.relative_to(Path.cwd())
     return path

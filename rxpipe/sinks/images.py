@@ -20,9 +20,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rxpipe import png
 from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BadImage, SaveError
+from rxpipe.pictures import png
 from rxpipe.plan import StageType
 from rxpipe.sinks.names import NamePattern
 
@@ -105,7 +105,7 @@ class ImageWriter:
         name = self._pattern.fill(artifact, execution, now)
         folder = self.out / _FOLDERS.get(execution.stage_type, _OTHER_FOLDER) / f"{now:%Y-%m-%d}"
         try:
-            return artifact.stored_at(self._save(data, folder, (f"-{name}" if name else "") + ending))
+            return artifact.with_path(self._save(data, folder, (f"-{name}" if name else "") + ending))
         except OSError as error:
             raise _save_error(error, folder) from error
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from rxpipe.plan import StageExecution, StageExecutionPlan
-    from rxpipe.result import PipelineRunResult, Variant
+    from rxpipe.result import ImageResult, PipelineRunResult
 
 __all__ = ["LearningRecord", "LearningRecordWriter", "read_records"]
 
@@ -53,7 +53,7 @@ class LearningRecord(BaseModel):
 
     timestamp: of its end, aware UTC. config: what was wished, by section, as a preset file holds it. plan: what was
     decided. primary_model, sampler, scheduler, steps, cfg_scale: of the first drawing stage, as really used where the
-    backend told; None where nobody said. durations_s: per stage. counts: planned, done, failed, cancelled, filtered.
+    backend told; None where nobody said. durations_s: per stage. tally: planned, done, failed, cancelled, filtered.
     outcomes: per stage, how many images left it done, passed, failed or cancelled. outputs: every file, in order.
     """
 
@@ -71,7 +71,7 @@ class LearningRecord(BaseModel):
     cfg_scale: float | None = None
     plan: dict[str, JsonValue] = Field(default_factory=dict)
     durations_s: dict[str, float] = Field(default_factory=dict)
-    counts: dict[str, int] = Field(default_factory=dict)
+    tally: dict[str, int] = Field(default_factory=dict)
     outcomes: dict[str, dict[str, int]] = Field(default_factory=dict)
     outputs: tuple[Path, ...] = ()
     events: tuple[StageEvent, ...] = ()
@@ -95,7 +95,7 @@ class LearningRecord(BaseModel):
             stages=getattr(result.events[0], "stages", ()),
             variants=tuple(_variant(variant) for variant in result.variants),
             durations_s=result.durations,
-            counts={name: getattr(result.tally, name) for name in result.tally.__slots__},
+            tally={name: getattr(result.tally, name) for name in result.tally.__slots__},
             outcomes=_outcomes(result),
             outputs=tuple(path for variant in result.variants for path in variant.paths),
             events=tuple(event for event in result.events if steps or not isinstance(event, StageStep)),
@@ -234,7 +234,7 @@ else:
 # -- the record --------------------------------------------------------------------------------------------------------
 
 
-def _variant(variant: Variant) -> VariantRecord:
+def _variant(variant: ImageResult) -> VariantRecord:
     return VariantRecord(image=variant.artifact_id, seed=variant.seed, outcome=variant.outcome, paths=variant.paths)
 
 
@@ -248,10 +248,10 @@ def _outcomes(result: PipelineRunResult) -> dict[str, dict[str, int]]:
 def _decided(plan: StageExecutionPlan, used: Mapping[str, object]) -> dict[str, Any]:
     """The fields that a plan knows, each replaced by what was really used where that is known."""
     drawing = _drawing_stage(plan)
-    wished = drawing.generation.model_dump() if drawing else {}
+    requested = drawing.generation.model_dump() if drawing else {}
 
     def word(name: str) -> Any:
-        return used.get(name) or wished.get(name)
+        return used.get(name) or requested.get(name)
 
     return {
         "config": _config(plan),
@@ -265,7 +265,7 @@ def _decided(plan: StageExecutionPlan, used: Mapping[str, object]) -> dict[str, 
 
 
 def _config(plan: StageExecutionPlan) -> dict[str, JsonValue]:
-    """What was wished in the shape of a preset; a second stage of the same type is "upscale 2"."""
+    """What was requested in the shape of a preset; a second stage of the same type is "upscale 2"."""
     config: dict[str, JsonValue] = plan.settings.model_dump(mode="json", exclude_unset=True)
     seen: Counter[str] = Counter()
     for stage in plan.stages:

@@ -57,14 +57,14 @@ def line(event: StageEvent) -> str:
 
     Line breaks and control characters of servers' messages and of names are blanks in it.
     """
-    return _plain(_told(event))
+    return _plain(_text(event))
 
 
 def _plain(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def _told(event: StageEvent) -> str:
+def _text(event: StageEvent) -> str:
     match event:
         case RunStart():
             return f"run {event.run_id} started: {' > '.join(event.stages)}, {_images(event.images)}"
@@ -89,16 +89,16 @@ def _told(event: StageEvent) -> str:
 
 
 def _image(event: StageImageProgress) -> str:
-    told = f"{event.stage_type} {_of(event)} {event.outcome}"
+    text = f"{event.stage_type} {_of(event)} {event.outcome}"
     if event.duration_s is not None:
-        told += f" in {event.duration_s:.1f} s"
+        text += f" in {event.duration_s:.1f} s"
     if event.seed is not None:
-        told += f", seed {event.seed}"
+        text += f", seed {event.seed}"
     if event.path is not None:
-        told += f", {event.path}"
+        text += f", {event.path}"
     if event.error is not None:
-        told += f": {event.error}"
-    return "; ".join([told, *(f"warning: {warning}" for warning in event.warnings)])
+        text += f": {event.error}"
+    return "; ".join([text, *(f"warning: {warning}" for warning in event.warnings)])
 
 
 def _of(event: StageStep | StageImageProgress | StageRetry | StageCancelled) -> str:

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend
     from rxpipe.plan import StageExecution
-    from rxpipe.stages.work import Told
+    from rxpipe.stages.cell import StageOutput
 
 
 class AdetailerStage(ImageStage):
     """Details each picture; one in which nothing is found leaves with outcome "passed"."""
 
-    def draw(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[Told]:
+    def draw(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
         """The picture, what was found in it redrawn."""
         return backend.render(execution, artifact)
 

@@ -1,42 +1,43 @@
 """The shape all stages share: a description that, bound to a run, is an ordinary Rx operator on artifacts.
 
-What a stage does to one image is a plain function of (execution, artifact, backend), `draw`; turns, retry, time limit
+What a stage does to one image is a plain function of (execution, artifact, backend), `draw`. Lane, retry, time limit
 and events are the same for all of them.
 """
 
 from __future__ import annotations
 
+import random
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import reactivex as rx
 from reactivex import Observable
-from reactivex.disposable import CompositeDisposable, Disposable
+from reactivex.disposable import Disposable
+from reactivex.observer import Observer
 
 from rxpipe.artifact import Artifact
-from rxpipe.config import CustomConfig, RunSettings, StageConfig
+from rxpipe.config import CustomConfig, RunSettings, StageConfig, Txt2ImgConfig
 from rxpipe.errors import BackendFailed, BackendTimeout, ConfigError
-from rxpipe.operators import Operator, Turn, deadline, retry_backoff
 from rxpipe.plan import plan_stages
-from rxpipe.stages.run import Entry, RunContext, StageRun, StageStopped
-from rxpipe.stages.timeline import Timeline
-from rxpipe.stages.work import ImageWork, Told
-from rxpipe.subject import EventSubject
-from rxpipe.worker import WorkerScheduler
+from rxpipe.rx.operators import Operator, deadline, retry_backoff
+from rxpipe.rx.subject import EventSubject
+from rxpipe.rx.worker import WorkerScheduler
+from rxpipe.stages.session import Session
+from rxpipe.stages.tracker import StageAborted, StageTracker
 
 if TYPE_CHECKING:
-    import random
-
     from reactivex import abc
 
     from rxpipe.backends.base import Backend
     from rxpipe.config import RetryConfig
     from rxpipe.events import StageEvent
     from rxpipe.plan import SectionConfig, StageExecution
+    from rxpipe.result import RunUpdate
+    from rxpipe.rx.lane import Slot
+    from rxpipe.stages.cell import Cell, StageOutput
 
 _C = TypeVar("_C", bound=StageConfig)
 
@@ -44,13 +45,18 @@ StageOperator = Callable[[Observable[Artifact]], Observable[Artifact]]
 
 
 class Stage(ABC):
-    """A description of a stage; immutable. Bound to a run it is an Rx operator on artifacts."""
+    """A description of a stage; immutable. Bound to a run it is an Rx operator on artifacts.
+
+    blocking: it holds the run's thread and does not look whether it is still wanted.
+    """
+
+    blocking = False
 
     def __init__(self, config: SectionConfig) -> None:
         self.config = config
 
     @abstractmethod
-    def bind(self, run: StageRun) -> StageOperator:
+    def bind(self, tracker: StageTracker) -> StageOperator:
         """The stage as an Rx operator within a run."""
 
     def on(self, backend: Backend, events: Callable[[StageEvent], None] | None = None) -> StageOperator:
@@ -67,14 +73,14 @@ class Stage(ABC):
         """
 
         def operator(source: Observable[Artifact]) -> Observable[Artifact]:
-            return Observable(_Alone(self, backend, events, source).subscribe)
+            return Observable(_StandaloneRun(self, backend, events, source).subscribe)
 
         return operator
 
     def __repr__(self) -> str:
         name = self.config.name if isinstance(self.config, CustomConfig) else self.config.section
-        told = ", ".join(f"{key}={value!r}" for key, value in self.config.model_dump(exclude_unset=True).items())
-        return f"<stage {name}({told})>"
+        settings = ", ".join(f"{key}={value!r}" for key, value in self.config.model_dump(exclude_unset=True).items())
+        return f"<stage {name}({settings})>"
 
 
 def section_of(kind: type[_C], given: _C | None, settings: dict[str, Any]) -> _C:
@@ -88,70 +94,71 @@ def section_of(kind: type[_C], given: _C | None, settings: dict[str, Any]) -> _C
     if not isinstance(given, kind) or settings:
         came = repr(given) if not settings else f"{given!r} and settings"
         names = ", ".join(list(kind.model_fields)[2:5])
-        told = f"{kind.section}(...): got {came}; allowed: settings by name ({names}, ...), or one {kind.__name__}"
-        raise ConfigError([told])
+        message = f"{kind.section}(...): got {came}; allowed: settings by name ({names}, ...), or one {kind.__name__}"
+        raise ConfigError([message])
     return given
 
 
 class ImageStage(Stage):
-    """A stage that makes one picture out of one: all but operators.
-
-    blocking: its `draw` holds the run's thread and does not look whether it is still wanted.
-    """
-
-    blocking = False
+    """A stage that makes one picture out of one: all but operators."""
 
     @abstractmethod
-    def draw(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[Told]:
+    def draw(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
         """What the stage does to one image: any progress, one picture, completion; or one of `rxpipe.errors`."""
 
-    def bind(self, run: StageRun) -> StageOperator:
-        """The stage as an Rx operator: one image at a time, each in its turn on the run's lane.
+    def bind(self, tracker: StageTracker) -> StageOperator:
+        """Return the stage as an Rx operator that begins one image at a time on the run's lane.
 
-        Where the backend wants it and no later stage goes before, the next image is begun while one is being written.
+        Where the backend wants it and no later stage shares the lane, the next image begins while one is written, and
+        the images of a batch begin together.
         """
-        backend, last_of_group = run.context.backend, run.last_of_group
-        ahead = backend.queue_ahead if last_of_group else 0
-        beside = 1 if last_of_group and run.context.saver is not None else 0
+        scope = tracker.scope
+        ahead = scope.backend.queue_ahead if tracker.last_of_group else 0
+        saving = 1 if tracker.last_of_group and scope.output.saver is not None else 0
 
-        def work(artifact: Artifact, turn: Turn) -> Observable[Artifact]:
-            return self._work(run, artifact, turn)
+        def image(artifact: Artifact, slot: Slot) -> Observable[Artifact]:
+            return self._image(tracker, artifact, slot)
 
         def operator(source: Observable[Artifact]) -> Observable[Artifact]:
-            in_turn = run.context.lane.concat_map(
-                work, key=-run.execution.stage_index, at_once=1 + ahead, in_hand=1 + ahead + beside
+            on_lane = scope.lane.concat_map(
+                image,
+                key=-tracker.execution.stage_index,
+                slots=1 + ahead,
+                max_in_flight=1 + ahead + saving,
+                batch=_batch_size(tracker.execution, scope.backend),
             )
-            return ended(run, in_turn(counted(run, source)))
+            return emit_stage_end(tracker, on_lane(count_inputs(tracker, source)))
 
         return operator
 
-    def _work(self, run: StageRun, artifact: Artifact, turn: Turn) -> Observable[Artifact]:
-        entry = run.enter()
-        run.blocking = self.blocking
-        own = run.execution.seed
-        seed = artifact.seed if own is None else own + artifact.number - 1
-        execution = run.execution.narrowed(image_index=entry.index, seed=seed)
-        attempt = rx.defer(lambda _: self._drawing(execution, artifact, run.context.backend))
-        return ImageWork(run, entry, turn, execution, artifact).on(_persistent(run, entry, attempt))
+    def _image(self, tracker: StageTracker, artifact: Artifact, slot: Slot) -> Observable[Artifact]:
+        cell = tracker.begin_image(artifact, slot)
+        attempt = rx.defer(lambda _: self._render(cell.execution, artifact, tracker.scope.backend))
+        return cell.run(_with_retry_and_timeout(cell, attempt))
 
-    def _drawing(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[Told]:
+    def _render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
         made = self.draw(execution, artifact, backend)
         if not isinstance(made, Observable):
             raise BackendFailed(f"backend {backend.name}: render gave a {type(made).__name__}; allowed: an Observable.")
         return made
 
 
-def _persistent(run: StageRun, entry: Entry, attempt: Observable[Told]) -> Observable[Told]:
+def _batch_size(execution: StageExecution, backend: Backend) -> int:
+    """How many consecutive images the backend asks for in one request."""
+    return execution.config.batch_size if backend.batches and isinstance(execution.config, Txt2ImgConfig) else 1
+
+
+def _with_retry_and_timeout(cell: Cell, attempt: Observable[StageOutput]) -> Observable[StageOutput]:
     """The attempt with the run's time limit and retries on it."""
-    settings, backend = run.context.settings, run.context.backend
+    settings, backend = cell.tracker.scope.settings, cell.tracker.scope.backend
     if settings.timeout_s is not None:
         late = BackendTimeout(f"no picture within {settings.timeout_s:g} s.", hint="Raise timeout_s, or ask for less.")
-        in_time: Operator[Told, Told] = deadline(settings.timeout_s, lambda: late)
+        in_time: Operator[StageOutput, StageOutput] = deadline(settings.timeout_s, lambda: late)
         attempt = in_time(attempt)
-    again: Operator[Told, Told] = retry_backoff(
-        delay_policy(settings.retry, run.context.jitter),
-        on_retry=lambda number, delay_s, error: run.retry(entry, number, delay_s, error),
-        settle=lambda error: backend.settle() if isinstance(error, BackendTimeout) else rx.empty(),
+    again: Operator[StageOutput, StageOutput] = retry_backoff(
+        delay_policy(settings.retry, random.Random()),  # noqa: S311  # spreads retries, guards nothing
+        on_retry=lambda number, delay_s, error: cell.tracker.retry(cell, number, delay_s, error),
+        before_retry=lambda error: backend.wait_idle() if isinstance(error, BackendTimeout) else rx.empty(),
     )
     return again(attempt)
 
@@ -172,42 +179,42 @@ def delay_policy(retry: RetryConfig, jitter: random.Random) -> Callable[[int, Ex
     return delay_s
 
 
-def counted(run: StageRun, source: Observable[Artifact]) -> Observable[Artifact]:
+def count_inputs(tracker: StageTracker, source: Observable[Artifact]) -> Observable[Artifact]:
     """The source, its images counted as they arrive."""
 
     def subscribe(
         observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        def arrived(artifact: Artifact) -> None:
-            run.arrived += 1
+        def on_next(artifact: Artifact) -> None:
+            tracker.received += 1
             observer.on_next(artifact)
 
-        def completed() -> None:
-            run.all_arrived = True
+        def on_completed() -> None:
+            tracker.source_ended = True
             observer.on_completed()
 
-        return source.subscribe(arrived, observer.on_error, completed, scheduler=scheduler)
+        return source.subscribe(on_next, observer.on_error, on_completed, scheduler=scheduler)
 
     return Observable(subscribe)
 
 
-def ended(run: StageRun, source: Observable[Artifact]) -> Observable[Artifact]:
+def emit_stage_end(tracker: StageTracker, source: Observable[Artifact]) -> Observable[Artifact]:
     """The source, its completion told as the stage's end before it passes."""
 
     def subscribe(
         observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        def completed() -> None:
-            run.end()
+        def on_completed() -> None:
+            tracker.end()
             observer.on_completed()
 
-        return source.subscribe(observer.on_next, observer.on_error, completed, scheduler=scheduler)
+        return source.subscribe(observer.on_next, observer.on_error, on_completed, scheduler=scheduler)
 
     return Observable(subscribe)
 
 
-class _Alone:
-    """A stage by itself: a context of its own, and a worker where no scheduler was given."""
+class _StandaloneRun:
+    """A stage by itself: a session of one stage, and a worker where no scheduler was given."""
 
     def __init__(
         self,
@@ -225,30 +232,30 @@ class _Alone:
         self, observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         worker = WorkerScheduler(f"rxpipe-{self._stage.config.section}")  # its thread starts only if it is used
-        clock = scheduler or worker
-        run = self._run(lambda: clock.now.astimezone(UTC))
+        settings = RunSettings(input=(Path("given"),))  # the source gives the pictures
+        session = Session(
+            run_id=uuid.uuid4().hex[:8],
+            backend=self._backend,
+            settings=settings,
+            clock=scheduler or worker,
+            updates=self._updates(),
+            ends_on_failure=False,  # the error passes to the observer, which may subscribe again
+        )
+        session.control.on_over(worker.close)
+        session.control.start()
+        execution = plan_stages([self._stage.config], settings).stages[0]
+        tracker = StageTracker(execution, session.scope, planned=None, blocking=self._stage.blocking)
 
         def failed(error: Exception) -> None:
-            observer.on_error(error.error if isinstance(error, StageStopped) else error)
+            observer.on_error(error.error if isinstance(error, StageAborted) else error)
 
-        def disposed() -> None:
-            run.context.lane.close()
-            run.cancel(run.unfinished if run.in_hand else None)
-            worker.close()
+        images = self._stage.bind(tracker)(self._source)
+        session.connect(images, [tracker], Observer(observer.on_next, failed, observer.on_completed))
+        return Disposable(session.control.cancel)
 
-        operator = self._stage.bind(run)
-        inner = operator(self._source).subscribe(observer.on_next, failed, observer.on_completed, scheduler=clock)
-        return CompositeDisposable(inner, Disposable(disposed))
-
-    def _run(self, now: Callable[[], datetime]) -> StageRun:
-        subject: EventSubject[StageEvent] = EventSubject()
+    def _updates(self) -> EventSubject[RunUpdate]:
+        updates: EventSubject[RunUpdate] = EventSubject()
         if self._events is not None:
-            subject.observable.subscribe(self._events)
-        context = RunContext(
-            backend=self._backend,
-            timeline=Timeline(uuid.uuid4().hex[:8], now, subject),
-            previews=lambda _: None,
-            now=now,
-        )
-        given = RunSettings(input=(Path("given"),))  # the source gives the pictures
-        return StageRun(plan_stages([self._stage.config], given).stages[0], context, planned=None)
+            events = self._events
+            updates.observable.subscribe(lambda update: events(update.event))
+        return updates

@@ -23,9 +23,9 @@ from rxpipe.artifact import Artifact
 from rxpipe.backends.base import Preview, StepProgress
 from rxpipe.config import CustomConfig, OnError
 from rxpipe.errors import RxPipeError, StageFunctionError
-from rxpipe.stages.base import ImageStage, Stage, StageOperator, counted
-from rxpipe.stages.run import Entry, StageRun, StageStopped
-from rxpipe.stages.work import Told, typed
+from rxpipe.stages.base import ImageStage, Stage, StageOperator, count_inputs
+from rxpipe.stages.cell import Cell, CellState, StageOutput, as_rxpipe_error
+from rxpipe.stages.tracker import StageAborted, StageTracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from rxpipe.backends.base import Backend
-    from rxpipe.operators import Turn
     from rxpipe.plan import StageExecution
+    from rxpipe.rx.lane import Slot
 
-    Picture = Artifact | Image.Image | NDArray[np.uint8]
+    ImageLike = Artifact | Image.Image | NDArray[np.uint8]
 
 P = ParamSpec("P")
 
@@ -54,25 +54,27 @@ class Report:
     one is given; once the run was cancelled it does not return, so that the function ends there.
     """
 
-    def __init__(self, execution: StageExecution, tell: Callable[[Told], None], wanted: Callable[[], bool]) -> None:
+    def __init__(
+        self, execution: StageExecution, emit: Callable[[StageOutput], None], is_wanted: Callable[[], bool]
+    ) -> None:
         self.prompt = execution.generation.prompt
         self.image_index = execution.image_index
         self.seed = execution.seed
-        self._tell = tell
-        self._wanted = wanted
+        self._emit = emit
+        self._is_wanted = is_wanted
 
     @property
     def cancelled(self) -> bool:
         """Whether the result is no longer wanted; for functions that want to tidy up."""
-        return not self._wanted()
+        return not self._is_wanted()
 
     def __call__(self, fraction: float, *, preview: bytes | None = None) -> None:
         """Tell the fraction 0..1 that is done, and how the picture looks by now (an encoded one)."""
         if self.cancelled:
             raise Cancelled
-        self._tell(StepProgress(fraction=fraction))
+        self._emit(StepProgress(fraction=fraction))
         if preview is not None:
-            self._tell(Preview(preview))
+            self._emit(Preview(preview))
 
 
 class FunctionStage(ImageStage):
@@ -85,7 +87,7 @@ class FunctionStage(ImageStage):
     config: CustomConfig
 
     def __init__(
-        self, config: CustomConfig, function: Callable[..., Picture], retry_on: tuple[type[Exception], ...] = ()
+        self, config: CustomConfig, function: Callable[..., ImageLike], retry_on: tuple[type[Exception], ...] = ()
     ) -> None:
         super().__init__(config)
         self._function = function
@@ -93,15 +95,15 @@ class FunctionStage(ImageStage):
         self._reports = "report" in inspect.signature(function).parameters
         self.blocking = not self._reports
 
-    def draw(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[Told]:
+    def draw(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
         """The function's picture."""
         del backend
 
         def subscribe(
-            observer: abc.ObserverBase[Told], scheduler: abc.SchedulerBase | None = None
+            observer: abc.ObserverBase[StageOutput], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            unwanted = BooleanDisposable()
-            report = Report(execution, observer.on_next, lambda: not unwanted.is_disposed)
+            cancelled = BooleanDisposable()
+            report = Report(execution, observer.on_next, lambda: not cancelled.is_disposed)
 
             def call(*_: object) -> None:
                 try:
@@ -109,14 +111,14 @@ class FunctionStage(ImageStage):
                 except Cancelled:
                     return
                 except BaseException as error:  # noqa: BLE001  # a user's function, which may call sys.exit; it is handed on
-                    observer.on_error(self._told(error))
+                    observer.on_error(self._as_stage_error(error))
                     return
                 observer.on_completed()
 
             if scheduler is None:
                 call()
-                return unwanted
-            return CompositeDisposable(unwanted, scheduler.schedule(call))
+                return cancelled
+            return CompositeDisposable(cancelled, scheduler.schedule(call))
 
         return Observable(subscribe)
 
@@ -129,13 +131,13 @@ class FunctionStage(ImageStage):
             raise TypeError(f"it returned {kind}; allowed: an Artifact, a Pillow image, or an array")
         return artifact.with_image(given)
 
-    def _told(self, error: BaseException) -> RxPipeError:
+    def _as_stage_error(self, error: BaseException) -> RxPipeError:
         if isinstance(error, RxPipeError):
             return error
         retryable = isinstance(error, self._retry_on)
-        told = StageFunctionError(f"{self.config.name} raised {type(error).__name__}: {error}", retryable=retryable)
-        told.__cause__ = error
-        return told
+        wrapped = StageFunctionError(f"{self.config.name} raised {type(error).__name__}: {error}", retryable=retryable)
+        wrapped.__cause__ = error
+        return wrapped
 
 
 class ImageFunction(Generic[P]):
@@ -146,7 +148,7 @@ class ImageFunction(Generic[P]):
 
     def __init__(
         self,
-        function: Callable[Concatenate[Artifact, P], Picture],
+        function: Callable[Concatenate[Artifact, P], ImageLike],
         *,
         name: str | None = None,
         on_error: OnError = "drop",
@@ -168,26 +170,26 @@ class ImageFunction(Generic[P]):
 
 
 def _called(
-    function: Callable[..., Picture],
+    function: Callable[..., ImageLike],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     artifact: Artifact,
     **report: Report,
-) -> Picture:
+) -> ImageLike:
     return function(artifact, *args, **kwargs, **report)
 
 
 @overload
-def image_stage(function: Callable[Concatenate[Artifact, P], Picture], /) -> ImageFunction[P]: ...
+def image_stage(function: Callable[Concatenate[Artifact, P], ImageLike], /) -> ImageFunction[P]: ...
 
 
 @overload
 def image_stage(
     *, name: str | None = None, on_error: OnError = "drop", retry_on: tuple[type[Exception], ...] = ()
-) -> Callable[[Callable[Concatenate[Artifact, P], Picture]], ImageFunction[P]]: ...
+) -> Callable[[Callable[Concatenate[Artifact, P], ImageLike]], ImageFunction[P]]: ...
 
 
-def image_stage(function: Callable[..., Picture] | None = None, /, **settings: Any) -> Any:
+def image_stage(function: Callable[..., ImageLike] | None = None, /, **settings: Any) -> Any:
     """A plain function over one artifact made into a stage.
 
         @image_stage
@@ -220,13 +222,13 @@ class OperatorStage(Stage):
         super().__init__(config)
         self._operator = operator
 
-    def bind(self, run: StageRun) -> StageOperator:
+    def bind(self, tracker: StageTracker) -> StageOperator:
         """The operator within a run, fed in the lane's turn."""
-        passage = _Passage(run)
+        images = _OperatorTracker(tracker)
 
         def operator(source: Observable[Artifact]) -> Observable[Artifact]:
-            fed = run.context.lane.concat_map(passage.entering, key=-run.execution.stage_index)
-            return passage.leaving(self._applied(fed(counted(run, source))))
+            fed = tracker.scope.lane.concat_map(images.entering, key=-tracker.execution.stage_index)
+            return images.leaving(self._applied(fed(count_inputs(tracker, source))))
 
         return operator
 
@@ -241,19 +243,17 @@ class OperatorStage(Stage):
         return rx.throw(TypeError(f"it gave {type(made).__name__} where an Observable was expected"))
 
 
-class _Passage:
+class _OperatorTracker:
     """Which artifacts entered an operator and which left it."""
 
-    def __init__(self, run: StageRun) -> None:
-        self._run = run
-        self._entries: dict[str, Entry] = {}
-        self._left: Counter[str] = Counter()
+    def __init__(self, tracker: StageTracker) -> None:
+        self._tracker = tracker
+        self._cells: dict[str, Cell] = {}
+        self._emitted: Counter[str] = Counter()
 
-    def entering(self, artifact: Artifact, _: Turn) -> Observable[Artifact]:
+    def entering(self, artifact: Artifact, _: Slot) -> Observable[Artifact]:
         def subscribe(observer: abc.ObserverBase[Artifact], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            entry = self._run.enter()
-            self._run.in_hand.remove(entry)  # what the operator keeps for how long is its own affair
-            self._entries[artifact.id] = entry
+            self._cells[artifact.id] = self._tracker.begin_image(artifact)
             observer.on_next(artifact)
             observer.on_completed()
             return Disposable()
@@ -264,58 +264,61 @@ class _Passage:
         def subscribe(
             observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            def left(artifact: Artifact) -> None:
+            def on_next(artifact: Artifact) -> None:
                 try:
-                    told = self._told(artifact)
+                    recorded = self._record_output(artifact)
                 except RxPipeError as error:
                     failed(error)
                     return
-                if told is not None:
-                    observer.on_next(told)
+                if recorded is not None:
+                    observer.on_next(recorded)
 
             def failed(error: Exception) -> None:
-                observer.on_error(error if isinstance(error, StageStopped) else self._stopped(error))
+                observer.on_error(error if isinstance(error, StageAborted) else self._aborted(error))
 
             def completed() -> None:
-                self._run.end(filtered=self._run.arrived - sum(1 for name in self._entries if self._left[name]))
+                self._tracker.end(
+                    filtered=self._tracker.received - sum(1 for name in self._cells if self._emitted[name])
+                )
                 observer.on_completed()
 
-            return source.subscribe(left, failed, completed, scheduler=scheduler)
+            return source.subscribe(on_next, failed, completed, scheduler=scheduler)
 
         return Observable(subscribe)
 
-    def _told(self, artifact: Artifact) -> Artifact | None:
+    def _record_output(self, artifact: Artifact) -> Artifact | None:
         """The artifact that leaves, told and in its file; None if the run was stopped meanwhile."""
         if not isinstance(artifact, Artifact):
             kind = type(artifact).__name__
-            raise StageFunctionError(f"{self._run.where} let out a {kind}; allowed: artifacts.")
-        run = self._run
-        with run.context.commit:
-            if run.context.stopped():
+            raise StageFunctionError(f"{self._tracker.where} let out a {kind}; allowed: artifacts.")
+        tracker = self._tracker
+        with tracker.scope.control.committing() as allowed:
+            if not allowed:
                 return None
-            run.start()
+            tracker.start()
             artifact = self._named(artifact)
-            entry = self._entry(artifact)
+            cell = self._leaving_cell(artifact)
             if artifact.data is not None:
-                execution = run.execution.narrowed(image_index=entry.index, seed=artifact.seed)
-                artifact = run.context.write(artifact, execution)
-            run.left(entry, artifact, "done")
+                execution = tracker.execution.for_image(image_index=cell.index, seed=artifact.seed)
+                artifact = tracker.scope.output.store(artifact, execution)
+            cell.settle(CellState.DONE)
+            tracker.finish_image(cell, artifact)
         return artifact
 
-    def _entry(self, artifact: Artifact) -> Entry:
-        """Where the artifact entered, or the one it was derived from; one made from nothing enters as it leaves."""
-        known = self._entries.get(artifact.id) or self._entries.get(artifact.parent or "")
-        return known or Entry(self._left.total(), self._run.context.now())
+    def _leaving_cell(self, artifact: Artifact) -> Cell:
+        """Return the cell of an artifact that leaves, numbered as it, or the one it was derived from, entered."""
+        known = self._cells.get(artifact.id) or self._cells.get(artifact.parent or "")
+        return known or Cell(self._tracker, self._emitted.total(), artifact)
 
     def _named(self, artifact: Artifact) -> Artifact:
         """A second artifact of the same id is a further image, and gets an id of its own."""
-        self._left[artifact.id] += 1
-        count = self._left[artifact.id]
+        self._emitted[artifact.id] += 1
+        count = self._emitted[artifact.id]
         return artifact if count == 1 else artifact.derive(str(count))
 
-    def _stopped(self, error: Exception) -> StageStopped:
-        self._run.start()
-        return self._run.fail(typed(error, self._run))
+    def _aborted(self, error: Exception) -> StageAborted:
+        self._tracker.start()
+        return self._tracker.fail(as_rxpipe_error(error, self._tracker))
 
 
 def operator_stage(name: str, operator: StageOperator, **settings: Any) -> OperatorStage:

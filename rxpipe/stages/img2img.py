@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend
     from rxpipe.plan import StageExecution
-    from rxpipe.stages.work import Told
+    from rxpipe.stages.cell import StageOutput
 
 
 class Img2ImgStage(ImageStage):
     """Redraws each picture by its denoising strength."""
 
-    def draw(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[Told]:
+    def draw(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
         """The picture redrawn."""
         return backend.render(execution, artifact)
 

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend
     from rxpipe.plan import StageExecution
-    from rxpipe.stages.work import Told
+    from rxpipe.stages.cell import StageOutput
 
 
 class Txt2ImgStage(ImageStage):
     """Draws from the prompt and the image's seed; whatever comes in has no picture."""
 
-    def draw(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[Told]:
+    def draw(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
         """A picture from nothing but the settings."""
         del artifact
         return backend.render(execution, None)

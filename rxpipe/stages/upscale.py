@@ -8,7 +8,7 @@ import reactivex as rx
 
 from rxpipe.config import UpscaleConfig
 from rxpipe.errors import BackendFailed
-from rxpipe.png import pixel_size
+from rxpipe.pictures.png import pixel_size
 from rxpipe.stages.base import ImageStage, section_of
 
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend
     from rxpipe.plan import StageExecution
-    from rxpipe.stages.work import Told
+    from rxpipe.stages.cell import StageOutput
 
 
 class UpscaleStage(ImageStage):
     """Makes each picture `scale` times as large."""
 
-    def draw(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[Told]:
+    def draw(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
         """The picture made larger; one that would exceed `max_megapixels` fails before the backend is asked."""
         too_large = _too_large(execution, artifact)
         return rx.throw(too_large) if too_large else backend.render(execution, artifact)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rxpipe.testing.clock import MarbleError as MarbleError
     from rxpipe.testing.clock import Runaway as Runaway
     from rxpipe.testing.clock import VirtualClock as VirtualClock
-    from rxpipe.testing.diagram import Drawing as Drawing
+    from rxpipe.testing.diagram import MarblePicture as MarblePicture
     from rxpipe.testing.grammar import MarbleSyntaxError as MarbleSyntaxError
     from rxpipe.testing.grammar import parse as parse
     from rxpipe.testing.grammar import render as render
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 _EVENTS = ("run_end", "run_start", "stage_cancelled", "stage_end", "stage_failed", "stage_image", "stage_retry")
 _HOMES = {
     "clock": ("MarbleError", "Runaway", "VirtualClock"),
-    "diagram": ("Drawing",),
+    "diagram": ("MarblePicture",),
     "grammar": ("MarbleSyntaxError", "parse", "render"),
     "marbles": ("Marbles",),
     "matchers": ("anything", "close_to", "error_like", "instance", "one_of", "stage_start", "stage_step", *_EVENTS),

@@ -1,7 +1,7 @@
-"""Drawings: rows of marks on one time axis, as aligned text and as an SVG picture.
+"""Marble pictures: rows of marks on one time axis, as aligned text and as an SVG picture.
 
 Every instant that any row knows becomes a column as wide as its widest cell; long gaps are written as a time.
-A notebook shows a `Drawing` as its picture. The surprise: columns are for the eye; what parses back is `render`.
+A notebook shows a `MarblePicture` as its picture. The surprise: columns are for the eye; what parses back is `render`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Row = tuple[str, "Sequence[Mark]"]
 
 
 def cells(marks: Sequence[Mark]) -> dict[int, str]:
-    """What a row writes at each instant: a token, or several in brackets."""
+    """Return what a row writes at each instant: a token, or several in brackets."""
     found: dict[int, list[str]] = {}
     for mark in marks:
         found.setdefault(mark.at, []).append(token(mark))
@@ -67,7 +67,7 @@ def _gap(us: int) -> str:
 
 
 def _until_end(line: str, marks: Sequence[Mark]) -> str:
-    """A row that has ended shows nothing after its end."""
+    """Blank a row after its end."""
     if not marks or marks[-1].kind == "next":
         return line
     written = cells(marks)[marks[-1].at]
@@ -75,7 +75,7 @@ def _until_end(line: str, marks: Sequence[Mark]) -> str:
 
 
 def _window(rows: list[str], below: list[str]) -> list[str]:
-    """All lines cut alike to what is round the first caret, which stands in the first line *below* the rows."""
+    """Return all lines cut alike to what is round the first caret, which stands in the first line *below* the rows."""
     if max(map(len, rows), default=0) <= WIDEST:
         return [*rows, *below]
     start = max(0, below[0].index("^") - WIDEST // 2) if below else 0
@@ -85,7 +85,7 @@ def _window(rows: list[str], below: list[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class MarblePicture:
     """Rows of marks with a title, carets where they differ (microseconds), and a legend for names.
 
     `str()` of it is the text, `svg()` the picture; IPython shows the picture.
@@ -102,8 +102,8 @@ class Drawing:
         return "\n".join([*filter(None, [self.title]), *aligned(self.rows, self.carets), *legend])
 
     def svg(self) -> str:
-        """The picture as an SVG document, as wide as it needs to be."""
-        return _Picture(self).document()
+        """Return the picture as an SVG document, as wide as it needs to be."""
+        return _SvgLayout(self).document()
 
     def _repr_svg_(self) -> str:
         return self.svg()
@@ -116,18 +116,18 @@ ROW_PX, RADIUS_PX, SHIFT_PX, LINE_PX, MARGIN_PX = 46, 13, 23, 18, 14
 NARROWEST_PX, WIDEST_PX, LETTER_PX = 32, 92, 7.2
 
 
-class _Picture:
-    """Lays a drawing out: one column an instant, its distance from the one before by time but within limits."""
+class _SvgLayout:
+    """Lays a picture out: one column an instant, its distance from the one before by time but within limits."""
 
-    def __init__(self, drawing: Drawing) -> None:
-        self.drawing = drawing
-        self.times = sorted({mark.at for _, marks in drawing.rows for mark in marks} | drawing.carets | {0})
-        self.left = MARGIN_PX + LETTER_PX * max((len(label) for label, _ in drawing.rows), default=0) + 18
+    def __init__(self, picture: MarblePicture) -> None:
+        self.picture = picture
+        self.times = sorted({mark.at for _, marks in picture.rows for mark in marks} | picture.carets | {0})
+        self.left = MARGIN_PX + LETTER_PX * max((len(label) for label, _ in picture.rows), default=0) + 18
         self.x = self._columns()
         self.right = self.x[self.times[-1]] + 40 + SHIFT_PX * (self._crowd(self.times[-1]) - 1)
-        names = dict.fromkeys(mark.name for _, marks in drawing.rows for mark in marks)
-        self.colours = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(names)}
-        self.top = MARGIN_PX + LINE_PX * bool(drawing.title)
+        names = dict.fromkeys(mark.name for _, marks in picture.rows for mark in marks)
+        self.colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
+        self.top = MARGIN_PX + LINE_PX * bool(picture.title)
 
     def _columns(self) -> dict[int, float]:
         x = {self.times[0]: self.left + RADIUS_PX}
@@ -137,14 +137,14 @@ class _Picture:
         return x
 
     def _crowd(self, at: int) -> int:
-        return max((sum(mark.at == at for mark in marks) for _, marks in self.drawing.rows), default=0) or 1
+        return max((sum(mark.at == at for mark in marks) for _, marks in self.picture.rows), default=0) or 1
 
     def document(self) -> str:
         body = "\n".join(self._parts())
-        legend = [f"{name} = {meaning}" for name, meaning in self.drawing.legend.items()]
-        below = self.top + ROW_PX * len(self.drawing.rows) + 30
+        legend = [f"{name} = {meaning}" for name, meaning in self.picture.legend.items()]
+        below = self.top + ROW_PX * len(self.picture.rows) + 30
         notes = "\n".join(_text(MARGIN_PX, below + LINE_PX * (n + 1), line) for n, line in enumerate(legend))
-        widest = max(map(len, [self.drawing.title, *legend]), default=0) * LETTER_PX + 2 * MARGIN_PX
+        widest = max(map(len, [self.picture.title, *legend]), default=0) * LETTER_PX + 2 * MARGIN_PX
         width, height = max(self.right + MARGIN_PX, widest), below + LINE_PX * len(legend) + MARGIN_PX
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
@@ -153,30 +153,30 @@ class _Picture:
         )
 
     def _parts(self) -> Iterator[str]:
-        if self.drawing.title:
-            yield _text(MARGIN_PX, MARGIN_PX + 8, self.drawing.title, weight="bold")
-        for at in self.drawing.carets:
+        if self.picture.title:
+            yield _text(MARGIN_PX, MARGIN_PX + 8, self.picture.title, weight="bold")
+        for at in self.picture.carets:
             wide = 2 * RADIUS_PX + 6 + SHIFT_PX * (self._crowd(at) - 1)
-            height = ROW_PX * len(self.drawing.rows)
+            height = ROW_PX * len(self.picture.rows)
             yield (
                 f'<rect x="{self.x[at] - RADIUS_PX - 3:.1f}" y="{self.top + 4}" width="{wide}" '
                 f'height="{height - 2}" rx="5" fill="#fde7e4"/>'
             )
-        for place, (label, marks) in enumerate(self.drawing.rows):
-            yield from self._row(label, marks, self.top + ROW_PX * place + ROW_PX / 2)
-        yield from self._axis(self.top + ROW_PX * len(self.drawing.rows) + 14)
+        for index, (label, marks) in enumerate(self.picture.rows):
+            yield from self._row(label, marks, self.top + ROW_PX * index + ROW_PX / 2)
+        yield from self._axis(self.top + ROW_PX * len(self.picture.rows) + 14)
 
     def _row(self, label: str, marks: Sequence[Mark], y: float) -> Iterator[str]:
         yield _text(MARGIN_PX, y + 4, label)
         ended = bool(marks) and marks[-1].kind != "next"
-        beside = SHIFT_PX * (sum(mark.at == marks[-1].at for mark in marks) - 1) if marks else 0
-        end = self.x[marks[-1].at] + beside if ended else self.right
+        shift = SHIFT_PX * (sum(mark.at == marks[-1].at for mark in marks) - 1) if marks else 0
+        end = self.x[marks[-1].at] + shift if ended else self.right
         yield f'<path d="M{self.left:.1f} {y}H{end:.1f}" stroke="#333" stroke-width="1.5" fill="none"/>'
         if not ended:
             yield f'<path d="M{end - 6:.1f} {y - 4}l8 4l-8 4" stroke="#333" stroke-width="1.5" fill="none"/>'
-        place: dict[int, int] = {}
+        crowd: dict[int, int] = {}
         for mark in marks:
-            nth = place[mark.at] = place.get(mark.at, -1) + 1
+            nth = crowd[mark.at] = crowd.get(mark.at, -1) + 1
             yield self._mark(mark, self.x[mark.at] + nth * SHIFT_PX, y)
 
     def _mark(self, mark: Mark, x: float, y: float) -> str:

@@ -17,7 +17,7 @@ from reactivex.internal import default_error, noop
 from rxpipe.testing.clock import Duration, MarbleError
 from rxpipe.testing.grammar import FRAME_US, Mark, parse, render
 from rxpipe.testing.recording import Recording
-from rxpipe.testing.streams import ColdSource, Host, Seen, deliver
+from rxpipe.testing.streams import ColdSource, Harness, Recorded, deliver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
 PATIENCE_S = 0.2
-"""How long, in real seconds, a call waits for another thread's before it is sure that they take turns."""
+"""How long, in real seconds, a call waits for another thread's before it is sure that they are serialised."""
 
 
 UNRULY_SOURCES: Mapping[str, Mapping[str, Any]] = {
@@ -35,7 +35,7 @@ UNRULY_SOURCES: Mapping[str, Mapping[str, Any]] = {
     "two ends": {"text": "-a-b||"},
     "an error after the end": {"text": "-a-b|#"},
     "a value after an error": {"text": "-a-b#c"},
-    "deaf to dispose": {"text": "-a-b-c|", "deaf": True},
+    "ignores_dispose to dispose": {"text": "-a-b-c|", "ignores_dispose": True},
     "two threads at once": {"text": "-(ab)-(cd)|", "threads": True},
 }
 """Arguments for `marbles.unruly(**...)`, to parametrize a test by its keys."""
@@ -49,10 +49,10 @@ SUBSCRIBER_HABITS: Mapping[str, Mapping[str, Any]] = {
 
 
 class SubscriberFault(Exception):
-    """What a subscriber raises that was asked to."""
+    """The error that a subscriber raises on request."""
 
 
-class Threaded(Host, Protocol):
+class ThreadedHarness(Harness, Protocol):
     """A test that lets its own sources start threads."""
 
     def start_thread(self, thread: threading.Thread) -> None:
@@ -60,7 +60,7 @@ class Threaded(Host, Protocol):
 
 
 class _Bare(abc.ObserverBase[Any]):
-    """Three callbacks as an observer that hears everything, whatever came before."""
+    """Three callbacks as an observer that receives everything, whatever came before."""
 
     def __init__(self, on_next: OnNext[Any], on_error: OnError, on_completed: OnCompleted) -> None:
         self._on_next, self._on_error, self._on_completed = on_next, on_error, on_completed
@@ -76,19 +76,24 @@ class _Bare(abc.ObserverBase[Any]):
 
 
 class UnrulySource(ColdSource):
-    """Plays a diagram that may break the grammar, straight into whoever subscribes.
+    """Plays a diagram that may break the grammar, directly into its subscriber.
 
     Args:
-        deaf: goes on after it was disposed.
-        threads: marks at one instant come from a thread each, at once; time waits for them.
+        ignores_dispose: continues after it was disposed.
+        threads: marks at one instant come from one thread each, simultaneously; time waits for them.
     """
 
     def __init__(
-        self, host: Threaded, plays: tuple[tuple[Seen, ...], ...], *, deaf: bool = False, threads: bool = False
+        self,
+        harness: ThreadedHarness,
+        plays: tuple[tuple[Recorded, ...], ...],
+        *,
+        ignores_dispose: bool = False,
+        threads: bool = False,
     ) -> None:
-        super().__init__(host, plays)
-        self._host = host
-        self._deaf = deaf
+        super().__init__(harness, plays)
+        self._harness = harness
+        self._ignores_dispose = ignores_dispose
         self._threads = threads
         self._observers: list[abc.ObserverBase[Any]] = []
 
@@ -110,39 +115,39 @@ class UnrulySource(ColdSource):
         if self._threads:
             return self._play_in_threads(observer)
         subscription = super()._subscribe_core(observer, scheduler)
-        return Disposable(self._hear_nothing) if self._deaf else subscription
+        return Disposable(self._hear_nothing) if self._ignores_dispose else subscription
 
     def _hear_nothing(self) -> None:
-        """A disposal that this source is deaf to."""
+        """A disposal that this source is ignores_dispose to."""
 
     def emit(self, value: Any) -> None:
-        """Tell all subscribers *value* now, on the calling thread: from inside a callback, that is re-entrant."""
+        """Emit *value* to all subscribers now, on the calling thread: re-entrant from inside a callback."""
         for observer in tuple(self._observers):
             observer.on_next(value)
 
     def _play_in_threads(self, observer: abc.ObserverBase[Any]) -> abc.DisposableBase:
-        close, clock = self.subscriptions.open(), self._host.clock
-        groups = [(at, tuple(group)) for at, group in groupby(self.marks, key=lambda seen: seen.at)]
+        close, clock = self.subscriptions.open(), self._harness.clock
+        groups = [(at, tuple(group)) for at, group in groupby(self.marks, key=lambda recorded: recorded.at)]
         planned = [clock.schedule_at_us(clock.now_us + at, self._at_once(group, observer)) for at, group in groups]
 
         def dispose() -> None:
             close()
-            for action in () if self._deaf else planned:
+            for action in () if self._ignores_dispose else planned:
                 action.dispose()
 
         return Disposable(dispose)
 
-    def _at_once(self, group: tuple[Seen, ...], observer: abc.ObserverBase[Any]) -> abc.ScheduledAction[Any]:
+    def _at_once(self, group: tuple[Recorded, ...], observer: abc.ObserverBase[Any]) -> abc.ScheduledAction[Any]:
         def play(*_: object) -> None:
             together = threading.Barrier(len(group))
 
-            def tell(seen: Seen) -> None:
+            def tell(recorded: Recorded) -> None:
                 together.wait()
-                deliver(seen, observer)
+                deliver(recorded, observer)
 
-            threads = [threading.Thread(target=tell, args=(seen,), daemon=True) for seen in group]
+            threads = [threading.Thread(target=tell, args=(recorded,), daemon=True) for recorded in group]
             for thread in threads:
-                self._host.start_thread(thread)
+                self._harness.start_thread(thread)
             for thread in threads:
                 thread.join()
 
@@ -164,7 +169,7 @@ class UnrulySubscriber(Recording):
 
     def __init__(
         self,
-        host: Host,
+        harness: Harness,
         *,
         name: str = "",
         raise_at: int | None = None,
@@ -173,7 +178,7 @@ class UnrulySubscriber(Recording):
         inside: Mapping[int, Callable[[], None]] | None = None,
         meet: int = 1,
     ) -> None:
-        super().__init__(host, name)
+        super().__init__(harness, name)
         self.most_at_once = 0
         self._raise_at, self._dispose_at, self._slow, self._inside = raise_at, dispose_at, slow, dict(inside or {})
         self._count = self._now_inside = 0
@@ -200,11 +205,11 @@ class UnrulySubscriber(Recording):
             try:
                 self._meeting.wait(PATIENCE_S)
             except threading.BrokenBarrierError:
-                return  # nobody came: they take turns, which is the answer
+                return  # no other call came: they are serialised, as they should be
 
     def _misbehave(self, nth: int) -> None:
         if self._slow:
-            self.host.clock.spend(self._slow)
+            self.harness.clock.spend(self._slow)
         if nth in self._inside:
             self._inside[nth]()
         if nth == self._dispose_at:
@@ -214,7 +219,7 @@ class UnrulySubscriber(Recording):
 
 
 def interleavings(*texts: str) -> Iterator[tuple[str, ...]]:
-    """Every order in which the marks of k emitters can follow each other, as k diagrams with a frame a mark.
+    """Yield every order in which the marks of k emitters can follow each other, as k diagrams with a frame a mark.
 
     Times in *texts* are not looked at, only the order within each. `interleavings("ab", "x")` gives
     ("ab", "--x"), ("a-b", "-x") and ("-ab", "x"). The order of orders is always the same.
@@ -223,7 +228,7 @@ def interleavings(*texts: str) -> Iterator[tuple[str, ...]]:
         MarbleError: there would be more than 100,000.
     """
     emitters = [parse(text).marks for text in texts]
-    if _count(list(map(len, emitters))) > 100_000:  # noqa: PLR2004 - told in the docstring
+    if _count(list(map(len, emitters))) > 100_000:  # noqa: PLR2004 - as the docstring says
         raise MarbleError(f"{texts} can be interleaved in more than 100,000 ways.")
     yield from (tuple(map(render, rows)) for rows in _merges(emitters))
 
@@ -241,10 +246,10 @@ def _merges(emitters: list[tuple[Mark, ...]], frame: int = 0) -> Iterator[list[l
     if not any(emitters):
         yield [[] for _ in emitters]
         return
-    for place, marks in enumerate(emitters):
+    for index, marks in enumerate(emitters):
         if not marks:
             continue
-        rest = [other[1:] if other is marks and nth == place else other for nth, other in enumerate(emitters)]
+        rest = [other[1:] if other is marks and nth == index else other for nth, other in enumerate(emitters)]
         for rows in _merges(rest, frame + 1):
-            rows[place].insert(0, marks[0]._replace(at=frame * FRAME_US))
+            rows[index].insert(0, marks[0]._replace(at=frame * FRAME_US))
             yield rows

@@ -17,15 +17,15 @@ from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposab
 from reactivex.scheduler import TimeoutScheduler
 
 from rxpipe import errors
-from rxpipe.chain import Chain, build_chain
+from rxpipe.chains import Chain, build_chain
 from rxpipe.config import PipelineConfig, RetryConfig, RunSettings
 from rxpipe.plan import StageType
 from rxpipe.result import PipelineRunResult
+from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.testing.clock import MICROSECOND, MarbleError
 from rxpipe.testing.grammar import FRAME_US, Kind, Mark, render
 from rxpipe.testing.rows import row_name, sign
 from rxpipe.testing.scripted import as_code
-from rxpipe.worker import WorkerScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from rxpipe.events import StageEvent
     from rxpipe.plan import StageExecutionPlan
 
-Recorded = str | Path | PipelineRunResult | Iterable[Any]
+Replayable = str | Path | PipelineRunResult | Iterable[Any]
 """A file of events, one line of JSON each; a result; or the events themselves."""
 
 
-def recorded_events(source: Recorded) -> tuple[StageEvent, ...]:
-    """The events of a file, of a result, or as given.
+def recorded_events(source: Replayable) -> tuple[StageEvent, ...]:
+    """Return the events of a file, of a result, or as given.
 
     Raises:
         pydantic.ValidationError: a line of the file is not an event.
@@ -54,9 +54,9 @@ def recorded_events(source: Recorded) -> tuple[StageEvent, ...]:
 
 
 def replay(
-    source: Recorded, *, speed: float = 1.0, scheduler: abc.SchedulerBase | None = None
+    source: Replayable, *, speed: float = 1.0, scheduler: abc.SchedulerBase | None = None
 ) -> Observable[StageEvent]:
-    """The recorded events at the pace they were recorded at, times *speed*; cold, completes after the last.
+    """Return the recorded events at the pace they were recorded at, times *speed*; cold, completes after the last.
 
     Args:
         source: what was recorded; a file is read now.
@@ -84,19 +84,19 @@ def replay(
 def _play(
     events: Sequence[StageEvent], speed: float, pace: abc.SchedulerBase, observer: abc.ObserverBase[StageEvent]
 ) -> abc.DisposableBase:
-    began, place = pace.now, 0
+    began, index = pace.now, 0
     waiting = SerialDisposable()
 
     def wait() -> None:
-        if place == len(events):
+        if index == len(events):
             observer.on_completed()
             return
-        due_s = (events[place].timestamp - events[0].timestamp).total_seconds() / speed
+        due_s = (events[index].timestamp - events[0].timestamp).total_seconds() / speed
         waiting.disposable = pace.schedule_relative(max(0.0, due_s - (pace.now - began).total_seconds()), emit)
 
     def emit(*_: object) -> None:
-        nonlocal place
-        event, place = events[place], place + 1
+        nonlocal index
+        event, index = events[index], index + 1
         observer.on_next(event)
         wait()
 
@@ -111,8 +111,8 @@ Paced = list[tuple[int, Any]]
 """Events with the frame they stand in, as microseconds from the first."""
 
 
-def to_marbles(source: Recorded, name: str = "test_recorded_run") -> str:
-    """A test module that plays a recorded run again: its chain, a script for each drawing, its timeline a row a stage.
+def to_marbles(source: Replayable, name: str = "test_recorded_run") -> str:
+    """Return a test module that replays a recorded run: its chain, a script per backend call, its timeline per stage.
 
     Times are rounded to frames of 1 ms. From a result the chain is the one that ran; bare events have the stages in
     their order with nothing set.
@@ -144,7 +144,7 @@ def to_marbles(source: Recorded, name: str = "test_recorded_run") -> str:
 
 
 def _paced(events: Sequence[StageEvent]) -> Paced:
-    """The events on a grid of frames, with time passing only while something is drawn or cancelled, as in a test."""
+    """Return the events on a grid of frames; time passes only while a backend renders or is cancelled, as in a test."""
     elapsed_us, before, paced = 0, events[0].timestamp, []
     for event in events:
         if event.kind in WORKING or (event.kind == "run_end" and event.status == "cancelled"):
@@ -162,65 +162,65 @@ def _rows(paced: Paced) -> dict[str, list[Mark]]:
     return rows
 
 
-class _Call:
-    """One drawing as a script: when it began, what it told, and the error it ended in."""
+class _ScriptedCall:
+    """One backend call as a script: its start, what it emitted, and the error it ended in."""
 
     def __init__(self, began: int) -> None:
         self.began = began
         self.marks: list[Mark] = []
         self.error = "None"
 
-    def tell(self, at: int, *signs: tuple[Kind, str]) -> None:
+    def add(self, at: int, *signs: tuple[Kind, str]) -> None:
         self.marks += [Mark(at - self.began, *sign) for sign in signs]
 
     def fail(self, at: int, error: Any) -> None:
-        self.tell(at, ("error", ""))
+        self.add(at, ("error", ""))
         known = isinstance(getattr(errors, error.type, None), type) and error.type.startswith("Ba")
         self.error = f"errors.{error.type if known else 'BackendFailed'}({error.message!r})"
 
 
-def _calls(paced: Paced) -> dict[str, list[_Call]]:
-    """Every drawing of every stage type, in order."""
-    calls: dict[str, list[_Call]] = {}
-    current: dict[int, _Call] = {}
+def _calls(paced: Paced) -> dict[str, list[_ScriptedCall]]:
+    """Return every backend call of every stage type, in order."""
+    calls: dict[str, list[_ScriptedCall]] = {}
+    current: dict[int, _ScriptedCall] = {}
     before_at, failed = 0, None
     for at, event in paced:
-        if _is_of_a_drawing(event, failed):
+        if _is_of_a_call(event, failed):
             if event.stage_index not in current:
-                current[event.stage_index] = _Call(before_at)
+                current[event.stage_index] = _ScriptedCall(before_at)
                 calls.setdefault(event.stage_type, []).append(current[event.stage_index])
-            if _told_the_end(current[event.stage_index], at, event):
+            if _saw_end(current[event.stage_index], at, event):
                 del current[event.stage_index]
         before_at = at
         failed = event.error if event.kind == "stage_image_progress" else None
     return calls
 
 
-def _is_of_a_drawing(event: Any, failed: Any) -> bool:
-    """Whether a drawing was in work when this was told; one image's failure can stop a stage between two drawings."""
+def _is_of_a_call(event: Any, failed: Any) -> bool:
+    """Return whether a call was in progress at this event; an image's failure can stop a stage between two calls."""
     if event.kind == "stage_failed":
         return failed is None
     return event.kind in WORKING and (event.kind != "stage_cancelled" or event.image_index is not None)
 
 
-def _told_the_end(call: _Call, at: int, event: Any) -> bool:
-    """Note what the event says of its drawing; whether that has ended."""
+def _saw_end(call: _ScriptedCall, at: int, event: Any) -> bool:
+    """Add the event to its call; return whether that has ended."""
     if event.kind == "stage_step":
-        call.tell(at, ("next", STEPS.get(event.phase, "s")))
+        call.add(at, ("next", STEPS.get(event.phase, "s")))
     elif event.kind == "stage_image_progress" and event.error is None:
-        call.tell(at, ("next", "o" if event.outcome == "done" else "u"), ("end", ""))
+        call.add(at, ("next", "o" if event.outcome == "done" else "u"), ("end", ""))
     elif event.kind != "stage_cancelled":
         call.fail(at, event.error)
     return bool(event.kind != "stage_step")
 
 
-def _arguments(calls: Mapping[str, list[_Call]], paced: Paced) -> list[str]:
+def _arguments(calls: Mapping[str, list[_ScriptedCall]], paced: Paced) -> list[str]:
     scripts = {stage: json.dumps([render(call.marks) for call in made]) for stage, made in calls.items()}
     lines = ["        backend={", *_table(scripts), "        },"]
     failed = {stage: made for stage, made in calls.items() if any(call.error != "None" for call in made)}
     if failed:
-        told = {stage: f"[{', '.join(call.error for call in made)}]" for stage, made in failed.items()}
-        lines += ["        errors={", *_table(told), "        },"]
+        errors_of = {stage: f"[{', '.join(call.error for call in made)}]" for stage, made in failed.items()}
+        lines += ["        errors={", *_table(errors_of), "        },"]
     at, last = paced[-1]
     if last.kind == "run_end" and last.status == "cancelled":
         lines.append(f'        cancel="{render([Mark(at, "off")])}",')

@@ -12,10 +12,10 @@ from typing import Any, Self
 from reactivex import Observable, abc
 
 from rxpipe.testing.clock import Duration, MarbleError, Runaway, microseconds, spoken
-from rxpipe.testing.diagram import Drawing, aligned
+from rxpipe.testing.diagram import MarblePicture, aligned
 from rxpipe.testing.grammar import parse, render
 from rxpipe.testing.matchers import short
-from rxpipe.testing.streams import Host, Seen, Values, name_values, resolve, same, same_thing
+from rxpipe.testing.streams import Harness, Recorded, Values, name_values, resolve, same, same_thing
 from rxpipe.testing.virtual import RealThread
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
@@ -26,65 +26,67 @@ class Mismatch(AssertionError):
 
     __module__ = "rxpipe.testing"  # where users import it from, and what a failure should call it
 
-    def __init__(self, reason: str, expected: tuple[Seen, ...], actual: tuple[Seen, ...], *, where: str = "") -> None:
+    def __init__(
+        self, reason: str, expected: tuple[Recorded, ...], actual: tuple[Recorded, ...], *, where: str = ""
+    ) -> None:
         self.reason, self.expected, self.actual, self.where = reason, expected, actual, where
         super().__init__(self.text())
 
     def text(self) -> str:
-        """The whole failure as text."""
-        drawing = self.drawing()
-        legend = [f"{name} = {meaning}" for name, meaning in drawing.legend.items()]
-        parts = ["", *aligned(drawing.rows, drawing.carets), "", *legend]
-        text = f'actual as text: "{render(drawing.rows[1][1])}"'
+        """Return the whole failure as text."""
+        picture = self.picture()
+        legend = [f"{name} = {meaning}" for name, meaning in picture.legend.items()]
+        parts = ["", *aligned(picture.rows, picture.carets), "", *legend]
+        text = f'actual as text: "{render(picture.rows[1][1])}"'
         return "\n".join(
             [self.reason, *(f"  {part}".rstrip() for part in [*parts, *[""] * bool(legend), text, self.where])]
         )
 
-    def drawing(self) -> Drawing:
+    def picture(self) -> MarblePicture:
         """Both rows, named alike, the differences, and the legend of their names."""
         expected, meant = name_values(self.expected, self.expected)
         actual, came = name_values(self.actual, self.expected)
-        return Drawing(
+        return MarblePicture(
             (("expected", expected), ("actual", actual)),
             title=self.reason,
-            carets=frozenset(seen.at for seen in differing(self.expected, self.actual)),
+            carets=frozenset(recorded.at for recorded in differing(self.expected, self.actual)),
             legend={**meant, **came, **_errors(self.expected, self.actual)},
         )
 
     def svg(self) -> str:
-        """The failure as a picture."""
-        return self.drawing().svg()
+        """Return the failure as a picture."""
+        return self.picture().svg()
 
     def _repr_svg_(self) -> str:
         return self.svg()
 
 
-def _errors(expected: tuple[Seen, ...], actual: tuple[Seen, ...]) -> dict[str, str]:
+def _errors(expected: tuple[Recorded, ...], actual: tuple[Recorded, ...]) -> dict[str, str]:
     rows = (("expected", expected), ("actual", actual))
-    return {f"# {label}": short(seen.value) for label, row in rows for seen in row if seen.kind == "error"}
+    return {f"# {label}": short(recorded.value) for label, row in rows for recorded in row if recorded.kind == "error"}
 
 
-def differing(expected: tuple[Seen, ...], actual: tuple[Seen, ...]) -> list[Seen]:
-    """What stands in one row and not, so and then, in the other."""
-    left: dict[int, list[Seen]] = {}
-    for seen in actual:
-        left.setdefault(seen.at, []).append(seen)
+def differing(expected: tuple[Recorded, ...], actual: tuple[Recorded, ...]) -> list[Recorded]:
+    """Return the messages that are in only one of the rows, by time and value."""
+    left: dict[int, list[Recorded]] = {}
+    for recorded in actual:
+        left.setdefault(recorded.at, []).append(recorded)
     missing = []
-    for seen in expected:
-        there = left.get(seen.at, [])
-        found = next((place for place, other in enumerate(there) if same(seen, other)), None)
+    for recorded in expected:
+        there = left.get(recorded.at, [])
+        found = next((index for index, other in enumerate(there) if same(recorded, other)), None)
         if found is None:
-            missing.append(seen)
+            missing.append(recorded)
         else:
             del there[found]
-    return missing + [seen for there in left.values() for seen in there]
+    return missing + [recorded for there in left.values() for recorded in there]
 
 
-def reason(expected: tuple[Seen, ...], actual: tuple[Seen, ...]) -> str | None:
-    """The first difference in one line, None where there is none."""
-    for place, (one, other) in enumerate(zip(expected, actual, strict=False)):
+def reason(expected: tuple[Recorded, ...], actual: tuple[Recorded, ...]) -> str | None:
+    """Return the first difference in one line, None where there is none."""
+    for index, (one, other) in enumerate(zip(expected, actual, strict=False)):
         if not same(one, other):
-            return _reason_at(one, other, expected[place + 1 :], actual[place + 1 :])
+            return _reason_at(one, other, expected[index + 1 :], actual[index + 1 :])
     if len(expected) > len(actual):
         return f"{_name(expected[len(actual)])} is missing"
     if len(expected) < len(actual):
@@ -92,7 +94,7 @@ def reason(expected: tuple[Seen, ...], actual: tuple[Seen, ...]) -> str | None:
     return None
 
 
-def _reason_at(one: Seen, other: Seen, later: tuple[Seen, ...], further: tuple[Seen, ...]) -> str:
+def _reason_at(one: Recorded, other: Recorded, later: tuple[Recorded, ...], further: tuple[Recorded, ...]) -> str:
     if same_thing(one, other):
         late = other.at - one.at
         return f"{_name(one)} came {spoken(abs(late))} {'late' if late > 0 else 'early'}"
@@ -109,36 +111,38 @@ def _reason_at(one: Seen, other: Seen, later: tuple[Seen, ...], further: tuple[S
     return f"{_name(one)} was expected at {spoken(one.at)}; {_name(other)} came at {spoken(other.at)}"
 
 
-def _extra(seen: Seen, *, ended: bool) -> str:
-    return f"{_name(seen)} after the end" if ended else f"{_name(seen)} at {spoken(seen.at)} was not expected"
+def _extra(recorded: Recorded, *, ended: bool) -> str:
+    return (
+        f"{_name(recorded)} after the end" if ended else f"{_name(recorded)} at {spoken(recorded.at)} was not expected"
+    )
 
 
-def _name(seen: Seen) -> str:
-    return {"end": "the end", "error": "the error"}.get(seen.kind) or seen.name or short(seen.value, 40)
+def _name(recorded: Recorded) -> str:
+    return {"end": "the end", "error": "the error"}.get(recorded.kind) or recorded.name or short(recorded.value, 40)
 
 
 class Recording(abc.ObserverBase[Any]):
-    """Everything one subscriber saw, with the comparisons; `seen` in order, times from its making.
+    """Everything one subscriber saw, with the comparisons; `messages` in order, times from its making.
 
     A value that is a stream is recorded too, from the moment it came, so that a diagram can be expected of it.
     """
 
-    def __init__(self, host: Host, name: str = "", stream: object = None) -> None:
-        self.host = host
+    def __init__(self, harness: Harness, name: str = "", stream: object = None) -> None:
+        self.harness = harness
         self.name = name
         self.stream = stream
-        self.seen: list[Seen] = []
+        self.messages: list[Recorded] = []
         self.compared = -1
-        self.made_at = host.line()
+        self.made_at = harness.line()
         self.subscription: abc.DisposableBase | None = None
-        self._zero = host.clock.now_us
+        self._zero = harness.clock.now_us
 
     def on_next(self, value: Any) -> None:
         """Record *value*, and if it is a stream, what it does."""
         if not isinstance(value, Observable):
             self._add("next", value)
             return
-        inner = Recording(self.host, stream=value)
+        inner = Recording(self.harness, stream=value)
         self._add("next", inner)
         inner.subscription = value.subscribe(inner)
 
@@ -151,15 +155,15 @@ class Recording(abc.ObserverBase[Any]):
         self._add("end", None)
 
     def _add(self, kind: Any, value: Any) -> None:
-        self.seen.append(Seen(self.host.clock.now_us - self._zero, kind, value))
+        self.messages.append(Recorded(self.harness.clock.now_us - self._zero, kind, value))
 
     @property
     def values(self) -> list[Any]:
         """The values alone, in order."""
-        return [seen.value for seen in self.seen if seen.kind == "next"]
+        return [recorded.value for recorded in self.messages if recorded.kind == "next"]
 
     def listen(self, stream: Observable[Any]) -> Self:
-        """Subscribe to *stream* now; gives itself."""
+        """Subscribe to *stream* now; returns itself."""
         self.stream = stream
         self.subscription = stream.subscribe(self)
         return self
@@ -190,33 +194,33 @@ class Recording(abc.ObserverBase[Any]):
 
     def to_equal(self, other: Observable[Any] | Recording) -> None:
         """Run time to its end, then fail unless *other*, a stream or what was recorded of one, did the same."""
-        recorded = other if isinstance(other, Recording) else Recording(self.host)
+        recorded = other if isinstance(other, Recording) else Recording(self.harness)
         if not isinstance(other, Recording):
             recorded.subscription = other.subscribe(recorded)
         self._finish()
-        recorded.compared = len(recorded.seen)
-        self._compare(tuple(recorded.seen))
+        recorded.compared = len(recorded.messages)
+        self._compare(tuple(recorded.messages))
 
     def no_event_for(self, duration: Duration) -> None:
         """Move time by *duration*, and fail if anything came of this stream in it."""
-        before = tuple(self.seen)
-        self.host.clock.advance_by(duration)
-        if len(self.seen) > len(before):
-            came = self.seen[len(before)]
+        before = tuple(self.messages)
+        self.harness.clock.advance_by(duration)
+        if len(self.messages) > len(before):
+            came = self.messages[len(before)]
             self._fail(f"{_name(came)} came within {spoken(microseconds(duration))} of silence", before)
         self.compared = max(self.compared, 0)
 
     def accept(self) -> Self:
-        """Whatever came up to now is fine: the test has looked at `seen` or `values` itself. Gives itself."""
-        self.compared = len(self.seen)
+        """Accept everything so far: the test has checked `messages` or `values` itself. Returns itself."""
+        self.compared = len(self.messages)
         return self
 
     def unaccounted(self) -> str | None:
-        """What no comparison has seen: a reason in one line, None if there is nothing."""
+        """Return what no comparison has seen: a reason in one line, None if there is nothing."""
         if self.compared < 0:
             return "nothing was ever expected of this stream"
-        if len(self.seen) > self.compared:
-            return f"{_name(self.seen[self.compared])} came after the last comparison"
+        if len(self.messages) > self.compared:
+            return f"{_name(self.messages[self.compared])} came after the last comparison"
         return None
 
     def require_accounted(self) -> None:
@@ -226,28 +230,28 @@ class Recording(abc.ObserverBase[Any]):
             Mismatch: names what came, and the line of `expect`.
         """
         if (why := self.unaccounted()) is not None:
-            self._fail(why, tuple(self.seen[: max(self.compared, 0)]), where=self.made_at)
+            self._fail(why, tuple(self.messages[: max(self.compared, 0)]), where=self.made_at)
 
-    def drawing(self) -> Drawing:
-        """What came, for the eye."""
-        marks, legend = name_values(tuple(self.seen))
-        return Drawing(((self.name or "stream", marks),), legend=legend)
+    def picture(self) -> MarblePicture:
+        """Return what came as a picture."""
+        marks, legend = name_values(tuple(self.messages))
+        return MarblePicture(((self.name or "stream", marks),), legend=legend)
 
     def _repr_svg_(self) -> str:
-        return self.drawing().svg()
+        return self.picture().svg()
 
     def text(self) -> str:
-        """What came as a diagram; times from zero, names from the values."""
-        return render(name_values(tuple(self.seen))[0])
+        """Return what came as a diagram; times from zero, names from the values."""
+        return render(name_values(tuple(self.messages))[0])
 
     def _finish(self) -> None:
         try:
-            self.host.finish()
+            self.harness.finish()
         finally:
-            self.compared = len(self.seen)
+            self.compared = len(self.messages)
 
-    def _compare(self, expected: tuple[Seen, ...]) -> None:
-        actual = tuple(self.seen)
+    def _compare(self, expected: tuple[Recorded, ...]) -> None:
+        actual = tuple(self.messages)
         self.compared = len(actual)
         last = actual[-1] if actual else None
         if last is not None and isinstance(last.value, MarbleError | RealThread | Runaway):
@@ -255,10 +259,10 @@ class Recording(abc.ObserverBase[Any]):
         if (why := reason(expected, actual)) is not None:
             self._fail(why, expected)
 
-    def _fail(self, why: str, expected: tuple[Seen, ...], *, where: str = "") -> None:
-        self.compared = len(self.seen)
+    def _fail(self, why: str, expected: tuple[Recorded, ...], *, where: str = "") -> None:
+        self.compared = len(self.messages)
         title = f"{self.name}: {why}" if self.name else why
-        raise Mismatch(title, expected, tuple(self.seen), where=where or self.host.line())
+        raise Mismatch(title, expected, tuple(self.messages), where=where or self.harness.line())
 
     def __repr__(self) -> str:
         return f'stream "{self.text()}"'

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rxpipe.testing.clock import MICROSECOND
-from rxpipe.testing.diagram import Drawing
+from rxpipe.testing.diagram import MarblePicture
 from rxpipe.testing.grammar import Kind, Mark
 from rxpipe.testing.matchers import Matching
 
@@ -29,27 +29,29 @@ LETTERS = {"run_start": "s", "stage_start": "s", "stage_step": "p", "stage_retry
 
 
 def sign(event: StageEvent) -> tuple[Kind, str]:
-    """How an event is written: the kind of its mark, and its name."""
-    told: Any = event
-    if told.kind == "run_end":
-        return STATUS[told.status], ""
-    if told.kind in ENDS:
-        return ENDS[told.kind], ""
-    if told.kind == "stage_image_progress":
-        return "next", str(told.image_index) if told.outcome == "done" else f"{told.image_index} {told.outcome}"
-    return "next", LETTERS[told.kind]
+    """Return how an event is written: the kind of its mark, and its name."""
+    untyped: Any = event
+    if untyped.kind == "run_end":
+        return STATUS[untyped.status], ""
+    if untyped.kind in ENDS:
+        return ENDS[untyped.kind], ""
+    if untyped.kind == "stage_image_progress":
+        return "next", str(
+            untyped.image_index
+        ) if untyped.outcome == "done" else f"{untyped.image_index} {untyped.outcome}"
+    return "next", LETTERS[untyped.kind]
 
 
 def event_name(event: StageEvent) -> str:
-    """An event's name in a diagram: "run_start", "upscale start", "upscale 2 failed", "run completed"."""
-    told: Any = event
-    if told.kind == "run_start":
+    """Return an event's name in a diagram: "run_start", "upscale start", "upscale 2 failed", "run completed"."""
+    untyped: Any = event
+    if untyped.kind == "run_start":
         return "run_start"
-    if told.kind == "run_end":
-        return f"run {told.status}"
-    if told.kind == "stage_image_progress":
-        return f"{told.stage_type} {sign(event)[1]}"
-    return f"{told.stage_type} {told.kind.removeprefix('stage_')}"
+    if untyped.kind == "run_end":
+        return f"run {untyped.status}"
+    if untyped.kind == "stage_image_progress":
+        return f"{untyped.stage_type} {sign(event)[1]}"
+    return f"{untyped.stage_type} {untyped.kind.removeprefix('stage_')}"
 
 
 def named_event(name: str) -> Matching:
@@ -58,7 +60,7 @@ def named_event(name: str) -> Matching:
 
 
 def row_name(event: StageEvent, taken: dict[int, str]) -> str:
-    """The row an event belongs to: "run", or its stage's name, numbered where the name stands for another stage too."""
+    """Return the row of an event: "run", or its stage's name, numbered if another stage has that name too."""
     index: int | None = getattr(event, "stage_index", None)
     if index is None:
         return "run"
@@ -70,7 +72,7 @@ def row_name(event: StageEvent, taken: dict[int, str]) -> str:
 
 
 def rows_of(events: Iterable[StageEvent]) -> dict[str, tuple[Mark, ...]]:
-    """The marks of each row, "run" first, then the stages in the order they began; times from the first event."""
+    """Return the marks of each row, "run" first, then the stages in order of start; times from the first event."""
     rows: dict[str, list[Mark]] = {"run": []}
     taken: dict[int, str] = {}
     zero = None
@@ -82,6 +84,6 @@ def rows_of(events: Iterable[StageEvent]) -> dict[str, tuple[Mark, ...]]:
     return {name: tuple(marks) for name, marks in rows.items()}
 
 
-def timeline(events: Iterable[StageEvent], title: str = "") -> Drawing:
-    """A run's events, such as `result.timeline`, as a drawing; a notebook shows it, `str()` writes it."""
-    return Drawing(tuple(rows_of(events).items()), title=title)
+def timeline(events: Iterable[StageEvent], title: str = "") -> MarblePicture:
+    """Return a run's events, such as `result.timeline`, as a picture; a notebook shows it, `str()` writes it."""
+    return MarblePicture(tuple(rows_of(events).items()), title=title)

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
 
-from rxpipe.backends.base import Backend, Output, Preview, Rendering, StepProgress
-from rxpipe.chain import Chain, build_chain, with_settings
+from rxpipe.backends.base import Backend, Output, Preview, RenderEvent, StepProgress
+from rxpipe.chains import Chain, build_chain, with_settings
 from rxpipe.config import CustomConfig, RetryConfig, RunSettings
 from rxpipe.errors import BackendFailed
 from rxpipe.executor import PipelineExecutor
@@ -29,7 +29,7 @@ from rxpipe.testing.clock import MarbleError
 from rxpipe.testing.grammar import Mark, parse, parse_moment
 from rxpipe.testing.recording import Mismatch, Recording, reason
 from rxpipe.testing.rows import event_name, named_event, rows_of, timeline
-from rxpipe.testing.streams import ColdSource, Host, Seen, Values, resolve
+from rxpipe.testing.streams import ColdSource, Harness, Recorded, Values, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from rxpipe.plan import StageExecution, StageExecutionPlan
     from rxpipe.result import PipelineRunResult
     from rxpipe.stages import Stage
-    from rxpipe.testing.diagram import Drawing
+    from rxpipe.testing.diagram import MarblePicture
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
@@ -52,7 +52,7 @@ Errors = Exception | Sequence[Exception | None]
 ANY_STAGE = "--o|"
 
 
-class Playing(Host, Protocol):
+class Playing(Harness, Protocol):
     """A test that plans actions."""
 
     def at(self, delay_us: int, action: abc.ScheduledAction[Any]) -> None:
@@ -60,7 +60,7 @@ class Playing(Host, Protocol):
 
 
 def tiny_picture(seed: int | None = None) -> bytes:
-    """A PNG of 8 x 8 px whose grey tells the seed."""
+    """Return a PNG of 8 x 8 px whose grey is the seed."""
     buffer = io.BytesIO()
     Image.new("L", (8, 8), (seed or 0) % 256).save(buffer, "PNG")
     return buffer.getvalue()
@@ -79,13 +79,13 @@ def _failure(stage: str) -> Exception:
 
 
 class ScriptedBackend(Backend):
-    """Draws what its scripts say, in the time they say.
+    """Emits what its scripts say, at the times they say.
 
-    `calls` holds every execution that was asked for, in order; `backend["upscale"].subscriptions` when each was at
-    work, so that a call that was cut short shows as `^--!` before its script's end.
+    `calls` holds every execution requested, in order; `backend["upscale"].subscriptions` when each
+    ran, so that a call that was cut short shows as `^--!` before its script's end.
 
     Args:
-        scripts: one or several per stage type; a stage without one plays "--o|". "settle" scripts how long it takes
+        scripts: one or several per stage type; a stage without one plays "--o|". "wait_idle" scripts how long it takes
             to be idle after an interrupt, "|" if it is not given.
         errors: what `#` stands for per stage type, or several, the nth on the nth call, the last repeating;
             `BackendFailed` if not given.
@@ -99,15 +99,15 @@ class ScriptedBackend(Backend):
 
     def __init__(
         self,
-        host: Playing,
+        harness: Playing,
         scripts: Mapping[str, Script] | None = None,
         *,
         errors: Mapping[str, Errors] | None = None,
-        values: Mapping[str, Rendering] | None = None,
+        values: Mapping[str, RenderEvent] | None = None,
         check: Exception | None = None,
         picture: Callable[[StageExecution], bytes] = lambda stage: tiny_picture(stage.seed),
     ) -> None:
-        self._host = host
+        self._harness = harness
         self.scripts = dict(scripts or {})
         self.errors = dict(errors or {})
         self._values = dict(values or {})
@@ -116,18 +116,18 @@ class ScriptedBackend(Backend):
         self.sources: dict[str, ColdSource] = {}
         self.calls: list[StageExecution] = []
         for stage in self.scripts:
-            _ = self[stage]  # a bad script is told before anything runs
+            _ = self[stage]  # a bad script is reported before anything runs
 
     def __getitem__(self, stage: str) -> ColdSource:
-        """The stream behind a stage type; its `subscriptions` tell when the stage was at work."""
+        """Return the stream behind a stage type; its `subscriptions` show when the stage ran."""
         if stage not in self.sources:
-            script = self.scripts.get(stage, "|" if stage == "settle" else ANY_STAGE)
+            script = self.scripts.get(stage, "|" if stage == "wait_idle" else ANY_STAGE)
             texts, errors = _listed(script), _listed(self.errors.get(stage))
             calls = range(max(len(texts), len(errors)))
             plays = (
                 resolve(parse(_nth(texts, n), past=False), error=_nth(errors, n) or _failure(stage)) for n in calls
             )
-            self.sources[stage] = ColdSource(self._host, tuple(map(self._meant, plays)))
+            self.sources[stage] = ColdSource(self._harness, tuple(map(self._meant, plays)))
         return self.sources[stage]
 
     def check(self, plan: StageExecutionPlan) -> Sequence[str]:
@@ -137,29 +137,31 @@ class ScriptedBackend(Backend):
             raise self._check
         return ()
 
-    def render(self, stage: StageExecution, source: Artifact | None) -> Observable[Rendering]:
+    def render(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
         """Play the stage's script."""
         del source
         self.calls.append(stage)
-        return self[stage.stage_type].map(lambda told: self._drawn(told, stage))
+        return self[stage.stage_type].map(lambda output: self._with_picture(output, stage))
 
-    def settle(self) -> Observable[None]:
-        """Play the script of "settle"."""
-        return self["settle"]
+    def wait_idle(self) -> Observable[None]:
+        """Play the script of "wait_idle"."""
+        return self["wait_idle"]
 
-    def _drawn(self, told: Rendering, stage: StageExecution) -> Rendering:
-        return replace(told, data=self._picture(stage)) if isinstance(told, Output) and not told.data else told
+    def _with_picture(self, output: RenderEvent, stage: StageExecution) -> RenderEvent:
+        return replace(output, data=self._picture(stage)) if isinstance(output, Output) and not output.data else output
 
-    def _meant(self, play: tuple[Seen, ...]) -> tuple[Seen, ...]:
-        steps = sum(seen.name == "s" for seen in play)
+    def _meant(self, play: tuple[Recorded, ...]) -> tuple[Recorded, ...]:
+        steps = sum(recorded.name == "s" for recorded in play)
         meant, step = [], 0
-        for seen in play:
-            step += seen.name == "s"
-            meant.append(seen._replace(value=self._rendering(seen, step, steps)) if seen.kind == "next" else seen)
+        for recorded in play:
+            step += recorded.name == "s"
+            meant.append(
+                recorded._replace(value=self._rendering(recorded, step, steps)) if recorded.kind == "next" else recorded
+            )
         return tuple(meant)
 
-    def _rendering(self, seen: Seen, step: int, steps: int) -> Rendering:
-        told: dict[str, Rendering] = {
+    def _rendering(self, recorded: Recorded, step: int, steps: int) -> RenderEvent:
+        by_letter: dict[str, RenderEvent] = {
             "s": StepProgress(step / max(steps, 1), step=step, steps=steps),
             "q": StepProgress(phase="queued"),
             "l": StepProgress(phase="loading"),
@@ -168,9 +170,9 @@ class ScriptedBackend(Backend):
             "u": Output(b"", unchanged=True),
             **self._values,
         }
-        if seen.name not in told:
-            raise MarbleError(f"A script says {seen.name!r}.", hint=f"Known are {', '.join(told)}.")
-        return told[seen.name]
+        if recorded.name not in by_letter:
+            raise MarbleError(f"A script says {recorded.name!r}.", hint=f"Known are {', '.join(by_letter)}.")
+        return by_letter[recorded.name]
 
 
 class EventRecording(Recording):
@@ -179,7 +181,7 @@ class EventRecording(Recording):
     def _add(self, kind: Any, value: Any) -> None:
         super()._add(kind, value)
         if kind == "next" and hasattr(value, "kind"):
-            self.seen[-1] = self.seen[-1]._replace(name=event_name(value))
+            self.messages[-1] = self.messages[-1]._replace(name=event_name(value))
 
     def to_be(self, text: str, values: Values = None, error: object = None) -> None:
         """As of every recording; without *values* the names are those of events, such as `{upscale start}`."""
@@ -189,8 +191,8 @@ class EventRecording(Recording):
 class TimelineExpectation:
     """The rows of a run's timeline; see `rxpipe.testing.rows` for the letters."""
 
-    def __init__(self, host: Host, events: EventRecording) -> None:
-        self._host = host
+    def __init__(self, harness: Harness, events: EventRecording) -> None:
+        self._harness = harness
         self._events = events
 
     def to_be(self, rows: Mapping[str, str] | None = None, /, **more: str) -> None:
@@ -209,50 +211,50 @@ class TimelineExpectation:
             self._compare(name, wanted.get(name, ()), _seen(came.get(name, ())))
         self._events.accept()
 
-    def _compare(self, name: str, expected: tuple[Seen, ...], actual: tuple[Seen, ...]) -> None:
+    def _compare(self, name: str, expected: tuple[Recorded, ...], actual: tuple[Recorded, ...]) -> None:
         if (why := reason(expected, actual)) is not None:
             self._events.accept()
-            whole = "\n".join(f"  {line}" for line in str(self.drawing()).splitlines())
-            raise Mismatch(f"{name}: {why}", expected, actual, where=f"{self._host.line()}\n\n{whole}")
+            whole = "\n".join(f"  {line}" for line in str(self.picture()).splitlines())
+            raise Mismatch(f"{name}: {why}", expected, actual, where=f"{self._harness.line()}\n\n{whole}")
 
-    def drawing(self) -> Drawing:
-        """The timeline, for the eye."""
+    def picture(self) -> MarblePicture:
+        """Return the timeline as a picture."""
         return timeline(self._events.values)
 
     def __str__(self) -> str:
-        return str(self.drawing())
+        return str(self.picture())
 
     def _repr_svg_(self) -> str:
-        return self.drawing().svg()
+        return self.picture().svg()
 
 
-def _row(text: str) -> tuple[Seen, ...]:
+def _row(text: str) -> tuple[Recorded, ...]:
     return _seen(parse(text, cancelled=True, past=False).marks)
 
 
-def _seen(marks: tuple[Mark, ...]) -> tuple[Seen, ...]:
-    return tuple(Seen(mark.at, mark.kind, mark.name or None, mark.name) for mark in marks)
+def _seen(marks: tuple[Mark, ...]) -> tuple[Recorded, ...]:
+    return tuple(Recorded(mark.at, mark.kind, mark.name or None, mark.name) for mark in marks)
 
 
 class ScriptedRun:
     """A run that was played to its end, or to where it hangs.
 
-    events: what was emitted. previews: the pictures beside them. timeline: the same by rows. backend: its scripts and
-    calls. run: the run itself. result: what it amounts to.
+    events: what was emitted. previews: the preview pictures. timeline: the same by rows. backend: its scripts and
+    calls. run: the run itself. result: its result.
     """
 
-    def __init__(self, host: Playing, executor: PipelineExecutor, backend: ScriptedBackend) -> None:
+    def __init__(self, harness: Playing, executor: PipelineExecutor, backend: ScriptedBackend) -> None:
         self.backend = backend
         self.executor = executor
-        self.events = EventRecording(host, "events")
-        self.previews = Recording(host, "previews")
+        self.events = EventRecording(harness, "events")
+        self.previews = Recording(harness, "previews")
         self.events.subscription = executor.events.subscribe(self.events)
         self.previews.subscription = executor.previews.subscribe(self.previews)
-        self.timeline = TimelineExpectation(host, self.events)
+        self.timeline = TimelineExpectation(harness, self.events)
         self.run: Run | None = None
         self.job: Chain | None = None
         self.cancel: str | None = None
-        self._clock = host.clock
+        self._clock = harness.clock
 
     @property
     def pending(self) -> int:
@@ -261,7 +263,7 @@ class ScriptedRun:
 
     @property
     def result(self) -> PipelineRunResult:
-        """What the run amounts to by now."""
+        """The result of the run so far."""
         if self.run is None:
             raise MarbleError("The run has not begun.")
         return self.run.result
@@ -272,14 +274,14 @@ class ScriptedRun:
         return self.result.status
 
     def _repr_svg_(self) -> str:
-        return self.timeline.drawing().svg()
+        return self.timeline.picture().svg()
 
     def __repr__(self) -> str:
         return str(self.timeline)
 
 
 def play(
-    host: Playing,
+    harness: Playing,
     job: PipelineConfig | Chain,
     backend: Mapping[str, Script] | ScriptedBackend | None,
     *,
@@ -289,36 +291,36 @@ def play(
 ) -> ScriptedRun:
     """Play a run to its end; see `Marbles.run`."""
     _refuse_unknown([*(backend if isinstance(backend, Mapping) else ()), *(errors or ())], build_chain(job))
-    made = backend if isinstance(backend, ScriptedBackend) else ScriptedBackend(host, backend, errors=errors)
-    played = ScriptedRun(host, PipelineExecutor(made, scheduler=host.clock), made)
+    made = backend if isinstance(backend, ScriptedBackend) else ScriptedBackend(harness, backend, errors=errors)
+    played = ScriptedRun(harness, PipelineExecutor(made, scheduler=harness.clock), made)
     played.job, played.cancel = _for_tests(job), cancel
     run = played.run = played.executor.start(played.job, inputs=inputs)
     if cancel is not None:
-        host.at(parse_moment(cancel), lambda *_: run.cancel())
-    host.finish()
+        harness.at(parse_moment(cancel), lambda *_: run.cancel())
+    harness.finish()
     return played
 
 
 def _refuse_unknown(names: Sequence[str], chain: Chain) -> None:
     """A script for a stage that there is not would never play, and its test would pass."""
-    known = dict.fromkeys([*chain.plan.stage_types, "settle", *StageType])
+    known = dict.fromkeys([*chain.plan.stage_types, "wait_idle", *StageType])
     for name in names:
         if name not in known:
             raise MarbleError(f"A script is for a stage {name!r}.", hint=f"There are {', '.join(known)}.")
 
 
 def _for_tests(job: PipelineConfig | Chain) -> Chain:
-    """The job with no files and no jitter, unless it asks for them itself."""
+    """Return the job with no files and no jitter, unless it sets them itself."""
     chain = build_chain(job)
-    told = (chain.settings if isinstance(job, Chain) else job).model_fields_set
+    given = (chain.settings if isinstance(job, Chain) else job).model_fields_set
     retry = chain.settings.retry
     jitter = retry.jitter if "jitter" in retry.model_fields_set else 0.0
-    out = chain.settings.out if "out" in told else None
+    out = chain.settings.out if "out" in given else None
     return with_settings(chain, out=out, retry=retry.model_copy(update={"jitter": jitter}))
 
 
 def as_test(run: ScriptedRun, name: str = "test_found") -> str:
-    """A run as the text of a test that plays it again."""
+    """Return a run as the text of a test that plays it again."""
     wanted = {"backend": run.backend.scripts, "errors": run.backend.errors}
     lines = [f"        {name}={value!r}," for name, value in wanted.items() if value]
     if run.cancel is not None:
@@ -328,10 +330,10 @@ def as_test(run: ScriptedRun, name: str = "test_found") -> str:
 
 
 def as_code(stages: Sequence[Stage], settings: RunSettings) -> list[str]:
-    """The call of `rxp.chain` that makes a chain again, a line a part; a stage of the user's own stands by its name."""
-    told = {name: getattr(settings, name) for name in ("order", "timeout_s", "max_failures_in_a_row")}
-    told["input"] = tuple(map(str, settings.input))
-    unusual = (f"{name}={value!r}" for name, value in told.items() if value != getattr(RunSettings(), name))
+    """Return the call of `rxp.chain` that builds the chain, one line per part; a custom stage appears by its name."""
+    given = {name: getattr(settings, name) for name in ("order", "timeout_s", "max_failures_in_a_row")}
+    given["input"] = tuple(map(str, settings.input))
+    unusual = (f"{name}={value!r}" for name, value in given.items() if value != getattr(RunSettings(), name))
     parts = [*map(_stage_code, stages), *unusual, *_retry_code(settings.retry)]
     return ["        rxp.chain(", *(f"            {part}," for part in parts), "        ),"]
 
@@ -339,8 +341,8 @@ def as_code(stages: Sequence[Stage], settings: RunSettings) -> list[str]:
 def _stage_code(stage: Stage) -> str:
     if isinstance(stage.config, CustomConfig):
         return stage.config.name
-    told = stage.config.model_dump(exclude_unset=True)
-    return f"rxp.{stage.config.section}({', '.join(f'{name}={_code(value)}' for name, value in told.items())})"
+    given = stage.config.model_dump(exclude_unset=True)
+    return f"rxp.{stage.config.section}({', '.join(f'{name}={_code(value)}' for name, value in given.items())})"
 
 
 def _code(value: object) -> str:
@@ -348,7 +350,7 @@ def _code(value: object) -> str:
 
 
 def _retry_code(retry: RetryConfig) -> Iterator[str]:
-    told = {name: value for name, value in retry.model_dump().items() if value != getattr(RetryConfig(), name)}
-    told.pop("jitter", None)  # in a test there is none
-    if told:
-        yield f"retry=rxp.RetryConfig({', '.join(f'{name}={value!r}' for name, value in told.items())})"
+    given = {name: value for name, value in retry.model_dump().items() if value != getattr(RetryConfig(), name)}
+    given.pop("jitter", None)  # in a test there is none
+    if given:
+        yield f"retry=rxp.RetryConfig({', '.join(f'{name}={value!r}' for name, value in given.items())})"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from hypothesis.strategies import DrawFn, SearchStrategy
 
-    from rxpipe.chain import Chain
+    from rxpipe.chains import Chain
     from rxpipe.config import PipelineConfig
     from rxpipe.testing.scripted import Errors, Script
 

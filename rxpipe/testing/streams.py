@@ -1,7 +1,7 @@
 """Streams from diagrams: cold ones play anew for each subscriber, hot ones play once, and both log their subscribers.
 
 Where RxPY's own test streams lose `|` for the second subscriber or the first frame of a hot one, these do not.
-The surprise: like a Subject, a hot stream that has ended tells late subscribers its end.
+The surprise: like a Subject, a hot stream that has ended emits its end to late subscribers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
 from rxpipe.testing.clock import MarbleError
-from rxpipe.testing.diagram import Drawing
+from rxpipe.testing.diagram import MarblePicture
 from rxpipe.testing.grammar import (
     Diagram,
     Kind,
@@ -40,7 +40,7 @@ class Fault(Exception):
     """What `#` stands for where no error is given."""
 
 
-class Seen(NamedTuple):
+class Recorded(NamedTuple):
     """One thing that came or is expected: `at` in microseconds, `value` a value, an error or None, `name` its name."""
 
     at: int
@@ -49,20 +49,20 @@ class Seen(NamedTuple):
     name: str = ""
 
 
-class Host(Protocol):
+class Harness(Protocol):
     """What streams and recordings need of the test they belong to."""
 
     clock: VirtualClock
 
     def line(self) -> str:
-        """The line of the test that is running, `file:line: source`."""
+        """Return the line of the test that is running, `file:line: source`."""
 
     def finish(self) -> None:
         """Run virtual time until nothing is planned."""
 
 
-def resolve(diagram: Diagram, values: Values = None, error: object = None) -> tuple[Seen, ...]:
-    """The marks of *diagram* with values for names and an error for `#`.
+def resolve(diagram: Diagram, values: Values = None, error: object = None) -> tuple[Recorded, ...]:
+    """Return the marks of *diagram* with values for names and an error for `#`.
 
     Raises:
         MarbleError: a name that *values* does not know.
@@ -70,10 +70,10 @@ def resolve(diagram: Diagram, values: Values = None, error: object = None) -> tu
     return tuple(_resolve(mark, values, Fault("#") if error is None else error) for mark in diagram.marks)
 
 
-def _resolve(mark: Mark, values: Values, error: object) -> Seen:
+def _resolve(mark: Mark, values: Values, error: object) -> Recorded:
     if mark.kind != "next":
-        return Seen(mark.at, mark.kind, error if mark.kind == "error" else None)
-    return Seen(mark.at, "next", _value(mark.name, values), mark.name)
+        return Recorded(mark.at, mark.kind, error if mark.kind == "error" else None)
+    return Recorded(mark.at, "next", _value(mark.name, values), mark.name)
 
 
 def _value(name: str, values: Values) -> Any:
@@ -86,40 +86,40 @@ def _value(name: str, values: Values) -> Any:
     return values[name]
 
 
-def deliver(seen: Seen, observer: abc.ObserverBase[Any]) -> None:
-    """Tell *observer* what *seen* says."""
-    if seen.kind == "next":
-        observer.on_next(seen.value)
-    elif seen.kind == "error":
-        observer.on_error(seen.value)
+def deliver(recorded: Recorded, observer: abc.ObserverBase[Any]) -> None:
+    """Emit *recorded* to *observer*."""
+    if recorded.kind == "next":
+        observer.on_next(recorded.value)
+    elif recorded.kind == "error":
+        observer.on_error(recorded.value)
     else:
         observer.on_completed()
 
 
 class SubscriptionLog:
-    """Who listened to a stream and when, in order of subscribing; times from the stream's making."""
+    """The subscriptions of a stream, in order of subscribing; times from the stream's making."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self._zero = host.clock.now_us
+    def __init__(self, harness: Harness) -> None:
+        self._harness = harness
+        self._zero = harness.clock.now_us
         self.entries: list[Subscription] = []
 
     def open(self) -> Callable[[], None]:
-        """Note that somebody subscribes now; call the answer when they unsubscribe."""
-        place = len(self.entries)
+        """Note a subscription now; call what it returns on unsubscribing."""
+        index = len(self.entries)
         self.entries.append(Subscription(self._now()))
 
         def close() -> None:
-            if self.entries[place].off_us is None:
-                self.entries[place] = self.entries[place]._replace(off_us=self._now())
+            if self.entries[index].off_us is None:
+                self.entries[index] = self.entries[index]._replace(off_us=self._now())
 
         return close
 
     def _now(self) -> int:
-        return self._host.clock.now_us - self._zero
+        return self._harness.clock.now_us - self._zero
 
     def to_be(self, *diagrams: str) -> None:
-        """Fail unless there was one subscription per diagram, as it says: "^--!"; with none, nobody subscribed.
+        """Fail unless there was one subscription per diagram, as it says: "^--!"; with none, there was no subscription.
 
         Raises:
             AssertionError: shows both lists.
@@ -128,19 +128,19 @@ class SubscriptionLog:
         if expected != self.entries:
             rows = [("expected", each) for each in expected] + [("actual  ", each) for each in self.entries]
             shown = "\n".join(f"  {label}  {render_subscription(each)}" for label, each in rows)
-            raise AssertionError(f"{self._reason(expected)}\n\n{shown}\n\n  {self._host.line()}")
+            raise AssertionError(f"{self._reason(expected)}\n\n{shown}\n\n  {self._harness.line()}")
 
     def _reason(self, expected: list[Subscription | None]) -> str:
         if len(expected) != len(self.entries):
             return f"{len(self.entries)} subscriptions where {len(expected)} were expected"
-        place, (one, other) = next(
-            (place, pair)
-            for place, pair in enumerate(zip(expected, self.entries, strict=True), 1)
+        index, (one, other) = next(
+            (index, pair)
+            for index, pair in enumerate(zip(expected, self.entries, strict=True), 1)
             if pair[0] != pair[1]
         )
         if one is not None and one.on_us == other.on_us:
-            return f"subscription {place} {'is still open' if other.off_us is None else 'ended at another time'}"
-        return f"subscription {place} began at another time"
+            return f"subscription {index} {'is still open' if other.off_us is None else 'ended at another time'}"
+        return f"subscription {index} began at another time"
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -150,37 +150,37 @@ class SubscriptionLog:
 
 
 class Source(Observable[Any]):
-    """A stream of a test; `subscriptions` logs who listened. As an expected value it stands for its own marks."""
+    """A stream of a test; `subscriptions` logs its subscribers. As an expected value it stands for its own marks."""
 
-    def __init__(self, host: Host, plays: tuple[tuple[Seen, ...], ...]) -> None:
+    def __init__(self, harness: Harness, plays: tuple[tuple[Recorded, ...], ...]) -> None:
         super().__init__()
-        self.host = host
+        self.harness = harness
         self.plays = plays
-        self.subscriptions = SubscriptionLog(host)
+        self.subscriptions = SubscriptionLog(harness)
 
     @property
-    def marks(self) -> tuple[Seen, ...]:
+    def marks(self) -> tuple[Recorded, ...]:
         """What it plays, times from time zero; of several plays the first."""
         return self.plays[0]
 
-    def drawing(self) -> Drawing:
-        """What it plays, for the eye; a row for each play."""
+    def picture(self) -> MarblePicture:
+        """Return what it plays as a picture; a row for each play."""
         named = [name_values(play, play) for play in self.plays]
         label = type(self).__name__.removesuffix("Source").lower()
-        return Drawing(
+        return MarblePicture(
             tuple((f"{label} {n}" if n > 1 else label, marks) for n, (marks, _) in enumerate(named, 1)),
             legend={name: meaning for _, legend in named for name, meaning in legend.items()},
         )
 
     def _repr_svg_(self) -> str:
-        return self.drawing().svg()
+        return self.picture().svg()
 
     def __repr__(self) -> str:
         texts = ", ".join(f'"{render(name_values(play, play)[0])}"' for play in self.plays)
         return f"{type(self).__name__.removesuffix('Source').lower()} {texts}"
 
     def matches(self, actual: object) -> bool:
-        """Whether *actual* is this stream, or a recording of a stream that played the same."""
+        """Return whether *actual* is this stream, or a recording of a stream that played the same."""
         return same_stream(self, self.marks, actual)
 
 
@@ -193,8 +193,8 @@ class ColdSource(Source):
         del scheduler  # a test has one clock
         play = self.plays[min(len(self.subscriptions), len(self.plays) - 1)]
         close = self.subscriptions.open()
-        clock = self.host.clock
-        planned = [clock.schedule_at_us(clock.now_us + seen.at, _delivery(seen, observer)) for seen in play]
+        clock = self.harness.clock
+        planned = [clock.schedule_at_us(clock.now_us + recorded.at, _delivery(recorded, observer)) for recorded in play]
 
         def dispose() -> None:
             close()
@@ -204,32 +204,32 @@ class ColdSource(Source):
         return Disposable(dispose)
 
 
-def _delivery(seen: Seen, observer: abc.ObserverBase[Any]) -> abc.ScheduledAction[Any]:
+def _delivery(recorded: Recorded, observer: abc.ObserverBase[Any]) -> abc.ScheduledAction[Any]:
     def play(_: abc.SchedulerBase, __: Any) -> None:
-        deliver(seen, observer)
+        deliver(recorded, observer)
 
     return play
 
 
 class HotSource(Source):
-    """Plays once, from its making (or its `^`), whether anybody listens or not."""
+    """Plays once, from its making (or its `^`), whether it has subscribers or not."""
 
-    def __init__(self, host: Host, plays: tuple[tuple[Seen, ...], ...]) -> None:
-        super().__init__(host, plays)
+    def __init__(self, harness: Harness, plays: tuple[tuple[Recorded, ...], ...]) -> None:
+        super().__init__(harness, plays)
         self._observers: list[abc.ObserverBase[Any]] = []
-        self._ended: Seen | None = None
-        self._epoch = host.clock.epoch
-        now = host.clock.now_us
-        for seen in self.marks:
-            if seen.at >= 0:
-                host.clock.schedule_at_us(now + seen.at, self._emission(seen))
+        self._ended: Recorded | None = None
+        self._epoch = harness.clock.epoch
+        now = harness.clock.now_us
+        for recorded in self.marks:
+            if recorded.at >= 0:
+                harness.clock.schedule_at_us(now + recorded.at, self._emission(recorded))
 
-    def _emission(self, seen: Seen) -> abc.ScheduledAction[Any]:
+    def _emission(self, recorded: Recorded) -> abc.ScheduledAction[Any]:
         def emit(_: abc.SchedulerBase, __: Any) -> None:
-            if seen.kind != "next":
-                self._ended = seen
+            if recorded.kind != "next":
+                self._ended = recorded
             for observer in tuple(self._observers):
-                deliver(seen, observer)
+                deliver(recorded, observer)
 
         return emit
 
@@ -237,7 +237,7 @@ class HotSource(Source):
         self, observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         del scheduler  # a test has one clock
-        if self._epoch != self.host.clock.epoch:
+        if self._epoch != self.harness.clock.epoch:
             raise MarbleError(
                 "This hot stream has already played.", hint="Call every expect(...) first, and only then to_be(...)."
             )
@@ -254,9 +254,9 @@ class HotSource(Source):
         return Disposable(dispose)
 
 
-def same_stream(stream: object, expected: tuple[Seen, ...], actual: object) -> bool:
-    """Whether *actual*, a value that came, is *stream* or was recorded as *expected*."""
-    recorded: list[Seen] | None = getattr(actual, "seen", None)
+def same_stream(stream: object, expected: tuple[Recorded, ...], actual: object) -> bool:
+    """Return whether *actual*, a value that came, is *stream* or was recorded as *expected*."""
+    recorded: list[Recorded] | None = getattr(actual, "messages", None)
     if recorded is None:
         return actual is stream
     return getattr(actual, "stream", None) is stream or (
@@ -264,13 +264,13 @@ def same_stream(stream: object, expected: tuple[Seen, ...], actual: object) -> b
     )
 
 
-def same(expected: Seen, actual: Seen) -> bool:
-    """Whether the same came at the same time."""
+def same(expected: Recorded, actual: Recorded) -> bool:
+    """Return whether the same came at the same time."""
     return expected.at == actual.at and same_thing(expected, actual)
 
 
-def same_thing(expected: Seen, actual: Seen) -> bool:
-    """Whether the same came, whenever."""
+def same_thing(expected: Recorded, actual: Recorded) -> bool:
+    """Return whether the same came, whenever."""
     if expected.kind != actual.kind:
         return False
     if isinstance(expected.value, Observable) and not isinstance(expected.value, Source):
@@ -286,17 +286,19 @@ class Inner:
         self.marks = resolve(parse(text, past=False), values, error)
 
     def matches(self, actual: object) -> bool:
-        """Whether *actual* was recorded as the diagram says."""
+        """Return whether *actual* was recorded as the diagram says."""
         return same_stream(self, self.marks, actual)
 
     def __repr__(self) -> str:
         return f'stream "{self.text}"'
 
 
-def name_values(marks: tuple[Seen, ...], known: tuple[Seen, ...] = ()) -> tuple[tuple[Mark, ...], dict[str, str]]:
+def name_values(
+    marks: tuple[Recorded, ...], known: tuple[Recorded, ...] = ()
+) -> tuple[tuple[Mark, ...], dict[str, str]]:
     """Names for *marks*, those of *known* where the values match, and a legend for names that do not say it all."""
     names = _Names(known)
-    named = tuple(Mark(seen.at, seen.kind, names.of(seen)) for seen in marks)
+    named = tuple(Mark(recorded.at, recorded.kind, names.of(recorded)) for recorded in marks)
     return named, names.legend
 
 
@@ -310,35 +312,35 @@ class _Names:
     LETTERS = "abcdefghijklmnopqrstuvwxyz"
     LONGEST = 16
 
-    def __init__(self, known: tuple[Seen, ...]) -> None:
+    def __init__(self, known: tuple[Recorded, ...]) -> None:
         self.used: set[str] = set()
         self.plain: dict[tuple[type, Any], str] = {}
-        self.others: list[Seen] = []
+        self.others: list[Recorded] = []
         self.legend: dict[str, str] = {}
         self._free = itertools.chain(self.LETTERS, (f"v{n}" for n in itertools.count()))
-        for seen in known:
-            if seen.kind == "next" and seen.name and seen.name not in self.used:
-                self.take(seen.name, seen)
+        for recorded in known:
+            if recorded.kind == "next" and recorded.name and recorded.name not in self.used:
+                self.take(recorded.name, recorded)
 
-    def take(self, name: str, seen: Seen) -> str:
+    def take(self, name: str, recorded: Recorded) -> str:
         self.used.add(name)
-        if _plain(seen.value):
-            self.plain.setdefault((type(seen.value), seen.value), name)
+        if _plain(recorded.value):
+            self.plain.setdefault((type(recorded.value), recorded.value), name)
         else:
-            self.others.append(seen._replace(name=name))
-        text = short(seen.value)
-        if name not in {text, _plain(seen.value)}:
+            self.others.append(recorded._replace(name=name))
+        text = short(recorded.value)
+        if name not in {text, _plain(recorded.value)}:
             self.legend[name] = text
         return name
 
-    def of(self, seen: Seen) -> str:
-        if seen.kind != "next" or seen.name:
-            return seen.name
-        own = _plain(seen.value)
-        if own and (name := self.plain.get((type(seen.value), seen.value))) is not None:
+    def of(self, recorded: Recorded) -> str:
+        if recorded.kind != "next" or recorded.name:
+            return recorded.name
+        own = _plain(recorded.value)
+        if own and (name := self.plain.get((type(recorded.value), recorded.value))) is not None:
             return name
         for known in self.others:
-            if same_thing(known, seen):
+            if same_thing(known, recorded):
                 return known.name
         fits = 0 < len(own) <= self.LONGEST and not set(own) & set("{}\n") and own not in self.used
-        return self.take(own if fits else next(name for name in self._free if name not in self.used), seen)
+        return self.take(own if fits else next(name for name in self._free if name not in self.used), recorded)

@@ -17,7 +17,7 @@ from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from rxpipe.errors import missing
 from rxpipe.status import RunStatus
-from rxpipe.views.look import Palette, Watchable, detail, palette_on, stage_caption, tone_of
+from rxpipe.views.palette import Palette, Watchable, detail, palette_on, stage_caption, tone_of
 
 try:
     from PySide6.QtCore import QEvent, QRectF, QSize, Qt
@@ -131,7 +131,7 @@ class StatusBar(_View):
         yield source.status.subscribe(on_next=self.show_status, on_error=self._fail)
 
     def _stop(self) -> None:
-        self.stop.setEnabled(False)  # at once; "Stopping" follows from the source
+        self.stop.setEnabled(False)  # immediately; "Stopping" follows from the source
         if self._source is not None:
             self._source.cancel()
 
@@ -185,8 +185,8 @@ class StageTimeline(_View):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         width = (self.width() - _GAP) / max(1, len(self.status.stages))
-        for place, stage in enumerate(self.status.stages):
-            self._draw_stage(painter, stage, _GAP + place * width, width - _GAP)
+        for index, stage in enumerate(self.status.stages):
+            self._draw_stage(painter, stage, _GAP + index * width, width - _GAP)
         painter.end()
 
     def _watch(self, source: Watchable) -> Iterable[abc.DisposableBase]:
@@ -203,7 +203,7 @@ class StageTimeline(_View):
 
 
 class PreviewPane(_View):
-    """The image in work, as large as the pane allows, with a line that says which one it is."""
+    """The image in progress, as large as the pane allows, with a line that says which one it is."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -240,7 +240,7 @@ class PreviewPane(_View):
         return size.width(), size.height()
 
     def sizeHint(self) -> QSize:  # noqa: N802  Qt's name
-        """A small square."""
+        """Return a small square."""
         return QSize(256, 256)
 
     def paintEvent(self, _event: QPaintEvent) -> None:  # noqa: N802  Qt's name

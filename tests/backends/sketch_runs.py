@@ -58,7 +58,7 @@ class Drawing:
 
     def __init__(self, config, source=None, *, backend=None, scheduler=None, seed=7, plan=None):
         stages = plan or plan_stages([config], rxp.config.RunSettings(input=("given",) if source is not None else ()))
-        stage = next(s for s in stages.stages if s.config is config).narrowed(image_index=1, seed=seed)
+        stage = next(s for s in stages.stages if s.config is config).for_image(image_index=1, seed=seed)
         self.scheduler = scheduler or ManualScheduler()
         self.items, self.moments, self.error, self.completed = [], [], None, False
         rendering = (backend or SketchBackend()).render(stage, source)
@@ -100,14 +100,14 @@ class Drawing:
         self.completed = True
 
 
-def draw(config, source=None, **told):
+def draw(config, source=None, **settings):
     """A finished drawing."""
-    return Drawing(config, source, **told).run()
+    return Drawing(config, source, **settings).run()
 
 
-def txt2img(prompt, *, width=256, height=256, steps=4, seed=7, **told):
+def txt2img(prompt, *, width=256, height=256, steps=4, seed=7, **settings):
     """The pixels of a picture."""
-    config = rxp.Txt2ImgConfig(prompt=prompt, width=width, height=height, steps=steps, **told)
+    config = rxp.Txt2ImgConfig(prompt=prompt, width=width, height=height, steps=steps, **settings)
     return draw(config, seed=seed).pixels
 
 

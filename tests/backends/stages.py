@@ -6,8 +6,8 @@ import threading
 
 import rxpipe as rxp
 from rxpipe.plan import plan_stages
+from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.testing.webui_server.drawing import noise_png
-from rxpipe.worker import WorkerScheduler
 
 PICTURE = noise_png(64, 64, 1)
 
@@ -18,7 +18,7 @@ def stage_of(section, *, before=None, image_index=1, seed=7):
     settings = (
         rxp.RunSettings(input=("given",)) if not isinstance(sections[0], rxp.Txt2ImgConfig) else rxp.RunSettings()
     )
-    return plan_stages(sections, settings).stages[-1].narrowed(image_index=image_index, seed=seed)
+    return plan_stages(sections, settings).stages[-1].for_image(image_index=image_index, seed=seed)
 
 
 def artifact(data=PICTURE):

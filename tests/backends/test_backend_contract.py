@@ -7,14 +7,14 @@ import pytest
 from stages import artifact, stage_of
 
 import rxpipe as rxp
-from rxpipe import png
 from rxpipe.backends.base import Output, Preview, StepProgress
 from rxpipe.backends.sketch import SketchBackend
 from rxpipe.backends.webui.backend import WebUIBackend
+from rxpipe.pictures import png
 from rxpipe.plan import build_stage_execution_plan
+from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.testing import Marbles, ScriptedBackend
 from rxpipe.testing.webui_server import WebUIServer
-from rxpipe.worker import WorkerScheduler
 
 TXT2IMG = rxp.Txt2ImgConfig(prompt="a lighthouse", width=64, height=64, steps=8)
 SECTIONS = {
@@ -172,7 +172,7 @@ def test_disposing_at_once_is_harmless(scene):
 
 def test_settling_completes_without_a_value(scene):
     """When nothing is in hand any more."""
-    seen = scene.play(scene.backend.settle())
+    seen = scene.play(scene.backend.wait_idle())
 
     assert (seen.values, seen.error, seen.completed) == ([], None, True)
 

@@ -18,7 +18,7 @@ def nothing_set(monkeypatch, tmp_path):
     for name in ("RXPIPE_BACKEND", "RXPIPE_BACKEND_AUTH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RXPIPE_CONFIG", str(tmp_path / "config.toml"))
-    monkeypatch.setattr(choice._running, "__defaults__", ((1, 2),))
+    monkeypatch.setattr(choice._probe_local, "__defaults__", ((1, 2),))
     return tmp_path / "config.toml"
 
 
@@ -91,7 +91,7 @@ def test_the_config_file_gives_options_and_credentials(nothing_set):
 def test_a_running_webui_is_found(monkeypatch):
     """The first port that answers as one; a port where something else answers is told."""
     with WebUIServer(api=False) as other, WebUIServer(auth=("me", "pw")) as server:
-        monkeypatch.setattr(choice._running, "__defaults__", ((1, other.port, server.port),))
+        monkeypatch.setattr(choice._probe_local, "__defaults__", ((1, other.port, server.port),))
 
         backend = open_backend()
 
@@ -105,7 +105,7 @@ def test_a_webui_without_its_api_is_told_in_the_log(monkeypatch):
     sink = logger.add(lines.append, format="{level} {message}")
     logger.enable("rxpipe")
     with WebUIServer(api=False) as server:
-        monkeypatch.setattr(choice._running, "__defaults__", ((server.port, 1),))
+        monkeypatch.setattr(choice._probe_local, "__defaults__", ((server.port, 1),))
         backend = open_backend()
     logger.remove(sink)
     logger.disable("rxpipe")
@@ -116,7 +116,7 @@ def test_a_webui_without_its_api_is_told_in_the_log(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("where", "told"),
+    ("where", "message"),
     [
         ("skech", "did you mean 'sketch'?"),
         ("http://", "allowed"),
@@ -128,12 +128,12 @@ def test_a_webui_without_its_api_is_told_in_the_log(monkeypatch):
         ("me:pw-secret@", "allowed"),
     ],
 )
-def test_a_mistake_is_told_with_what_is_allowed(where, told):
+def test_a_mistake_is_told_with_what_is_allowed(where, message):
     """And without the password in it."""
     with pytest.raises(ConfigError) as caught:
         open_backend(where)
 
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "pw-secret" not in str(caught.value)
 
 
@@ -144,7 +144,7 @@ def test_a_wrong_option_is_told_with_the_nearest():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("[backend\n", "not well-formed TOML"),
         ("backend = 3\n", r"a table such as \[backend\]"),
@@ -153,10 +153,10 @@ def test_a_wrong_option_is_told_with_the_nearest():
         ('[backend]\nurl = "http://box:1"\npol_s = 1\n', "no option 'pol_s'; did you mean 'poll_s'"),
     ],
 )
-def test_a_wrong_config_file_is_told_by_its_path(nothing_set, text, told):
+def test_a_wrong_config_file_is_told_by_its_path(nothing_set, text, message):
     """Which file, which field."""
     nothing_set.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match=told) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         open_backend()
 
     assert str(nothing_set) in str(caught.value)
@@ -225,5 +225,5 @@ def test_nobody_there_is_a_finding_and_no_exception():
     found = diagnose("127.0.0.1:1")
 
     assert (found.reachable, found.ok) == (False, False)
-    assert "nobody answers" in found.problem
+    assert "no answer" in found.problem
     assert backends.__all__ == ["diagnose", "open_backend"]

@@ -98,7 +98,7 @@ def test_a_subscriber_that_has_seen_enough_stops_the_drawing():
     """After take(1) not one further slice runs."""
     stage = rxp.build_stage_execution_plan(rxp.PipelineConfig(txt2img=LIGHTHOUSE)).stages[0]
     scheduler, seen = ManualScheduler(), []
-    rendering = SketchBackend().render(stage.narrowed(image_index=1, seed=1), None)
+    rendering = SketchBackend().render(stage.for_image(image_index=1, seed=1), None)
     rendering.pipe(ops.take(1), ops.do_action(lambda _: seen.append(scheduler.done))).subscribe(
         on_completed=lambda: seen.append("completed"), scheduler=scheduler
     )
@@ -110,7 +110,7 @@ def test_a_subscriber_that_has_seen_enough_stops_the_drawing():
 @pytest.mark.parametrize(
     "scheduler",
     [ImmediateScheduler.singleton(), CurrentThreadScheduler.singleton()],
-    ids=["immediate", "current thread"],
+    ids=["immediate", "trampoline"],
 )
 def test_a_scheduler_that_runs_at_once_draws_the_whole_picture_in_subscribe(scheduler):
     """Some hundred slices neither nest nor overflow the stack."""
@@ -124,7 +124,7 @@ def test_without_a_scheduler_it_draws_on_a_daemon_thread_of_its_own_which_ends()
     """Subscribe returns at once; the thread is daemon, named, and gone when the picture is there."""
     stage = rxp.build_stage_execution_plan(rxp.PipelineConfig(txt2img=LIGHTHOUSE)).stages[0]
     done, threads = threading.Event(), []
-    SketchBackend().render(stage.narrowed(image_index=1, seed=1), None).subscribe(
+    SketchBackend().render(stage.for_image(image_index=1, seed=1), None).subscribe(
         lambda _: threads.append(threading.current_thread()), on_completed=done.set
     )
 
@@ -209,9 +209,9 @@ def test_the_backends_package_loads_neither_numpy_nor_pillow_nor_scikit_image():
         "print(sorted(heavy & set(sys.modules)));"
         "import rxpipe.backends.sketch; print(sorted(heavy & set(sys.modules)))"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  our own
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  our own
 
-    assert told.stdout.splitlines() == ["[]", "['PIL', 'numpy']"]
+    assert completed.stdout.splitlines() == ["[]", "['PIL', 'numpy']"]
 
 
 @pytest.fixture(scope="module")

@@ -34,8 +34,8 @@ def each_picture_is_looked_at_once():
         yield
 
 
-def detail(image=None, **told):
-    return draw(rxp.AdetailerConfig(**{"steps": 2, **told}), photo(image or Image.fromarray(ASTRONAUT)))
+def detail(image=None, **settings):
+    return draw(rxp.AdetailerConfig(**{"steps": 2, **settings}), photo(image or Image.fromarray(ASTRONAUT)))
 
 
 def boxes(drawing):

@@ -55,9 +55,9 @@ def test_each_subject_gives_a_picture_of_its_own():
 )
 def test_every_setting_has_an_effect_that_can_be_seen(changed, least):
     """Negative prompt, steps, cfg_scale and words each change the picture; *least* is in steps of 255."""
-    told = {"prompt": "a lighthouse at dusk", "width": 192, "height": 192, "steps": 12}
+    values = {"prompt": "a lighthouse at dusk", "width": 192, "height": 192, "steps": 12}
 
-    assert difference(txt2img(**told), txt2img(**{**told, **changed})) > least
+    assert difference(txt2img(**values), txt2img(**{**values, **changed})) > least
 
 
 def test_more_cfg_scale_means_more_colour_and_contrast():
@@ -122,8 +122,8 @@ def astronaut():
     return Image.fromarray(skimage.data.astronaut()).resize((192, 160))
 
 
-def repainted(image, strength, **told):
-    config = rxp.Img2ImgConfig(prompt="a lighthouse at dusk", denoising_strength=strength, steps=3, **told)
+def repainted(image, strength, **values):
+    config = rxp.Img2ImgConfig(prompt="a lighthouse at dusk", denoising_strength=strength, steps=3, **values)
     return draw(config, photo(image))
 
 
@@ -142,8 +142,8 @@ def test_strength_0_changes_no_pixel_and_growing_strength_leads_away_from_the_ph
 
 
 def test_a_repainted_photo_is_the_same_for_the_same_seed_and_others_for_others(astronaut):
-    told = {"prompt": "sea", "denoising_strength": 0.5, "steps": 3}
-    first, again, other = (draw(rxp.Img2ImgConfig(**told), photo(astronaut), seed=s).pixels for s in (1, 1, 2))
+    values = {"prompt": "sea", "denoising_strength": 0.5, "steps": 3}
+    first, again, other = (draw(rxp.Img2ImgConfig(**values), photo(astronaut), seed=s).pixels for s in (1, 1, 2))
 
     assert np.array_equal(first, again)
     assert difference(first, other) > 0.5

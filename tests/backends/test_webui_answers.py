@@ -73,7 +73,7 @@ def test_a_single_picture_is_read_whatever_the_html_beside_it():
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("sent", "message"),
     [
         (b"", "no JSON came"),
         (b'{"images": ["AAAA"', "no JSON came"),
@@ -89,9 +89,9 @@ def test_a_single_picture_is_read_whatever_the_html_beside_it():
         (b"[" * 100_000, "no JSON came"),
     ],
 )
-def test_what_is_no_answer_is_told(sent, told):
+def test_what_is_no_answer_is_told(sent, message):
     """What came is shown, shortened."""
-    with pytest.raises(BadResponse, match=told):
+    with pytest.raises(BadResponse, match=message):
         read_generation(sent, expected=1)
 
 
@@ -138,7 +138,7 @@ def picture_of():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (b"@*@", "not base64"),
         (b"AAA", "not base64"),
@@ -149,9 +149,9 @@ def picture_of():
         (b"", "picture is broken"),
     ],
 )
-def test_a_broken_picture_is_never_passed_on(text, told):
+def test_a_broken_picture_is_never_passed_on(text, message):
     """Strict base64, every chunk, the end marker."""
-    with pytest.raises(BadResponse, match=told):
+    with pytest.raises(BadResponse, match=message):
         read_picture(text)
 
 

@@ -7,9 +7,9 @@ import pytest
 from stages import PICTURE, Watched, artifact, drawn, stage_of
 
 import rxpipe as rxp
-from rxpipe import png
 from rxpipe.backends.base import Output, Preview, StepProgress
 from rxpipe.backends.webui.backend import WebUIBackend
+from rxpipe.pictures import png
 from rxpipe.plan import build_stage_execution_plan
 from rxpipe.testing.webui_server import Fault, WebUIServer
 
@@ -23,7 +23,7 @@ def backend_for():
     made = []
 
     def make(server, **options):
-        made.append(WebUIBackend(server.url, **{"poll_s": 0.02, "settle_s": 3.0, **options}))
+        made.append(WebUIBackend(server.url, **{"poll_s": 0.02, "idle_timeout_s": 3.0, **options}))
         return made[-1]
 
     yield make
@@ -175,7 +175,7 @@ def test_a_stage_of_the_users_own_is_refused(webui_server, backend_for):
     from rxpipe.config import CustomConfig  # noqa: PLC0415  only here
 
     stage = stage_of(CustomConfig(name="sparkle", kind="function"))
-    with pytest.raises(rxp.BackendRejected, match="sparkle: a WebUI draws"):
+    with pytest.raises(rxp.BackendRejected, match="sparkle: a WebUI renders"):
         drawn(backend_for(webui_server), stage, artifact())
 
 
@@ -204,11 +204,11 @@ def test_progress_and_previews_come_while_it_is_drawn(nowebui, backend_for):
         seen = Watched(backend_for(server).render(stage_of(TXT2IMG), None))
         assert isinstance(seen.output, Output)
 
-    told = [step for step in seen.of(StepProgress) if step.fraction is not None]
-    fractions = [step.fraction for step in told]
-    assert len(told) >= 4
+    reported = [step for step in seen.of(StepProgress) if step.fraction is not None]
+    fractions = [step.fraction for step in reported]
+    assert len(reported) >= 4
     assert fractions == sorted(fractions)
-    assert {step.steps for step in told} == {20}
+    assert {step.steps for step in reported} == {20}
     assert len(seen.of(Preview)) >= 1
     assert png.check(seen.of(Preview)[0].data).width == 16
     assert seen.threads == {"test"}
@@ -253,7 +253,7 @@ def test_an_answer_that_comes_slowly_is_a_sign_of_life(backend_for):
         server.fault("txt2img", Fault.SLOW_DRIP.but(seconds=1.0))
         config = TXT2IMG.model_copy(update={"width": 256, "height": 256})
 
-        assert drawn(backend_for(server, lost_s=0.3), stage_of(config)).seed == 7
+        assert drawn(backend_for(server, unknown_job_s=0.3), stage_of(config)).seed == 7
 
 
 # -- interrupting -----------------------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def test_disposing_while_ours_waits_never_hits_the_stranger(nowebui, backend_for
         mine = Watched(ours.render(stage_of(TXT2IMG, seed=2), None))
         assert server.wait_queued(1)
         mine.subscription.dispose()
-        settled = Watched(ours.settle())
+        settled = Watched(ours.wait_idle())
         assert not settled.wait_for(lambda it: it.completed, 0.3)
         server.setup.latency_s["txt2img"] = 30.0
         hold.release()
@@ -356,7 +356,7 @@ def test_settling_waits_until_the_interrupted_job_is_gone(backend_for):
         seen = Watched(backend.render(stage_of(TXT2IMG), None))
         assert server.wait_running("txt2img")
         seen.subscription.dispose()
-        settled = Watched(backend.settle())
+        settled = Watched(backend.wait_idle())
         assert not settled.wait_for(lambda it: it.completed, 0.4)
         server.unstick()
         assert settled.wait_for(lambda it: it.completed)
@@ -368,19 +368,19 @@ def test_settling_waits_until_the_interrupted_job_is_gone(backend_for):
 def test_settling_has_a_deadline(backend_for):
     """A server that is stuck for good ends the stage instead of collecting requests."""
     with WebUIServer(latency_s=0.0) as server:
-        backend = backend_for(server, grace_s=0.05, settle_s=0.3)
+        backend = backend_for(server, grace_s=0.05, idle_timeout_s=0.3)
         server.fault("txt2img", Fault.STUCK.but(fraction=0.0))
         seen = Watched(backend.render(stage_of(TXT2IMG), None))
         assert server.wait_running("txt2img")
         seen.subscription.dispose()
         with pytest.raises(rxp.BackendUnavailable, match="not seen idle within"):
-            Watched(backend.settle()).output  # noqa: B018  the error is what is looked for
+            Watched(backend.wait_idle()).output  # noqa: B018  the error is what is looked for
         server.unstick()
 
 
 def test_settling_with_nothing_in_hand_completes_at_once(webui_server, backend_for):
     """Nothing was stopped."""
-    settled = Watched(backend_for(webui_server).settle())
+    settled = Watched(backend_for(webui_server).wait_idle())
 
     assert settled.wait_for(lambda it: it.completed)
     assert webui_server.calls == ()
@@ -419,7 +419,7 @@ def test_closing_gives_back_every_thread(backend_for):
         assert hold.wait_reached()
         backend.close()
         backend.close()
-        with pytest.raises(rxp.BackendUnavailable, match="hung up"):
+        with pytest.raises(rxp.BackendUnavailable, match="aborted"):
             _ = seen.output
     for thread in set(threading.enumerate()) - before:
         thread.join(5)
@@ -464,13 +464,13 @@ def test_every_unknown_name_is_told_with_the_nearest(webui_server, backend_for):
     with pytest.raises(rxp.BackendRejected) as caught:
         backend_for(webui_server).check(plan(**sections))
 
-    told = caught.value.message.splitlines()
-    assert "txt2img.sampler_name: the server has no 'Eulr a'; did you mean 'Euler a'?" in told
-    assert "txt2img.scheduler: the server has no 'Keras'; did you mean 'Karras'?" in told
-    assert "txt2img.model: the server has no 'tiny-sd51'; did you mean 'tiny-sd15'?" in told
-    assert "upscale.upscaler: the server has no 'Lancsoz'; did you mean 'Lanczos'?" in told
-    assert all(line.endswith(("?", ".")) for line in told)  # where a log puts them on one line they stay apart
-    assert any("adetailer.detector" in line and "'mediapipe_face_full'" in line for line in told)
+    lines = caught.value.message.splitlines()
+    assert "txt2img.sampler_name: the server has no 'Eulr a'; did you mean 'Euler a'?" in lines
+    assert "txt2img.scheduler: the server has no 'Keras'; did you mean 'Karras'?" in lines
+    assert "txt2img.model: the server has no 'tiny-sd51'; did you mean 'tiny-sd15'?" in lines
+    assert "upscale.upscaler: the server has no 'Lancsoz'; did you mean 'Lanczos'?" in lines
+    assert all(line.endswith(("?", ".")) for line in lines)  # where a log puts them on one line they stay apart
+    assert any("adetailer.detector" in line and "'mediapipe_face_full'" in line for line in lines)
 
 
 def test_a_missing_extension_is_told(backend_for):
@@ -488,7 +488,7 @@ def test_a_server_without_its_api_is_told(backend_for):
 def test_nobody_there_is_told_before_anything_runs(webui_server, backend_for):
     """With what to start."""
     webui_server.go_down()
-    with pytest.raises(rxp.BackendUnavailable, match=r"nobody answers .* --api"):
+    with pytest.raises(rxp.BackendUnavailable, match=r"no answer .* --api"):
         backend_for(webui_server).check(plan(txt2img=TXT2IMG))
 
 

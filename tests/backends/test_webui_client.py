@@ -1,4 +1,4 @@
-"""The connection: errors typed at one point, credentials nowhere to be seen, a line that can be hung up."""
+"""The connection: errors typed at one point, credentials nowhere to be seen, a connection that can be aborted."""
 
 import base64
 import logging
@@ -9,7 +9,7 @@ import pytest
 from loguru import logger
 
 from rxpipe.backends.webui.address import Address, Credentials
-from rxpipe.backends.webui.client import Line
+from rxpipe.backends.webui.client import Connection
 from rxpipe.errors import (
     BackendFailed,
     BackendRejected,
@@ -26,17 +26,17 @@ TXT2IMG = b'{"prompt": "a cat", "width": 64, "height": 64, "steps": 2}'
 
 
 @pytest.fixture
-def line_to():
+def connection_to():
     """Makes lines that are closed after the test."""
     made = []
 
     def make(url, **options):
-        made.append(Line(Address.parse(url), **options))
+        made.append(Connection(Address.parse(url), **options))
         return made[-1]
 
     yield make
-    for line in made:
-        line.close()
+    for connection in made:
+        connection.close()
 
 
 @pytest.mark.parametrize(
@@ -86,27 +86,27 @@ def test_auth_that_is_not_user_and_password_is_refused_unseen():
     assert SECRET not in str(caught.value)
 
 
-def test_credentials_are_sent_up_front(line_to):
+def test_credentials_are_sent_up_front(connection_to):
     """A1111 sends no challenge that one could wait for."""
     with WebUIServer("a1111", auth=("me", SECRET)) as server:
-        line_to(server.url.replace("//", f"//me:{SECRET}@")).get("/sdapi/v1/samplers", timeout_s=5)
+        connection_to(server.url.replace("//", f"//me:{SECRET}@")).get("/sdapi/v1/samplers", timeout_s=5)
 
         assert [call.status for call in server.calls] == [200]
 
 
 @pytest.mark.parametrize("fault", [None, Fault.RESET, Fault.RESET_MID_BODY, Fault.SHORT_BODY, Fault.GENERIC])
-def test_credentials_appear_in_no_error_log_or_traceback(line_to, fault):
+def test_credentials_appear_in_no_error_log_or_traceback(connection_to, fault):
     """Not even where a logger prints every local variable of every frame, as loguru's diagnose does."""
     lines = []
     sink = logger.add(lines.append, diagnose=True, backtrace=True, level=0)
     logger.enable("rxpipe")
     logging.getLogger("urllib3").setLevel(logging.DEBUG)
     with WebUIServer(auth=("me", "another" if fault is None else SECRET)) as server:
-        line = line_to(server.url.replace("//", f"//me:{SECRET}@"))
+        connection = connection_to(server.url.replace("//", f"//me:{SECRET}@"))
         if fault is not None:
             server.fault("txt2img", fault)
         try:
-            line.post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=5)
+            connection.post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=5)
         except Exception as error:  # noqa: BLE001  whatever it is, it is what a user would log
             logger.exception("failed")
             seen = traceback.TracebackException.from_exception(error, capture_locals=True)
@@ -115,11 +115,11 @@ def test_credentials_appear_in_no_error_log_or_traceback(line_to, fault):
     logger.disable("rxpipe")
     logging.getLogger("urllib3").setLevel(logging.NOTSET)
 
-    told = "".join(str(part) for part in lines)
-    assert "failed" in told
-    assert SECRET not in told
-    assert BASIC not in told
-    assert SECRET not in repr(line.__dict__)
+    output = "".join(str(part) for part in lines)
+    assert "failed" in output
+    assert SECRET not in output
+    assert BASIC not in output
+    assert SECRET not in repr(connection.__dict__)
 
 
 REFUSALS = [
@@ -144,98 +144,100 @@ REFUSALS = [
 
 @pytest.mark.parametrize("flavour", ["forge", "a1111"])
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal[0].name)
-def test_every_trouble_is_a_typed_error_that_says_what_to_do(flavour, refusal, line_to):
+def test_every_trouble_is_a_typed_error_that_says_what_to_do(flavour, refusal, connection_to):
     """What was asked, where, what came, and what to try; in the words of both servers."""
-    fault, kind, told, hint = refusal
+    fault, kind, message, hint = refusal
     with WebUIServer(flavour) as server:
         server.fault("txt2img", fault)
         with pytest.raises(kind) as caught:
-            line_to(server.url).post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=0.3, what="txt2img (stage 1, image 2)")
+            connection_to(server.url).post(
+                "/sdapi/v1/txt2img", TXT2IMG, timeout_s=0.3, what="txt2img (stage 1, image 2)"
+            )
 
     error = caught.value
     assert type(error) is kind
     assert error.message.startswith(f"txt2img (stage 1, image 2): POST /sdapi/v1/txt2img at {server.url}: ")
-    assert told in error.message
+    assert message in error.message
     assert error.hint is None if hint is None else hint in error.hint
 
 
-def test_retry_after_travels_with_the_error(line_to, webui_server):
+def test_retry_after_travels_with_the_error(connection_to, webui_server):
     """So that the pause before the next attempt is the server's."""
     webui_server.fault("txt2img", Fault.UNAVAILABLE.but(retry_after_s=7))
     with pytest.raises(BackendUnavailable) as caught:
-        line_to(webui_server.url).post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=5)
+        connection_to(webui_server.url).post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=5)
 
     assert caught.value.retry_after_s == 7
 
 
-def test_nobody_there_is_told_with_what_to_start(line_to, webui_server):
+def test_nobody_there_is_told_with_what_to_start(connection_to, webui_server):
     """The commonest trouble of all."""
     webui_server.go_down()
     with pytest.raises(BackendUnavailable) as caught:
-        line_to(webui_server.url).get("/sdapi/v1/samplers", timeout_s=5)
+        connection_to(webui_server.url).get("/sdapi/v1/samplers", timeout_s=5)
 
-    assert "nobody answers (Connection refused)" in caught.value.message
+    assert "no answer (Connection refused)" in caught.value.message
     assert "--api" in caught.value.hint
 
 
-def test_wrong_fields_are_told_by_name(line_to, webui_server):
+def test_wrong_fields_are_told_by_name(connection_to, webui_server):
     """FastAPI's list, in one line."""
     with pytest.raises(BackendRejected, match=r"answered 422 after .* steps: Input should be a valid integer"):
-        line_to(webui_server.url).post("/sdapi/v1/txt2img", b'{"steps": "many"}', timeout_s=5)
+        connection_to(webui_server.url).post("/sdapi/v1/txt2img", b'{"steps": "many"}', timeout_s=5)
 
 
-def test_a_connection_is_kept_alive(line_to, webui_server):
+def test_a_connection_is_kept_alive(connection_to, webui_server):
     """A new one costs a round trip, and seconds on some systems."""
-    line = line_to(webui_server.url)
+    connection = connection_to(webui_server.url)
     for _ in range(3):
-        line.get("/sdapi/v1/samplers", timeout_s=5)
+        connection.get("/sdapi/v1/samplers", timeout_s=5)
 
     assert webui_server.connections == 1
 
 
-def test_answers_are_asked_for_uncompressed(line_to, webui_server):
+def test_answers_are_asked_for_uncompressed(connection_to, webui_server):
     """Compressing base64 costs the server more than the wire saves."""
-    line_to(webui_server.url).get("/sdapi/v1/samplers", timeout_s=5)
+    connection_to(webui_server.url).get("/sdapi/v1/samplers", timeout_s=5)
 
     assert webui_server.calls[0].headers["accept-encoding"] == "identity"
 
 
-def test_hanging_up_frees_a_thread_that_waits_for_an_answer(line_to, webui_server):
+def test_hanging_up_frees_a_thread_that_waits_for_an_answer(connection_to, webui_server):
     """From another thread; the server never answers."""
     webui_server.fault("txt2img", Fault.NEVER)
-    line = line_to(webui_server.url)
+    connection = connection_to(webui_server.url)
     errors = []
 
     def wait():
         try:
-            line.post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=None)
+            connection.post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=None)
         except BackendUnavailable as error:
             errors.append(error.message)
 
     waiting = threading.Thread(target=wait)
     waiting.start()
     assert webui_server.wait_calls("txt2img")
-    line.hang_up()
+    connection.abort()
     waiting.join(5)
 
-    assert "hung up on our side" in errors[0]
+    assert "aborted on our side" in errors[0]
 
 
-def test_nothing_is_sent_over_a_line_that_was_hung_up(line_to, webui_server):
+def test_nothing_is_sent_over_an_aborted_connection(connection_to, webui_server):
     """A cancel that came before the request went out."""
-    line = line_to(webui_server.url)
-    line.hang_up()
-    with pytest.raises(BackendUnavailable, match="hung up"):
-        line.post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=5)
+    connection = connection_to(webui_server.url)
+    connection.abort()
+    with pytest.raises(BackendUnavailable, match="aborted"):
+        connection.post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=5)
 
     assert webui_server.calls == ()
 
 
 @pytest.mark.parametrize("fault", [Fault.TRUNCATED_JSON, Fault.EMPTY_BODY])
-def test_a_torn_body_is_told_when_it_is_read(fault, line_to, webui_server):
+def test_a_torn_body_is_told_when_it_is_read(fault, connection_to, webui_server):
     """A 200 whose JSON breaks off."""
     webui_server.fault("samplers", fault)
-    reply = line_to(webui_server.url).get("/sdapi/v1/samplers", timeout_s=5)
+    reply = connection_to(webui_server.url).get("/sdapi/v1/samplers", timeout_s=5)
 
     with pytest.raises(BadResponse, match="no JSON came"):
         reply.json()

@@ -8,8 +8,8 @@ import pytest
 from webui_runs import IMAGES, STAGES, cancel_at, config, meet
 
 import rxpipe as rxp
-from rxpipe import png
 from rxpipe.backends.webui.backend import WebUIBackend
+from rxpipe.pictures import png
 from rxpipe.testing.webui_server import Fault, WebUIServer
 
 HEALS = {
@@ -49,9 +49,9 @@ def test_four_stages_and_eight_images_over_real_http(flavour, tmp_path):
     assert [event.seq for event in result.events] == list(range(len(result.events)))
     assert [event.stage_type for event in result.events if event.kind == "stage_start"] == list(STAGES)
     for stage in STAGES:
-        told = [e for e in result.events if e.kind == "stage_image_progress" and e.stage_type == stage]
-        assert [(e.image_index, e.total_images, e.seed) for e in told] == [(i, 8, 99 + i) for i in range(1, 9)]
-        assert all(png.check(e.path.read_bytes()).width == (128 if stage == "upscale" else 64) for e in told)
+        reported = [e for e in result.events if e.kind == "stage_image_progress" and e.stage_type == stage]
+        assert [(e.image_index, e.total_images, e.seed) for e in reported] == [(i, 8, 99 + i) for i in range(1, 9)]
+        assert all(png.check(e.path.read_bytes()).width == (128 if stage == "upscale" else 64) for e in reported)
     assert len(list(tmp_path.rglob("*.png"))) == 32
 
 
@@ -75,8 +75,8 @@ def test_a_fault_heals_or_costs_its_own_image_and_nothing_else(fault):
         assert (row.status, row.kept, row.retries) == ("partial", IMAGES - 1, 0), "trying again cannot heal it"
     assert row.posts <= IMAGES * len(STAGES) + row.retries
     assert row.seconds < 5
-    kind = row.told.partition(":")[0]
-    assert fault.name in TYPES.get(kind, {"SLOW_DRIP"}), row.told
+    kind = row.error.partition(":")[0]
+    assert fault.name in TYPES.get(kind, {"SLOW_DRIP"}), row.error
 
 
 @pytest.mark.parametrize("stage", STAGES[1:])
@@ -182,8 +182,8 @@ def test_with_queue_ahead_the_next_request_waits_in_the_servers_queue(tmp_path):
         assert result.status == "completed"
         assert (server.max_in_flight, server.max_active_drawings) == (2, 1)
     for stage in STAGES:
-        told = [e for e in result.events if e.kind == "stage_image_progress" and e.stage_type == stage]
-        assert [(e.image_index, e.seed) for e in told] == [(1, 1), (2, 2), (3, 3), (4, 4)]
+        reported = [e for e in result.events if e.kind == "stage_image_progress" and e.stage_type == stage]
+        assert [(e.image_index, e.seed) for e in reported] == [(1, 1), (2, 2), (3, 3), (4, 4)]
 
 
 @pytest.mark.parametrize("stage", ["txt2img", "adetailer", "upscale"])
@@ -232,8 +232,10 @@ def test_skipping_an_image_interrupts_its_drawing_and_goes_on_with_the_next():
         server.setup.latency_s["txt2img"] = 0.02
         assert run.wait(10.0)
 
-        told = [e.outcome for e in run.result.events if e.kind == "stage_image_progress" and e.stage_type == "txt2img"]
-        assert told == ["done", "cancelled", "done"]
+        reported = [
+            e.outcome for e in run.result.events if e.kind == "stage_image_progress" and e.stage_type == "txt2img"
+        ]
+        assert reported == ["done", "cancelled", "done"]
         assert len(server.interrupts) == 1
 
 
@@ -246,5 +248,5 @@ def test_warnings_reach_the_event(tmp_path):
         result = rxp.PipelineRunner(backend).run(chain)
         backend.close()
 
-    told = [event.warnings for event in result.events if event.kind == "stage_image_progress"]
-    assert told == [("sampler 'DPM++ 2M' was used where 'Eulr' was asked for",)]
+    reported = [event.warnings for event in result.events if event.kind == "stage_image_progress"]
+    assert reported == [("sampler 'DPM++ 2M' was used where 'Eulr' was asked for",)]

@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import rxpipe as rxp
-from rxpipe import png
 from rxpipe.backends.webui.backend import WebUIBackend
+from rxpipe.pictures import png
 from rxpipe.testing.webui_server import Fault, WebUIServer
 
 IMAGES = 3
@@ -31,7 +31,7 @@ class Row:
     retries: int
     posts: int
     seconds: float
-    told: str
+    error: str
     interrupts: int
 
 
@@ -39,7 +39,13 @@ def meet(fault: Fault, stage: str = "txt2img", *, flavour: str = "forge") -> Row
     """A run of four stages and three images whose second request to *stage* meets *fault*."""
     with WebUIServer(flavour, latency_s=0.01) as server, TemporaryDirectory() as folder:
         backend = WebUIBackend(
-            server.url, poll_s=0.05, lost_s=0.4, silence_s=2.0, settle_s=2.0, ask_timeout_s=1.0, grace_s=0.2
+            server.url,
+            poll_s=0.05,
+            unknown_job_s=0.4,
+            silence_s=2.0,
+            idle_timeout_s=2.0,
+            ask_timeout_s=1.0,
+            grace_s=0.2,
         )
         runner = rxp.PipelineRunner(backend)
         if fault.kind == "refused":
@@ -56,9 +62,9 @@ def meet(fault: Fault, stage: str = "txt2img", *, flavour: str = "forge") -> Row
         backend.close()
     retries = sum(event.kind == "stage_retry" for event in result.events)
     errors = [event.error for event in result.events if getattr(event, "error", None) is not None]
-    told = f"{errors[0].type}: {errors[0].message}" if errors else ""
+    error = f"{errors[0].type}: {errors[0].message}" if errors else ""
     kept = sum(v.outcome in {"done", "passed"} for v in result.variants)
-    return Row(fault.name, stage, result.status, kept, files, retries, posts, seconds, told, interrupts)
+    return Row(fault.name, stage, result.status, kept, files, retries, posts, seconds, error, interrupts)
 
 
 def refuse_once(server: WebUIServer, event: rxp.StageEvent, stage: str) -> None:
@@ -101,7 +107,7 @@ class Cancelled:
 def cancel_at(after_s: float, *, dead: bool) -> Cancelled:
     """A run of four stages cancelled *after_s* seconds after it began; *dead*: the server stops answering before."""
     with WebUIServer(latency_s=0.1) as server, TemporaryDirectory() as folder:
-        backend = WebUIBackend(server.url, poll_s=0.05, settle_s=2.0)
+        backend = WebUIBackend(server.url, poll_s=0.05, idle_timeout_s=2.0)
         run = rxp.PipelineExecutor(backend).start(config(Path(folder)))
         run.wait(after_s * 0.9)
         if dead:

@@ -25,7 +25,7 @@ from reactivex.disposable import Disposable
 from table import Row, at_most, show
 
 import rxpipe as rxp
-from rxpipe.mainloop import QtScheduler, TkScheduler
+from rxpipe.rx.mainloop import QtScheduler, TkScheduler
 
 CYCLES = 100
 FRAME_S, STOP_S = 0.05, 1.0

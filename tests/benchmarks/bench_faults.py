@@ -40,13 +40,13 @@ def main() -> None:
         print_cancels()
         return
     stages = STAGES if wanted == ["all"] else wanted
-    print(f"{'fault':18}{'stage':11}{'outcome':11}{'kept':>6}{'files':>6}{'retry':>6}{'posts':>6}{'s':>7}  told")
+    print(f"{'fault':18}{'stage':11}{'outcome':11}{'kept':>6}{'files':>6}{'retry':>6}{'posts':>6}{'s':>7}  error")
     for stage in stages:
         for fault in Fault.every():
             row = meet(fault, stage)
             print(
                 f"{row.fault:18}{row.stage:11}{row.status:11}{row.kept}/{IMAGES:<4}{row.files:6}{row.retries:6}"
-                f"{row.posts:6}{row.seconds:7.2f}  {row.told[:120]}"
+                f"{row.posts:6}{row.seconds:7.2f}  {row.error[:120]}"
             )
 
 

@@ -28,9 +28,9 @@ from reactivex.scheduler.mainloop import QtScheduler as StockQtScheduler
 from reactivex.scheduler.mainloop import TkinterScheduler as StockTkScheduler
 
 from rxpipe.events import StageImageProgress, StageStep, is_lifecycle
-from rxpipe.mainloop import QtScheduler, TkScheduler
-from rxpipe.operators import coalesce
-from rxpipe.subject import EventSubject
+from rxpipe.rx.mainloop import QtScheduler, TkScheduler
+from rxpipe.rx.operators import coalesce
+from rxpipe.rx.subject import EventSubject
 
 STEPS, LIFECYCLE = 10_000, 1_000
 ROUNDS = 5  # floods per case, each begun when the last one is shown: one flood has too few beats for a percentile

@@ -41,12 +41,12 @@ def with_marbles() -> None:
 def with_test_scheduler() -> None:
     """The same with reactivex.testing."""
     scheduler = TestScheduler()
-    messages = [ReactiveTest.on_next(210 + 2 * place, letter) for place, letter in enumerate(LETTERS)]
+    messages = [ReactiveTest.on_next(210 + 2 * index, letter) for index, letter in enumerate(LETTERS)]
     source = scheduler.create_hot_observable([*messages, ReactiveTest.on_completed(250)])
     result = scheduler.start(
         lambda: source.pipe(ops.map(str.upper), ops.filter(lambda letter: ord(letter) % 2 == 0), ops.map(str.lower))
     )
-    wanted = [ReactiveTest.on_next(210 + 2 * place, letter) for place, letter in enumerate(LETTERS) if place % 2]
+    wanted = [ReactiveTest.on_next(210 + 2 * index, letter) for index, letter in enumerate(LETTERS) if index % 2]
     assert result.messages == [*wanted, ReactiveTest.on_completed(250)]
 
 
@@ -55,7 +55,7 @@ def ten_thousand_at_once() -> None:
     with Marbles() as marbles:
         stream = marbles.expect(marbles.hot("250ms a").pipe(ops.flat_map(lambda _: rx.from_iterable(range(10_000)))))
         marbles.run()
-        seen = stream.accept().seen
+        seen = stream.accept().messages
         if [mark.value for mark in seen] != list(range(10_000)) or {mark.at for mark in seen} != {250_000}:
             raise AssertionError("time or order was lost")
 

@@ -62,13 +62,13 @@ class Instant(Backend):
     name = "instant"
 
     def __init__(self, steps: int = 0) -> None:
-        self.told = [StepProgress(fraction=n / steps, step=n + 1, steps=steps) for n in range(steps)]
+        self.steps_sent = [StepProgress(fraction=n / steps, step=n + 1, steps=steps) for n in range(steps)]
 
     def render(self, stage, source):
         del stage, source
 
         def subscribe(observer, _=None):
-            for step in self.told:
+            for step in self.steps_sent:
                 observer.on_next(step)
             observer.on_next(Output(b"no picture"))
             observer.on_completed()
@@ -125,7 +125,7 @@ def ratio(above: list[float], below: list[float]) -> float:
 # -- events -------------------------------------------------------------------------------------------------------
 
 
-def step_event(number: int, told: StepProgress) -> StageStep:
+def step_event(number: int, progress: StepProgress) -> StageStep:
     """The event that a run tells of a step."""
     return StageStep(
         run_id="20260101-000000-abcd",
@@ -135,11 +135,11 @@ def step_event(number: int, told: StepProgress) -> StageStep:
         stage_index=0,
         total_images=1,
         image_index=1,
-        fraction=told.fraction,
-        step=told.step,
-        steps=told.steps,
-        eta_s=told.eta_s,
-        phase=told.phase,
+        fraction=progress.fraction,
+        step=progress.step,
+        steps=progress.steps,
+        eta_s=progress.eta_s,
+        phase=progress.phase,
     )
 
 
@@ -147,8 +147,8 @@ def through_subject(backend: Instant, accumulate: Callable, seed: object) -> obj
     """A bare Subject that is given the same events, folded by `scan`."""
     subject, last = Subject(), []
     subject.pipe(ops.scan(accumulate, seed), ops.last()).subscribe(last.append, on_error=print)
-    for number, told in enumerate(backend.told):
-        subject.on_next(step_event(number, told))
+    for number, progress in enumerate(backend.steps_sent):
+        subject.on_next(step_event(number, progress))
     subject.on_completed()
     return last[0]
 
@@ -280,8 +280,8 @@ def cancels() -> Iterator[Row]:
         if not over or run.result.status != "cancelled":
             raise AssertionError(run.result)
     took.sort()
-    told = f"{statistics.median(took) * 1e3:.2f} / {took[int(len(took) * 0.95)] * 1e3:.2f} / {took[-1] * 1e3:.2f} ms"
-    yield Row(f"{CANCELS} cancels of a silent backend, median / p95 / max", told, "max 1 s", took[-1] <= CANCEL_S)
+    text = f"{statistics.median(took) * 1e3:.2f} / {took[int(len(took) * 0.95)] * 1e3:.2f} / {took[-1] * 1e3:.2f} ms"
+    yield Row(f"{CANCELS} cancels of a silent backend, median / p95 / max", text, "max 1 s", took[-1] <= CANCEL_S)
     same = backend.asked == backend.interrupted
     yield Row("drawings asked for / interrupted", f"{backend.asked} / {backend.interrupted}", "as many", same)
     yield threads_left("threads after them")
@@ -301,8 +301,8 @@ def imports() -> Iterator[Row]:
     for _ in range(11):
         for name, program in programs.items():
             timed = f"import time; t = time.perf_counter(); {program}; print(time.perf_counter() - t)"
-            told = subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True)
-            times[name].append(float(told.stdout))
+            ran = subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True)
+            times[name].append(float(ran.stdout))
     for name in programs:
         yield Row(f"import {name}", f"{statistics.median(times[name]) * 1e3:.0f} ms")
     base, own, used = times.values()
@@ -354,13 +354,13 @@ def draw(images: int, backend: str) -> dict[str, float]:
         )
         took_s = time.perf_counter() - began
         files = set(Path(folder).rglob("*.png"))
-    told = {record.path for record in result.records if record.path is not None}
+    recorded = {record.path for record in result.records if record.path is not None}
     return {
         "peak_mib": peak_mib(),
         "log_mib": log_mib(result),
         "seconds": took_s,
         "files": len(files),
-        "as_told": files == told,
+        "as_recorded": files == recorded,
         "done": result.tally.done,
     }
 
@@ -396,10 +396,10 @@ def held(backend: str) -> Iterator[Row]:
         json.loads(subprocess.check_output([sys.executable, __file__, "draw", str(images), backend], text=True))
         for images in (FEW_IMAGES, IMAGES)
     )
-    told = f"{most['seconds']:.0f} s, {most['seconds'] / IMAGES * 1e3:.0f} ms each"
-    yield Row(f"{IMAGES:,} pictures of {SIDE_PX} px through four stages, backend {backend}", told)
-    through = most["done"] == IMAGES and bool(most["as_told"])
-    yield Row("came through / files", f"{most['done']:,} / {most['files']:,}", "all, as told", through)
+    text = f"{most['seconds']:.0f} s, {most['seconds'] / IMAGES * 1e3:.0f} ms each"
+    yield Row(f"{IMAGES:,} pictures of {SIDE_PX} px through four stages, backend {backend}", text)
+    through = most["done"] == IMAGES and bool(most["as_recorded"])
+    yield Row("came through / files", f"{most['done']:,} / {most['files']:,}", "all, as recorded", through)
     yield Row(f"peak memory of {FEW_IMAGES} / {IMAGES:,}", f"{few['peak_mib']:.0f} / {most['peak_mib']:.0f} MiB")
     yield Row("of that the event log", f"{few['log_mib']:.1f} / {most['log_mib']:.1f} MiB")
     without = operator.sub(*(run["peak_mib"] - run["log_mib"] for run in (most, few)))

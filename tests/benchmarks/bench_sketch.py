@@ -33,7 +33,7 @@ from rxpipe.backends.sketch import SketchBackend
 from rxpipe.backends.sketch.backend import _renderings
 from rxpipe.config import RunSettings
 from rxpipe.plan import plan_stages
-from rxpipe.worker import WorkerScheduler
+from rxpipe.rx.worker import WorkerScheduler
 
 LIGHTHOUSE = "a lighthouse at dusk"
 STOP_MS, DETECTOR_MS, UPSCALE_MB = 50, 300, 300
@@ -71,7 +71,7 @@ def measured(name: str) -> dict[str, float]:
     config, size = CASES[name]
     source = source_of(size)
     settings = RunSettings(input=("given",)) if size else RunSettings()
-    stage = plan_stages([config], settings).stages[0].narrowed(image_index=1, seed=7)
+    stage = plan_stages([config], settings).stages[0].for_image(image_index=1, seed=7)
     warm(stage, source)
     before = peak_mb()
     runs = [slices(stage, source) for _ in range(3)]
@@ -141,8 +141,8 @@ def main() -> int:
     failed = 0
     for name in sys.argv[1:] or CASES:
         command = [sys.executable, __file__, "--one", name]
-        told = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  # ourselves
-        row = json.loads(told.stdout)
+        ran = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  # ourselves
+        row = json.loads(ran.stdout)
         failed |= broken(name, row)
         print(
             f"{name:22}{row['total_ms']:9.0f}{row['slices']:8.0f}{row['p99_ms']:8.1f}{row['slice_ms']:9.1f}"

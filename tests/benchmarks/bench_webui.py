@@ -36,7 +36,7 @@ PROMPT = "a lighthouse at dusk"
 
 
 def serve(pipe: Connection, size: int, latency_s: float) -> None:
-    """Serve until told to stop; every other word is answered with the busy time and the count of jobs."""
+    """Serve until asked to stop; every other word is answered with the busy time and the count of jobs."""
     from rxpipe.testing.webui_server import Prepared, WebUIServer
 
     draw = Prepared([(size, size), (2 * size, 2 * size)])
@@ -50,7 +50,7 @@ def serve(pipe: Connection, size: int, latency_s: float) -> None:
 # -- the clients, each in a process of its own ------------------------------------------------------------------------
 
 
-def told(begin: float, first: float, growth_kb: float, images: int) -> dict[str, float]:
+def measured(begin: float, first: float, growth_kb: float, images: int) -> dict[str, float]:
     """What a client measures of itself."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
@@ -95,18 +95,18 @@ def loop(url: str, folder: Path, images: int, size: int, *, save_all: bool = Tru
     while done < images:
         count = min(8, images - done)
         answer = post("txt2img", {**common, "seed": done, "n_iter": count})
-        for place, picture in enumerate(answer["images"], start=done):
+        for index, picture in enumerate(answer["images"], start=done):
             stages = [opened(picture)]
-            stages.append(opened(post("img2img", _img2img(common, place, text(stages[-1])))["images"][0]))
-            stages.append(opened(post("img2img", _detail(common, place, text(stages[-1])))["images"][0]))
+            stages.append(opened(post("img2img", _img2img(common, index, text(stages[-1])))["images"][0]))
+            stages.append(opened(post("img2img", _detail(common, index, text(stages[-1])))["images"][0]))
             stages.append(opened(post("extra-single-image", _upscale(text(stages[-1])))["image"]))
             for number, image in enumerate(stages):
                 if save_all or image is stages[-1]:
-                    image.save(folder / f"{place:04}-{number}.png")
+                    image.save(folder / f"{index:04}-{number}.png")
             first = first or time.perf_counter()
-            early = resident_kb() if place == images // 4 else early
+            early = resident_kb() if index == images // 4 else early
         done += count
-    return told(begin, first, (resident_kb() - early) / (images * 0.75), images)
+    return measured(begin, first, (resident_kb() - early) / (images * 0.75), images)
 
 
 def loop_last(url: str, folder: Path, images: int, size: int) -> dict[str, float]:
@@ -114,13 +114,13 @@ def loop_last(url: str, folder: Path, images: int, size: int) -> dict[str, float
     return loop(url, folder, images, size, save_all=False)
 
 
-def _img2img(common: dict[str, Any], place: int, picture: str) -> dict[str, Any]:
-    return {**common, "seed": place, "denoising_strength": 0.3, "init_images": [picture]}
+def _img2img(common: dict[str, Any], index: int, picture: str) -> dict[str, Any]:
+    return {**common, "seed": index, "denoising_strength": 0.3, "init_images": [picture]}
 
 
-def _detail(common: dict[str, Any], place: int, picture: str) -> dict[str, Any]:
+def _detail(common: dict[str, Any], index: int, picture: str) -> dict[str, Any]:
     scripts = {"ADetailer": {"args": [True, True, {"ad_model": DETECTOR}]}}
-    return {**common, "seed": place, "init_images": [picture], "alwayson_scripts": scripts}
+    return {**common, "seed": index, "init_images": [picture], "alwayson_scripts": scripts}
 
 
 def _upscale(picture: str) -> dict[str, Any]:
@@ -138,18 +138,18 @@ def webuiapi(url: str, folder: Path, images: int, size: int) -> dict[str, float]
     done = 0
     while done < images:
         count = min(8, images - done)
-        for place, drawn in enumerate(api.txt2img(**common, seed=done, n_iter=count).images[:count], start=done):
+        for index, drawn in enumerate(api.txt2img(**common, seed=done, n_iter=count).images[:count], start=done):
             stages = [drawn]
-            stages.append(api.img2img([stages[-1]], **common, seed=place, denoising_strength=0.3).image)
+            stages.append(api.img2img([stages[-1]], **common, seed=index, denoising_strength=0.3).image)
             scripts = {"ADetailer": {"args": [True, True, {"ad_model": DETECTOR}]}}
-            stages.append(api.img2img([stages[-1]], **common, seed=place, alwayson_scripts=scripts).image)
+            stages.append(api.img2img([stages[-1]], **common, seed=index, alwayson_scripts=scripts).image)
             stages.append(api.extra_single_image(stages[-1], upscaling_resize=2, upscaler_1="Lanczos").image)
             for number, image in enumerate(stages):
-                image.save(folder / f"{place:04}-{number}.png")
+                image.save(folder / f"{index:04}-{number}.png")
             first = first or time.perf_counter()
-            early = resident_kb() if place == images // 4 else early
+            early = resident_kb() if index == images // 4 else early
         done += count
-    return told(begin, first, (resident_kb() - early) / (images * 0.75), images)
+    return measured(begin, first, (resident_kb() - early) / (images * 0.75), images)
 
 
 def rxpipe(
@@ -181,7 +181,7 @@ def rxpipe(
         order=order,
     )
     runner.run(config).raise_for_status()
-    result = told(begin, seen["first"], (resident_kb() - seen["early"]) / (images * 0.75), images)
+    result = measured(begin, seen["first"], (resident_kb() - seen["early"]) / (images * 0.75), images)
     backend.close()
     return result
 

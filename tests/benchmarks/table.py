@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement. aim: what it is held against, empty for a number that is only told."""
+    """One measurement. aim: what it is held against, empty for a number that is only reported."""
 
     what: str
     measured: str

@@ -137,9 +137,9 @@ def test_a_timed_out_call_is_sent_again_only_when_the_backend_is_idle(marbles):
     chain = rxp.chain(
         rxp.txt2img(prompt="a", seed=5), timeout_s=0.004, retry=rxp.RetryConfig(first_delay_s=0.002, jitter=0)
     )
-    run = marbles.run(chain, {"txt2img": ["------", "-o|"], "settle": "---|"})
+    run = marbles.run(chain, {"txt2img": ["------", "-o|"], "wait_idle": "---|"})
     run.backend["txt2img"].subscriptions.to_be("^---!", "---------^-!")
-    run.backend["settle"].subscriptions.to_be("----^--!")
+    run.backend["wait_idle"].subscriptions.to_be("----^--!")
     assert [call.seed for call in run.backend.calls] == [5, 5]
     [retry] = of(run.events.accept().values, rxp.StageRetry)
     assert retry.error.type == BackendTimeout.__name__
@@ -150,7 +150,7 @@ def test_cancel_in_the_pause_before_a_retry_makes_no_further_call(marbles):
     """Neither while settling nor while waiting."""
     chain = rxp.chain(rxp.txt2img(prompt="a"), timeout_s=0.004, retry=rxp.RetryConfig(first_delay_s=0.01, jitter=0))
     for cancel in ("-----!", "----------!"):
-        run = marbles.run(chain, {"txt2img": "------", "settle": "---|"}, cancel=cancel)
+        run = marbles.run(chain, {"txt2img": "------", "wait_idle": "---|"}, cancel=cancel)
         assert len(run.backend.calls) == 1
         assert run.status == "cancelled"
         run.events.accept()

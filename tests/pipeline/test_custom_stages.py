@@ -12,8 +12,8 @@ from PIL import Image  # noqa: TC002  # a user's annotation, read at run time
 from reactivex import operators as ops
 
 import rxpipe as rxp
-from rxpipe import metadata
 from rxpipe.errors import ConfigError, PlanError
+from rxpipe.pictures import metadata
 from rxpipe.testing import ScriptedBackend
 from rxpipe.testing.scripted import tiny_picture
 
@@ -59,7 +59,7 @@ def test_a_decorated_function_needs_no_call_and_keeps_its_function(marbles):
         lambda artifact: artifact.with_image(artifact.to_image()),
         lambda artifact: artifact.to_image(),
         lambda artifact: np.array(artifact.to_image()),
-        lambda artifact: artifact.noted(looked="at it"),
+        lambda artifact: artifact.with_metadata(looked="at it"),
     ],
 )
 def test_a_function_may_give_an_artifact_an_image_or_an_array(marbles, give):
@@ -147,7 +147,7 @@ def test_arguments_and_notes_are_in_the_file(marbles, tmp_path):
     @rxp.image_stage
     def watermark(artifact, text, *, size=12):
         del text, size
-        return artifact.with_image(artifact.to_image()).noted(owner="me")
+        return artifact.with_image(artifact.to_image()).with_metadata(owner="me")
 
     chain = rxp.chain(rxp.txt2img(prompt="a", seed=4), watermark("mine"), rxp.upscale(), out=tmp_path)
     run = marbles.run(chain)

@@ -13,11 +13,13 @@ from reactivex.disposable import Disposable
 import rxpipe as rxp
 from rxpipe.backends.base import Output, StepProgress
 from rxpipe.errors import BackendRejected
+from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.testing import ScriptedBackend
 from rxpipe.testing.scripted import tiny_picture
-from rxpipe.worker import WorkerScheduler
 
-KEPT = rxp.image_stage(lambda artifact: artifact.with_data(artifact.read()).noted(at={(1, 2): 3}), name="noting")
+KEPT = rxp.image_stage(
+    lambda artifact: artifact.with_data(artifact.read()).with_metadata(at={(1, 2): 3}), name="noting"
+)
 
 
 class Gate:
@@ -41,7 +43,7 @@ class Instant(rxp.Backend):
     name = "instant"
 
     def __init__(self, *, steps=(), hanging=(), beside=False):
-        self.steps, self.hanging, self.saves_beside = steps, hanging, beside
+        self.steps, self.hanging, self.overlap_saves = steps, hanging, beside
         self.calls = []
         self.hangs = threading.Event()
 
@@ -72,37 +74,28 @@ def one_stage(images=1, **settings):
     return rxp.chain(rxp.txt2img(prompt="a lighthouse", images=images, seed=1), **{"out": None, **settings})
 
 
-@pytest.fixture
-def worker():
-    """Makes a worker of a kind, and closes it after the test."""
-    made = []
-
-    def make(kind):
-        made.append(kind("held"))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
-
-
-def test_a_cancel_while_the_run_is_about_to_announce_itself_still_begins_with_run_start(worker):
+def test_a_cancel_while_the_run_is_about_to_announce_itself_still_begins_with_run_start():
     """Whoever comes first tells RunStart; it is told once, and before RunEnd."""
     gate = Gate()
 
-    class Late(WorkerScheduler):
+    class Held(WorkerScheduler):
         def schedule(self, action, state=None):
-            return super().schedule(lambda *given: (gate.hold(), action(*given))[1], state)
+            def act(scheduler, state):
+                gate.hold()
+                return action(scheduler, state)
 
-    run = rxp.PipelineExecutor(Instant(), scheduler=worker(Late)).start(one_stage())
-    assert gate.reached.wait(5)
-    run.cancel()
-    gate.open()
-    assert run.wait(5)
+            return super().schedule(act, state)
+
+    with Held() as scheduler:
+        run = rxp.PipelineExecutor(Instant(), scheduler=scheduler).start(one_stage())
+        assert gate.reached.wait(5)
+        run.cancel()
+        gate.open()
+        assert run.wait(5)
     assert kinds(run) == ["run_start", "run_end"]
 
 
-def test_a_cancel_in_the_middle_of_the_announcement_leaves_it_the_first_and_only_one(worker):
+def test_a_cancel_in_the_middle_of_the_announcement_leaves_it_the_first_and_only_one():
     """The worker is held while it reads the clock for RunStart; what the canceller adds comes behind that."""
     gate = Gate()
 
@@ -113,13 +106,14 @@ def test_a_cancel_in_the_middle_of_the_announcement_leaves_it_the_first_and_only
                 gate.hold()
             return super().now
 
-    run = rxp.PipelineExecutor(Instant(hanging=(1,)), scheduler=worker(SlowClock)).start(one_stage())
-    assert gate.reached.wait(5)
-    canceller = threading.Thread(target=run.cancel)
-    canceller.start()
-    gate.open()
-    canceller.join(5)
-    assert run.wait(5)
+    with SlowClock() as scheduler:
+        run = rxp.PipelineExecutor(Instant(hanging=(1,)), scheduler=scheduler).start(one_stage())
+        assert gate.reached.wait(5)
+        canceller = threading.Thread(target=run.cancel)
+        canceller.start()
+        gate.open()
+        canceller.join(5)
+        assert run.wait(5)
     assert kinds(run) in (["run_start", "run_end"], ["run_start", "stage_start", "stage_cancelled", "run_end"])
 
 
@@ -260,7 +254,7 @@ def test_a_run_that_was_over_before_anybody_was_told_of_its_start_is_known_all_t
     [
         (rx.of(rxp.Output("text")), "gave a str as a picture"),
         (rx.of(rxp.Output(b"junk")), "The picture to be saved is none"),
-        (rx.of("a picture"), "told a str; allowed: StepProgress, Preview and one Output"),
+        (rx.of("a picture"), "emitted a str; allowed: StepProgress, Preview and one Output"),
         (None, "render gave a NoneType; allowed: an Observable"),
     ],
 )

@@ -26,7 +26,7 @@ SCRIPTS = ["o|", "--o|", "-s-s-o|", "-p-o|", "u|", "-u|", "#", "-s#", "-s-s#", "
 def sometimes(artifact, every):
     if artifact.number % every == 0:
         raise RuntimeError("every so often")
-    return artifact.noted(seen=True)
+    return artifact.with_metadata(seen=True)
 
 
 def middle_stages():

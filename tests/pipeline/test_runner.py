@@ -258,7 +258,7 @@ def test_between_stages_an_artifact_refers_to_its_file(marbles, full_chain, tmp_
     in_memory = marbles.run(full_chain(2, out=None))
     for run, holds in ((on_disk, False), (in_memory, True)):
         run.events.accept()
-        assert {artifact.data is not None for artifact in run.run.artifacts.values()} == {holds}
+        assert {run.result.artifact(record).data is not None for record in run.result.records} == {holds}
     assert len(list(tmp_path.rglob("*.png"))) == 8
 
 
@@ -267,8 +267,8 @@ class Beside(rxp.Backend):
 
     name = "beside"
 
-    def __init__(self, *, saves_beside=False, queue_ahead=0):
-        self.saves_beside, self.queue_ahead = saves_beside, queue_ahead
+    def __init__(self, *, overlap_saves=False, queue_ahead=0):
+        self.overlap_saves, self.queue_ahead = overlap_saves, queue_ahead
         self.open, self.most, self.calls, self.interrupts = 0, 0, [], []
 
     def render(self, stage, source):
@@ -302,7 +302,7 @@ class Beside(rxp.Backend):
         return Observable(subscribe)
 
 
-@pytest.mark.parametrize(("settings", "most"), [({}, 1), ({"saves_beside": True}, 1), ({"queue_ahead": 1}, 2)])
+@pytest.mark.parametrize(("settings", "most"), [({}, 1), ({"overlap_saves": True}, 1), ({"queue_ahead": 1}, 2)])
 @pytest.mark.parametrize("order", ["stage", "image"])
 def test_a_stage_has_as_many_drawings_open_as_its_backend_asks_for(marbles, settings, most, order):
     """One, or with queue_ahead=1 two of the last stage of a group; results leave in order all the same."""

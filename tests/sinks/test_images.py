@@ -21,7 +21,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from rxpipe import png
 from rxpipe.artifact import Artifact, LineageEntry
 from rxpipe.config import (
     AdetailerConfig,
@@ -34,6 +33,7 @@ from rxpipe.config import (
     UpscaleConfig,
 )
 from rxpipe.errors import BadImage, ConfigError, SaveError
+from rxpipe.pictures import png
 from rxpipe.plan import plan_stages
 from rxpipe.sinks import images
 from rxpipe.sinks.images import ImageWriter
@@ -225,7 +225,7 @@ def test_the_servers_text_is_kept_byte_for_byte(tmp_path):
 
 def test_the_lineage_tells_where_the_picture_came_from(tmp_path):
     """Who it is, what it went through, and what was noted on the way."""
-    noted = artifact().noted(score=0.5, where=Path("a"))
+    noted = artifact().with_metadata(score=0.5, where=Path("a"))
     path = ImageWriter(tmp_path).write(noted, execution(), NOW).path
     with Image.open(path) as image:
         told = json.loads(image.text["rxpipe"])

@@ -70,7 +70,7 @@ def test_a_successful_run_makes_exactly_one_line(marbles, path):
     lab.run()
     assert len(path.read_text(encoding="utf-8").splitlines()) == 1
     lab.run()
-    assert [record.counts["done"] for record in rxp.read_records(path)] == [2, 2]
+    assert [record.tally["done"] for record in rxp.read_records(path)] == [2, 2]
 
 
 @pytest.mark.parametrize("script", [["--#", "--#"], ["--o|", "--#"]])
@@ -102,7 +102,7 @@ def test_a_record_holds_the_run(marbles, path):
     assert (record.primary_model, record.steps, record.cfg_scale) == ("dream.safetensors", 12, 7.0)
     assert (record.sampler, record.scheduler) == (None, None)
     assert [(variant.seed, variant.outcome) for variant in record.variants] == [(7, "done"), (8, "done")]
-    assert record.counts == {"planned": 2, "done": 2, "failed": 0, "cancelled": 0, "filtered": 0, "pending": 0}
+    assert record.tally == {"planned": 2, "done": 2, "failed": 0, "cancelled": 0, "filtered": 0, "pending": 0}
     assert record.outcomes == {"txt2img": {"done": 2}, "upscale": {"done": 2}}
     assert record.durations_s == result.durations
     assert record.events == result.events

@@ -12,8 +12,8 @@ from reactivex.subject import Subject
 from told import OUT_OF_MEMORY, Teller, timelines, whole_run
 
 from rxpipe.events import ErrorInfo, RunEnd, StageImageProgress
+from rxpipe.rx.subject import EventSubject
 from rxpipe.sinks.log import line, log_events
-from rxpipe.subject import EventSubject
 
 
 @pytest.fixture

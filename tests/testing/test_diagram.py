@@ -8,7 +8,7 @@ import pytest
 
 import rxpipe as rxp
 from rxpipe.errors import BackendUnavailable
-from rxpipe.testing import Drawing, Mismatch, parse, timeline
+from rxpipe.testing import MarblePicture, Mismatch, parse, timeline
 from rxpipe.testing.diagram import WIDEST, aligned
 
 
@@ -80,7 +80,7 @@ def test_long_values_stand_in_a_legend(marbles):
 def test_a_picture_is_valid_svg_and_shows_every_mark(text):
     """Names are escaped; nothing is drawn outside."""
     marks = parse(text).marks
-    root = ET.fromstring(Drawing((("stream", marks),), title="a & b").svg())  # noqa: S314 - we made it
+    root = ET.fromstring(MarblePicture((("stream", marks),), title="a & b").svg())  # noqa: S314 - we made it
     shown = "".join(root.itertext())
     assert all(mark.name in shown for mark in marks)
     xs = [float(each.get("x") or each.get("cx") or 0) for each in root.iter()]
@@ -92,7 +92,7 @@ def test_streams_recordings_and_failures_draw_themselves(marbles):
     source = marbles.attempts("--#", "--a|")
     stream = marbles.expect(source)
     stream.to_be("--#")
-    for shown in (source, stream, stream.drawing()):
+    for shown in (source, stream, stream.picture()):
         assert shown._repr_svg_() == marbles.svg(shown)
     assert "cold 2" in marbles.svg(source)
     assert "upscale" in marbles.svg("--{upscale}--|")

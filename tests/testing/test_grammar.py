@@ -113,7 +113,7 @@ NAMES = st.text(st.characters(exclude_characters="{}\n", exclude_categories=["Cs
 def lawful_marks(draw):
     """Marks in order of time, to the microsecond, some at one instant, with or without an end."""
     gaps = draw(st.lists(st.one_of(st.sampled_from([0, 0, 1, 999, 1000, 2000, 13_000]), st.integers(0, 10**8))))
-    times = [sum(gaps[: place + 1]) for place in range(len(gaps))]
+    times = [sum(gaps[: index + 1]) for index in range(len(gaps))]
     found = [Mark(at, "next", draw(NAMES)) for at in times]
     end = draw(st.sampled_from([None, "end", "error"]))
     last = (times[-1] if times else 0) + draw(st.integers(0, 10**6))
@@ -129,7 +129,7 @@ def test_rendering_parses_back_to_the_same(found):
 @given(st.lists(st.integers(1, 40), min_size=1), st.integers(0, 400))
 def test_rendering_keeps_what_came_before_time_zero(gaps, zero):
     """A hot stream's past is written before its `^`."""
-    times = [sum(gaps[: place + 1]) * MS - zero * MS for place in range(len(gaps))]
+    times = [sum(gaps[: index + 1]) * MS - zero * MS for index in range(len(gaps))]
     found = tuple(Mark(at, "next", "a") for at in times)
     assert parse(render(found)).marks == found
 

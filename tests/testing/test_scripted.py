@@ -120,7 +120,7 @@ def test_settling_after_a_timeout_takes_the_time_its_script_says(marbles):
     """Nothing is sent again before the backend is idle."""
     run = marbles.run(
         rxp.chain(rxp.txt2img(prompt="x"), timeout_s=0.005, retry=rxp.RetryConfig(first_delay_s=0, jitter=0)),
-        backend={"txt2img": ["---", "o|"], "settle": "----|"},
+        backend={"txt2img": ["---", "o|"], "wait_idle": "----|"},
     )
     run.backend["txt2img"].subscriptions.to_be("^----!", "---------^!")
     run.timeline.to_be(txt2img="s----r----[1|]")

@@ -1,4 +1,4 @@
-"""What the views are shown: a controller that tells what a test says and counts what it is told."""
+"""What the views are shown: a controller that emits what a test says and counts the calls it gets."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from reactivex.disposable import Disposable
 
 from rxpipe.backends.base import Backend, Output, Preview, StepProgress
 from rxpipe.events import RunStart, StageImageProgress, StagePreview
+from rxpipe.rx.subject import EventSubject
 from rxpipe.status import RunStatus, StageStatus
-from rxpipe.subject import EventSubject
 
 STAGES = (
     StageStatus("txt2img", "completed", finished=4, total=4, duration_s=12.34),

@@ -26,9 +26,9 @@ from staged import Easel, picture
 
 import rxpipe as rxp
 from rxpipe.testing.webui_server import WebUIServer, noise
-from rxpipe.views.gui import link, places, wish
-from rxpipe.views.gui.memory import Memory
+from rxpipe.views.gui import connection, file_manager, form_values
 from rxpipe.views.gui.recall import read_job
+from rxpipe.views.gui.state import WindowState
 from rxpipe.views.gui.viewer import PictureWindow, facts
 from rxpipe.views.gui.window import MainWindow
 
@@ -76,16 +76,16 @@ def answered(window, event):
 
 @pytest.fixture
 def open_window(root, tmp_path):
-    """Makes main windows that remember nothing of each other unless told, and closes them."""
+    """Makes main windows that share no state unless *options* say so, and closes them."""
     opened = []
 
     def make(backend=None, **options):
-        options = {"memory": tmp_path / "gui.json", "dark": True, **options}
+        options = {"state_path": tmp_path / "gui.json", "dark": True, **options}
         window = MainWindow(root, backend=backend or Easel(), **options)
         values = window.form.read()
         window.form.write(replace(values, out=str(tmp_path / "out"), images="3"))
         opened.append(window)
-        settle(window, lambda: window.link.state.light != "connecting", 5)
+        settle(window, lambda: window.connection.state.status != "connecting", 5)
         return window
 
     yield make
@@ -94,7 +94,7 @@ def open_window(root, tmp_path):
 
 
 def ended(window):
-    """Whether a run has begun and ended, and its pictures hang on the wall."""
+    """Whether a run has begun and ended, and its pictures stand in the gallery."""
     return window.status.state in {"completed", "partial", "failed", "cancelled"}
 
 
@@ -108,19 +108,19 @@ def below(widget):
 
 
 def test_a_click_on_run_draws_and_hangs_up_pictures_one_by_one(open_window, tmp_path):
-    """Each finished picture appears while the next is in work, with its seed under it."""
+    """Each finished picture appears while the next is in progress, with its seed under it."""
     window = open_window()
     window.form.write(replace(window.form.read(), seed="77", images="12"))
     counts = []
     click(window, window.run_button)
-    assert settle(window, lambda: counts.append(len(window.wall.pictures)) or ended(window), 10)
+    assert settle(window, lambda: counts.append(len(window.gallery.pictures)) or ended(window), 10)
     assert counts == sorted(counts)
     assert len(set(counts)) >= 3
-    canvas = window.wall.canvas
+    canvas = window.gallery.canvas
     captions = sorted(canvas.find_withtag("seed"), key=lambda item: canvas.coords(item)[::-1])  # as they are read
     shown = [canvas.itemcget(item, "text") for item in captions]
     assert shown == [str(seed) for seed in range(77, 89)]
-    assert all(one.path.is_file() and tmp_path in one.path.parents for one in window.wall.pictures)
+    assert all(one.path.is_file() and tmp_path in one.path.parents for one in window.gallery.pictures)
     assert window.bar.message["text"] == "Completed"
 
 
@@ -166,18 +166,18 @@ def test_a_second_run_follows_a_stopped_one(open_window):
     easel.silent = False
     click(window, window.run_button)
     assert settle(window, lambda: window.status.state == "completed", 10)
-    assert len(window.wall.pictures) == 3
+    assert len(window.gallery.pictures) == 3
 
 
 def test_stop_after_this_image_keeps_it(open_window):
-    """With F6; what is in work is finished, and hangs on the wall."""
+    """With F6; the image in progress is finished, and stands in the gallery."""
     window = open_window()
     window.form.fields["images"].write("60")
     click(window, window.run_button)
     assert settle(window, lambda: window.status.stage == "txt2img", 5)
     press(window, "F6")
     assert settle(window, lambda: window.status.state == "cancelled", 5)
-    assert 1 <= len(window.wall.pictures) < 60
+    assert 1 <= len(window.gallery.pictures) < 60
 
 
 def test_skip_goes_on_with_the_next_image(open_window):
@@ -188,7 +188,7 @@ def test_skip_goes_on_with_the_next_image(open_window):
     click(window, window.skip_button)
     assert settle(window, lambda: ended(window), 10)
     assert window.controller.last_result.tally.cancelled == 1
-    assert len(window.wall.pictures) == 2
+    assert len(window.gallery.pictures) == 2
 
 
 def test_run_while_running_queues_and_the_queue_can_be_cleared(open_window):
@@ -209,11 +209,11 @@ def test_run_while_running_queues_and_the_queue_can_be_cleared(open_window):
 
 def test_run_before_the_main_loop_is_not_lost(root, tmp_path):
     """Pressed while the backend is still being looked for, before anything turns the loop."""
-    window = MainWindow(root, backend=Easel(), memory=tmp_path / "m.json", dark=True)
+    window = MainWindow(root, backend=Easel(), state_path=tmp_path / "m.json", dark=True)
     window.form.write(replace(window.form.read(), out=str(tmp_path / "out"), images="1"))
     window.run()
     root.after(10_000, root.quit)
-    window.link.states.subscribe(
+    window.connection.states.subscribe(
         lambda _: (
             window.controller
             and window.controller.status.subscribe(lambda status: status.state == "completed" and root.quit())
@@ -237,7 +237,7 @@ def test_a_failed_run_says_why_and_what_to_do(open_window):
     assert window.bar.message["text"].startswith("Error")
 
 
-def test_what_was_not_as_asked_for_is_told_after_the_run(open_window):
+def test_warnings_are_shown_after_the_run(open_window):
     """The server took another sampler; the run completed, and the window says so."""
     window = open_window(warned := Easel())
     warned.check = lambda _: ["sampler 'X' is not there, 'Euler' was taken"]
@@ -284,7 +284,7 @@ def test_closing_in_the_middle_of_a_run_ends_the_program_at_once(display, tmp_pa
         from rxpipe.views.gui.window import MainWindow
         from pathlib import Path
         root = tk.Tk()
-        window = MainWindow(root, backend=Easel(silent=True), memory=Path(sys.argv[2]) / "m.json")
+        window = MainWindow(root, backend=Easel(silent=True), state_path=Path(sys.argv[2]) / "m.json")
         window.run()
         def look():
             if window.status.stage == "txt2img":
@@ -310,7 +310,7 @@ def test_closing_leaves_no_thread(open_window):
     window.close()
     window.close()
     deadline = time.monotonic() + 3
-    named = ("rxpipe-run", "rxpipe-link", "rxpipe-pictures", "rxpipe-intent")
+    named = ("rxpipe-run", "rxpipe-connection", "rxpipe-pictures", "rxpipe-intent")
     while (left := [t for t in threading.enumerate() if t.name.startswith(named)]) and time.monotonic() < deadline:
         left[0].join(0.1)
     assert left == []
@@ -327,10 +327,10 @@ def test_closing_leaves_nothing_that_python_would_ask_tk_to_free(root, tmp_path)
         return len(found) + sum(isinstance(o, Font) and o.delete_font for o in gc.get_objects())
 
     before = owned()
-    window = MainWindow(root, backend=Easel(), memory=tmp_path / "m.json", dark=True)
+    window = MainWindow(root, backend=Easel(), state_path=tmp_path / "m.json", dark=True)
     window.form.write(replace(window.form.read(), out=str(tmp_path / "out"), images="1"))
     window.run()
-    assert settle(window, lambda: ended(window) and len(window.wall._photos) == 1, 10)
+    assert settle(window, lambda: ended(window) and len(window.gallery._photos) == 1, 10)
     viewer = window.open_picture(0)
     assert settle(window, lambda: viewer.shown_size is not None, 5)
     assert owned() > before
@@ -342,7 +342,7 @@ def test_closing_leaves_nothing_that_python_would_ask_tk_to_free(root, tmp_path)
 
 
 def test_a_slow_backend_never_blocks_the_window(open_window):
-    """The light says connecting while the window answers; then ready, without anybody pressing anything."""
+    """The light says connecting while the window answers; then ready, without a click."""
     gate = threading.Event()
 
     def slow(_):
@@ -350,15 +350,15 @@ def test_a_slow_backend_never_blocks_the_window(open_window):
         return Easel()
 
     window = open_window(opener=slow)
-    window.link.connect("slow")
+    window.connection.connect("slow")
     settle(window)
     beats = []
     window.root.after(0, lambda: beats.append(1))
     settle(window)
     assert beats == [1]
-    assert window.light.state == "connecting"
+    assert window.status_light.state == "connecting"
     gate.set()
-    assert settle(window, lambda: window.light.state == "ready", 5)
+    assert settle(window, lambda: window.status_light.state == "ready", 5)
 
 
 def test_choosing_another_backend_shows_its_light(open_window):
@@ -370,26 +370,26 @@ def test_choosing_another_backend_shows_its_light(open_window):
         raise rxp.ConfigError([f"backend {where!r}: allowed: 'easel'"])
 
     window = open_window(Easel(), opener=opener)
-    for where, light in (("nonsense", "error"), ("easel", "ready")):
+    for where, status in (("nonsense", "error"), ("easel", "ready")):
         window.where.write(where)
         press(window, "Return", focus=window.where)
-        assert settle(window, lambda light=light: window.light.state == light, 5)
+        assert settle(window, lambda status=status: window.status_light.state == status, 5)
     assert window.notice["text"] == ""
 
 
-def test_the_error_of_a_backend_is_told_once_and_gone_when_it_is_back(open_window):
+def test_the_error_of_a_backend_is_shown_once_and_gone_when_it_is_back(open_window):
     """A server that is not there yet: red; it starts: green without a click, and runs."""
     with WebUIServer(draw=noise) as server:
         url = server.url
     window = open_window(url, opener=rxp.open_backend)
-    window.link._retry_s = 0.2
-    assert settle(window, lambda: window.light.state == "error", 10)
-    assert "nobody answers" in window.notice["text"]
-    window.link.recheck()
+    window.connection._retry_s = 0.2
+    assert settle(window, lambda: window.status_light.state == "error", 10)
+    assert "no answer" in window.notice["text"]
+    window.connection.recheck()
     with WebUIServer(draw=noise, port=int(url.rpartition(":")[2])):
-        assert settle(window, lambda: window.light.state == "ready", 10)
+        assert settle(window, lambda: window.status_light.state == "ready", 10)
         assert window.notice["text"] == ""
-        assert settle(window, lambda: bool(window.link.state.names), 10)
+        assert settle(window, lambda: bool(window.connection.state.names), 10)
         assert "Euler a" in window.form.fields["txt2img.sampler_name"]["values"]
         window.form.write(replace(window.form.read(), images="1"))
         click(window, window.run_button)
@@ -408,7 +408,7 @@ def test_the_backend_cannot_be_changed_while_a_run_goes_on(open_window):
 
 
 def test_what_comes_late_from_a_backend_given_up_is_forgotten(marbles):
-    """Two were asked for; the first is opened last, closed, and not shown."""
+    """Two were requested; the first is opened last, closed, and not shown."""
     marbles.allow_threads()
     gate, closed = threading.Event(), threading.Event()
 
@@ -426,20 +426,20 @@ def test_what_comes_late_from_a_backend_given_up_is_forgotten(marbles):
 
     pump = rxp_pump()
     states = []
-    way = link.BackendLink(pump, opener=opener)
+    way = connection.BackendConnection(pump, opener=opener)
     way.states.subscribe(states.append)
     way.connect("late")
     way.connect("easel")
-    assert pumped(pump, lambda: way.state.light == "ready")
+    assert pumped(pump, lambda: way.state.status == "ready")
     gate.set()
     assert pumped(pump, closed.is_set)
     assert way.state.backend.name == "easel"
-    assert [(state.light, state.where) for state in states][-1] == ("ready", "easel")
+    assert [(state.status, state.where) for state in states][-1] == ("ready", "easel")
     way.close()
 
 
 def rxp_pump():
-    from rxpipe.mainloop import PumpScheduler  # noqa: PLC0415  beside its use
+    from rxpipe.rx.mainloop import PumpScheduler  # noqa: PLC0415  beside its use
 
     return PumpScheduler()
 
@@ -460,10 +460,10 @@ def test_a_click_on_a_switch_opens_the_card_and_puts_the_stage_into_the_run(open
     window.form.column.canvas.yview_moveto(1.0)
     click(window, card.switch, at=(10, card.switch.winfo_height() // 2))
     assert card.on
-    assert wish.config_of(window.form.read()).upscale.scale == 2.0
+    assert form_values.config_of(window.form.read()).upscale.scale == 2.0
     press(window, "alt+4")
     assert not card.on
-    assert wish.config_of(window.form.read()).upscale is None
+    assert form_values.config_of(window.form.read()).upscale is None
 
 
 def test_the_slider_and_its_number_say_the_same(open_window):
@@ -509,14 +509,22 @@ def test_random_and_reuse_set_the_seed(open_window):
 
 def test_the_theme_switch_changes_every_surface(open_window):
     window = open_window()
-    dark = window.root["background"], window.form.fields["prompt"].text["background"], window.wall.canvas["background"]
+    dark = (
+        window.root["background"],
+        window.form.fields["prompt"].text["background"],
+        window.gallery.canvas["background"],
+    )
     click(window, window.dark_switch, at=(10, window.dark_switch.winfo_height() // 2))
-    light = window.root["background"], window.form.fields["prompt"].text["background"], window.wall.canvas["background"]
+    light = (
+        window.root["background"],
+        window.form.fields["prompt"].text["background"],
+        window.gallery.canvas["background"],
+    )
     assert all(before != after for before, after in zip(dark, light, strict=True))
     assert window.bar.palette.ground != window.theme.skin.ground or window.bar.palette is window.theme.skin.palette
 
 
-# -- presets, pictures, memory -----------------------------------------------------------------------------------------
+# -- presets, pictures, state ------------------------------------------------------------------------------------------
 
 
 def test_a_preset_fills_the_form_and_keeps_what_the_form_has_no_field_for(open_window, tmp_path):
@@ -529,7 +537,7 @@ def test_a_preset_fills_the_form_and_keeps_what_the_form_has_no_field_for(open_w
     assert window.form.fields["prompt"].read() == "night"
     assert window.form.cards["upscale"].on
     assert "hires" in window.form.cards["txt2img"]._further["text"]
-    config = wish.config_of(window.form.read())
+    config = form_values.config_of(window.form.read())
     assert (config.txt2img.steps, config.txt2img.clip_skip, config.txt2img.hires.scale) == (33, 2, 1.5)
 
 
@@ -537,7 +545,7 @@ def test_a_saved_preset_is_the_same_wish(open_window, tmp_path):
     window = open_window()
     window.form.cards["adetailer"].on = True
     window.save(tmp_path / "mine.yaml")
-    assert rxp.PipelineConfig.load(tmp_path / "mine.yaml") == wish.config_of(window.form.read())
+    assert rxp.PipelineConfig.load(tmp_path / "mine.yaml") == form_values.config_of(window.form.read())
     assert yaml.safe_load((tmp_path / "mine.yaml").read_text())["txt2img"]["prompt"].startswith("a lighthouse")
 
 
@@ -546,8 +554,8 @@ def test_a_picture_made_here_is_drawn_again_with_its_seed(open_window):
     window.form.write(replace(window.form.read(), images="1", seed="42", prompt="a boat"))
     click(window, window.run_button)
     assert settle(window, lambda: ended(window), 10)
-    made = window.wall.pictures[0]
-    window.form.write(wish.first_values())
+    made = window.gallery.pictures[0]
+    window.form.write(form_values.first_values())
     window.load(made.path)
     values = window.form.read()
     assert (values.prompt, values.seed, values.images) == ("a boat", "42", "1")
@@ -564,12 +572,12 @@ def test_a_picture_of_another_tool_fills_the_form(name):
 
 
 def rxp_info(path):
-    from rxpipe.metadata import read_info  # noqa: PLC0415  beside its use
+    from rxpipe.pictures.metadata import read_info  # noqa: PLC0415  beside its use
 
     return read_info(path)
 
 
-def test_what_cannot_be_loaded_is_told(open_window, tmp_path):
+def test_a_file_that_cannot_be_loaded_is_reported(open_window, tmp_path):
     """A picture without words, a torn one, a preset with a wrong key; the form stays as it was."""
     plain = tmp_path / "plain.png"
     plain.write_bytes(picture(kind="PNG"))
@@ -587,32 +595,32 @@ def test_what_cannot_be_loaded_is_told(open_window, tmp_path):
 
 def test_the_window_remembers_itself(root, tmp_path):
     """Form, theme, backend and place; and no password."""
-    memory = tmp_path / "deep" / "gui.json"
-    window = MainWindow(root, backend=Easel(), dark=False, memory=memory)
-    settle(window, lambda: window.link.state.light == "ready", 5)
+    state_path = tmp_path / "deep" / "gui.json"
+    window = MainWindow(root, backend=Easel(), dark=False, state_path=state_path)
+    settle(window, lambda: window.connection.state.status == "ready", 5)
     window.form.write(replace(window.form.read(), prompt="remember me", images="7"))
     root.geometry("900x600+30+20")
     settle(window)
-    window.link.state = replace(window.link.state, where="http://me:secret@127.0.0.1:7860")
+    window.connection.state = replace(window.connection.state, where="http://me:secret@127.0.0.1:7860")
     window.close()
-    kept = Memory.load(memory)
+    kept = WindowState.load(state_path)
     assert (kept.form.prompt, kept.form.images, kept.dark) == ("remember me", "7", False)
     assert kept.backend == "http://127.0.0.1:7860"
     assert kept.geometry.startswith("900x600")
-    assert "secret" not in memory.read_text()
+    assert "secret" not in state_path.read_text()
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"geometry": "wide"}', '{"form": {"fields": 3}}'])
 def test_a_memory_that_cannot_be_read_is_as_good_as_none(tmp_path, text):
     (tmp_path / "gui.json").write_text(text)
-    assert Memory.load(tmp_path / "gui.json") == Memory()
+    assert WindowState.load(tmp_path / "gui.json") == WindowState()
 
 
 def test_a_place_off_the_screen_is_not_gone_back_to(root, tmp_path):
     """The screen it was on is not plugged in any more."""
-    memory = tmp_path / "gui.json"
-    Memory(geometry="900x600+4000+3000").save(memory)
-    window = MainWindow(root, backend=Easel(), memory=memory)
+    state_path = tmp_path / "gui.json"
+    WindowState(geometry="900x600+4000+3000").save(state_path)
+    window = MainWindow(root, backend=Easel(), state_path=state_path)
     settle(window)
     assert 0 <= root.winfo_x() < root.winfo_screenwidth() - 100
     assert 0 <= root.winfo_y() < root.winfo_screenheight() - 60
@@ -628,7 +636,7 @@ def finished(open_window):
     window = open_window()
     window.form.write(replace(window.form.read(), seed="100"))
     click(window, window.run_button)
-    assert settle(window, lambda: ended(window) and len(window.wall._photos) == 3, 10)
+    assert settle(window, lambda: ended(window) and len(window.gallery._photos) == 3, 10)
     return window
 
 
@@ -638,7 +646,7 @@ def viewer_of(window):
 
 def test_a_click_on_a_picture_opens_it_with_its_metadata(finished):
     """Full size at a click, the next with an arrow, away with Escape."""
-    click(finished, finished.wall.canvas, at=finished.wall.centre_of(1))
+    click(finished, finished.gallery.canvas, at=finished.gallery.centre_of(1))
     viewer = viewer_of(finished)
     assert settle(finished, lambda: viewer.shown_size is not None, 5)
     words = viewer.words.get("1.0", "end")
@@ -653,10 +661,10 @@ def test_a_click_on_a_picture_opens_it_with_its_metadata(finished):
     assert viewer_of(finished) is None
 
 
-def test_the_wall_can_be_walked_with_the_keyboard(finished):
-    canvas = finished.wall.canvas
+def test_the_gallery_can_be_walked_with_the_keyboard(finished):
+    canvas = finished.gallery.canvas
     press(finished, "Right", "Right", "Left", focus=canvas)
-    assert finished.wall.selected == 0
+    assert finished.gallery.selected == 0
     press(finished, "Return", focus=canvas)
     assert viewer_of(finished).picture.seed == 100
 
@@ -673,19 +681,19 @@ def test_copy_parameters_puts_a1111s_text_on_the_clipboard(finished):
 def test_use_its_settings_and_start_from_this_picture(finished):
     finished.form.fields["prompt"].write("something else")
     actions = finished._actions
-    actions["Use its settings"](finished.wall.pictures[2])
+    actions["Use its settings"](finished.gallery.pictures[2])
     assert finished.form.read().seed == "102"
     assert finished.form.read().prompt.startswith("a lighthouse")
-    actions["Start from this picture"](finished.wall.pictures[2])
-    assert finished.form.read().inputs == (str(finished.wall.pictures[2].path),)
+    actions["Start from this picture"](finished.gallery.pictures[2])
+    assert finished.form.read().inputs == (str(finished.gallery.pictures[2].path),)
     assert not finished.form.cards["txt2img"].on
 
 
 def test_open_folder_asks_the_systems_file_manager(finished, monkeypatch):
     started = []
     system = SimpleNamespace(Popen=lambda words, **_: started.append(words), DEVNULL=subprocess.DEVNULL)
-    monkeypatch.setattr(places, "subprocess", system)
-    finished.open_folder(finished.wall.pictures[0])
+    monkeypatch.setattr(file_manager, "subprocess", system)
+    finished.open_folder(finished.gallery.pictures[0])
     press(finished, "F8")
     assert [Path(words[-1]).name for words in started][-1] == "out"
     assert len(started) == 2
@@ -698,11 +706,11 @@ def test_open_folder_asks_the_systems_file_manager(finished, monkeypatch):
 def test_each_system_has_its_own_way_to_show_a_file(tmp_path, platform, words):
     file = tmp_path / "a.png"
     file.write_bytes(b"")
-    assert places.command(file, platform)[: len(words)] == words
+    assert file_manager.command(file, platform)[: len(words)] == words
 
 
-def test_a_file_that_is_gone_is_told(finished):
-    gone = replace(finished.wall.pictures[0], path=Path("/nowhere/at all/x.png"))
+def test_a_file_that_is_gone_is_reported(finished):
+    gone = replace(finished.gallery.pictures[0], path=Path("/nowhere/at all/x.png"))
     finished.open_folder(gone)
     assert "no such folder" in finished.notice["text"]
     finished.copy_parameters(gone)
@@ -770,7 +778,7 @@ def test_the_window_needs_no_tk_to_be_imported():
 )
 def test_a_config_comes_back_from_the_form_as_the_same_plan(config):
     """What the form shows and what it does not, whatever stage draws first."""
-    again = wish.config_of(wish.form_of(config))
+    again = form_values.config_of(form_values.form_of(config))
     expected, came = rxp.build_stage_execution_plan(config), rxp.build_stage_execution_plan(again)
     assert [stage.generation for stage in came.stages] == [stage.generation for stage in expected.stages]
     assert came.settings == expected.settings
@@ -779,6 +787,6 @@ def test_a_config_comes_back_from_the_form_as_the_same_plan(config):
 
 def test_the_next_run_does_not_take_the_id_of_the_one_loaded():
     config = rxp.PipelineConfig(txt2img=rxp.Txt2ImgConfig(), metadata=rxp.RunMetadata(run_id="old", note="kept"))
-    again = wish.config_of(wish.form_of(config)).metadata
+    again = form_values.config_of(form_values.form_of(config)).metadata
     assert again.run_id is None
     assert again.model_extra == {"note": "kept"}

@@ -13,7 +13,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QDialog, QLineEdit, QVBoxLayout, QWidget
 from staged import COMPLETED, ERROR, FAILED, RUNNING, FakeController, picture
 
-from rxpipe.views.look import DARK, LIGHT
+from rxpipe.views.palette import DARK, LIGHT
 from rxpipe.views.qt import PreviewPane, StageTimeline, StatusBar
 
 
@@ -131,18 +131,18 @@ def test_views_follow_the_palette_of_their_window(bar, window, qt_app, ground, p
 
 def test_a_view_called_off_its_thread_says_so(bar):
     """Qt would crash; the message says what to give to the controller."""
-    told = []
+    messages = []
 
     def call():
         try:
             bar.show_status(RUNNING)
         except RuntimeError as error:
-            told.append(str(error))
+            messages.append(str(error))
 
     thread = threading.Thread(target=call, name="worker-1")
     thread.start()
     thread.join()
-    assert told == [
+    assert messages == [
         "StatusBar was called on worker-1, not on the GUI thread. Give the controller scheduler=QtScheduler(app)."
     ]
 

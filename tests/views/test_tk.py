@@ -13,7 +13,7 @@ import pytest
 from staged import COMPLETED, ERROR, FAILED, RUNNING, FakeController, picture
 
 from rxpipe.status import RunStatus
-from rxpipe.views.look import DARK, LIGHT
+from rxpipe.views.palette import DARK, LIGHT
 from rxpipe.views.tk import PreviewPane, StageTimeline, StatusBar
 
 
@@ -147,18 +147,18 @@ def test_views_follow_a_change_of_the_ttk_theme(root):
 
 def test_a_view_called_off_its_thread_says_so(bar):
     """Tk would crash or hang; the message says what to give to the controller."""
-    told = []
+    messages = []
 
     def call():
         try:
             bar.show(RUNNING)
         except RuntimeError as error:
-            told.append(str(error))
+            messages.append(str(error))
 
     thread = threading.Thread(target=call, name="worker-1")
     thread.start()
     thread.join()
-    (message,) = told
+    (message,) = messages
     assert "StatusBar was called on worker-1, not on the thread of its window." in message
     assert "Give the controller scheduler=TkScheduler(root)." in message
 

@@ -19,7 +19,7 @@ from staged import Easel
 
 import rxpipe as rxp
 from rxpipe.errors import BackendRejected
-from rxpipe.mainloop import QtScheduler, TkScheduler
+from rxpipe.rx.mainloop import QtScheduler, TkScheduler
 from rxpipe.views import qt as qt_views
 from rxpipe.views import tk as tk_views
 
@@ -134,23 +134,23 @@ def said(stderr):
 
 
 def test_a_run_from_start_to_end(window, run_in):
-    """The bar, the stages and the preview follow; progress never falls, and all is told on the window's thread."""
-    controller, told = run_in(Easel()), []
-    controller.status.subscribe(lambda status: told.append((status, threading.current_thread())))
+    """The bar, the stages and the preview follow; progress never falls, and all is delivered on the window's thread."""
+    controller, seen = run_in(Easel()), []
+    controller.status.subscribe(lambda status: seen.append((status, threading.current_thread())))
     controller.start(TWO)
     turn_until(window, lambda: window.message == "Completed")
-    fractions = [status.fraction for status, _ in told]
+    fractions = [status.fraction for status, _ in seen]
     assert window.percent == "100 %"
     assert fractions == sorted(fractions)
     assert len(set(fractions)) > 3
-    assert {thread for _, thread in told} == {threading.main_thread()}
+    assert {thread for _, thread in seen} == {threading.main_thread()}
     assert [name for name, _ in window.timeline.texts] == ["txt2img", "upscale"]
     assert window.timeline.texts[0][1].startswith("2 in ")
     assert window.pane.shown_size is not None
 
 
 def test_a_run_that_began_before_the_loop_is_shown_whole(window, run_in):
-    """The window opens late; nothing was lost and nobody waited for it."""
+    """The window opens late; nothing was lost and no thread waited for it."""
     controller, events = run_in(Easel()), []
     controller.events.subscribe(events.append)
     run = controller.start(TWO).run
@@ -163,7 +163,7 @@ def test_a_run_that_began_before_the_loop_is_shown_whole(window, run_in):
 
 
 def test_stop_shows_at_once_and_ends_a_run_that_gets_no_answer(window, run_in):
-    """Stopping is on the screen a few frames after the click, then the end; the server, told once, never answers."""
+    """Stopping is on the screen a few frames after the click, then the end; one interrupt was sent, no answer came."""
     backend = Easel(silent=True)
     controller = run_in(backend)
     controller.start(TWO)
@@ -223,7 +223,7 @@ def test_the_window_is_closed_in_the_middle_of_a_run(window, run_in, capfd):
 PROGRAMS = {
     "tk": """
         import tkinter
-        from rxpipe.mainloop import TkScheduler
+        from rxpipe.rx.mainloop import TkScheduler
         from rxpipe.views.tk import StatusBar
         root = tkinter.Tk()
         controller = rxp.PipelineController(rxp.PipelineRunner(Easel(silent=True)), scheduler=TkScheduler(root))
@@ -237,7 +237,7 @@ PROGRAMS = {
     "qt": """
         from PySide6.QtCore import QTimer
         from PySide6.QtWidgets import QApplication
-        from rxpipe.mainloop import QtScheduler
+        from rxpipe.rx.mainloop import QtScheduler
         from rxpipe.views.qt import StatusBar
         app = QApplication([])
         controller = rxp.PipelineController(rxp.PipelineRunner(Easel(silent=True)), scheduler=QtScheduler(app))

@@ -15,22 +15,22 @@ from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable
 from reactivex.scheduler import CurrentThreadScheduler, ImmediateScheduler
 
-from rxpipe.backends.base import Backend, Output, Preview, Rendering, StepProgress
+from rxpipe.backends.base import Backend, Output, Preview, RenderEvent, StepProgress
 from rxpipe.backends.sketch.encode import encode_png
 from rxpipe.backends.sketch.jobs import job, takes_faces
 from rxpipe.backends.sketch.picture import Stopped
 from rxpipe.config import AdetailerConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BackendFailed, RxPipeError
-from rxpipe.worker import WorkerScheduler
+from rxpipe.rx.worker import WorkerScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from rxpipe.artifact import Artifact
-    from rxpipe.backends.sketch.frame import Drawn, Frame, Work
+    from rxpipe.backends.sketch.frame import Frame, PaintResult, Work
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
-    Slices = Generator[Rendering | None, None, None]
+    Slices = Generator[RenderEvent | None, None, None]
 
 _PREVIEW_QUALITY = 85
 _OWN_UPSCALERS = {"", "none", "lanczos"}
@@ -61,13 +61,13 @@ class SketchBackend(Backend):
     def __repr__(self) -> str:
         return f"SketchBackend(pace_s={self._pace_s:g})  # a drawing program, not a model"
 
-    def render(self, stage: StageExecution, source: Artifact | None) -> Observable[Rendering]:
+    def render(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
         """One picture, drawn when subscribed to; previews are JPEG of at most 512 px, the picture is PNG."""
 
         def subscribe(
-            observer: abc.ObserverBase[Rendering], scheduler: abc.SchedulerBase | None = None
+            observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            return _Drawing(observer, scheduler, self._pace_s).begin(stage, source)
+            return _RenderTask(observer, scheduler, self._pace_s).begin(stage, source)
 
         return Observable(subscribe)
 
@@ -76,22 +76,22 @@ class SketchBackend(Backend):
         return [warning for stage in plan.stages for warning in _warnings(stage)]
 
 
-class _Drawing(abc.DisposableBase):
+class _RenderTask(abc.DisposableBase):
     """One subscription: the engine's generator, driven one slice an action."""
 
     def __init__(
-        self, observer: abc.ObserverBase[Rendering], scheduler: abc.SchedulerBase | None, pace_s: float
+        self, observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None, pace_s: float
     ) -> None:
         self._observer, self._pace_s = observer, pace_s
         self._own = WorkerScheduler("rxpipe-sketch") if scheduler is None else None
-        # Immediate would nest each slice in the one before; the trampoline runs them just as much at once.
+        # Immediate would nest each slice in the one before; the trampoline runs them immediately too.
         nesting = isinstance(scheduler, ImmediateScheduler)
         self._clock = self._own or (CurrentThreadScheduler.singleton() if nesting or scheduler is None else scheduler)
         self._start = self._clock.now
         self._next = SerialDisposable()
         self._over = threading.Event()
 
-    def begin(self, stage: StageExecution, source: Artifact | None) -> _Drawing:
+    def begin(self, stage: StageExecution, source: Artifact | None) -> _RenderTask:
         self._slices = _renderings(stage, source, self._wanted, self._elapsed_s)
         self._next.disposable = self._clock.schedule(self._slice)
         return self
@@ -120,24 +120,24 @@ class _Drawing(abc.DisposableBase):
             self._end(None)
         except Stopped:
             return
-        except Exception as error:  # noqa: BLE001  # whatever drawing runs into (memory, most likely) is told, typed
+        except Exception as error:  # noqa: BLE001  # whatever drawing runs into (memory, most likely) is emitted as a typed error
             self._end(_typed(error))
         else:
-            self._hand_on(rendering)
+            self._emit_later(rendering)
 
-    def _hand_on(self, rendering: Rendering | None) -> None:
+    def _emit_later(self, rendering: RenderEvent | None) -> None:
         if self._pace_s and isinstance(rendering, StepProgress):
             self._plan(self._pace_s, rendering)
         else:
             self._emit(rendering)
 
-    def _emit(self, rendering: Rendering | None) -> None:
+    def _emit(self, rendering: RenderEvent | None) -> None:
         if rendering is not None and self._wanted():
             self._observer.on_next(rendering)
         if self._wanted():
             self._next.disposable = self._clock.schedule(self._slice)
 
-    def _plan(self, delay_s: float, rendering: Rendering) -> None:
+    def _plan(self, delay_s: float, rendering: RenderEvent) -> None:
         """Emit once the step has taken its time."""
 
         def emit(_: abc.SchedulerBase, state: object = None) -> None:
@@ -170,21 +170,21 @@ def _renderings(
     stage: StageExecution, source: Artifact | None, wanted: Callable[[], bool], elapsed_s: Callable[[], float]
 ) -> Slices:
     """What a drawing emits: progress and a preview a step, the picture at the end; None between slices."""
-    drawn = yield from _shown(job(stage, source, wanted), elapsed_s)
-    data = drawn.encoded
-    if data is None and not drawn.unchanged:
-        data = yield from encode_png(drawn.pixels)
-    yield Output(data or b"", unchanged=drawn.unchanged, warnings=drawn.warnings, settings=drawn.facts)
+    result = yield from _shown(job(stage, source, wanted), elapsed_s)
+    data = result.encoded
+    if data is None and not result.unchanged:
+        data = yield from encode_png(result.pixels)
+    yield Output(data or b"", unchanged=result.unchanged, warnings=result.warnings, settings=result.facts)
 
 
-def _shown(work: Work, elapsed_s: Callable[[], float]) -> Generator[Rendering | None, None, Drawn]:
+def _shown(work: Work, elapsed_s: Callable[[], float]) -> Generator[RenderEvent | None, None, PaintResult]:
     """Some work with its frames as progress and previews."""
     while True:
         try:
             frame = next(work)
         except StopIteration as end:
-            drawn: Drawn = end.value
-            return drawn
+            result: PaintResult = end.value
+            return result
         if frame is None:
             yield None
         else:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from rxpipe.backends.sketch.field import F32, U8, smooth
-from rxpipe.backends.sketch.frame import Drawn, Frame, bands, preview_of
+from rxpipe.backends.sketch.frame import Frame, PaintResult, bands, preview_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -78,9 +78,9 @@ def refine_faces(pixels: U8, units: Sequence[Unit], steps: int) -> Work:
     """
     looks = yield from _look(pixels)
     faces = [_chosen(looks, unit, pixels.shape) for unit in units]
-    facts: dict[str, object] = {"faces": [_told(face) for found in faces for face in found]}
+    facts: dict[str, object] = {"faces": [_face_facts(face) for found in faces for face in found]}
     if not any(faces):
-        return Drawn(pixels, unchanged=True, facts=facts)
+        return PaintResult(pixels, unchanged=True, facts=facts)
     refined = yield from _refined(pixels, [(unit, found) for unit, found in zip(units, faces, strict=True) if found])
     before = np.asarray(preview_of(Image.fromarray(pixels)), np.float32)
     after = np.asarray(preview_of(Image.fromarray(refined)), np.float32)
@@ -88,7 +88,7 @@ def refine_faces(pixels: U8, units: Sequence[Unit], steps: int) -> Work:
         yield Frame(
             step, steps, (before + (after - before) * np.float32(step / steps) + np.float32(0.5)).astype(np.uint8)
         )
-    return Drawn(refined, facts=facts)
+    return PaintResult(refined, facts=facts)
 
 
 def find_faces(pixels: U8) -> Generator[None, None, list[Face]]:
@@ -118,7 +118,7 @@ def _look(pixels: U8) -> Generator[None, None, list[Face]]:
 def _cascade() -> Any:
     """The detector, loaded once; it holds no state between calls."""
     from skimage.data import lbp_frontal_face_cascade_filename  # noqa: PLC0415  # a third of a second, for faces only
-    from skimage.feature import Cascade  # noqa: PLC0415  # 0.3 s, and only who details pays for it
+    from skimage.feature import Cascade  # noqa: PLC0415  # 0.3 s, for adetailer only
 
     return Cascade(lbp_frontal_face_cascade_filename())  # type: ignore[no-untyped-call]  # it has no types
 
@@ -182,7 +182,7 @@ def _chosen(faces: list[Face], unit: Unit, shape: tuple[int, ...]) -> list[Face]
     return fit[: unit.most] if unit.most else fit
 
 
-def _told(face: Face) -> dict[str, object]:
+def _face_facts(face: Face) -> dict[str, object]:
     return {"box": [face.left, face.top, face.right, face.bottom], "confidence": face.confidence}
 
 

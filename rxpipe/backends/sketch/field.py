@@ -126,7 +126,7 @@ class Noise:
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class Canvas:
     """Some rows and columns of the picture, to draw on.
 
     Heights are in units of the picture's height: y 0..1 from the top, x 0..aspect from the left; px is one pixel.
@@ -142,7 +142,7 @@ class Sheet:
     whole: F32
 
     @classmethod
-    def of(cls, whole: F32, aspect: float, top: int = 0, bottom: int | None = None) -> Sheet:
+    def of(cls, whole: F32, aspect: float, top: int = 0, bottom: int | None = None) -> Canvas:
         """The rows *top*..*bottom* of a picture; *aspect* is what it stands for, whatever its size was rounded to."""
         _, height, width = whole.shape
         end = height if bottom is None else bottom
@@ -150,13 +150,13 @@ class Sheet:
         y = (np.arange(top, end, dtype=np.float32) + np.float32(0.5)) / np.float32(height)
         return cls(whole[:, top:end], x, y, 1 / height, aspect, whole)
 
-    def window(self, left: float, right: float, top: float, bottom: float) -> Sheet | None:
-        """The part within these bounds, None where nothing of it lies on this sheet."""
+    def window(self, left: float, right: float, top: float, bottom: float) -> Canvas | None:
+        """The part within these bounds, None where nothing of it lies on this canvas."""
         x0, x1 = (int(i) for i in np.searchsorted(self.x, (left, right)))
         y0, y1 = (int(i) for i in np.searchsorted(self.y, (top, bottom)))
         if x0 >= x1 or y0 >= y1:
             return None
-        return Sheet(self.rgb[:, y0:y1, x0:x1], self.x[x0:x1], self.y[y0:y1], self.px, self.aspect, self.whole)
+        return Canvas(self.rgb[:, y0:y1, x0:x1], self.x[x0:x1], self.y[y0:y1], self.px, self.aspect, self.whole)
 
     @property
     def down(self) -> F32:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageFilter, ImageOps
 
 from rxpipe.backends.sketch.faces import Unit, refine_faces
-from rxpipe.backends.sketch.frame import Drawn
-from rxpipe.backends.sketch.paint import Order, paint
+from rxpipe.backends.sketch.frame import PaintResult
+from rxpipe.backends.sketch.paint import PaintJob, paint
 from rxpipe.backends.sketch.picture import joined, read_picture, split
 from rxpipe.backends.sketch.resample import enlarge, upscale
 from rxpipe.backends.sketch.restyle import restyle
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.sketch.frame import Work
-    from rxpipe.backends.sketch.picture import Given
+    from rxpipe.backends.sketch.picture import InputImage
     from rxpipe.config import AdetailerUnit
     from rxpipe.plan import StageExecution
 
 USUAL_STEPS, USUAL_CFG, USUAL_PX = 20, 7.0, 512
-"""What holds where nobody said."""
+"""Defaults for what the config leaves open."""
 _CROP, _FILL = 1, 2
 
 
@@ -43,17 +43,17 @@ def job(stage: StageExecution, source: Artifact | None, wanted: Callable[[], boo
     """
     config = stage.config
     if isinstance(config, Txt2ImgConfig):
-        return (yield from paint(_order(stage, *_drawn_size(stage, config))))
+        return (yield from paint(_paint_job(stage, *_drawn_size(stage, config))))
     if source is None:
         raise BadImage(f"{stage.stage_type} has no picture to work on.", hint="Put txt2img before it.")
-    given = read_picture(source, wanted)
+    input_image = read_picture(source, wanted)
     yield None
     if isinstance(config, Img2ImgConfig):
-        return (yield from _img2img(stage, config, given))
+        return (yield from _img2img(stage, config, input_image))
     if isinstance(config, AdetailerConfig):
-        return (yield from _adetailer(stage, config, given))
+        return (yield from _adetailer(stage, config, input_image))
     if isinstance(config, UpscaleConfig):
-        return (yield from _upscale(stage, config, given))
+        return (yield from _upscale(stage, config, input_image))
     raise BackendRejected(f"the embedded backend knows no stage {stage.stage_type!r}.")
 
 
@@ -63,21 +63,21 @@ def takes_faces(unit: AdetailerUnit) -> bool:
     return not any(part in name for part in ("hand", "person", "body", "eye", "cloth", "foot"))
 
 
-def _order(stage: StageExecution, width: int, height: int) -> Order:
-    told = stage.generation
-    return Order(
-        prompt=told.prompt,
-        negative=told.negative_prompt,
+def _paint_job(stage: StageExecution, width: int, height: int) -> PaintJob:
+    generation = stage.generation
+    return PaintJob(
+        prompt=generation.prompt,
+        negative=generation.negative_prompt,
         seed=stage.seed or 0,
         width=width,
         height=height,
-        steps=told.steps or USUAL_STEPS,
-        cfg_scale=USUAL_CFG if told.cfg_scale is None else told.cfg_scale,
+        steps=generation.steps or USUAL_STEPS,
+        cfg_scale=USUAL_CFG if generation.cfg_scale is None else generation.cfg_scale,
     )
 
 
 def _drawn_size(stage: StageExecution, config: Txt2ImgConfig) -> tuple[int, int]:
-    """Width and height of txt2img's picture; the hires fix draws at the larger size at once."""
+    """Width and height of txt2img's picture; the hires fix draws at the larger size directly."""
     width, height = stage.generation.width or USUAL_PX, stage.generation.height or USUAL_PX
     hires = config.hires
     if hires is None or not hires.enabled:
@@ -85,16 +85,16 @@ def _drawn_size(stage: StageExecution, config: Txt2ImgConfig) -> tuple[int, int]
     return hires.resize_x or round(width * hires.scale), hires.resize_y or round(height * hires.scale)
 
 
-def _img2img(stage: StageExecution, config: Img2ImgConfig, given: Given) -> Work:
-    size = (stage.generation.width or given.image.width, stage.generation.height or given.image.height)
-    image = given.image
+def _img2img(stage: StageExecution, config: Img2ImgConfig, input_image: InputImage) -> Work:
+    size = (stage.generation.width or input_image.image.width, stage.generation.height or input_image.image.height)
+    image = input_image.image
     if size != image.size:
         image = yield from _fitted(image, size, config.resize_mode)
     colours, alpha = split(image)
-    drawn = yield from restyle(_order(stage, *size), colours, config.denoising_strength)
-    kept = given.data if config.denoising_strength == 0 and image is given.image else None
-    notes = () if kept is not None else given.notes
-    return Drawn(joined(drawn.pixels, alpha), encoded=kept, warnings=notes, facts=drawn.facts)
+    result = yield from restyle(_paint_job(stage, *size), colours, config.denoising_strength)
+    kept = input_image.data if config.denoising_strength == 0 and image is input_image.image else None
+    notes = () if kept is not None else input_image.notes
+    return PaintResult(joined(result.pixels, alpha), encoded=kept, warnings=notes, facts=result.facts)
 
 
 def _fitted(image: Image.Image, size: tuple[int, int], mode: int) -> Generator[None, None, Image.Image]:
@@ -114,11 +114,13 @@ def _fitted(image: Image.Image, size: tuple[int, int], mode: int) -> Generator[N
     return Image.fromarray(pixels)
 
 
-def _adetailer(stage: StageExecution, config: AdetailerConfig, given: Given) -> Work:
+def _adetailer(stage: StageExecution, config: AdetailerConfig, input_image: InputImage) -> Work:
     units = [_unit(unit) for unit in (config, *config.units) if takes_faces(unit)]
-    colours, alpha = split(given.image)
-    drawn = yield from refine_faces(colours, units, stage.generation.steps or USUAL_STEPS)
-    return Drawn(joined(drawn.pixels, alpha), unchanged=drawn.unchanged, warnings=given.notes, facts=drawn.facts)
+    colours, alpha = split(input_image.image)
+    result = yield from refine_faces(colours, units, stage.generation.steps or USUAL_STEPS)
+    return PaintResult(
+        joined(result.pixels, alpha), unchanged=result.unchanged, warnings=input_image.notes, facts=result.facts
+    )
 
 
 def _unit(unit: AdetailerUnit) -> Unit:
@@ -135,12 +137,12 @@ def _unit(unit: AdetailerUnit) -> Unit:
     )
 
 
-def _upscale(stage: StageExecution, config: UpscaleConfig, given: Given) -> Work:
-    width, height = (max(1, round(px * config.scale)) for px in given.image.size)
+def _upscale(stage: StageExecution, config: UpscaleConfig, input_image: InputImage) -> Work:
+    width, height = (max(1, round(px * config.scale)) for px in input_image.image.size)
     if config.mode == "single":
-        drawn = yield from upscale(given.image, width, height)
-        return Drawn(drawn.pixels, warnings=given.notes, facts=drawn.facts)
-    pixels = yield from enlarge(given.image, width, height)
-    drawn = yield from restyle(_order(stage, width, height), pixels[:, :, :3], config.denoising_strength)
+        result = yield from upscale(input_image.image, width, height)
+        return PaintResult(result.pixels, warnings=input_image.notes, facts=result.facts)
+    pixels = yield from enlarge(input_image.image, width, height)
+    result = yield from restyle(_paint_job(stage, width, height), pixels[:, :, :3], config.denoising_strength)
     alpha = pixels[:, :, 3:] if pixels.shape[2] > 3 else None
-    return Drawn(joined(drawn.pixels, alpha), warnings=given.notes, facts={"upscaler": "Lanczos"})
+    return PaintResult(joined(result.pixels, alpha), warnings=input_image.notes, facts={"upscaler": "Lanczos"})

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from rxpipe.backends.sketch.field import U8
 
 
-class Stopped(Exception):  # not an error: nobody wants the picture any more
+class Stopped(Exception):  # not an error: the subscription was disposed
     """Raised out of a decoder when the drawing was disposed meanwhile."""
 
 
 class _Watched(io.BytesIO):
-    """Bytes that refuse to be read on once nobody wants them: what makes Pillow's decoders stop midway."""
+    """Bytes that cannot be read any further once the subscription is disposed, which stops Pillow's decoders midway."""
 
     def __init__(self, data: bytes, wanted: Callable[[], bool]) -> None:
         super().__init__(data)
@@ -36,7 +36,7 @@ class _Watched(io.BytesIO):
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class InputImage:
     """A picture to work on: RGB or RGBA.
 
     data: as it came, where its pixels are those of `image` (a PNG that needed no turning), else None.
@@ -48,7 +48,7 @@ class Given:
     notes: tuple[str, ...] = ()
 
 
-def read_picture(source: Artifact, wanted: Callable[[], bool]) -> Given:
+def read_picture(source: Artifact, wanted: Callable[[], bool]) -> InputImage:
     """Decode an artifact's picture.
 
     Args:
@@ -68,7 +68,7 @@ def read_picture(source: Artifact, wanted: Callable[[], bool]) -> Given:
         raise BadImage(f"image {source.id} is not a picture that can be decoded: {error}.") from error
     turned = upright.size != image.size or image.getexif().get(0x0112, 1) != 1
     picture, notes = as_rgb(upright)
-    return Given(picture, None if turned or form != "PNG" else data, notes)
+    return InputImage(picture, None if turned or form != "PNG" else data, notes)
 
 
 def as_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rxpipe.backends.sketch.colour import blend, spun
-from rxpipe.backends.sketch.field import F32, Sheet, mix, smooth
+from rxpipe.backends.sketch.field import F32, Canvas, mix, smooth
 
 if TYPE_CHECKING:
     from rxpipe.backends.sketch.field import Rgb
-    from rxpipe.backends.sketch.sky import Layer, Stage
+    from rxpipe.backends.sketch.sky import Layer, SkyScene
 
 _SKINS: tuple[Rgb, ...] = (
     (0.95, 0.79, 0.68),
@@ -53,43 +53,43 @@ class _Head:
     turn: float
 
 
-def _head(stage: Stage) -> _Head:
-    rng, wish = stage.rng(150), stage.wish
+def _head(scene: SkyScene) -> _Head:
+    rng, spec = scene.rng(150), scene.spec
     draws = rng.random(12)
-    size = float(0.255 + 0.035 * draws[0]) * min(1.0, stage.aspect / 0.8)
-    manly = wish.has("man") or (not wish.has("woman") and draws[1] < 0.45)
-    hair = (0.56, 0.55, 0.54) if wish.has("old") else _HAIRS[int(draws[3] * len(_HAIRS))]
-    beard = 0.85 if wish.has("beard") else float(0.5 * draws[7]) if manly and draws[8] < 0.3 else 0.0
+    size = float(0.255 + 0.035 * draws[0]) * min(1.0, scene.aspect / 0.8)
+    manly = spec.has("man") or (not spec.has("woman") and draws[1] < 0.45)
+    hair = (0.56, 0.55, 0.54) if spec.has("old") else _HAIRS[int(draws[3] * len(_HAIRS))]
+    beard = 0.85 if spec.has("beard") else float(0.5 * draws[7]) if manly and draws[8] < 0.3 else 0.0
     return _Head(
-        x=stage.aspect * 0.5 + float(draws[9] - 0.5) * 0.06 * stage.aspect, y=0.46 + 0.02 * float(draws[10]), size=size,
-        skin=_SKINS[int(draws[2] * len(_SKINS))], hair=wish.hair or hair, iris=_EYES[int(draws[4] * len(_EYES))],
-        cloth=blend(spun(float(draws[5] * 360))((0.5, 0.22, 0.22)), wish.palette.sky[1], 0.45), long_hair=not manly,
-        beard=beard, smile=0.9 if wish.has("smile") else 0.25 + 0.5 * float(draws[6]),
+        x=scene.aspect * 0.5 + float(draws[9] - 0.5) * 0.06 * scene.aspect, y=0.46 + 0.02 * float(draws[10]), size=size,
+        skin=_SKINS[int(draws[2] * len(_SKINS))], hair=spec.hair or hair, iris=_EYES[int(draws[4] * len(_EYES))],
+        cloth=blend(spun(float(draws[5] * 360))((0.5, 0.22, 0.22)), spec.palette.sky[1], 0.45), long_hair=not manly,
+        beard=beard, smile=0.9 if spec.has("smile") else 0.25 + 0.5 * float(draws[6]),
         wide=0.72 + 0.05 * float(draws[0]),
         turn=1.0 if draws[11] < 0.5 else -1.0,
     )  # fmt: skip
 
 
-def portrait(stage: Stage) -> list[Layer]:
+def portrait(scene: SkyScene) -> list[Layer]:
     """Background, shoulders, hair, face."""
-    head = _head(stage)
-    return [_backdrop(stage), lambda sheet: _bust(sheet, stage, head)]
+    head = _head(scene)
+    return [_backdrop(scene), lambda canvas: _bust(canvas, scene, head)]
 
 
-def _backdrop(stage: Stage) -> Layer:
-    palette, rng, noise = stage.wish.palette, stage.rng(151), stage.noise(152, 4)
+def _backdrop(scene: SkyScene) -> Layer:
+    palette, rng, noise = scene.spec.palette, scene.rng(151), scene.noise(152, 4)
     count = 26
-    x, y = rng.uniform(0, stage.aspect, count), rng.uniform(0, 0.85, count)
+    x, y = rng.uniform(0, scene.aspect, count), rng.uniform(0, 0.85, count)
     sizes, shine = rng.uniform(0.02, 0.075, count), rng.uniform(0.05, 0.28, count)
     tones = [blend(palette.light, palette.glow, float(t)) for t in rng.uniform(0, 1, count)]
 
-    def draw(sheet: Sheet) -> None:
-        cloud = noise.grid(sheet.x * 1.3, sheet.y * 1.3) * np.float32(0.5) + np.float32(0.5)
-        tone = np.clip(sheet.down * np.float32(0.75) + cloud * np.float32(0.4), 0, 1)
+    def draw(canvas: Canvas) -> None:
+        cloud = noise.grid(canvas.x * 1.3, canvas.y * 1.3) * np.float32(0.5) + np.float32(0.5)
+        tone = np.clip(canvas.down * np.float32(0.75) + cloud * np.float32(0.4), 0, 1)
         low, high = blend(palette.sky[0], palette.far, 0.25), blend(palette.sky[2], palette.far, 0.2)
-        sheet.rgb[...] = np.stack([mix(a, b, tone) for a, b in zip(low, high, strict=True)])
+        canvas.rgb[...] = np.stack([mix(a, b, tone) for a, b in zip(low, high, strict=True)])
         for i in range(count):
-            part = sheet.window(x[i] - sizes[i], x[i] + sizes[i], y[i] - sizes[i], y[i] + sizes[i])
+            part = canvas.window(x[i] - sizes[i], x[i] + sizes[i], y[i] - sizes[i], y[i] + sizes[i])
             if part is not None:
                 away = np.hypot((part.x - x[i])[None], part.down - y[i]) / np.float32(sizes[i])
                 part.lay(tones[i], smooth(1.0, 0.86, away) * np.float32(shine[i]) * (0.7 + 0.5 * away))
@@ -99,9 +99,9 @@ def _backdrop(stage: Stage) -> Layer:
 
 @dataclass(frozen=True, slots=True)
 class _Face:
-    """A part of the sheet in face units, to draw features on."""
+    """A part of the canvas in face units, to draw features on."""
 
-    sheet: Sheet
+    canvas: Canvas
     x: F32
     y: F32
     size: float
@@ -111,21 +111,21 @@ class _Face:
         y0, y1 = (int(i) for i in np.searchsorted(self.y[:, 0], (top, bottom)))
         if x0 >= x1 or y0 >= y1:
             return None
-        inner = Sheet(
-            self.sheet.rgb[:, y0:y1, x0:x1],
-            self.sheet.x[x0:x1],
-            self.sheet.y[y0:y1],
-            self.sheet.px,
-            self.sheet.aspect,
-            self.sheet.whole,
+        inner = Canvas(
+            self.canvas.rgb[:, y0:y1, x0:x1],
+            self.canvas.x[x0:x1],
+            self.canvas.y[y0:y1],
+            self.canvas.px,
+            self.canvas.aspect,
+            self.canvas.whole,
         )
         return _Face(inner, self.x[:, x0:x1], self.y[y0:y1], self.size)
 
     def edge(self, inside: F32) -> F32:
-        return self.sheet.edge(inside * np.float32(self.size))
+        return self.canvas.edge(inside * np.float32(self.size))
 
     def lay(self, colour: Rgb | F32, cover: F32 | float) -> None:
-        self.sheet.lay(colour, cover)
+        self.canvas.lay(colour, cover)
 
     def blob(self, colour: Rgb, at: tuple[float, float], reach: tuple[float, float], strength: float) -> None:
         """A soft spot of colour: shadow, light, blush."""
@@ -135,13 +135,13 @@ class _Face:
             part.lay(colour, np.exp(-away) * np.float32(strength))
 
 
-def _bust(sheet: Sheet, stage: Stage, head: _Head) -> None:
+def _bust(canvas: Canvas, scene: SkyScene, head: _Head) -> None:
     x, y = (
-        ((sheet.x - head.x) / head.size)[None].astype(np.float32),
-        ((sheet.down - head.y) / head.size).astype(np.float32),
+        ((canvas.x - head.x) / head.size)[None].astype(np.float32),
+        ((canvas.down - head.y) / head.size).astype(np.float32),
     )
-    face = _Face(sheet, x, y, head.size)
-    strands = _strands(stage, head, face)
+    face = _Face(canvas, x, y, head.size)
+    strands = _strands(scene, head, face)
     _hair_behind(face, head, strands)
     _shoulders(face, head)
     _skin(face, head)
@@ -154,9 +154,9 @@ def _bust(sheet: Sheet, stage: Stage, head: _Head) -> None:
     _hair_front(face, head, strands)
 
 
-def _strands(stage: Stage, head: _Head, face: _Face) -> F32:
+def _strands(scene: SkyScene, head: _Head, face: _Face) -> F32:
     """How light each hair is, -1..1: hairs fan out from the parting and fall in waves below."""
-    noise = stage.noise(153, 4, 0.6)
+    noise = scene.noise(153, 4, 0.6)
     fine = noise.line(np.linspace(0, 24, 2048, dtype=np.float32))
     drop = np.clip(face.y + 1.42, 0.04, 2.6)
     fan = (face.x - np.float32(0.22 * head.turn) * np.clip(1.2 - drop, 0, 1)) / (

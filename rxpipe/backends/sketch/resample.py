@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from rxpipe.backends.sketch.frame import Drawn, Frame, bands, preview_of, preview_size
+from rxpipe.backends.sketch.frame import Frame, PaintResult, bands, preview_of, preview_size
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -42,7 +42,7 @@ def upscale(picture: Image.Image, width: int, height: int) -> Work:
             yield None
         yield Frame(step, steps, preview)
     pixels = yield from work
-    return Drawn(pixels, facts={"upscaler": "Lanczos"})
+    return PaintResult(pixels, facts={"upscaler": "Lanczos"})
 
 
 def enlarge(picture: Image.Image, width: int, height: int) -> Generator[None, None, U8]:

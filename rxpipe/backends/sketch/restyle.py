@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from rxpipe.backends.sketch.field import F32, U8, Noise, smooth
-from rxpipe.backends.sketch.frame import Drawn, Frame, bands, preview_of, preview_size
+from rxpipe.backends.sketch.frame import Frame, PaintResult, bands, preview_of, preview_size
 from rxpipe.backends.sketch.paint import draft_of, paint
 from rxpipe.backends.sketch.strokes import Brushwork
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from rxpipe.backends.sketch.frame import Work
-    from rxpipe.backends.sketch.paint import Order
+    from rxpipe.backends.sketch.paint import PaintJob
 
 _ANEW = 0.5
 """Above this strength the prompt's own picture comes in."""
@@ -29,41 +29,41 @@ _OPPONENT = np.array([[0.3, 0.59, 0.11], [0.5, -0.5, 0.0], [-0.25, -0.25, 0.5]],
 _BACK = np.linalg.inv(_OPPONENT).astype(np.float32)
 
 
-def restyle(order: Order, photo: U8, strength: float) -> Work:
+def restyle(job: PaintJob, photo: U8, strength: float) -> Work:
     """Redraw a photo.
 
     Args:
-        order: prompt, seed, steps and colour; its size is the photo's.
+        job: prompt, seed, steps and colour; its size is the photo's.
         photo: height x width x 3, 8 bit.
         strength: 0 (unchanged) .. 1 (drawn anew).
     """
     if strength <= 0:
-        return (yield from _unchanged(order, photo))
+        return (yield from _unchanged(job, photo))
     if strength >= 1:
-        return (yield from paint(order))
-    model, own = yield from _model(order, photo, strength)
+        return (yield from paint(job))
+    model, own = yield from _model(job, photo, strength)
     canvas = Image.fromarray(model)
     yield None
-    work = Brushwork(canvas, order.seed, strength).draw()
-    before, after = np.asarray(preview_of(Image.fromarray(photo)), np.float32), preview_size(order.width, order.height)
+    work = Brushwork(canvas, job.seed, strength).draw()
+    before, after = np.asarray(preview_of(Image.fromarray(photo)), np.float32), preview_size(job.width, job.height)
     done = 0.0
-    for step in range(1, order.steps):
-        while done < step / order.steps:
+    for step in range(1, job.steps):
+        while done < step / job.steps:
             done = next(work, 1.0)
             yield None
         now = np.asarray(canvas.resize(after, Image.Resampling.BILINEAR, reducing_gap=1.0), np.float32)
-        yield Frame(step, order.steps, (before + (now - before) * np.float32(_paint_share(strength))).astype(np.uint8))
+        yield Frame(step, job.steps, (before + (now - before) * np.float32(_paint_share(strength))).astype(np.uint8))
     yield from (None for _ in work)
     pixels = yield from _composed(photo, canvas, own, strength)
-    yield Frame(order.steps, order.steps, np.asarray(preview_of(Image.fromarray(pixels))))
-    return Drawn(pixels)
+    yield Frame(job.steps, job.steps, np.asarray(preview_of(Image.fromarray(pixels))))
+    return PaintResult(pixels)
 
 
-def _unchanged(order: Order, photo: U8) -> Work:
+def _unchanged(job: PaintJob, photo: U8) -> Work:
     preview = np.asarray(preview_of(Image.fromarray(photo)))
-    for step in range(1, order.steps + 1):
-        yield Frame(step, order.steps, preview)
-    return Drawn(photo)
+    for step in range(1, job.steps + 1):
+        yield Frame(step, job.steps, preview)
+    return PaintResult(photo)
 
 
 def _paint_share(strength: float) -> float:
@@ -76,19 +76,19 @@ def _anew_share(strength: float) -> float:
     return float(max(0.0, (strength - _ANEW) / (1 - _ANEW)) ** 1.3)
 
 
-def _model(order: Order, photo: U8, strength: float) -> Generator[None, None, tuple[U8, U8 | None]]:
+def _model(job: PaintJob, photo: U8, strength: float) -> Generator[None, None, tuple[U8, U8 | None]]:
     """What is painted from: the photo in the prompt's colours, with the prompt's own picture (second) coming in."""
-    draft = yield from draft_of(order)
+    draft = yield from draft_of(job)
     grade = _Grade.between(np.asarray(preview_of(Image.fromarray(photo))), draft, 0.75 * strength**0.8)
     own = None
     if strength > _ANEW:
-        own = yield from _quietly(paint(order))
+        own = yield from _quietly(paint(job))
     model = np.empty_like(photo)
-    noise = Noise(np.random.Generator(np.random.PCG64([order.seed, 9])), 4)
+    noise = Noise(np.random.Generator(np.random.PCG64([job.seed, 9])), 4)
     for top, bottom in bands(*photo.shape[:2]):
         light = grade.applied(photo[top:bottom])
         if own is not None:
-            mask = _patches(noise, order, (top, bottom), _anew_share(strength))
+            mask = _patches(noise, job, (top, bottom), _anew_share(strength))
             light += (own[top:bottom] - light) * mask
         model[top:bottom] = np.clip(light, 0, 255).astype(np.uint8)
         yield
@@ -106,10 +106,10 @@ def _quietly(work: Work) -> Generator[None, None, U8]:
         yield None
 
 
-def _patches(noise: Noise, order: Order, rows: tuple[int, int], share: float) -> F32:
+def _patches(noise: Noise, job: PaintJob, rows: tuple[int, int], share: float) -> F32:
     """Where the prompt's picture shows: nowhere at 0, everywhere at 1, growing patches between."""
-    x = np.arange(order.width, dtype=np.float32) * np.float32(5 / order.height)
-    y = np.arange(*rows, dtype=np.float32) * np.float32(5 / order.height)
+    x = np.arange(job.width, dtype=np.float32) * np.float32(5 / job.height)
+    y = np.arange(*rows, dtype=np.float32) * np.float32(5 / job.height)
     ground = np.clip(noise.grid(x, y) * np.float32(0.5) + np.float32(0.5), 0, 1)
     return smooth(0, 1, np.float32(share * 1.6) - ground * np.float32(0.6))[:, :, None]
 

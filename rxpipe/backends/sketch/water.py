@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rxpipe.backends.sketch.colour import blend
-from rxpipe.backends.sketch.field import F32, Sheet, mix, smooth
+from rxpipe.backends.sketch.field import F32, Canvas, mix, smooth
 
 if TYPE_CHECKING:
-    from rxpipe.backends.sketch.sky import Layer, Stage
+    from rxpipe.backends.sketch.sky import Layer, SkyScene
 
 
-def water(stage: Stage, level: float, *, calm: float) -> Layer:
+def water(scene: SkyScene, level: float, *, calm: float) -> Layer:
     """Water from *level* down to the lower edge; *calm* 0 is open sea, 1 is a mirror."""
-    swell, ripple = stage.noise(100, 3), stage.noise(101, 3)
-    palette = stage.wish.palette
+    swell, ripple = scene.noise(100, 3), scene.noise(101, 3)
+    palette = scene.spec.palette
     deep = blend(palette.water, palette.near, 0.35)
 
-    def draw(sheet: Sheet) -> None:
-        part = sheet.window(0, stage.aspect, level, 2)
+    def draw(canvas: Canvas) -> None:
+        part = canvas.window(0, scene.aspect, level, 2)
         if part is None:
             return
         down = (part.down - level) / np.float32(1 - level)
         far = 1 / (down + np.float32(0.045))
-        across = (part.x[None] - np.float32(stage.aspect / 2)) * far
+        across = (part.x[None] - np.float32(scene.aspect / 2)) * far
         depth = np.broadcast_to(far, across.shape)
         waves = swell.at(across * 1.1, depth * np.float32(3.4))
         waves += ripple.at(across * 4.5, depth * np.float32(10)) * np.float32(0.55) * smooth(0.0, 0.35, down)
@@ -37,12 +37,12 @@ def water(stage: Stage, level: float, *, calm: float) -> Layer:
         share = np.clip((0.3 + 0.5 * down) * (1 - 0.45 * calm) - waves * np.float32(0.3) * rough, 0.05, 0.95)
         body = np.stack([mix(w, d, down) for w, d in zip(palette.water, deep, strict=True)])
         part.rgb[...] = mirrored * np.float32(0.93) + (body - mirrored * np.float32(0.93)) * share
-        _glitter(part, stage, down, waves)
+        _glitter(part, scene, down, waves)
 
     return draw
 
 
-def _mirrored(part: Sheet, level: float, waves: F32) -> F32:
+def _mirrored(part: Canvas, level: float, waves: F32) -> F32:
     """What the water reflects: the picture above, turned over and shifted by the waves."""
     _, height, width = part.whole.shape
     down = part.down - level
@@ -54,11 +54,11 @@ def _mirrored(part: Sheet, level: float, waves: F32) -> F32:
     return flat[:, row * width + column]
 
 
-def _glitter(part: Sheet, stage: Stage, down: F32, waves: F32) -> None:
-    away = (part.x[None] - np.float32(stage.sun[0])) / (np.float32(0.035) + np.float32(0.17) * down)
+def _glitter(part: Canvas, scene: SkyScene, down: F32, waves: F32) -> None:
+    away = (part.x[None] - np.float32(scene.sun[0])) / (np.float32(0.035) + np.float32(0.17) * down)
     path = np.exp(-away * away)
-    strength = {"storm": 0.15, "day": 0.5}.get(stage.wish.hour, 0.85)
+    strength = {"storm": 0.15, "day": 0.5}.get(scene.spec.hour, 0.85)
     sparks = smooth(0.1, 0.75, waves) * path * np.float32(strength)
-    part.lay(stage.wish.palette.light, np.clip(sparks, 0, 0.95))
+    part.lay(scene.spec.palette.light, np.clip(sparks, 0, 0.95))
     shine = smooth(0.5, 0.95, waves) * np.float32(0.14)
-    part.lay(stage.wish.palette.sky[3], shine)
+    part.lay(scene.spec.palette.sky[3], shine)

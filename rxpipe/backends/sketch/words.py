@@ -73,7 +73,7 @@ _HAIRS: dict[str, Rgb] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class SceneSpec:
     """What is to be drawn: one subject, one hour, the palette, and the things that belong into it.
 
     bloom: the hue of its flowers in degrees; hair: the colour of a portrait's; None for any.
@@ -91,8 +91,8 @@ class Wish:
         return not self.things.isdisjoint(names)
 
 
-def read_prompt(prompt: str, negative: str, rng: np.random.Generator) -> Wish:
-    """The wish that *prompt* and *negative* amount to; *rng* decides what they leave open.
+def read_prompt(prompt: str, negative: str, rng: np.random.Generator) -> SceneSpec:
+    """Return what *prompt* and *negative* ask for; *rng* decides what they leave open.
 
     The same generator state gives the same decisions whatever the words, so that a seed keeps its composition.
     """
@@ -105,7 +105,7 @@ def read_prompt(prompt: str, negative: str, rng: np.random.Generator) -> Wish:
     hour = _named(_HOURS, words) or _pick(hours or ["day"], open_hour)
     palette = _tinted(_pick(PALETTES[hour], open_palette), words, unwanted, jitter)
     blooms = [_BLOOMS[word] for word in words if word in _BLOOMS]
-    return Wish(
+    return SceneSpec(
         subject,
         hour,
         palette,

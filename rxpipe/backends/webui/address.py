@@ -1,4 +1,4 @@
-"""Where a server is and who asks: a URL taken apart, its credentials kept where nothing prints them.
+"""A server's address and credentials: a URL taken apart, the credentials kept where nothing prints them.
 
 Credentials come from the URL, from the caller, or from the environment, in this order. After this module no URL holds
 any.
@@ -81,8 +81,8 @@ class Address:
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ConfigError([f"backend URL {shown!r}: allowed is http://host:port, such as http://127.0.0.1:7860"])
         host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
-        place = f"[{host}]" if ":" in host else host
-        base = f"{parts.scheme}://{place}{f':{port}' if port else ''}{_prefix(parts.path)}"
+        literal_host = f"[{host}]" if ":" in host else host
+        base = f"{parts.scheme}://{literal_host}{f':{port}' if port else ''}{_prefix(parts.path)}"
         return cls(base, _credentials(parts.username, parts.password, auth))
 
     @property

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rxpipe import png
 from rxpipe.backends.webui import base64s
 from rxpipe.errors import BadImage, BadResponse
+from rxpipe.pictures import png
 
 _KEYS = re.compile(rb'"(images|image)"\s*:\s*([\["])')
 _CUT = "\x00cut"
@@ -38,19 +38,19 @@ class Info(BaseModel):
     clip_skip: int | None = None
     version: str | None = None
 
-    def seed_of(self, place: int) -> int:
-        """The seed of the picture at *place*, 0.. without the grid."""
-        return self.all_seeds[place] if place < len(self.all_seeds) else self.seed + place
+    def seed_of(self, index: int) -> int:
+        """The seed of the picture at *index*, 0.. without the grid."""
+        return self.all_seeds[index] if index < len(self.all_seeds) else self.seed + index
 
-    def text_of(self, place: int) -> str:
-        """The infotext of the picture at *place*, 0.. without the grid; empty where there is none."""
-        place += self.index_of_first_image
-        return self.infotexts[place] if place < len(self.infotexts) else ""
+    def text_of(self, index: int) -> str:
+        """The infotext of the picture at *index*, 0.. without the grid; empty where there is none."""
+        index += self.index_of_first_image
+        return self.infotexts[index] if index < len(self.infotexts) else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A drawing's answer: base64 of each picture in order, without any grid. info: None for extra-single-image."""
+    """The answer to a request: base64 of each picture in order, without any grid. info: None for extra-single-image."""
 
     pictures: tuple[bytes | memoryview, ...] = field(repr=False)
     info: Info | None = None
@@ -75,7 +75,7 @@ def read_generation(body: bytes, *, expected: int) -> Answer:
             f"{len(pictures)} pictures came where {expected} was asked for."
             if expected == 1
             else f"{len(pictures)} pictures came where {expected} were asked for.",
-            hint="The drawing was interrupted from elsewhere, or a script changed how many there are.",
+            hint="The job was interrupted from elsewhere, or a script changed how many there are.",
         )
     return Answer(tuple(pictures), info)
 
@@ -108,7 +108,7 @@ def read_picture(text: bytes | memoryview) -> tuple[bytes, png.Header, tuple[str
     """One picture: its bytes, its header, and what was not as it should be.
 
     A PNG is kept byte for byte, every chunk checked. Another format, which a server with the option `samples_format`
-    sends, is converted to PNG and told in a warning.
+    sends, is converted to PNG with a warning.
 
     Raises:
         BadResponse: not base64, not a picture, or a broken one.

@@ -1,6 +1,6 @@
 """WebUIBackend: the port over a WebUI server's HTTP API.
 
-Nothing server-wide is ever written: no POST to /options. A drawing is one request; disposing it interrupts the server
+Nothing server-wide is ever written: no POST to /options. An image is one request; disposing it interrupts the server
 once, while our job is the running one.
 """
 
@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING
 from reactivex import Observable
 from reactivex.disposable import Disposable, SerialDisposable
 
-from rxpipe.backends.base import Backend, Output, Rendering
+from rxpipe.backends.base import Backend, Output, RenderEvent
 from rxpipe.backends.webui import payloads
 from rxpipe.backends.webui.address import Address
 from rxpipe.backends.webui.answers import Answer, read_generation, read_picture, read_single
-from rxpipe.backends.webui.call import Call, Drawing, Flights, Means, Times, Workers
+from rxpipe.backends.webui.call import CallServices, InFlightCalls, RenderCall, RenderRequest, Timeouts, WorkerPool
 from rxpipe.backends.webui.checks import check_plan
-from rxpipe.backends.webui.client import Lines
-from rxpipe.backends.webui.names import Names
+from rxpipe.backends.webui.client import ConnectionPool
+from rxpipe.backends.webui.names import ServerCatalogs
 from rxpipe.backends.webui.payloads import ExtrasRequest, Img2ImgRequest, Size, Txt2ImgRequest
 from rxpipe.backends.webui.pixels import same_pixels, size_of, with_source_text
-from rxpipe.backends.webui.progress import Reader
-from rxpipe.backends.webui.stops import Stops
-from rxpipe.backends.webui.used import compare, compare_model, other_size, settings_of, used_for
+from rxpipe.backends.webui.progress import ProgressClient
+from rxpipe.backends.webui.stops import Interrupter
+from rxpipe.backends.webui.used import actual_settings, compare, compare_model, other_size, settings_of
 from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BackendRejected, BackendUnavailable, BadResponse
-from rxpipe.worker import WorkerScheduler
+from rxpipe.rx.worker import WorkerScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,38 +37,38 @@ if TYPE_CHECKING:
     from reactivex import abc
 
     from rxpipe.artifact import Artifact
-    from rxpipe.backends.webui.client import Line
+    from rxpipe.backends.webui.client import Connection
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
 _LOOK_S = 0.05
 
 
 class WebUIBackend(Backend):
-    """Draws on an AUTOMATIC1111 or Forge server that was started with `--api`.
+    """Renders on an AUTOMATIC1111 or Forge server that was started with `--api`.
 
     Args:
         url: "http://127.0.0.1:7860"; may hold "user:password@" for `--api-auth`.
         auth: "user:password"; None looks at RXPIPE_BACKEND_AUTH.
         strict: True makes an error of every silent fallback (another sampler, scheduler or checkpoint than asked for);
             False makes a warning of it.
-        previews: whether the picture so far is asked for while it is drawn.
-        queue_ahead: further drawings of the same stage that may wait in the server's own queue, 0 or 1.
+        previews: whether the picture so far is fetched while it is rendered.
+        queue_ahead: further requests of the same stage that may wait in the server's own queue, 0 or 1.
         poll_s: between two questions for progress, > 0.
         connect_timeout_s: until a connection stands.
         ask_timeout_s: for the answer to a small question.
         stalled_s: without a step until the phase is "stalled".
-        silence_s: without any sign of life until a drawing is given up; None for never. An upscaler that counts no
+        silence_s: without any sign of life until a request is abandoned; None for never. An upscaler that counts no
             steps gives none, and waiting in the server's queue does.
-        lost_s: a drawing that the server knows nothing of is given up after so long.
+        unknown_job_s: a request that the server knows nothing of is abandoned after so long.
         grace_s: after a cancel, until the connection is shut down.
-        settle_s: longest wait for the server to be idle after a timeout.
+        idle_timeout_s: longest wait for the server to be idle after a timeout.
 
     Raises:
         ConfigError: *url* or *auth* is not well-formed. No connection is made before the first use.
     """
 
     name = "webui"
-    saves_beside = True
+    overlap_saves = True
 
     def __init__(
         self,
@@ -83,26 +83,27 @@ class WebUIBackend(Backend):
         ask_timeout_s: float = 10.0,
         stalled_s: float = 30.0,
         silence_s: float | None = 1800.0,
-        lost_s: float = 60.0,
+        unknown_job_s: float = 60.0,
         grace_s: float = 0.5,
-        settle_s: float = 120.0,
+        idle_timeout_s: float = 120.0,
     ) -> None:
         self._address = Address.parse(url, auth=auth)
         self.description = f"WebUI at {self._address}"
         self.queue_ahead = queue_ahead
         self._strict = strict
-        self._settle_s = settle_s
-        self._names = Names()
-        self._spare = _Spare()
-        lines, reader = Lines(self._address, connect_timeout_s=connect_timeout_s), Reader()
-        self._means = Means(
-            lines=lines,
-            workers=Workers(),
+        self._idle_timeout_s = idle_timeout_s
+        self._catalogs = ServerCatalogs()
+        self._leftovers = _BatchLeftovers()
+        connections = ConnectionPool(self._address, connect_timeout_s=connect_timeout_s)
+        progress_client = ProgressClient()
+        self._services = CallServices(
+            connections=connections,
+            workers=WorkerPool(),
             polls=WorkerScheduler("rxpipe-webui-poll"),
-            reader=reader,
-            stops=Stops(lines, reader, grace_s=grace_s, drain_s=settle_s),
-            flights=Flights(),
-            times=Times(poll_s, ask_timeout_s, stalled_s, silence_s, lost_s),
+            progress_client=progress_client,
+            interrupter=Interrupter(connections, progress_client, grace_s=grace_s, idle_timeout_s=idle_timeout_s),
+            in_flight=InFlightCalls(),
+            timeouts=Timeouts(poll_s, ask_timeout_s, stalled_s, silence_s, unknown_job_s),
             previews=previews,
         )
         self._own_clock = WorkerScheduler("rxpipe-webui-emit")
@@ -118,19 +119,19 @@ class WebUIBackend(Backend):
 
     # -- the port -----------------------------------------------------------------------------------------------------
 
-    def render(self, stage: StageExecution, source: Artifact | None) -> Observable[Rendering]:
-        """One picture; see `Backend.render`. A stage of a kind that no server draws ends in BackendRejected."""
+    def render(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
+        """One picture; see `Backend.render`. A stage of a kind that no server renders ends in BackendRejected."""
 
         def subscribe(
-            observer: abc.ObserverBase[Rendering], scheduler: abc.SchedulerBase | None = None
+            observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             if self._closed:
                 observer.on_error(BackendRejected(f"{self!r} was closed.", hint="Open another one."))
                 return Disposable()
-            call = Call(
-                self._means,
+            call = RenderCall(
+                self._services,
                 lambda: self._prepare(stage, source),
-                lambda drawing, line: self._draw(stage, drawing, line),
+                lambda request, connection: self._post(stage, request, connection),
                 observer,
                 scheduler or self._own_clock,
             )
@@ -143,38 +144,42 @@ class WebUIBackend(Backend):
         """Ask the server for every name in the plan.
 
         Raises:
-            BackendUnavailable: nobody answers.
+            BackendUnavailable: no answer.
             BackendRejected: no API, credentials refused, or names that it does not have, each with the nearest match.
         """
-        line = self._means.lines.take()
+        connection = self._services.connections.acquire()
         try:
-            self._names, warnings = check_plan(line, self._means.reader, plan, timeout_s=self._means.times.ask)
+            self._catalogs, warnings = check_plan(
+                connection, self._services.progress_client, plan, timeout_s=self._services.timeouts.ask_s
+            )
         finally:
-            self._means.lines.give_back(line)
+            self._services.connections.release(connection)
         return warnings
 
-    def settle(self) -> Observable[None]:
-        """Completes once no stopped drawing is known to run or wait any more; BackendUnavailable after `settle_s`."""
+    def wait_idle(self) -> Observable[None]:
+        """Complete once no stopped job is known to run or wait any more; BackendUnavailable after `idle_timeout_s`."""
 
         def subscribe(
             observer: abc.ObserverBase[None], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            return _Settling(self._means.stops, self._settle_s, observer, scheduler or self._own_clock).start()
+            return _IdleWait(
+                self._services.interrupter, self._idle_timeout_s, observer, scheduler or self._own_clock
+            ).start()
 
         return Observable(subscribe)
 
     def close(self) -> None:
         """Give back connections and threads; waits for an interrupt that is under way, at most about the grace."""
         self._closed = True
-        self._means.stops.close()
-        self._means.workers.close()
-        self._means.polls.close()
+        self._services.interrupter.close()
+        self._services.workers.close()
+        self._services.polls.close()
         self._own_clock.close()
-        self._means.lines.close()
+        self._services.connections.close()
 
     # -- on the call's thread -----------------------------------------------------------------------------------------
 
-    def _prepare(self, stage: StageExecution, source: Artifact | None) -> Drawing | Output:
+    def _prepare(self, stage: StageExecution, source: Artifact | None) -> RenderRequest | Output:
         """What to post for a stage, or the picture that an earlier batch brought."""
         label = f"{stage.stage_type} (stage {stage.stage_index + 1}, image {stage.image_index or 1})"
         if isinstance(stage.config, Txt2ImgConfig):
@@ -183,122 +188,129 @@ class WebUIBackend(Backend):
             raise BackendRejected(f"{label}: there is no picture to work on.")
         picture = source.read()
         size = size_of(source, picture)
-        request = self._request(stage, size)
-        task = _new_task() if isinstance(request, Img2ImgRequest) else None
+        payload = self._payload(stage, size)
+        task = _new_task() if isinstance(payload, Img2ImgRequest) else None
         if task is not None:
-            request = request.model_copy(update={"force_task_id": task})
-        return Drawing(label, request, picture, size, task)
+            payload = payload.model_copy(update={"force_task_id": task})
+        return RenderRequest(label, payload, picture, size, task)
 
-    def _prepare_txt2img(self, stage: StageExecution, config: Txt2ImgConfig, label: str) -> Drawing | Output:
+    def _prepare_txt2img(self, stage: StageExecution, config: Txt2ImgConfig, label: str) -> RenderRequest | Output:
         count = _in_batch(config, stage.image_index or 1)
-        request = payloads.txt2img(stage, config, batch_size=count)
-        if config.batch_size > 1 and (spare := self._spare.take(request)) is not None:
-            return spare
+        payload = payloads.txt2img(stage, config, batch_size=count)
+        if config.batch_size > 1 and (leftover := self._leftovers.take(payload)) is not None:
+            return leftover
         task = _new_task()
-        return Drawing(label, request.model_copy(update={"force_task_id": task}), task=task)
+        return RenderRequest(label, payload.model_copy(update={"force_task_id": task}), task=task)
 
-    def _request(self, stage: StageExecution, size: Size) -> Img2ImgRequest | ExtrasRequest:
+    def _payload(self, stage: StageExecution, size: Size) -> Img2ImgRequest | ExtrasRequest:
         config = stage.config
         if isinstance(config, Img2ImgConfig):
             return payloads.img2img(stage, config, size)
         if isinstance(config, AdetailerConfig):
-            return payloads.adetailer(stage, config, size, schema=self._names.unit_schema)
+            return payloads.adetailer(stage, config, size, schema=self._catalogs.unit_schema)
         if isinstance(config, UpscaleConfig):
             payloads.guard_size(config, size)
             by_img2img = config.mode == "img2img"
             return payloads.upscale_by_img2img(stage, config, size) if by_img2img else payloads.upscale(config)
-        raise BackendRejected(f"{stage.stage_type}: a WebUI draws txt2img, img2img, adetailer and upscale.")
+        raise BackendRejected(f"{stage.stage_type}: a WebUI renders txt2img, img2img, adetailer and upscale.")
 
-    def _draw(self, stage: StageExecution, drawing: Drawing, line: Line) -> Output:
-        request = drawing.request
-        reply = line.post(request.path, request.body(drawing.picture), timeout_s=None, what=drawing.label)
+    def _post(self, stage: StageExecution, request: RenderRequest, connection: Connection) -> Output:
+        payload = request.payload
+        response = connection.post(payload.path, payload.body(request.picture), timeout_s=None, what=request.label)
         try:
-            pictures = self._pictures(stage, drawing, reply.body)
-            if isinstance(request, Txt2ImgRequest):
-                self._spare.keep(request, pictures[1:])
+            pictures = self._pictures(stage, request, response.body)
+            if isinstance(payload, Txt2ImgRequest):
+                self._leftovers.keep(payload, pictures[1:])
             return pictures[0]()
         except BadResponse as error:
-            raise self._told(drawing, error) from error
+            raise self._with_context(request, error) from error
 
-    def _told(self, drawing: Drawing, error: BadResponse) -> BadResponse:
-        told = f"{drawing.label}: POST {drawing.request.path} at {self.url}: {error.message}"
-        return BadResponse(told, hint=error.hint)
+    def _with_context(self, request: RenderRequest, error: BadResponse) -> BadResponse:
+        message = f"{request.label}: POST {request.payload.path} at {self.url}: {error.message}"
+        return BadResponse(message, hint=error.hint)
 
-    def _pictures(self, stage: StageExecution, drawing: Drawing, body: bytes) -> list[Callable[[], Output]]:
+    def _pictures(self, stage: StageExecution, request: RenderRequest, body: bytes) -> list[Callable[[], Output]]:
         """One function per picture of an answer, which decodes it when it is its turn."""
-        request = drawing.request
-        if isinstance(request, ExtrasRequest):
-            return [lambda: self._upscaled(drawing, request, read_single(body))]
-        answer = read_generation(body, expected=request.batch_size)
+        payload = request.payload
+        if isinstance(payload, ExtrasRequest):
+            return [lambda: self._upscaled(request, payload, read_single(body))]
+        answer = read_generation(body, expected=payload.batch_size)
         if isinstance(stage.config, AdetailerConfig):
-            return [lambda: self._detailed(drawing, answer)]
-        places = range(request.batch_size)
-        return [functools.partial(self._drawn, drawing, request, answer, place) for place in places]
+            return [lambda: self._detailed(request, answer)]
+        indices = range(payload.batch_size)
+        return [functools.partial(self._generated, request, payload, answer, index) for index in indices]
 
-    def _upscaled(self, drawing: Drawing, request: ExtrasRequest, answer: Answer) -> Output:
+    def _upscaled(self, request: RenderRequest, payload: ExtrasRequest, answer: Answer) -> Output:
         data, header, warnings = read_picture(answer.pictures[0])
-        asked = drawing.source_size.scaled(request.upscaling_resize) if drawing.source_size else None
-        settings = {"upscaler": request.upscaler_1, "width": header.width, "height": header.height}
+        asked = request.source_size.scaled(payload.upscaling_resize) if request.source_size else None
+        settings = {"upscaler": payload.upscaler_1, "width": header.width, "height": header.height}
         return Output(data, warnings=(*warnings, *other_size(asked, header)), settings=settings)
 
-    def _drawn(self, drawing: Drawing, request: Txt2ImgRequest | Img2ImgRequest, answer: Answer, place: int) -> Output:
-        data, header, odd = read_picture(answer.pictures[place])
-        used = used_for(answer, place)
-        warnings = self._judged(drawing, compare(request, used, self._names))
-        asked = None if isinstance(request, Txt2ImgRequest) and request.enable_hr else request.size
+    def _generated(
+        self, request: RenderRequest, payload: Txt2ImgRequest | Img2ImgRequest, answer: Answer, index: int
+    ) -> Output:
+        data, header, odd = read_picture(answer.pictures[index])
+        actual = actual_settings(answer, index)
+        warnings = self._judged(request, compare(payload, actual, self._catalogs))
+        asked = None if isinstance(payload, Txt2ImgRequest) and payload.enable_hr else payload.size
         return Output(
             data,
-            seed=used.seed,
+            seed=actual.seed,
             warnings=(*odd, *warnings, *other_size(asked, header)),
-            settings=settings_of(used, header),
+            settings=settings_of(actual, header),
         )
 
-    def _detailed(self, drawing: Drawing, answer: Answer) -> Output:
-        """The detailed picture, or unchanged where nothing was found; only its pixels can tell."""
-        used, source = used_for(answer, 0), drawing.picture or b""
-        if not used.detailed:
+    def _detailed(self, request: RenderRequest, answer: Answer) -> Output:
+        """The detailed picture, or unchanged where nothing was found; only its pixels show it."""
+        actual, source = actual_settings(answer, 0), request.picture or b""
+        if not actual.detailed:
             raise BackendRejected(
-                f"{drawing.label}: the server's ADetailer dropped its settings without a word.",
+                f"{request.label}: the server's ADetailer dropped its settings without a word.",
                 hint="A setting is unknown to the version installed there; see its console.",
             )
         data, header, odd = read_picture(answer.pictures[0])
         # what the outer pass says of sampler and size concerns a picture that is thrown away
-        warnings = (*odd, *self._judged(drawing, compare_model(drawing.request, used, self._names)))
+        warnings = (*odd, *self._judged(request, compare_model(request.payload, actual, self._catalogs)))
         if same_pixels(source, data):
-            return Output(b"", seed=used.seed, unchanged=True, warnings=warnings)
+            return Output(b"", seed=actual.seed, unchanged=True, warnings=warnings)
         data = with_source_text(data, source)
-        settings = {"model": used.model, "model_hash": used.model_hash, "width": header.width, "height": header.height}
-        return Output(data, seed=used.seed, warnings=warnings, settings=settings)
+        settings = {
+            "model": actual.model,
+            "model_hash": actual.model_hash,
+            "width": header.width,
+            "height": header.height,
+        }
+        return Output(data, seed=actual.seed, warnings=warnings, settings=settings)
 
-    def _judged(self, drawing: Drawing, warnings: tuple[str, ...]) -> tuple[str, ...]:
+    def _judged(self, request: RenderRequest, warnings: tuple[str, ...]) -> tuple[str, ...]:
         if warnings and self._strict:
             raise BackendRejected(
-                f"{drawing.label}: {'; '.join(warnings)}.", hint="Name what the server has, or leave strict off."
+                f"{request.label}: {'; '.join(warnings)}.", hint="Name what the server has, or leave strict off."
             )
         return warnings
 
 
-class _Spare:
-    """Pictures that a batch brought beyond the one asked for, until their images' turn comes."""
+class _BatchLeftovers:
+    """Pictures that a batch returned beyond the first, kept until their images are requested."""
 
     def __init__(self) -> None:
         self._pictures: dict[tuple[str, int], Callable[[], Output]] = {}
         self._lock = threading.Lock()
 
-    def take(self, request: Txt2ImgRequest) -> Output | None:
+    def take(self, payload: Txt2ImgRequest) -> Output | None:
         """The picture for a request's first seed, if an earlier batch brought it."""
         with self._lock:
-            picture = self._pictures.pop(_key(request, 0), None)
+            picture = self._pictures.pop(_key(payload, 0), None)
         return None if picture is None else picture()
 
-    def keep(self, request: Txt2ImgRequest, further: Sequence[Callable[[], Output]]) -> None:
+    def keep(self, payload: Txt2ImgRequest, further: Sequence[Callable[[], Output]]) -> None:
         """Hold what comes behind a batch's first picture; what an earlier batch left is dropped."""
         with self._lock:
-            self._pictures = {_key(request, place): picture for place, picture in enumerate(further, start=1)}
+            self._pictures = {_key(payload, index): picture for index, picture in enumerate(further, start=1)}
 
 
-def _key(request: Txt2ImgRequest, place: int) -> tuple[str, int]:
-    return request.model_dump_json(exclude={"seed", "force_task_id", "batch_size"}), request.seed + place
+def _key(payload: Txt2ImgRequest, index: int) -> tuple[str, int]:
+    return payload.model_dump_json(exclude={"seed", "force_task_id", "batch_size"}), payload.seed + index
 
 
 def _in_batch(config: Txt2ImgConfig, image_index: int) -> int:
@@ -311,13 +323,13 @@ def _new_task() -> str:
     return f"task(rxpipe-{uuid.uuid4().hex[:12]})"
 
 
-class _Settling:
-    """Looks again and again, on its subscriber's time, whether all stopped jobs are gone."""
+class _IdleWait:
+    """Polls, on its subscriber's scheduler, until all stopped jobs are gone."""
 
     def __init__(
-        self, stops: Stops, limit_s: float, observer: abc.ObserverBase[None], clock: abc.SchedulerBase
+        self, interrupter: Interrupter, limit_s: float, observer: abc.ObserverBase[None], clock: abc.SchedulerBase
     ) -> None:
-        self._stops = stops
+        self._interrupter = interrupter
         self._limit_s = limit_s
         self._observer = observer
         self._clock = clock
@@ -334,10 +346,10 @@ class _Settling:
         return self._next
 
     def _look(self, *_: object) -> None:
-        if self._stops.in_hand and self._now_s - self._begin_s < self._limit_s:
+        if self._interrupter.pending and self._now_s - self._begin_s < self._limit_s:
             self._next.disposable = self._clock.schedule_relative(_LOOK_S, self._look)
-        elif self._stops.in_hand or self._stops.lost:
-            self._stops.forget_lost()
+        elif self._interrupter.pending or self._interrupter.abandoned:
+            self._interrupter.reset_abandoned()
             self._observer.on_error(
                 BackendUnavailable(
                     f"the server was not seen idle within {self._limit_s:g} s after an interrupt.",

@@ -1,53 +1,53 @@
-"""Looking at a plan before it runs: is somebody there, has it an API, does it know every name, is nothing too large."""
+"""Looking at a plan before it runs: is there a server, has it an API, does it know every name, is nothing too large."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rxpipe.backends.webui.names import Names, ask_names, kinds_of, problems_of
+from rxpipe.backends.webui.names import ServerCatalogs, fetch_catalogs, kinds_of, problems_of
 from rxpipe.backends.webui.payloads import Size, adetailer_unit, guard_size
 from rxpipe.config import AdetailerConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BackendFailed, BackendRejected
 
 if TYPE_CHECKING:
-    from rxpipe.backends.webui.client import Line
-    from rxpipe.backends.webui.progress import Reader
+    from rxpipe.backends.webui.client import Connection
+    from rxpipe.backends.webui.progress import ProgressClient
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
 
 def check_plan(
-    line: Line, reader: Reader, plan: StageExecutionPlan, *, timeout_s: float
-) -> tuple[Names, tuple[str, ...]]:
+    connection: Connection, progress_client: ProgressClient, plan: StageExecutionPlan, *, timeout_s: float
+) -> tuple[ServerCatalogs, tuple[str, ...]]:
     """What the server knows of the plan's names, and warnings.
 
     Raises:
-        BackendUnavailable: nobody answers.
-        BackendRejected: no API, credentials refused, unknown names (all of them at once), or a result too large.
+        BackendUnavailable: no answer.
+        BackendRejected: no API, credentials refused, unknown names (all of them in one error), or a result too large.
     """
-    reader.read_server(line, timeout_s=timeout_s)
-    reader.probe(line, timeout_s=timeout_s)
-    names = ask_names(line, kinds_of(plan), timeout_s=timeout_s)
-    problems = problems_of(plan, names)
+    progress_client.read_server(connection, timeout_s=timeout_s)
+    progress_client.probe(connection, timeout_s=timeout_s)
+    catalogs = fetch_catalogs(connection, kinds_of(plan), timeout_s=timeout_s)
+    problems = problems_of(plan, catalogs)
     if problems:
-        told = (problem if problem.endswith("?") else f"{problem}." for problem in problems)
-        raise BackendRejected("\n".join(told), hint="`rxpipe doctor` lists what the server has.")
+        sentences = (problem if problem.endswith("?") else f"{problem}." for problem in problems)
+        raise BackendRejected("\n".join(sentences), hint="`rxpipe doctor` lists what the server has.")
     for stage in plan.stages:
-        _check_units(stage, names)
+        _check_units(stage, catalogs)
     _check_sizes(plan)
-    return names, tuple(_warnings(plan, names))
+    return catalogs, tuple(_warnings(plan, catalogs))
 
 
-def _check_units(stage: StageExecution, names: Names) -> None:
+def _check_units(stage: StageExecution, catalogs: ServerCatalogs) -> None:
     if isinstance(stage.config, AdetailerConfig):
         for unit in (stage.config, *stage.config.units):
-            adetailer_unit(unit, names.unit_schema)
+            adetailer_unit(unit, catalogs.unit_schema)
 
 
 def _check_sizes(plan: StageExecutionPlan) -> None:
     """Follow the picture's size through the plan, as far as it is known beforehand."""
     size: Size | None = None
     for stage in plan.stages:
-        config, drawn = stage.config, stage.generation
+        config, generation = stage.config, stage.generation
         if isinstance(config, Txt2ImgConfig):
             size = _first_size(config)
         elif isinstance(config, UpscaleConfig) and size is not None:
@@ -55,8 +55,8 @@ def _check_sizes(plan: StageExecutionPlan) -> None:
                 size = guard_size(config, size)
             except BackendFailed as error:
                 raise BackendRejected(error.message, hint=error.hint) from error
-        elif drawn.width and drawn.height:
-            size = Size(drawn.width, drawn.height)
+        elif generation.width and generation.height:
+            size = Size(generation.width, generation.height)
 
 
 def _first_size(config: Txt2ImgConfig) -> Size | None:
@@ -66,8 +66,8 @@ def _first_size(config: Txt2ImgConfig) -> Size | None:
     return None if hires.resize_x or hires.resize_y else size.scaled(hires.scale)
 
 
-def _warnings(plan: StageExecutionPlan, names: Names) -> list[str]:
+def _warnings(plan: StageExecutionPlan, catalogs: ServerCatalogs) -> list[str]:
     wanted = {stage.generation.vae or "None" for stage in plan.stages} - {"Automatic", "None"}
-    if wanted and names.vaes is None:
+    if wanted and catalogs.vaes is None:
         return [f"the server does not list its VAEs, so {', '.join(map(repr, sorted(wanted)))} was not looked up"]
     return []

@@ -1,6 +1,6 @@
-"""HTTP to one server: connections kept alive, bodies read raw, and every trouble told as a typed error at one point.
+"""HTTP to one server: connections kept alive, bodies read raw, and every failure made a typed error at one point.
 
-A `Line` is used by one thread at a time and can be hung up from any other, which frees a thread that waits for an
+A `Connection` is used by one thread at a time and can be aborted from any other, which frees a thread that waits for an
 answer. Credentials go up front into each request and appear nowhere else: the errors raised here carry no frames of the
 HTTP library, whose locals hold the headers.
 """
@@ -52,7 +52,7 @@ _LATER = {429, 502, 503, 504}
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Response:
     """An answer with its status 2xx and its whole body."""
 
     status: int
@@ -68,8 +68,8 @@ class Reply:
         return read_json(self.body)
 
 
-class Line:
-    """One connection to the server, kept alive. For one thread at a time; `hang_up` and `received` for any.
+class Connection:
+    """One connection to the server, kept alive. For one thread at a time; `abort` and `received` for any.
 
     Args:
         address: of the server.
@@ -82,26 +82,26 @@ class Line:
         self._address = address
         self._connect_timeout_s = connect_timeout_s
         self._connections: WeakSet[HTTPConnection] = WeakSet()
-        self._hung_up = threading.Event()
+        self._aborted = threading.Event()
         self._session = self._open_session()
         self.received = 0
 
     @property
-    def is_hung_up(self) -> bool:
-        """True once it is of no more use."""
-        return self._hung_up.is_set()
+    def aborted(self) -> bool:
+        """True once it was aborted and is of no more use."""
+        return self._aborted.is_set()
 
-    def get(self, path: str, *, timeout_s: float | None, what: str = "") -> Reply:
+    def get(self, path: str, *, timeout_s: float | None, what: str = "") -> Response:
         """Ask for *path*; see `send`."""
         return self.send("GET", path, timeout_s=timeout_s, what=what)
 
-    def post(self, path: str, body: bytes = b"", *, timeout_s: float | None, what: str = "") -> Reply:
+    def post(self, path: str, body: bytes = b"", *, timeout_s: float | None, what: str = "") -> Response:
         """Send *body* (JSON) to *path*; see `send`."""
         return self.send("POST", path, body, timeout_s=timeout_s, what=what)
 
     def send(
         self, method: str, path: str, body: bytes | None = None, *, timeout_s: float | None, what: str = ""
-    ) -> Reply:
+    ) -> Response:
         """The server's answer.
 
         Args:
@@ -116,7 +116,7 @@ class Line:
             BackendError: of the kind that fits, with what, where, what came and what to do.
         """
         begin = time.monotonic()
-        asked = _Asked(what, method, path, self._address.base)
+        request = _RequestInfo(what, method, path, self._address.base)
         error: BackendError
         cause: ConnectionError | None
         try:
@@ -132,21 +132,21 @@ class Line:
             content = self._read(response)
         except (requests.RequestException, HTTPError, HTTPException, OSError, AttributeError, ValueError) as trouble:
             # AttributeError, ValueError: what a library makes of a socket that was shut down under it
-            error = self._told(asked, trouble, time.monotonic() - begin)
-            cause = _bare(trouble)
+            error = self._as_backend_error(request, trouble, time.monotonic() - begin)
+            cause = _without_frames(trouble)
         else:
             elapsed_s = time.monotonic() - begin
             if response.status_code in _OK:
-                return Reply(response.status_code, content, elapsed_s)
-            error = _refusal(asked, response.status_code, response.headers, content, elapsed_s)
+                return Response(response.status_code, content, elapsed_s)
+            error = _refusal(request, response.status_code, response.headers, content, elapsed_s)
             cause = None  # the server's own words are all there is
         raise error from cause  # outside the except block, so that no frame with headers hangs on it
 
-    def hang_up(self) -> None:
-        """Shut the sockets down: whoever waits on this line gets an error, and nothing more is sent. Harmless twice."""
-        self._hung_up.set()
+    def abort(self) -> None:
+        """Shut the sockets down: a waiting call gets an error, and nothing more is sent. Harmless twice."""
+        self._aborted.set()
         for connection in list(self._connections):
-            _shut(connection.sock)
+            _shutdown_socket(connection.sock)
 
     def close(self) -> None:
         """Give the connection back."""
@@ -162,23 +162,23 @@ class Line:
         raw.release_conn()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _told(self, asked: _Asked, trouble: Exception, elapsed_s: float) -> BackendError:
-        """A failure of the connection as an error of ours."""
-        if self.is_hung_up:
-            return BackendUnavailable(asked.told("was hung up on our side."))
-        text = _innermost(trouble)
+    def _as_backend_error(self, request: _RequestInfo, trouble: Exception, elapsed_s: float) -> BackendError:
+        """Return the BackendError for a failure of the connection."""
+        if self.aborted:
+            return BackendUnavailable(request.message("was aborted on our side."))
+        text = _root_cause_text(trouble)
         if isinstance(trouble, requests.ConnectTimeout):
             limit = f"no connection within {self._connect_timeout_s:g} s."
-            return BackendUnavailable(asked.told(limit), hint="Is the address right, and is the machine on?")
+            return BackendUnavailable(request.message(limit), hint="Is the address right, and is the machine on?")
         if isinstance(trouble, requests.Timeout | ReadTimeoutError | TimeoutError):
-            return BackendTimeout(asked.told(f"no answer in {elapsed_s:.1f} s."))
+            return BackendTimeout(request.message(f"no answer in {elapsed_s:.1f} s."))
         if "refused" in text.lower():
             return BackendUnavailable(
-                asked.told(f"nobody answers ({text})."),
+                request.message(f"no answer ({text})."),
                 hint="Start the WebUI with --api, or give the address it listens on, such as http://127.0.0.1:7860.",
             )
         return BackendUnavailable(
-            asked.told(f"the connection broke after {elapsed_s:.1f} s ({text})."),
+            request.message(f"the connection broke after {elapsed_s:.1f} s ({text})."),
             hint="The server may have crashed or restarted; see its console.",
         )
 
@@ -194,11 +194,11 @@ class Line:
         return session
 
     def _watch(self, connection: HTTPConnection) -> None:
-        """Told of each connection before and after it connects."""
+        """Remember a connection; called before and after it connects."""
         self._connections.add(connection)
-        if self.is_hung_up:
-            _shut(connection.sock)
-            raise ConnectionAbortedError("hung up")
+        if self.aborted:
+            _shutdown_socket(connection.sock)
+            raise ConnectionAbortedError("aborted on our side")
 
 
 class _Authorize(requests.auth.AuthBase):
@@ -247,84 +247,89 @@ class _Adapter(HTTPAdapter):
         manager.pool_classes_by_scheme = cast("Any", {"http": http, "https": https})
 
 
-class Lines:
-    """Lines to one server: taken for one call or for long, given back, made when none is free. Safe from any thread."""
+class ConnectionPool:
+    """Connections to one server, reused; one is made when none is free. Safe from any thread."""
 
     def __init__(self, address: Address, *, connect_timeout_s: float = 5.0) -> None:
         self._address = address
         self._connect_timeout_s = connect_timeout_s
-        self._free: list[Line] = []
-        self._taken: list[Line] = []
+        self._free: list[Connection] = []
+        self._in_use: list[Connection] = []
         self._lock = threading.Lock()
         self._closed = False
 
-    def take(self) -> Line:
-        """A line for the caller alone."""
+    def acquire(self) -> Connection:
+        """Return a connection for the caller alone."""
         with self._lock:
             made = not self._free
-            line = Line(self._address, connect_timeout_s=self._connect_timeout_s) if made else self._free.pop()
-            self._taken.append(line)
-            return line
+            connection = (
+                Connection(self._address, connect_timeout_s=self._connect_timeout_s) if made else self._free.pop()
+            )
+            self._in_use.append(connection)
+            return connection
 
-    def give_back(self, line: Line) -> None:
-        """The line is free again, or closed where it was hung up."""
+    def release(self, connection: Connection) -> None:
+        """Make the connection free again, or close it where it was aborted."""
         with self._lock:
-            self._taken.remove(line)
-            keep = not (line.is_hung_up or self._closed)
+            self._in_use.remove(connection)
+            keep = not (connection.aborted or self._closed)
             if keep:
-                self._free.append(line)
+                self._free.append(connection)
         if not keep:
-            line.close()
+            connection.close()
 
     def close(self) -> None:
-        """Close what is free, hang up what is in use; it is closed when it comes back."""
+        """Close what is free and abort what is in use, which is closed when it is released."""
         with self._lock:
             self._closed = True
             free, self._free = self._free, []
-            taken = tuple(self._taken)
-        for line in free:
-            line.close()
-        for line in taken:
-            line.hang_up()
+            in_use = tuple(self._in_use)
+        for connection in free:
+            connection.close()
+        for connection in in_use:
+            connection.abort()
 
 
-# -- telling ----------------------------------------------------------------------------------------------------------
+# -- errors -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _RequestInfo:
     what: str
     method: str
     path: str
     base: str
 
-    def told(self, came: str) -> str:
+    def message(self, outcome: str) -> str:
         head = f"{self.what}: " if self.what else ""
-        return f"{head}{self.method} {self.path} at {self.base}: {came}"
+        return f"{head}{self.method} {self.path} at {self.base}: {outcome}"
 
 
-def _refusal(asked: _Asked, status: int, headers: Mapping[str, str], body: bytes, elapsed_s: float) -> BackendError:
-    """An answer that is no success as an error of ours."""
+def _refusal(
+    request: _RequestInfo, status: int, headers: Mapping[str, str], body: bytes, elapsed_s: float
+) -> BackendError:
+    """Return the BackendError for an answer that is no success."""
     text = message_of(body) or "(no message)"
-    told = asked.told(f"answered {status} after {elapsed_s:.1f} s: {text}")
+    message = request.message(f"answered {status} after {elapsed_s:.1f} s: {text}")
     if status in _LATER:
         wait_s = retry_after_s(headers.get("Retry-After"))
-        return BackendUnavailable(told, hint="It is busy or restarting.", retry_after_s=wait_s)
+        return BackendUnavailable(message, hint="It is busy or restarting.", retry_after_s=wait_s)
     if status in _AUTH:
         return BackendRejected(
-            told, hint="Give user and password: http://user:password@host:port, or RXPIPE_BACKEND_AUTH=user:password."
+            message,
+            hint="Give user and password: http://user:password@host:port, or RXPIPE_BACKEND_AUTH=user:password.",
         )
     if status in _MOVED:
-        place = headers.get("Location", "").partition("?")[0].rpartition("@")[2]
-        return BackendRejected(told, hint=f"It has moved to {place}: give that address.")
-    if status == 404 and asked.path.startswith("/sdapi") and text == "Not Found":  # noqa: PLR2004  # HTTP's own
-        return BackendRejected(told, hint="A WebUI without its API: start it with --api.")
+        location = headers.get("Location", "").partition("?")[0].rpartition("@")[2]
+        return BackendRejected(message, hint=f"It has moved to {location}: give that address.")
+    if status == 404 and request.path.startswith("/sdapi") and text == "Not Found":  # noqa: PLR2004  # HTTP's own
+        return BackendRejected(message, hint="A WebUI without its API: start it with --api.")
     if status < 500:  # noqa: PLR2004  # HTTP's own
-        return BackendRejected(told, hint=_SETTING if status == 422 else None)  # noqa: PLR2004  # HTTP's own
+        return BackendRejected(message, hint=_SETTING if status == 422 else None)  # noqa: PLR2004  # HTTP's own
     for pattern, kind, hint in _KNOWN:
         if pattern.search(text):
-            return kind(told, hint=hint)
-    return BackendFailed(told, hint="The server's console says more.")
+            return kind(message, hint=hint)
+    return BackendFailed(message, hint="The server's console says more.")
 
 
 _SETTING = "A setting of this stage is not one that the server takes."
@@ -368,15 +373,15 @@ def message_of(body: bytes) -> str:
 
 def _listed(problems: list[Any]) -> str:
     """FastAPI's list of what is wrong with a request."""
-    told = []
+    parts = []
     for problem in problems:
         if isinstance(problem, Mapping):
             loc = problem.get("loc")
             where = ".".join(str(key) for key in loc if key != "body") if isinstance(loc, list) else ""
-            told.append(f"{where}: {problem.get('msg')}" if where else str(problem.get("msg")))
+            parts.append(f"{where}: {problem.get('msg')}" if where else str(problem.get("msg")))
         else:
-            told.append(str(problem))
-    return "; ".join(told)
+            parts.append(str(problem))
+    return "; ".join(parts)
 
 
 def retry_after_s(value: str | None) -> float | None:
@@ -394,7 +399,7 @@ def retry_after_s(value: str | None) -> float | None:
     return max(0.0, (when - datetime.now(UTC)).total_seconds())
 
 
-def _innermost(trouble: BaseException) -> str:
+def _root_cause_text(trouble: BaseException) -> str:
     """The operating system's own words, out of the wrappings of two libraries."""
     seen: set[int] = set()
     while id(trouble) not in seen:
@@ -407,9 +412,9 @@ def _innermost(trouble: BaseException) -> str:
     return text.partition("object at 0x")[2].partition(": ")[2] or text or type(trouble).__name__
 
 
-def _bare(trouble: Exception) -> ConnectionError:
+def _without_frames(trouble: Exception) -> ConnectionError:
     """The trouble's words without its frames."""
-    return ConnectionError(f"{type(trouble).__name__}: {_innermost(trouble)}")
+    return ConnectionError(f"{type(trouble).__name__}: {_root_cause_text(trouble)}")
 
 
 def _headers(address: Address) -> dict[str, str]:
@@ -424,7 +429,7 @@ def _headers(address: Address) -> dict[str, str]:
     return headers
 
 
-def _shut(sock: socket.socket | None) -> None:
+def _shutdown_socket(sock: socket.socket | None) -> None:
     if sock is not None:
         try:
             socket.socket.shutdown(sock, socket.SHUT_RDWR)

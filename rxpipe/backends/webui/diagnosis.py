@@ -1,6 +1,6 @@
 """What is reachable at an address and what is missing there, as plain data for a person to read.
 
-The same questions that a run asks, each answered or told why not. What a fault means is said in `advice`.
+The same questions that a run asks, each answered, or with the reason why not. `advice` says what a fault means.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rxpipe.backends.webui.address import Address
 from rxpipe.backends.webui.answers import read_generation, read_picture
-from rxpipe.backends.webui.client import Line
-from rxpipe.backends.webui.names import Names, ask_names, ask_optional
+from rxpipe.backends.webui.client import Connection
+from rxpipe.backends.webui.names import ServerCatalogs, ask_optional, fetch_catalogs
 from rxpipe.backends.webui.payloads import Txt2ImgRequest
-from rxpipe.backends.webui.progress import Reader
+from rxpipe.backends.webui.progress import ProgressClient
 from rxpipe.errors import BackendError, BackendUnavailable
 
 if TYPE_CHECKING:
-    from rxpipe.backends.webui.names import Known
+    from rxpipe.backends.webui.names import Catalog
 
 Credentials = Literal["not needed", "accepted", "missing", "refused", "unknown"]
 _KINDS = ("samplers", "schedulers", "upscalers", "models", "vaes", "adetailer")
@@ -27,7 +27,7 @@ _TRIAL = Txt2ImgRequest(prompt="a lighthouse", steps=4, width=128, height=128, s
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One small picture drawn. seconds: the whole request. version: of the server, by its own word."""
+    """One small picture rendered. seconds: the whole request. version: of the server, by its own word."""
 
     seconds: float
     version: str | None = None
@@ -40,9 +40,9 @@ class Diagnosis:
     """What was found at an address.
 
     reachable: something answers HTTP there. api: it is a WebUI with its API. problem: what is wrong, None if nothing.
-    kind: "forge" or "a1111"; None where it cannot be told. busy: it draws for somebody right now.
-    latency_s: of a small question. progress_per_task: False where only global progress is told (`--nowebui`).
-    model: the loaded checkpoint. adetailer: the extension's version, "installed" where it tells none, None without it.
+    kind: "forge" or "a1111"; None if unknown. busy: it renders for some client right now.
+    latency_s: of a small question. progress_per_task: False where only global progress is reported (`--nowebui`).
+    model: the loaded checkpoint. adetailer: the extension's version, "installed" if that is unknown, None without it.
     advice: what to do, most important first.
     """
 
@@ -79,17 +79,19 @@ class Diagnosis:
 def examine(url: str, *, auth: str | None = None, timeout_s: float = 5.0, trial: bool = False) -> Diagnosis:
     """Ask the server at *url* everything; see `rxpipe.backends.diagnose`."""
     address = Address.parse(url, auth=auth)
-    line = Line(address, connect_timeout_s=timeout_s)
+    connection = Connection(address, connect_timeout_s=timeout_s)
     try:
-        return _examined(Diagnosis(address.base), line, address, timeout_s, trial=trial)
+        return _examined(Diagnosis(address.base), connection, address, timeout_s, trial=trial)
     finally:
-        line.close()
+        connection.close()
 
 
-def _examined(found: Diagnosis, line: Line, address: Address, timeout_s: float, *, trial: bool) -> Diagnosis:
+def _examined(
+    found: Diagnosis, connection: Connection, address: Address, timeout_s: float, *, trial: bool
+) -> Diagnosis:
     begin = time.monotonic()
     try:
-        reading = Reader().read_server(line, timeout_s=timeout_s)
+        snapshot = ProgressClient().read_server(connection, timeout_s=timeout_s)
     except BackendUnavailable as error:
         return _with_problem(found, error)
     except BackendError as error:
@@ -99,13 +101,13 @@ def _examined(found: Diagnosis, line: Line, address: Address, timeout_s: float, 
         reachable=True,
         api=True,
         latency_s=time.monotonic() - begin,
-        busy=reading.state.job_count != 0,
+        busy=snapshot.state.job_count != 0,
         credentials="not needed" if address.credentials is None else "accepted",
     )
     try:
-        found = _with_names(found, line, timeout_s)
-        found = _with_server(found, line, timeout_s)
-        return replace(found, trial=_tried(line)) if trial else found
+        found = _with_names(found, connection, timeout_s)
+        found = _with_server(found, connection, timeout_s)
+        return replace(found, trial=_tried(connection)) if trial else found
     except BackendError as error:
         return _with_problem(found, error)
 
@@ -122,47 +124,47 @@ def _refused(found: Diagnosis, error: BackendError, address: Address) -> Diagnos
     return _with_problem(found, error)
 
 
-def _with_names(found: Diagnosis, line: Line, timeout_s: float) -> Diagnosis:
-    names = ask_names(line, _KINDS, timeout_s=timeout_s)
+def _with_names(found: Diagnosis, connection: Connection, timeout_s: float) -> Diagnosis:
+    catalogs = fetch_catalogs(connection, _KINDS, timeout_s=timeout_s)
     return replace(
         found,
-        models=_listed(names.models),
-        samplers=_listed(names.samplers),
-        schedulers=_listed(names.schedulers),
-        upscalers=_listed(names.upscalers),
-        vaes=_listed(names.vaes),
-        adetailer=_adetailer(names, line, timeout_s),
-        detectors=_listed(names.detectors),
-        advice=(*found.advice, *_advice(names)),
+        models=_listed(catalogs.models),
+        samplers=_listed(catalogs.samplers),
+        schedulers=_listed(catalogs.schedulers),
+        upscalers=_listed(catalogs.upscalers),
+        vaes=_listed(catalogs.vaes),
+        adetailer=_adetailer(catalogs, connection, timeout_s),
+        detectors=_listed(catalogs.detectors),
+        advice=(*found.advice, *_advice(catalogs)),
     )
 
 
-def _listed(known: Known) -> tuple[str, ...]:
-    return tuple(entry.name for entry in known or ())
+def _listed(catalog: Catalog) -> tuple[str, ...]:
+    return tuple(item.name for item in catalog or ())
 
 
-def _adetailer(names: Names, line: Line, timeout_s: float) -> str | None:
-    if not names.adetailer:
+def _adetailer(catalogs: ServerCatalogs, connection: Connection, timeout_s: float) -> str | None:
+    if not catalogs.adetailer:
         return None
-    told = ask_optional(line, "/adetailer/v1/version", timeout_s=timeout_s)
-    return str(told["version"]) if isinstance(told, dict) and "version" in told else "installed"
+    version = ask_optional(connection, "/adetailer/v1/version", timeout_s=timeout_s)
+    return str(version["version"]) if isinstance(version, dict) and "version" in version else "installed"
 
 
-def _advice(names: Names) -> list[str]:
+def _advice(catalogs: ServerCatalogs) -> list[str]:
     advice = []
-    if not names.models:
+    if not catalogs.models:
         advice.append("It lists no checkpoint: put one into models/Stable-diffusion.")
-    if not names.adetailer:
+    if not catalogs.adetailer:
         advice.append("For the adetailer stage install the extension ADetailer.")
     return advice
 
 
-def _with_server(found: Diagnosis, line: Line, timeout_s: float) -> Diagnosis:
-    per_task = Reader().probe(line, timeout_s=timeout_s)
-    modules = ask_optional(line, "/sdapi/v1/sd-modules", timeout_s=timeout_s)
-    options = ask_optional(line, "/sdapi/v1/options", timeout_s=timeout_s)
+def _with_server(found: Diagnosis, connection: Connection, timeout_s: float) -> Diagnosis:
+    per_task = ProgressClient().probe(connection, timeout_s=timeout_s)
+    modules = ask_optional(connection, "/sdapi/v1/sd-modules", timeout_s=timeout_s)
+    options = ask_optional(connection, "/sdapi/v1/options", timeout_s=timeout_s)
     model = options.get("sd_model_checkpoint") if isinstance(options, dict) else None
-    advice = () if per_task else ("Started with --nowebui it tells progress only for all clients together.",)
+    advice = () if per_task else ("Started with --nowebui it reports progress only for all clients together.",)
     return replace(
         found,
         progress_per_task=per_task,
@@ -172,11 +174,11 @@ def _with_server(found: Diagnosis, line: Line, timeout_s: float) -> Diagnosis:
     )
 
 
-def _tried(line: Line) -> Trial:
-    """Draw one small picture; may load a model first, so nothing but the connection limits it."""
+def _tried(connection: Connection) -> Trial:
+    """Render one small picture; may load a model first, so nothing but the connection limits it."""
     begin = time.monotonic()
-    reply = line.post(_TRIAL.path, _TRIAL.body(), timeout_s=None, what="trial")
-    answer = read_generation(reply.body, expected=1)
+    response = connection.post(_TRIAL.path, _TRIAL.body(), timeout_s=None, what="trial")
+    answer = read_generation(response.body, expected=1)
     read_picture(answer.pictures[0])
     seconds, info = time.monotonic() - begin, answer.info
     if info is None:

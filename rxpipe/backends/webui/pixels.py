@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from rxpipe import png
 from rxpipe.backends.webui.payloads import Size
 from rxpipe.errors import BadImage, BadResponse
+from rxpipe.pictures import png
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,9 +21,9 @@ def size_of(source: Artifact, data: bytes) -> Size:
     Raises:
         BadImage: not a picture.
     """
-    told = png.pixel_size(data)
-    if told is not None and told.format == "PNG":
-        return Size(told.width, told.height)
+    size = png.pixel_size(data)
+    if size is not None and size.format == "PNG":
+        return Size(size.width, size.height)
     return Size(*source.to_image().size)
 
 
@@ -52,7 +52,7 @@ def _rgb(data: bytes) -> Image.Image:
 def with_source_text(data: bytes, source: bytes) -> bytes:
     """A detailed picture with the text of the picture it was made from, and what ADetailer adds to it.
 
-    The server's own text tells of the pass that was thrown away: one step of Euler at 128x128.
+    The server's own text describes the pass that was thrown away: one step of Euler at 128x128.
     """
     try:
         before = png.read_text(source).get("parameters")

@@ -1,7 +1,7 @@
-"""How far our job is, and whose job it is that runs: two kinds of reading, one watch per call.
+"""How far our job is, and whose job it is that runs: two kinds of snapshot, one tracker per call.
 
-A server with a page tells progress per task, by `force_task_id`. Without one, and for upscaling, there is only the
-global progress of whichever job runs: then leftovers and strangers are told apart by what they look like.
+A server with a page reports progress per task, by `force_task_id`. Without one, and for upscaling, there is only the
+global progress of whichever job runs: then leftovers and other clients' jobs are told apart by what they look like.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from rxpipe.backends.webui.payloads import ExtrasRequest, Request, Txt2ImgReques
 from rxpipe.errors import BackendRejected, BadResponse
 
 if TYPE_CHECKING:
-    from rxpipe.backends.webui.client import Line
+    from rxpipe.backends.webui.client import Connection
 
-Verdict = Literal["ours", "waiting", "nobody", "other"]
-"""Who runs: our job; another while ours waits; nobody; or another, and where ours is cannot be told."""
+JobOwner = Literal["ours", "waiting", "nobody", "other"]
+"""Who runs: our job; another while ours waits; nobody; or another, and it is unknown where ours is."""
 
 _OWN_ID = b'"force_task_id"'
 _START = 0.01  # what the global progress shows before the first step
 _OVER = 0.99
 
 
-class _Reading(BaseModel):
+class _Snapshot(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class TaskReading(_Reading):
+class TaskSnapshot(_Snapshot):
     """POST /internal/progress for one task. progress: 0..1, None unless active."""
 
     active: bool
@@ -49,7 +49,7 @@ class TaskReading(_Reading):
         return self.live_preview
 
 
-class ServerState(_Reading):
+class ServerState(_Snapshot):
     """`state` of the global progress."""
 
     job: str = ""
@@ -60,7 +60,7 @@ class ServerState(_Reading):
     sampling_steps: int = 0
 
 
-class ServerReading(_Reading):
+class ServerSnapshot(_Snapshot):
     """GET /sdapi/v1/progress: the global progress. progress: 0.01 at a job's start."""
 
     progress: Annotated[float, Field(allow_inf_nan=False)]
@@ -73,13 +73,13 @@ class ServerReading(_Reading):
         return self.current_image
 
 
-Reading = TaskReading | ServerReading
+ProgressSnapshot = TaskSnapshot | ServerSnapshot
 
 
-_Read = TypeVar("_Read", bound=_Reading)
+_SnapshotT = TypeVar("_SnapshotT", bound=_Snapshot)
 
 
-class Reader:
+class ProgressClient:
     """Asks the server how far it is, the better way where it has it. Safe from any thread."""
 
     def __init__(self) -> None:
@@ -87,19 +87,19 @@ class Reader:
 
     @property
     def per_task(self) -> bool | None:
-        """Whether the server tells progress per task; None until somebody asked."""
+        """True if the server reports progress per task; None until it was probed."""
         return self._per_task
 
-    def probe(self, line: Line, *, timeout_s: float) -> bool:
-        """Whether the server tells progress per task, for ids that a request may choose; asks it the first time.
+    def probe(self, connection: Connection, *, timeout_s: float) -> bool:
+        """Return whether the server reports progress per task, for ids that a request may choose; probes once.
 
         Raises:
             BackendError: it cannot be asked.
         """
         if self._per_task is None:
             try:
-                self.read_task(line, "rxpipe", timeout_s=timeout_s)
-                document = line.get("/openapi.json", timeout_s=timeout_s).body
+                self.read_task(connection, "rxpipe", timeout_s=timeout_s)
+                document = connection.get("/openapi.json", timeout_s=timeout_s).body
             except (BackendRejected, BadResponse):
                 self._per_task = False
             else:
@@ -107,28 +107,28 @@ class Reader:
         return self._per_task
 
     def read_task(
-        self, line: Line, task: str, *, timeout_s: float, last_preview: int = -1, preview: bool = False
-    ) -> TaskReading:
+        self, connection: Connection, task: str, *, timeout_s: float, last_preview: int = -1, preview: bool = False
+    ) -> TaskSnapshot:
         """How far *task* is. A preview comes only if it is another than *last_preview*.
 
         Raises:
             BackendError: no answer, or not such a one.
         """
         asked = {"id_task": task, "id_live_preview": last_preview, "live_preview": preview}
-        reply = line.post("/internal/progress", json.dumps(asked).encode(), timeout_s=timeout_s)
-        return _valid(TaskReading, reply.body)
+        response = connection.post("/internal/progress", json.dumps(asked).encode(), timeout_s=timeout_s)
+        return _valid(TaskSnapshot, response.body)
 
-    def read_server(self, line: Line, *, timeout_s: float, preview: bool = False) -> ServerReading:
+    def read_server(self, connection: Connection, *, timeout_s: float, preview: bool = False) -> ServerSnapshot:
         """How far whichever job is that runs.
 
         Raises:
             BackendError: no answer, or not such a one.
         """
         tail = "" if preview else "?skip_current_image=true"
-        return _valid(ServerReading, line.get(f"/sdapi/v1/progress{tail}", timeout_s=timeout_s).body)
+        return _valid(ServerSnapshot, connection.get(f"/sdapi/v1/progress{tail}", timeout_s=timeout_s).body)
 
 
-def _valid(model: type[_Read], body: bytes) -> _Read:
+def _valid(model: type[_SnapshotT], body: bytes) -> _SnapshotT:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
@@ -136,21 +136,21 @@ def _valid(model: type[_Read], body: bytes) -> _Read:
 
 
 @dataclass(slots=True)
-class Watch:
-    """What one call has seen of its job. Time comes in with each reading; safe from any thread.
+class JobTracker:
+    """What one call has seen of its job. Time comes in with each snapshot; safe from any thread.
 
     request: what was posted. stalled_s: so long without a step is "stalled".
-    baseline: the global progress just before the request was sent; None where it was not asked for.
-    ahead: another call of ours that was in flight when this one was sent; ours cannot run before it is over.
-    over: set once the job is known to have ended.
+    baseline: the global progress just before the request was sent; None where it was not read.
+    queued_behind: another call of ours that was in flight when this one was sent; ours cannot run before it has ended.
+    ended: set once the job is known to have ended.
     began: our job was seen running. changed_s: when anything last moved.
     """
 
     request: Request
     stalled_s: float = 30.0
-    baseline: ServerReading | None = None
-    ahead: Watch | None = None
-    over: threading.Event = field(default_factory=threading.Event)
+    baseline: ServerSnapshot | None = None
+    queued_behind: JobTracker | None = None
+    ended: threading.Event = field(default_factory=threading.Event)
     began: bool = False
     changed_s: float | None = None
     preview_id: int = -1
@@ -163,46 +163,46 @@ class Watch:
 
     # -- whose job it is ----------------------------------------------------------------------------------------------
 
-    def judge(self, reading: Reading) -> Verdict:
-        """Who runs, by this reading and those before it."""
+    def owner_of(self, snapshot: ProgressSnapshot) -> JobOwner:
+        """Return who runs, by this snapshot and those before it."""
         with self._lock:
-            return self._judge(reading)
+            return self._owner_of(snapshot)
 
-    def _judge(self, reading: Reading) -> Verdict:
-        if isinstance(reading, TaskReading):
-            self.began |= reading.active
-            return "ours" if reading.active else "waiting" if reading.queued else "nobody"
-        verdict = self._judge_server(reading)
-        self.began |= verdict == "ours"
-        self._last_progress = reading.progress
-        return verdict
+    def _owner_of(self, snapshot: ProgressSnapshot) -> JobOwner:
+        if isinstance(snapshot, TaskSnapshot):
+            self.began |= snapshot.active
+            return "ours" if snapshot.active else "waiting" if snapshot.queued else "nobody"
+        owner = self._owner_by_server(snapshot)
+        self.began |= owner == "ours"
+        self._last_progress = snapshot.progress
+        return owner
 
-    def _judge_server(self, reading: ServerReading) -> Verdict:
-        if self.ahead is not None and self.ahead.over.is_set():
-            self.ahead = self.baseline = None  # whatever ran before it is over too
-        if reading.state.job_count == 0:
+    def _owner_by_server(self, snapshot: ServerSnapshot) -> JobOwner:
+        if self.queued_behind is not None and self.queued_behind.ended.is_set():
+            self.queued_behind = self.baseline = None  # whatever ran before it has ended too
+        if snapshot.state.job_count == 0:
             self.baseline = None
             return "nobody"
-        if self.ahead is not None:
+        if self.queued_behind is not None:
             return "waiting"
-        if self._is_before_ours(reading):
+        if self._is_before_ours(snapshot):
             return "waiting"
         self.baseline = None
-        return "ours" if self._may_be_ours(reading.state) else "other"
+        return "ours" if self._may_be_ours(snapshot.state) else "other"
 
-    def _is_before_ours(self, reading: ServerReading) -> bool:
+    def _is_before_ours(self, snapshot: ServerSnapshot) -> bool:
         """The job that ran, or had left its traces, when ours was sent. A new one begins at a lower progress."""
         old = self.baseline
         if old is None or old.state.job_count == 0:
             return False
-        same = old.state.job_timestamp == reading.state.job_timestamp and old.state.job == reading.state.job
-        fell = reading.progress < max(old.progress, self._last_progress) - _START
+        same = old.state.job_timestamp == snapshot.state.job_timestamp and old.state.job == snapshot.state.job
+        fell = snapshot.progress < max(old.progress, self._last_progress) - _START
         return same and not fell
 
     def _may_be_ours(self, state: ServerState) -> bool:
         if state.job in _JOBS and state.job != _job_of(self.request):
             return False
-        if state.job.startswith(("task(", "Batch ")):  # somebody at the page, or more batches than we ever ask for
+        if state.job.startswith(("task(", "Batch ")):  # the page's user, or more batches than we request
             return False
         steps = sampled_steps(self.request)
         # before the first step the last job's number of steps is still shown
@@ -210,23 +210,23 @@ class Watch:
 
     # -- how far it is ------------------------------------------------------------------------------------------------
 
-    def observe(self, reading: Reading, now_s: float) -> tuple[StepProgress, bytes | None]:
+    def observe(self, snapshot: ProgressSnapshot, now_s: float) -> tuple[StepProgress, bytes | None]:
         """What a reading means for our picture, and a preview where a new one came."""
         with self._lock:
-            verdict = self._judge(reading)
-            self._note_change(reading, now_s)
-            if verdict == "waiting" and isinstance(reading, TaskReading):
+            owner = self._owner_of(snapshot)
+            self._note_change(snapshot, now_s)
+            if owner == "waiting" and isinstance(snapshot, TaskSnapshot):
                 self.changed_s = now_s  # a queue may be long; that the server knows our job is a sign of life
-            if verdict != "ours":
-                gone = verdict == "nobody" and self.began
+            if owner != "ours":
+                gone = owner == "nobody" and self.began
                 return StepProgress(self._fraction, phase="working" if gone else "queued"), None
-            return self._progress(reading, now_s), self._new_preview(reading)
+            return self._progress(snapshot, now_s), self._new_preview(snapshot)
 
     def end(self) -> None:
         """The job is known to have ended."""
         with self._lock:
-            self.over.set()
-            self.ahead = None  # else each call would keep all those before it
+            self.ended.set()
+            self.queued_behind = None  # else each call would keep all those before it
 
     def silent_s(self, now_s: float) -> float:
         """Seconds since anything moved on the server."""
@@ -235,20 +235,20 @@ class Watch:
                 self.changed_s = now_s
             return now_s - self.changed_s
 
-    def touch(self, now_s: float) -> None:
+    def note_activity(self, now_s: float) -> None:
         """Something of ours moved that no reading shows, such as bytes of the answer."""
         with self._lock:
             self.changed_s = now_s
 
-    def _note_change(self, reading: Reading, now_s: float) -> None:
-        seen = reading.model_dump(exclude={"live_preview", "current_image"})
+    def _note_change(self, snapshot: ProgressSnapshot, now_s: float) -> None:
+        seen = snapshot.model_dump(exclude={"live_preview", "current_image"})
         if seen != self._last or self.changed_s is None:
             self._last, self.changed_s = seen, now_s
 
-    def _progress(self, reading: Reading, now_s: float) -> StepProgress:
+    def _progress(self, snapshot: ProgressSnapshot, now_s: float) -> StepProgress:
         if isinstance(self.request, ExtrasRequest):
             return StepProgress()  # it says 1.0 from the start
-        fraction = _fraction_of(reading)
+        fraction = _fraction_of(snapshot)
         steps = sampled_steps(self.request)
         if not fraction or (self._fraction is None and steps is None and fraction >= _OVER):
             # nothing counted yet, or the thrown-away first pass of ADetailer
@@ -272,17 +272,17 @@ class Watch:
         (begin_s, begun), done = self._first, self._fraction
         return (1 - done) * (now_s - begin_s) / (done - begun) if done > begun else None
 
-    def _new_preview(self, reading: Reading) -> bytes | None:
-        preview = reading.preview
-        if isinstance(reading, TaskReading) and reading.id_live_preview is not None:
-            self.preview_id = reading.id_live_preview
+    def _new_preview(self, snapshot: ProgressSnapshot) -> bytes | None:
+        preview = snapshot.preview
+        if isinstance(snapshot, TaskSnapshot) and snapshot.id_live_preview is not None:
+            self.preview_id = snapshot.id_live_preview
         if not preview or preview == self._preview:
             return None
         self._preview = preview
         try:
             return base64s.decode(preview.encode())
         except BadResponse:
-            return None  # a picture that nobody needs
+            return None  # a preview is not worth an error
 
 
 _JOBS = ("scripts_txt2img", "scripts_img2img", "Upscale", "extras")
@@ -294,7 +294,7 @@ def _job_of(request: Request) -> str:
     return "scripts_txt2img" if isinstance(request, Txt2ImgRequest) else "scripts_img2img"
 
 
-def _fraction_of(reading: Reading) -> float:
-    if isinstance(reading, TaskReading):
-        return min(1.0, max(0.0, reading.progress or 0.0))
-    return min(1.0, max(0.0, reading.progress - _START))
+def _fraction_of(snapshot: ProgressSnapshot) -> float:
+    if isinstance(snapshot, TaskSnapshot):
+        return min(1.0, max(0.0, snapshot.progress or 0.0))
+    return min(1.0, max(0.0, snapshot.progress - _START))

@@ -1,8 +1,8 @@
-"""Stopping calls: one interrupt, while our job is the running one, and then seeing it gone.
+"""Stopping calls: one interrupt, while our job is the running one, and then waiting until it is gone.
 
-An interrupt hits whoever runs: sent while ours waits it hits a stranger's job, sent before the start it is lost. So a
-stop asks first, on a thread of its own. After the grace time the socket is shut down, which gives back the call's
-thread; a job that still waits in the server's queue is interrupted when its turn comes.
+An interrupt hits the running job: sent while ours waits it hits another client's, sent before the start it is lost. So
+a stop asks first, on a thread of its own. After the grace time the socket is shut down, which gives back the call's
+thread; a job that still waits in the server's queue is interrupted once it runs.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from rxpipe.errors import BackendError, BackendTimeout, BackendUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rxpipe.backends.webui.client import Line, Lines
-    from rxpipe.backends.webui.progress import Reader, Reading, Verdict, Watch
+    from rxpipe.backends.webui.client import Connection, ConnectionPool
+    from rxpipe.backends.webui.progress import JobOwner, JobTracker, ProgressClient, ProgressSnapshot
 
 _FAST_S = 0.02  # between questions while the grace lasts
 _SLOW_S = 0.5  # and afterwards
@@ -28,74 +28,76 @@ _INTERRUPT = "/sdapi/v1/interrupt"
 
 
 @dataclass(slots=True)
-class Sent:
+class InFlightRequest:
     """A call that was sent, as far as stopping it needs to know.
 
-    line: its connection. watch: what was seen of its job. task: None where progress is global.
+    connection: that it was sent over. tracker: what was seen of its job. task: None where progress is global.
     answered: set once its answer came or its connection broke, or we shut it down.
     """
 
-    line: Line
-    watch: Watch
+    connection: Connection
+    tracker: JobTracker
     task: str | None
     answered: threading.Event = field(default_factory=threading.Event)
 
     def note_answered(self) -> None:
-        """The call is over; so is its job, unless it was we who hung up."""
+        """The call has ended; so has its job, unless we aborted the connection."""
         self.answered.set()
-        if not self.line.is_hung_up:
-            self.watch.end()
+        if not self.connection.aborted:
+            self.tracker.end()
 
 
-class Stops:
-    """All stops in hand of one backend. Safe from any thread.
+class Interrupter:
+    """Interrupts the calls of one backend and waits until their jobs are gone. Safe from any thread.
 
     Args:
-        lines: connections to ask over.
-        reader: asks how far the server is.
+        connections: to ask over.
+        progress_client: asks how far the server is.
         grace_s: until the call's socket is shut down.
-        drain_s: how long a job that waits in the server's queue is followed.
+        idle_timeout_s: how long a job that waits in the server's queue is followed.
     """
 
-    def __init__(self, lines: Lines, reader: Reader, *, grace_s: float, drain_s: float) -> None:
-        self._lines = lines
-        self._reader = reader
+    def __init__(
+        self, connections: ConnectionPool, progress_client: ProgressClient, *, grace_s: float, idle_timeout_s: float
+    ) -> None:
+        self._connections = connections
+        self._progress_client = progress_client
         self._grace_s = grace_s
-        self._drain_s = drain_s
+        self._idle_timeout_s = idle_timeout_s
         self._closed = threading.Event()
         self._changed = threading.Condition()
-        self._stopping: list[_Stop] = []
+        self._stopping: list[_Interrupt] = []
         self._in_grace = 0
-        self._lost = 0
+        self._abandoned = 0
 
     @property
-    def in_hand(self) -> int:
+    def pending(self) -> int:
         """How many stopped jobs were not yet seen gone."""
         with self._changed:
             return len(self._stopping)
 
     @property
-    def lost(self) -> int:
-        """How many stopped jobs were given up without having been seen gone."""
+    def abandoned(self) -> int:
+        """How many stopped jobs were abandoned without having been seen gone."""
         with self._changed:
-            return self._lost
+            return self._abandoned
 
-    def start(self, sent: Sent) -> None:
-        """Stop a call; returns at once.
+    def start(self, sent: InFlightRequest) -> None:
+        """Stop a call; returns immediately.
 
         The thread is no daemon while the grace lasts, so that a program that ends right after a cancel still sends its
         interrupt.
         """
-        stop = _Stop(self, sent)
+        interrupt = _Interrupt(self, sent)
         with self._changed:
-            self._stopping.append(stop)
+            self._stopping.append(interrupt)
             self._in_grace += 1
-        threading.Thread(target=self._stop, args=(stop,), name="rxpipe-webui-stop").start()
+        threading.Thread(target=self._run_interrupt, args=(interrupt,), name="rxpipe-webui-stop").start()
 
-    def forget_lost(self) -> None:
+    def reset_abandoned(self) -> None:
         """Start counting anew."""
         with self._changed:
-            self._lost = 0
+            self._abandoned = 0
 
     def close(self) -> None:
         """Wait until no grace lasts any more, then follow no job any longer."""
@@ -103,34 +105,34 @@ class Stops:
             self._changed.wait_for(lambda: self._in_grace == 0, timeout=self._grace_s + _ASK_S)
         self._closed.set()
 
-    def _stop(self, stop: _Stop) -> None:
+    def _run_interrupt(self, interrupt: _Interrupt) -> None:
         gone = False
         try:
-            gone = stop.within_grace()
+            gone = interrupt.interrupt()
         finally:
             with self._changed:
                 self._in_grace -= 1
                 self._changed.notify_all()
             if gone:
-                self._ended(stop, gone=True)
+                self._ended(interrupt, gone=True)
             else:
-                threading.Thread(target=self._drain, args=(stop,), name="rxpipe-webui-drain", daemon=True).start()
+                threading.Thread(target=self._drain, args=(interrupt,), name="rxpipe-webui-drain", daemon=True).start()
 
-    def _drain(self, stop: _Stop) -> None:
+    def _drain(self, interrupt: _Interrupt) -> None:
         gone = False
         try:
-            gone = stop.afterwards()
+            gone = interrupt.wait_until_gone()
         finally:
-            self._ended(stop, gone=gone)
+            self._ended(interrupt, gone=gone)
 
-    def _ended(self, stop: _Stop, *, gone: bool) -> None:
-        stop.sent.watch.end()
+    def _ended(self, interrupt: _Interrupt, *, gone: bool) -> None:
+        interrupt.sent.tracker.end()
         with self._changed:
-            self._stopping.remove(stop)
-            self._lost += not gone
+            self._stopping.remove(interrupt)
+            self._abandoned += not gone
             self._changed.notify_all()
 
-    # -- for its own stops --------------------------------------------------------------------------------------------
+    # -- for its interrupts -------------------------------------------------------------------------------------------
 
     @property
     def grace_s(self) -> float:
@@ -138,77 +140,79 @@ class Stops:
         return self._grace_s
 
     @property
-    def drain_s(self) -> float:
+    def idle_timeout_s(self) -> float:
         """How long a job in the queue is followed."""
-        return self._drain_s
+        return self._idle_timeout_s
 
-    def others(self, stop: _Stop) -> list[Sent]:
-        """The calls that are being stopped beside this one and have no answer yet."""
+    def others(self, interrupt: _Interrupt) -> list[InFlightRequest]:
+        """The calls that are being stopped alongside this one and have no answer yet."""
         with self._changed:
-            return [other.sent for other in self._stopping if other is not stop and not other.sent.answered.is_set()]
+            return [
+                other.sent for other in self._stopping if other is not interrupt and not other.sent.answered.is_set()
+            ]
 
     def pause(self, seconds: float) -> bool:
         """Wait; True where the backend was closed meanwhile."""
         return self._closed.wait(seconds)
 
-    def with_line(self, ask: Callable[[Line], object]) -> None:
+    def with_connection(self, ask: Callable[[Connection], object]) -> None:
         """Do *ask* over a connection that is free."""
-        line = self._lines.take()
+        connection = self._connections.acquire()
         try:
-            ask(line)
+            ask(connection)
         finally:
-            self._lines.give_back(line)
+            self._connections.release(connection)
 
-    def is_idle(self, line: Line, timeout_s: float) -> bool:
+    def is_idle(self, connection: Connection, timeout_s: float) -> bool:
         """Whether the server works on nothing at all."""
-        return self._reader.read_server(line, timeout_s=timeout_s).state.job_count == 0
+        return self._progress_client.read_server(connection, timeout_s=timeout_s).state.job_count == 0
 
-    def read(self, line: Line, sent: Sent, timeout_s: float) -> Reading:
+    def read(self, connection: Connection, sent: InFlightRequest, timeout_s: float) -> ProgressSnapshot:
         """What the server says of the call's job."""
         if sent.task is not None:
-            return self._reader.read_task(line, sent.task, timeout_s=timeout_s)
-        return self._reader.read_server(line, timeout_s=timeout_s)
+            return self._progress_client.read_task(connection, sent.task, timeout_s=timeout_s)
+        return self._progress_client.read_server(connection, timeout_s=timeout_s)
 
 
-class _Stop:
+class _Interrupt:
     """One call being stopped; used by one thread at a time."""
 
-    def __init__(self, stops: Stops, sent: Sent) -> None:
-        self._stops = stops
+    def __init__(self, interrupter: Interrupter, sent: InFlightRequest) -> None:
+        self._interrupter = interrupter
         self.sent = sent
         self._begin_s = time.monotonic()
-        self._asked = False
-        self._others: list[Sent] = []  # of ours, whom our interrupt may have hit
-        self._hung_up = False
+        self._interrupt_sent = False
+        self._others: list[InFlightRequest] = []  # of ours, whom our interrupt may have hit
+        self._aborted = False
         self._gone = 0
-        self._last: Verdict | None = "ours" if sent.watch.began else None
+        self._last: JobOwner | None = "ours" if sent.tracker.began else None
 
     @property
     def _left_s(self) -> float:
-        return self._begin_s + self._stops.grace_s - time.monotonic()
+        return self._begin_s + self._interrupter.grace_s - time.monotonic()
 
-    def within_grace(self) -> bool:
-        """Interrupt if it is our turn; True once the answer came. Shuts the socket down at the end of the grace."""
+    def interrupt(self) -> bool:
+        """Interrupt while our job runs; return True once the answer came. Shuts the socket down after the grace."""
         while self._left_s > 0 and not self.sent.answered.is_set():
-            if not self._asked or self._hit_another():
-                self._asked = False
+            if not self._interrupt_sent or self._hit_another():
+                self._interrupt_sent = False
                 self._try(max(_FAST_S, self._left_s / 2))  # half for connecting, half for the answer
             self.sent.answered.wait(max(0.0, min(self._left_s, _FAST_S)))
         if self.sent.answered.is_set():
             return True
-        self._hung_up = True
-        self.sent.line.hang_up()
+        self._aborted = True
+        self.sent.connection.abort()
         return False
 
     def _hit_another(self) -> bool:
         """Our interrupt ended another call of ours: it had come before ours in the queue, and ours runs now."""
-        return any(other.answered.is_set() and not other.line.is_hung_up for other in self._others)
+        return any(other.answered.is_set() and not other.connection.aborted for other in self._others)
 
-    def afterwards(self) -> bool:
+    def wait_until_gone(self) -> bool:
         """Follow the job, without its connection, until it is gone; False where the time was up before."""
         pause_s, self._gone = _FAST_S, 0
-        while time.monotonic() - self._begin_s < self._stops.drain_s:
-            if self._stops.pause(pause_s):
+        while time.monotonic() - self._begin_s < self._interrupter.idle_timeout_s:
+            if self._interrupter.pause(pause_s):
                 return False
             self._try(_ASK_S)
             if self._gone >= _GONE_TWICE:
@@ -218,35 +222,35 @@ class _Stop:
 
     def _try(self, timeout_s: float) -> None:
         try:
-            self._stops.with_line(lambda line: self._look(line, timeout_s))
+            self._interrupter.with_connection(lambda connection: self._look(connection, timeout_s))
         except BackendUnavailable:
-            self._gone += 1  # nobody there: the job died with its server
+            self._gone += 1  # no server: the job died with it
         except BackendTimeout:
             if self._last == "ours" and self._left_s <= 0:  # ours when last seen: better than leaving it to run
                 self._interrupt_unseen()
         except BackendError:
             self._gone = 0
 
-    def _look(self, line: Line, timeout_s: float) -> None:
-        reading = self._stops.read(line, self.sent, timeout_s)
-        self._last = verdict = self.sent.watch.judge(reading)
-        answered = self.sent.answered.is_set() and not self._hung_up  # hanging up ends the call too
-        if verdict == "ours" and not self._asked and not answered:
-            self._asked, self._others = True, self._stops.others(self)
-            line.post(_INTERRUPT, timeout_s=timeout_s)
-        self._gone = self._gone + 1 if self._is_over(line, verdict, timeout_s) else 0
+    def _look(self, connection: Connection, timeout_s: float) -> None:
+        snapshot = self._interrupter.read(connection, self.sent, timeout_s)
+        self._last = owner = self.sent.tracker.owner_of(snapshot)
+        answered = self.sent.answered.is_set() and not self._aborted  # aborting ends the call too
+        if owner == "ours" and not self._interrupt_sent and not answered:
+            self._interrupt_sent, self._others = True, self._interrupter.others(self)
+            connection.post(_INTERRUPT, timeout_s=timeout_s)
+        self._gone = self._gone + 1 if self._is_over(connection, owner, timeout_s) else 0
 
-    def _is_over(self, line: Line, verdict: Verdict, timeout_s: float) -> bool:
-        if verdict == "ours" and self.sent.task is not None and self._left_s <= 0:
+    def _is_over(self, connection: Connection, owner: JobOwner, timeout_s: float) -> bool:
+        if owner == "ours" and self.sent.task is not None and self._left_s <= 0:
             # a task that raised stays the active one until the next begins
-            return self._stops.is_idle(line, timeout_s)
-        return verdict == "nobody" or (verdict == "other" and self._asked)
+            return self._interrupter.is_idle(connection, timeout_s)
+        return owner == "nobody" or (owner == "other" and self._interrupt_sent)
 
     def _interrupt_unseen(self) -> None:
-        if self._asked:
+        if self._interrupt_sent:
             return
-        self._asked = True
+        self._interrupt_sent = True
         try:
-            self._stops.with_line(lambda line: line.post(_INTERRUPT, timeout_s=_ASK_S))
+            self._interrupter.with_connection(lambda connection: connection.post(_INTERRUPT, timeout_s=_ASK_S))
         except BackendError:
             self._gone = 0

@@ -7,23 +7,23 @@ from rxpipe.testing.webui_server.clock import Clock, ManualClock, RealClock
 from rxpipe.testing.webui_server.drawing import Draw, DrawRequest, Prepared, noise
 from rxpipe.testing.webui_server.faults import Fault
 from rxpipe.testing.webui_server.flavour import FlavourName, openapi
-from rxpipe.testing.webui_server.jobs import Hold
-from rxpipe.testing.webui_server.ledger import Call, Hit, Job
+from rxpipe.testing.webui_server.jobs import JobGate
+from rxpipe.testing.webui_server.request_log import Interrupt, Job, RecordedRequest
 from rxpipe.testing.webui_server.server import WebUIServer, serve_forever
 
 __all__ = [
-    "Call",
     "Clock",
     "Draw",
     "DrawRequest",
     "Fault",
     "FlavourName",
-    "Hit",
-    "Hold",
+    "Interrupt",
     "Job",
+    "JobGate",
     "ManualClock",
     "Prepared",
     "RealClock",
+    "RecordedRequest",
     "WebUIServer",
     "noise",
     "openapi",

@@ -57,7 +57,7 @@ _TITLES = {
     "ad_controlnet_guidance_start": "ControlNet guidance start",
     "ad_controlnet_guidance_end": "ControlNet guidance end",
 }
-_ALWAYS_TOLD = {
+_ALWAYS_LISTED = {
     "ad_model",
     "ad_confidence",
     "ad_dilate_erode",
@@ -87,32 +87,32 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class AdetailerArgs:
     """What ADetailer will do. `units` are complete, every field filled; empty means that it stays off."""
 
     units: tuple[Mapping[str, Any], ...] = ()
     skip_img2img: bool = False
 
-    def told(self, version: str) -> dict[str, Any]:
-        """What goes into extra_generation_params, in order; nothing where it is off."""
+    def infotext_fields(self, version: str) -> dict[str, Any]:
+        """Return what goes into extra_generation_params, in order; nothing where it is off."""
         if not self.units:
             return {}
-        told: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
         for unit, suffix in zip(self.units, _SUFFIXES, strict=False):
-            told |= {f"ADetailer {_TITLES[name]}{suffix}": unit[name] for name in _TITLES if _is_told(unit, name)}
-        return told | {"ADetailer version": version}
+            fields |= {f"ADetailer {_TITLES[name]}{suffix}": unit[name] for name in _TITLES if _is_listed(unit, name)}
+        return fields | {"ADetailer version": version}
 
 
-def _is_told(unit: Mapping[str, Any], name: str) -> bool:
+def _is_listed(unit: Mapping[str, Any], name: str) -> bool:
     if name in _NEEDS:
         return bool(unit[_NEEDS[name]])
-    return name in _ALWAYS_TOLD or unit[name] != unit["defaults"][name]
+    return name in _ALWAYS_LISTED or unit[name] != unit["defaults"][name]
 
 
-def read_orders(
+def read_args(
     scripts: Mapping[str, Any], schema: Mapping[str, Any], models: list[str], *, has_source: bool, has_mask: bool
-) -> Orders:
-    """What a request's `alwayson_scripts` orders.
+) -> AdetailerArgs:
+    """Return what a request's `alwayson_scripts` ask of ADetailer.
 
     Args:
         scripts: as sent; script names in any case.
@@ -123,18 +123,18 @@ def read_orders(
     """
     script = next((value for name, value in scripts.items() if name.lower() == "adetailer"), None)
     if not isinstance(script, dict) or "args" not in script:
-        return Orders()
+        return AdetailerArgs()
     ui: list[Any] = [False, False, {"ad_model": models[0]}, *({"ad_model": "None"} for _ in range(_TABS - 1))]
     args = [*script["args"], *ui[len(script["args"]) :]]
     units = tuple(unit for arg in args if (unit := _read_unit(arg, schema)) and unit["ad_model"] != "None")
     skip = has_source and args[1] is True
     if args[0] is False or (skip and has_mask):
-        return Orders(skip_img2img=False)
-    return Orders(units, skip_img2img=skip and bool(units))
+        return AdetailerArgs(skip_img2img=False)
+    return AdetailerArgs(units, skip_img2img=skip and bool(units))
 
 
 def _read_unit(arg: Any, schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A tab with its defaults; None where it is no dict, has a key or a value that ADetailer refuses, or is off."""
+    """Return a tab with its defaults; None if it is no dict, has a key or value that ADetailer rejects, or is off."""
     rules = schema["properties"]
     if not isinstance(arg, dict) or any(name not in rules or not _fits(rules[name], arg[name]) for name in arg):
         return None

@@ -20,7 +20,7 @@ from rxpipe.plan import GenerationSettings, StageExecution
 from rxpipe.testing.webui_server.drawing import open_picture, png_size, save_png
 
 if TYPE_CHECKING:
-    from rxpipe.backends.base import Backend, Rendering
+    from rxpipe.backends.base import Backend, RenderEvent
     from rxpipe.plan import SectionConfig
     from rxpipe.testing.webui_server.drawing import Draw, DrawRequest
 
@@ -30,7 +30,7 @@ _SCALES = (1.0, 8.0)
 
 
 def drawn_by(backend: Backend) -> Draw:
-    """A drawing function over a backend; one drawing at a time, on the caller's thread.
+    """Return a drawing function over a backend; one drawing at a time, on the caller's thread.
 
     Raises, when called: whatever the backend's error is. It ends the server's job as an exception there would.
     """
@@ -68,7 +68,7 @@ def _rendered(backend: Backend, stage: StageExecution, source: Artifact | None) 
     errors: list[Exception] = []
     ended = threading.Event()
 
-    def on_next(rendering: Rendering) -> None:
+    def on_next(rendering: RenderEvent) -> None:
         if isinstance(rendering, Output):
             outputs.append(rendering)
 
@@ -84,7 +84,7 @@ def _rendered(backend: Backend, stage: StageExecution, source: Artifact | None) 
 
 
 def _fitted(picture: bytes, request: DrawRequest) -> bytes:
-    """The picture in the size that was asked for, and coarse where it was not finished."""
+    """Return the picture in the requested size, and coarse where it was not finished."""
     wanted = (request.width, request.height) if request.kind != "adetailer" else png_size(picture)
     if request.fraction >= 1 and png_size(picture) == wanted:
         return picture
@@ -114,7 +114,7 @@ def _stage(request: DrawRequest) -> StageExecution:
         generation=generation,
         requires_input_image=request.kind != "txt2img",
     )
-    return stage.narrowed(image_index=1, seed=request.seed)
+    return stage.for_image(image_index=1, seed=request.seed)
 
 
 def _config(request: DrawRequest, options: Any) -> SectionConfig:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from rxpipe.testing.webui_server.ledger import Call
+    from rxpipe.testing.webui_server.request_log import RecordedRequest
 
 Kind = Literal[
     "refused",
@@ -110,12 +110,12 @@ class Fault:
     DIES: ClassVar[Fault]
 
     def but(self, **changes: Any) -> Fault:
-        """The same with some fields changed: `Fault.UNAVAILABLE.but(retry_after_s=1)`."""
+        """Return the same with some fields changed: `Fault.UNAVAILABLE.but(retry_after_s=1)`."""
         return replace(self, **changes)
 
     @staticmethod
     def every() -> tuple[Fault, ...]:
-        """All ready faults, in the order in which a table should list them."""
+        """Return all ready faults, in the order in which a table should list them."""
         return _EVERY
 
 
@@ -162,7 +162,7 @@ for _fault in _EVERY:
 class _Rule:
     target: str
     faults: deque[Fault | None]
-    where: Callable[[Call], bool] | None
+    where: Callable[[RecordedRequest], bool] | None
     forever: bool
     seen: int = 0
 
@@ -179,7 +179,7 @@ class FaultPlan:
         target: str,
         faults: Iterable[Fault | None],
         *,
-        where: Callable[[Call], bool] | None = None,
+        where: Callable[[RecordedRequest], bool] | None = None,
         forever: bool = False,
     ) -> None:
         """Let the coming calls to `target` meet these in order, None for a healthy one.
@@ -193,8 +193,8 @@ class FaultPlan:
         with self._lock:
             self._rules.append(_Rule(target, deque(faults), where, forever))
 
-    def take(self, call: Call) -> Fault | None:
-        """The fault this call meets: each matching rule moves on by one, the first that has a fault decides."""
+    def take(self, call: RecordedRequest) -> Fault | None:
+        """Return the fault this call meets: each matching rule moves on by one, the first that has a fault decides."""
         with self._lock:
             met = [self._next(rule) for rule in self._rules if self._matches(rule, call)]
             self._rules = [rule for rule in self._rules if rule.faults]
@@ -205,8 +205,8 @@ class FaultPlan:
         with self._lock:
             self._rules.clear()
 
-    def due(self, call: Call, kind: Kind) -> Fault | None:
-        """The fault of this kind that the *next* call to the same target would meet; it is used up if there is one."""
+    def due(self, call: RecordedRequest, kind: Kind) -> Fault | None:
+        """Return the fault of this kind that the *next* call to the same target would meet, and use it up."""
         with self._lock:
             for rule in self._rules:
                 head = rule.faults[0]
@@ -217,7 +217,7 @@ class FaultPlan:
         return None
 
     @staticmethod
-    def _matches(rule: _Rule, call: Call) -> bool:
+    def _matches(rule: _Rule, call: RecordedRequest) -> bool:
         return call.matches(rule.target) and (rule.where is None or rule.where(call))
 
     @staticmethod

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pybase64 as base64
 
-from rxpipe.testing.webui_server.adetailer import read_orders
+from rxpipe.testing.webui_server.adetailer import read_args
 from rxpipe.testing.webui_server.drawing import DrawRequest, decode_upload, grid_of, png_size, with_parameters
 from rxpipe.testing.webui_server.infotext import resolve_sampling, write_infotext
 from rxpipe.testing.webui_server.jobs import JobError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rxpipe.testing.webui_server.faults import Fault
-    from rxpipe.testing.webui_server.ledger import Call, Job
+    from rxpipe.testing.webui_server.request_log import Job, RecordedRequest
     from rxpipe.testing.webui_server.webui import WebUI
 
 _SEEDS = 2**32
@@ -42,7 +42,7 @@ class HttpError(Exception):
 
 
 def decode(text: Any) -> bytes:
-    """A picture of a request. Raises HttpError 500, as the servers do."""
+    """Return a picture of a request. Raises HttpError 500, as the servers do."""
     try:
         return decode_upload(text)
     except ValueError as error:
@@ -52,7 +52,7 @@ def decode(text: Any) -> bytes:
 class Generation:
     """A call to /txt2img or /img2img, from the validated body to the answer. Used once, on the call's own thread."""
 
-    def __init__(self, site: WebUI, call: Call, values: dict[str, Any]) -> None:
+    def __init__(self, site: WebUI, call: RecordedRequest, values: dict[str, Any]) -> None:
         self.site = site
         self.call = call
         self.values = values
@@ -103,7 +103,7 @@ class Generation:
             queue.end()
 
     def _decide(self) -> None:
-        """Fix what will really be used: seeds, sampler, sizes, ADetailer's orders."""
+        """Fix what will really be used: seeds, sampler, sizes, ADetailer's arguments."""
         values, answers = self.values, self.site.flavour.answers
         if values["steps"] == 0:
             raise JobError("ZeroDivisionError", "integer division or modulo by zero")
@@ -114,14 +114,14 @@ class Generation:
                 "Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: [0]",
             )
             raise JobError(*(forge if self.site.flavour.name == "forge" else a1111))
-        self.orders = read_orders(
+        self.adetailer_args = read_args(
             values["alwayson_scripts"],
             answers["/adetailer/v1/schema"],
             answers["/adetailer/v1/ad_model"]["ad_model"],
             has_source=self.img2img,
             has_mask=self.mask is not None,
         )
-        skip = self.orders.skip_img2img
+        skip = self.adetailer_args.skip_img2img
         name = "Euler" if skip else values["sampler_name"] or values["sampler_index"]
         self.sampling = resolve_sampling(
             answers["/sdapi/v1/samplers"], answers["/sdapi/v1/schedulers"], name, values["scheduler"]
@@ -144,18 +144,18 @@ class Generation:
 
     def _decide_extra(self) -> None:
         values, extra = self.values, self.extra
-        if self.sampling.told:
-            extra["Schedule type"] = self.sampling.told
+        if self.sampling.schedule_field:
+            extra["Schedule type"] = self.sampling.schedule_field
         if values.get("enable_hr"):
             extra |= {"Hires upscale": values["hr_scale"], "Hires upscaler": values["hr_upscaler"] or "Latent"}
-        extra |= self.orders.told(self.site.flavour.answers["/adetailer/v1/version"]["version"])
+        extra |= self.adetailer_args.infotext_fields(self.site.flavour.answers["/adetailer/v1/version"]["version"])
         if self.img2img:
             extra["Denoising strength"] = values["denoising_strength"]
 
     @property
     def _sampled_steps(self) -> int:
         """Steps that are really run: img2img skips those that its denoising strength leaves out."""
-        if not self.img2img or self.orders.skip_img2img:
+        if not self.img2img or self.adetailer_args.skip_img2img:
             return self.steps
         return int(min(self.values["denoising_strength"], 0.999) * self.steps) + 1
 
@@ -166,11 +166,11 @@ class Generation:
         if values["n_iter"] > 1:
             queue.set(job=f"Batch {number + 1} out of {values['n_iter']}")
         latency = self.site.latency_of(job, "img2img" if self.img2img else "txt2img") * size
-        if self.orders.skip_img2img:
+        if self.adetailer_args.skip_img2img:
             latency = self.site.latency_of(job, "adetailer") * size * _OUTER_SHARE
         done = self._sample(job, self._sampled_steps, latency)
-        for place in range(number * size, (number + 1) * size):
-            self.pictures.append(self._draw(place, done))
+        for index in range(number * size, (number + 1) * size):
+            self.pictures.append(self._draw(index, done))
         queue.next_job()
 
     def _sample(self, job: Job, steps: int, latency_s: float) -> float:
@@ -197,60 +197,60 @@ class Generation:
             preview = self.site.draw_preview(width, height, self.seed + step)
             self.site.queue.set(preview=preview, preview_step=step, preview_id=state.preview_id + 1)
 
-    def _draw(self, place: int, fraction: float) -> bytes:
-        if self.orders.skip_img2img:
-            return self.sources[place % len(self.sources)]
+    def _draw(self, index: int, fraction: float) -> bytes:
+        if self.adetailer_args.skip_img2img:
+            return self.sources[index % len(self.sources)]
         values = self.values
         hires = values["hr_scale"] if values.get("enable_hr") else 1
-        wish = DrawRequest(
+        wanted = DrawRequest(
             "img2img" if self.img2img else "txt2img",
             width=max(_LATENT, int(self.width * hires) // _LATENT * _LATENT),
             height=max(_LATENT, int(self.height * hires) // _LATENT * _LATENT),
             prompt=values["prompt"] or "",
             negative_prompt=values["negative_prompt"] or "",
-            seed=self.seeds[place],
+            seed=self.seeds[index],
             steps=self.steps,
             fraction=fraction,
-            source=self.sources[place % len(self.sources)] if self.sources else None,
+            source=self.sources[index % len(self.sources)] if self.sources else None,
             mask=self.mask,
             options={**values, "init_images": None, "mask": None, "checkpoint": self.checkpoint.name},
         )
-        return self.site.draw(wish)
+        return self.site.draw(wanted)
 
     # -- ADetailer ----------------------------------------------------------------------------------------------------
 
     def _detail(self, job: Job) -> None:
         """The detail pass over every picture. An interrupt or a skip before it drops it."""
-        for place, picture in enumerate(self.pictures):
+        for index, picture in enumerate(self.pictures):
             current = picture
-            for unit in self.orders.units:
+            for unit in self.adetailer_args.units:
                 if self.site.queue.state.flagged:
                     break
-                current = self._detail_one(job, current, unit, place)
-            self.pictures[place] = current
+                current = self._detail_one(job, current, unit, index)
+            self.pictures[index] = current
 
-    def _detail_one(self, job: Job, picture: bytes, unit: Any, place: int) -> bytes:
+    def _detail_one(self, job: Job, picture: bytes, unit: Any, index: int) -> bytes:
         queue, models = self.site.queue, self.site.flavour.answers["/adetailer/v1/ad_model"]["ad_model"]
         if unit["ad_model"] not in models:
-            return picture  # the server logs it and goes on
+            return picture  # the server logs it and continues
         own_size = unit["ad_use_inpaint_width_height"]
-        wish = DrawRequest(
+        wanted = DrawRequest(
             "adetailer",
             width=unit["ad_inpaint_width"] if own_size else self.values["width"],
             height=unit["ad_inpaint_height"] if own_size else self.values["height"],
             prompt=unit["ad_prompt"] or self.values["prompt"] or "",
             negative_prompt=unit["ad_negative_prompt"] or self.values["negative_prompt"] or "",
-            seed=self.seeds[place],
+            seed=self.seeds[index],
             steps=unit["ad_steps"] if unit["ad_use_steps"] else self.values["steps"],
             source=picture,
             options={name: value for name, value in unit.items() if name != "defaults"},
         )
-        drawn = self.site.draw(wish)
+        drawn = self.site.draw(wanted)
         if drawn == picture:
             return picture
         queue.set(job_count=queue.state.job_count + 1)
-        share = (1 - _OUTER_SHARE if self.orders.skip_img2img else 1.0) / len(self.orders.units)
-        steps = int(min(unit["ad_denoising_strength"], 0.999) * wish.steps) + 1
+        share = (1 - _OUTER_SHARE if self.adetailer_args.skip_img2img else 1.0) / len(self.adetailer_args.units)
+        steps = int(min(unit["ad_denoising_strength"], 0.999) * wanted.steps) + 1
         self._sample(job, steps, self.site.latency_of(job, "adetailer") * share)
         queue.next_job()
         return drawn
@@ -258,7 +258,7 @@ class Generation:
     # -- the answer ---------------------------------------------------------------------------------------------------
 
     def _answer(self) -> Answer:
-        values, texts = self.values, [self._infotext(place) for place in range(len(self.pictures))]
+        values, texts = self.values, [self._infotext(index) for index in range(len(self.pictures))]
         pictures = [with_parameters(picture, text) for picture, text in zip(self.pictures, texts, strict=True)]
         first = 0
         if values["save_images"] and self.site.options["return_grid"] and len(pictures) > 1:
@@ -271,12 +271,12 @@ class Generation:
         return _assemble(spoil(self.call.fault, shown), self._echo(), info)
 
     def _echo(self) -> dict[str, Any]:
-        """The request with its defaults, as `parameters`; the input pictures only where that was asked for."""
+        """Return the request with its defaults, as `parameters`; the input pictures only if requested."""
         if not self.img2img or self.values["include_init_images"]:
             return self.values
         return {**self.values, "init_images": None, "mask": None}
 
-    def _infotext(self, place: int) -> str:
+    def _infotext(self, index: int) -> str:
         values = self.values
         varied = bool(values["subseed_strength"])
         fields = {
@@ -284,13 +284,13 @@ class Generation:
             "Sampler": self.sampling.sampler,
             "Schedule type": self.sampling.schedule,
             "CFG scale": values["cfg_scale"],
-            "Seed": self.seeds[place],
+            "Seed": self.seeds[index],
             "Face restoration": self._face_restorer(),
             "Size": f"{self.width}x{self.height}",
             "Model hash": self.checkpoint.short,
             "Model": self.checkpoint.name,
             "VAE": self._vae(),
-            "Variation seed": self.subseeds[place] if varied else None,
+            "Variation seed": self.subseeds[index] if varied else None,
             "Variation seed strength": values["subseed_strength"] if varied else None,
             "Denoising strength": values["denoising_strength"] if self.img2img or values.get("enable_hr") else None,
             "Clip skip": self._clip_skip() if self._clip_skip() > 1 else None,
@@ -349,7 +349,7 @@ class Generation:
 
 
 def _assemble(pictures: Sequence[bytes], parameters: Any, info: str) -> Answer:
-    """The answer's JSON, put together around the base64 without a second look at it."""
+    """Return the answer's JSON, put together around the base64 without parsing it again."""
     rest = json.dumps({"parameters": parameters, "info": info}, separators=(",", ":"), ensure_ascii=False)
     quoted = b",".join(b'"' + text + b'"' for text in pictures)
     return Answer(200, b"".join((b'{"images":[', quoted, b"],", rest[1:].encode())))
@@ -358,7 +358,7 @@ def _assemble(pictures: Sequence[bytes], parameters: Any, info: str) -> Answer:
 # -- extras -----------------------------------------------------------------------------------------------------------
 
 
-def upscale(site: WebUI, call: Call, values: dict[str, Any]) -> Answer:
+def upscale(site: WebUI, call: RecordedRequest, values: dict[str, Any]) -> Answer:
     """POST /extra-single-image: its job, and one picture in `image`."""
     source = decode(values["image"])
     job = site.new_job(call, "Upscale", None)
@@ -371,7 +371,7 @@ def upscale(site: WebUI, call: Call, values: dict[str, Any]) -> Answer:
         known = [entry["name"] for entry in site.flavour.answers["/sdapi/v1/upscalers"]]
         for name in (values["upscaler_1"], values["upscaler_2"]):
             if name not in known:
-                # The state is not ended: an idle server goes on reporting this job until the next one.
+                # The state is not ended: an idle server continues to report this job until the next one.
                 raise JobError("AssertionError", f"could not find upscaler named {name}")
         picture = _upscaled(site, job, source, values)
         site.queue.end()
@@ -382,7 +382,7 @@ def upscale(site: WebUI, call: Call, values: dict[str, Any]) -> Answer:
 
 
 def _upscaled(site: WebUI, job: Job, source: bytes, values: dict[str, Any]) -> bytes:
-    """The bigger picture with the input's text chunk; the input itself where no upscaler is named."""
+    """Return the bigger picture with the input's text chunk; the input itself where no upscaler is named."""
     latency = site.latency_of(job, "upscale")
     site.queue.stand(job, 0)
     site.meet_fault(job, 0.0)
@@ -411,27 +411,27 @@ def _target_size(values: dict[str, Any], width: int, height: int) -> tuple[int, 
 
 
 def _upscale_info(values: dict[str, Any]) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if values["upscaler_1"] != "None":
         to = f"{values['upscaling_resize_w']}x{values['upscaling_resize_h']}"
         by = {"Postprocess upscale by": float(values["upscaling_resize"])}
-        told |= by if values["resize_mode"] == 0 else {"Postprocess upscale to": to}
-        told["Postprocess upscaler"] = values["upscaler_1"]
+        fields |= by if values["resize_mode"] == 0 else {"Postprocess upscale to": to}
+        fields["Postprocess upscaler"] = values["upscaler_1"]
         if values["upscaler_2"] != "None" and values["extras_upscaler_2_visibility"]:
-            told["Postprocess upscaler 2"] = values["upscaler_2"]
+            fields["Postprocess upscaler 2"] = values["upscaler_2"]
     if values["gfpgan_visibility"]:
-        told["Postprocess GFPGAN visibility"] = values["gfpgan_visibility"]
+        fields["Postprocess GFPGAN visibility"] = values["gfpgan_visibility"]
     if values["codeformer_visibility"]:
-        told["Postprocess CodeFormer visibility"] = values["codeformer_visibility"]
-        told["Postprocess CodeFormer weight"] = values["codeformer_weight"]
-    return told
+        fields["Postprocess CodeFormer visibility"] = values["codeformer_visibility"]
+        fields["Postprocess CodeFormer weight"] = values["codeformer_weight"]
+    return fields
 
 
 # -- faults in the pictures -------------------------------------------------------------------------------------------
 
 
 def spoil(fault: Fault | None, pictures: Sequence[bytes]) -> list[bytes]:
-    """The pictures as base64, broken as `fault` says; it meets the last one, so that the others can be kept."""
+    """Return the pictures as base64, broken as `fault` says; it meets the last one, so that the others can be kept."""
     texts = [base64.b64encode(picture) for picture in pictures]
     if not texts or fault is None:
         return texts
@@ -443,9 +443,9 @@ def spoil(fault: Fault | None, pictures: Sequence[bytes]) -> list[bytes]:
 
 def _flip(picture: bytes, text: bytes, fault: Fault) -> bytes:
     del text, fault
-    place = picture.index(b"IDAT") + 8
-    flipped = bytes([picture[place] ^ 0x10])
-    return base64.b64encode(picture[:place] + flipped + picture[place + 1 :])
+    index = picture.index(b"IDAT") + 8
+    flipped = bytes([picture[index] ^ 0x10])
+    return base64.b64encode(picture[:index] + flipped + picture[index + 1 :])
 
 
 def _garble(picture: bytes, text: bytes, fault: Fault) -> bytes:

@@ -14,17 +14,17 @@ _SIZE = re.compile(r"^(\d+)x(\d+)$")
 
 
 class Sampling(NamedTuple):
-    """What the server samples with. `told` is the schedule as extra_generation_params have it, None if unchanged."""
+    """What the server samples with. schedule_field: as extra_generation_params have it, None if unchanged."""
 
     sampler: str
     schedule: str
-    told: str | None
+    schedule_field: str | None
 
 
 def resolve_sampling(
     samplers: Sequence[Mapping[str, Any]], schedulers: Sequence[Mapping[str, Any]], name: str, scheduler: str | None
 ) -> Sampling:
-    """The sampler and schedule for the names of a request: unknown ones fall back without a word.
+    """Return the sampler and schedule for the names of a request: unknown ones fall back without a word.
 
     An unknown sampler becomes the first of the list, an unknown scheduler "Automatic"; "DPM++ 2M Karras" is taken
     apart; "Automatic" is the sampler's own schedule where it has one.
@@ -38,8 +38,8 @@ def resolve_sampling(
     own = sampler["options"].get("scheduler")
     if chosen["name"] == "automatic" and own:
         chosen = next(entry for entry in schedulers if entry["name"] == own)
-    told = None if chosen["name"] == "automatic" else chosen["label"]
-    return Sampling(sampler["name"], chosen["label"], told)
+    schedule_field = None if chosen["name"] == "automatic" else chosen["label"]
+    return Sampling(sampler["name"], chosen["label"], schedule_field)
 
 
 def _find_sampler(samplers: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
@@ -48,8 +48,8 @@ def _find_sampler(samplers: Sequence[Mapping[str, Any]], name: str) -> Mapping[s
 
 def write_infotext(prompt: str, negative: str, fields: Mapping[str, Any]) -> str:
     """Prompt, negative prompt if there is one, and a line of `name: value`; None is left out, commas are quoted."""
-    told = ", ".join(f"{name}: {_quote(value)}" for name, value in fields.items() if value is not None)
-    return f"{prompt}\nNegative prompt: {negative}\n{told}" if negative else f"{prompt}\n{told}"
+    listed = ", ".join(f"{name}: {_quote(value)}" for name, value in fields.items() if value is not None)
+    return f"{prompt}\nNegative prompt: {negative}\n{listed}" if negative else f"{prompt}\n{listed}"
 
 
 def _quote(value: Any) -> str:
@@ -58,7 +58,7 @@ def _quote(value: Any) -> str:
 
 
 def read_infotext(text: str) -> dict[str, Any]:
-    """The fields of an infotext as /png-info gives them: strings, sizes taken apart. Empty for an empty text."""
+    """Return the fields of an infotext as /png-info gives them: strings, sizes taken apart. Empty for an empty text."""
     if not text:
         return {}
     *head, last = text.strip().split("\n")

@@ -1,4 +1,4 @@
-"""The queue and the state of a WebUI: one FIFO lock, one global progress, flags that act on whoever runs.
+"""The queue and the state of a WebUI: one FIFO lock, one global progress, flags that act on the running job.
 
 The oddities are the recorded servers': 0.01 at the start with the last job's step count, job_count -1, leftovers
 when idle, and an upscale that fails leaves its state behind.
@@ -12,18 +12,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.testing.webui_server.ledger import Hit
+from rxpipe.testing.webui_server.request_log import Interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rxpipe.testing.webui_server.ledger import Call, Job, Ledger, Outcome
+    from rxpipe.testing.webui_server.request_log import Job, Outcome, RecordedRequest, RequestLog
 
 _FINISHED_KEPT = 16  # tasks that /internal/progress still calls completed
 
 
 class ServerGone(Exception):
-    """The server died while this was in work; nobody is left to answer."""
+    """The server died while this request was in progress; no answer is sent."""
 
 
 class JobError(Exception):
@@ -76,28 +76,28 @@ class State:
         return self.interrupted or self.skipped
 
     def shown(self) -> dict[str, Any]:
-        """The `state` of a progress answer."""
+        """Return the `state` of a progress answer."""
         names = ("skipped", "interrupted", "stopping_generation", "job", "job_count", "job_timestamp", "job_no")
         return {name: getattr(self, name) for name in (*names, "sampling_step", "sampling_steps")}
 
 
 @dataclass(slots=True)
-class Hold:
+class JobGate:
     """Stops every job of a stage at a step until `release`. Made by `WebUIServer.hold`."""
 
     stage: str
     step: int
-    ledger: Ledger
+    request_log: RequestLog
     reached: int = 0
     released: bool = False
 
     def wait_reached(self, timeout_s: float = 5.0, times: int = 1) -> bool:
-        """Whether a job stood here `times` times within `timeout_s` seconds of real time."""
-        return self.ledger.wait_for(lambda: self.reached >= times, timeout_s)
+        """Return whether a job stood here `times` times within `timeout_s` seconds of real time."""
+        return self.request_log.wait_for(lambda: self.reached >= times, timeout_s)
 
     def release(self) -> None:
-        """Let the job go on, and those after it pass."""
-        with self.ledger.noting():
+        """Let the job continue, and later ones pass."""
+        with self.request_log.noting():
             self.released = True
 
 
@@ -105,8 +105,8 @@ class Hold:
 class JobQueue:
     """One job at a time, first come first served. Every method may be called from any thread."""
 
-    ledger: Ledger
-    holds: list[Hold]
+    request_log: RequestLog
+    holds: list[JobGate]
     state: State = field(default_factory=State)
     waiting: deque[Job] = field(default_factory=deque)
     gone: bool = False
@@ -118,11 +118,11 @@ class JobQueue:
 
     @contextmanager
     def turn(self, job: Job) -> Iterator[None]:
-        """Wait for the lock, hold it, give it back. Raises ServerGone when the server dies."""
-        with self.ledger.noting():
+        """Wait for the lock, hold it, release it. Raises ServerGone when the server dies."""
+        with self.request_log.noting():
             self.waiting.append(job)
             if job.task_id is not None:
-                self.pending_tasks[job.task_id] = self.ledger.clock.now()
+                self.pending_tasks[job.task_id] = self.request_log.clock.now()
         self._wait_for_lock(job)
         outcome: Outcome = "failed"
         try:
@@ -132,58 +132,58 @@ class JobQueue:
             outcome = "lost"
             raise
         finally:
-            with self.ledger.noting():
+            with self.request_log.noting():
                 self._running = None
-                self.ledger.note_end(job, outcome)
+                self.request_log.note_end(job, outcome)
 
     def _wait_for_lock(self, job: Job) -> None:
-        with self.ledger.changed:
-            self.ledger.changed.wait_for(lambda: self.gone or (self._running is None and self.waiting[0] is job))
+        with self.request_log.changed:
+            self.request_log.changed.wait_for(lambda: self.gone or (self._running is None and self.waiting[0] is job))
             if self.gone:
                 job.outcome = "lost"
                 raise ServerGone
             self.waiting.popleft()
             self._running = job
-            self.ledger.note_start(job)
-            self._due_s = self.ledger.clock.now()
+            self.request_log.note_start(job)
+            self._due_s = self.request_log.clock.now()
 
     def begin(self, name: str, task_id: str | None) -> None:
         """The job that holds the lock starts to work."""
-        with self.ledger.noting():
-            self.state.begin(name, self.ledger.clock.now())
+        with self.request_log.noting():
+            self.state.begin(name, self.request_log.clock.now())
             if task_id is not None:
                 self.current_task = task_id
                 self.pending_tasks.pop(task_id, None)
 
     def finish(self, task_id: str) -> None:
         """A task came to its end. One that raises never does: it stays the current one, as on the real servers."""
-        with self.ledger.noting():
+        with self.request_log.noting():
             self.current_task = None
             self.finished_tasks.append(task_id)
 
     def set(self, **fields: Any) -> None:
         """Change the state."""
-        with self.ledger.noting():
+        with self.request_log.noting():
             for name, value in fields.items():
                 setattr(self.state, name, value)
 
     def next_job(self) -> None:
         """A batch is done."""
-        with self.ledger.noting():
+        with self.request_log.noting():
             self.state.next_job()
 
     def end(self) -> None:
         """The job's work is over."""
-        with self.ledger.noting():
+        with self.request_log.noting():
             self.state.end()
 
     def work(self, seconds: float) -> None:
         """Let the running job be `seconds` of the server's clock further; less where an interrupt or a skip comes.
 
-        Counted from where the job should be by now, so that what drawing takes is part of the latency and not on top
+        Counted from where the job should be, so that the time drawing takes is part of the latency and not on top
         of it. Raises ServerGone.
         """
-        clock, changed = self.ledger.clock, self.ledger.changed
+        clock, changed = self.request_log.clock, self.request_log.changed
         with changed:
             self._due_s += seconds
             while not self.gone and not self.state.flagged and (left := self._due_s - clock.now()) > 0:
@@ -195,35 +195,35 @@ class JobQueue:
 
     def stand(self, job: Job, step: int) -> None:
         """Stop at every hold that a test has put here. An interrupt or a skip frees it too. Raises ServerGone."""
-        with self.ledger.changed:
+        with self.request_log.changed:
             for hold in [hold for hold in self.holds if hold.stage in (job.stage, "*") and hold.step == step]:
                 if hold.released:
                     continue
                 hold.reached += 1
-                self.ledger.changed.notify_all()
+                self.request_log.changed.notify_all()
                 self.wait_until(lambda hold=hold: hold.released or self.state.flagged)  # type: ignore[misc]  # a default binds the loop's value
-                self._due_s = self.ledger.clock.now()
+                self._due_s = self.request_log.clock.now()
 
     def wait_until(self, predicate: Callable[[], bool]) -> None:
         """Block until `predicate`, called with the lock held, is true. Raises ServerGone."""
-        with self.ledger.changed:
-            self.ledger.changed.wait_for(lambda: self.gone or predicate())
+        with self.request_log.changed:
+            self.request_log.changed.wait_for(lambda: self.gone or predicate())
             if self.gone:
                 raise ServerGone
 
-    def interrupt(self, call: Call) -> None:
-        """POST /interrupt: hits whoever runs; while idle the flag is set, and cleared by the next start."""
-        with self.ledger.noting():
+    def interrupt(self, call: RecordedRequest) -> None:
+        """POST /interrupt: acts on the running job; while idle the flag is set, and cleared by the next start."""
+        with self.request_log.noting():
             self.state.interrupted = True
-            self.ledger.interrupts.append(Hit(self.ledger.clock.now(), self._running, call))
+            self.request_log.interrupts.append(Interrupt(self.request_log.clock.now(), self._running, call))
 
-    def skip(self, call: Call) -> None:
-        """POST /skip: ends the batch in work."""
-        with self.ledger.noting():
+    def skip(self, call: RecordedRequest) -> None:
+        """POST /skip: ends the batch in progress."""
+        with self.request_log.noting():
             self.state.skipped = True
-            self.ledger.skips.append(Hit(self.ledger.clock.now(), self._running, call))
+            self.request_log.skips.append(Interrupt(self.request_log.clock.now(), self._running, call))
 
     def die(self) -> None:
         """End every job and every wait with ServerGone, now."""
-        with self.ledger.noting():
+        with self.request_log.noting():
             self.gone = True

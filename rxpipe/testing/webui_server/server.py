@@ -1,7 +1,7 @@
 """WebUIServer: the simulated WebUI on a loopback port, with everything a test wants to do to it and know of it.
 
 One thread accepts, one a connection serves; all are daemons. The port is kept while the server plays dead: a bound
-socket that does not listen refuses connections, and nobody else can take the number.
+socket that does not listen refuses connections, and no other process can take the port.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from rxpipe.testing.webui_server.clock import Clock, RealClock
 from rxpipe.testing.webui_server.drawing import noise
 from rxpipe.testing.webui_server.faults import Fault, FaultPlan
 from rxpipe.testing.webui_server.flavour import FlavourName, load_flavour
-from rxpipe.testing.webui_server.jobs import Hold, ServerGone
-from rxpipe.testing.webui_server.ledger import Call, Hit, Job, Ledger, shorten
+from rxpipe.testing.webui_server.jobs import JobGate, ServerGone
+from rxpipe.testing.webui_server.request_log import Interrupt, Job, RecordedRequest, RequestLog, shorten
 from rxpipe.testing.webui_server.webui import Checkpoint, Setup, WebUI
 from rxpipe.testing.webui_server.wire import Answer, Request, encode, read_request, reset
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rxpipe.testing.webui_server.drawing import Draw
 
 _STAGES = ("txt2img", "img2img", "adetailer", "upscale")
-_HANDLERS = 40  # calls in work at once; the recorded servers' thread pool
+_HANDLERS = 40  # calls in progress at the same time; the recorded servers' thread pool
 _ACCEPT_S = 0.05
 _JOIN_S = 2.0
 _DRIPS = 50
@@ -89,7 +89,7 @@ class WebUIServer:
     ) -> None:
         self.flavour = load_flavour(flavour)
         self.clock = clock or RealClock()
-        self.ledger = Ledger(self.clock)
+        self.request_log = RequestLog(self.clock)
         by_stage = latency_s if not isinstance(latency_s, int | float) else dict.fromkeys(_STAGES, float(latency_s))
         self.setup = Setup(_drawing(draw), dict(by_stage), switch_s, auth, nowebui, api, adetailer)
         names = checkpoints or self.flavour.checkpoints
@@ -99,7 +99,7 @@ class WebUIServer:
         self._keep_alive_s = keep_alive_s
         self._keep_bodies = keep_bodies
         self._plan = FaultPlan()
-        self._holds: list[Hold] = []
+        self._holds: list[JobGate] = []
         self._frozen = False
         self._handlers = threading.BoundedSemaphore(_HANDLERS)
         self._open: dict[int, socket.socket] = {}
@@ -112,7 +112,7 @@ class WebUIServer:
         self.site = self._new_site()
 
     def _new_site(self) -> WebUI:
-        site = WebUI(self.flavour, self.setup, self.ledger, self._holds, self._checkpoints)
+        site = WebUI(self.flavour, self.setup, self.request_log, self._holds, self._checkpoints)
         site.on_death = lambda fault: self.die(back_after_s=fault.back_after_s)
         return site
 
@@ -125,7 +125,7 @@ class WebUIServer:
         return self
 
     def stop(self) -> None:
-        """Go away for good, at once: jobs are lost, connections reset, threads end. Twice is harmless."""
+        """Stop for good, immediately: jobs are lost, connections reset, threads end. Idempotent."""
         self._stopped.set()
         self.site.queue.die()
         self.go_down()
@@ -172,7 +172,7 @@ class WebUIServer:
         self._accepting.start()
 
     def go_down(self, *, back_after_s: float | None = None, spare: int | None = None) -> None:
-        """Refuse connections and reset the open ones. Jobs go on, their answers are lost.
+        """Refuse connections and reset the open ones. Jobs continue, their answers are lost.
 
         Args:
             back_after_s: real seconds until it listens again; None: until `come_back`.
@@ -183,7 +183,7 @@ class WebUIServer:
                 return
             self._down.set()
             with suppress(OSError):  # not every system lets a listening socket be shut down; accept ends anyway
-                self._listener.shutdown(socket.SHUT_RDWR)  # at once, though a thread is in accept
+                self._listener.shutdown(socket.SHUT_RDWR)  # immediate, though a thread is in accept
             if self._accepting is not None and self._accepting is not threading.current_thread():
                 self._accepting.join(_JOIN_S)
             self._listener.close()
@@ -201,8 +201,8 @@ class WebUIServer:
         with self._switching:
             if self._down.is_set() and not self._stopped.is_set():
                 self._listen()
-        with self.ledger.noting():
-            pass  # whoever waits for it looks again
+        with self.request_log.noting():
+            pass  # waiting threads check again
 
     def die(self, *, back_after_s: float | None = None) -> None:
         """Die as a process does: all jobs, the queue and the flags are lost. Comes back as one freshly started."""
@@ -213,21 +213,21 @@ class WebUIServer:
 
     def freeze(self) -> None:
         """Accept connections and read requests, but answer nothing any more, on no path, until `thaw`."""
-        with self.ledger.noting():
+        with self.request_log.noting():
             self._frozen = True
 
     def thaw(self) -> None:
-        """Go on answering, the calls that came in while frozen included."""
-        with self.ledger.noting():
+        """Answer again, the calls that came in while frozen included."""
+        with self.request_log.noting():
             self._frozen = False
 
     def unstick(self) -> None:
-        """Let a job that met Fault.STUCK go on."""
-        with self.ledger.noting():
+        """Let a job that met Fault.STUCK continue."""
+        with self.request_log.noting():
             self.site.unstuck = True
 
     def _close_connections(self, spare: int | None) -> None:
-        with self.ledger.changed:
+        with self.request_log.changed:
             connections = [connection for number, connection in self._open.items() if number != spare]
         for connection in connections:
             reset(connection)
@@ -241,7 +241,7 @@ class WebUIServer:
         *,
         on_call: int | Iterable[int] = 1,
         times: int | None = 1,
-        where: Callable[[Call], bool] | None = None,
+        where: Callable[[RecordedRequest], bool] | None = None,
     ) -> None:
         """Let coming calls to `target` fail.
 
@@ -270,7 +270,7 @@ class WebUIServer:
         target: str,
         plan: list[Fault | None],
         *,
-        where: Callable[[Call], bool] | None = None,
+        where: Callable[[RecordedRequest], bool] | None = None,
         forever: bool = False,
     ) -> None:
         if plan and plan[0] is not None and plan[0].kind == "refused":
@@ -282,72 +282,72 @@ class WebUIServer:
         """Forget every fault that has not struck yet."""
         self._plan.clear()
 
-    def hold(self, stage: str, step: int = 0) -> Hold:
-        """Stop every job of `stage` ("*" for all) when it reaches `step`, until `release`; see Hold."""
-        hold = Hold(stage, step, self.ledger)
-        with self.ledger.noting():
+    def hold(self, stage: str, step: int = 0) -> JobGate:
+        """Stop every job of `stage` ("*" for all) when it reaches `step`, until `release`; see JobGate."""
+        hold = JobGate(stage, step, self.request_log)
+        with self.request_log.noting():
             self._holds.append(hold)
         return hold
 
     # -- what a test wants to know ------------------------------------------------------------------------------------
 
     @property
-    def calls(self) -> tuple[Call, ...]:
+    def calls(self) -> tuple[RecordedRequest, ...]:
         """Every request so far, in order."""
-        with self.ledger.changed:
-            return tuple(self.ledger.calls)
+        with self.request_log.changed:
+            return tuple(self.request_log.calls)
 
-    def calls_to(self, target: str) -> tuple[Call, ...]:
-        """The calls of a stage, path, or last part of a path."""
+    def calls_to(self, target: str) -> tuple[RecordedRequest, ...]:
+        """Return the calls of a stage, path, or last part of a path."""
         return tuple(call for call in self.calls if call.matches(target))
 
-    def posts_after(self, at_monotonic_s: float) -> tuple[Call, ...]:
-        """The drawing calls that came in after a moment of `time.monotonic`."""
+    def posts_after(self, at_monotonic_s: float) -> tuple[RecordedRequest, ...]:
+        """Return the drawing calls that came in after a moment of `time.monotonic`."""
         return tuple(call for call in self.calls if call.stage and call.at_monotonic_s > at_monotonic_s)
 
     @property
     def jobs(self) -> tuple[Job, ...]:
         """Every call that reached the queue, in order, with how it ended."""
-        with self.ledger.changed:
-            return tuple(self.ledger.jobs)
+        with self.request_log.changed:
+            return tuple(self.request_log.jobs)
 
     @property
-    def interrupts(self) -> tuple[Hit, ...]:
+    def interrupts(self) -> tuple[Interrupt, ...]:
         """Every interrupt, with the job it hit."""
-        with self.ledger.changed:
-            return tuple(self.ledger.interrupts)
+        with self.request_log.changed:
+            return tuple(self.request_log.interrupts)
 
     @property
-    def skips(self) -> tuple[Hit, ...]:
+    def skips(self) -> tuple[Interrupt, ...]:
         """Every skip, with the job it hit."""
-        with self.ledger.changed:
-            return tuple(self.ledger.skips)
+        with self.request_log.changed:
+            return tuple(self.request_log.skips)
 
     @property
     def switches(self) -> tuple[str, ...]:
         """The checkpoints loaded after the first, in order."""
-        with self.ledger.changed:
-            return tuple(self.ledger.switches)
+        with self.request_log.changed:
+            return tuple(self.request_log.switches)
 
     @property
     def busy_s(self) -> float:
         """Seconds during which a job held the queue."""
-        return self.ledger.busy_s
+        return self.request_log.busy_s
 
     @property
     def connections(self) -> int:
         """Connections that were opened so far."""
-        return self.ledger.connections
+        return self.request_log.connections
 
     @property
     def max_active_drawings(self) -> int:
         """The most drawings that ran at the same time; 1, or the queue is broken."""
-        return self.ledger.max_active_drawings
+        return self.request_log.max_active_drawings
 
     @property
     def max_in_flight(self) -> int:
-        """The most drawing calls that were in work or in the queue at the same time."""
-        return self.ledger.max_in_flight
+        """The most rendering calls that were in progress or in the queue at the same time."""
+        return self.request_log.max_in_flight
 
     @property
     def down(self) -> bool:
@@ -357,28 +357,28 @@ class WebUIServer:
     @property
     def idle(self) -> bool:
         """Whether no job runs and none waits."""
-        with self.ledger.changed:
-            return self.ledger.running is None and not self.site.queue.waiting
+        with self.request_log.changed:
+            return self.request_log.running is None and not self.site.queue.waiting
 
     def wait_for(self, predicate: Callable[[], bool], timeout_s: float = 5.0) -> bool:
-        """Whether `predicate` came true within `timeout_s` real seconds; asked again at every change of the server."""
-        return self.ledger.wait_for(predicate, timeout_s)
+        """Return whether `predicate` came true within `timeout_s` real seconds; checked at every change."""
+        return self.request_log.wait_for(predicate, timeout_s)
 
     def wait_running(self, stage: str = "*", timeout_s: float = 5.0) -> bool:
-        """Whether a job of `stage` ran within `timeout_s` real seconds."""
-        running = lambda: (job := self.ledger.running) is not None and job.call.matches(stage)  # noqa: E731  # read where it stands
+        """Return whether a job of `stage` ran within `timeout_s` real seconds."""
+        running = lambda: (job := self.request_log.running) is not None and job.call.matches(stage)  # noqa: E731  # read where it stands
         return self.wait_for(running, timeout_s)
 
     def wait_queued(self, count: int, timeout_s: float = 5.0) -> bool:
-        """Whether `count` jobs waited behind the running one within `timeout_s` real seconds."""
+        """Return whether `count` jobs waited behind the running one within `timeout_s` real seconds."""
         return self.wait_for(lambda: len(self.site.queue.waiting) >= count, timeout_s)
 
     def wait_calls(self, target: str, count: int = 1, timeout_s: float = 5.0) -> bool:
-        """Whether `count` calls to `target` came in within `timeout_s` real seconds."""
+        """Return whether `count` calls to `target` came in within `timeout_s` real seconds."""
         return self.wait_for(lambda: len(self.calls_to(target)) >= count, timeout_s)
 
     def wait_idle(self, timeout_s: float = 5.0) -> bool:
-        """Whether the queue was empty within `timeout_s` real seconds."""
+        """Return whether the queue was empty within `timeout_s` real seconds."""
         return self.wait_for(lambda: self.idle, timeout_s)
 
     # -- connections --------------------------------------------------------------------------------------------------
@@ -391,9 +391,9 @@ class WebUIServer:
                 continue
             except OSError:
                 return  # the listener is gone
-            with self.ledger.noting():
-                self.ledger.connections += 1
-                number = self.ledger.connections
+            with self.request_log.noting():
+                self.request_log.connections += 1
+                number = self.request_log.connections
                 self._open[number] = connection
             name = f"webui-server-{self._port}-{number}"
             thread = threading.Thread(target=self._serve, args=(connection, number), name=name, daemon=True)
@@ -413,12 +413,12 @@ class WebUIServer:
         except (OSError, ValueError):
             pass  # the other side is gone, or it was reset from here
         finally:
-            with self.ledger.noting():
+            with self.request_log.noting():
                 self._open.pop(number, None)
                 self._serving.discard(threading.current_thread())
 
     def _answer(self, connection: socket.socket, number: int, request: Request) -> bool:
-        """Deal with one request; whether the connection can go on."""
+        """Deal with one request; return whether the connection stays open."""
         call, body = self._note(request, number)
         site = self.site
         try:
@@ -426,7 +426,7 @@ class WebUIServer:
                 self._go_down_if_due(call, number)
                 self._break_off(connection, call.fault)
                 return False
-            with self._handlers, self.ledger.in_work(call):
+            with self._handlers, self.request_log.in_progress(call):
                 began = time.perf_counter()
                 answer = site.handle(call, request, body)
             self._wait_thawed(site)
@@ -438,20 +438,20 @@ class WebUIServer:
             reset(connection)
             return False
 
-    def _go_down_if_due(self, call: Call, number: int) -> bool:
+    def _go_down_if_due(self, call: RecordedRequest, number: int) -> bool:
         """Go down where the next call of this kind is to be refused; only this connection is left to say goodbye."""
         due = self._plan.due(call, "refused")
         if due is not None:
             self.go_down(back_after_s=due.back_after_s, spare=number)
         return due is not None
 
-    def _note(self, request: Request, number: int) -> tuple[Call, Any]:
-        """The call as it is remembered, and its body's JSON, None where there is none or it is malformed."""
+    def _note(self, request: Request, number: int) -> tuple[RecordedRequest, Any]:
+        """Return the call as it is remembered, and its body's JSON, None where there is none or it is malformed."""
         try:
             body = json.loads(request.body) if request.body else None
         except ValueError:
             body = None
-        call = self.ledger.new_call(
+        call = self.request_log.new_call(
             method=request.method,
             path=request.path,
             query=dict(request.query),
@@ -463,7 +463,7 @@ class WebUIServer:
         return call, body
 
     def _timed(self, answer: Answer, seconds: float) -> Answer:
-        """A1111 tells its time with every answer but those of unhandled exceptions."""
+        """A1111 reports its time with every answer but those of unhandled exceptions."""
         failed = b'"error":"HTTPException"' not in answer.body[:100] and answer.status == 500  # noqa: PLR2004  # HTTP's own
         if self.flavour.name == "forge" or failed:
             return answer
@@ -474,7 +474,7 @@ class WebUIServer:
         site.queue.wait_until(lambda: not self._frozen)
 
     def _break_off(self, connection: socket.socket, fault: Fault) -> None:
-        """Answer nothing: reset at once, or keep the client waiting until it or the server goes away."""
+        """Answer nothing: reset immediately, or keep the client waiting until it or the server goes away."""
         if fault.kind == "never":
             connection.settimeout(None)
             connection.recv(1)
@@ -482,8 +482,8 @@ class WebUIServer:
             self.go_down(back_after_s=fault.back_after_s)
         reset(connection)
 
-    def _send(self, connection: socket.socket, call: Call, answer: Answer, request: Request) -> bool:
-        """Send an answer as the call's fault allows; whether the connection can go on."""
+    def _send(self, connection: socket.socket, call: RecordedRequest, answer: Answer, request: Request) -> bool:
+        """Send an answer as the call's fault allows; return whether the connection stays open."""
         fault = call.fault
         if fault is not None and fault.kind in ("truncated_json", "empty_body"):
             keep = int(len(answer.body) * fault.fraction) if fault.kind == "truncated_json" else 0
@@ -532,7 +532,7 @@ def serve_forever(server: WebUIServer, announce: Callable[[str], None] = print) 
     """
     with server:
         try:
-            announce(f"listening on {server.url}")  # who reads it may press Ctrl+C before the next line
+            announce(f"listening on {server.url}")  # its reader may press Ctrl+C before the next line
             while True:
                 threading.Event().wait(0.5)  # in slices: a wait without end cannot be interrupted on Windows
         except KeyboardInterrupt:

@@ -1,6 +1,6 @@
 """The simulated WebUI without its sockets: a call in, an answer out.
 
-A new one is made when the server comes back after its death; what is counted lives in the ledger and stays.
+A new one is made when the server comes back after its death; what is counted lives in the request log and stays.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from rxpipe.testing.webui_server.drawing import DrawRequest, noise_png, parameters_of
 from rxpipe.testing.webui_server.generate import Generation, HttpError, decode, upscale
 from rxpipe.testing.webui_server.infotext import read_infotext
-from rxpipe.testing.webui_server.jobs import Hold, JobError, JobQueue, ServerGone
-from rxpipe.testing.webui_server.ledger import Job
+from rxpipe.testing.webui_server.jobs import JobError, JobGate, JobQueue, ServerGone
+from rxpipe.testing.webui_server.request_log import Job
 from rxpipe.testing.webui_server.validation import Invalid, parse_json, validate
 from rxpipe.testing.webui_server.wire import Answer, Request, json_answer
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from rxpipe.testing.webui_server.drawing import Draw
     from rxpipe.testing.webui_server.faults import Fault
     from rxpipe.testing.webui_server.flavour import Flavour, FlavourName
-    from rxpipe.testing.webui_server.ledger import Call, Ledger
+    from rxpipe.testing.webui_server.request_log import RecordedRequest, RequestLog
 
-Handler = Callable[["Call", Any], Answer]
+Handler = Callable[["RecordedRequest", Any], Answer]
 """Answers a call; gets its parsed body, None without one."""
 
 _GUARDED = "/sdapi/"
@@ -64,7 +64,7 @@ class Checkpoint:
         return f"{self.name}.safetensors [{self.short}]" if self.hashed else f"{self.name}.safetensors"
 
     def answers_to(self, name: Any) -> bool:
-        """Whether an option's value means this file."""
+        """Return whether an option's value means this file."""
         return name in (self.name, f"{self.name}.safetensors", self.title, self.short, self.sha256)
 
     def listed(self, flavour: FlavourName) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class Checkpoint:
 
 @dataclass(slots=True)
 class Setup:
-    """What a server is told at its making; read at every call, so that a test may change it while it runs.
+    """The configuration of a server; read at every call, so that a test may change it while it runs.
 
     draw: where pictures come from.
     latency_s: seconds a picture by stage; a stage that is not named takes none.
@@ -108,12 +108,17 @@ class WebUI:
     """One run of the program behind the port, from its start to its death. Every method may be called by any thread."""
 
     def __init__(
-        self, flavour: Flavour, setup: Setup, ledger: Ledger, holds: list[Hold], checkpoints: Sequence[Checkpoint]
+        self,
+        flavour: Flavour,
+        setup: Setup,
+        request_log: RequestLog,
+        holds: list[JobGate],
+        checkpoints: Sequence[Checkpoint],
     ) -> None:
         self.flavour = flavour
         self.setup = setup
-        self.ledger = ledger
-        self.queue = JobQueue(ledger, holds)
+        self.request_log = request_log
+        self.queue = JobQueue(request_log, holds)
         self.options: dict[str, Any] = deepcopy(flavour.answers["/sdapi/v1/options"])
         self.options |= {"sd_model_checkpoint": checkpoints[0].title, **setup.saved_options}
         self.checkpoints = checkpoints
@@ -160,11 +165,11 @@ class WebUI:
 
     # -- the way in ---------------------------------------------------------------------------------------------------
 
-    def handle(self, call: Call, request: Request, body: Any) -> Answer:
-        """The answer to a call; blocks as long as its job takes.
+    def handle(self, call: RecordedRequest, request: Request, body: Any) -> Answer:
+        """Return the answer to a call; blocks as long as its job takes.
 
         Args:
-            call: as the ledger knows it; its body may be shortened.
+            call: as the request log knows it; its body may be shortened.
             request: as it came.
             body: its parsed JSON, None where there is none or it is malformed.
 
@@ -182,7 +187,7 @@ class WebUI:
         except JobError as error:
             return self.flavour.failure(error.error, error.message)
 
-    def _route(self, call: Call, request: Request, body: Any) -> Answer:
+    def _route(self, call: RecordedRequest, request: Request, body: Any) -> Answer:
         path = call.path
         handlers = {
             method: table[path]
@@ -209,7 +214,7 @@ class WebUI:
         return self.setup.api
 
     def _refuse(self, request: Request) -> Answer | None:
-        """The 401 of a request that may not come in, None where it may."""
+        """Return the 401 of a request that may not come in, None where it may."""
         if self.setup.auth is None or not request.path.startswith(_GUARDED):
             return None
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
@@ -238,46 +243,46 @@ class WebUI:
 
     # -- what jobs need -----------------------------------------------------------------------------------------------
 
-    def new_job(self, call: Call, name: str, task_id: str | None) -> Job:
-        """A job for a call, known to the ledger."""
-        with self.ledger.noting():
-            number = len(self.ledger.jobs) + 1
-            job = Job(number, call.stage or "", name, task_id, call, self.ledger.clock.now(), fault=call.fault)
-            self.ledger.jobs.append(job)
+    def new_job(self, call: RecordedRequest, name: str, task_id: str | None) -> Job:
+        """Return a job for a call, known to the request log."""
+        with self.request_log.noting():
+            number = len(self.request_log.jobs) + 1
+            job = Job(number, call.stage or "", name, task_id, call, self.request_log.clock.now(), fault=call.fault)
+            self.request_log.jobs.append(job)
             return job
 
     def scripts(self) -> dict[str, list[str]]:
-        """The scripts of each tab, as /scripts lists them."""
+        """Return the scripts of each tab, as /scripts lists them."""
         listed: dict[str, list[str]] = self.flavour.answers["/sdapi/v1/scripts"]
         hidden = set() if self.setup.adetailer else {"adetailer"}
         return {tab: [name for name in names if name not in hidden] for tab, names in listed.items()}
 
     def new_task(self, kind: str) -> str:
-        """An id for a request that brought none."""
-        with self.ledger.changed:
+        """Return an id for a request without one."""
+        with self.request_log.changed:
             self._tasks += 1
             return f"task({kind}-{self._tasks})"
 
     def latency_of(self, job: Job, stage: str) -> float:
-        """Seconds one picture of a stage takes in this job."""
+        """Return the seconds one picture of a stage takes in this job."""
         if job.fault is not None and job.fault.kind == "slow":
             return job.fault.seconds
         return self.setup.latency_s.get(stage, 0.0)
 
-    def draw(self, wish: DrawRequest) -> bytes:
-        """A picture, counted."""
-        with self.ledger.drawing():
+    def draw(self, request: DrawRequest) -> bytes:
+        """Return a picture, counted."""
+        with self.request_log.drawing():
             try:
-                return self.setup.draw(wish)
-            except Exception as error:  # the drawing function is a stranger's
+                return self.setup.draw(request)
+            except Exception as error:  # the drawing function is user code
                 raise JobError(type(error).__name__, str(error)) from error
 
     def draw_preview(self, width: int, height: int, seed: int) -> bytes:
-        """What `current_image` shows: noise, whatever draws the pictures."""
+        """Return what `current_image` shows: noise, whatever draws the pictures."""
         return noise_png(width, height, seed)
 
     def text_of(self, picture: bytes) -> str | None:
-        """The infotext of a PNG."""
+        """Return the infotext of a PNG."""
         return parameters_of(picture)
 
     def meet_fault(self, job: Job, fraction: float) -> None:
@@ -293,7 +298,7 @@ class WebUI:
         self.queue.wait_until(lambda: self.unstuck)
 
     def load_checkpoint(self, values: dict[str, Any]) -> tuple[Checkpoint, dict[str, Any]]:
-        """The checkpoint for a job, loaded, and the options in force for it.
+        """Return the checkpoint for a job, loaded, and the options in force for it.
 
         An unknown name in override_settings is taken out of them and the current checkpoint used. Only a real change
         costs time; the option itself is restored unless the request says otherwise.
@@ -309,8 +314,8 @@ class WebUI:
             if name not in self.options:
                 raise JobError("KeyError", f"'{name}'")
         if wanted is not self.loaded:
-            with self.ledger.noting():
-                self.ledger.switches.append(wanted.name)
+            with self.request_log.noting():
+                self.request_log.switches.append(wanted.name)
             self.queue.work(self.setup.switch_s)
             self.loaded = wanted
             wanted.hashed = True
@@ -319,7 +324,7 @@ class WebUI:
         return wanted, {**self.options, **given}
 
     def find_checkpoint(self, name: Any) -> Checkpoint | None:
-        """The model an option's value means, None for an unknown one."""
+        """Return the model an option's value means, None for an unknown one."""
         return next((entry for entry in self.checkpoints if entry.answers_to(name)), None)
 
     # -- POST ---------------------------------------------------------------------------------------------------------
@@ -327,16 +332,16 @@ class WebUI:
     def _valid(self, model: str, body: Any) -> dict[str, Any]:
         return validate(self.flavour, model, {} if body is None else body)
 
-    def _txt2img(self, call: Call, body: Any) -> Answer:
+    def _txt2img(self, call: RecordedRequest, body: Any) -> Answer:
         return Generation(self, call, self._valid("StableDiffusionProcessingTxt2Img", body)).run()
 
-    def _img2img(self, call: Call, body: Any) -> Answer:
+    def _img2img(self, call: RecordedRequest, body: Any) -> Answer:
         return Generation(self, call, self._valid("StableDiffusionProcessingImg2Img", body)).run()
 
-    def _extras(self, call: Call, body: Any) -> Answer:
+    def _extras(self, call: RecordedRequest, body: Any) -> Answer:
         return upscale(self, call, self._valid("ExtrasSingleImageRequest", body))
 
-    def _png_info(self, call: Call, body: Any) -> Answer:
+    def _png_info(self, call: RecordedRequest, body: Any) -> Answer:
         del call
         text = parameters_of(decode(self._valid("PNGInfoRequest", body)["image"])) or ""
         fields = read_infotext(text)
@@ -345,77 +350,77 @@ class WebUI:
         defaults = self.flavour.png_info_defaults
         return json_answer({"info": text, "items": {}, "parameters": {**defaults, **fields} if fields else {}})
 
-    def _interrogate(self, call: Call, body: Any) -> Answer:
+    def _interrogate(self, call: RecordedRequest, body: Any) -> Answer:
         del call
         values = self._valid("InterrogateRequest", body)
         decode(values["image"])
         return self.flavour.http_error(404, "Model not found")
 
-    def _set_options(self, call: Call, body: Any) -> Answer:
+    def _set_options(self, call: RecordedRequest, body: Any) -> Answer:
         del call
         for name, value in (body or {}).items():
             if name not in self.options:
                 raise JobError("KeyError", f"'{name}'")
             if name == "sd_model_checkpoint" and self.find_checkpoint(value) is None:
                 raise JobError("RuntimeError", f"model '{value}' not found")
-        with self.ledger.changed:
+        with self.request_log.changed:
             self.options |= body or {}
             self.setup.saved_options |= body or {}
         return json_answer(None)
 
-    def _interrupt(self, call: Call, body: Any) -> Answer:
+    def _interrupt(self, call: RecordedRequest, body: Any) -> Answer:
         self.queue.interrupt(call)
         return self._empty(call, body)
 
-    def _skip(self, call: Call, body: Any) -> Answer:
+    def _skip(self, call: RecordedRequest, body: Any) -> Answer:
         self.queue.skip(call)
         return self._nothing(call, body)
 
-    def _nothing(self, call: Call, body: Any) -> Answer:
+    def _nothing(self, call: RecordedRequest, body: Any) -> Answer:
         del call, body
         return json_answer(None)
 
-    def _empty(self, call: Call, body: Any) -> Answer:
+    def _empty(self, call: RecordedRequest, body: Any) -> Answer:
         del call, body
         return json_answer({})
 
     # -- GET ----------------------------------------------------------------------------------------------------------
 
-    def _get_options(self, call: Call, body: Any) -> Answer:
+    def _get_options(self, call: RecordedRequest, body: Any) -> Answer:
         del call, body
-        with self.ledger.changed:
+        with self.request_log.changed:
             return json_answer(self.options)
 
-    def _scripts(self, call: Call, body: Any) -> Answer:
+    def _scripts(self, call: RecordedRequest, body: Any) -> Answer:
         del call, body
         return json_answer(self.scripts())
 
-    def _sd_models(self, call: Call, body: Any) -> Answer:
+    def _sd_models(self, call: RecordedRequest, body: Any) -> Answer:
         del call, body
         return json_answer([checkpoint.listed(self.flavour.name) for checkpoint in self.checkpoints])
 
-    def _cmd_flags(self, call: Call, body: Any) -> Answer:
+    def _cmd_flags(self, call: RecordedRequest, body: Any) -> Answer:
         """Forge started with --port fails here: its response model wants a string."""
         del call, body
         recorded = self.flavour.answers["/sdapi/v1/cmd-flags"]
         return json_answer(recorded, 500 if self.flavour.name == "forge" else 200)
 
-    def _pending_tasks(self, call: Call, body: Any) -> Answer:
+    def _pending_tasks(self, call: RecordedRequest, body: Any) -> Answer:
         del call, body
-        with self.ledger.changed:
+        with self.request_log.changed:
             tasks = list(self.queue.pending_tasks)
         return json_answer({"size": len(tasks), "tasks": tasks})
 
     # -- progress -----------------------------------------------------------------------------------------------------
 
-    def _progress(self, call: Call, body: Any) -> Answer:
-        """The global progress, of whichever job runs; leftovers where none does."""
+    def _progress(self, call: RecordedRequest, body: Any) -> Answer:
+        """Return the global progress, of the running job; leftovers of the last one while idle."""
         del body
-        with self.ledger.changed:
+        with self.request_log.changed:
             state, progress, eta = self.queue.state, 0.0, 0.0
             if state.job_count != 0:
                 progress = 0.01 + self._done()
-                elapsed = self.ledger.clock.now() - state.time_start_s
+                elapsed = self.request_log.clock.now() - state.time_start_s
                 eta, progress = elapsed / progress - elapsed, min(progress, 1.0)
             shows = state.job_count != 0 and call.query.get("skip_current_image", "false").lower() not in ("true", "1")
             image = base64.b64encode(state.preview).decode() if shows and state.preview else None
@@ -436,11 +441,11 @@ class WebUI:
             done += state.sampling_step / state.sampling_steps / state.job_count
         return done
 
-    def _internal_progress(self, call: Call, body: Any) -> Answer:
-        """The page's own progress, per task; a task that raised stays active until the next one starts."""
+    def _internal_progress(self, call: RecordedRequest, body: Any) -> Answer:
+        """Return the page's own progress, per task; a task that raised stays active until the next one starts."""
         del call
         wanted = body if isinstance(body, dict) else {}
-        with self.ledger.changed:
+        with self.request_log.changed:
             task, queue = wanted.get("id_task"), self.queue
             known: dict[str, Any] = {
                 "active": task is not None and task == queue.current_task,
@@ -461,7 +466,7 @@ class WebUI:
     def _active(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         state, last = self.queue.state, wanted.get("id_live_preview", -1)
         progress = min(self._done(), 1.0) if state.job_count > 0 else 0.0
-        elapsed = self.ledger.clock.now() - state.time_start_s
+        elapsed = self.request_log.clock.now() - state.time_start_s
         preview = state.preview if wanted.get("live_preview", True) and last != state.preview_id else None
         picture = f"data:image/png;base64,{base64.b64encode(preview).decode()}" if preview else None
         return {

@@ -1,11 +1,11 @@
 """`rxpipe gui`: a window to run pipelines from, in Tk.
 
 ```text
-wish.py    what the form means, pure      window.py    the window over one controller
-recall.py  a preset or picture as config  form.py      prompt and stage cards
-memory.py  what is remembered             pictures.py  finished pictures, decoded on a thread
-link.py    the way to a backend           viewer.py    one picture with its metadata
-places.py  folders, in the file manager   theme.py, widgets.py    how it looks
+form_values.py  what the form means, pure        window.py   the window over one controller
+recall.py       a preset or picture as config    form.py     prompt and stage cards
+state.py        what is remembered               gallery.py  finished pictures, decoded on a thread
+connection.py   the way to a backend             viewer.py   one picture with its metadata
+file_manager.py folders, in the file manager     theme.py, widgets.py    how it looks
 ```
 """
 
@@ -33,8 +33,8 @@ def main(
     """Open the window and return when it is closed; on the main thread.
 
     Args:
-        backend: a word for `open_backend`, or a backend; None for the one of last time.
-        dark: the dark theme or the light one; None for that of last time.
+        backend: a text for `open_backend`, or a backend; None for the one used last.
+        dark: the dark theme or the light one; None for the one used last.
         scale: 2.0 for twice the size; None for what the screen asks for.
         sinks: get every event of every run, such as a `LearningRecordWriter`.
 

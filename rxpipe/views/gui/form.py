@@ -9,6 +9,7 @@ from tkinter import filedialog, ttk
 from typing import TYPE_CHECKING
 
 from rxpipe.config import SECTIONS
+from rxpipe.views.gui.form_values import FIELDS, FormValues, further
 from rxpipe.views.gui.widgets import (
     ChoiceField,
     Field,
@@ -18,9 +19,8 @@ from rxpipe.views.gui.widgets import (
     SliderField,
     Switch,
     TextField,
-    Tip,
+    Tooltip,
 )
-from rxpipe.views.gui.wish import FIELDS, FormValues, further
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rxpipe.views.gui.theme import Theme
 
 _SAYS = {
-    "txt2img": "Draw from the prompt",
+    "txt2img": "Generate from the prompt",
     "img2img": "Redraw the picture",
     "adetailer": "Mend faces and hands",
     "upscale": "Make it larger",
@@ -40,7 +40,7 @@ _PICTURES = [("Pictures", "*.png *.jpg *.jpeg *.webp *.avif *.gif *.bmp"), ("All
 
 
 class Form(ttk.Frame):
-    """Everything that a run is told. `read` and `write` as a whole; a field that was refused is marked.
+    """The settings of a run. `read` and `write` all of them at once; an invalid field is marked.
 
     changed: called after a stage was switched on or off.
     """
@@ -61,22 +61,22 @@ class Form(ttk.Frame):
         self._out_card()
 
     def read(self) -> FormValues:
-        """The form as it stands."""
-        told = {name: field.read() for name, field in self.fields.items()}
+        """Return the texts of the form."""
+        texts = {name: field.read() for name, field in self.fields.items()}
         return FormValues(
-            prompt=told["prompt"],
-            negative_prompt=told["negative_prompt"],
-            seed=told["seed"],
-            images=told["images"],
-            out=told["out"],
+            prompt=texts["prompt"],
+            negative_prompt=texts["negative_prompt"],
+            seed=texts["seed"],
+            images=texts["images"],
+            out=texts["out"],
             enabled={stage: card.on for stage, card in self.cards.items()},
-            fields={name: text for name, text in told.items() if "." in name},
+            fields={name: text for name, text in texts.items() if "." in name},
             inputs=self._values.inputs,
             base=self._values.base,
         )
 
     def write(self, values: FormValues) -> None:
-        """Show *values*, with what they hold beyond the fields."""
+        """Show *values*, and keep what they hold beyond the fields."""
         self._values = values
         for name in ("prompt", "negative_prompt", "seed", "images", "out"):
             self.fields[name].write(getattr(values, name))
@@ -84,12 +84,12 @@ class Form(ttk.Frame):
             for name in FIELDS[stage]:
                 self.fields[f"{stage}.{name}"].write(values.fields.get(f"{stage}.{name}", ""))
             card.on = bool(values.enabled.get(stage))
-            card.tell_further(further(values, stage))
+            card.show_further(further(values, stage))
         self.mark(())
         self._show_inputs()
 
     def start_from(self, paths: Iterable[str]) -> None:
-        """Work on these pictures: txt2img off, and img2img on if nothing else is."""
+        """Use these pictures as input: disable txt2img, and enable img2img if no stage is enabled."""
         self._values = replace(self._values, inputs=tuple(paths))
         self.cards["txt2img"].on = False
         if not any(card.on for card in self.cards.values()):
@@ -97,7 +97,7 @@ class Form(ttk.Frame):
         self._show_inputs()
 
     def offer(self, names: Mapping[str, tuple[str, ...]]) -> None:
-        """Suggest what a server says it has."""
+        """Offer the names that a server has."""
         for name, choices in names.items():
             field = self.fields.get(name)
             if isinstance(field, ChoiceField):
@@ -105,10 +105,10 @@ class Form(ttk.Frame):
 
     def mark(self, problems: Iterable[str]) -> None:
         """Mark the fields that *problems* (lines of a ConfigError) speak of, and only those."""
-        told = [problem.partition(":")[0] for problem in problems]
+        named = [problem.partition(":")[0] for problem in problems]
         for name, field in self.fields.items():
             short = name.rpartition(".")[2]
-            wrong = any(where == name or ("." not in name and where.endswith(f".{short}")) for where in told)
+            wrong = any(where == name or ("." not in name and where.endswith(f".{short}")) for where in named)
             field.mark(wrong=wrong)
 
     # -- building -----------------------------------------------------------------------------------------------------
@@ -130,8 +130,8 @@ class Form(ttk.Frame):
         images = self.fields["images"] = NumberField(row, 1, 100_000, 1, width=4)
         self.random = ttk.Button(row, text="Random", style="Card.Ghost.TButton", command=lambda: seed.write("-1"))
         self.reuse = ttk.Button(row, text="Reuse", style="Card.Ghost.TButton", state="disabled")
-        Tip(self.random, "Another seed for every run (-1)")
-        Tip(self.reuse, "The seed of the last run again")
+        Tooltip(self.random, "Another seed for every run (-1)")
+        Tooltip(self.reuse, "The seed of the last run again")
         ttk.Label(row, text="Seed", style="Card.Small.TLabel").pack(side="left", padx=(0, px(6)))
         seed.pack(side="left", fill="x", expand=True)
         self.random.pack(side="left", padx=(px(4), 0))
@@ -141,7 +141,7 @@ class Form(ttk.Frame):
         self._stack(card)
 
     def _inputs_card(self) -> None:
-        """The pictures to start from, shown where they are wanted: txt2img draws from nothing."""
+        """The pictures to start from, shown unless txt2img is on, which takes none."""
         px = self._theme.px
         self._inputs = ttk.Frame(self.column.inner, style="Card.TFrame", padding=px(12))
         self._input_names = ttk.Label(self._inputs, style="Card.TLabel", anchor="w", width=10)
@@ -223,7 +223,7 @@ class StageCard(ttk.Frame):
         """Switch on or off, as a click does."""
         self.switch.invoke()
 
-    def tell_further(self, names: tuple[str, ...]) -> None:
+    def show_further(self, names: tuple[str, ...]) -> None:
         """Say which settings a preset has made that the card has no field for."""
         if names:
             self._further.configure(text=f"From the preset: {', '.join(names)}")
@@ -259,10 +259,10 @@ class StageCard(ttk.Frame):
     def _slider(self) -> SliderField:
         return SliderField(self._body, 0, 1, px=self._theme.px)
 
-    def _pair(self, row: int, name: str, title: str, field: NumberField | ChoiceField, place: int) -> None:
+    def _pair(self, row: int, name: str, title: str, field: NumberField | ChoiceField, index: int) -> None:
         """A short field, the first or second of its row."""
-        self._label(row, 2 * place, title)
-        field.grid(row=row, column=2 * place + 1, sticky="ew", pady=self._theme.px(3))
+        self._label(row, 2 * index, title)
+        field.grid(row=row, column=2 * index + 1, sticky="ew", pady=self._theme.px(3))
         self.fields[f"{self._stage}.{name}"] = field
 
     def _row(self, row: int, name: str, title: str, field: ChoiceField | SliderField) -> None:

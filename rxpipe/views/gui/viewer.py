@@ -1,4 +1,4 @@
-"""One picture in a window of its own: at full size or fitted, with all that it says about itself."""
+"""One picture in a window of its own: at full size or fitted, with its metadata."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image, ImageTk
 
 from rxpipe.errors import BadImage
-from rxpipe.metadata import read_info
+from rxpipe.pictures.metadata import read_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from rxpipe.metadata import ImageInfo
-    from rxpipe.views.gui.pictures import Picture, PictureLoader
+    from rxpipe.pictures.metadata import ImageInfo
+    from rxpipe.views.gui.gallery import GalleryItem, PictureLoader
     from rxpipe.views.gui.theme import Theme
 
 
@@ -25,7 +25,7 @@ class PictureWindow(tk.Toplevel):
     """A picture and what is written in it. A click changes between fitted and full size, arrows go to the next one.
 
     Args:
-        pictures: all there are, so that arrows lead on. place: which one to begin with.
+        pictures: all pictures, for the arrow keys. index: which one to begin with.
         actions: buttons by name; each is called with the picture shown.
     """
 
@@ -35,12 +35,12 @@ class PictureWindow(tk.Toplevel):
         theme: Theme,
         loader: PictureLoader,
         *,
-        pictures: Sequence[Picture],
-        place: int,
-        actions: Mapping[str, Callable[[Picture], object]],
+        pictures: Sequence[GalleryItem],
+        index: int,
+        actions: Mapping[str, Callable[[GalleryItem], object]],
     ) -> None:
         super().__init__(master, background=theme.skin.ground)
-        self._theme, self._loader, self._pictures, self._place = theme, loader, tuple(pictures), place
+        self._theme, self._loader, self._pictures, self._index = theme, loader, tuple(pictures), index
         self._image: Image.Image | None = None
         self._photo: ImageTk.PhotoImage | None = None
         self.full_size = False
@@ -50,34 +50,34 @@ class PictureWindow(tk.Toplevel):
         px, screen = theme.px, (self.winfo_screenwidth(), self.winfo_screenheight())
         width, height = min(px(1080), screen[0] - px(60)), min(px(680), screen[1] - px(90))
         self.geometry(f"{width}x{height}+{(screen[0] - width) // 2}+{max(0, (screen[1] - height) // 3)}")
-        self.show(place)
+        self.show(index)
 
     @property
-    def picture(self) -> Picture:
-        """The one shown."""
-        return self._pictures[self._place]
+    def picture(self) -> GalleryItem:
+        """The picture shown."""
+        return self._pictures[self._index]
 
     def destroy(self) -> None:
-        """Close the window and free its picture, here and now and not on whatever thread Python likes."""
+        """Close the window and free its picture, now, and not on any thread that Python chooses."""
         self._there = False
         self._photo = self._image = None
         super().destroy()
 
-    def show(self, place: int) -> None:
+    def show(self, index: int) -> None:
         """Show another one."""
-        self._place = max(0, min(place, len(self._pictures) - 1))
+        self._index = max(0, min(index, len(self._pictures) - 1))
         picture = self.picture
         self.title(f"{picture.title} · {picture.path.name}")
         self._image = None
         self._write(facts(picture.path))
         self._loader.load(picture.path, lambda image: self._loaded(picture, image))
 
-    def _loaded(self, picture: Picture, image: Image.Image | None) -> None:
+    def _loaded(self, picture: GalleryItem, image: Image.Image | None) -> None:
         if self._there and picture == self.picture:
             self._image = image
             self._draw()
 
-    def _build(self, actions: Mapping[str, Callable[[Picture], object]]) -> None:
+    def _build(self, actions: Mapping[str, Callable[[GalleryItem], object]]) -> None:
         px = self._theme.px
         side = ttk.Frame(self, style="Card.TFrame", padding=px(12))
         side.pack(side="right", fill="y", padx=px(10), pady=px(10))
@@ -96,13 +96,13 @@ class PictureWindow(tk.Toplevel):
         self.canvas.bind("<ButtonPress-1>", self._pressed)
         self.canvas.bind("<B1-Motion>", lambda event: self.canvas.scan_dragto(event.x, event.y, gain=1))
         self.canvas.bind("<ButtonRelease-1>", self._released)
-        self.bind("<Left>", lambda _event: self.show(self._place - 1))
-        self.bind("<Right>", lambda _event: self.show(self._place + 1))
+        self.bind("<Left>", lambda _event: self.show(self._index - 1))
+        self.bind("<Right>", lambda _event: self.show(self._index + 1))
         self.bind("<space>", lambda _event: self._toggle())
         self.bind("<Escape>", lambda _event: self.destroy())
         self.focus_set()
 
-    def _do(self, action: Callable[[Picture], object]) -> None:
+    def _do(self, action: Callable[[GalleryItem], object]) -> None:
         action(self.picture)
 
     def _pressed(self, event: tk.Event[Any]) -> None:
@@ -156,7 +156,7 @@ class PictureWindow(tk.Toplevel):
 
 
 def facts(path: Path) -> list[tuple[str, str]]:
-    """What a picture says about itself, as names and values to be read by a person."""
+    """Return what a picture says about itself, as names and values to be read by a person."""
     try:
         info = read_info(path)
     except BadImage as error:

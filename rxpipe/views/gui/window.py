@@ -1,6 +1,6 @@
 """The window: form on the left, what happens on the right, one controller behind both.
 
-It shows what the controller tells and asks it for what is pressed; nothing here knows how a run works.
+It shows what the controller emits and calls it for the buttons; nothing here knows how a run works.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from rxpipe.config import SECTIONS
 from rxpipe.controller import PipelineController
 from rxpipe.errors import RxPipeError
 from rxpipe.events import RunEnd, RunStart, StageImageProgress
-from rxpipe.mainloop import TkScheduler
-from rxpipe.metadata import read_info
+from rxpipe.pictures.metadata import read_info
 from rxpipe.runner import PipelineRunner
+from rxpipe.rx.mainloop import TkScheduler
 from rxpipe.status import RunStatus
+from rxpipe.views.gui.connection import BackendConnection, ConnectionState
+from rxpipe.views.gui.file_manager import reveal
 from rxpipe.views.gui.form import Form
-from rxpipe.views.gui.link import BackendLink, LinkState
-from rxpipe.views.gui.memory import Memory, memory_path
-from rxpipe.views.gui.pictures import Picture, PictureLoader, Wall, as_bytes
-from rxpipe.views.gui.places import reveal
+from rxpipe.views.gui.form_values import config_of, form_of
+from rxpipe.views.gui.gallery import Gallery, GalleryItem, PictureLoader, as_bytes
 from rxpipe.views.gui.recall import PRESETS, read_job
+from rxpipe.views.gui.state import WindowState, default_state_path
 from rxpipe.views.gui.theme import Theme
 from rxpipe.views.gui.viewer import PictureWindow, parameters_of
-from rxpipe.views.gui.widgets import KEYS, ChoiceField, Light, Switch, Tip
-from rxpipe.views.gui.wish import config_of, form_of
+from rxpipe.views.gui.widgets import KEYS, ChoiceField, StatusLight, Switch, Tooltip
 from rxpipe.views.tk import PreviewPane, StageTimeline, StatusBar
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from rxpipe.config import PipelineConfig
     from rxpipe.controller import RunRequest
     from rxpipe.events import StageEvent, StagePreview
-    from rxpipe.views.gui.wish import FormValues
+    from rxpipe.views.gui.form_values import FormValues
 
 _WHERES = ("auto", "sketch", "http://127.0.0.1:7860")
 _PREVIEW_PX = 1024
@@ -59,12 +59,12 @@ class MainWindow:
 
     Args:
         root: made by the caller, whose thread it stays on.
-        backend: a word for `open_backend`, or a backend; None for the one of last time.
-        dark: the theme; None for that of last time.
-        scale: pixels per pixel at 96 dpi; None for what the screen says.
-        memory: the file that the window remembers things in.
-        opener: gives the backend that a word names.
-        sinks: handed to every controller, such as a `LearningRecordWriter`.
+        backend: a text for `open_backend`, or a backend; None for the one used last.
+        dark: the theme; None for the one used last.
+        scale: pixels per pixel at 96 dpi; None for the screen's own.
+        state_path: the file that the window keeps its state in.
+        opener: opens the backend that a text names.
+        sinks: passed to every controller, such as a `LearningRecordWriter`.
     """
 
     def __init__(
@@ -74,55 +74,55 @@ class MainWindow:
         backend: str | Backend | None = None,
         dark: bool | None = None,
         scale: float | None = None,
-        memory: Path | None = None,
+        state_path: Path | None = None,
         opener: Callable[[str], Backend] = open_backend,
         sinks: Iterable[object] = (),
     ) -> None:
         self.root, self._sinks = root, tuple(sinks)
-        self._memory_path = memory or memory_path()
-        remembered = Memory.load(self._memory_path)
+        self._state_path = state_path or default_state_path()
+        remembered = WindowState.load(self._state_path)
         self.scheduler = TkScheduler(root)
         self.theme = Theme(root, scale=scale)
         self.theme.use(dark=remembered.dark if dark is None else dark)
         self.loader = PictureLoader(self.scheduler)
-        self.link = BackendLink(self.scheduler, opener=opener)
+        self.connection = BackendConnection(self.scheduler, opener=opener)
         self.controller: PipelineController | None = None
         self._backend: Backend | None = None
         self._subscriptions = SerialDisposable()
         self.status = RunStatus()
         self._latest_preview: tuple[str, int, int | None] | None = None
         self._trouble = ""
-        self._wanted: PipelineConfig | None = None  # to be run once there is a backend
+        self._pending_config: PipelineConfig | None = None  # to be run once there is a backend
         self._closed = False
         self._build()
-        self._place(remembered.geometry)
+        self._restore_geometry(remembered.geometry)
         self._bind_keys()
         self.form.write(remembered.form)
         self._show_buttons()
-        self.link.states.subscribe(self._linked)
-        self.link.connect(backend or remembered.backend)
+        self.connection.states.subscribe(self._show_connection)
+        self.connection.connect(backend or remembered.backend)
 
     # -- intents ------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Start what the form says, have it wait for its turn, or for the backend that is being looked for."""
+        """Start a run of the form's config; it is queued behind an active run, or until a backend is connected."""
         self._say("")
         self.form.mark(())
-        config = self._wish()
+        config = self._read_config()
         if config is None:
             return
         self._remember()
         if self.controller is None:
-            self._wanted = config
-            self._say("Starts as soon as the backend is there.")
+            self._pending_config = config
+            self._say("Starts as soon as the backend is connected.")
             return
         try:
             self.controller.start(config, queue=True)
         except RxPipeError as error:
             self._say(str(error), bad=True)
 
-    def _wish(self) -> PipelineConfig | None:
-        """What the form means; None, and told, if that is nothing that can run."""
+    def _read_config(self) -> PipelineConfig | None:
+        """Return the config of the form; show the error and return None if it is invalid."""
         try:
             return config_of(self.form.read())
         except RxPipeError as error:
@@ -131,22 +131,22 @@ class MainWindow:
             return None
 
     def stop(self) -> None:
-        """Stop now."""
+        """Stop the run now."""
         if self.controller is not None:
             self.controller.cancel()
 
     def stop_after_image(self) -> None:
-        """Stop once the image in work is finished."""
+        """Stop once the image in progress is finished."""
         if self.controller is not None:
             self.controller.stop_after_image()
 
     def skip(self) -> None:
-        """Go on with the next image."""
+        """Skip the image in progress and continue with the next."""
         if self.controller is not None:
             self.controller.skip_image()
 
     def load(self, path: Path | None = None) -> None:
-        """Fill the form from a preset or a picture; asks for one if none is given."""
+        """Fill the form from a preset or a picture; opens a file dialog if none is given."""
         if path is None:
             chosen = filedialog.askopenfilename(parent=self.root, title="Preset or picture", filetypes=_LOADABLE)
             if not chosen:
@@ -158,13 +158,13 @@ class MainWindow:
             self._say(str(error), bad=True)
             return
         if path.suffix.lower() not in PRESETS:
-            values = _kept_folder(values, self.form.fields["out"].read())
+            values = _with_folder(values, self.form.fields["out"].read())
         self.form.write(values)
         self._say(f"Loaded {path.name}")
 
     def save(self, path: Path | None = None) -> None:
-        """Write the form as a preset; asks where if no path is given."""
-        config = self._wish()
+        """Write the form as a preset; opens a file dialog if no path is given."""
+        config = self._read_config()
         if config is None:
             return
         if path is None:
@@ -182,7 +182,7 @@ class MainWindow:
         else:
             self._say(f"Saved {path.name}")
 
-    def open_folder(self, picture: Picture | None = None) -> None:
+    def open_folder(self, picture: GalleryItem | None = None) -> None:
         """Show a picture's folder, or the one that pictures are saved to."""
         path = picture.path if picture is not None else Path(self.form.fields["out"].read() or "outputs").expanduser()
         try:
@@ -190,7 +190,7 @@ class MainWindow:
         except RxPipeError as error:
             self._say(str(error), bad=True)
 
-    def copy_parameters(self, picture: Picture) -> None:
+    def copy_parameters(self, picture: GalleryItem) -> None:
         """Put a picture's A1111 text on the clipboard."""
         try:
             text = parameters_of(read_info(picture.path))
@@ -201,15 +201,15 @@ class MainWindow:
         self.root.clipboard_append(text)
         self._say("Copied the parameters")
 
-    def start_from(self, picture: Picture) -> None:
-        """Take a finished picture as the one to work on."""
+    def start_from(self, picture: GalleryItem) -> None:
+        """Use a finished picture as the input of the next run."""
         self.form.start_from([str(picture.path)])
         self._say(f"Starting from {picture.path.name}")
 
-    def open_picture(self, place: int) -> PictureWindow:
+    def open_picture(self, index: int) -> PictureWindow:
         """Show a finished picture in a window of its own."""
         return PictureWindow(
-            self.root, self.theme, self.loader, pictures=self.wall.pictures, place=place, actions=self._actions
+            self.root, self.theme, self.loader, pictures=self.gallery.pictures, index=index, actions=self._actions
         )
 
     def use_theme(self, *, dark: bool) -> None:
@@ -218,7 +218,7 @@ class MainWindow:
         self.theme.use(dark=dark)
 
     def close(self) -> None:
-        """Remember, cancel what runs, and be gone. Harmless twice."""
+        """Save the state, cancel the run, and destroy the window. Idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -226,24 +226,24 @@ class MainWindow:
         self._subscriptions.dispose()
         if self.controller is not None:
             self.controller.close()
-        self.link.close()
+        self.connection.close()
         self.loader.close()
-        self._let_go()
+        self._free_pictures()
         self.root.destroy()
 
-    def _let_go(self) -> None:
-        """Free all pictures here and now; Python would do it on any thread, and wait there for a Tk that is gone."""
+    def _free_pictures(self) -> None:
+        """Free all pictures now; Python would do it on any thread, and wait there for a Tk that has ended."""
         for child in self.root.winfo_children():
             if isinstance(child, PictureWindow):
                 child.destroy()
         self.preview.clear()
         self.root.update_idletasks()
-        self.wall.clear()
+        self.gallery.clear()
         self.theme.close()
         del self._icon
 
     @property
-    def _actions(self) -> dict[str, Callable[[Picture], object]]:
+    def _actions(self) -> dict[str, Callable[[GalleryItem], object]]:
         """What can be done with a finished picture; the viewer stacks its buttons from the bottom."""
         return {
             "Open folder": self.open_folder,
@@ -252,26 +252,26 @@ class MainWindow:
             "Use its settings": lambda picture: self.load(picture.path),
         }
 
-    # -- what is told -------------------------------------------------------------------------------------------------
+    # -- updates ------------------------------------------------------------------------------------------------------
 
-    def _linked(self, state: LinkState) -> None:
-        self.light.show(state.light)
-        self._light_tip.text = self._link_tip.text = state.text
-        words = {"ready": "Ready", "connecting": "Connecting…", "error": "Error"}[state.light]
-        self._link_text.configure(text=words)
+    def _show_connection(self, state: ConnectionState) -> None:
+        self.status_light.show(state.status)
+        self._status_tooltip.text = self._connection_tooltip.text = state.text
+        words = {"ready": "Ready", "connecting": "Connecting…", "error": "Error"}[state.status]
+        self._connection_text.configure(text=words)
         self.where.write(state.where)
         if state.names:
             self.form.offer(state.names)
-        trouble = state.text if state.light == "error" else ""
-        if trouble != self._trouble and state.light != "connecting":
+        trouble = state.text if state.status == "error" else ""
+        if trouble != self._trouble and state.status != "connecting":
             self._say(trouble, bad=True)  # once, not with every try
             self._trouble = trouble
         if state.backend is not self._backend:
-            self._take(state.backend)
+            self._use_backend(state.backend)
         self._show_buttons()
 
-    def _take(self, backend: Backend | None) -> None:
-        """Draw on another backend from now on."""
+    def _use_backend(self, backend: Backend | None) -> None:
+        """Use another backend from now on."""
         self._subscriptions.disposable = CompositeDisposable()
         if self.controller is not None:
             self.controller.close()
@@ -285,16 +285,16 @@ class MainWindow:
         )
         self._subscriptions.disposable = CompositeDisposable(
             controller.status.subscribe(self._show_status),
-            controller.events.subscribe(self._happened),
+            controller.events.subscribe(self._on_event),
             controller.previews.subscribe(self._previewed),
             controller.queue.subscribe(self._show_queue),
         )
         for view in (self.bar, self.timeline, self.preview):
             view.attach(controller)
-        wanted, self._wanted = self._wanted, None
-        if wanted is not None:
+        pending, self._pending_config = self._pending_config, None
+        if pending is not None:
             self._say("")
-            controller.start(wanted)
+            controller.start(pending)
 
     def _show_status(self, status: RunStatus) -> None:
         self.status = status
@@ -302,34 +302,34 @@ class MainWindow:
         self.root.title(f"{head}rxpipe")
         self._show_buttons()
 
-    def _happened(self, event: StageEvent) -> None:
+    def _on_event(self, event: StageEvent) -> None:
         match event:
             case RunStart():
                 self._latest_preview = None
                 self.preview.clear()
                 self._say("")
             case StageImageProgress(path=Path() as path, outcome="done" | "passed"):
-                picture = Picture(event.artifact_id, path, event.seed, event.stage_type)
-                self.wall.add(picture)
+                picture = GalleryItem(event.artifact_id, path, event.seed, event.stage_type)
+                self.gallery.add(picture)
                 self.loader.load(path, lambda image: self._finished(event, image), side=_PREVIEW_PX)
             case RunEnd(error=error) if error is not None:
                 self._say(str(error), bad=True)
             case _:
                 pass
         if isinstance(event, RunEnd):
-            self._look_back(event)
+            self._report_result(event)
 
     def _previewed(self, preview: StagePreview) -> None:
         self._latest_preview = (preview.run_id, preview.stage_index, preview.image_index)
 
     def _finished(self, event: StageImageProgress, image: Image.Image | None) -> None:
-        """The finished picture in place of its last preview, unless the next one has a preview already."""
+        """Show the finished picture in place of its last preview, unless the next image has a preview already."""
         own = (event.run_id, event.stage_index, event.image_index)
         if image is not None and self._latest_preview in {None, own}:
             self.preview.show_picture(as_bytes(image), f"{event.stage_type} · image {event.image_index} · finished")
 
-    def _look_back(self, end: RunEnd) -> None:
-        """After a run: its seed can be used again, and what was not as asked for is told."""
+    def _report_result(self, end: RunEnd) -> None:
+        """Offer the seed of an ended run for reuse, and show its warnings."""
         result = self.controller.last_result if self.controller else None
         if result is None:
             return
@@ -356,7 +356,7 @@ class MainWindow:
         self.where.configure(state="disabled" if active else "normal")
 
     def _say(self, text: str, *, bad: bool = False) -> None:
-        """One message under the buttons, until the next."""
+        """Show one message under the buttons, until the next."""
         self.notice.configure(text=text, style="Bad.TLabel" if bad else "Muted.TLabel")
         if text:
             self.notice.grid()
@@ -397,19 +397,19 @@ class MainWindow:
         ):
             button = ttk.Button(top, text=text, command=command, style="Ghost.TButton")
             button.pack(side="left")
-            Tip(button, tip)
+            Tooltip(button, tip)
         dark = self.theme.skin.name.endswith("dark")
         self.dark_switch = Switch(top, "Dark", on=dark, changed=lambda on: self.use_theme(dark=on))
         self.dark_switch.pack(side="right", padx=(px(16), 0))
-        self._link_text = ttk.Label(top, style="Muted.TLabel")
-        self._link_text.pack(side="right")
-        self.light = Light(top, self.theme)
-        self.light.pack(side="right", padx=(px(10), px(6)))
+        self._connection_text = ttk.Label(top, style="Muted.TLabel")
+        self._connection_text.pack(side="right")
+        self.status_light = StatusLight(top, self.theme)
+        self.status_light.pack(side="right", padx=(px(10), px(6)))
         self.where = ChoiceField(top, _WHERES, default=False, width=28)
         self.where.configure(style="Top.TCombobox")
         self.where.pack(side="right")
         ttk.Label(top, text="Backend", style="Muted.TLabel").pack(side="right", padx=(px(14), px(8)))
-        self._light_tip, self._link_tip = Tip(self.light), Tip(self._link_text)
+        self._status_tooltip, self._connection_tooltip = Tooltip(self.status_light), Tooltip(self._connection_text)
         for event in ("<<ComboboxSelected>>", "<Return>"):
             self.where.bind(event, lambda _event: self._connect(), add="+")
 
@@ -422,18 +422,18 @@ class MainWindow:
         self.stop_button = ttk.Button(box, text="Stop", command=self.stop)
         self.after_button = ttk.Button(box, text="Stop after this image", command=self.stop_after_image)
         self.skip_button = ttk.Button(box, text="Skip this image", command=self.skip)
-        for place, (button, tip) in enumerate(
+        for index, (button, tip) in enumerate(
             (
                 (self.run_button, "Ctrl+Enter"),
                 (self.stop_button, "Stop now; finished pictures are kept  (Esc)"),
-                (self.after_button, "Finish the image in work, then stop  (F6)"),
-                (self.skip_button, "Give up the image in work, go on with the next  (F7)"),
+                (self.after_button, "Finish the image in progress, then stop  (F6)"),
+                (self.skip_button, "Skip the image in progress, continue with the next  (F7)"),
             )
         ):
-            row, column = divmod(place, 2)
+            row, column = divmod(index, 2)
             gap = (0, px(4)) if column == 0 else (px(4), 0)
             button.grid(row=row, column=column, sticky="ew", padx=gap, pady=(0, px(6)))
-            Tip(button, tip)
+            Tooltip(button, tip)
         self._queue = ttk.Frame(box)
         self._queue.grid(row=2, column=0, columnspan=2, sticky="ew")
         self._waiting = ttk.Label(self._queue, style="Muted.TLabel")
@@ -457,15 +457,15 @@ class MainWindow:
         self.timeline.pack(side="bottom", fill="x")
         self.preview.pack(fill="both", expand=True)
         lower = ttk.Frame(panes, style="Card.TFrame", padding=(px(8), px(8), px(4), px(4)))
-        self.wall = Wall(lower, self.theme, self.loader, opened=self.open_picture, menu=self._menu)
-        self.wall.pack(fill="both", expand=True)
+        self.gallery = Gallery(lower, self.theme, self.loader, opened=self.open_picture, menu=self._menu)
+        self.gallery.pack(fill="both", expand=True)
         panes.add(upper_card, weight=3)
         panes.add(lower, weight=1)
 
-    def _menu(self, place: int, x: int, y: int) -> None:
-        picture = self.wall.pictures[place]
+    def _menu(self, index: int, x: int, y: int) -> None:
+        picture = self.gallery.pictures[index]
         menu = tk.Menu(self.root, tearoff=False)
-        menu.add_command(label="Open", command=lambda: self.open_picture(place))
+        menu.add_command(label="Open", command=lambda: self.open_picture(index))
         for name, action in reversed(self._actions.items()):
             menu.add_command(label=name, command=lambda action=action: action(picture))  # type: ignore[misc]  # a default binds the loop's value
         menu.tk_popup(x, y)
@@ -484,9 +484,9 @@ class MainWindow:
             **{f"<Alt-Key-{n}>": self.form.cards[stage].flip for n, stage in enumerate(SECTIONS, 1)},
         }
         for keys, command in commands.items():
-            root.bind_class(KEYS, keys, lambda _event, command=command: _broken(command))  # type: ignore[misc]  # a default binds the loop's value
+            root.bind_class(KEYS, keys, lambda _event, command=command: _run_and_break(command))  # type: ignore[misc]  # a default binds the loop's value
         root.bindtags((*root.bindtags(), KEYS))
-        for widget in _below(root):
+        for widget in _descendants(root):
             if KEYS not in widget.bindtags() and isinstance(widget, ttk.Button | ttk.Checkbutton | tk.Canvas):
                 widget.bindtags((KEYS, *widget.bindtags()))
         for name in ("TCombobox", "TSpinbox"):
@@ -502,15 +502,15 @@ class MainWindow:
 
     def _connect(self) -> None:
         where = self.where.read() or "auto"
-        if where != self.link.state.where or self.link.state.light == "error":
-            self.link.connect(where)
+        if where != self.connection.state.where or self.connection.state.status == "error":
+            self.connection.connect(where)
 
     def _clear_queue(self) -> None:
         if self.controller is not None:
             self.controller.withdraw()
 
-    def _place(self, geometry: str) -> None:
-        """Where it was, if that is on the screen; else in the middle, as large as is good to look at."""
+    def _restore_geometry(self, geometry: str) -> None:
+        """Restore the saved geometry if it is on the screen; else centre the window at a good size."""
         root, px = self.root, self.theme.px
         screen = (root.winfo_screenwidth(), root.winfo_screenheight())
         room = (screen[0] - px(16), screen[1] - px(64))
@@ -522,33 +522,33 @@ class MainWindow:
         root.geometry(f"{width}x{height}+{(screen[0] - width) // 2}+{max(0, (screen[1] - height) // 3)}")
 
     def _remember(self) -> None:
-        Memory(
+        WindowState(
             geometry=self.root.geometry(),
             dark=self.dark_switch.on,
-            backend=self.link.state.where or "auto",
+            backend=self.connection.state.where or "auto",
             form=self.form.read(),
-        ).save(self._memory_path)
+        ).save(self._state_path)
 
 
-def _kept_folder(values: FormValues, out: str) -> FormValues:
-    """A picture says nothing about where the next one goes."""
+def _with_folder(values: FormValues, out: str) -> FormValues:
+    """Return *values* with the folder *out*, since a picture does not say where the next one is saved."""
     return replace(values, out=out or values.out)
 
 
-def _broken(command: Callable[[], object]) -> str:
-    """Do it, and let no other binding of the key follow."""
+def _run_and_break(command: Callable[[], object]) -> str:
+    """Run the command, and stop all further bindings of the key."""
     command()
     return "break"
 
 
-def _below(widget: tk.Misc) -> Iterator[tk.Misc]:
+def _descendants(widget: tk.Misc) -> Iterator[tk.Misc]:
     for child in widget.winfo_children():
         yield child
-        yield from _below(child)
+        yield from _descendants(child)
 
 
 def _on_screen(geometry: str, screen: tuple[int, int]) -> bool:
-    """Whether enough of a window would be seen to take hold of it."""
+    """Return whether enough of a window would be visible to grab it."""
     found = re.fullmatch(r"(\d+)x(\d+)\+(-?\d+)\+(-?\d+)", geometry)
     if found is None:
         return False
@@ -557,7 +557,7 @@ def _on_screen(geometry: str, screen: tuple[int, int]) -> bool:
 
 
 def _icon(theme: Theme) -> ImageTk.PhotoImage:
-    """Three stages in a row, the last one done."""
+    """Return the icon: three stages in a row, the last one done."""
     picture = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
     draw = ImageDraw.Draw(picture)
     draw.rounded_rectangle((0, 0, 63, 63), 14, fill=theme.skin.accent)

@@ -38,8 +38,8 @@ class EventSubject(Generic[_T]):
 
     def __init__(self, *, replay_latest: bool = False, report: Callable[[BaseException], None] | None = None) -> None:
         self._queue: deque[tuple[_T] | Callable[[], None]] = deque()
-        self._draining = threading.Lock()
-        self._changing = threading.Lock()
+        self._drain_lock = threading.Lock()
+        self._observers_lock = threading.Lock()
         self._observers: tuple[abc.ObserverBase[_T], ...] = ()
         self._replay_latest = replay_latest
         self._latest: tuple[_T] | None = None
@@ -53,7 +53,7 @@ class EventSubject(Generic[_T]):
         return len(self._observers)
 
     @property
-    def delivering_here(self) -> bool:
+    def is_delivering_here(self) -> bool:
         """Whether the caller is inside a subscriber's callback, on the thread that delivers."""
         return self._deliverer == get_ident()
 
@@ -66,22 +66,22 @@ class EventSubject(Generic[_T]):
         """Take *value* into the order without delivering it; `drain` does. For writers who hold a lock of their own."""
         self._queue.append((value,))
 
-    def after_all(self, action: Callable[[], None]) -> None:
+    def call_when_drained(self, action: Callable[[], None]) -> None:
         """Call *action* once everything handed in before it has been delivered. It must not raise."""
         self._queue.append(action)
         self.drain()
 
     def drain(self) -> None:
         """Deliver what waits, unless somebody is at it already, who will then deliver this too."""
-        queue, draining = self._queue, self._draining
-        while queue and draining.acquire(False):
+        queue, drain_lock = self._queue, self._drain_lock
+        while queue and drain_lock.acquire(False):
             self._deliverer = get_ident()
             try:
                 while queue:
                     self._deliver(queue.popleft())
             finally:
                 self._deliverer = 0
-                draining.release()
+                drain_lock.release()
 
     def _deliver(self, item: tuple[_T] | Callable[[], None]) -> None:
         if not isinstance(item, tuple):
@@ -98,7 +98,8 @@ class EventSubject(Generic[_T]):
     def _subscribe(self, observer: abc.ObserverBase[_T], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         left = BooleanDisposable()
         if self._replay_latest:
-            self.after_all(lambda: self._admit(observer, left))  # in order, so that no value is missed or seen twice
+            # In order, so that no value is missed or seen twice.
+            self.call_when_drained(lambda: self._admit(observer, left))
         else:
             self._add(observer, left)
         return CompositeDisposable(left, Disposable(lambda: self._remove(observer)))
@@ -112,12 +113,12 @@ class EventSubject(Generic[_T]):
                 self._fail(observer, error)
 
     def _add(self, observer: abc.ObserverBase[_T], left: BooleanDisposable) -> None:
-        with self._changing:
+        with self._observers_lock:
             if not left.is_disposed:  # it may have unsubscribed before its turn to be admitted came
                 self._observers = (*self._observers, observer)
 
     def _remove(self, observer: abc.ObserverBase[_T]) -> None:
-        with self._changing:
+        with self._observers_lock:
             self._observers = tuple(other for other in self._observers if other is not observer)
 
     def _fail(self, observer: abc.ObserverBase[_T], error: BaseException) -> None:

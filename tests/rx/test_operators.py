@@ -9,7 +9,7 @@ from reactivex import operators as ops
 from reactivex.scheduler import TimeoutScheduler
 
 from rxpipe.errors import BackendTimeout
-from rxpipe.operators import barrier, deadline, retry_backoff
+from rxpipe.rx.operators import barrier, deadline, retry_backoff
 
 MS = 0.001
 
@@ -103,7 +103,7 @@ def test_retry_backoff_tells_of_a_retry_before_it_pauses(marbles):
 def test_retry_backoff_settles_before_it_pauses(marbles):
     """The pause begins when what settles has completed; its values are nobody's."""
     source, settling = marbles.attempts("-#", "a|"), marbles.cold("xy-|")
-    marbles.expect(source.pipe(retry_backoff([2 * MS], settle=lambda _: settling))).to_be("------a|")
+    marbles.expect(source.pipe(retry_backoff([2 * MS], before_retry=lambda _: settling))).to_be("------a|")
     source.subscriptions.to_be("^!", "------^!")
     settling.subscriptions.to_be("-^--!")
 
@@ -114,7 +114,7 @@ def test_retry_backoff_survives_settling_at_once(marbles, scheduler):
     source = marbles.attempts("--#", "--a|")
     at_once = Observable(lambda observer, _: observer.on_completed())
     seen = marbles.observer()
-    stream = source.pipe(retry_backoff([2 * MS], settle=lambda _: at_once))
+    stream = source.pipe(retry_backoff([2 * MS], before_retry=lambda _: at_once))
     stream.subscribe(seen, scheduler=marbles.clock if scheduler else None)
     seen.to_be("------a|")
     source.subscriptions.to_be("^-!", "----^--!")
@@ -132,12 +132,12 @@ def test_retry_backoff_survives_a_source_that_fails_while_being_subscribed_to(ma
 def test_retry_backoff_passes_an_error_of_settling(marbles):
     """No further attempt is made on what could not settle."""
     source = marbles.attempts("-#", "a|")
-    stream = source.pipe(retry_backoff([2 * MS], settle=lambda _: marbles.cold("--#", error=Late("stuck"))))
+    stream = source.pipe(retry_backoff([2 * MS], before_retry=lambda _: marbles.cold("--#", error=Late("stuck"))))
     marbles.expect(stream).to_be("---#", error=Late("stuck"))
     source.subscriptions.to_be("^!")
 
 
-@pytest.mark.parametrize("which", ["delays", "on_retry", "settle"])
+@pytest.mark.parametrize("which", ["delays", "on_retry", "before_retry"])
 def test_retry_backoff_ends_with_what_its_functions_raise(marbles, which):
     """A bug in any of the three ends the stream with that error; nothing hangs, the source is let go."""
     source = marbles.cold("--#")
@@ -159,7 +159,7 @@ def test_retry_backoff_ends_with_what_its_functions_raise(marbles, which):
 def test_disposing_ends_whatever_retry_backoff_is_at(marbles, until, attempts, settlings):
     """Nothing comes afterwards, and nothing is left planned."""
     source, settling = marbles.attempts("--#", "----a|"), marbles.cold("---|")
-    stream = source.pipe(retry_backoff([3 * MS], settle=lambda _: settling))
+    stream = source.pipe(retry_backoff([3 * MS], before_retry=lambda _: settling))
     marbles.expect(stream, until).to_be("")
     source.subscriptions.to_be(*attempts)
     settling.subscriptions.to_be(*settlings)

@@ -1,4 +1,4 @@
-"""Generic Rx operators, knowing no event of ours: retry_backoff, deadline, Lane, coalesce.
+"""Generic Rx operators, knowing no event of ours: retry_backoff, deadline, barrier, coalesce.
 
 All of them take time from the scheduler given at subscribe, so that a test can replace it, and pass it on upwards.
 """
@@ -6,16 +6,14 @@ All of them take time from the scheduler given at subscribe, so that a test can 
 from __future__ import annotations
 
 import functools
-import heapq
-import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import reactivex as rx
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable, SingleAssignmentDisposable
+from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
 from reactivex.scheduler import TimeoutScheduler
 
 if TYPE_CHECKING:
@@ -32,7 +30,7 @@ def retry_backoff(
     delays: Iterable[float] | DelayOf,
     *,
     on_retry: Callable[[int, float, Exception], None] | None = None,
-    settle: Callable[[Exception], Observable[Any]] | None = None,
+    before_retry: Callable[[Exception], Observable[Any]] | None = None,
 ) -> Operator[_T, _T]:
     """The source, subscribed again after a pause when it fails.
 
@@ -44,18 +42,18 @@ def retry_backoff(
         delays: seconds before the 2nd, 3rd, ... attempt; or a function of the attempt that failed (1..) and its error,
             which gives seconds, or None for no further attempt.
         on_retry: told the failed attempt, the delay and the error before the pause begins.
-        settle: an observable of that error that must complete before the pause begins.
+        before_retry: an observable of that error that must complete before the pause begins.
 
     Values pass as they come, those of a failed attempt too. The last error passes when no attempt is left; an error of
-    *settle*, or raised by any of the three functions, passes at once. Disposing ends the attempt, the settling or the
-    pause, whichever it is at.
+    *before_retry*, or raised by any of the three functions, passes at once. Disposing ends the attempt,
+    the observable of *before_retry* or the pause, whichever it is at.
     """
     delay_of = _listed(tuple(delays)) if not callable(delays) else delays
 
     def operator(source: Observable[_T]) -> Observable[_T]:
         def subscribe(observer: abc.ObserverBase[_T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             retrying = _Retrying(
-                source, observer, scheduler=scheduler, delay_of=delay_of, on_retry=on_retry, settle=settle
+                source, observer, scheduler=scheduler, delay_of=delay_of, on_retry=on_retry, before_retry=before_retry
             )
             retrying.start()
             return retrying.current
@@ -70,7 +68,7 @@ def _listed(delays: Sequence[float]) -> DelayOf:
 
 
 class _Retrying:
-    """One subscription of `retry_backoff`; `current` holds the attempt, the settling or the pause it is at."""
+    """One subscription of `retry_backoff`; `current` holds the attempt, what comes before the pause, or the pause."""
 
     def __init__(
         self,
@@ -80,51 +78,51 @@ class _Retrying:
         scheduler: abc.SchedulerBase | None,
         delay_of: DelayOf,
         on_retry: Callable[[int, float, Exception], None] | None,
-        settle: Callable[[Exception], Observable[Any]] | None,
+        before_retry: Callable[[Exception], Observable[Any]] | None,
     ) -> None:
         self._source, self._observer, self._scheduler = source, observer, scheduler
-        self._delay_of, self._on_retry, self._settle = delay_of, on_retry, settle
+        self._delay_of, self._on_retry, self._before_retry = delay_of, on_retry, before_retry
         self._attempt = 0
         self.current = SerialDisposable()
 
     def start(self, *_: object) -> None:
         self._attempt += 1
-        place = self._place()
-        place.disposable = self._source.subscribe(
+        inner = self._new_inner()
+        inner.disposable = self._source.subscribe(
             self._observer.on_next, self._failed, self._observer.on_completed, scheduler=self._scheduler
         )
 
-    def _place(self) -> SingleAssignmentDisposable:
+    def _new_inner(self) -> SingleAssignmentDisposable:
         """Where the next subscription goes; in `current` before it begins, as it may be over before it returns."""
-        place = SingleAssignmentDisposable()
-        self.current.disposable = place
-        return place
+        inner = SingleAssignmentDisposable()
+        self.current.disposable = inner
+        return inner
 
     def _failed(self, error: Exception) -> None:
         try:
             delay_s = self._delay_of(self._attempt, error)
-            settling = None if delay_s is None else self._settling(delay_s, error)
+            preparation = None if delay_s is None else self._prepare(delay_s, error)
         except Exception as raised:  # noqa: BLE001  # a stranger's function; it is handed on
             self._observer.on_error(raised)
             return
-        if delay_s is None or settling is None:
+        if delay_s is None or preparation is None:
             self._observer.on_error(error)
             return
         pause = functools.partial(self._pause, delay_s)
-        place = self._place()
-        place.disposable = settling.subscribe(
+        inner = self._new_inner()
+        inner.disposable = preparation.subscribe(
             on_error=self._observer.on_error, on_completed=pause, scheduler=self._scheduler
         )
 
-    def _settling(self, delay_s: float, error: Exception) -> Observable[Any]:
+    def _prepare(self, delay_s: float, error: Exception) -> Observable[Any]:
         if self._on_retry is not None:
             self._on_retry(self._attempt, delay_s, error)
-        return rx.empty() if self._settle is None else self._settle(error)
+        return rx.empty() if self._before_retry is None else self._before_retry(error)
 
     def _pause(self, delay_s: float) -> None:
         clock = self._scheduler or TimeoutScheduler.singleton()
-        place = self._place()
-        place.disposable = clock.schedule_relative(delay_s, self.start)
+        inner = self._new_inner()
+        inner.disposable = clock.schedule_relative(delay_s, self.start)
 
 
 def deadline(seconds: float, error: Callable[[], Exception]) -> Operator[_T, _T]:
@@ -175,192 +173,6 @@ def barrier(source: Observable[_T]) -> Observable[_T]:
         return source.subscribe(values.append, observer.on_error, completed, scheduler=scheduler)
 
     return Observable(subscribe)
-
-
-class Turn:
-    """One piece of work on a lane, for work that lets others begin before it is through."""
-
-    def __init__(self, lane: Lane, owner: object) -> None:
-        self.inner = SingleAssignmentDisposable()
-        self.owner = owner
-        self.holds = True
-        self.action: Callable[[], None] | None = None
-        self._lane = lane
-
-    def let_next(self) -> None:
-        """Say that what only one may have is free: the next piece may begin while this one is finished off."""
-        self._lane.let_next(self)
-
-    def in_order(self, action: Callable[[], None]) -> None:
-        """Call *action* once every piece that began earlier is through."""
-        self._lane.act_in_order(self, action)
-
-
-class Lane:
-    """One piece of work at a time, shared by all operators that are given the same lane.
-
-    Where `concat_map` keeps one operator to one inner observable at a time, a lane does so for a whole chain of them.
-    Of what waits, the lowest key goes first, and among equal keys the oldest: keys that fall along the chain take one
-    value through all of it before the next is begun.
-    """
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[Any, int, _Waiting]] = []
-        self._order = itertools.count()
-        self._lock = threading.Lock()
-        self._in_hand: list[Turn] = []
-        self._pumping = False
-        self._closed = False
-
-    def concat_map(
-        self, project: Callable[[_T, Turn], Observable[_R]], *, key: Any, at_once: int = 1, in_hand: int = 1
-    ) -> Operator[_T, _R]:
-        """Like Rx's `concat_map`, taking turns with all others on this lane.
-
-        Args:
-            project: called with a value and its turn when that has come, not before.
-            key: of this operator's work; anything with an order. The source's completion waits its turn under it too.
-            at_once: how many of this operator's pieces may hold what `Turn.let_next` gives free.
-            in_hand: how many of them may have begun and not ended. Pieces of two operators never overlap.
-
-        An error of the source or of an inner observable passes at once. With it, and when disposed, the operator gives
-        up what it has on the lane, so that others go on.
-        """
-
-        def operator(source: Observable[_T]) -> Observable[_R]:
-            def subscribe(
-                observer: abc.ObserverBase[_R], scheduler: abc.SchedulerBase | None = None
-            ) -> abc.DisposableBase:
-                owner = object()
-
-                def failed(error: Exception) -> None:
-                    observer.on_error(error)
-                    self._drop(owner)
-
-                def start(turn: Turn, value: _T) -> None:
-                    try:
-                        turn.inner.disposable = project(value, turn).subscribe(
-                            observer.on_next, failed, lambda: self._release(turn), scheduler=scheduler
-                        )
-                    except Exception as error:  # noqa: BLE001  # a stranger's function; it is handed on
-                        failed(error)
-
-                def complete(turn: Turn) -> None:
-                    observer.on_completed()
-                    self._release(turn)
-
-                source_subscription = source.subscribe(
-                    lambda value: self._enter(key, _Waiting(owner, lambda turn: start(turn, value), at_once, in_hand)),
-                    failed,
-                    lambda: self._enter(key, _Waiting(owner, complete, 1, 1)),
-                    scheduler=scheduler,
-                )
-                return CompositeDisposable(source_subscription, Disposable(lambda: self._drop(owner)))
-
-            return Observable(subscribe)
-
-        return operator
-
-    def close(self) -> None:
-        """Dispose the work in hand and never start another. Harmless twice."""
-        with self._lock:
-            self._closed = True
-            self._heap.clear()
-            in_hand, self._in_hand = self._in_hand, []
-        for turn in reversed(in_hand):  # the latest first, so that none moves up while it is given up
-            turn.inner.dispose()
-
-    def let_next(self, turn: Turn) -> None:
-        """See `Turn.let_next`."""
-        with self._lock:
-            turn.holds = False
-        self._pump()
-
-    def act_in_order(self, turn: Turn, action: Callable[[], None]) -> None:
-        """See `Turn.in_order`."""
-        with self._lock:
-            turn.action = action
-        self._act()
-
-    def _act(self) -> None:
-        """Call what waits at the head of the line."""
-        with self._lock:
-            head = self._in_hand[0] if self._in_hand else None
-            action = head.action if head else None
-            if head is not None:
-                head.action = None
-        if action is not None:
-            action()
-
-    def _drop(self, owner: object) -> None:
-        """Give up all that one operator has waiting or in hand."""
-        with self._lock:
-            self._heap = [entry for entry in self._heap if entry[2].owner is not owner]
-            heapq.heapify(self._heap)
-            given_up = [turn for turn in self._in_hand if turn.owner is owner]
-            self._in_hand = [turn for turn in self._in_hand if turn.owner is not owner]
-        for turn in reversed(given_up):
-            turn.inner.dispose()
-        self._act()
-        self._pump()
-
-    def _enter(self, key: Any, waiting: _Waiting) -> None:
-        with self._lock:
-            if not self._closed:
-                heapq.heappush(self._heap, (key, next(self._order), waiting))
-        self._pump()
-
-    def _release(self, turn: Turn) -> None:
-        with self._lock:
-            if turn in self._in_hand:
-                self._in_hand.remove(turn)
-        self._act()
-        self._pump()
-
-    def _pump(self) -> None:
-        """Start what may begin; a loop and not a recursion, since work may end before its start returns."""
-        with self._lock:
-            if self._pumping:
-                return
-            self._pumping = True
-        while (begun := self._next()) is not None:
-            turn, waiting = begun
-            if not turn.inner.is_disposed:
-                self._start(waiting, turn)
-
-    def _start(self, waiting: _Waiting, turn: Turn) -> None:
-        try:
-            waiting.start(turn)
-        except BaseException:  # of who hears of the completion; the lane must not take itself for busy ever after
-            with self._lock:
-                self._pumping = False
-            raise
-
-    def _next(self) -> tuple[Turn, _Waiting] | None:
-        with self._lock:
-            if self._closed or not self._heap or not self._heap[0][2].may_begin(self._in_hand):
-                self._pumping = False
-                return None
-            waiting = heapq.heappop(self._heap)[2]
-            turn = Turn(self, waiting.owner)
-            self._in_hand.append(turn)
-            return turn, waiting
-
-
-class _Waiting(NamedTuple):
-    """What waits on a lane, and how much company it bears."""
-
-    owner: object
-    start: Callable[[Turn], None]
-    at_once: int
-    in_hand: int
-
-    def may_begin(self, in_hand: list[Turn]) -> bool:
-        return not in_hand or (
-            all(turn.owner is self.owner for turn in in_hand)
-            and len(in_hand) < self.in_hand
-            and sum(turn.holds for turn in in_hand) < self.at_once
-        )
 
 
 def coalesce(
@@ -417,19 +229,19 @@ class _Coalescing(abc.DisposableBase):
         self._waiting: dict[Any, Any] = {}  # by age of the value, so that the keys keep their order too
         self._timer: SingleAssignmentDisposable | None = None
         self._leaving: deque[Callable[[], None]] = deque()
-        self._delivering = threading.Lock()
+        self._delivery_lock = threading.Lock()
         self._disposed = False
 
     def on_next(self, value: Any) -> None:
         try:
-            place = None if self._passes(value) else (self._key(value),)
+            key = None if self._passes(value) else (self._key(value),)
         except Exception as error:  # noqa: BLE001  # a stranger's function; it is handed on
             self.on_error(error)
             return
-        if place is None:
+        if key is None:
             self._leave(functools.partial(self._observer.on_next, value))
         else:
-            self._wait(place, value)
+            self._wait(key, value)
 
     def on_error(self, error: Exception) -> None:
         self._leave(functools.partial(self._observer.on_error, error))
@@ -446,10 +258,10 @@ class _Coalescing(abc.DisposableBase):
         if timer is not None:
             timer.dispose()
 
-    def _wait(self, place: tuple[Any], value: Any) -> None:
+    def _wait(self, key: tuple[Any], value: Any) -> None:
         with self._lock:
-            self._waiting.pop(place, None)
-            self._waiting[place] = value
+            self._waiting.pop(key, None)
+            self._waiting[key] = value
             if self._timer is not None or self._disposed:
                 return
             timer = self._timer = SingleAssignmentDisposable()
@@ -477,12 +289,12 @@ class _Coalescing(abc.DisposableBase):
         return timer
 
     def _deliver(self) -> None:
-        while self._leaving and self._delivering.acquire(blocking=False):
+        while self._leaving and self._delivery_lock.acquire(blocking=False):
             try:
                 while (leave := self._next()) is not None:
                     leave()
             finally:
-                self._delivering.release()
+                self._delivery_lock.release()
 
     def _next(self) -> Callable[[], None] | None:
         with self._lock:

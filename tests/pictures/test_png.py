@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from rxpipe import png
 from rxpipe.errors import BadImage
+from rxpipe.pictures import png
 
 DATA = Path(__file__).parent / "data"
 SERVER_PICTURES = sorted(DATA.glob("*.png"))

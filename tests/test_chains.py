@@ -11,7 +11,7 @@ from PIL import Image
 from reactivex import operators as ops
 
 import rxpipe as rxp
-from rxpipe.chain import Chain, build_chain, chain, seeds, sources, with_settings
+from rxpipe.chains import Chain, build_chain, chain, seeds, sources, with_settings
 from rxpipe.config import AdetailerConfig, Img2ImgConfig, PipelineConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BadImage, ConfigError, PlanError
 from rxpipe.plan import build_stage_execution_plan

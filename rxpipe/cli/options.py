@@ -1,7 +1,7 @@
-"""What was wished on the command line, as a PipelineConfig.
+"""The options of `rxpipe run` as a PipelineConfig.
 
-A config file, a picture made earlier or the four stages of a first try are the ground; options go on top of it. An
-option that draws (`--prompt`, `--steps`, ...) is told to the first stage that knows it; later stages inherit it.
+The base is a config file, a picture made earlier, or the four stages of a first try; options override it. A generation
+option (`--prompt`, `--steps`, ...) is assigned to the first stage that has the field; later stages inherit it.
 """
 
 from __future__ import annotations
@@ -27,54 +27,54 @@ _FIRST_TRY: Mapping[str, Mapping[str, object]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What `rxpipe run` was given.
+class RunOptions:
+    """The options of `rxpipe run`.
 
     source: a config file or a picture; None for the four stages of a first try.
-    drawing: txt2img's names to values, of the options that were given. settings: of the run as a whole, likewise.
+    generation: txt2img's names to values, of the options that were given. settings: of the run as a whole, likewise.
     stages: names in order, None for those of the source. assignments: "stage.key=value" each.
     """
 
     source: Path | None = None
-    drawing: Mapping[str, object] = field(default_factory=dict)
+    generation: Mapping[str, object] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
     input: Sequence[Path] = ()
     stages: Sequence[str] | None = None
     assignments: Sequence[str] = ()
 
     def config(self) -> PipelineConfig:
-        """The config that this comes to.
+        """Return the config that these options result in.
 
         Raises:
             ConfigError: names everything that is wrong and what is allowed.
             BadImage: the picture to run again cannot be read.
         """
-        values = {**override(self._ground(), self.assignments), **self.settings}
+        values = {**override(self._base_values(), self.assignments), **self.settings}
         if self.input:
             values["input"] = [str(path) for path in self.input]
         names = self._chosen(values)
         for name in SECTIONS.keys() - set(names):
             values.pop(name, None)
         for name in names:
-            values[name] = _on(values.get(name), whole=self.stages is not None)
-        self._tell_drawing(values, names)
+            values[name] = _as_section(values.get(name), whole=self.stages is not None)
+        self._assign_options(values, names)
         return PipelineConfig.from_mapping(values, source=self.source.name if self.source else "")
 
-    def _ground(self) -> dict[str, Any]:
+    def _base_values(self) -> dict[str, Any]:
         if self.source is None:
             return {name: dict(section) for name, section in _FIRST_TRY.items()}
         if self.source.suffix.lower() in PICTURES:
-            from rxpipe.recall import recall  # noqa: PLC0415  # only for who runs a picture again
+            from rxpipe.recall import recall  # noqa: PLC0415  # needed only to run a picture again
 
             return recall(self.source)
         if not self.source.suffix and not self.source.is_file():
             raise ConfigError(
-                [f"{self.source}: no such config file or picture."], hint='To draw it: rxpipe run --prompt "..."'
+                [f"{self.source}: no such config file or picture."], hint='To generate it: rxpipe run --prompt "..."'
             )
         return dict(read_values(self.source))
 
     def _chosen(self, values: Mapping[str, object]) -> list[str]:
-        """The stages that run, in their order."""
+        """Return the stages that run, in order."""
         if self.stages is None:
             skipped = {"txt2img"} if self.input else set()
             return [name for name in SECTIONS if _enabled(values.get(name)) and name not in skipped]
@@ -85,9 +85,9 @@ class Wish:
             raise ConfigError([f"--set changes {names}, which --stages {','.join(self.stages)} leaves out"])
         return list(self.stages)
 
-    def _tell_drawing(self, values: dict[str, Any], names: Sequence[str]) -> None:
+    def _assign_options(self, values: dict[str, Any], names: Sequence[str]) -> None:
         problems = []
-        for key, value in self.drawing.items():
+        for key, value in self.generation.items():
             stage = next((name for name in names if key in SECTIONS[name].model_fields), None)
             if stage is None:
                 option = "--" + key.removesuffix("_name").replace("_", "-")
@@ -99,14 +99,14 @@ class Wish:
 
 
 def _enabled(section: object) -> bool:
-    """Whether a section is there and not switched off; one that is no table is kept, for the config to refuse."""
+    """Return whether a section exists and is enabled; one that is no table is kept, for the config to reject."""
     if isinstance(section, dict):
         return section.get("enabled", True) is not False
     return section is not None
 
 
-def _on(section: object, *, whole: bool) -> object:
-    """The section as a table of our own; one that was asked for by name is switched on."""
+def _as_section(section: object, *, whole: bool) -> object:
+    """Return a copy of the section; one that was requested by name is enabled."""
     if section is None:
         return {}
     if not isinstance(section, dict):

@@ -1,4 +1,4 @@
-"""What the window remembers from one day to the next: its place, its theme, its backend, its form."""
+"""The state that the window keeps between sessions: geometry, theme, backend, form."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import platformdirs
 from loguru import logger
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rxpipe.views.gui.wish import FormValues, first_values
+from rxpipe.views.gui.form_values import FormValues, first_values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _CREDENTIALS = re.compile(r"(?<=//)[^/@]*@|^[^/@]+@")
 
 
-class Memory(BaseModel):
+class WindowState(BaseModel):
     """The state of the window. geometry: Tk's "1200x700+40+40"; "" for the window manager's choice."""
 
     model_config = ConfigDict(frozen=True)
@@ -29,7 +29,7 @@ class Memory(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """What was remembered; the defaults where there is nothing or it cannot be read."""
+        """Return the saved state; the defaults if there is none or it cannot be read."""
         try:
             return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError:
@@ -39,7 +39,7 @@ class Memory(BaseModel):
             return cls()
 
     def save(self, path: Path) -> None:
-        """Remember this; a window that cannot is none the worse for it, so a failure is logged only."""
+        """Save the state. The window works without it, so a failure is only logged."""
         kept = self.model_copy(update={"backend": _CREDENTIALS.sub("", self.backend)})  # no password in this file
         text = kept.model_dump_json(indent=1)
         try:
@@ -51,6 +51,6 @@ class Memory(BaseModel):
             logger.warning("{}: cannot be written: {}", path, error)
 
 
-def memory_path() -> Path:
-    """Where the window's memory is: `~/.local/state/rxpipe/gui.json` on Linux."""
+def default_state_path() -> Path:
+    """Return where the window's state is saved: `~/.local/state/rxpipe/gui.json` on Linux."""
     return platformdirs.user_state_path("rxpipe", appauthor=False) / "gui.json"

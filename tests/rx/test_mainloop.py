@@ -22,7 +22,7 @@ from reactivex import operators as ops
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 from reactivex.subject import Subject
 
-from rxpipe.mainloop import AsyncioScheduler, PumpScheduler, QtScheduler, TkScheduler
+from rxpipe.rx.mainloop import AsyncioScheduler, PumpScheduler, QtScheduler, TkScheduler
 
 LIMIT_S = 10.0  # after which a test that hangs gives up and fails on its assertions
 
@@ -736,7 +736,7 @@ def test_an_application_closed_during_a_run_exits_at_once(toolkit):
             close, run = app.quit, app.exec
             """,
     }[toolkit]
-    head = "import threading\nfrom rxpipe.mainloop import QtScheduler, TkScheduler\n"
+    head = "import threading\nfrom rxpipe.rx.mainloop import QtScheduler, TkScheduler\n"
     tail = """
         def emit():
             while True:
@@ -754,5 +754,7 @@ def test_an_application_closed_during_a_run_exits_at_once(toolkit):
 
 def test_importing_it_loads_no_toolkit():
     """A binding is loaded by the constructor that needs it, Tk by nobody here."""
-    done = python("import sys, rxpipe.mainloop; print({'tkinter', 'PySide6', 'PyQt6', 'IPython'} & set(sys.modules))")
+    done = python(
+        "import sys, rxpipe.rx.mainloop; print({'tkinter', 'PySide6', 'PyQt6', 'IPython'} & set(sys.modules))"
+    )
     assert (done.stdout.strip(), done.stderr) == ("set()", "")

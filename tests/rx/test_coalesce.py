@@ -9,8 +9,8 @@ import reactivex as rx
 from reactivex import operators as ops
 from reactivex.subject import Subject
 
-from rxpipe.mainloop import PumpScheduler
-from rxpipe.operators import coalesce
+from rxpipe.rx.mainloop import PumpScheduler
+from rxpipe.rx.operators import coalesce
 from rxpipe.testing.marbles import Marbles
 
 

@@ -10,7 +10,7 @@ import weakref
 import pytest
 from reactivex import operators as ops
 
-from rxpipe.subject import EventSubject
+from rxpipe.rx.subject import EventSubject
 from rxpipe.testing import SubscriberFault, interleavings
 
 PATIENCE_S = 10.0
@@ -434,7 +434,7 @@ def test_without_replay_no_value_is_kept_alive():
     assert gone() is None
 
 
-# -- enqueue, drain, after_all ----------------------------------------------------------------------------------------
+# -- enqueue, drain, call_when_drained --------------------------------------------------------------------------------
 
 
 def test_enqueue_takes_a_place_and_drain_delivers():
@@ -461,7 +461,7 @@ def test_what_was_enqueued_goes_before_what_is_written_later():
 def test_after_all_is_called_at_once_where_nothing_waits():
     """Also without a subscriber."""
     subject, called = EventSubject(), []
-    subject.after_all(lambda: called.append("done"))
+    subject.call_when_drained(lambda: called.append("done"))
     assert called == ["done"]
 
 
@@ -472,7 +472,7 @@ def test_after_all_waits_for_every_subscriber_of_every_value_before_it():
     def first(value):
         if value == "a":
             subject.on_next("b")
-            subject.after_all(lambda: seen.append("done"))
+            subject.call_when_drained(lambda: seen.append("done"))
             subject.on_next("c")
 
     subject.observable.subscribe(first)
@@ -487,7 +487,7 @@ def test_after_all_from_another_thread_waits_for_the_callback_in_delivery():
     subject.observable.subscribe(gate)
     writer = in_thread(lambda: subject.on_next("a"))
     assert gate.entered.wait(PATIENCE_S)
-    subject.after_all(lambda: called.append(threading.current_thread()))
+    subject.call_when_drained(lambda: called.append(threading.current_thread()))
     assert called == []
     gate.opened.set()
     assert finished(writer)

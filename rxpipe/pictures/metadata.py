@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from rxpipe import png
 from rxpipe.errors import BadImage
+from rxpipe.pictures import png
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -122,12 +122,12 @@ def _read(data: bytes) -> ImageInfo:
     size = png.pixel_size(data)
     if size is not None and size.format == "PNG":
         header = png.check(data)
-        return _understand("PNG", header.width, header.height, png.read_text(data))
+        return _parse("PNG", header.width, header.height, png.read_text(data))
     return _read_with_pillow(data)
 
 
-def _understand(kind: str, width: int, height: int, texts: dict[str, str]) -> ImageInfo:
-    said = next((found for read in _DIALECTS if (found := read(texts)) is not None), _Said())
+def _parse(kind: str, width: int, height: int, texts: dict[str, str]) -> ImageInfo:
+    said = next((found for read in _DIALECTS if (found := read(texts)) is not None), _Parsed())
     lineage, problem = _lineage(texts.get(_LINEAGE_KEY))
     return ImageInfo(
         format=kind,
@@ -171,7 +171,7 @@ def _read_with_pillow(data: bytes) -> ImageInfo:
             warnings.simplefilter("ignore")  # what is wrong enough comes as an error
             with Image.open(io.BytesIO(data)) as image:
                 image.load()
-                return _understand(image.format or "unknown", *image.size, _texts_of(image))
+                return _parse(image.format or "unknown", *image.size, _texts_of(image))
     except UnidentifiedImageError as error:
         raise BadImage(
             f"Not a picture that can be read: it begins with {data[:12]!r}.",
@@ -221,7 +221,7 @@ def _user_comment(value: object) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Said:
+class _Parsed:
     """What a dialect's reader understood."""
 
     dialect: Dialect | None = None
@@ -304,22 +304,22 @@ def _text_in(values: Mapping[str, object], *keys: str) -> str:
     return ""
 
 
-def _swarmui(texts: Mapping[str, str]) -> _Said | None:
+def _swarmui(texts: Mapping[str, str]) -> _Parsed | None:
     values = _mapping(_main_text(texts)) or {}
-    told = values.get("sui_image_params")
-    if not isinstance(told, dict):
+    params = values.get("sui_image_params")
+    if not isinstance(params, dict):
         return None
     extra = values.get("sui_extra_data")
-    told = {**told, **(extra if isinstance(extra, dict) else {})}
-    return _Said(
+    params = {**params, **(extra if isinstance(extra, dict) else {})}
+    return _Parsed(
         dialect="swarmui",
-        prompt=_text_in(told, "prompt"),
-        negative_prompt=_text_in(told, "negativeprompt"),
-        settings=_settings(told, leave=frozenset({"prompt", "negativeprompt"})),
+        prompt=_text_in(params, "prompt"),
+        negative_prompt=_text_in(params, "negativeprompt"),
+        settings=_settings(params, leave=frozenset({"prompt", "negativeprompt"})),
     )
 
 
-def _fooocus(texts: Mapping[str, str]) -> _Said | None:
+def _fooocus(texts: Mapping[str, str]) -> _Parsed | None:
     scheme = texts.get("fooocus_scheme") or texts.get("MakerNote")
     made_by = texts.get("Software", "")
     values = _mapping(_main_text(texts))
@@ -331,7 +331,7 @@ def _fooocus(texts: Mapping[str, str]) -> _Said | None:
     size = _SIZE_PAIR.fullmatch(str(values.get("resolution", "")))
     if size:
         values["resolution"] = f"{size[1]}x{size[2]}"
-    return _Said(
+    return _Parsed(
         dialect="fooocus",
         prompt=_text_in(values, "prompt", "full_prompt"),
         negative_prompt=_text_in(values, "negative_prompt", "full_negative_prompt"),
@@ -339,14 +339,14 @@ def _fooocus(texts: Mapping[str, str]) -> _Said | None:
     )
 
 
-def _invokeai(texts: Mapping[str, str]) -> _Said | None:
+def _invokeai(texts: Mapping[str, str]) -> _Parsed | None:
     values = _mapping(texts.get("invokeai_metadata"))
     if values is None:
         return None
     model = values.get("model")
     if isinstance(model, dict):
         values["model"] = model.get("name") or model.get("model_name") or model
-    return _Said(
+    return _Parsed(
         dialect="invokeai",
         prompt=_text_in(values, "positive_prompt"),
         negative_prompt=_text_in(values, "negative_prompt"),
@@ -354,11 +354,11 @@ def _invokeai(texts: Mapping[str, str]) -> _Said | None:
     )
 
 
-def _novelai(texts: Mapping[str, str]) -> _Said | None:
+def _novelai(texts: Mapping[str, str]) -> _Parsed | None:
     if not texts.get("Software", "").startswith("NovelAI"):
         return None
     values = _mapping(texts.get("Comment")) or {}
-    return _Said(
+    return _Parsed(
         dialect="novelai",
         prompt=_text_in(values, "prompt") or texts.get("Description", ""),
         negative_prompt=_text_in(values, "uc"),
@@ -366,7 +366,7 @@ def _novelai(texts: Mapping[str, str]) -> _Said | None:
     )
 
 
-def _comfyui(texts: Mapping[str, str]) -> _Said | None:
+def _comfyui(texts: Mapping[str, str]) -> _Parsed | None:
     graph = _mapping(texts.get("prompt")) or {}
     nodes = {key: node for key, node in graph.items() if isinstance(node, dict) and "class_type" in node}
     if not nodes and "nodes" not in (_mapping(texts.get("workflow")) or {}):
@@ -377,21 +377,21 @@ def _comfyui(texts: Mapping[str, str]) -> _Said | None:
     return _read_graph(nodes)
 
 
-def _a1111(texts: Mapping[str, str]) -> _Said | None:
+def _a1111(texts: Mapping[str, str]) -> _Parsed | None:
     said = _a1111_text(_main_text(texts), "a1111")
     sure = "parameters" in texts or (said is not None and said.settings)  # a bare comment may be anybody's
     return said if sure else None
 
 
-def _a1111_text(text: str, dialect: Dialect) -> _Said | None:
+def _a1111_text(text: str, dialect: Dialect) -> _Parsed | None:
     if not text or _mapping(text) is not None:
         return None
-    told = png.parse_parameters(text)
-    return _Said(
+    parsed = png.parse_parameters(text)
+    return _Parsed(
         dialect=dialect,
-        prompt=told.prompt,
-        negative_prompt=told.negative_prompt,
-        settings=dict(told.settings),
+        prompt=parsed.prompt,
+        negative_prompt=parsed.negative_prompt,
+        settings=dict(parsed.settings),
     )
 
 
@@ -406,7 +406,7 @@ _GRAPH_SETTINGS = frozenset(
 )
 
 
-def _read_graph(nodes: _Nodes) -> _Said:
+def _read_graph(nodes: _Nodes) -> _Parsed:
     """Prompts and settings of a ComfyUI graph: of its first sampler, and of the nodes that feed it."""
     sampler = _sampler(nodes)
     order = sorted(nodes, key=lambda key: key != sampler)
@@ -418,7 +418,7 @@ def _read_graph(nodes: _Nodes) -> _Said:
     feeds = _inputs(nodes, sampler)
     prompt = _text_behind(nodes, feeds.get("positive", feeds.get("conditioning")))
     negative = _text_behind(nodes, feeds.get("negative"))
-    return _Said(dialect="comfyui", prompt=prompt, negative_prompt=negative, settings=_settings(values))
+    return _Parsed(dialect="comfyui", prompt=prompt, negative_prompt=negative, settings=_settings(values))
 
 
 def _sampler(nodes: _Nodes) -> str:

@@ -15,7 +15,7 @@ import reactivex as rx
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
 
-from rxpipe.worker import WorkerScheduler
+from rxpipe.rx.worker import WorkerScheduler
 
 PATIENCE_S = 10.0
 """Only a failing test waits so long."""
@@ -98,7 +98,7 @@ def test_all_actions_run_on_one_thread(worker):
 def test_an_unclosed_worker_does_not_hold_up_the_end_of_the_interpreter():
     """Neither one that waits nor one that is inside an action."""
     code = (
-        "import threading; from rxpipe.worker import WorkerScheduler\n"
+        "import threading; from rxpipe.rx.worker import WorkerScheduler\n"
         "inside = threading.Event(); worker = WorkerScheduler()\n"
         "worker.schedule_relative(3600, print)\n"
         "worker.schedule(lambda *_: (inside.set(), threading.Event().wait()))\n"
@@ -125,7 +125,7 @@ def test_equal_times_run_in_the_order_in_which_they_were_scheduled(worker, monke
     """With a clock that stands still: first in, first out, whichever way they came in."""
     ran, release = [], held(worker)
     stopped = time.monotonic()
-    monkeypatch.setattr("rxpipe.worker.time.monotonic", lambda: stopped)
+    monkeypatch.setattr("rxpipe.rx.worker.time.monotonic", lambda: stopped)
     worker.schedule(lambda _, state: ran.append(state), "a")
     worker.schedule_relative(0, lambda _, state: ran.append(state), "b")
     worker.schedule_relative(-5, lambda _, state: ran.append(state), "c")

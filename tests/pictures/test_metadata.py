@@ -19,7 +19,7 @@ from PIL import Image, PngImagePlugin
 from rxpipe.artifact import Artifact, LineageEntry
 from rxpipe.config import RunSettings, Txt2ImgConfig
 from rxpipe.errors import BadImage
-from rxpipe.metadata import ImageInfo, read_info
+from rxpipe.pictures.metadata import ImageInfo, read_info
 from rxpipe.plan import plan_stages
 from rxpipe.sinks.images import ImageWriter
 
@@ -234,7 +234,7 @@ def test_rxpipes_own_pictures_tell_their_lineage(tmp_path):
     """What the writer noted is read back, beside the settings that everyone reads."""
     stage = plan_stages([Txt2ImgConfig(prompt="a cat", sampler_name="Euler")], RunSettings()).stages[0]
     entry = LineageEntry("txt2img", "sketch", {"seed": 7, "hires": None})
-    made = Artifact(id="r-1", seed=7, data=encoded(), lineage=(entry,)).noted(score=0.5)
+    made = Artifact(id="r-1", seed=7, data=encoded(), lineage=(entry,)).with_metadata(score=0.5)
     path = ImageWriter(tmp_path).write(made, stage, datetime(2026, 11, 23, tzinfo=UTC)).path
     info = read_info(path)
     assert (info.dialect, info.prompt, info.seed, info.problems) == ("rxpipe", "a cat", 7, ())
@@ -354,7 +354,7 @@ def test_deep_json_is_not_understood_and_does_no_harm():
 def test_reading_loads_neither_numpy_nor_a_network_client():
     """The module costs what pydantic costs, and a PNG needs no Pillow either."""
     code = (
-        f"import sys, rxpipe.metadata as m; m.read_info({str(DATA / 'forge-txt2img.png')!r});"
+        f"import sys, rxpipe.pictures.metadata as m; m.read_info({str(DATA / 'forge-txt2img.png')!r});"
         "print({'numpy', 'PIL', 'requests'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  # own

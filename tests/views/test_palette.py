@@ -8,7 +8,7 @@ import pytest
 from staged import COMPLETED, RUNNING
 
 from rxpipe.status import RunStatus, StageStatus
-from rxpipe.views.look import DARK, LIGHT, Palette, detail, duration_text, palette_on, stage_caption, tone_of
+from rxpipe.views.palette import DARK, LIGHT, Palette, detail, duration_text, palette_on, stage_caption, tone_of
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_every_state_has_a_tone_and_every_tone_a_colour():
 
 
 def luminance(colour):
-    channels = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    channels = (int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
     linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 

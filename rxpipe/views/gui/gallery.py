@@ -1,4 +1,4 @@
-"""Finished pictures: decoded off the window's thread, shown as a wall of thumbnails with their seeds."""
+"""Finished pictures: decoded off the window's thread, shown as thumbnails with their seeds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageChops, ImageDraw, ImageOps, ImageTk
 
+from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.views.gui.widgets import wheel_turn
-from rxpipe.worker import WorkerScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 _BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 _KEPT = 500
-"""Thumbnails on the wall; older ones leave it, never the disk."""
+"""Thumbnails in the gallery; older ones leave it, never the disk."""
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A finished picture. key: who it is, the same after every stage. stage: the last it left."""
+class GalleryItem:
+    """A finished picture. key: the image's id, the same after every stage. stage: the last finished one."""
 
     key: str
     path: Path
@@ -38,16 +38,16 @@ class Picture:
 
     @property
     def title(self) -> str:
-        """Such as "seed 1234567"."""
+        """A title such as "seed 1234567"."""
         return f"seed {self.seed}" if self.seed is not None else self.path.name
 
 
 class PictureLoader:
-    """Reads and decodes files on one thread and hands them over on the window's.
+    """Reads and decodes files on one thread and delivers them on the window's.
 
     Args:
         scheduler: of the window.
-        worker: reads; its own thread if absent.
+        worker: where files are read; default: its own thread.
     """
 
     def __init__(self, scheduler: abc.SchedulerBase, worker: WorkerScheduler | None = None) -> None:
@@ -64,12 +64,12 @@ class PictureLoader:
         self._worker.schedule(read)
 
     def close(self) -> None:
-        """Load nothing more."""
+        """Stop loading."""
         self._worker.close()
 
 
 def _ignored(_: object) -> None:
-    """What a callback gives back means nothing to a scheduler."""
+    """Drop what a callback returns; a scheduler would read it as a disposable."""
 
 
 def _decoded(path: Path, side: int | None) -> Image.Image | None:
@@ -84,16 +84,16 @@ def _decoded(path: Path, side: int | None) -> Image.Image | None:
 
 
 def as_bytes(picture: Image.Image) -> bytes:
-    """The picture in an encoding that costs nothing."""
+    """Return the picture in an encoding that is cheap to make."""
     buffer = io.BytesIO()
     picture.save(buffer, "PPM")
     return buffer.getvalue()
 
 
-class Wall(ttk.Frame):
+class Gallery(ttk.Frame):
     """Thumbnails in rows, the latest last and in sight; a click or Return opens one.
 
-    opened, menu: called with the place of the picture; menu also with the pointer's place on the screen.
+    opened, menu: called with the index of the picture; menu also with the pointer's position on the screen.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Wall(ttk.Frame):
         menu: Callable[[int, int, int], object],
     ) -> None:
         super().__init__(master, style="Inner.TFrame")
-        self.pictures: list[Picture] = []
+        self.pictures: list[GalleryItem] = []
         self.selected = -1
         self._theme, self._loader, self._opened, self._menu = theme, loader, opened, menu
         self._photos: dict[str, ImageTk.PhotoImage] = {}
@@ -121,12 +121,12 @@ class Wall(ttk.Frame):
         self._listen()
         self._recolour()
 
-    def add(self, picture: Picture) -> None:
-        """Hang *picture* up, in the place of an earlier state of the same one if there is one."""
-        place = next((n for n, other in enumerate(self.pictures) if other.key == picture.key), None)
-        if place is not None:
-            self.pictures[place] = picture
-            self._draw_one(place)
+    def add(self, picture: GalleryItem) -> None:
+        """Add *picture*, or replace an earlier state of the same image."""
+        index = next((n for n, other in enumerate(self.pictures) if other.key == picture.key), None)
+        if index is not None:
+            self.pictures[index] = picture
+            self._draw_one(index)
         elif len(self.pictures) < _KEPT:
             self.pictures.append(picture)
             self._draw_one(len(self.pictures) - 1)
@@ -139,20 +139,20 @@ class Wall(ttk.Frame):
         self._loader.load(picture.path, lambda image: self._loaded(picture, image), side=2 * self._side)
 
     def clear(self) -> None:
-        """Take everything down."""
+        """Remove all pictures."""
         self.pictures.clear()
         self._photos.clear()
         self._draw()
 
-    def place_at(self, x: int, y: int) -> int | None:
-        """Which picture stands at that point of the canvas."""
+    def index_at(self, x: int, y: int) -> int | None:
+        """Return the index of the picture at that point of the canvas."""
         column, row = (x - self._gap // 2) // self._pitch, int(self.canvas.canvasy(y)) // self._row_height
-        place = row * self._columns + column
-        return place if 0 <= column < self._columns and 0 <= place < len(self.pictures) else None
+        index = row * self._columns + column
+        return index if 0 <= column < self._columns and 0 <= index < len(self.pictures) else None
 
-    def centre_of(self, place: int) -> tuple[int, int]:
-        """The middle of a picture, as seen on the canvas."""
-        row, column = divmod(place, self._columns)
+    def centre_of(self, index: int) -> tuple[int, int]:
+        """Return the centre of a picture on the visible canvas."""
+        row, column = divmod(index, self._columns)
         x = self._gap + column * self._pitch + self._side // 2
         y = row * self._row_height + self._gap // 2 + self._side // 2
         return x, y - int(self.canvas.canvasy(0))
@@ -187,7 +187,7 @@ class Wall(ttk.Frame):
             canvas.bind(wheel, self._wheel)
         self.bind("<<ThemeChanged>>", lambda _event: self._recolour(), add="+")
 
-    def _loaded(self, picture: Picture, image: Image.Image | None) -> None:
+    def _loaded(self, picture: GalleryItem, image: Image.Image | None) -> None:
         if image is None or picture not in self.pictures:
             return  # a later stage has replaced it meanwhile
         cut = ImageOps.fit(image, (self._side, self._side), Image.Resampling.LANCZOS)
@@ -204,12 +204,12 @@ class Wall(ttk.Frame):
             self.canvas.create_text(
                 *where, text=words, anchor="nw", width=width, fill=muted, font="RxSmall", tags=("empty",)
             )
-        for place in range(len(self.pictures)):
-            self._draw_one(place)
+        for index in range(len(self.pictures)):
+            self._draw_one(index)
         self._set_region()
 
     def _set_region(self) -> None:
-        """How far can be scrolled, and a scrollbar where that is further than is seen."""
+        """Set the scroll region, and show a scrollbar if it is higher than the canvas."""
         height = -(-len(self.pictures) // self._columns) * self._row_height
         self.canvas.configure(scrollregion=(0, 0, 1, max(height, 1)))
         if height > self.canvas.winfo_height():
@@ -217,10 +217,10 @@ class Wall(ttk.Frame):
         else:
             self._bar.grid_remove()
 
-    def _draw_one(self, place: int) -> None:
-        picture, own = self.pictures[place], f"place{place}"
+    def _draw_one(self, index: int) -> None:
+        picture, own = self.pictures[index], f"item{index}"
         self.canvas.delete("empty", own)
-        row, column = divmod(place, self._columns)
+        row, column = divmod(index, self._columns)
         left, top = self._gap + column * self._pitch, row * self._row_height + self._gap // 2
         palette, side = self._theme.skin.palette, self._side
         photo = self._photos.get(picture.key)
@@ -228,7 +228,7 @@ class Wall(ttk.Frame):
             self.canvas.create_rectangle(left, top, left + side, top + side, outline=palette.track, tags=(own,))
         else:
             self.canvas.create_image(left, top, anchor="nw", image=photo, tags=(own,))
-        if place == self.selected and self.canvas.focus_get() is self.canvas:
+        if index == self.selected and self.canvas.focus_get() is self.canvas:
             box = (left - 2, top - 2, left + side + 1, top + side + 1)
             self.canvas.create_rectangle(*box, outline=palette.busy, width=self._theme.px(2), tags=(own,))
         caption = str(picture.seed) if picture.seed is not None else picture.path.stem
@@ -239,18 +239,18 @@ class Wall(ttk.Frame):
 
     def _clicked(self, event: tk.Event[Any]) -> None:
         self.canvas.focus_set()
-        place = self.place_at(event.x, event.y)
-        if place is not None:
-            self._open(place)
+        index = self.index_at(event.x, event.y)
+        if index is not None:
+            self._open(index)
 
     def _asked(self, event: tk.Event[Any]) -> None:
-        place = self.place_at(event.x, event.y)
-        if place is not None:
-            self.selected = place
-            self._menu(place, event.x_root, event.y_root)
+        index = self.index_at(event.x, event.y)
+        if index is not None:
+            self.selected = index
+            self._menu(index, event.x_root, event.y_root)
 
     def _moved(self, event: tk.Event[Any]) -> None:
-        self.canvas.configure(cursor="hand2" if self.place_at(event.x, event.y) is not None else "")
+        self.canvas.configure(cursor="hand2" if self.index_at(event.x, event.y) is not None else "")
 
     def _step(self, step: int) -> None:
         if self.pictures:
@@ -258,10 +258,10 @@ class Wall(ttk.Frame):
             self.selected = min(max(0, self.selected + step), len(self.pictures) - 1)
             self._draw()
 
-    def _open(self, place: int) -> None:
-        if 0 <= place < len(self.pictures):
-            self.selected = place
-            self._opened(place)
+    def _open(self, index: int) -> None:
+        if 0 <= index < len(self.pictures):
+            self.selected = index
+            self._opened(index)
 
     def _wheel(self, event: tk.Event[Any]) -> None:
         self.canvas.yview_scroll(60 * wheel_turn(event), "units")
@@ -272,7 +272,7 @@ class Wall(ttk.Frame):
 
 
 def _corners(side: int, radius: int) -> Image.Image:
-    """The alpha of a square with smooth round corners."""
+    """Return the alpha mask of a square with smooth round corners."""
     mask = Image.new("L", (side * 4, side * 4))
     ImageDraw.Draw(mask).rounded_rectangle((0, 0, side * 4 - 1, side * 4 - 1), radius * 4, fill=255)
     return ImageChops.lighter(mask.resize((side, side), Image.Resampling.BOX), Image.new("L", (side, side)))

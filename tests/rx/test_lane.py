@@ -9,7 +9,7 @@ import pytest
 import reactivex as rx
 from reactivex import Observable
 
-from rxpipe.operators import Lane
+from rxpipe.rx.lane import Lane
 
 PATIENCE_S = 10.0
 """Only a failing test waits so long."""
@@ -27,7 +27,7 @@ def work(marbles):
     started = []
 
     def make(lane, text, key=0, name="", **company):
-        def project(value, _turn):
+        def project(value, _slot):
             started.append((marbles.clock.now_us // 1000, f"{name}{value}"))
             return marbles.cold(text, {"o": f"{value}{name}"})
 
@@ -122,7 +122,7 @@ def test_keys_decide_which_way_a_chain_is_walked(marbles, work, keys, order):
     assert [name for _, name in work.started] == order
     assert [at for at, _ in work.started] == list(range(6))
     assert recorded.values == ["a12", "b12", "c12"]
-    assert recorded.seen[-1].kind == "end"
+    assert recorded.messages[-1].kind == "end"
     recorded.accept()
 
 
@@ -130,7 +130,7 @@ def test_at_no_time_are_two_pieces_at_work(marbles):
     """Counted inside the work, for three operators and nine values."""
     lane, inside, most = Lane(), [], []
 
-    def project(value, _turn):
+    def project(value, _slot):
         def subscribe(observer, _):
             inside.append(value)
             most.append(len(inside))
@@ -153,11 +153,11 @@ class Scripted:
     """Work of which a test holds every string: lets the next begin, acts in order, gives and ends when told to."""
 
     def __init__(self):
-        self.turns, self.observers, self.order = {}, {}, []
+        self.slots, self.observers, self.order = {}, {}, []
 
-    def project(self, value, turn):
+    def project(self, value, slot):
         self.order.append(value)
-        self.turns[value] = turn
+        self.slots[value] = slot
 
         def subscribe(observer, _):
             self.observers[value] = observer
@@ -182,37 +182,37 @@ def subscribed(lane, scripted, values="abcd", **company):
 def test_by_default_letting_the_next_begin_changes_nothing(scripted):
     """One piece in hand is one piece in hand."""
     subscribed(Lane(), scripted)
-    scripted.turns["a"].let_next()
+    scripted.slots["a"].free()
     assert scripted.order == ["a"]
     scripted.observers["a"].on_completed()
     assert scripted.order == ["a", "b"]
 
 
 def test_the_next_may_begin_while_the_last_is_finished_off(scripted):
-    """in_hand=2, at_once=1: two pieces begun, one of them past `let_next`."""
-    subscribed(Lane(), scripted, in_hand=2)
+    """max_in_flight=2, slots=1: two pieces begun, one of them past `free`."""
+    subscribed(Lane(), scripted, max_in_flight=2)
     assert scripted.order == ["a"]
-    scripted.turns["a"].let_next()
+    scripted.slots["a"].free()
     assert scripted.order == ["a", "b"]
-    scripted.turns["b"].let_next()
+    scripted.slots["b"].free()
     assert scripted.order == ["a", "b"]
     scripted.observers["a"].on_completed()
     assert scripted.order == ["a", "b", "c"]
 
 
 def test_several_may_hold_what_only_one_lets_go(scripted):
-    """at_once=2: the second is queued ahead at the server."""
-    subscribed(Lane(), scripted, at_once=2, in_hand=3)
+    """slots=2: the second is queued ahead at the server."""
+    subscribed(Lane(), scripted, slots=2, max_in_flight=3)
     assert scripted.order == ["a", "b"]
-    scripted.turns["a"].let_next()
+    scripted.slots["a"].free()
     assert scripted.order == ["a", "b", "c"]
 
 
 def test_pieces_of_two_operators_never_overlap(scripted):
     """However much company each bears among its own."""
     lane, other = Lane(), Scripted()
-    subscribed(lane, scripted, "ab", at_once=2, in_hand=2)
-    subscribed(lane, other, "xy", at_once=2, in_hand=2)
+    subscribed(lane, scripted, "ab", slots=2, max_in_flight=2)
+    subscribed(lane, other, "xy", slots=2, max_in_flight=2)
     assert (scripted.order, other.order) == (["a", "b"], [])
     scripted.observers["a"].on_completed()
     assert other.order == []
@@ -222,7 +222,7 @@ def test_pieces_of_two_operators_never_overlap(scripted):
 
 def test_completion_waits_for_all_that_is_in_hand(scripted):
     """The last piece to end is the end."""
-    seen = subscribed(Lane(), scripted, "ab", at_once=2, in_hand=2)
+    seen = subscribed(Lane(), scripted, "ab", slots=2, max_in_flight=2)
     scripted.observers["b"].on_completed()
     assert seen == []
     scripted.observers["a"].on_completed()
@@ -232,10 +232,10 @@ def test_completion_waits_for_all_that_is_in_hand(scripted):
 def test_actions_in_order_wait_for_every_earlier_piece(scripted):
     """The second piece is ready first and told second."""
     told = []
-    subscribed(Lane(), scripted, "ab", at_once=2, in_hand=2)
-    scripted.turns["b"].in_order(lambda: told.append("b"))
+    subscribed(Lane(), scripted, "ab", slots=2, max_in_flight=2)
+    scripted.slots["b"].in_order(lambda: told.append("b"))
     assert told == []
-    scripted.turns["a"].in_order(lambda: told.append("a"))
+    scripted.slots["a"].in_order(lambda: told.append("a"))
     assert told == ["a"]
     scripted.observers["a"].on_completed()
     assert told == ["a", "b"]
@@ -248,7 +248,7 @@ def test_closing_disposes_the_work_in_hand_and_starts_no_other(marbles):
     """Nothing of it is heard again, and what comes later waits for ever."""
     lane, started, inner = Lane(), [], marbles.cold("---o|")
 
-    def project(value, _turn):
+    def project(value, _slot):
         started.append(value)
         return inner
 
@@ -263,7 +263,7 @@ def test_closing_from_inside_the_work_and_twice_is_harmless(marbles):
     """The value in hand is the last, and its stream is disposed as soon as it is there."""
     lane, started, inner = Lane(), [], marbles.cold("-o|")
 
-    def project(value, _turn):
+    def project(value, _slot):
         started.append(value)
         lane.close()
         lane.close()
@@ -278,10 +278,10 @@ def test_closing_gives_up_the_latest_piece_first():
     """So that none moves up while it is given up."""
     lane, given_up = Lane(), []
 
-    def project(value, _turn):
+    def project(value, _slot):
         return Observable(lambda *_: rx.disposable.Disposable(lambda: given_up.append(value)))
 
-    rx.from_iterable("abc").pipe(lane.concat_map(project, key=0, at_once=2, in_hand=2)).subscribe()
+    rx.from_iterable("abc").pipe(lane.concat_map(project, key=0, slots=2, max_in_flight=2)).subscribe()
     lane.close()
     assert given_up == ["b", "a"]
 
@@ -293,7 +293,7 @@ def test_values_of_several_threads_are_worked_on_one_at_a_time():
     """Four writers of two thousand values: all done, never two at once, each writer's in its order."""
     lane, inside, done, overlaps = Lane(), [], [], []
 
-    def project(value, _turn):
+    def project(value, _slot):
         overlaps.extend(inside)
         inside.append(value)
         done.append(value)
@@ -326,8 +326,8 @@ def test_an_error_or_a_dispose_gives_the_lane_back(marbles, source, subscription
     """What waits of that operator is never projected, what it had in hand is disposed, and others go on."""
     lane = Lane()
     first, second = marbles.cold("------a|"), marbles.cold("-b|")
-    one = lane.concat_map(lambda _value, _turn: first, key=0)
-    other = lane.concat_map(lambda _value, _turn: second, key=0)
+    one = lane.concat_map(lambda _value, _slot: first, key=0)
+    other = lane.concat_map(lambda _value, _slot: second, key=0)
     broken = marbles.expect(marbles.hot(source).pipe(one), subscription)
     fine = marbles.expect(marbles.hot("--y|").pipe(other))
     broken.to_be(told)

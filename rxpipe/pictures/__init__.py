@@ -1,0 +1,1 @@
+"""Pictures as bytes: PNG chunks, and what the programs that made a picture wrote into it."""
