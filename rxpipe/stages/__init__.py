@@ -20,7 +20,7 @@ from rxpipe.stages.session import Session
 from rxpipe.stages.timeline import Timeline
 from rxpipe.stages.tracker import StageAborted, StageTracker
 from rxpipe.stages.txt2img import Txt2ImgStage, txt2img
-from rxpipe.stages.upscale import UpscaleStage, upscale
+from rxpipe.stages.builtin import UpscaleStage, upscale
 
 __all__ = [
     "AdetailerStage",
