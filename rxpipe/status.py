@@ -155,6 +155,9 @@ def reduce_status(status: RunStatus, event: StageEvent) -> RunStatus:
 def _ended(status: RunStatus, event: RunEnd) -> RunStatus:
     messages = {"completed": "Completed", "partial": "Partly completed", "cancelled": "Cancelled"}
     message = messages.get(event.status) or f"Error: {event.error.message if event.error else 'failed'}"
+    warnings = status.warnings + _warnings(event)
+    if warnings and event.status == "completed":
+        message += f", {warnings} warning{'' if warnings == 1 else 's'}"
     stages = tuple(replace(s, state="skipped") if s.state == "waiting" else s for s in status.stages)
     learnt = {stage.name: per for stage in stages if (per := stage.per_image_s) is not None}
     return replace(
@@ -164,6 +167,7 @@ def _ended(status: RunStatus, event: RunEnd) -> RunStatus:
         stages=stages,
         fraction=1.0 if event.status == "completed" else status.fraction,
         eta_s=None,
+        warnings=warnings,
         past={**status.past, **learnt},
         updated=event.timestamp,
     )
@@ -181,6 +185,17 @@ def _clocked(status: RunStatus, now: datetime) -> RunStatus:
     return replace(status, stages=stages, updated=now)
 
 
+def _warnings(event: StageEvent) -> int:
+    """How many warnings an event adds; an image that passed a stage which failed on it is one."""
+    match event:
+        case StageImageProgress():
+            return len(event.warnings) + (event.outcome == "passed" and event.error is not None)
+        case RunEnd():
+            return len(event.warnings)
+        case _:
+            return 0
+
+
 def _in_stage(status: RunStatus, event: StageEvent) -> RunStatus:
     if isinstance(event, RunStart | RunEnd) or event.stage_index >= len(status.stages):
         return status
@@ -194,7 +209,7 @@ def _in_stage(status: RunStatus, event: StageEvent) -> RunStatus:
         total_images=event.total_images,
         phase=stage.phase,
         pause_s=event.delay_s if isinstance(event, StageRetry) else 0.0,
-        warnings=status.warnings + (len(event.warnings) if isinstance(event, StageImageProgress) else 0),
+        warnings=status.warnings + _warnings(event),
     )
     after = replace(after, fraction=max(status.fraction, _fraction(after)), eta_s=_eta(after))
     return replace(after, message=_message(after, event)) if after.state == "running" else replace(after, eta_s=None)
