@@ -25,7 +25,7 @@ from PIL import ImageTk
 from staged import Easel, picture
 
 import rxpipe as rxp
-from rxpipe.testing.webui_server import WebUIServer, noise
+from rxpipe.testing.servers.webui import WebUIServer, noise
 from rxpipe.views.gui import connection, file_manager, form_values
 from rxpipe.views.gui.recall import read_job
 from rxpipe.views.gui.state import WindowState

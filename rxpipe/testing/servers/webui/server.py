@@ -15,19 +15,19 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from rxpipe.testing.webui_server.clock import Clock, RealClock
-from rxpipe.testing.webui_server.drawing import noise
-from rxpipe.testing.webui_server.faults import Fault, FaultPlan
-from rxpipe.testing.webui_server.flavour import FlavourName, load_flavour
-from rxpipe.testing.webui_server.jobs import JobGate, ServerGone
-from rxpipe.testing.webui_server.request_log import Interrupt, Job, RecordedRequest, RequestLog, shorten
-from rxpipe.testing.webui_server.webui import Checkpoint, Setup, WebUI
-from rxpipe.testing.webui_server.wire import Answer, Request, encode, read_request, reset
+from rxpipe.testing.servers.webui.clock import Clock, RealClock
+from rxpipe.testing.servers.webui.drawing import noise
+from rxpipe.testing.servers.webui.faults import Fault, FaultPlan
+from rxpipe.testing.servers.webui.flavour import FlavourName, load_flavour
+from rxpipe.testing.servers.webui.jobs import JobGate, ServerGone
+from rxpipe.testing.servers.webui.request_log import Interrupt, Job, RecordedRequest, RequestLog, shorten
+from rxpipe.testing.servers.webui.webui import Checkpoint, Setup, WebUI
+from rxpipe.testing.servers.webui.wire import Answer, Request, encode, read_request, reset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from rxpipe.testing.webui_server.drawing import Draw
+    from rxpipe.testing.servers.webui.drawing import Draw
 
 _STAGES = ("txt2img", "img2img", "adetailer", "upscale")
 _HANDLERS = 40  # calls in work at once; the recorded servers' thread pool
@@ -515,7 +515,7 @@ class WebUIServer:
 
 def _drawing(draw: Draw | Literal["noise", "sketch"]) -> Draw:
     if draw == "sketch":
-        from rxpipe.testing.webui_server.drawn_by import sketched  # noqa: PLC0415 - noise needs no backend
+        from rxpipe.testing.servers.webui.drawn_by import sketched  # noqa: PLC0415 - noise needs no backend
 
         return sketched()
     if isinstance(draw, str) and draw != "noise":

@@ -3,13 +3,13 @@
 `with WebUIServer() as server: server.url`. Standard library only, threads are daemons; what it draws is a function.
 """
 
-from rxpipe.testing.webui_server.clock import Clock, ManualClock, RealClock
-from rxpipe.testing.webui_server.drawing import Draw, DrawRequest, Prepared, noise
-from rxpipe.testing.webui_server.faults import Fault
-from rxpipe.testing.webui_server.flavour import FlavourName, openapi
-from rxpipe.testing.webui_server.jobs import JobGate
-from rxpipe.testing.webui_server.request_log import Interrupt, Job, RecordedRequest
-from rxpipe.testing.webui_server.server import WebUIServer, serve_forever
+from rxpipe.testing.servers.webui.clock import Clock, ManualClock, RealClock
+from rxpipe.testing.servers.webui.drawing import Draw, DrawRequest, Prepared, noise
+from rxpipe.testing.servers.webui.faults import Fault
+from rxpipe.testing.servers.webui.flavour import FlavourName, openapi
+from rxpipe.testing.servers.webui.jobs import JobGate
+from rxpipe.testing.servers.webui.request_log import Interrupt, Job, RecordedRequest
+from rxpipe.testing.servers.webui.server import WebUIServer, serve_forever
 
 __all__ = [
     "Clock",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from rxpipe.testing.webui_server.request_log import RecordedRequest
+    from rxpipe.testing.servers.webui.request_log import RecordedRequest
 
 Kind = Literal[
     "refused",
