@@ -3,12 +3,12 @@
 `with WebUIServer() as server: server.url`. Standard library only, threads are daemons; what it draws is a function.
 """
 
-from rxpipe.testing.servers.webui.clock import Clock, ManualClock, RealClock
+from rxpipe.testing.servers.core.clock import Clock, ManualClock, RealClock
+from rxpipe.testing.servers.core.faults import Fault
+from rxpipe.testing.servers.core.request_log import Interrupt, Job, RecordedRequest
 from rxpipe.testing.servers.webui.drawing import Draw, DrawRequest, Prepared, noise
-from rxpipe.testing.servers.webui.faults import Fault
 from rxpipe.testing.servers.webui.flavour import FlavourName, openapi
 from rxpipe.testing.servers.webui.jobs import JobGate
-from rxpipe.testing.servers.webui.request_log import Interrupt, Job, RecordedRequest
 from rxpipe.testing.servers.webui.server import WebUIServer, serve_forever
 
 __all__ = [

@@ -10,7 +10,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal
 
-from rxpipe.testing.servers.webui.wire import Answer, json_answer
+from rxpipe.testing.servers.core.wire import Answer, json_answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import pybase64 as base64
 
+from rxpipe.testing.servers.core.wire import Answer
 from rxpipe.testing.servers.webui.adetailer import read_args
 from rxpipe.testing.servers.webui.drawing import DrawRequest, decode_upload, grid_of, png_size, with_parameters
 from rxpipe.testing.servers.webui.infotext import resolve_sampling, write_infotext
 from rxpipe.testing.servers.webui.jobs import JobError
-from rxpipe.testing.servers.webui.wire import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rxpipe.testing.servers.webui.faults import Fault
-    from rxpipe.testing.servers.webui.request_log import Job, RecordedRequest
+    from rxpipe.testing.servers.core.faults import Fault
+    from rxpipe.testing.servers.core.request_log import Job, RecordedRequest
     from rxpipe.testing.servers.webui.webui import WebUI
 
 _SEEDS = 2**32

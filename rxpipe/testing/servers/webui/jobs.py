@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.testing.servers.webui.request_log import Interrupt
+from rxpipe.testing.servers.core.request_log import Interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rxpipe.testing.servers.webui.request_log import Job, Outcome, RecordedRequest, RequestLog
+    from rxpipe.testing.servers.core.request_log import Job, Outcome, RecordedRequest, RequestLog
 
 _FINISHED_KEPT = 16  # tasks that /internal/progress still calls completed
 

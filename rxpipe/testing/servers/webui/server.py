@@ -15,14 +15,14 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from rxpipe.testing.servers.webui.clock import Clock, RealClock
+from rxpipe.testing.servers.core.clock import Clock, RealClock
+from rxpipe.testing.servers.core.faults import Fault, FaultPlan
+from rxpipe.testing.servers.core.request_log import Interrupt, Job, RecordedRequest, RequestLog, shorten
+from rxpipe.testing.servers.core.wire import Answer, Request, encode, read_request, reset
 from rxpipe.testing.servers.webui.drawing import noise
-from rxpipe.testing.servers.webui.faults import Fault, FaultPlan
 from rxpipe.testing.servers.webui.flavour import FlavourName, load_flavour
 from rxpipe.testing.servers.webui.jobs import JobGate, ServerGone
-from rxpipe.testing.servers.webui.request_log import Interrupt, Job, RecordedRequest, RequestLog, shorten
 from rxpipe.testing.servers.webui.webui import Checkpoint, Setup, WebUI
-from rxpipe.testing.servers.webui.wire import Answer, Request, encode, read_request, reset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -9,7 +9,7 @@ import json
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.testing.servers.webui.wire import Answer, json_answer
+from rxpipe.testing.servers.core.wire import Answer, json_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -14,21 +14,21 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from rxpipe.testing.servers.core.request_log import Job
+from rxpipe.testing.servers.core.wire import Answer, Request, json_answer
 from rxpipe.testing.servers.webui.drawing import DrawRequest, noise_png, parameters_of
 from rxpipe.testing.servers.webui.generate import Generation, HttpError, decode, upscale
 from rxpipe.testing.servers.webui.infotext import read_infotext
 from rxpipe.testing.servers.webui.jobs import JobError, JobGate, JobQueue, ServerGone
-from rxpipe.testing.servers.webui.request_log import Job
 from rxpipe.testing.servers.webui.validation import Invalid, parse_json, validate
-from rxpipe.testing.servers.webui.wire import Answer, Request, json_answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from rxpipe.testing.servers.core.faults import Fault
+    from rxpipe.testing.servers.core.request_log import RecordedRequest, RequestLog
     from rxpipe.testing.servers.webui.drawing import Draw
-    from rxpipe.testing.servers.webui.faults import Fault
     from rxpipe.testing.servers.webui.flavour import Flavour, FlavourName
-    from rxpipe.testing.servers.webui.request_log import RecordedRequest, RequestLog
 
 Handler = Callable[["RecordedRequest", Any], Answer]
 """Answers a call; gets its parsed body, None without one."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from rxpipe.testing.servers.webui.request_log import RecordedRequest
+    from rxpipe.testing.servers.core.request_log import RecordedRequest
 
 Kind = Literal[
     "refused",

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rxpipe.testing.servers.webui.clock import Clock
-    from rxpipe.testing.servers.webui.faults import Fault
+    from rxpipe.testing.servers.core.clock import Clock
+    from rxpipe.testing.servers.core.faults import Fault
 
 Outcome = Literal["queued", "running", "done", "interrupted", "failed", "lost"]
 
