@@ -17,8 +17,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from rxpipe.testing import WebUIServer
     from rxpipe.testing.marbles import Marbles
-    from rxpipe.testing.servers.webui import WebUIServer
 
 STARTED = pytest.StashKey["Marbles"]()
 UNVERIFIED = pytest.StashKey[AssertionError]()
@@ -41,7 +41,7 @@ def webui_server(request: pytest.FixtureRequest) -> Iterator[WebUIServer]:
     `@pytest.mark.parametrize("webui_server", ["forge", {"flavour": "a1111", "latency_s": 0.1}], indirect=True)` says
     which: a flavour, or arguments of WebUIServer.
     """
-    from rxpipe.testing.servers.webui import WebUIServer  # noqa: PLC0415 - only a test that asks for it pays for it
+    from rxpipe.testing import WebUIServer  # noqa: PLC0415 - only a test that asks for it pays for it
 
     wish = getattr(request, "param", {})
     with WebUIServer(**({"flavour": wish} if isinstance(wish, str) else wish)) as server:

@@ -133,6 +133,16 @@ def read_args(
     return AdetailerArgs(units, skip_img2img=skip and bool(units))
 
 
+def skips_img2img(body: Any) -> bool:
+    """Return whether a body of /img2img lets ADetailer work on the given picture and asks for nothing else."""
+    scripts = body.get("alwayson_scripts") if isinstance(body, dict) else None
+    for name, script in scripts.items() if isinstance(scripts, dict) else ():
+        args = script.get("args") if isinstance(script, dict) else None
+        if name.lower() == "adetailer" and isinstance(args, list):
+            return len(args) > 1 and args[1] is True
+    return False
+
+
 def _read_unit(arg: Any, schema: Mapping[str, Any]) -> dict[str, Any] | None:
     """A tab with its defaults; None where it is no dict, has a key or a value that ADetailer refuses, or is off."""
     rules = schema["properties"]
