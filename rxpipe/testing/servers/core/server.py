@@ -158,7 +158,7 @@ class LoopbackServer(Generic[SiteT]):
                 return
             self._down.set()
             with suppress(OSError):  # not every system lets a listening socket be shut down; accept ends anyway
-                self._listener.shutdown(socket.SHUT_RDWR)  # at once, though a thread is in accept
+                self._listener.shutdown(socket.SHUT_RDWR)  # immediate, though a thread is in accept
             if self._accepting is not None and self._accepting is not threading.current_thread():
                 self._accepting.join(_JOIN_S)
             self._listener.close()
@@ -381,7 +381,7 @@ class LoopbackServer(Generic[SiteT]):
         return call, body
 
     def _break_off(self, connection: socket.socket, fault: Fault) -> None:
-        """Answer nothing: reset at once, or keep the client waiting until it or the server goes away."""
+        """Answer nothing: reset immediately, or keep the client waiting until it or the server goes away."""
         if fault.kind == "never":
             connection.settimeout(None)
             connection.recv(1)

@@ -167,4 +167,4 @@ def reset(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         connection.shutdown(socket.SHUT_RD)  # wakes a thread that is reading from it
     if (descriptor := connection.detach()) >= 0:
-        socket.close(descriptor)  # at once; close() would wait for the file object that reads from it
+        socket.close(descriptor)  # immediately; close() would wait for the file object that reads from it

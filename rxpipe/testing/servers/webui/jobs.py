@@ -1,4 +1,4 @@
-"""The queue and the state of a WebUI: one FIFO lock, one global progress, flags that act on whoever runs.
+"""The queue and the state of a WebUI: one FIFO lock, one global progress, flags that act on the running job.
 
 The oddities are the recorded servers': 0.01 at the start with the last job's step count, job_count -1, leftovers
 when idle, and an upscale that fails leaves its state behind.
@@ -74,7 +74,7 @@ class State:
         return self.interrupted or self.skipped
 
     def shown(self) -> dict[str, Any]:
-        """The `state` of a progress answer."""
+        """Return the `state` of a progress answer."""
         names = ("skipped", "interrupted", "stopping_generation", "job", "job_count", "job_timestamp", "job_no")
         return {name: getattr(self, name) for name in (*names, "sampling_step", "sampling_steps")}
 
@@ -96,7 +96,7 @@ class JobQueue:
 
     @contextmanager
     def turn(self, job: Job) -> Iterator[None]:
-        """Wait for the lock, hold it, give it back. Raises ServerGone when the server dies."""
+        """Wait for the lock, hold it, release it. Raises ServerGone when the server dies."""
         with self.job_log.noting():
             self.waiting.append(job)
             if job.task_id is not None:
@@ -158,7 +158,7 @@ class JobQueue:
     def work(self, seconds: float) -> None:
         """Let the running job be `seconds` of the server's clock further; less where an interrupt or a skip comes.
 
-        Counted from where the job should be by now, so that what drawing takes is part of the latency and not on top
+        Counted from where the job should be, so that the time drawing takes is part of the latency and not on top
         of it. Raises ServerGone.
         """
         clock, changed = self.job_log.clock, self.job_log.changed
@@ -183,13 +183,13 @@ class JobQueue:
                 self._due_s = self.job_log.clock.now()
 
     def interrupt(self, call: RecordedRequest) -> None:
-        """POST /interrupt: hits whoever runs; while idle the flag is set, and cleared by the next start."""
+        """POST /interrupt: acts on the running job; while idle the flag is set, and cleared by the next start."""
         with self.job_log.noting():
             self.state.interrupted = True
             self.job_log.interrupts.append(Interrupt(self.job_log.clock.now(), self._running, call))
 
     def skip(self, call: RecordedRequest) -> None:
-        """POST /skip: ends the batch in work."""
+        """POST /skip: ends the batch in progress."""
         with self.job_log.noting():
             self.state.skipped = True
             self.job_log.skips.append(Interrupt(self.job_log.clock.now(), self._running, call))

@@ -131,7 +131,7 @@ class WebUI(Site):
         return self.setup.api
 
     def _refuse(self, request: Request) -> Answer | None:
-        """The 401 of a request that may not come in, None where it may."""
+        """Return the 401 of a request that may not come in, None where it may."""
         if self.setup.auth is None or not request.path.startswith(_GUARDED):
             return None
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
@@ -258,7 +258,7 @@ class WebUI(Site):
     # -- progress -----------------------------------------------------------------------------------------------------
 
     def _progress(self, call: RecordedRequest, body: Any) -> Answer:
-        """The global progress, of whichever job runs; leftovers where none does."""
+        """Return the global progress, of the running job; leftovers of the last one while idle."""
         del body
         with self.request_log.changed:
             state, progress, eta = self.queue.state, 0.0, 0.0
@@ -286,7 +286,7 @@ class WebUI(Site):
         return done
 
     def _internal_progress(self, call: RecordedRequest, body: Any) -> Answer:
-        """The page's own progress, per task; a task that raised stays active until the next one starts."""
+        """Return the page's own progress, per task; a task that raised stays active until the next one starts."""
         del call
         wanted = body if isinstance(body, dict) else {}
         with self.request_log.changed:
