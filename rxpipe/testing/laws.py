@@ -65,7 +65,7 @@ def unbracketed(events: Sequence[StageEvent]) -> Iterator[str]:
     if not events or not isinstance(events[0], RunStart) or not isinstance(events[-1], RunEnd):
         yield "the run does not begin with RunStart and end with RunEnd"
     if sum(isinstance(event, RunStart | RunEnd) for event in events) > 2:  # noqa: PLR2004 - one of each
-        yield "RunStart or RunEnd came twice"
+        yield "RunStart or RunEnd was emitted twice"
     for index, stage in _stages(events).items():
         starts = [position for position, event in enumerate(stage) if isinstance(event, StageStart)]
         ends = [position for position, event in enumerate(stage) if isinstance(event, TERMINALS)]
@@ -128,7 +128,7 @@ def unreleased(run: ScriptedRun) -> Iterator[str]:
         return
     for stage, source in run.backend.sources.items():
         if any(entry.off_us is None for entry in source.subscriptions.entries):
-            yield f"{stage} is still drawing"
+            yield f"{stage} is still rendering"
     if run.executor.active is not None:
         yield "the executor still has an active run"
     if run.pending:

@@ -66,7 +66,7 @@ def test_each_law_tells_what_breaks_it(marbles):
     events = marbles.run(CHAIN).result.events
     assert list(laws.unbracketed(events)) == list(laws.disordered(events)) == list(laws.miscounted(events)) == []
     assert list(laws.unbracketed(events[:-1])) == ["the run does not begin with RunStart and end with RunEnd"]
-    assert list(laws.unbracketed((events[0], *events))) == ["RunStart or RunEnd came twice"]
+    assert list(laws.unbracketed((events[0], *events))) == ["RunStart or RunEnd was emitted twice"]
     without_end = tuple(event for event in events if event.kind != "stage_end")
     assert len(list(laws.unbracketed(without_end))) == 3
     assert len(list(laws.disordered(events[1:]))) == 1

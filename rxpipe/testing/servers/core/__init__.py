@@ -1,1 +1,1 @@
-"""What every test server needs and no kind of server is named in: HTTP, faults, a clock, a log of requests."""
+"""What every kind of test server needs: HTTP, faults, a clock, a log of requests."""

@@ -27,7 +27,7 @@ class Job:
 
     name: what the server shows as its progress.
     task_id: the id by which clients ask for it, None where it has none.
-    outcome: interrupted where an interrupt hit it, whatever it returned then; lost where the server died.
+    outcome: interrupted where an interrupt stopped it, whatever it returned then; lost where the server died.
     """
 
     number: int
@@ -44,7 +44,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """An interrupt or a skip that came in. `job` is the running one it hit, None where the server was idle."""
+    """An interrupt or a skip that came in. `job` is the running one it stopped, None where the server was idle."""
 
     at_s: float
     job: Job | None
@@ -62,11 +62,11 @@ class JobGate:
     released: bool = False
 
     def wait_reached(self, timeout_s: float = 5.0, times: int = 1) -> bool:
-        """Return whether a job stood here `times` times within `timeout_s` seconds of real time."""
+        """Return whether jobs arrived here `times` times within `timeout_s` seconds of real time."""
         return self.request_log.wait_for(lambda: self.reached >= times, timeout_s)
 
     def release(self) -> None:
-        """Let the job continue, and those after it pass."""
+        """Let the job continue, and later ones pass."""
         with self.request_log.noting():
             self.released = True
 

@@ -1,4 +1,4 @@
-"""LoopbackServer: a site on a loopback port, with everything that a test may do to a connection and ask of it.
+"""LoopbackServer: a site on a loopback port, and what a test may do to its connections and read from it.
 
 One thread accepts, and each connection has a thread; all are daemons. The port is kept while the server plays dead: a
 bound socket that does not listen refuses connections, and no other process can take the number.
@@ -251,7 +251,7 @@ class LoopbackServer(Generic[SiteT]):
         """Forget every fault that has not struck yet."""
         self._plan.clear()
 
-    # -- what a test may ask ------------------------------------------------------------------------------------------
+    # -- what a test may read -----------------------------------------------------------------------------------------
 
     @property
     def calls(self) -> tuple[RecordedRequest, ...]:
@@ -324,7 +324,7 @@ class LoopbackServer(Generic[SiteT]):
                     if request is None or not self._answer(connection, stream, number, request):
                         return
         except (OSError, ValueError):
-            pass  # the other side is gone, or it was reset from here
+            pass  # closed by the client, or reset by this server
         finally:
             with self.request_log.noting():
                 self._open.pop(number, None)

@@ -60,7 +60,7 @@ class Site(ABC):
 
         Args:
             call: as the log has it; its body may be shortened.
-            request: as it came.
+            request: as it was received.
             body: its parsed JSON, None where there is none or it is malformed.
 
         Raises:

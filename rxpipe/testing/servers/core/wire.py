@@ -1,4 +1,4 @@
-"""HTTP/1.1 as bytes: read a request from a socket, write an answer, or break off in the middle of one.
+"""HTTP/1.1 as bytes: read a request from a socket, write an answer, or end in the middle of one.
 
 Written out by hand because faults need the socket itself: a reset is SO_LINGER 0, and a half-sent body is a half-sent
 body.
@@ -43,7 +43,7 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it came. `headers` have lower-case names, `path` has no query."""
+    """One request as it was received. `headers` have lower-case names, `path` has no query."""
 
     method: str
     path: str
@@ -70,7 +70,7 @@ class Upgrade:
     protocol: of the `upgrade` header, such as websocket.
     serve: reads from the stream (the client may have sent bytes together with its request) and writes to the socket,
         on the connection's thread. When the server goes down, reads end and writes raise OSError.
-    headers: what the protocol's handshake wants in addition.
+    headers: what the protocol's handshake needs in addition.
     """
 
     protocol: str
@@ -162,7 +162,7 @@ def _head(status: int, software: str, headers: Mapping[str, str]) -> bytes:
 
 
 def reset(connection: socket.socket) -> None:
-    """Break a connection off: the client reads "connection reset by peer", not an end."""
+    """Reset a connection: the client reads "connection reset by peer", not an end."""
     with suppress(OSError):  # the client may have been faster
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         connection.shutdown(socket.SHUT_RD)  # wakes a thread that is reading from it

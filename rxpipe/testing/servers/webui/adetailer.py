@@ -1,4 +1,4 @@
-"""ADetailer's reading of `alwayson_scripts`: what it takes for an order, what it drops without a word.
+"""ADetailer's reading of `alwayson_scripts`: what it accepts as arguments, and what it drops silently.
 
 Arguments that are left out are filled from the UI's own; a unit with an unknown key is dropped; a missing model is
 only logged. All of that is HTTP 200.

@@ -44,7 +44,7 @@ def drawn_by(backend: Backend) -> Draw:
 
 
 def sketched() -> Draw:
-    """Drawn by the embedded backend, which is loaded with the first picture."""
+    """Return a drawing function over the embedded backend, which is loaded with the first picture."""
     made: list[Draw] = []
     lock = threading.Lock()
 

@@ -50,7 +50,7 @@ class Flavour:
 
 @cache
 def load_flavour(name: FlavourName) -> Flavour:
-    """One of the two. Raises ValueError for another name."""
+    """Return one of the two. Raises ValueError for another name."""
     if name not in ("forge", "a1111"):
         raise ValueError(f"flavour must be 'forge' or 'a1111', not {name!r}")
     data = json.loads(_read(f"{name}.json"))

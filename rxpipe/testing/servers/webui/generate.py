@@ -1,6 +1,6 @@
 """One txt2img or img2img call: its job in the queue, its pictures, and the answer around them.
 
-What is asked and what is done differ here as on the real servers: names fall back silently, sizes are cut to
+What is requested and what is done differ here as on the real servers: names fall back silently, sizes are cut to
 multiples of 8, an interrupted job is a 200 with what there was.
 """
 
@@ -176,7 +176,7 @@ class Generation:
         queue.next_job()
 
     def _sample(self, job: Job, steps: int, latency_s: float) -> float:
-        """Go through the steps in time; the fraction that was done when it ended, 1.0 for all."""
+        """Take the time of the steps; return the fraction that was done when it ended, 1.0 for all."""
         queue, slice_s = self.engine.queue, latency_s / (steps + 2)
         queue.work(slice_s)  # encoding the prompt: the last job's sampling_steps is still shown
         queue.set(sampling_steps=steps, sampling_step=0)
@@ -204,7 +204,7 @@ class Generation:
             return self.sources[index % len(self.sources)]
         values = self.values
         hires = values["hr_scale"] if values.get("enable_hr") else 1
-        wanted = DrawRequest(
+        request = DrawRequest(
             "img2img" if self.img2img else "txt2img",
             width=max(_LATENT, int(self.width * hires) // _LATENT * _LATENT),
             height=max(_LATENT, int(self.height * hires) // _LATENT * _LATENT),
@@ -217,12 +217,12 @@ class Generation:
             mask=self.mask,
             options={**values, "init_images": None, "mask": None, "checkpoint": self.checkpoint.name},
         )
-        return self.engine.draw(wanted)
+        return self.engine.draw(request)
 
     # -- ADetailer ----------------------------------------------------------------------------------------------------
 
     def _detail(self, job: Job) -> None:
-        """The detail pass over every picture. An interrupt or a skip before it drops it."""
+        """Run the detail pass over every picture. An interrupt or a skip before it drops it."""
         for index, picture in enumerate(self.pictures):
             current = picture
             for unit in self.adetailer_args.units:
@@ -236,7 +236,7 @@ class Generation:
         if unit["ad_model"] not in models:
             return picture  # the server logs it and continues
         own_size = unit["ad_use_inpaint_width_height"]
-        wanted = DrawRequest(
+        request = DrawRequest(
             "adetailer",
             width=unit["ad_inpaint_width"] if own_size else self.values["width"],
             height=unit["ad_inpaint_height"] if own_size else self.values["height"],
@@ -247,12 +247,12 @@ class Generation:
             source=picture,
             options={name: value for name, value in unit.items() if name != "defaults"},
         )
-        drawn = self.engine.draw(wanted)
+        drawn = self.engine.draw(request)
         if drawn == picture:
             return picture
         queue.set(job_count=queue.state.job_count + 1)
         share = (1 - _OUTER_SHARE if self.adetailer_args.skip_img2img else 1.0) / len(self.adetailer_args.units)
-        steps = int(min(unit["ad_denoising_strength"], 0.999) * wanted.steps) + 1
+        steps = int(min(unit["ad_denoising_strength"], 0.999) * request.steps) + 1
         self._sample(job, steps, self.engine.latency_of(job, "adetailer") * share)
         queue.next_job()
         return drawn
@@ -361,7 +361,7 @@ def _assemble(pictures: Sequence[bytes], parameters: Any, info: str) -> Answer:
 
 
 def upscale(engine: Engine, call: RecordedRequest, values: dict[str, Any]) -> Answer:
-    """POST /extra-single-image: its job, and one picture in `image`."""
+    """Answer POST /extra-single-image: its job, and one picture in `image`."""
     source = decode(values["image"])
     job = engine.new_job(call, "Upscale", None)
     with engine.queue.turn(job):
@@ -433,7 +433,7 @@ def _upscale_info(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def spoil(fault: Fault | None, pictures: Sequence[bytes]) -> list[bytes]:
-    """Return the pictures as base64, broken as `fault` says; it meets the last one, so that the others can be kept."""
+    """Return the pictures as base64, broken by `fault`; it affects the last one, so that the others can be kept."""
     texts = [base64.b64encode(picture) for picture in pictures]
     if not texts or fault is None:
         return texts

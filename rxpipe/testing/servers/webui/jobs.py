@@ -52,7 +52,7 @@ class State:
     preview_id: int = 0
 
     def begin(self, job: str, now_s: float) -> None:
-        """A job starts: the flags are cleared, the step count of the last one stays."""
+        """Start a job: the flags are cleared, the step count of the last one stays."""
         self.job, self.job_count, self.job_no = job, -1, 0
         self.job_timestamp = time.strftime("%Y%m%d%H%M%S")
         self.skipped = self.interrupted = self.stopping_generation = False
@@ -60,12 +60,12 @@ class State:
         self.preview, self.time_start_s = None, now_s
 
     def next_job(self) -> None:
-        """A batch of the running job is done."""
+        """Count a batch of the running job as done."""
         self.job_no += 1
         self.sampling_step = self.preview_step = 0
 
     def end(self) -> None:
-        """The job is over; what is not named here stays for the next reader."""
+        """End the job; what is not reset here stays for the next reader."""
         self.job, self.job_count = "", 0
 
     @property
@@ -81,7 +81,7 @@ class State:
 
 @dataclass(slots=True)
 class JobQueue:
-    """One job at a time, first come first served. Every method may be called from any thread."""
+    """One job at a time, first come first served. Any thread may call any method."""
 
     job_log: JobLog
     life: Life
@@ -126,7 +126,7 @@ class JobQueue:
             self._due_s = self.job_log.clock.now()
 
     def begin(self, name: str, task_id: str | None) -> None:
-        """The job that holds the lock starts to work."""
+        """Start the job that holds the lock."""
         with self.job_log.noting():
             self.state.begin(name, self.job_log.clock.now())
             if task_id is not None:
@@ -134,7 +134,7 @@ class JobQueue:
                 self.pending_tasks.pop(task_id, None)
 
     def finish(self, task_id: str) -> None:
-        """A task came to its end. One that raises never does: it stays the current one, as on the real servers."""
+        """Note that a task has ended. One that raises never does: it stays the current one, as on the real servers."""
         with self.job_log.noting():
             self.current_task = None
             self.finished_tasks.append(task_id)
@@ -146,17 +146,17 @@ class JobQueue:
                 setattr(self.state, name, value)
 
     def next_job(self) -> None:
-        """A batch is done."""
+        """Count a batch as done."""
         with self.job_log.noting():
             self.state.next_job()
 
     def end(self) -> None:
-        """The job's work is over."""
+        """End the job in the state."""
         with self.job_log.noting():
             self.state.end()
 
     def work(self, seconds: float) -> None:
-        """Let the running job be `seconds` of the server's clock further; less where an interrupt or a skip comes.
+        """Let the running job be `seconds` of the server's clock further; less where an interrupt or a skip arrives.
 
         Counted from where the job should be, so that the time drawing takes is part of the latency and not on top
         of it. Raises ServerGone.
@@ -183,13 +183,13 @@ class JobQueue:
                 self._due_s = self.job_log.clock.now()
 
     def interrupt(self, call: RecordedRequest) -> None:
-        """POST /interrupt: acts on the running job; while idle the flag is set, and cleared by the next start."""
+        """Apply POST /interrupt to the running job; while idle the flag is set, and cleared by the next start."""
         with self.job_log.noting():
             self.state.interrupted = True
             self.job_log.interrupts.append(Interrupt(self.job_log.clock.now(), self._running, call))
 
     def skip(self, call: RecordedRequest) -> None:
-        """POST /skip: ends the batch in progress."""
+        """Apply POST /skip: end the batch in progress."""
         with self.job_log.noting():
             self.state.skipped = True
             self.job_log.skips.append(Interrupt(self.job_log.clock.now(), self._running, call))

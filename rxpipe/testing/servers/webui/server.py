@@ -1,4 +1,4 @@
-"""WebUIServer: the simulated WebUI on a loopback port, and what a test may do to its jobs and ask of them."""
+"""WebUIServer: the simulated WebUI on a loopback port, and what a test may do to its jobs and read about them."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class WebUIServer(LoopbackServer[WebUI]):
             self._holds.append(hold)
         return hold
 
-    # -- what a test may ask ------------------------------------------------------------------------------------------
+    # -- what a test may read -----------------------------------------------------------------------------------------
 
     @property
     def jobs(self) -> tuple[Job, ...]:
@@ -150,7 +150,7 @@ class WebUIServer(LoopbackServer[WebUI]):
 
     def wait_running(self, stage: str = "*", timeout_s: float = 5.0) -> bool:
         """Return whether a job of `stage` ran within `timeout_s` real seconds."""
-        running = lambda: (job := self.request_log.running) is not None and job.call.matches(stage)  # noqa: E731  # read where it stands
+        running = lambda: (job := self.request_log.running) is not None and job.call.matches(stage)  # noqa: E731  # read in one expression
         return self.wait_for(running, timeout_s)
 
     def wait_queued(self, count: int, timeout_s: float = 5.0) -> bool:

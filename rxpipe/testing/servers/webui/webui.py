@@ -1,4 +1,4 @@
-"""The simulated WebUI without its sockets: its routes, who may call them, and the progress it reports."""
+"""The simulated WebUI without its sockets: its routes, their authorization, and the progress it reports."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class WebUI(Site):
         if call.method not in handlers:
             return json_answer({"detail": "Method Not Allowed"}, 405, {"allow": ", ".join(sorted(handlers))})
         if call.method == "POST" and request.body and body is None:
-            body = parse_json(self.flavour, request.body)  # says what is wrong with it
+            body = parse_json(self.flavour, request.body)  # raises with what is wrong with it
         if refusal := self._refuse(request):
             return refusal
         return handlers[call.method](call, body)
@@ -131,7 +131,7 @@ class WebUI(Site):
         return self.setup.api
 
     def _refuse(self, request: Request) -> Answer | None:
-        """Return the 401 of a request that may not come in, None where it may."""
+        """Return the 401 of a request without valid credentials, None where it is allowed."""
         if self.setup.auth is None or not request.path.startswith(_GUARDED):
             return None
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
@@ -149,7 +149,7 @@ class WebUI(Site):
         return self.flavour.http_error(401, detail, {"www-authenticate": "Basic"})
 
     def stage_of(self, request: Request, body: Any) -> str | None:
-        """Return the stage: an img2img that only lets ADetailer work on the given picture is an adetailer."""
+        """Return the stage: an img2img that only runs ADetailer on the given picture is an adetailer."""
         stage = _STAGE_OF_PATH.get(request.path) if request.method == "POST" else None
         return "adetailer" if stage == "img2img" and skips_img2img(body) else stage
 
@@ -244,7 +244,7 @@ class WebUI(Site):
         return json_answer([checkpoint.listed(self.flavour.name) for checkpoint in self.engine.checkpoints])
 
     def _cmd_flags(self, call: RecordedRequest, body: Any) -> Answer:
-        """Forge started with --port fails here: its response model wants a string."""
+        """Answer as Forge started with --port does: a 500, as its response model requires a string."""
         del call, body
         recorded = self.flavour.answers["/sdapi/v1/cmd-flags"]
         return json_answer(recorded, 500 if self.flavour.name == "forge" else 200)
