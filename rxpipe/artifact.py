@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from rxpipe.errors import BadImage
+from rxpipe.errors import BadImage, require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -131,7 +131,13 @@ class Artifact(_PicklableRecord):
             raise BadImage(f"image {self.id} is not a picture that can be decoded: {error}.") from error
 
     def to_array(self) -> NDArray[np.uint8]:
-        """The picture as RGB, height x width x 3, 8 bit; a copy of your own."""
+        """The picture as RGB, height x width x 3, 8 bit; a copy of your own.
+
+        Raises:
+            MissingPackage: numpy is not installed.
+            BadImage: as of `to_image`.
+        """
+        require("Artifact.to_array()", "numpy")
         import numpy as np  # noqa: PLC0415  # importing rxpipe loads no numpy
 
         return np.array(self.to_image().convert("RGB"))

@@ -13,6 +13,7 @@ from reactivex.disposable import Disposable
 import rxpipe as rxp
 from rxpipe.backends.base import Output, StepProgress
 from rxpipe.errors import BackendRejected
+from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.testing import ScriptedBackend
 from rxpipe.testing.scripted import tiny_picture
 
@@ -77,19 +78,43 @@ def test_a_cancel_while_the_run_is_about_to_announce_itself_still_begins_with_ru
     """Whoever comes first tells RunStart; it is told once, and before RunEnd."""
     gate = Gate()
 
-    class Slow(str):
-        __slots__ = ()
+    class Held(WorkerScheduler):
+        def schedule(self, action, state=None):
+            def act(scheduler, state):
+                gate.hold()
+                return action(scheduler, state)
 
-        def __repr__(self):
-            gate.hold()
-            return super().__repr__()
+            return super().schedule(act, state)
 
-    run = rxp.PipelineExecutor(Instant()).start(one_stage(metadata=rxp.RunMetadata(note=Slow("x"))))
-    assert gate.reached.wait(5)
-    run.cancel()
-    gate.open()
-    assert run.wait(5)
+    with Held() as scheduler:
+        run = rxp.PipelineExecutor(Instant(), scheduler=scheduler).start(one_stage())
+        assert gate.reached.wait(5)
+        run.cancel()
+        gate.open()
+        assert run.wait(5)
     assert kinds(run) == ["run_start", "run_end"]
+
+
+def test_a_cancel_in_the_middle_of_the_announcement_leaves_it_the_first_and_only_one():
+    """The worker is held while it reads the clock for RunStart; what the canceller adds comes behind that."""
+    gate = Gate()
+
+    class SlowClock(WorkerScheduler):
+        @property
+        def now(self):
+            if threading.current_thread() is self.thread:
+                gate.hold()
+            return super().now
+
+    with SlowClock() as scheduler:
+        run = rxp.PipelineExecutor(Instant(hanging=(1,)), scheduler=scheduler).start(one_stage())
+        assert gate.reached.wait(5)
+        canceller = threading.Thread(target=run.cancel)
+        canceller.start()
+        gate.open()
+        canceller.join(5)
+        assert run.wait(5)
+    assert kinds(run) in (["run_start", "run_end"], ["run_start", "stage_start", "stage_cancelled", "run_end"])
 
 
 def test_a_step_that_was_on_its_way_when_the_run_was_cancelled_is_not_told_after_the_terminal():
