@@ -38,6 +38,7 @@ import rxpipe as rxp
 from rxpipe.backends.base import Backend, Output, Preview, StepProgress
 from rxpipe.events import RunEnd, StageStep
 from rxpipe.result import PipelineRunResult, reduce
+from rxpipe.testing.scripted import tiny_picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +71,7 @@ class Instant(Backend):
         def subscribe(observer, _=None):
             for step in self.steps_sent:
                 observer.on_next(step)
-            observer.on_next(Output(b"no picture"))
+            observer.on_next(Output(tiny_picture(1)))
             observer.on_completed()
             return Disposable()
 
