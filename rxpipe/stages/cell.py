@@ -70,6 +70,8 @@ class Cell:
         self._rendering = SerialDisposable()
         self._observer: abc.ObserverBase[Artifact] | None = None
         self._scheduler: abc.SchedulerBase | None = None
+        self._scope: RunScope = tracker.scope
+        self._control: RunControl = tracker.scope.control
 
     # -- what a stage makes of it -------------------------------------------------------------------------------------
 
@@ -259,14 +261,6 @@ class Cell:
         """Let go of the pictures now: the cell is in a reference cycle with its subscription."""
         self._observer = None
         self._pictures = []
-
-    @property
-    def _scope(self) -> RunScope:
-        return self.tracker.scope
-
-    @property
-    def _control(self) -> RunControl:
-        return self.tracker.scope.control
 
 
 def _checked(picture: Output | Artifact) -> Output | Artifact:

@@ -79,7 +79,10 @@ class RunControl:
 
     def oldest_of(self, tracker: StageTracker) -> Cell | None:
         """Return the cell of a stage that has been in progress for longest, None if it has none."""
-        return next((cell for cell in self._in_flight if cell.tracker is tracker), None)
+        for cell in self._in_flight:
+            if cell.tracker is tracker:
+                return cell
+        return None
 
     def may_begin(self) -> bool:
         """Return whether another image may begin."""

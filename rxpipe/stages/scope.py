@@ -59,10 +59,9 @@ class Reporter:
     previews: Callable[[StagePreview], None] = lambda _: None
     artifacts: dict[tuple[str, int], Artifact] = field(default_factory=dict)
 
-    def emit(self, kind: type[StageEvent], execution: StageExecution, total_images: int | None, **fields: Any) -> None:
-        """Emit an event of a stage, if the timeline has a place for it."""
+    def emit(self, kind: type[StageEvent], execution: StageExecution, fields: dict[str, Any]) -> None:
+        """Emit an event of a stage, if the timeline has a place for it. *fields*: its own; a dict to be used up."""
         fields["stage_type"], fields["stage_index"] = execution.stage_type, execution.stage_index
-        fields["total_images"] = total_images
         self.timeline.emit(kind, fields)
 
     def preview(self, execution: StageExecution, image_index: int, data: bytes) -> None:

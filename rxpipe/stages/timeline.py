@@ -61,7 +61,8 @@ class Timeline:
     def put(self, kind: type[StageEvent], fields: dict[str, Any]) -> None:
         """As `emit`, but delivered by whoever drains the updates next. For those who hold a lock of their own."""
         with self._lock:  # numbered and queued in one step, delivered without the lock
-            self._record_pending()
+            if self._pending is not None:
+                self._record_pending()
             while self._fits(kind, fields.get("stage_index")):
                 self._last = max(self._last, self._now())
                 fields["run_id"], fields["seq"], fields["timestamp"] = self.run_id, self._count, self._last

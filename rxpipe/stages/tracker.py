@@ -184,4 +184,5 @@ class StageTracker:
         return 0.0 if moment is None else max(0.0, (self.scope.now() - moment).total_seconds())
 
     def _emit(self, kind: type[StageEvent], **fields: Any) -> None:
-        self.scope.reporter.emit(kind, self.execution, self._total, **fields)
+        fields["total_images"] = self._total
+        self.scope.reporter.emit(kind, self.execution, fields)
