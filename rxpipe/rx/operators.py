@@ -9,7 +9,6 @@ import functools
 import heapq
 import itertools
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -17,6 +16,8 @@ import reactivex as rx
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable, SingleAssignmentDisposable
 from reactivex.scheduler import TimeoutScheduler
+
+from rxpipe.rx.serial import SerialQueue, call_first
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -403,7 +404,7 @@ def coalesce(
 
 
 class _Coalescing(abc.DisposableBase):
-    """One subscription of `coalesce`. The lock guards what waits and the order of what leaves, never a delivery."""
+    """One subscription of `coalesce`. The lock guards what waits and the order of what is sent, never a delivery."""
 
     def __init__(
         self,
@@ -418,32 +419,30 @@ class _Coalescing(abc.DisposableBase):
         self._lock = threading.Lock()
         self._waiting: dict[Any, Any] = {}  # by age of the value, so that the keys keep their order too
         self._timer: SingleAssignmentDisposable | None = None
-        self._leaving: deque[Callable[[], None]] = deque()
-        self._delivery_lock = threading.Lock()
+        self._sending: SerialQueue[Callable[[], object]] = SerialQueue(call_first)
         self._disposed = False
 
     def on_next(self, value: Any) -> None:
         try:
             key = None if self._passes(value) else (self._key(value),)
-        except Exception as error:  # noqa: BLE001  # a stranger's function; it is handed on
+        except Exception as error:  # noqa: BLE001  # user code; it is passed on
             self.on_error(error)
             return
         if key is None:
-            self._leave(functools.partial(self._observer.on_next, value))
+            self._send(functools.partial(self._observer.on_next, value))
         else:
             self._wait(key, value)
 
     def on_error(self, error: Exception) -> None:
-        self._leave(functools.partial(self._observer.on_error, error))
+        self._send(functools.partial(self._observer.on_error, error))
 
     def on_completed(self) -> None:
-        self._leave(self._observer.on_completed)
+        self._send(self._observer.on_completed)
 
     def dispose(self) -> None:
         with self._lock:
             self._disposed = True
             self._waiting.clear()
-            self._leaving.clear()
             timer, self._timer = self._timer, None
         if timer is not None:
             timer.dispose()
@@ -459,33 +458,22 @@ class _Coalescing(abc.DisposableBase):
 
     def _due(self, timer: SingleAssignmentDisposable) -> None:
         with self._lock:
-            if self._timer is not timer:  # what it was started for has left already
+            if self._timer is not timer:  # what it was started for has been sent already
                 return
-            self._release_waiting()
-        self._deliver()
+            self._send_waiting()
+        self._sending.drain()
 
-    def _leave(self, last: Callable[[], None]) -> None:
+    def _send(self, last: Callable[[], object]) -> None:
         with self._lock:
-            timer = self._release_waiting()
-            self._leaving.append(last)
+            timer = self._send_waiting()
+            self._sending.put(last)
         if timer is not None:
             timer.dispose()
-        self._deliver()
+        self._sending.drain()
 
-    def _release_waiting(self) -> SingleAssignmentDisposable | None:
-        self._leaving.extend(functools.partial(self._observer.on_next, value) for value in self._waiting.values())
+    def _send_waiting(self) -> SingleAssignmentDisposable | None:
+        for value in self._waiting.values():
+            self._sending.put(functools.partial(self._observer.on_next, value))
         self._waiting.clear()
         timer, self._timer = self._timer, None
         return timer
-
-    def _deliver(self) -> None:
-        while self._leaving and self._delivery_lock.acquire(blocking=False):
-            try:
-                while (leave := self._next()) is not None:
-                    leave()
-            finally:
-                self._delivery_lock.release()
-
-    def _next(self) -> Callable[[], None] | None:
-        with self._lock:
-            return self._leaving.popleft() if self._leaving else None
