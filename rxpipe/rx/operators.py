@@ -134,25 +134,50 @@ def deadline(seconds: float, error: Callable[[], Exception]) -> Operator[_T, _T]
         --a-----b|                 deadline of 5 marbles
         --a--#
 
-    The source is disposed before the error passes. What *error* raises passes in its place.
+    The source is disposed before the error passes. What *error* raises passes in its place. Source and scheduler may be
+    on different threads; never are two notifications delivered at the same time, none follows the end, and no lock is
+    held meanwhile: an error that is due while a value is being delivered follows it, on the thread that delivers.
     """
 
     def operator(source: Observable[_T]) -> Observable[_T]:
         def subscribe(observer: abc.ObserverBase[_T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             clock = scheduler or TimeoutScheduler.singleton()
             inner = SingleAssignmentDisposable()
+            serial = _SerialObserver(observer)
 
             def late(*_: object) -> None:
                 inner.dispose()
-                observer.on_error(_made(error))
+                serial.on_error(_made(error))
 
             timer = clock.schedule_relative(seconds, late)
-            inner.disposable = source.subscribe(observer, scheduler=scheduler)
+            inner.disposable = source.subscribe(
+                serial.on_next, serial.on_error, serial.on_completed, scheduler=scheduler
+            )
             return CompositeDisposable(inner, timer)
 
         return Observable(subscribe)
 
     return operator
+
+
+class _SerialObserver(abc.ObserverBase[Any]):
+    """Passes what comes from several threads to an observer, one notification after the other."""
+
+    def __init__(self, observer: abc.ObserverBase[Any]) -> None:
+        self._observer = observer
+        self._sending: SerialQueue[Callable[[], object]] = SerialQueue(call_first)
+
+    def on_next(self, value: Any) -> None:
+        self._sending.put(functools.partial(self._observer.on_next, value))
+        self._sending.drain()
+
+    def on_error(self, error: Exception) -> None:
+        self._sending.put(functools.partial(self._observer.on_error, error))
+        self._sending.drain()
+
+    def on_completed(self) -> None:
+        self._sending.put(self._observer.on_completed)
+        self._sending.drain()
 
 
 def _made(error: Callable[[], Exception]) -> Exception:
