@@ -1,4 +1,4 @@
-"""Generic Rx operators, knowing no event of ours: retry_backoff, deadline, Lane, coalesce.
+"""Generic Rx operators, knowing no event of ours: retry_backoff, deadline, lift, observe, barrier, Lane, coalesce.
 
 All of them take time from the scheduler given at subscribe, so that a test can replace it, and pass it on upwards.
 """
@@ -187,10 +187,70 @@ def _made(error: Callable[[], Exception]) -> Exception:
         return raised
 
 
-def barrier(source: Observable[_T]) -> Observable[_T]:
-    """All values at once when the source completes; none if it fails: `--a--b--|` becomes `--------(ab|)`."""
+class Handlers(NamedTuple):
+    """What an operator does with each notification of its source; what is not given passes to the observer."""
 
-    def subscribe(observer: abc.ObserverBase[_T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+    on_next: Callable[[Any], None] | None = None
+    on_completed: Callable[[], None] | None = None
+    on_error: Callable[[Exception], None] | None = None
+
+
+def lift(handlers: Callable[[abc.ObserverBase[Any]], Handlers]) -> Operator[_T, _R]:
+    """Make an operator of one source from its handlers, as RxJS's `lift` does.
+
+    Args:
+        handlers: called at each subscription with its observer, so that state kept there belongs to one subscription.
+
+    What a handler raises propagates to the source.
+    """
+
+    def operator(source: Observable[_T]) -> Observable[_R]:
+        def subscribe(
+            observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            given = handlers(observer)
+            return source.subscribe(
+                given.on_next or observer.on_next,
+                given.on_error or observer.on_error,
+                given.on_completed or observer.on_completed,
+                scheduler=scheduler,
+            )
+
+        return Observable(subscribe)
+
+    return operator
+
+
+def observe(
+    on_next: Callable[[_T], None] | None = None, on_completed: Callable[[], None] | None = None
+) -> Operator[_T, _T]:
+    """The source; *on_next* is called with each value, *on_completed* before the end, each before that passes.
+
+    Unlike in RxPY's `do_action` what they raise propagates to the source, and a value that made *on_next* raise does
+    not pass.
+    """
+
+    def handlers(observer: abc.ObserverBase[_T]) -> Handlers:
+        return Handlers(
+            on_next and _in_sequence(on_next, observer.on_next),
+            on_completed and _in_sequence(on_completed, observer.on_completed),
+        )
+
+    return lift(handlers)
+
+
+def _in_sequence(first: Callable[..., None], second: Callable[..., None]) -> Callable[..., None]:
+    def both(*values: Any) -> None:
+        first(*values)
+        second(*values)
+
+    return both
+
+
+def barrier(source: Observable[_T]) -> Observable[_T]:
+    """All values together when the source completes; none if it fails: `--a--b--|` becomes `--------(ab|)`."""
+
+    def handlers(observer: abc.ObserverBase[_T]) -> Handlers:
         values: list[_T] = []
 
         def completed() -> None:
@@ -198,9 +258,10 @@ def barrier(source: Observable[_T]) -> Observable[_T]:
                 observer.on_next(value)
             observer.on_completed()
 
-        return source.subscribe(values.append, observer.on_error, completed, scheduler=scheduler)
+        return Handlers(values.append, completed)
 
-    return Observable(subscribe)
+    gathered: Operator[_T, _T] = lift(handlers)
+    return gathered(source)
 
 
 class Slot:
