@@ -1,6 +1,6 @@
-"""Generic Rx operators, knowing no event of ours: retry_backoff, deadline, lift, observe, barrier, Lane, coalesce.
+"""Generic Rx operators that know no event of rxpipe: retry_backoff, deadline, lift, observe, barrier, coalesce; Lane.
 
-All of them take time from the scheduler given at subscribe, so that a test can replace it, and pass it on upwards.
+Those with timers use the scheduler given at subscribe, so that a test can replace it. All pass it to their source.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class _SerialObserver(abc.ObserverBase[Any]):
 def _made(error: Callable[[], Exception]) -> Exception:
     try:
         return error()
-    except Exception as raised:  # noqa: BLE001  # a stranger's function; it is handed on
+    except Exception as raised:  # noqa: BLE001  # user code; it is passed on
         return raised
 
 
@@ -459,20 +459,20 @@ def coalesce(
     passes: Callable[[_T], bool],
     scheduler: abc.SchedulerBase | None = None,
 ) -> Operator[_T, _T]:
-    """Values that must pass at once and in order; of all others the latest per key and period.
+    """Values that must pass immediately and in order; of all others the latest per key and period.
 
         --s-abc-----e|             period of 5 marbles; s and e pass, a b c share a key
         --s------c--e|
 
     Args:
         period_s: seconds, > 0, from the first value that waits until those that wait are sent.
-        key: what a value replaces: one with an equal key that still waits. Hashable. Asked only of values that wait.
+        key: what a value replaces: one with an equal key that still waits. Hashable. Called only with values that wait.
         passes: whether a value must neither wait nor be replaced.
         scheduler: times the period; absent: the one given at subscribe.
 
     Order is kept: what waits is sent before a value that passes, before an error and before the end. Source and
-    scheduler may be on different threads; values are then delivered on either, never on both at once, and no lock is
-    held meanwhile. An error of *key* or *passes* ends the stream. Raises ValueError at once if period_s <= 0.
+    scheduler may be on different threads; values are then delivered on either, never on both at the same time, and
+    no lock is held meanwhile. An error of *key* or *passes* ends the stream. Raises ValueError if period_s <= 0.
     """
     if period_s <= 0:
         raise ValueError(f"period_s must be above 0 seconds, got {period_s!r}")

@@ -1,4 +1,4 @@
-"""ScheduledItem: what a scheduler keeps of an action until it runs, and its caller of it to cancel it."""
+"""ScheduledItem: an action that waits in a scheduler, and the disposable that cancels it."""
 
 from __future__ import annotations
 

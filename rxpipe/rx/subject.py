@@ -32,7 +32,7 @@ class EventSubject(Generic[_T]):
     immediately, and its value follows in order. A subscriber whose `on_next` raises is unsubscribed, as Rx has it, and
     its exception is passed to *report* once; the writer and the other subscribers never see it. A KeyboardInterrupt
     propagates to the writer and costs no subscriber a value, except the one in whose callback it was raised: the next
-    `drain` or `on_next` goes on with the subscriber after that one.
+    `drain` or `on_next` continues with the subscriber after that one.
 
     Args:
         replay_latest: a new subscriber first gets the latest value, if there is one, and misses none after it.
@@ -61,16 +61,16 @@ class EventSubject(Generic[_T]):
         return self._queue.is_draining_here
 
     def on_next(self, value: _T) -> None:
-        """Deliver *value* to all, after everything that was handed in before it."""
+        """Deliver *value* to all, after everything that was put in before it."""
         self._queue.put((value,))
         self._queue.drain()
 
     def enqueue(self, value: _T) -> None:
-        """Take *value* into the order without delivering it; `drain` does. For writers who hold a lock of their own."""
+        """Put *value* in without delivering it, which `drain` does. For writers that hold a lock meanwhile."""
         self._queue.put((value,))
 
     def call_when_drained(self, action: Callable[[], None]) -> None:
-        """Call *action* once everything handed in before it has been delivered; again if an interrupt cut it short.
+        """Call *action* once everything put in before it has been delivered; again if an interrupt cut it short.
 
         What it raises is passed to *report*.
         """
@@ -103,7 +103,7 @@ class EventSubject(Generic[_T]):
     def _call(self, action: Callable[[], None]) -> None:
         try:
             action()
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # raised again it would be called again, for ever
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # if it propagated, the action would be called for ever
             self._report(error)
 
     def _subscribe(self, observer: abc.ObserverBase[_T], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
