@@ -32,7 +32,7 @@ class EventSubject(Generic[_T]):
     immediately, and its value follows in order. A subscriber whose `on_next` raises is unsubscribed, as Rx has it, and
     its exception is passed to *report* once; the writer and the other subscribers never see it. A KeyboardInterrupt
     propagates to the writer and costs no subscriber a value, except the one in whose callback it was raised: the next
-    `drain` or `on_next` goes on with the subscriber after that one.
+    `drain` or `on_next` continues with the subscriber after that one.
 
     Args:
         replay_latest: a new subscriber first gets the latest value, if there is one, and misses none after it.
@@ -41,7 +41,8 @@ class EventSubject(Generic[_T]):
 
     def __init__(self, *, replay_latest: bool = False, report: Callable[[BaseException], None] | None = None) -> None:
         self._queue: SerialQueue[tuple[_T] | Callable[[], None]] = SerialQueue(self._deliver_first)
-        self._delivery: tuple[tuple[_T], Iterator[abc.ObserverBase[_T]]] | None = None
+        self._delivering: tuple[_T] | None = None
+        self._to_come: Iterator[abc.ObserverBase[_T]] = iter(())
         self._observers_lock = threading.Lock()
         self._observers: tuple[abc.ObserverBase[_T], ...] = ()
         self._replay_latest = replay_latest
@@ -60,16 +61,16 @@ class EventSubject(Generic[_T]):
         return self._queue.is_draining_here
 
     def on_next(self, value: _T) -> None:
-        """Deliver *value* to all, after everything that was handed in before it."""
+        """Deliver *value* to all, after everything that was put in before it."""
         self._queue.put((value,))
         self._queue.drain()
 
     def enqueue(self, value: _T) -> None:
-        """Take *value* into the order without delivering it; `drain` does. For writers who hold a lock of their own."""
+        """Put *value* in without delivering it, which `drain` does. For writers that hold a lock meanwhile."""
         self._queue.put((value,))
 
     def call_when_drained(self, action: Callable[[], None]) -> None:
-        """Call *action* once everything handed in before it has been delivered; again if an interrupt cut it short.
+        """Call *action* once everything put in before it has been delivered; again if an interrupt cut it short.
 
         What it raises is passed to *report*.
         """
@@ -83,29 +84,26 @@ class EventSubject(Generic[_T]):
     def _deliver_first(self, waiting: deque[tuple[_T] | Callable[[], None]]) -> None:
         """Deliver the first item and remove it; an interrupt leaves it there, with the subscribers still to come."""
         item = waiting[0]
-        if isinstance(item, tuple):
-            self._deliver(item)
-        else:
+        if not isinstance(item, tuple):
             self._call(item)
-        waiting.popleft()
-        self._delivery = None
-
-    def _deliver(self, item: tuple[_T]) -> None:
-        delivery = self._delivery
-        if delivery is None or delivery[0] is not item:
+            waiting.popleft()
+            return
+        if item is not self._delivering:  # else a delivery of it was interrupted
             self._latest = item if self._replay_latest else None
-            delivery = self._delivery = (item, iter(self._observers))
-        value = item[0]
-        for observer in delivery[1]:
+            self._to_come = iter(self._observers)
+            self._delivering = item
+        for observer in self._to_come:
             try:
-                observer.on_next(value)
+                observer.on_next(item[0])
             except (Exception, SystemExit) as error:  # noqa: BLE001  # user code; it is passed on
                 self._fail(observer, error)
+        waiting.popleft()
+        self._delivering = None
 
     def _call(self, action: Callable[[], None]) -> None:
         try:
             action()
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # raised again it would be called again, for ever
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # if it propagated, the action would be called for ever
             self._report(error)
 
     def _subscribe(self, observer: abc.ObserverBase[_T], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
