@@ -5,7 +5,7 @@ config -> plan -> chain -> events -> result -> views
 
 errors.py      the exception tree                  executor.py    one run at a time, hot events, exact cancel
 artifact.py    one image and where it came from    runner.py      events folded into a PipelineRunResult
-config.py      what is wished                      controller.py  intents in, snapshots out, on a GUI's thread
+config/       settings and their files            controller.py  intents in, snapshots out, on a GUI's thread
 plan.py        what is decided                     stages/        txt2img, img2img, adetailer, upscale, your own
 events.py      what happened                       backends/      who draws: sketch (embedded), WebUI servers
 result.py      what it amounts to                  sinks/         pictures to files, events to a log

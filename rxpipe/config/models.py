@@ -1,18 +1,14 @@
-"""What is wished: PipelineConfig and one frozen model per stage kind.
+"""The config models: PipelineConfig and one frozen model per kind of stage.
 
-The first noun of the row. Pure; no Rx, no network. Field names are those of the WebUI payloads, so that presets and
-habits carry over. Whatever way a config comes in, every wrong field is told at once in one ConfigError.
+Pure; no Rx, no network. Setting names are those of the WebUI payloads, so that presets and habits carry over. However a
+config is made, one ConfigError lists every wrong setting.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
-import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType, NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -26,13 +22,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticSerializationError, to_json
 
-from rxpipe.errors import ConfigError, suggestion
+from rxpipe.config.problems import problems_of
+from rxpipe.config.reading import assign, read_values
+from rxpipe.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pydantic._internal._model_construction import ModelMetaclass
-    from pydantic_core import ErrorDetails
-else:
-    ModelMetaclass = type(BaseModel)
+    from collections.abc import Iterable, Mapping, Sequence
 
 OnError = Literal["drop", "pass", "stop"]
 Order = Literal["stage", "image", "auto"]
@@ -73,19 +68,7 @@ Steps = Annotated[Whole, Field(ge=1, le=1000)]
 CfgScale = Annotated[Number, Field(ge=0, le=100)]
 
 
-class _Told(ModelMetaclass):
-    """Makes direct construction (`Txt2ImgConfig(stps=3)`) raise ConfigError as loading from a file does."""
-
-    if not TYPE_CHECKING:  # pydantic's own signature stays what type checkers see
-
-        def __call__(cls, *args: object, **values: object) -> BaseModel:  # noqa: N805  # a metaclass
-            try:
-                return super().__call__(*args, **values)
-            except ValidationError as error:
-                raise ConfigError(_problems(error, cls)) from None
-
-
-class Config(BaseModel, metaclass=_Told):
+class Config(BaseModel):
     """The base of all config models: frozen, unknown keys refused, `section` is its name in a file."""
 
     model_config = ConfigDict(
@@ -94,13 +77,23 @@ class Config(BaseModel, metaclass=_Told):
     section: ClassVar[str] = ""
     _is_writable = field_validator("*")(_writable)
 
+    def __init__(self, /, **values: object) -> None:
+        """Validate as loading from a file does, with the same ConfigError."""
+        try:
+            self.__pydantic_validator__.validate_python(values, self_instance=self)
+        except ValidationError as error:
+            raise ConfigError(problems_of(error, type(self), PipelineConfig)) from None
+
+    # Nested sections are validated in place and not through __init__, so that an error keeps its full path.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # pydantic's own switch, on a function
+
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
         """As pydantic's own; what is wrong is told as a ConfigError."""
         try:
             return super().model_validate(obj, **options)
         except ValidationError as error:
-            raise ConfigError(_problems(error, cls)) from None
+            raise ConfigError(problems_of(error, cls, PipelineConfig)) from None
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
@@ -108,7 +101,7 @@ class Config(BaseModel, metaclass=_Told):
         try:
             return super().model_validate_json(json_data, **options)
         except ValidationError as error:
-            raise ConfigError(_problems(error, cls)) from None
+            raise ConfigError(problems_of(error, cls, PipelineConfig)) from None
 
 
 class StageConfig(Config):
@@ -414,44 +407,8 @@ class PipelineConfig(RunSettings):
         return cls.from_mapping(override(read_values(path), overrides), source=path.name)
 
 
-def read_values(path: Path) -> dict[str, object]:
-    """The plain values of a TOML, YAML or JSON file.
-
-    Raises:
-        ConfigError: unreadable, not of a known kind, not well-formed, or not a table at its top.
-    """
-    parsers: dict[str, Callable[[str], object]] = {
-        ".toml": tomllib.loads,
-        ".json": json.loads,
-        ".yaml": _parse_yaml,
-        ".yml": _parse_yaml,
-    }
-    parse = parsers.get(path.suffix.lower())
-    if parse is None:
-        raise ConfigError([f"{path}: not a kind of config file that is known; allowed: {', '.join(parsers)}"])
-    try:
-        values = parse(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: not UTF-8 (at byte {error.start}); save it as UTF-8"]) from error
-    except ValueError as error:
-        raise ConfigError([f"{path}: not well-formed: {error}"], hint=_advice(error)) from error
-    except RecursionError:
-        raise ConfigError([f"{path}: not well-formed: nested too deeply"]) from None
-    if not isinstance(values, dict):
-        raise ConfigError([f"{path}: holds a {type(values).__name__} where sections such as txt2img are expected"])
-    return values
-
-
-def _advice(error: ValueError) -> str | None:
-    """For the one mistake that nearly every path on Windows is."""
-    escapes = isinstance(error, tomllib.TOMLDecodeError) and any(word in str(error) for word in ("hex value", "\\"))
-    return r"In TOML, paths with backslashes want single quotes: out = 'C:\pictures'." if escapes else None
-
-
 def override(values: Mapping[str, object], assignments: Iterable[str]) -> dict[str, object]:
-    """*values* with "stage.key=value" applied.
+    """Return the *values* of a `PipelineConfig` with "stage.key=value" applied.
 
     A setting that holds text, such as a prompt, takes the value as it stands; any other as YAML reads a scalar or a
     list. An empty value, `null` and `~` are None where None is allowed.
@@ -459,151 +416,4 @@ def override(values: Mapping[str, object], assignments: Iterable[str]) -> dict[s
     Raises:
         ConfigError: an assignment is not of that form.
     """
-    changed: dict[str, Any] = {key: dict(v) if isinstance(v, Mapping) else v for key, v in values.items()}
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        keys = [key.strip() for key in name.split(".")]
-        if not equals or not all(keys):
-            raise ConfigError([f"{assignment!r}: not of the form stage.key=value, such as txt2img.steps=30"])
-        table = changed
-        for key in keys[:-1]:
-            inner = table.get(key)
-            table[key] = dict(inner) if isinstance(inner, Mapping) else {}
-            table = table[key]
-        table[keys[-1]] = _given(text.strip(), _kinds_at(keys))
-    return changed
-
-
-def _kinds_at(keys: Sequence[str]) -> set[object]:
-    """The types that the setting at *keys* may have; none where there is no such setting."""
-    model: type[BaseModel] | None = PipelineConfig
-    for key in keys[:-1]:
-        found = model.model_fields.get(key) if model else None
-        model = _model_in(found.annotation) if found else None
-    found = model.model_fields.get(keys[-1]) if model else None
-    return set(_kinds(found.annotation)) if found else set()
-
-
-def _kinds(annotation: Any) -> Iterable[object]:
-    """The members of a union, what they are annotated with left out."""
-    if get_origin(annotation) is Annotated:
-        return _kinds(get_args(annotation)[0])
-    if get_origin(annotation) in {Union, UnionType}:
-        return [kind for part in get_args(annotation) for kind in _kinds(part)]
-    return [annotation]
-
-
-def _given(text: str, kinds: set[object]) -> object:
-    """A value from a command line: text as it stands where text is wanted, else as YAML reads it."""
-    if not kinds & {str, Path}:
-        return _scalar(text)
-    if NoneType in kinds and text in {"", "null", "~"}:
-        return None
-    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
-    value = _scalar(text) if quoted else text
-    return value if isinstance(value, str) else text
-
-
-def _scalar(text: str) -> object:
-    """A value as YAML reads it; what happens not to be YAML stays text."""
-    import yaml  # noqa: PLC0415  # only who overrides pays for it
-
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date without such a day
-        return text
-    return text if isinstance(value, dict) else value
-
-
-def _parse_yaml(text: str) -> object:
-    import yaml  # noqa: PLC0415  # only who reads YAML pays for it
-
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from error
-    return {} if value is None else value
-
-
-_WANTED = {
-    "missing": "missing; it has no default",
-    "int_type": "should be a whole number",
-    "int_parsing": "should be a whole number",
-    "int_from_float": "should be a whole number",
-    "float_type": "should be a number",
-    "float_parsing": "should be a number",
-    "finite_number": "should be a finite number",
-    "bool_type": "should be true or false",
-    "bool_parsing": "should be true or false",
-    "string_type": "should be text",
-    "string_too_short": "should not be empty",
-    "path_type": "should be a path",
-    "tuple_type": "should be a list",
-    "dict_type": "should be a table of keys and values",
-    "model_type": "should be a section, a table of settings",
-    "model_attributes_type": "should be a section, a table of settings",
-    "invalid_key": "names of settings are text",
-    "greater_than": "should be above {gt}",
-    "greater_than_equal": "should be at least {ge}",
-    "less_than_equal": "should be at most {le}",
-    "recursion_loop": "refers to itself",
-}
-"""What is allowed, in the words of a config file rather than in those of Python, by pydantic's type of error."""
-
-_LONGEST = 80
-"""Characters of a wrong value that a message shows."""
-
-
-def _problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """One line per wrong field: stage, field, what came, what is allowed."""
-    section = getattr(model, "section", "")
-    prefix = () if section in {"", "pipeline"} else (section,)
-    return [_problem(model, prefix, detail) for detail in error.errors()]
-
-
-def _problem(model: type[BaseModel], prefix: tuple[str, ...], detail: ErrorDetails) -> str:
-    where = ".".join([*prefix, *(str(key) for key in detail["loc"])]) or model.__name__
-    if detail["type"] == "extra_forbidden":
-        names = _field_names(model, detail["loc"][:-1])
-        return f"{where}: unknown key; {_nearest(str(detail['loc'][-1]), names)}"
-    wanted = _WANTED.get(detail["type"])
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
-    if wanted is not None:
-        message = wanted.format(**detail.get("ctx", {}))
-    if isinstance(detail["input"], Mapping | BaseModel):
-        return f"{where}: {message}"
-    came = repr(detail["input"])
-    came = came if len(came) <= _LONGEST else f"{came[:_LONGEST]}..."
-    return f"{where}: got {came}, {message}"
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    homes = [path for path, model in _sections(PipelineConfig) if name in model.model_fields]
-    if homes and not difflib.get_close_matches(name, names, n=1, cutoff=0.8):
-        return f"it is a setting of {', '.join(homes)}"
-    return suggestion(name, names)
-
-
-def _sections(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
-    """Every section below *model*, by its dotted name."""
-    for name, found in model.model_fields.items():
-        inner = _model_in(found.annotation)
-        if inner is not None:
-            yield f"{path}{name}", inner
-            yield from _sections(inner, f"{path}{name}.")
-
-
-def _field_names(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
-    """The names allowed at *path* below *model*; its own where the path leads through something untyped."""
-    for key in path:
-        found = model.model_fields.get(str(key))
-        inner = _model_in(found.annotation) if found else None
-        model = inner or model
-    return list(model.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    parts = getattr(annotation, "__args__", ())
-    return next((found for part in parts if (found := _model_in(part))), None)
+    return assign(values, assignments, PipelineConfig)

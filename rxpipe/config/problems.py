@@ -1,0 +1,79 @@
+"""What is wrong with a config, in the words of a config file: one line per wrong setting."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from rxpipe.config.fields import names_at, sections
+from rxpipe.errors import suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+_WANTED = {
+    "missing": "missing; it has no default",
+    "int_type": "should be a whole number",
+    "int_parsing": "should be a whole number",
+    "int_from_float": "should be a whole number",
+    "float_type": "should be a number",
+    "float_parsing": "should be a number",
+    "finite_number": "should be a finite number",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
+    "string_type": "should be text",
+    "string_too_short": "should not be empty",
+    "path_type": "should be a path",
+    "tuple_type": "should be a list",
+    "dict_type": "should be a table of keys and values",
+    "model_type": "should be a section, a table of settings",
+    "model_attributes_type": "should be a section, a table of settings",
+    "invalid_key": "names of settings are text",
+    "greater_than": "should be above {gt}",
+    "greater_than_equal": "should be at least {ge}",
+    "less_than_equal": "should be at most {le}",
+    "recursion_loop": "refers to itself",
+}
+"""What is allowed, in the words of a config file rather than in those of Python, by pydantic's type of error."""
+
+_LONGEST = 80
+"""Characters of a wrong value that a message shows."""
+
+
+def problems_of(error: ValidationError, model: type[BaseModel], root: type[BaseModel]) -> list[str]:
+    """Return one line per wrong setting of *model*: stage, setting, the value, what is allowed.
+
+    A name that *model* does not know is looked for in all sections below *root*.
+    """
+    section = getattr(model, "section", "")
+    prefix = () if section in {"", "pipeline"} else (section,)
+    return [_problem(model, prefix, detail, root) for detail in error.errors()]
+
+
+def _problem(model: type[BaseModel], prefix: tuple[str, ...], detail: ErrorDetails, root: type[BaseModel]) -> str:
+    where = ".".join([*prefix, *(str(key) for key in detail["loc"])]) or model.__name__
+    if detail["type"] == "extra_forbidden":
+        names = names_at(model, detail["loc"][:-1])
+        return f"{where}: unknown key; {_nearest(str(detail['loc'][-1]), names, root)}"
+    wanted = _WANTED.get(detail["type"])
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
+    if wanted is not None:
+        message = wanted.format(**detail.get("ctx", {}))
+    if isinstance(detail["input"], Mapping | BaseModel):
+        return f"{where}: {message}"
+    came = repr(detail["input"])
+    came = came if len(came) <= _LONGEST else f"{came[:_LONGEST]}..."
+    return f"{where}: got {came}, {message}"
+
+
+def _nearest(name: str, names: Sequence[str], root: type[BaseModel]) -> str:
+    homes = [path for path, model in sections(root) if name in model.model_fields]
+    if homes and not difflib.get_close_matches(name, names, n=1, cutoff=0.8):
+        return f"it is a setting of {', '.join(homes)}"
+    return suggestion(name, names)
