@@ -35,7 +35,7 @@ def png(seed=0, size=(64, 64)):
 
 
 class Painted(Backend):
-    """One colour a picture, at once; fails where it is told to, as (stage, image)."""
+    """One colour a picture, at once; fails where *fails* says, as (stage, image)."""
 
     name = "painted"
     description = "paints one colour"
@@ -147,7 +147,7 @@ def test_several_photos_are_all_worked_on(monkeypatch):
 
 
 def test_stages_chooses_and_switches_on():
-    """A section that the file switches off runs if it is asked for by name."""
+    """A section that the file switches off runs if it is requested by name."""
     Path("job.toml").write_text("[txt2img]\nsteps = 4\n[upscale]\nscale = 3\nenabled = false\n[adetailer]\n")
     ran = rxpipe("run", "job.toml", "--stages", "txt2img,upscale", "--dry-run", "--json")
 
@@ -156,7 +156,7 @@ def test_stages_chooses_and_switches_on():
     assert stages[1]["config"]["scale"] == 3
 
 
-def test_a_picture_is_drawn_again_from_what_it_says():
+def test_a_picture_is_rendered_again_from_its_metadata():
     """Pixel for pixel, through the same stages."""
     first = rxpipe("run", "--images", "1", *SMALL, "--set", "upscale.scale=1.5", "--out", "one")
     second = rxpipe("run", first.stdout.splitlines()[-1], "--out", "two")
@@ -194,7 +194,7 @@ def test_a_run_that_failed_in_part_exits_with_3_and_keeps_the_rest(monkeypatch):
     ran = rxpipe("run")
 
     assert ran.exit_code == 3
-    assert "1 of 2 pictures finished, 1 more kept as far as they came." in ran.stdout
+    assert "1 of 2 pictures finished, 1 more kept unfinished." in ran.stdout
     assert "out of memory. Lower the size." in ran.stderr
 
 
@@ -220,7 +220,7 @@ def test_a_folder_that_cannot_be_written_fails_with_its_name(monkeypatch):
 
 
 def test_json_prints_events_and_nothing_else(monkeypatch):
-    """Every line is an event, ASCII whatever the prompt is; a run's failure is told on stderr."""
+    """Every line is an event, ASCII whatever the prompt is; a run's failure is reported on stderr."""
     painted(monkeypatch, ("upscale", 1), ("upscale", 2))
     ran = rxpipe("run", "--json", "--prompt", "Düne bei Nacht", "--out", "gemälde")
 
@@ -235,7 +235,7 @@ def test_json_prints_events_and_nothing_else(monkeypatch):
 # -- usage ------------------------------------------------------------------------------------------------------------
 
 
-def test_every_mistake_in_a_config_is_told_at_once():
+def test_every_mistake_in_a_config_is_reported_together():
     """Three mistakes, three lines, each with what is allowed; nothing is run."""
     Path("job.toml").write_text('order = "sideways"\n[txt2img]\nstps = 20\nwidth = 500\n')
     ran = rxpipe("run", "job.toml")
@@ -254,7 +254,7 @@ def test_every_mistake_in_a_config_is_told_at_once():
     ("arguments", "expected"),
     [
         (["none.toml"], "none.toml: cannot be read: No such file"),
-        (["a lighthouse"], 'a lighthouse: no such config file or picture. To draw it: rxpipe run --prompt "..."'),
+        (["a lighthouse"], 'a lighthouse: no such config file or picture. To generate it: rxpipe run --prompt "..."'),
         (["--input", "none.png"], "none.png: no such file."),
         (["--input", "torn.png"], "torn.png: Not a picture that can be read"),
         (["torn.png"], "torn.png: Not a picture that can be read"),
@@ -267,12 +267,12 @@ def test_every_mistake_in_a_config_is_told_at_once():
         (["--set", "steps"], "'steps': not of the form stage.key=value"),
         (["--set", "txt2img.stps=3"], "txt2img.stps: unknown key; did you mean 'steps'?"),
         (["--backend", "sketsh"], "did you mean 'sketch'?"),
-        (["--backend", "http://127.0.0.1:1", "--pace", "1"], "--pace: http://127.0.0.1:1 keeps a pace of its own"),
+        (["--backend", "http://127.0.0.1:1", "--pace", "1"], "--pace: http://127.0.0.1:1 has its own speed"),
         (["--steps", "many"], "Invalid value for '--steps'"),
     ],
 )
 def test_a_usage_error_is_reported_in_words(arguments, expected):
-    """Exit code 2, one plain message, no traceback, nothing on stdout, nothing drawn."""
+    """Exit code 2, one plain message, no traceback, nothing on stdout, nothing rendered."""
     Path("torn.png").write_text("not a png")
     Path("mute.png").write_bytes(png())
     ran = rxpipe("run", *arguments)
@@ -342,12 +342,12 @@ def test_stages_as_json_is_a_schema():
 
 
 def test_doctor_says_what_a_server_has(webui_server):
-    """Ready, with its models and samplers; and a picture drawn on trial."""
+    """Ready, with its models and samplers; and a picture rendered on trial."""
     ran = rxpipe("doctor", webui_server.url, "--trial")
 
     assert ran.exit_code == 0, ran.output
     assert f"{webui_server.url}: ready" in ran.stdout
-    for expected in ("loaded model", "samplers", "ADetailer", "drawn in"):
+    for expected in ("loaded model", "samplers", "ADetailer", "rendered in"):
         assert expected in ran.stdout
 
 
@@ -356,7 +356,7 @@ def test_doctor_of_a_dead_address_says_what_to_do():
     ran = rxpipe("doctor", "http://127.0.0.1:9")
 
     assert ran.exit_code == 1
-    assert "nobody answers" in ran.stdout
+    assert "no answer" in ran.stdout
     assert "--api" in ran.stdout
 
 
@@ -383,7 +383,7 @@ DEAF = """
     from rxpipe.backends.base import Backend, StepProgress
 
     class Deaf(Backend):
-        name = description = "deaf"
+        name = description = "ignores_dispose"
         def render(self, stage, source):
             def subscribe(observer, scheduler=None):
                 observer.on_next(StepProgress(0.1, 1, 10))
@@ -440,7 +440,7 @@ def test_two_signals_end_it_at_once():
         lines_until(program.stdout, b"stage_step")
         program.send_signal(signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
-            program.wait(0.5)  # the deaf backend holds the first
+            program.wait(0.5)  # the ignores_dispose backend holds the first
         program.send_signal(signal.SIGINT)
         program.communicate(timeout=5)
 
@@ -454,7 +454,7 @@ def test_a_cancelled_run_says_what_is_kept():
         program.send_signal(signal.SIGINT)
         out, _ = program.communicate(timeout=20)
 
-    assert re.search(rb"0 of 9 pictures finished, \d more kept as far as they came\.\noutputs/txt2img-images/", out)
+    assert re.search(rb"0 of 9 pictures finished, \d more kept unfinished\.\noutputs/txt2img-images/", out)
 
 
 @pytest.mark.parametrize("arguments", [["run", "--pace", "0.05", *SMALL, "--images", "50"], ["run", "--json", *SMALL]])

@@ -1,4 +1,4 @@
-"""Where pictures are drawn: one port, one folder per kind of server, and `open_backend` to choose among them."""
+"""Where pictures are rendered: one port, one folder per kind of server, and `open_backend` to choose among them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def diagnose(url: str, *, auth: str | None = None, timeout_s: float = 5.0, trial
     Raises:
         ConfigError: *url* is not an address.
     """
-    from rxpipe.backends.webui.diagnosis import examine  # noqa: PLC0415  # HTTP only for who asks
+    from rxpipe.backends.webui.diagnosis import examine  # noqa: PLC0415  # HTTP only when it is called
 
     return examine(url, auth=auth, timeout_s=timeout_s, trial=trial)

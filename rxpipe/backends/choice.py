@@ -33,7 +33,7 @@ BACKEND_VARIABLE = "RXPIPE_BACKEND"
 """Environment variable that names the backend, in any form that `open_backend` takes."""
 
 CONFIG_VARIABLE = "RXPIPE_CONFIG"
-"""Environment variable that names the config file, for who wants it elsewhere."""
+"""Environment variable that names the config file, if it is not in the usual place."""
 
 PORTS = tuple(range(7860, 7865))  # a second copy or a leftover process moves a WebUI on by one
 _PROBE_S = 0.5
@@ -168,7 +168,7 @@ def _backend_table(path: Path) -> dict[str, Any]:
 
 
 def _probe_local(ports: Sequence[int] = PORTS) -> BackendSpec:
-    """The first port that a WebUI with an API answers on, all tried at once; the embedded backend where none does."""
+    """The first port that a WebUI with an API answers on, tried in parallel; the embedded backend where none does."""
     with ThreadPoolExecutor(len(ports), thread_name_prefix="rxpipe-probe") as pool:
         found = dict(zip(ports, pool.map(_probe, ports), strict=True))
     for port, answer in found.items():

@@ -1,6 +1,6 @@
-"""The command line: `rxpipe run`, `info`, `stages` and the rest. The top of the row; nothing imports it.
+"""The command line: `rxpipe run`, `info`, `stages` and the rest. The topmost layer; nothing imports it.
 
-app.py holds the commands and their options; what they do stands beside it. Heavy things load inside the commands.
+app.py holds the commands and their options, the other modules what they do. Heavy imports load inside the commands.
 """
 
 from rxpipe.cli.app import app, main

@@ -10,7 +10,7 @@ from rxpipe.cli.outcome import Exit, escape_unencodable, flush_stdout, problem, 
 
 app = typer.Typer(
     name="rxpipe",
-    help="Image-generation pipelines as reactive streams. Without a server it draws with a program of its own.",
+    help="Image-generation pipelines as reactive streams. Without a server the embedded backend renders.",
     epilog="Exit codes: 0 completed, 1 failed, 2 usage, 3 some pictures failed, 130 cancelled.",
     no_args_is_help=True,
     add_completion=False,
@@ -18,11 +18,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_WHAT, _HOW, _SHOW = "What is drawn", "How it runs", "What is shown"
+_WHAT, _HOW, _SHOW = "What is generated", "How it runs", "What is shown"
 
 
 def main() -> None:
-    """The program `rxpipe`."""
+    """Run the program `rxpipe`."""
     escape_unencodable()
     try:
         app()
@@ -32,7 +32,7 @@ def main() -> None:
 
 def _version(requested: bool) -> None:
     if requested:
-        from importlib.metadata import version  # noqa: PLC0415  # slow, and only for who asks
+        from importlib.metadata import version  # noqa: PLC0415  # slow, and needed for --version only
 
         typer.echo(f"rxpipe {version('rxpipe')}")
         raise typer.Exit
@@ -41,7 +41,7 @@ def _version(requested: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     del version
@@ -57,14 +57,14 @@ def run(  # noqa: PLR0917  # typer makes an option of each
         Path | None,
         typer.Argument(
             metavar="CONFIG|PICTURE",
-            help="A .toml, .yaml or .json config, or a picture to draw again. Without it: two portraits through all "
+            help="A .toml, .yaml or .json config, or a picture to generate again. Default: two portraits through all "
             "four stages.",
         ),
     ] = None,
-    prompt: Annotated[str | None, _option("What to draw.")] = None,
-    negative_prompt: Annotated[str | None, _option("What not to draw.")] = None,
-    images: Annotated[int | None, _option("How many; each has a seed of its own.")] = None,
-    seed: Annotated[int | None, _option("Of the first picture; the next has one more. -1: by chance.")] = None,
+    prompt: Annotated[str | None, _option("What the pictures show.")] = None,
+    negative_prompt: Annotated[str | None, _option("What the pictures must not show.")] = None,
+    images: Annotated[int | None, _option("Number of pictures; each has its own seed.")] = None,
+    seed: Annotated[int | None, _option("Seed of the first picture; each further one adds 1. -1: random.")] = None,
     steps: Annotated[int | None, _option("Sampler steps.")] = None,
     cfg_scale: Annotated[float | None, _option("How closely the prompt is followed.")] = None,
     width: Annotated[int | None, _option("Pixels, a multiple of 8.")] = None,
@@ -93,7 +93,7 @@ def run(  # noqa: PLR0917  # typer makes an option of each
     backend: Annotated[
         str,
         _option(
-            "Who draws: auto takes a WebUI that runs on this machine, else the embedded one.",
+            "The backend that renders; auto: a WebUI that runs on this machine, else the embedded backend.",
             _HOW,
             metavar="auto|embedded|URL",
         ),
@@ -106,22 +106,26 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             metavar="stage|image|auto",
         ),
     ] = None,
-    out: Annotated[Path | None, _option("Folder for the pictures, outputs if not given.", _HOW)] = None,
+    out: Annotated[Path | None, _option("Folder for the pictures; default: outputs.", _HOW)] = None,
     save: Annotated[
         str | None, _option("All stages' pictures, or only the final ones.", _HOW, metavar="all|final")
     ] = None,
     pace: Annotated[
         float | None,
-        typer.Option(min=0, help="Seconds a step of the embedded backend takes, to watch it.", rich_help_panel=_HOW),
+        typer.Option(
+            min=0, help="Seconds per step of the embedded backend, to slow it down for watching.", rich_help_panel=_HOW
+        ),
     ] = None,
-    dry_run: Annotated[bool, _option("Print the plan and draw nothing.", _SHOW, "--dry-run")] = False,
-    as_json: Annotated[bool, _option("One event a line on stdout and nothing else.", _SHOW, "--json")] = False,
-    verbose: Annotated[bool, _option("Everything that happens.", _SHOW, "--verbose", "-v")] = False,
+    dry_run: Annotated[bool, _option("Print the plan and render nothing.", _SHOW, "--dry-run")] = False,
+    as_json: Annotated[
+        bool, _option("One event per line on stdout as JSON, and nothing else.", _SHOW, "--json")
+    ] = False,
+    verbose: Annotated[bool, _option("Print every event.", _SHOW, "--verbose", "-v")] = False,
 ) -> None:
-    """Draw pictures.
+    """Generate pictures.
 
-    An option that draws (prompt, steps, ...) holds for the first stage that knows it; later ones inherit it.
-    Ctrl+C stops and keeps what is finished, twice leaves at once.
+    A generation option (prompt, steps, ...) applies to the first stage that has it; later stages inherit it.
+    Ctrl+C stops and keeps what is finished; pressed twice it exits immediately.
     """
     with report_errors():
         from rxpipe.cli.options import RunOptions  # noqa: PLC0415  # pydantic is slow to load, and --help needs none
@@ -151,9 +155,9 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(config: Any) -> None:
-    """Refuse what cannot run while nothing has begun: the order of stages, pictures that are none."""
-    from rxpipe.pictures.metadata import read_info  # noqa: PLC0415  # only who runs this pays for it
-    from rxpipe.plan import build_stage_execution_plan  # noqa: PLC0415  # only who runs this pays for it
+    """Reject what cannot run before anything runs: a wrong order of stages, inputs that are not pictures."""
+    from rxpipe.pictures.metadata import read_info  # noqa: PLC0415  # loaded when the command runs
+    from rxpipe.plan import build_stage_execution_plan  # noqa: PLC0415  # loaded when the command runs
 
     build_stage_execution_plan(config).check()
     for path in config.input:
@@ -161,43 +165,43 @@ def _check(config: Any) -> None:
 
 
 def _print_plan(config: Any, *, as_json: bool) -> None:
-    from rxpipe.plan import build_stage_execution_plan  # noqa: PLC0415  # only who runs this pays for it
+    from rxpipe.plan import build_stage_execution_plan  # noqa: PLC0415  # loaded when the command runs
 
     plan = build_stage_execution_plan(config)
     if as_json:
         typer.echo(json.dumps(plan.model_dump(mode="json")))
         return
-    from rxpipe.cli.tables import print_plan  # noqa: PLC0415  # only who runs this pays for it
+    from rxpipe.cli.tables import print_plan  # noqa: PLC0415  # loaded when the command runs
 
     print_plan(plan)
 
 
 def _run(config: Any, backend: str, pace: float | None, *, as_json: bool, verbose: bool) -> Exit:
-    from rxpipe.backends import open_backend  # noqa: PLC0415  # only who runs this pays for it
-    from rxpipe.cli.running import run_config  # noqa: PLC0415  # only who runs this pays for it
-    from rxpipe.errors import ConfigError  # noqa: PLC0415  # only who runs this pays for it
+    from rxpipe.backends import open_backend  # noqa: PLC0415  # loaded when the command runs
+    from rxpipe.cli.running import run_config  # noqa: PLC0415  # loaded when the command runs
+    from rxpipe.errors import ConfigError  # noqa: PLC0415  # loaded when the command runs
 
     if pace is None:
         opened = open_backend(backend)
     elif backend in {"auto", "embedded", "sketch"}:
         opened = open_backend("embedded", pace_s=pace)
     else:
-        raise ConfigError([f"--pace: {backend} keeps a pace of its own; only the embedded backend takes one"])
+        raise ConfigError([f"--pace: {backend} has its own speed; only the embedded backend takes a pace"])
     return run_config(config, opened, as_json=as_json, verbose=verbose)
 
 
 @app.command()
 def info(
-    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Of any tool: PNG, JPEG, WebP, ...")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="From any tool: PNG, JPEG, WebP, ...")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> None:
-    """Print what pictures say about how they were made.
+    """Print the metadata of pictures: how they were made.
 
-    Understands rxpipe, AUTOMATIC1111 and Forge, ComfyUI, SwarmUI, InvokeAI, NovelAI and Fooocus.
+    Reads the metadata of rxpipe, AUTOMATIC1111 and Forge, ComfyUI, SwarmUI, InvokeAI, NovelAI and Fooocus.
     """
-    from rxpipe.cli.tables import print_info  # noqa: PLC0415  # only who runs this pays for it
-    from rxpipe.errors import BadImage  # noqa: PLC0415  # only who runs this pays for it
-    from rxpipe.pictures.metadata import read_info  # noqa: PLC0415  # only who runs this pays for it
+    from rxpipe.cli.tables import print_info  # noqa: PLC0415  # loaded when the command runs
+    from rxpipe.errors import BadImage  # noqa: PLC0415  # loaded when the command runs
+    from rxpipe.pictures.metadata import read_info  # noqa: PLC0415  # loaded when the command runs
 
     bad = False
     for path in pictures:
@@ -222,7 +226,7 @@ def list_stages(
 ) -> None:
     """List the stages and their settings, for --set and for config files."""
     with report_errors():
-        from rxpipe.cli.settings import print_schema, print_settings  # noqa: PLC0415  # only who runs this pays for it
+        from rxpipe.cli.settings import print_schema, print_settings  # noqa: PLC0415  # loaded when the command runs
 
         if as_json:
             print_schema()
@@ -232,37 +236,39 @@ def list_stages(
 
 @app.command()
 def doctor(
-    url: Annotated[str | None, typer.Argument(help="Of a WebUI; without it the one that `run` would take.")] = None,
-    trial: Annotated[bool, typer.Option("--trial", help="Draw one small picture there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="What was found, as JSON.")] = False,
+    url: Annotated[
+        str | None, typer.Argument(help="Address of a WebUI; default: the one that `run` would use.")
+    ] = None,
+    trial: Annotated[bool, typer.Option("--trial", help="Render one small picture there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Look at a WebUI server: what is reachable, what it has, what is missing."""
+    """Diagnose a WebUI server: what is reachable, what it has, what is missing."""
     with report_errors():
-        from rxpipe.cli.doctor import examine  # noqa: PLC0415  # HTTP only for who asks
+        from rxpipe.cli.doctor import examine  # noqa: PLC0415  # HTTP is loaded for this command only
 
         raise typer.Exit(examine(url, trial=trial, as_json=as_json))
 
 
 @app.command("testserver")
 def serve_for_tests(
-    port: Annotated[int, typer.Option(help="0 for a free one.")] = 0,
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 0,
     flavour: Annotated[str, typer.Option(help="forge or a1111.")] = "forge",
-    latency: Annotated[float, typer.Option(help="Seconds a picture takes.")] = 0.5,
-    draw: Annotated[str, typer.Option(help="What it answers: sketch (real pictures) or noise (quick).")] = "sketch",
+    latency: Annotated[float, typer.Option(help="Seconds per picture.")] = 0.5,
+    draw: Annotated[str, typer.Option(help="Pictures it returns: sketch (real pictures) or noise (fast).")] = "sketch",
 ) -> None:
-    """Serve a WebUI that draws test pictures, until Ctrl+C; for trying and testing clients."""
+    """Run a WebUI test server until Ctrl+C; for trying and testing clients."""
     with report_errors():
-        from rxpipe.cli.serving import serve  # noqa: PLC0415  # HTTP and drawing only for who serves
+        from rxpipe.cli.serving import serve  # noqa: PLC0415  # HTTP and the sketch backend are loaded for this command only
 
         serve(port=port, flavour=flavour, latency_s=latency, draw=draw)
 
 
 @app.command()
 def gui(
-    backend: Annotated[str | None, typer.Option(help="As for `run`; the one of last time without it.")] = None,
+    backend: Annotated[str | None, typer.Option(help="As for `run`; default: the one used last.")] = None,
 ) -> None:
     """Open a window to run pipelines from."""
     with report_errors():
-        from rxpipe.views import gui as window  # noqa: PLC0415  # Tk only for who opens a window
+        from rxpipe.views import gui as window  # noqa: PLC0415  # Tk is loaded for this command only
 
         raise typer.Exit(window.main(backend))

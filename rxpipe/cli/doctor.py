@@ -1,4 +1,4 @@
-"""`rxpipe doctor`: what was found at an address, for people."""
+"""`rxpipe doctor`: print the diagnosis of a server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHOWN = 8
 
 
 def examine(url: str | None, *, trial: bool, as_json: bool) -> Exit:
-    """Look and tell. FAILED where no run could begin there; without a server `run` has the embedded backend.
+    """Print the diagnosis. FAILED if no run could start there; without a server `run` uses the embedded backend.
 
     Raises:
         ConfigError: *url* is not an address.
@@ -37,7 +37,7 @@ def examine(url: str | None, *, trial: bool, as_json: bool) -> Exit:
     else:
         shown = Console()
         if embedded:
-            print_line(shown, f"`rxpipe run` takes the embedded backend: {spec.reason}.")
+            print_line(shown, f"`rxpipe run` uses the embedded backend: {spec.reason}.")
         _print(shown, found)
     return Exit.COMPLETED if embedded or found.ok else Exit.FAILED
 
@@ -56,8 +56,8 @@ def _pairs(found: Diagnosis) -> list[tuple[str, str]]:
     by = ", ".join(part for part in (trial.model, trial.sampler, trial.version) if part) if trial else ""
     return [
         ("server", {"forge": "Forge", "a1111": "AUTOMATIC1111"}.get(found.kind or "", "")),
-        ("answers", "" if found.latency_s is None else f"in {found.latency_s * 1000:.0f} ms"),
-        ("now", "drawing for somebody" if found.busy else "idle" if found.ok else ""),
+        ("response time", "" if found.latency_s is None else f"{found.latency_s * 1000:.0f} ms"),
+        ("now", "rendering another job" if found.busy else "idle" if found.ok else ""),
         ("credentials", found.credentials),
         ("progress", "" if not found.ok else "of each request" if found.progress_per_task else "of the server only"),
         ("loaded model", found.model or ""),
@@ -66,9 +66,9 @@ def _pairs(found: Diagnosis) -> list[tuple[str, str]]:
         ("schedulers", _listed(found.schedulers)),
         ("upscalers", _listed(found.upscalers)),
         ("VAEs", _listed(found.vaes)),
-        ("ADetailer", found.adetailer or ("not there" if found.ok else "")),
+        ("ADetailer", found.adetailer or ("missing" if found.ok else "")),
         ("detectors", _listed(found.detectors)),
-        ("trial", "" if trial is None else f"drawn in {trial.seconds:.1f} s: {by or 'it does not say by what'}"),
+        ("trial", "" if trial is None else f"rendered in {trial.seconds:.1f} s: {by or 'model not reported'}"),
     ]
 
 

@@ -1,7 +1,7 @@
-"""What was wished on the command line, as a PipelineConfig.
+"""The options of `rxpipe run` as a PipelineConfig.
 
-A config file, a picture made earlier or the four stages of a first try are the ground; options go on top of it. An
-option that draws (`--prompt`, `--steps`, ...) is told to the first stage that knows it; later stages inherit it.
+The base is a config file, a picture made earlier, or the four stages of a first try; options override it. A generation
+option (`--prompt`, `--steps`, ...) is assigned to the first stage that has the field; later stages inherit it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FIRST_TRY: Mapping[str, Mapping[str, object]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What `rxpipe run` was given.
+    """The options of `rxpipe run`.
 
     source: a config file or a picture; None for the four stages of a first try.
     generation: txt2img's names to values, of the options that were given. settings: of the run as a whole, likewise.
@@ -43,7 +43,7 @@ class RunOptions:
     assignments: Sequence[str] = ()
 
     def config(self) -> PipelineConfig:
-        """The config that this comes to.
+        """Return the config that these options result in.
 
         Raises:
             ConfigError: names everything that is wrong and what is allowed.
@@ -64,17 +64,17 @@ class RunOptions:
         if self.source is None:
             return {name: dict(section) for name, section in _FIRST_TRY.items()}
         if self.source.suffix.lower() in PICTURES:
-            from rxpipe.recall import recall  # noqa: PLC0415  # only for who runs a picture again
+            from rxpipe.recall import recall  # noqa: PLC0415  # needed only to run a picture again
 
             return recall(self.source)
         if not self.source.suffix and not self.source.is_file():
             raise ConfigError(
-                [f"{self.source}: no such config file or picture."], hint='To draw it: rxpipe run --prompt "..."'
+                [f"{self.source}: no such config file or picture."], hint='To generate it: rxpipe run --prompt "..."'
             )
         return dict(read_values(self.source))
 
     def _chosen(self, values: Mapping[str, object]) -> list[str]:
-        """The stages that run, in their order."""
+        """Return the stages that run, in order."""
         if self.stages is None:
             skipped = {"txt2img"} if self.input else set()
             return [name for name in SECTIONS if _enabled(values.get(name)) and name not in skipped]
@@ -99,14 +99,14 @@ class RunOptions:
 
 
 def _enabled(section: object) -> bool:
-    """Whether a section is there and not switched off; one that is no table is kept, for the config to refuse."""
+    """Return whether a section exists and is enabled; one that is no table is kept, for the config to reject."""
     if isinstance(section, dict):
         return section.get("enabled", True) is not False
     return section is not None
 
 
 def _as_section(section: object, *, whole: bool) -> object:
-    """The section as a table of our own; one that was asked for by name is switched on."""
+    """Return a copy of the section; one that was requested by name is enabled."""
     if section is None:
         return {}
     if not isinstance(section, dict):

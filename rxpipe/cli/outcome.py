@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, errors told in words, and readers that went away."""
+"""How a command ends: exit codes, error messages, and closed pipes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Exit(IntEnum):
-    """What a command's exit code says."""
+    """The exit codes of a command."""
 
     COMPLETED = 0
     FAILED = 1
@@ -28,14 +28,14 @@ class Exit(IntEnum):
 
 
 def problem(text: str) -> None:
-    """A line on stderr that says who speaks."""
-    with contextlib.suppress(OSError):  # nobody reads stderr: there is nobody left to tell
+    """Print one line on stderr, prefixed with the program's name."""
+    with contextlib.suppress(OSError):  # stderr is closed: there is nowhere left to report it
         typer.echo(f"rxpipe: {text}", err=True)
 
 
 @contextlib.contextmanager
 def report_errors() -> Iterator[None]:
-    """Tell what is wrong without a traceback and leave with its exit code."""
+    """Print an error as a message without a traceback and exit with its code."""
     try:
         yield
     except ConfigError as error:

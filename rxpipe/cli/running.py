@@ -1,6 +1,6 @@
-"""Drive one run from the command line: show it, stop it when asked, say what it came to.
+"""Drive one run from the command line: show it, stop it on request, print its outcome.
 
-Ctrl+C (or SIGTERM) is counted in the signal handler and acted upon outside of it, where no lock can be held half-way.
+Ctrl+C (or SIGTERM) only sets a flag in the signal handler; the run is cancelled outside, where no lock is held.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _EXITS = {"completed": Exit.COMPLETED, "partial": Exit.PARTIAL, "cancelled": Exi
 
 
 def run_config(config: PipelineConfig, backend: Backend, *, as_json: bool, verbose: bool) -> Exit:
-    """Run to the end or until cancelled; everything said to the person who waits.
+    """Run to the end or until cancelled, and print the progress and the outcome.
 
     Raises:
         PlanError, BadImage: before anything runs.
@@ -69,16 +69,16 @@ def _wait(run: Run, requested: Callable[[], bool], view: ConsoleView) -> None:
 
 
 class JsonLines:
-    """One event a line on stdout, ASCII, so that any console and any pipe can hold it.
+    """Writes one event per line to stdout, in ASCII, so that any console and any pipe can hold it.
 
-    closed: True once nobody reads any more.
+    closed: True once the reader of stdout is gone.
     """
 
     def __init__(self) -> None:
         self.closed = False
 
     def attach(self, events: Observable[StageEvent]) -> None:
-        """Write what happens, as it happens."""
+        """Write every event as it is emitted."""
         events.subscribe(self._write)
 
     def _write(self, event: StageEvent) -> None:
@@ -95,7 +95,7 @@ class Interrupts:
     """Ctrl+C and SIGTERM while the context lasts: the first sets `requested`, the second ends the process immediately.
 
     Args:
-        live: whether a cursor was hidden that has to come back.
+        live: whether the cursor is hidden and must be shown again.
     """
 
     def __init__(self, live: bool) -> None:
@@ -104,9 +104,11 @@ class Interrupts:
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # elsewhere nobody sends us signals
+        if threading.current_thread() is threading.main_thread():  # other threads get no signals
             for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) is not signal.SIG_IGN:  # a job in the background is left alone
+                if (
+                    signal.getsignal(number) is not signal.SIG_IGN
+                ):  # ignored signals stay ignored, as for a background job
                     self._before[number] = signal.signal(number, self._on_signal)
         return self
 
@@ -126,7 +128,7 @@ class Interrupts:
 
 @contextlib.contextmanager
 def _logging(view: ConsoleView, *, as_json: bool, verbose: bool) -> Iterator[None]:
-    """The package's log on the console, less what the view shows already; as a library it is silent again after."""
+    """The package's log on the console, without what the view already shows; afterwards the library is silent again."""
 
     def wanted(record: object) -> bool:
         extra = record["extra"]  # type: ignore[index]  # loguru's record is a dict
@@ -151,26 +153,26 @@ def _logging(view: ConsoleView, *, as_json: bool, verbose: bool) -> Iterator[Non
 
 
 def _say_outcome(result: PipelineRunResult, view: ConsoleView, config: PipelineConfig) -> None:
-    """What was kept, then the files, one a line and last."""
+    """Print what was kept, then the files, one per line and last."""
     tally = result.tally
     if result.error is not None and not view.live:
         problem(str(result.error))
     if not result.success:
         begun = len(result.images) - tally.done
-        more = f", {begun} more kept as far as they came" if begun else ""
+        more = f", {begun} more kept unfinished" if begun else ""
         view.say(f"{tally.done} of {tally.planned} pictures finished{more}.")
     for path in _files(result, config):
         view.say(str(path))
 
 
 def _files(result: PipelineRunResult, config: PipelineConfig) -> list[Path]:
-    """Of each picture the last file that was written; those given are not ours."""
+    """Return the last file written for each picture, input files excluded."""
     written = (record.path for record in result.images if record.path is not None)
     return [_short(path) for path in written if path not in config.input]
 
 
 def _short(path: Path) -> Path:
-    """Below the working directory it is named from there."""
+    """Return *path* relative to the working directory if it lies below it."""
     with contextlib.suppress(ValueError, OSError):
         return path.relative_to(Path.cwd())
     return path

@@ -14,7 +14,7 @@ _DRAWINGS = ("sketch", "noise")
 
 
 def serve(*, port: int, flavour: str, latency_s: float, draw: str) -> None:
-    """Serve until Ctrl+C; the URL is the first thing said.
+    """Serve until Ctrl+C; print the URL first.
 
     Raises:
         ConfigError: there is no such flavour, or the port is in use.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 TABLES: dict[str, tuple[type[BaseModel], str]] = {
-    "txt2img": (SECTIONS["txt2img"], "draw pictures from a prompt"),
+    "txt2img": (SECTIONS["txt2img"], "generate pictures from a prompt"),
     "txt2img.hires": (HiresConfig, "a second pass of txt2img at a larger size"),
     "txt2img.refiner": (RefinerConfig, "another checkpoint for the last part of txt2img"),
     "img2img": (SECTIONS["img2img"], "redraw a picture"),
@@ -31,21 +31,21 @@ TABLES: dict[str, tuple[type[BaseModel], str]] = {
     "adetailer.units": (AdetailerUnit, "further detectors, a list; each has the settings of adetailer itself"),
     "upscale": (SECTIONS["upscale"], "make a picture larger"),
     "": (RunSettings, "the run as a whole"),
-    "retry": (RetryConfig, "how often a failed drawing is tried again"),
+    "retry": (RetryConfig, "how often a failed image is retried"),
 }
 """Every section of a config file, by the name it has there, and what it is for."""
 
 WORDS = {
-    "alwayson_scripts": "handed to a WebUI as they are",
-    "attempts": "in total, 1 for never again",
+    "alwayson_scripts": "passed to a WebUI unchanged",
+    "attempts": "in total; 1 for no retry",
     "batch_size": "pictures a request, for GPUs that like batches",
     "cfg_scale": "how closely the prompt is followed",
-    "checkpoint": "the model that draws this part",
+    "checkpoint": "the model that renders this part",
     "clip_skip": "layers of CLIP left out, counted from its end",
     "codeformer_visibility": "CodeFormer's share in the faces, 0 is off",
     "codeformer_weight": "0 strongest effect, 1 weakest",
     "confidence": "finds below it are ignored",
-    "denoising_strength": "0 unchanged, 1 drawn anew",
+    "denoising_strength": "0 unchanged, 1 rendered anew",
     "detector": "what looks for faces or hands",
     "dilate_erode": "px by which a find is widened, below 0 narrowed",
     "distilled_cfg_scale": "of models such as Flux",
@@ -73,13 +73,13 @@ WORDS = {
     "metadata": "what is known about the run from outside; goes into the files",
     "mode": "resample or run an upscaler model; or redraw at the larger size",
     "model": "checkpoint; none: the one loaded",
-    "negative_prompt": "what not to draw",
+    "negative_prompt": "what the pictures must not show",
     "on_error": "a picture that fails is dropped, passed on unchanged, or stops the stage",
     "order": "what comes first: a stage for all, a picture to its end, or few checkpoint switches",
     "out": "folder for the pictures; null keeps them in memory",
-    "override_settings": "handed to a WebUI as they are",
+    "override_settings": "passed to a WebUI unchanged",
     "padding": "px around a find that are looked at too",
-    "prompt": "what to draw",
+    "prompt": "what the pictures show",
     "refiner": "see txt2img.refiner",
     "resize_mode": "0 stretch, 1 crop, 2 fill, 3 stretch latents",
     "resize_x": "px instead of a factor, 0 for the factor",
@@ -90,14 +90,14 @@ WORDS = {
     "save": "every stage's pictures, or the final ones only",
     "scale": "factor; the result is so many times the input",
     "scheduler": "such as Karras; none: the backend's own",
-    "seed": "of the first picture, the next has one more; -1: by chance",
+    "seed": "of the first picture, the next has one more; -1: random",
     "steps": "of the sampler",
     "styles": "a WebUI's prompt styles, by name",
-    "subseed": "what the picture is varied by; -1: by chance",
+    "subseed": "what the picture is varied by; -1: random",
     "subseed_strength": "how much it is varied",
     "switch_at": "fraction of the steps after which it takes over",
-    "tiling": "a picture that fits beside itself",
-    "timeout_s": "longest time a drawing may take, in seconds",
+    "tiling": "a picture that tiles seamlessly",
+    "timeout_s": "longest time one image may take, in seconds",
     "units": "see adetailer.units",
     "upscaler": "by name; none: the backend's own",
     "vae": "by name; none: the one loaded",
@@ -157,7 +157,7 @@ def settings_of(model: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
 
 
 def schema_of(model: type[BaseModel]) -> Any:
-    """The JSON schema of a section, or of a whole config."""
+    """Return the JSON schema of a section, or of a whole config."""
     return _renamed(model.model_json_schema())
 
 

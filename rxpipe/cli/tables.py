@@ -1,4 +1,4 @@
-"""What the commands print for people: the plan of a run, what a picture says, what was found at an address."""
+"""What the commands print: the plan of a run, a picture's metadata, the diagnosis of a server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ORDERS = {
 
 
 def print_plan(plan: StageExecutionPlan) -> None:
-    """The stages in order with what each draws with, and how they are gone through."""
+    """Print the stages in order with the settings of each, and the order of the run."""
     settings = plan.settings
     shown = Console()
     rows = Table.grid(padding=(0, 2))
@@ -51,9 +51,9 @@ def print_plan(plan: StageExecutionPlan) -> None:
 
 
 def print_info(path: Path, info: ImageInfo) -> None:
-    """One picture: what it is, who made it, and how."""
+    """Print one picture's format, size and metadata."""
     shown = Console()
-    dialect = info.dialect or ("of nobody known" if info.texts else "none")
+    dialect = info.dialect or ("of an unknown tool" if info.texts else "none")
     print_line(shown, f"{path}: {info.format}, {info.width}x{info.height}, metadata {dialect}")
     pairs = [("prompt", info.prompt), ("negative prompt", info.negative_prompt), *info.settings.items()]
     lineage = info.lineage
@@ -71,12 +71,12 @@ def print_info(path: Path, info: ImageInfo) -> None:
 
 
 def print_line(console: Console, text: str) -> None:
-    """A line that is neither wrapped nor coloured."""
+    """Print a line, neither wrapped nor coloured."""
     console.print(Text(plain(text, console.encoding)), soft_wrap=True)
 
 
 def print_pairs(console: Console, pairs: Iterable[tuple[str, str]], indent: str = "") -> None:
-    """Names beside their values; those without a value are left out."""
+    """Print names next to their values; names without a value are left out."""
     rows = Table.grid(padding=(0, 2))
     for name, value in pairs:
         if value:
@@ -92,7 +92,7 @@ def _cells(console: Console, *texts: str) -> Iterable[Text]:
 def _drawn_with(stage: StageExecution) -> str:
     generation = stage.generation.model_dump(exclude_none=True)
     if isinstance(stage.config, UpscaleConfig) and stage.config.mode == "single":
-        generation = {}  # nothing is drawn there
+        generation = {}  # a resize renders nothing
     known = type(stage.config).model_fields
     return _said({**{k: v for k, v in generation.items() if k in known}, **stage.payload}) or "as it is by default"
 

@@ -61,7 +61,7 @@ def microseconds(value: Duration) -> int:
 
 
 def in_words(us: int) -> str:
-    """A duration as the grammar reads it: 3ms, 1.5s, 0.25ms."""
+    """Return a duration as the grammar reads it: 3ms, 1.5s, 0.25ms."""
     for unit in ("m", "s", "ms"):
         if us and us % (UNITS[unit] // 10) == 0 and abs(us) >= UNITS[unit]:
             return f"{Decimal(us) / UNITS[unit]:f}{unit}"
@@ -69,12 +69,12 @@ def in_words(us: int) -> str:
 
 
 def spoken(us: int) -> str:
-    """A duration as a sentence has it: 3 ms, 1.5 s."""
+    """Return a duration as a sentence has it: 3 ms, 1.5 s."""
     return re.sub(r"(?<=\d)(?=[a-z])", " ", in_words(us))
 
 
 def describe(action: object) -> str:
-    """Where an action was written, as `name (file:line)`."""
+    """Return where an action was written, as `name (file:line)`."""
     code = getattr(action, "__code__", None)
     name = getattr(action, "__qualname__", type(action).__name__)
     return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"

@@ -1,4 +1,4 @@
-"""Drawings: rows of marks on one time axis, as aligned text and as an SVG picture.
+"""Marble pictures: rows of marks on one time axis, as aligned text and as an SVG picture.
 
 Every instant that any row knows becomes a column as wide as its widest cell; long gaps are written as a time.
 A notebook shows a `MarblePicture` as its picture. The surprise: columns are for the eye; what parses back is `render`.
@@ -22,7 +22,7 @@ Row = tuple[str, "Sequence[Mark]"]
 
 
 def cells(marks: Sequence[Mark]) -> dict[int, str]:
-    """What a row writes at each instant: a token, or several in brackets."""
+    """Return what a row writes at each instant: a token, or several in brackets."""
     found: dict[int, list[str]] = {}
     for mark in marks:
         found.setdefault(mark.at, []).append(token(mark))
@@ -67,7 +67,7 @@ def _gap(us: int) -> str:
 
 
 def _until_end(line: str, marks: Sequence[Mark]) -> str:
-    """A row that has ended shows nothing after its end."""
+    """Blank a row after its end."""
     if not marks or marks[-1].kind == "next":
         return line
     written = cells(marks)[marks[-1].at]
@@ -75,7 +75,7 @@ def _until_end(line: str, marks: Sequence[Mark]) -> str:
 
 
 def _window(rows: list[str], below: list[str]) -> list[str]:
-    """All lines cut alike to what is round the first caret, which stands in the first line *below* the rows."""
+    """Return all lines cut alike to what is round the first caret, which stands in the first line *below* the rows."""
     if max(map(len, rows), default=0) <= WIDEST:
         return [*rows, *below]
     start = max(0, below[0].index("^") - WIDEST // 2) if below else 0
@@ -102,7 +102,7 @@ class MarblePicture:
         return "\n".join([*filter(None, [self.title]), *aligned(self.rows, self.carets), *legend])
 
     def svg(self) -> str:
-        """The picture as an SVG document, as wide as it needs to be."""
+        """Return the picture as an SVG document, as wide as it needs to be."""
         return _SvgLayout(self).document()
 
     def _repr_svg_(self) -> str:
@@ -117,7 +117,7 @@ NARROWEST_PX, WIDEST_PX, LETTER_PX = 32, 92, 7.2
 
 
 class _SvgLayout:
-    """Lays a drawing out: one column an instant, its distance from the one before by time but within limits."""
+    """Lays a picture out: one column an instant, its distance from the one before by time but within limits."""
 
     def __init__(self, picture: MarblePicture) -> None:
         self.picture = picture
@@ -169,8 +169,8 @@ class _SvgLayout:
     def _row(self, label: str, marks: Sequence[Mark], y: float) -> Iterator[str]:
         yield _text(MARGIN_PX, y + 4, label)
         ended = bool(marks) and marks[-1].kind != "next"
-        beside = SHIFT_PX * (sum(mark.at == marks[-1].at for mark in marks) - 1) if marks else 0
-        end = self.x[marks[-1].at] + beside if ended else self.right
+        shift = SHIFT_PX * (sum(mark.at == marks[-1].at for mark in marks) - 1) if marks else 0
+        end = self.x[marks[-1].at] + shift if ended else self.right
         yield f'<path d="M{self.left:.1f} {y}H{end:.1f}" stroke="#333" stroke-width="1.5" fill="none"/>'
         if not ended:
             yield f'<path d="M{end - 6:.1f} {y - 4}l8 4l-8 4" stroke="#333" stroke-width="1.5" fill="none"/>'

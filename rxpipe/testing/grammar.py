@@ -181,7 +181,7 @@ class _Reader:
 
 
 def parse(text: str, *, lawful: bool = True, cancelled: bool = False, past: bool = True) -> Diagram:
-    """The marks of a stream; with `^` in it times count from there, and earlier ones are negative.
+    """Return the marks of a stream; with `^` in it times count from there, and earlier ones are negative.
 
     Args:
         text: see the module's table.
@@ -227,7 +227,7 @@ class Subscription(NamedTuple):
 
 
 def parse_subscription(text: str) -> Subscription | None:
-    """The `^` and `!` of a text counted from its *beginning*; None where neither stands, which means never.
+    """Return the `^` and `!` of a text counted from its *beginning*; None where neither stands, which means never.
 
     Raises:
         MarbleSyntaxError: anything but frames, times, one `^` and one `!` after it.
@@ -250,7 +250,7 @@ def parse_subscription(text: str) -> Subscription | None:
 
 
 def parse_moment(text: str) -> int:
-    """Where the one `!` of a text stands, in microseconds from its beginning: "-----!", " 2s !".
+    """Return where the one `!` of a text stands, in microseconds from its beginning: "-----!", " 2s !".
 
     Raises:
         MarbleSyntaxError: anything but frames, times and one `!`.
@@ -263,7 +263,7 @@ def parse_moment(text: str) -> int:
 
 
 def render(marks: Iterable[Mark]) -> str:
-    """The shortest text that parses to *marks*; `parse(render(marks)).marks == marks`.
+    """Return the shortest text that parses to *marks*; `parse(render(marks)).marks == marks`.
 
     Raises:
         MarbleError: times that fall, or a name that holds a brace or a line break.
@@ -314,7 +314,7 @@ def _cell(marks: list[Mark], room_us: int | None) -> tuple[str, int]:
 
 
 def token(mark: Mark) -> str:
-    """How one mark is written: its symbol, its letter, or its {name}."""
+    """Return how one mark is written: its symbol, its letter, or its {name}."""
     if mark.kind != "next":
         return SIGNS[mark.kind]
     if len(mark.name) == 1 and mark.name.isalnum():

@@ -54,7 +54,7 @@ def check(run: ScriptedRun) -> None:
 
 
 def unbracketed(events: Sequence[StageEvent]) -> Iterator[str]:
-    """Where a timeline's grammar is broken: RunStart { stage } RunEnd, each stage from its start to one terminal."""
+    """Yield where a timeline breaks its grammar: RunStart { stage } RunEnd, each stage from start to one terminal."""
     if not events or not isinstance(events[0], RunStart) or not isinstance(events[-1], RunEnd):
         yield "the run does not begin with RunStart and end with RunEnd"
     if sum(isinstance(event, RunStart | RunEnd) for event in events) > 2:  # noqa: PLR2004 - one of each
@@ -64,7 +64,7 @@ def unbracketed(events: Sequence[StageEvent]) -> Iterator[str]:
         ends = [position for position, event in enumerate(stage) if isinstance(event, TERMINALS)]
         if starts != [0] or ends != [len(stage) - 1]:
             kinds = ", ".join(event.kind for event in stage)
-            yield f"stage {index} told {kinds}"
+            yield f"stage {index} emitted {kinds}"
 
 
 def _stages(events: Sequence[StageEvent]) -> dict[int, list[StageEvent]]:
@@ -78,7 +78,7 @@ def _index(event: Any) -> int:
 
 
 def disordered(events: Sequence[StageEvent]) -> Iterator[str]:
-    """Where `seq` has a gap, or a timestamp lies before the one before it."""
+    """Yield where `seq` has a gap, or a timestamp lies before the one before it."""
     if [event.seq for event in events] != list(range(len(events))):
         yield f"seq is {[event.seq for event in events]}"
     for one, other in pairwise(events):
@@ -87,7 +87,7 @@ def disordered(events: Sequence[StageEvent]) -> Iterator[str]:
 
 
 def miscounted(events: Sequence[StageEvent]) -> Iterator[str]:
-    """Where images leave a stage out of order, twice, or with different totals."""
+    """Yield where images leave a stage out of order, twice, or with different totals."""
     for index, stage in _stages(events).items():
         indices = [event.image_index for event in stage if isinstance(event, StageImageProgress)]
         if indices != list(range(1, len(indices) + 1)):
@@ -97,7 +97,7 @@ def miscounted(events: Sequence[StageEvent]) -> Iterator[str]:
 
 
 def unreleased(run: ScriptedRun) -> Iterator[str]:
-    """What a run that has ended still holds: a drawing, a planned action, its executor."""
+    """Yield what a run that has ended still holds: a backend call, a planned action, its executor."""
     if not run.result.events or not isinstance(run.result.events[-1], RunEnd):
         yield "the run has not ended"
         return
@@ -111,7 +111,7 @@ def unreleased(run: ScriptedRun) -> Iterator[str]:
 
 
 def unfolded(run: ScriptedRun) -> Iterator[str]:
-    """Where the result is not what folding the emitted events gives."""
+    """Yield where the result is not what folding the emitted events gives."""
     if tuple(run.events.values) != run.result.events:
         yield "the timeline in the result is not what was emitted"
     folded = fold(reduce, run.events.values, PipelineRunResult(run.result.plan))
@@ -149,7 +149,7 @@ def length_in_frames(
     *,
     errors: Mapping[str, Errors] | None = None,
 ) -> int:
-    """How many frames *job* takes when nobody cancels it.
+    """Return how many frames *job* takes when it is not cancelled.
 
     Raises:
         MarbleError: more than 10,000.

@@ -1,4 +1,4 @@
-"""A test's stage: its virtual time, the streams it makes, and what it expects of others.
+"""A test's setup: its virtual time, the streams it makes, and what it expects of others.
 
 `with Marbles() as marbles:` is all it takes; in pytest the fixture `marbles` is just that. Inside, operators that
 are handed no scheduler run on `marbles.clock`. At the end, whatever came and was never compared fails the test.
@@ -78,17 +78,17 @@ class Marbles:
         self._step = name
 
     def cold(self, text: str, values: Values = None, error: object = None) -> ColdSource:
-        """A stream that plays *text* for each subscriber, from when it subscribes."""
+        """Return a stream that plays *text* for each subscriber, from when it subscribes."""
         return self.attempts(text, values=values, error=error)
 
     def attempts(self, *texts: str, values: Values = None, error: object = None) -> ColdSource:
-        """A cold stream that plays the nth text for its nth subscriber; the last repeats."""
+        """Return a cold stream that plays the nth text for its nth subscriber; the last repeats."""
         if not texts:
-            raise MarbleError("attempts() wants at least one diagram.")
+            raise MarbleError("attempts() needs at least one diagram.")
         return ColdSource(self, tuple(resolve(parse(text, past=False), values, error) for text in texts))
 
     def hot(self, text: str, values: Values = None, error: object = None) -> HotSource:
-        """A stream that plays *text* once, now; with `^` in it that is where now is, and what stands before is past."""
+        """Return a stream that plays *text* once, from now; a `^` in it marks now, and what comes before it is past."""
         return HotSource(self, (resolve(parse(text), values, error),))
 
     def unruly(
@@ -100,18 +100,18 @@ class Marbles:
         ignores_dispose: bool = False,
         threads: bool = False,
     ) -> UnrulySource:
-        """A cold stream that may break Rx's grammar, and reaches its subscriber without Rx's guard around it.
+        """Return a cold stream that may break Rx's grammar, and reaches its subscriber without Rx's guard around it.
 
         Args:
             text: marks may follow the end: "a|b|".
-            ignores_dispose: goes on after it was disposed.
-            threads: marks at one instant, "(ab)", come from a thread each, at once.
+            ignores_dispose: continues after it was disposed.
+            threads: marks at one instant, "(ab)", come from one thread each, simultaneously.
         """
         play = resolve(parse(text, lawful=False, past=False), values, error)
         return UnrulySource(self, (play,), ignores_dispose=ignores_dispose, threads=threads)
 
     def subscriber(self, name: str = "", **habits: Any) -> UnrulySubscriber:
-        """A recording observer with bad habits, to hand to `listen`; see `UnrulySubscriber` for them."""
+        """Return a recording observer with bad habits, to hand to `listen`; see `UnrulySubscriber` for them."""
         subscriber = UnrulySubscriber(self, name=name, **habits)
         self.recordings.append(subscriber)
         return subscriber
@@ -121,11 +121,11 @@ class Marbles:
         self._time.start_thread(thread)
 
     def inner(self, text: str, values: Values = None, error: object = None) -> Inner:
-        """A stream expected as a value; *text* counts from the moment it came."""
+        """Return a stream expected as a value; *text* counts from the moment it came."""
         return Inner(text, values, error)
 
     def svg(self, shown: Drawable) -> str:
-        """A picture, as an SVG document, of a recording, a stream of this test, a failure, a drawing or a diagram."""
+        """Return an SVG document of a recording, a stream of this test, a failure, a marble picture or a diagram."""
         if isinstance(shown, str):
             shown = MarblePicture((("stream", parse(shown).marks),))
         return (shown if isinstance(shown, MarblePicture) else shown.picture()).svg()
@@ -136,7 +136,7 @@ class Marbles:
         Args:
             stream: what is tested.
             subscription: "--^---!" subscribes and unsubscribes at those frames from now, before anything else then;
-                "-----!" subscribes at once.
+                "-----!" subscribes immediately.
             name: stands in failures.
         """
         times = _listening(subscription)
@@ -152,13 +152,13 @@ class Marbles:
         return recording
 
     def observer(self, name: str = "") -> Recording:
-        """A bare observer that records, to hand to `subscribe` oneself."""
+        """Return a bare observer that records, to hand to `subscribe` oneself."""
         recording = Recording(self, name)
         self.recordings.append(recording)
         return recording
 
     def at(self, delay_us: int, action: abc.ScheduledAction[Any]) -> None:
-        """Do *action* in *delay_us* microseconds, before anything else of that instant; at once if that is now."""
+        """Do *action* in *delay_us* microseconds, before anything else of that instant; immediately if that is now."""
         if delay_us:
             self.clock.schedule_at_us(self.clock.now_us + delay_us, action, first=True)
         else:
@@ -213,7 +213,7 @@ class Marbles:
         self.clock.epoch += 1
 
     def line(self) -> str:
-        """The test's own line that is running: `file:line: source`, with the name of the step."""
+        """Return the test's own line that is running: `file:line: source`, with the name of the step."""
         frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the cheap way to a line; inspect reads files
         while frame is not None and frame.f_code.co_filename.startswith(HERE):
             frame = frame.f_back

@@ -14,7 +14,7 @@ class Matcher(Protocol):
     """An expectation that decides for itself; its repr stands in failures."""
 
     def matches(self, actual: object) -> bool:
-        """Whether *actual* is what was expected."""
+        """Return whether *actual* is what was expected."""
 
 
 class Matching:
@@ -25,7 +25,7 @@ class Matching:
         self._words = words
 
     def matches(self, actual: object) -> bool:
-        """Whether the predicate holds for *actual*; an exception of it is the test's and goes on."""
+        """Return whether the predicate holds for *actual*; an exception of it belongs to the test and propagates."""
         return bool(self._predicate(actual))
 
     def __repr__(self) -> str:
@@ -33,7 +33,7 @@ class Matching:
 
 
 def matches(expected: object, actual: object) -> bool:
-    """Whether *actual* meets *expected*.
+    """Return whether *actual* meets *expected*.
 
     In this order: a matcher decides; the same object matches; an exception matches by exact type and message; a type
     matches its instances; a function is asked; arrays and images compare shape and content; containers element by
@@ -73,12 +73,12 @@ def _all_match(expected: Sequence[object], actual: Sequence[object]) -> bool:
 
 
 def is_array(value: object) -> bool:
-    """Whether *value* is an array or a Pillow image: something whose `==` is no plain truth."""
+    """Return whether *value* is an array or a Pillow image: something whose `==` is no plain truth."""
     return hasattr(value, "__array_interface__") or hasattr(value, "__array__")
 
 
 def same_pixels(expected: object, actual: object, tolerance: float) -> bool:
-    """Whether two arrays, images or numbers have one shape and no element differs by more than *tolerance*."""
+    """Return whether two arrays, images or numbers have one shape and no element differs by more than *tolerance*."""
     import numpy as np  # noqa: PLC0415 - only a test with arrays pays for numpy
 
     if is_array(expected) is not is_array(actual):
@@ -152,7 +152,7 @@ run_end = _event("RunEnd")
 
 
 def short(value: object, width: int = 72) -> str:
-    """One line for a value in a failure; long ones are cut, arrays and images tell their shape."""
+    """One line for a value in a failure; long ones are cut, arrays and images show their shape."""
     if isinstance(value, str) and value.isidentifier():
         return value
     if is_array(value):

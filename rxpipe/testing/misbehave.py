@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
 PATIENCE_S = 0.2
-"""How long, in real seconds, a call waits for another thread's before it is sure that they take turns."""
+"""How long, in real seconds, a call waits for another thread's before it is sure that they are serialised."""
 
 
 UNRULY_SOURCES: Mapping[str, Mapping[str, Any]] = {
@@ -49,7 +49,7 @@ SUBSCRIBER_HABITS: Mapping[str, Mapping[str, Any]] = {
 
 
 class SubscriberFault(Exception):
-    """What a subscriber raises that was asked to."""
+    """The error that a subscriber raises on request."""
 
 
 class ThreadedHarness(Harness, Protocol):
@@ -60,7 +60,7 @@ class ThreadedHarness(Harness, Protocol):
 
 
 class _Bare(abc.ObserverBase[Any]):
-    """Three callbacks as an observer that hears everything, whatever came before."""
+    """Three callbacks as an observer that receives everything, whatever came before."""
 
     def __init__(self, on_next: OnNext[Any], on_error: OnError, on_completed: OnCompleted) -> None:
         self._on_next, self._on_error, self._on_completed = on_next, on_error, on_completed
@@ -76,11 +76,11 @@ class _Bare(abc.ObserverBase[Any]):
 
 
 class UnrulySource(ColdSource):
-    """Plays a diagram that may break the grammar, straight into whoever subscribes.
+    """Plays a diagram that may break the grammar, directly into its subscriber.
 
     Args:
-        ignores_dispose: goes on after it was disposed.
-        threads: marks at one instant come from a thread each, at once; time waits for them.
+        ignores_dispose: continues after it was disposed.
+        threads: marks at one instant come from one thread each, simultaneously; time waits for them.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class UnrulySource(ColdSource):
         """A disposal that this source is ignores_dispose to."""
 
     def emit(self, value: Any) -> None:
-        """Tell all subscribers *value* now, on the calling thread: from inside a callback, that is re-entrant."""
+        """Emit *value* to all subscribers now, on the calling thread: re-entrant from inside a callback."""
         for observer in tuple(self._observers):
             observer.on_next(value)
 
@@ -205,7 +205,7 @@ class UnrulySubscriber(Recording):
             try:
                 self._meeting.wait(PATIENCE_S)
             except threading.BrokenBarrierError:
-                return  # nobody came: they take turns, which is the answer
+                return  # no other call came: they are serialised, as they should be
 
     def _misbehave(self, nth: int) -> None:
         if self._slow:
@@ -219,7 +219,7 @@ class UnrulySubscriber(Recording):
 
 
 def interleavings(*texts: str) -> Iterator[tuple[str, ...]]:
-    """Every order in which the marks of k emitters can follow each other, as k diagrams with a frame a mark.
+    """Yield every order in which the marks of k emitters can follow each other, as k diagrams with a frame a mark.
 
     Times in *texts* are not looked at, only the order within each. `interleavings("ab", "x")` gives
     ("ab", "--x"), ("a-b", "-x") and ("-ab", "x"). The order of orders is always the same.
@@ -228,7 +228,7 @@ def interleavings(*texts: str) -> Iterator[tuple[str, ...]]:
         MarbleError: there would be more than 100,000.
     """
     emitters = [parse(text).marks for text in texts]
-    if _count(list(map(len, emitters))) > 100_000:  # noqa: PLR2004 - told in the docstring
+    if _count(list(map(len, emitters))) > 100_000:  # noqa: PLR2004 - as the docstring says
         raise MarbleError(f"{texts} can be interleaved in more than 100,000 ways.")
     yield from (tuple(map(render, rows)) for rows in _merges(emitters))
 

@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from rxpipe.events import StageEvent
     from rxpipe.plan import StageExecutionPlan
 
-Recorded = str | Path | PipelineRunResult | Iterable[Any]
+Replayable = str | Path | PipelineRunResult | Iterable[Any]
 """A file of events, one line of JSON each; a result; or the events themselves."""
 
 
-def recorded_events(source: Recorded) -> tuple[StageEvent, ...]:
-    """The events of a file, of a result, or as given.
+def recorded_events(source: Replayable) -> tuple[StageEvent, ...]:
+    """Return the events of a file, of a result, or as given.
 
     Raises:
         pydantic.ValidationError: a line of the file is not an event.
@@ -54,9 +54,9 @@ def recorded_events(source: Recorded) -> tuple[StageEvent, ...]:
 
 
 def replay(
-    source: Recorded, *, speed: float = 1.0, scheduler: abc.SchedulerBase | None = None
+    source: Replayable, *, speed: float = 1.0, scheduler: abc.SchedulerBase | None = None
 ) -> Observable[StageEvent]:
-    """The recorded events at the pace they were recorded at, times *speed*; cold, completes after the last.
+    """Return the recorded events at the pace they were recorded at, times *speed*; cold, completes after the last.
 
     Args:
         source: what was recorded; a file is read now.
@@ -111,8 +111,8 @@ Paced = list[tuple[int, Any]]
 """Events with the frame they stand in, as microseconds from the first."""
 
 
-def to_marbles(source: Recorded, name: str = "test_recorded_run") -> str:
-    """A test module that plays a recorded run again: its chain, a script for each drawing, its timeline a row a stage.
+def to_marbles(source: Replayable, name: str = "test_recorded_run") -> str:
+    """Return a test module that replays a recorded run: its chain, a script per backend call, its timeline per stage.
 
     Times are rounded to frames of 1 ms. From a result the chain is the one that ran; bare events have the stages in
     their order with nothing set.
@@ -144,7 +144,7 @@ def to_marbles(source: Recorded, name: str = "test_recorded_run") -> str:
 
 
 def _paced(events: Sequence[StageEvent]) -> Paced:
-    """The events on a grid of frames, with time passing only while something is drawn or cancelled, as in a test."""
+    """Return the events on a grid of frames; time passes only while a backend renders or is cancelled, as in a test."""
     elapsed_us, before, paced = 0, events[0].timestamp, []
     for event in events:
         if event.kind in WORKING or (event.kind == "run_end" and event.status == "cancelled"):
@@ -163,7 +163,7 @@ def _rows(paced: Paced) -> dict[str, list[Mark]]:
 
 
 class _ScriptedCall:
-    """One drawing as a script: when it began, what it told, and the error it ended in."""
+    """One backend call as a script: its start, what it emitted, and the error it ended in."""
 
     def __init__(self, began: int) -> None:
         self.began = began
@@ -180,12 +180,12 @@ class _ScriptedCall:
 
 
 def _calls(paced: Paced) -> dict[str, list[_ScriptedCall]]:
-    """Every drawing of every stage type, in order."""
+    """Return every backend call of every stage type, in order."""
     calls: dict[str, list[_ScriptedCall]] = {}
     current: dict[int, _ScriptedCall] = {}
     before_at, failed = 0, None
     for at, event in paced:
-        if _is_of_a_drawing(event, failed):
+        if _is_of_a_call(event, failed):
             if event.stage_index not in current:
                 current[event.stage_index] = _ScriptedCall(before_at)
                 calls.setdefault(event.stage_type, []).append(current[event.stage_index])
@@ -196,15 +196,15 @@ def _calls(paced: Paced) -> dict[str, list[_ScriptedCall]]:
     return calls
 
 
-def _is_of_a_drawing(event: Any, failed: Any) -> bool:
-    """Whether a drawing was in work when this was told; one image's failure can stop a stage between two drawings."""
+def _is_of_a_call(event: Any, failed: Any) -> bool:
+    """Return whether a call was in progress at this event; an image's failure can stop a stage between two calls."""
     if event.kind == "stage_failed":
         return failed is None
     return event.kind in WORKING and (event.kind != "stage_cancelled" or event.image_index is not None)
 
 
 def _saw_end(call: _ScriptedCall, at: int, event: Any) -> bool:
-    """Note what the event says of its drawing; whether that has ended."""
+    """Add the event to its call; return whether that has ended."""
     if event.kind == "stage_step":
         call.add(at, ("next", STEPS.get(event.phase, "s")))
     elif event.kind == "stage_image_progress" and event.error is None:

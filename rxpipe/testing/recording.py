@@ -33,7 +33,7 @@ class Mismatch(AssertionError):
         super().__init__(self.text())
 
     def text(self) -> str:
-        """The whole failure as text."""
+        """Return the whole failure as text."""
         picture = self.picture()
         legend = [f"{name} = {meaning}" for name, meaning in picture.legend.items()]
         parts = ["", *aligned(picture.rows, picture.carets), "", *legend]
@@ -54,7 +54,7 @@ class Mismatch(AssertionError):
         )
 
     def svg(self) -> str:
-        """The failure as a picture."""
+        """Return the failure as a picture."""
         return self.picture().svg()
 
     def _repr_svg_(self) -> str:
@@ -67,7 +67,7 @@ def _errors(expected: tuple[Recorded, ...], actual: tuple[Recorded, ...]) -> dic
 
 
 def differing(expected: tuple[Recorded, ...], actual: tuple[Recorded, ...]) -> list[Recorded]:
-    """What stands in one row and not, so and then, in the other."""
+    """Return the messages that are in only one of the rows, by time and value."""
     left: dict[int, list[Recorded]] = {}
     for recorded in actual:
         left.setdefault(recorded.at, []).append(recorded)
@@ -83,7 +83,7 @@ def differing(expected: tuple[Recorded, ...], actual: tuple[Recorded, ...]) -> l
 
 
 def reason(expected: tuple[Recorded, ...], actual: tuple[Recorded, ...]) -> str | None:
-    """The first difference in one line, None where there is none."""
+    """Return the first difference in one line, None where there is none."""
     for index, (one, other) in enumerate(zip(expected, actual, strict=False)):
         if not same(one, other):
             return _reason_at(one, other, expected[index + 1 :], actual[index + 1 :])
@@ -163,7 +163,7 @@ class Recording(abc.ObserverBase[Any]):
         return [recorded.value for recorded in self.messages if recorded.kind == "next"]
 
     def listen(self, stream: Observable[Any]) -> Self:
-        """Subscribe to *stream* now; gives itself."""
+        """Subscribe to *stream* now; returns itself."""
         self.stream = stream
         self.subscription = stream.subscribe(self)
         return self
@@ -211,12 +211,12 @@ class Recording(abc.ObserverBase[Any]):
         self.compared = max(self.compared, 0)
 
     def accept(self) -> Self:
-        """Whatever came up to now is fine: the test has looked at `messages` or `values` itself. Gives itself."""
+        """Accept everything so far: the test has checked `messages` or `values` itself. Returns itself."""
         self.compared = len(self.messages)
         return self
 
     def unaccounted(self) -> str | None:
-        """What no comparison has seen: a reason in one line, None if there is nothing."""
+        """Return what no comparison has seen: a reason in one line, None if there is nothing."""
         if self.compared < 0:
             return "nothing was ever expected of this stream"
         if len(self.messages) > self.compared:
@@ -233,7 +233,7 @@ class Recording(abc.ObserverBase[Any]):
             self._fail(why, tuple(self.messages[: max(self.compared, 0)]), where=self.made_at)
 
     def picture(self) -> MarblePicture:
-        """What came, for the eye."""
+        """Return what came as a picture."""
         marks, legend = name_values(tuple(self.messages))
         return MarblePicture(((self.name or "stream", marks),), legend=legend)
 
@@ -241,7 +241,7 @@ class Recording(abc.ObserverBase[Any]):
         return self.picture().svg()
 
     def text(self) -> str:
-        """What came as a diagram; times from zero, names from the values."""
+        """Return what came as a diagram; times from zero, names from the values."""
         return render(name_values(tuple(self.messages))[0])
 
     def _finish(self) -> None:

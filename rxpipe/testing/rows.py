@@ -29,7 +29,7 @@ LETTERS = {"run_start": "s", "stage_start": "s", "stage_step": "p", "stage_retry
 
 
 def sign(event: StageEvent) -> tuple[Kind, str]:
-    """How an event is written: the kind of its mark, and its name."""
+    """Return how an event is written: the kind of its mark, and its name."""
     untyped: Any = event
     if untyped.kind == "run_end":
         return STATUS[untyped.status], ""
@@ -43,7 +43,7 @@ def sign(event: StageEvent) -> tuple[Kind, str]:
 
 
 def event_name(event: StageEvent) -> str:
-    """An event's name in a diagram: "run_start", "upscale start", "upscale 2 failed", "run completed"."""
+    """Return an event's name in a diagram: "run_start", "upscale start", "upscale 2 failed", "run completed"."""
     untyped: Any = event
     if untyped.kind == "run_start":
         return "run_start"
@@ -60,7 +60,7 @@ def named_event(name: str) -> Matching:
 
 
 def row_name(event: StageEvent, taken: dict[int, str]) -> str:
-    """The row an event belongs to: "run", or its stage's name, numbered where the name stands for another stage too."""
+    """Return the row of an event: "run", or its stage's name, numbered if another stage has that name too."""
     index: int | None = getattr(event, "stage_index", None)
     if index is None:
         return "run"
@@ -72,7 +72,7 @@ def row_name(event: StageEvent, taken: dict[int, str]) -> str:
 
 
 def rows_of(events: Iterable[StageEvent]) -> dict[str, tuple[Mark, ...]]:
-    """The marks of each row, "run" first, then the stages in the order they began; times from the first event."""
+    """Return the marks of each row, "run" first, then the stages in order of start; times from the first event."""
     rows: dict[str, list[Mark]] = {"run": []}
     taken: dict[int, str] = {}
     zero = None
@@ -85,5 +85,5 @@ def rows_of(events: Iterable[StageEvent]) -> dict[str, tuple[Mark, ...]]:
 
 
 def timeline(events: Iterable[StageEvent], title: str = "") -> MarblePicture:
-    """A run's events, such as `result.timeline`, as a drawing; a notebook shows it, `str()` writes it."""
+    """Return a run's events, such as `result.timeline`, as a picture; a notebook shows it, `str()` writes it."""
     return MarblePicture(tuple(rows_of(events).items()), title=title)

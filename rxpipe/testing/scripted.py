@@ -60,7 +60,7 @@ class Playing(Harness, Protocol):
 
 
 def tiny_picture(seed: int | None = None) -> bytes:
-    """A PNG of 8 x 8 px whose grey tells the seed."""
+    """Return a PNG of 8 x 8 px whose grey is the seed."""
     buffer = io.BytesIO()
     Image.new("L", (8, 8), (seed or 0) % 256).save(buffer, "PNG")
     return buffer.getvalue()
@@ -79,10 +79,10 @@ def _failure(stage: str) -> Exception:
 
 
 class ScriptedBackend(Backend):
-    """Draws what its scripts say, in the time they say.
+    """Emits what its scripts say, at the times they say.
 
-    `calls` holds every execution that was asked for, in order; `backend["upscale"].subscriptions` when each was at
-    work, so that a call that was cut short shows as `^--!` before its script's end.
+    `calls` holds every execution requested, in order; `backend["upscale"].subscriptions` when each
+    ran, so that a call that was cut short shows as `^--!` before its script's end.
 
     Args:
         scripts: one or several per stage type; a stage without one plays "--o|". "wait_idle" scripts how long it takes
@@ -116,10 +116,10 @@ class ScriptedBackend(Backend):
         self.sources: dict[str, ColdSource] = {}
         self.calls: list[StageExecution] = []
         for stage in self.scripts:
-            _ = self[stage]  # a bad script is told before anything runs
+            _ = self[stage]  # a bad script is reported before anything runs
 
     def __getitem__(self, stage: str) -> ColdSource:
-        """The stream behind a stage type; its `subscriptions` tell when the stage was at work."""
+        """Return the stream behind a stage type; its `subscriptions` show when the stage ran."""
         if stage not in self.sources:
             script = self.scripts.get(stage, "|" if stage == "wait_idle" else ANY_STAGE)
             texts, errors = _listed(script), _listed(self.errors.get(stage))
@@ -218,7 +218,7 @@ class TimelineExpectation:
             raise Mismatch(f"{name}: {why}", expected, actual, where=f"{self._harness.line()}\n\n{whole}")
 
     def picture(self) -> MarblePicture:
-        """The timeline, for the eye."""
+        """Return the timeline as a picture."""
         return timeline(self._events.values)
 
     def __str__(self) -> str:
@@ -239,8 +239,8 @@ def _seen(marks: tuple[Mark, ...]) -> tuple[Recorded, ...]:
 class ScriptedRun:
     """A run that was played to its end, or to where it hangs.
 
-    events: what was emitted. previews: the pictures beside them. timeline: the same by rows. backend: its scripts and
-    calls. run: the run itself. result: what it amounts to.
+    events: what was emitted. previews: the preview pictures. timeline: the same by rows. backend: its scripts and
+    calls. run: the run itself. result: its result.
     """
 
     def __init__(self, harness: Playing, executor: PipelineExecutor, backend: ScriptedBackend) -> None:
@@ -263,7 +263,7 @@ class ScriptedRun:
 
     @property
     def result(self) -> PipelineRunResult:
-        """What the run amounts to by now."""
+        """The result of the run so far."""
         if self.run is None:
             raise MarbleError("The run has not begun.")
         return self.run.result
@@ -310,7 +310,7 @@ def _refuse_unknown(names: Sequence[str], chain: Chain) -> None:
 
 
 def _for_tests(job: PipelineConfig | Chain) -> Chain:
-    """The job with no files and no jitter, unless it asks for them itself."""
+    """Return the job with no files and no jitter, unless it sets them itself."""
     chain = build_chain(job)
     given = (chain.settings if isinstance(job, Chain) else job).model_fields_set
     retry = chain.settings.retry
@@ -320,7 +320,7 @@ def _for_tests(job: PipelineConfig | Chain) -> Chain:
 
 
 def as_test(run: ScriptedRun, name: str = "test_found") -> str:
-    """A run as the text of a test that plays it again."""
+    """Return a run as the text of a test that plays it again."""
     wanted = {"backend": run.backend.scripts, "errors": run.backend.errors}
     lines = [f"        {name}={value!r}," for name, value in wanted.items() if value]
     if run.cancel is not None:
@@ -330,7 +330,7 @@ def as_test(run: ScriptedRun, name: str = "test_found") -> str:
 
 
 def as_code(stages: Sequence[Stage], settings: RunSettings) -> list[str]:
-    """The call of `rxp.chain` that makes a chain again, a line a part; a stage of the user's own stands by its name."""
+    """Return the call of `rxp.chain` that builds the chain, one line per part; a custom stage appears by its name."""
     given = {name: getattr(settings, name) for name in ("order", "timeout_s", "max_failures_in_a_row")}
     given["input"] = tuple(map(str, settings.input))
     unusual = (f"{name}={value!r}" for name, value in given.items() if value != getattr(RunSettings(), name))

@@ -1,7 +1,7 @@
 """Streams from diagrams: cold ones play anew for each subscriber, hot ones play once, and both log their subscribers.
 
 Where RxPY's own test streams lose `|` for the second subscriber or the first frame of a hot one, these do not.
-The surprise: like a Subject, a hot stream that has ended tells late subscribers its end.
+The surprise: like a Subject, a hot stream that has ended emits its end to late subscribers.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ class Harness(Protocol):
     clock: VirtualClock
 
     def line(self) -> str:
-        """The line of the test that is running, `file:line: source`."""
+        """Return the line of the test that is running, `file:line: source`."""
 
     def finish(self) -> None:
         """Run virtual time until nothing is planned."""
 
 
 def resolve(diagram: Diagram, values: Values = None, error: object = None) -> tuple[Recorded, ...]:
-    """The marks of *diagram* with values for names and an error for `#`.
+    """Return the marks of *diagram* with values for names and an error for `#`.
 
     Raises:
         MarbleError: a name that *values* does not know.
@@ -87,7 +87,7 @@ def _value(name: str, values: Values) -> Any:
 
 
 def deliver(recorded: Recorded, observer: abc.ObserverBase[Any]) -> None:
-    """Tell *observer* what *recorded* says."""
+    """Emit *recorded* to *observer*."""
     if recorded.kind == "next":
         observer.on_next(recorded.value)
     elif recorded.kind == "error":
@@ -97,7 +97,7 @@ def deliver(recorded: Recorded, observer: abc.ObserverBase[Any]) -> None:
 
 
 class SubscriptionLog:
-    """Who listened to a stream and when, in order of subscribing; times from the stream's making."""
+    """The subscriptions of a stream, in order of subscribing; times from the stream's making."""
 
     def __init__(self, harness: Harness) -> None:
         self._harness = harness
@@ -105,7 +105,7 @@ class SubscriptionLog:
         self.entries: list[Subscription] = []
 
     def open(self) -> Callable[[], None]:
-        """Note that somebody subscribes now; call the answer when they unsubscribe."""
+        """Note a subscription now; call what it returns on unsubscribing."""
         index = len(self.entries)
         self.entries.append(Subscription(self._now()))
 
@@ -119,7 +119,7 @@ class SubscriptionLog:
         return self._harness.clock.now_us - self._zero
 
     def to_be(self, *diagrams: str) -> None:
-        """Fail unless there was one subscription per diagram, as it says: "^--!"; with none, nobody subscribed.
+        """Fail unless there was one subscription per diagram, as it says: "^--!"; with none, there was no subscription.
 
         Raises:
             AssertionError: shows both lists.
@@ -150,7 +150,7 @@ class SubscriptionLog:
 
 
 class Source(Observable[Any]):
-    """A stream of a test; `subscriptions` logs who listened. As an expected value it stands for its own marks."""
+    """A stream of a test; `subscriptions` logs its subscribers. As an expected value it stands for its own marks."""
 
     def __init__(self, harness: Harness, plays: tuple[tuple[Recorded, ...], ...]) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ class Source(Observable[Any]):
         return self.plays[0]
 
     def picture(self) -> MarblePicture:
-        """What it plays, for the eye; a row for each play."""
+        """Return what it plays as a picture; a row for each play."""
         named = [name_values(play, play) for play in self.plays]
         label = type(self).__name__.removesuffix("Source").lower()
         return MarblePicture(
@@ -180,7 +180,7 @@ class Source(Observable[Any]):
         return f"{type(self).__name__.removesuffix('Source').lower()} {texts}"
 
     def matches(self, actual: object) -> bool:
-        """Whether *actual* is this stream, or a recording of a stream that played the same."""
+        """Return whether *actual* is this stream, or a recording of a stream that played the same."""
         return same_stream(self, self.marks, actual)
 
 
@@ -212,7 +212,7 @@ def _delivery(recorded: Recorded, observer: abc.ObserverBase[Any]) -> abc.Schedu
 
 
 class HotSource(Source):
-    """Plays once, from its making (or its `^`), whether anybody listens or not."""
+    """Plays once, from its making (or its `^`), whether it has subscribers or not."""
 
     def __init__(self, harness: Harness, plays: tuple[tuple[Recorded, ...], ...]) -> None:
         super().__init__(harness, plays)
@@ -255,7 +255,7 @@ class HotSource(Source):
 
 
 def same_stream(stream: object, expected: tuple[Recorded, ...], actual: object) -> bool:
-    """Whether *actual*, a value that came, is *stream* or was recorded as *expected*."""
+    """Return whether *actual*, a value that came, is *stream* or was recorded as *expected*."""
     recorded: list[Recorded] | None = getattr(actual, "messages", None)
     if recorded is None:
         return actual is stream
@@ -265,12 +265,12 @@ def same_stream(stream: object, expected: tuple[Recorded, ...], actual: object) 
 
 
 def same(expected: Recorded, actual: Recorded) -> bool:
-    """Whether the same came at the same time."""
+    """Return whether the same came at the same time."""
     return expected.at == actual.at and same_thing(expected, actual)
 
 
 def same_thing(expected: Recorded, actual: Recorded) -> bool:
-    """Whether the same came, whenever."""
+    """Return whether the same came, whenever."""
     if expected.kind != actual.kind:
         return False
     if isinstance(expected.value, Observable) and not isinstance(expected.value, Source):
@@ -286,7 +286,7 @@ class Inner:
         self.marks = resolve(parse(text, past=False), values, error)
 
     def matches(self, actual: object) -> bool:
-        """Whether *actual* was recorded as the diagram says."""
+        """Return whether *actual* was recorded as the diagram says."""
         return same_stream(self, self.marks, actual)
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
 """Make a clock the default of Rx: operators that are handed no scheduler run on it, and real threads are named.
 
 RxPY's operators fall back to process-wide singletons; `VirtualTime` swaps those for the length of a `with`.
-The surprise: a thread started by the test's own thread raises at once, and again at the end if that was swallowed.
+The surprise: a thread started by the test's own thread raises immediately, and again at the end if that was swallowed.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ INSIDE = ("/threading.py", "/reactivex/", "/concurrent/futures/", "/rxpipe/testi
 
 
 def _starter() -> str:
-    """The nearest line that led to a thread and is neither threading's nor Rx's nor ours."""
+    """Return the nearest line that led to a thread and is neither threading's nor Rx's nor ours."""
     for frame in reversed(traceback.extract_stack()):
         path = frame.filename.replace("\\", "/")
         if not any(inside in path for inside in INSIDE):
@@ -94,7 +94,7 @@ class VirtualTime:
     """For the length of a `with`, *clock* is the time of every operator that is handed no scheduler.
 
     Raises:
-        RealThread: the thread that entered started a real thread or timer inside; at once, and at the end if the
+        RealThread: the thread that entered started a real thread or timer inside; immediately, and at the end if the
             first was swallowed by an operator. `allow_threads()` lifts that.
     """
 
@@ -140,7 +140,7 @@ class VirtualTime:
         return lambda worker: real(worker) if self._allowed else self.clock.now
 
     def _worker_method(self, name: str) -> Callable[..., Any]:
-        """A worker's method, on the clock: what makes itself a worker is in virtual time too."""
+        """Return a worker's method, on the clock: what makes itself a worker is in virtual time too."""
         real = getattr(WorkerScheduler, name)
 
         def method(worker: WorkerScheduler, *args: Any, **more: Any) -> Any:
@@ -176,6 +176,6 @@ class VirtualTime:
 
 
 def describe_thread(thread: threading.Thread) -> str:
-    """A thread's kind, name and work: `Timer "Thread-3" running interval`."""
+    """Return a thread's kind, name and work: `Timer "Thread-3" running interval`."""
     work: Any = getattr(thread, "function", None) or getattr(thread, "_target", None)
     return f'{type(thread).__name__} "{thread.name}" running {getattr(work, "__qualname__", work)}'

@@ -1,1 +1,1 @@
-"""What a person sees: terminal, Tk, Qt, notebook. The only place that knows a GUI toolkit."""
+"""The views: terminal, Tk, Qt, notebook. The only package that imports a GUI toolkit."""

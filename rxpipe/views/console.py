@@ -1,7 +1,7 @@
 """A run on a console: a live block on a terminal, one plain line per lifecycle event anywhere else.
 
-A view: it folds events into RunStatus and shows that, and steers nothing. What the console's encoding cannot hold is
-spelt in ASCII; what comes from outside (paths, a server's words) cannot move the cursor.
+A view: it folds events into RunStatus and shows that; it controls nothing. What the console's encoding cannot hold is
+written in ASCII; text from outside (paths, a server's messages) cannot move the cursor.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SPELT = str.maketrans({"━": "#", "─": ".", "·": "-", "…": "...", "→": 
 class ConsoleView:
     """Shows runs on a console.
 
-    closed: True once nobody reads any more (a pipe was closed); nothing is written after that.
+    closed: True once the reader is gone (a closed pipe); nothing is written after that.
 
     Args:
         console: rich's; by default one on stdout.
@@ -62,11 +62,11 @@ class ConsoleView:
         self._closing = threading.Lock()
 
     def attach(self, events: Observable[StageEvent]) -> abc.DisposableBase:
-        """Show what happens, on the thread on which it happens, until disposed."""
+        """Show the events, on the thread that emits them, until disposed."""
         return events.subscribe(self._show)
 
     def say(self, text: str) -> None:
-        """A line of its own; above the block while there is one."""
+        """Print a line; above the block while there is one."""
         if self.closed:
             return
         try:
@@ -76,11 +76,11 @@ class ConsoleView:
             self.closed = True
 
     def stopping(self) -> None:
-        """Show that the run was asked to stop."""
+        """Show that the run is stopping."""
         self._status = self._status.stopping()
 
     def close(self) -> None:
-        """Leave the block as it is and give the console back. Harmless twice."""
+        """Leave the block as it is and release the console. Idempotent."""
         with self._closing:
             block, self._block = self._block, None
         if block is not None:
@@ -123,12 +123,12 @@ class ConsoleView:
         self._block.start()
 
     def block(self, status: RunStatus) -> Group:
-        """A row per stage and one for the run; what does not fit is cut off at the right."""
+        """Return a row per stage and one for the run; what does not fit is cut off at the right."""
         name_width = min(_NAME_WIDTH, max((len(stage.name) for stage in status.stages), default=0))
         rows = [self._row(status, stage, name_width) for stage in status.stages]
         block = Text("\n").join([*rows, self._foot(status)])
         block.no_wrap, block.overflow = True, "crop"
-        return Group(block)  # a bare Text would lose these two where it is printed beside another
+        return Group(block)  # a bare Text would lose these two where it is printed next to another
 
     def _row(self, status: RunStatus, stage: StageStatus, name_width: int) -> Text:
         style, running = _STYLES[tone_of(stage.state)], stage.state == "running"
@@ -161,16 +161,16 @@ class ConsoleView:
 
 
 def takes_live(console: Console) -> bool:
-    """Whether a block can be redrawn there: a real terminal, and none that calls itself dumb.
+    """Return whether a block can be redrawn on *console*: a real terminal that is not a dumb one.
 
-    FORCE_COLOR makes rich take a pipe for a terminal; colours can be wished into a file, a moving block cannot.
+    FORCE_COLOR makes rich treat a pipe as a terminal; a file may hold colours, but no moving block.
     """
     isatty = getattr(console.file, "isatty", None)
     return bool(isatty and isatty()) and console.is_terminal and not console.is_dumb_terminal
 
 
 def plain(text: str, encoding: str) -> str:
-    """The text on one line, as *encoding* can hold it, with nothing in it that steers a terminal."""
+    """Return the text on one line, as *encoding* can hold it, without control sequences."""
     one_line = " ".join(text.split("\n")) if "\n" in text else text
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in one_line)
     try:
@@ -191,7 +191,7 @@ def _known(encoding: str) -> str:
 
 
 def _trouble(event: StageEvent) -> str | None:
-    """What deserves a line of its own while the block shows the rest; None if nothing does."""
+    """Return the line to print above the block for a retry, a failure or a warning; None for other events."""
     if isinstance(event, StageRetry):
         return line(event)
     if not isinstance(event, StageImageProgress) or (event.error is None and not event.warnings):
@@ -202,7 +202,7 @@ def _trouble(event: StageEvent) -> str | None:
 
 
 def _doing(status: RunStatus, stage: StageStatus) -> str:
-    """Beside a stage's bar: of the one in work where it is, of the others what became of them."""
+    """Return the text next to a stage's bar: the position of the current one, the outcome of the others."""
     here = status.stage_number and status.stages[status.stage_number - 1] is stage
     if stage.state != "running" or not here:
         return stage_caption(stage)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 PERIOD_S = 0.25
 THUMBNAIL_PX = 192
 _SHOWN = 12
-# Readable on white and on black, since a page's colour is not told to its outputs.
+# Readable on white and on black, since an output does not know the colour of its page.
 _COLOURS = {"quiet": "#8a92a0", "busy": "#3f82ec", "good": "#279a58", "warn": "#c98200", "bad": "#e0484f"}
 _TRACK = "rgba(128,128,128,.25)"
 
@@ -55,7 +55,7 @@ class Thumbnail:
     data: bytes
     caption: str
     title: str = ""
-    in_work: bool = False
+    in_progress: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class NotebookView:
         self._subscription = SerialDisposable()
         self._source: Watchable | None = None
         self._over = threading.Event()
-        self._run_id: str | None = None  # of the last run that was seen to go on
+        self._run_id: str | None = None  # of the last run that was seen active
         self._lock = threading.Lock()
         self._pictures: dict[str, StageImageProgress] = {}
         self._made: dict[Path, bytes | None] = {}  # thumbnails, read once; None for a file that is no picture
@@ -132,12 +132,12 @@ class NotebookView:
         )
 
     def detach(self) -> None:
-        """Follow nothing any more; the output stays as it is."""
+        """Stop following; the output stays as it is."""
         self._subscription.disposable = CompositeDisposable()
         self._source = None
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Block until the run that goes on, or else the next, is over and shown as such; True if it is.
+        """Block until the active run, or else the next one, has ended and is shown as such; True if it has.
 
         Interrupting the kernel cancels the run, and then raises KeyboardInterrupt.
 
@@ -178,7 +178,7 @@ class NotebookView:
             pictures, preview = list(self._pictures.values()), self._preview
         thumbnails = [thumbnail for event in pictures[-_SHOWN:] if (thumbnail := self._thumbnail(event))]
         if preview is not None and status.active and (data := _shrunk(preview.data)):
-            thumbnails.append(Thumbnail(data, f"{preview.stage_type} · in work", in_work=True))
+            thumbnails.append(Thumbnail(data, f"{preview.stage_type} · in progress", in_progress=True))
         self.card = RunCard(status, tuple(thumbnails), max(0, len(pictures) - _SHOWN))
         if _in_place() or not status.active:
             update_display(self.card, display_id=self._id)  # type: ignore[no-untyped-call]  # as above
@@ -208,13 +208,13 @@ def _report(error: Exception) -> None:
 
 
 def _in_place() -> bool:
-    """Whether an output can be replaced; a terminal would write it anew each time, and gets the end only."""
+    """Return whether an output can be replaced; a terminal would write it anew each time, and gets the end only."""
     shell: Any = get_ipython()
     return getattr(shell, "kernel", None) is not None
 
 
 def _shrunk(picture: Path | bytes) -> bytes | None:
-    """A JPEG of at most THUMBNAIL_PX; None if it cannot be read, which costs only the thumbnail."""
+    """Return a JPEG of at most THUMBNAIL_PX; None if it cannot be read, which costs only the thumbnail."""
     try:
         with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
             image.draft("RGB", (THUMBNAIL_PX, THUMBNAIL_PX))
@@ -250,7 +250,7 @@ def _stage(stage: StageStatus) -> str:
 
 
 def _picture(thumbnail: Thumbnail) -> str:
-    line = f"outline:2px dashed {_COLOURS['busy']};" if thumbnail.in_work else ""
+    line = f"outline:2px dashed {_COLOURS['busy']};" if thumbnail.in_progress else ""
     source = "data:image/jpeg;base64," + base64.b64encode(thumbnail.data).decode()
     return (
         f"<figure style='margin:0' title='{html.escape(thumbnail.title, quote=True)}'>"

@@ -1,6 +1,6 @@
-"""How a run looks before any toolkit: words, tones and colours that all views share.
+"""How a run looks in any toolkit: texts, tones and colours that all views share.
 
-Pure. What is said here once cannot differ between terminal, window and notebook.
+Pure, so that terminal, window and notebook cannot differ.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ Tone = Literal["quiet", "busy", "good", "warn", "bad"]
 
 
 class Watchable(Protocol):
-    """What a view attaches to: a `PipelineController`, or anything that tells and obeys as one."""
+    """What a view attaches to: a `PipelineController`, or anything with the same streams and verbs."""
 
     @property
     def status(self) -> Observable[RunStatus]:
-        """The state by now, then every change."""
+        """The current state, then every change."""
 
     @property
     def events(self) -> Observable[StageEvent]:
-        """What happens."""
+        """The events of the run."""
 
     @property
     def previews(self) -> Observable[StagePreview]:
-        """How the image in work looks by now."""
+        """Previews of the image in progress."""
 
     def cancel(self) -> object:
-        """Stop the run that goes on."""
+        """Stop the active run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Palette:
     quiet: str
 
     def of(self, tone: Tone) -> str:
-        """The colour of a tone."""
+        """Return the colour of a tone."""
         return {"busy": self.busy, "good": self.good, "warn": self.warn, "bad": self.bad, "quiet": self.quiet}[tone]
 
 
@@ -96,20 +96,20 @@ _TONES: dict[str, Tone] = {
 
 
 def palette_on(red: int, green: int, blue: int) -> Palette:
-    """The palette that can be read on a ground of that colour, each 0..255."""
+    """Return the palette that is readable on a background of that colour, each channel 0..255."""
     luminance = (0.299 * red + 0.587 * green + 0.114 * blue) / 255
     return LIGHT if luminance > 0.5 else DARK  # noqa: PLR2004  half-way between black and white
 
 
 def tone_of(state: str) -> Tone:
-    """The tone of a run's or a stage's state."""
+    """Return the tone of a run's or a stage's state."""
     return _TONES[state]
 
 
 def detail(status: RunStatus) -> str:
-    """Where the run is, such as "image 2 of 4 · step 12 of 30 · stage 1 of 4"; "" when nothing runs.
+    """Return the position of the run, such as "image 2 of 4 · step 12 of 30 · stage 1 of 4"; "" when nothing runs.
 
-    The foremost first, since a narrow window cuts the end off.
+    The most important part comes first, since a narrow window cuts the end off.
     """
     if not status.active or not status.stage_number:
         return ""
@@ -132,7 +132,7 @@ def _of(noun: str, number: int | None, total: int | None) -> str:
 
 
 def stage_caption(stage: StageStatus) -> str:
-    """One line under a stage's name: "waiting", "2 of 4", "4 in 12.3 s", "3 of 4, 1 failed", "failed", ..."""
+    """Return the line under a stage's name: "waiting", "2 of 4", "4 in 12.3 s", "3 of 4, 1 failed", "failed", ..."""
     count = str(stage.finished) if stage.total is None else f"{stage.finished} of {stage.total}"
     failed = f", {stage.failed} failed" if stage.failed else ""
     if stage.state == "completed":
@@ -142,7 +142,7 @@ def stage_caption(stage: StageStatus) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Such as "0.4 s", "12.3 s", "3:05 min"."""
+    """Return a duration such as "0.4 s", "12.3 s", "3:05 min"."""
     if round(seconds, 1) < 60:  # noqa: PLR2004  seconds in a minute
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -126,7 +126,7 @@ class StatusBar(_View):
         yield source.status.subscribe(on_next=self.show_status, on_error=self._fail)
 
     def _stop(self) -> None:
-        self.stop.setEnabled(False)  # at once; "Stopping" follows from the source
+        self.stop.setEnabled(False)  # immediately; "Stopping" follows from the source
         if self._source is not None:
             self._source.cancel()
 
@@ -198,7 +198,7 @@ class StageTimeline(_View):
 
 
 class PreviewPane(_View):
-    """The image in work, as large as the pane allows, with a line that says which one it is."""
+    """The image in progress, as large as the pane allows, with a line that says which one it is."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -235,7 +235,7 @@ class PreviewPane(_View):
         return size.width(), size.height()
 
     def sizeHint(self) -> QSize:  # noqa: N802  Qt's name
-        """A small square."""
+        """Return a small square."""
         return QSize(256, 256)
 
     def paintEvent(self, _event: QPaintEvent) -> None:  # noqa: N802  Qt's name

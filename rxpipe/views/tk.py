@@ -150,7 +150,7 @@ class StatusBar(_View):
         self.stop.configure(state="disabled")
 
     def _stop(self) -> None:
-        self.stop.configure(state="disabled")  # at once; "Stopping" follows from the source
+        self.stop.configure(state="disabled")  # immediately; "Stopping" follows from the source
         if self._source is not None:
             self._source.cancel()
 
@@ -276,7 +276,7 @@ class StageTimeline(_View):
 
 
 class PreviewPane(_View):
-    """The image in work, as large as the pane allows, with a line that says which one it is."""
+    """The image in progress, as large as the pane allows, with a line that says which one it is."""
 
     def __init__(self, master: tk.Misc) -> None:
         super().__init__(master)
@@ -380,7 +380,7 @@ class _Tip:
 
 
 def _ground_of(master: tk.Misc | None) -> str:
-    """The colour of the window around; a ttk widget has it from its style, a classic one itself."""
+    """Return the colour of the window around; a ttk widget has it from its style, a classic one itself."""
     if isinstance(master, ttk.Widget):
         style = ttk.Style(master)
         ground = style.lookup(str(master.cget("style")) or master.winfo_class(), "background")

@@ -107,7 +107,11 @@ def test_a_subscriber_that_has_seen_enough_stops_the_drawing():
     assert seen == [scheduler.done, "completed"]
 
 
-@pytest.mark.parametrize("scheduler", [ImmediateScheduler.singleton(), CurrentThreadScheduler.singleton()], ids=repr)
+@pytest.mark.parametrize(
+    "scheduler",
+    [ImmediateScheduler.singleton(), CurrentThreadScheduler.singleton()],
+    ids=["immediate", "trampoline"],
+)
 def test_a_scheduler_that_runs_at_once_draws_the_whole_picture_in_subscribe(scheduler):
     """Some hundred slices neither nest nor overflow the stack."""
     drawing = Drawing(LIGHTHOUSE.model_copy(update={"steps": 150}), scheduler=scheduler)

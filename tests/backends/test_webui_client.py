@@ -176,7 +176,7 @@ def test_nobody_there_is_told_with_what_to_start(connection_to, webui_server):
     with pytest.raises(BackendUnavailable) as caught:
         connection_to(webui_server.url).get("/sdapi/v1/samplers", timeout_s=5)
 
-    assert "nobody answers (Connection refused)" in caught.value.message
+    assert "no answer (Connection refused)" in caught.value.message
     assert "--api" in caught.value.hint
 
 

@@ -55,7 +55,7 @@ def ten_thousand_at_once() -> None:
     with Marbles() as marbles:
         stream = marbles.expect(marbles.hot("250ms a").pipe(ops.flat_map(lambda _: rx.from_iterable(range(10_000)))))
         marbles.run()
-        seen = stream.accept().seen
+        seen = stream.accept().messages
         if [mark.value for mark in seen] != list(range(10_000)) or {mark.at for mark in seen} != {250_000}:
             raise AssertionError("time or order was lost")
 

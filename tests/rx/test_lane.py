@@ -122,7 +122,7 @@ def test_keys_decide_which_way_a_chain_is_walked(marbles, work, keys, order):
     assert [name for _, name in work.started] == order
     assert [at for at, _ in work.started] == list(range(6))
     assert recorded.values == ["a12", "b12", "c12"]
-    assert recorded.seen[-1].kind == "end"
+    assert recorded.messages[-1].kind == "end"
     recorded.accept()
 
 

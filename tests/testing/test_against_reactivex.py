@@ -31,7 +31,8 @@ def here(text, operator):
         stream = marbles.expect(marbles.hot(text).pipe(operator(0.003)))
         marbles.run()
         return [
-            (seen.at / 1000, seen.kind, seen.value if seen.kind == "next" else None) for seen in stream.accept().seen
+            (seen.at / 1000, seen.kind, seen.value if seen.kind == "next" else None)
+            for seen in stream.accept().messages
         ]
 
 

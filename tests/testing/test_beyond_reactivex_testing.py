@@ -24,7 +24,7 @@ def test_more_than_a_hundred_events_at_one_instant_move_no_time(marbles):
     source = marbles.hot("250ms a")
     stream = marbles.expect(source.pipe(ops.flat_map(lambda _: rx.from_iterable(range(10_000)))))
     marbles.run()
-    assert {seen.at for seen in stream.seen} == {250_000}
+    assert {seen.at for seen in stream.messages} == {250_000}
     stream.to_be(render(parse("250ms a").marks * 10_000), lambda _: int)
 
 

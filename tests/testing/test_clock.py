@@ -79,7 +79,7 @@ def test_a_runaway_loop_fails_with_its_last_actions():
 
 
 def test_a_stream_that_never_ends_fails_the_run():
-    """An interval that nobody takes from is told, instead of running for ever."""
+    """An interval without a limit is reported, instead of running for ever."""
     clock = VirtualClock(max_actions=500)
     rx.interval(1, scheduler=clock).subscribe(lambda _: None)
     with pytest.raises(Runaway, match="500 actions up to"):

@@ -1,4 +1,4 @@
-"""The laws hold for rxpipe's own runs, are told when they do not, and strategies draw what shrinks to a diagram."""
+"""The laws hold for rxpipe's own runs, are reported when they do not, and strategies draw what shrinks to a diagram."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_cancel_at_any_frame_draws_moments_of_the_run(cancel):
         laws.check(marbles.run(CHAIN, SCRIPTS, errors=ERRORS, cancel=cancel))
 
 
-def test_a_broken_law_is_told_with_a_test_to_paste(marbles):
+def test_a_broken_law_is_reported_with_a_test_to_paste(marbles):
     """The law, the timeline, and the call that plays it again."""
     run = marbles.run(CHAIN, {"txt2img": "s---"})
     with pytest.raises(laws.LawBroken) as broken:

@@ -137,7 +137,7 @@ def test_a_value_may_be_expected_by(marbles, expected, actual):
     ],
 )
 def test_values_that_are_not_the_same_do_not_match(marbles, expected, actual):
-    """True is not 1, a list is no tuple, an array is told by its shape and content."""
+    """True is not 1, a list is no tuple, an array is compared by its shape and content."""
     stream = marbles.expect(marbles.cold("a|", {"a": actual}))
     refused(stream.to_be, "a|", {"a": expected})
 
@@ -329,7 +329,7 @@ def test_a_runaway_in_a_trampoline_is_stopped(marbles):
         marbles.expect(rx.generate(0, lambda _: True, lambda n: n + 1)).to_be("|")
 
 
-def test_a_bare_observer_records_what_it_is_told(marbles):
+def test_a_bare_observer_records_what_it_receives(marbles):
     """For subjects of one's own, which a stream would guard."""
     observer = marbles.observer("hub")
     observer.on_next("a")

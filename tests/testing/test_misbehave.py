@@ -18,7 +18,7 @@ def test_an_unruly_source_breaks_the_grammar_in_the_face_of_its_subscriber(marbl
     observer = marbles.observer()
     marbles.unruly(text).subscribe(observer)
     marbles.run()
-    assert [seen.kind for seen in observer.seen] == [
+    assert [seen.kind for seen in observer.messages] == [
         {"a": "next", "b": "next", "|": "end", "#": "error"}[char] for char in text.strip("()")
     ]
     observer.accept()
@@ -67,7 +67,7 @@ def test_an_event_subject_withstands_bad_sources_and_bad_subscribers(marbles, fa
     source.subscribe(subject.on_next, on_error=lambda _: None)
     marbles.run()
     assert sorted(good.accept().values) == sorted(seen.value for seen in source.marks if seen.kind == "next")
-    assert [seen.kind for seen in good.seen] == ["next"] * len(good.seen)
+    assert [seen.kind for seen in good.messages] == ["next"] * len(good.messages)
     assert len(raised) == (habit == "raises")
     assert bad.accept().values[:1] == good.values[:1]
 

@@ -56,9 +56,9 @@ def test_a_replay_gives_the_events_at_their_pace(marbles):
     stream = marbles.expect(replay(result))
     marbles.run()
     times = [(event.timestamp - result.events[0].timestamp).total_seconds() for event in result.events]
-    assert [seen.at / 1e6 for seen in stream.seen[:-1]] == times
+    assert [seen.at / 1e6 for seen in stream.messages[:-1]] == times
     assert tuple(stream.accept().values) == result.events
-    assert stream.seen[-1].kind == "end"
+    assert stream.messages[-1].kind == "end"
 
 
 @pytest.mark.parametrize(("speed", "text"), [(10, " 2ms |"), (2, " 10ms |"), (math.inf, "|")])

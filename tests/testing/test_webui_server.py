@@ -588,7 +588,7 @@ def test_stopping_ends_a_running_job_and_every_thread_at_once(pool):
 
 
 def test_serve_forever_says_where_and_ends_with_ctrl_c_however_early():
-    """Even in the moment in which the URL is told."""
+    """Even in the moment in which the URL is printed."""
     said = []
 
     def announce(line):

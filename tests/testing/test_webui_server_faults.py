@@ -121,7 +121,7 @@ def test_an_error_has_the_status_and_the_words_of_its_server(server, fault, stat
     assert draw(server).status_code == 200
 
 
-def test_an_exception_in_a_job_is_told_in_the_field_of_its_server(server):
+def test_an_exception_in_a_job_is_reported_in_the_field_of_its_server(server):
     server.fault("txt2img", Fault.OUT_OF_MEMORY)
     body = draw(server).json()
     field = {"forge": "message", "a1111": "errors"}[server.flavour.name]
@@ -319,7 +319,7 @@ def test_a_refusal_may_follow_another_fault_and_another_refusal(server):
     assert draw(server).status_code == 200
 
 
-def test_the_first_call_can_be_refused_until_the_server_is_told_to_come_back(server):
+def test_the_first_call_can_be_refused_until_the_server_comes_back(server):
     server.fault("txt2img", Fault.REFUSED.but(back_after_s=None))
     assert refused(server)
     assert server.calls == ()

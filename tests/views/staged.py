@@ -1,4 +1,4 @@
-"""What the views are shown: a controller that tells what a test says and counts what it is told."""
+"""What the views are shown: a controller that emits what a test says and counts the calls it gets."""
 
 from __future__ import annotations
 

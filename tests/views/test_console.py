@@ -121,7 +121,7 @@ def test_a_pipe_gets_one_plain_line_per_lifecycle_event():
 
 
 def test_the_block_tells_image_step_percent_and_time_left():
-    """A row per stage with its bar; the one in work says where it is; below, the run as a whole."""
+    """A row per stage with its bar; the current one says where it is; below, the run as a whole."""
     frame = picture_of(status_after(list(whole_run())[:5]))
 
     first, second, foot = frame.splitlines()
@@ -157,7 +157,7 @@ def test_a_terminal_keeps_the_finished_block_and_the_cursor():
 
 
 def test_trouble_gets_a_line_above_the_block_and_success_does_not():
-    """Retries, warnings and failures are told in words; a picture that came out well is only counted."""
+    """Retries, warnings and failures are printed as messages; a picture that came out well is only counted."""
     story = Story()
     error = ErrorInfo.of(BackendFailed("answered 500.", hint="Lower the size."))
     image = {"artifact_id": "r-1", "path": Path("out/1.png")}
@@ -232,7 +232,7 @@ def test_stopping_is_shown_until_the_end():
 
 
 def test_a_cancelled_run_says_what_became_of_its_stages():
-    """The stage in work is cancelled, those behind it are skipped, with no percent where nothing was done."""
+    """The stage in progress is cancelled, those behind it are skipped, with no percent where nothing was done."""
     story = Story()
     status = status_after(
         [

@@ -76,7 +76,7 @@ def answered(window, event):
 
 @pytest.fixture
 def open_window(root, tmp_path):
-    """Makes main windows that remember nothing of each other unless told, and closes them."""
+    """Makes main windows that share no state unless *options* say so, and closes them."""
     opened = []
 
     def make(backend=None, **options):
@@ -108,7 +108,7 @@ def below(widget):
 
 
 def test_a_click_on_run_draws_and_hangs_up_pictures_one_by_one(open_window, tmp_path):
-    """Each finished picture appears while the next is in work, with its seed under it."""
+    """Each finished picture appears while the next is in progress, with its seed under it."""
     window = open_window()
     window.form.write(replace(window.form.read(), seed="77", images="12"))
     counts = []
@@ -170,7 +170,7 @@ def test_a_second_run_follows_a_stopped_one(open_window):
 
 
 def test_stop_after_this_image_keeps_it(open_window):
-    """With F6; what is in work is finished, and stands in the gallery."""
+    """With F6; the image in progress is finished, and stands in the gallery."""
     window = open_window()
     window.form.fields["images"].write("60")
     click(window, window.run_button)
@@ -237,7 +237,7 @@ def test_a_failed_run_says_why_and_what_to_do(open_window):
     assert window.bar.message["text"].startswith("Error")
 
 
-def test_what_was_not_as_asked_for_is_told_after_the_run(open_window):
+def test_warnings_are_shown_after_the_run(open_window):
     """The server took another sampler; the run completed, and the window says so."""
     window = open_window(warned := Easel())
     warned.check = lambda _: ["sampler 'X' is not there, 'Euler' was taken"]
@@ -342,7 +342,7 @@ def test_closing_leaves_nothing_that_python_would_ask_tk_to_free(root, tmp_path)
 
 
 def test_a_slow_backend_never_blocks_the_window(open_window):
-    """The light says connecting while the window answers; then ready, without anybody pressing anything."""
+    """The light says connecting while the window answers; then ready, without a click."""
     gate = threading.Event()
 
     def slow(_):
@@ -377,15 +377,15 @@ def test_choosing_another_backend_shows_its_light(open_window):
     assert window.notice["text"] == ""
 
 
-def test_the_error_of_a_backend_is_told_once_and_gone_when_it_is_back(open_window):
+def test_the_error_of_a_backend_is_shown_once_and_gone_when_it_is_back(open_window):
     """A server that is not there yet: red; it starts: green without a click, and runs."""
     with WebUIServer(draw=noise) as server:
         url = server.url
     window = open_window(url, opener=rxp.open_backend)
-    window.connection._retry_s = 0.2
-    assert settle(window, lambda: window.status_light.state == "error", 10)
-    assert "nobody answers" in window.notice["text"]
-    window.connection.recheck()
+    window.link._retry_s = 0.2
+    assert settle(window, lambda: window.light.state == "error", 10)
+    assert "no answer" in window.notice["text"]
+    window.link.recheck()
     with WebUIServer(draw=noise, port=int(url.rpartition(":")[2])):
         assert settle(window, lambda: window.status_light.state == "ready", 10)
         assert window.notice["text"] == ""
@@ -408,7 +408,7 @@ def test_the_backend_cannot_be_changed_while_a_run_goes_on(open_window):
 
 
 def test_what_comes_late_from_a_backend_given_up_is_forgotten(marbles):
-    """Two were asked for; the first is opened last, closed, and not shown."""
+    """Two were requested; the first is opened last, closed, and not shown."""
     marbles.allow_threads()
     gate, closed = threading.Event(), threading.Event()
 
@@ -524,7 +524,7 @@ def test_the_theme_switch_changes_every_surface(open_window):
     assert window.bar.palette.ground != window.theme.skin.ground or window.bar.palette is window.theme.skin.palette
 
 
-# -- presets, pictures, memory -----------------------------------------------------------------------------------------
+# -- presets, pictures, state ------------------------------------------------------------------------------------------
 
 
 def test_a_preset_fills_the_form_and_keeps_what_the_form_has_no_field_for(open_window, tmp_path):
@@ -577,7 +577,7 @@ def rxp_info(path):
     return read_info(path)
 
 
-def test_what_cannot_be_loaded_is_told(open_window, tmp_path):
+def test_a_file_that_cannot_be_loaded_is_reported(open_window, tmp_path):
     """A picture without words, a torn one, a preset with a wrong key; the form stays as it was."""
     plain = tmp_path / "plain.png"
     plain.write_bytes(picture(kind="PNG"))
@@ -709,7 +709,7 @@ def test_each_system_has_its_own_way_to_show_a_file(tmp_path, platform, words):
     assert file_manager.command(file, platform)[: len(words)] == words
 
 
-def test_a_file_that_is_gone_is_told(finished):
+def test_a_file_that_is_gone_is_reported(finished):
     gone = replace(finished.gallery.pictures[0], path=Path("/nowhere/at all/x.png"))
     finished.open_folder(gone)
     assert "no such folder" in finished.notice["text"]

@@ -126,18 +126,18 @@ def test_pictures_are_small_jpegs_and_no_more_than_a_dozen(view, outputs, contro
 
 
 def test_the_picture_in_work_stands_behind_the_finished_ones(view, outputs, controller, tmp_path):
-    """A preview is shown while its image is in work, and gone when that is done."""
+    """A preview is shown while its image is in progress, and gone when that is done."""
     path = tmp_path / "1.png"
     path.write_bytes(picture())
     view.attach(controller)
     begin(controller)
     controller.preview(picture())
     controller.tell(RUNNING)
-    assert wait_until(lambda: "in work" in html_of(outputs))
+    assert wait_until(lambda: "in progress" in html_of(outputs))
     controller.happen(image_done(1, path))
     controller.tell(replace(RUNNING, fraction=0.6))
     assert wait_until(lambda: "seed 1001" in html_of(outputs))
-    assert "in work" not in html_of(outputs)
+    assert "in progress" not in html_of(outputs)
 
 
 @pytest.mark.parametrize("content", [None, b"no picture"])

@@ -134,7 +134,7 @@ def said(stderr):
 
 
 def test_a_run_from_start_to_end(window, run_in):
-    """The bar, the stages and the preview follow; progress never falls, and all is told on the window's thread."""
+    """The bar, the stages and the preview follow; progress never falls, and all is delivered on the window's thread."""
     controller, seen = run_in(Easel()), []
     controller.status.subscribe(lambda status: seen.append((status, threading.current_thread())))
     controller.start(TWO)
@@ -150,7 +150,7 @@ def test_a_run_from_start_to_end(window, run_in):
 
 
 def test_a_run_that_began_before_the_loop_is_shown_whole(window, run_in):
-    """The window opens late; nothing was lost and nobody waited for it."""
+    """The window opens late; nothing was lost and no thread waited for it."""
     controller, events = run_in(Easel()), []
     controller.events.subscribe(events.append)
     run = controller.start(TWO).run
@@ -163,7 +163,7 @@ def test_a_run_that_began_before_the_loop_is_shown_whole(window, run_in):
 
 
 def test_stop_shows_at_once_and_ends_a_run_that_gets_no_answer(window, run_in):
-    """Stopping is on the screen a few frames after the click, the end within a second; the server was told once."""
+    """Stopping is on the screen a few frames after the click, the end within a second; one interrupt was sent."""
     backend = Easel(silent=True)
     controller = run_in(backend)
     controller.start(TWO)

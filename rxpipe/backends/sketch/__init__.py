@@ -7,7 +7,7 @@
     frame, encode,     generators in slices, PNG in bands    resample   upscale
     picture            given pictures                        jobs, backend: from the port to the engine
 
-Imported only by who opens it: it loads numpy and Pillow, and scikit-image at the first face.
+Imported only when it is opened: it loads numpy and Pillow, and scikit-image at the first face.
 """
 
 from rxpipe.backends.sketch.backend import SketchBackend

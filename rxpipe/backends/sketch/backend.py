@@ -84,7 +84,7 @@ class _RenderTask(abc.DisposableBase):
     ) -> None:
         self._observer, self._pace_s = observer, pace_s
         self._own = WorkerScheduler("rxpipe-sketch") if scheduler is None else None
-        # Immediate would nest each slice in the one before; the trampoline runs them just as much at once.
+        # Immediate would nest each slice in the one before; the trampoline runs them immediately too.
         nesting = isinstance(scheduler, ImmediateScheduler)
         self._clock = self._own or (CurrentThreadScheduler.singleton() if nesting or scheduler is None else scheduler)
         self._start = self._clock.now
@@ -120,7 +120,7 @@ class _RenderTask(abc.DisposableBase):
             self._end(None)
         except Stopped:
             return
-        except Exception as error:  # noqa: BLE001  # whatever drawing runs into (memory, most likely) is told, typed
+        except Exception as error:  # noqa: BLE001  # whatever drawing runs into (memory, most likely) is emitted as a typed error
             self._end(_typed(error))
         else:
             self._emit_later(rendering)

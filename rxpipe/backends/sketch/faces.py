@@ -118,7 +118,7 @@ def _look(pixels: U8) -> Generator[None, None, list[Face]]:
 def _cascade() -> Any:
     """The detector, loaded once; it holds no state between calls."""
     from skimage.data import lbp_frontal_face_cascade_filename  # noqa: PLC0415  # a third of a second, for faces only
-    from skimage.feature import Cascade  # noqa: PLC0415  # 0.3 s, and only who details pays for it
+    from skimage.feature import Cascade  # noqa: PLC0415  # 0.3 s, for adetailer only
 
     return Cascade(lbp_frontal_face_cascade_filename())  # type: ignore[no-untyped-call]  # it has no types
 

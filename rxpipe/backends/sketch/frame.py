@@ -1,7 +1,7 @@
-"""What the engine hands out: frames while it works, the finished picture when it is through.
+"""What the engine hands out: frames while it works, the picture when it is finished.
 
 All work is a generator that yields None between slices of a few milliseconds and a Frame at the end of each step, so
-that whoever drives it can stop at any slice; it returns a PaintResult.
+that the caller can stop it at any slice; it returns a PaintResult.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Frame:
 class PaintResult:
     """A finished picture: height x width x 3 or 4 (with alpha), 8 bit.
 
-    unchanged: there was nothing to do, the input goes on as it was. encoded: the picture as a file, if it
+    unchanged: there was nothing to do, the input stays as it was. encoded: the picture as a file, if it
     is at hand. facts: what was done, plain JSON values.
     """
 

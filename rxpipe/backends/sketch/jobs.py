@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rxpipe.plan import StageExecution
 
 USUAL_STEPS, USUAL_CFG, USUAL_PX = 20, 7.0, 512
-"""What holds where nobody said."""
+"""Defaults for what the config leaves open."""
 _CROP, _FILL = 1, 2
 
 
@@ -77,7 +77,7 @@ def _paint_job(stage: StageExecution, width: int, height: int) -> PaintJob:
 
 
 def _drawn_size(stage: StageExecution, config: Txt2ImgConfig) -> tuple[int, int]:
-    """Width and height of txt2img's picture; the hires fix draws at the larger size at once."""
+    """Width and height of txt2img's picture; the hires fix draws at the larger size directly."""
     width, height = stage.generation.width or USUAL_PX, stage.generation.height or USUAL_PX
     hires = config.hires
     if hires is None or not hires.enabled:

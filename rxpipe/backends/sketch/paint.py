@@ -1,7 +1,7 @@
 """txt2img: a picture drawn band by band, with a preview after every step that emerges out of noise.
 
 A generator that never works long at a time: it yields None between slices of work and a Frame at the end of each step,
-so that whoever drives it can stop it at any slice.
+so that the caller can stop it at any slice.
 """
 
 from __future__ import annotations

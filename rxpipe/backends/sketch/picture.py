@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from rxpipe.backends.sketch.field import U8
 
 
-class Stopped(Exception):  # not an error: nobody wants the picture any more
+class Stopped(Exception):  # not an error: the subscription was disposed
     """Raised out of a decoder when the drawing was disposed meanwhile."""
 
 
 class _Watched(io.BytesIO):
-    """Bytes that refuse to be read on once nobody wants them: what makes Pillow's decoders stop midway."""
+    """Bytes that cannot be read any further once the subscription is disposed, which stops Pillow's decoders midway."""
 
     def __init__(self, data: bytes, wanted: Callable[[], bool]) -> None:
         super().__init__(data)

@@ -72,7 +72,7 @@ class Brushwork:
         return strokes
 
     def _brushes(self, width: float) -> Generator[list[Image.Image], None, None]:
-        """Masks of strokes of a width in px: every direction in turn, some bristles each."""
+        """Masks of strokes of a width in px: one per direction, with some bristles each."""
         half = int(width * 2.3) + 2
         small = min(half, _MASK_PX // 2)
         scale = half / small

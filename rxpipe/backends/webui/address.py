@@ -1,4 +1,4 @@
-"""Where a server is and who asks: a URL taken apart, its credentials kept where nothing prints them.
+"""A server's address and credentials: a URL taken apart, the credentials kept where nothing prints them.
 
 Credentials come from the URL, from the caller, or from the environment, in this order. After this module no URL holds
 any.

@@ -50,7 +50,7 @@ class Info(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A drawing's answer: base64 of each picture in order, without any grid. info: None for extra-single-image."""
+    """The answer to a request: base64 of each picture in order, without any grid. info: None for extra-single-image."""
 
     pictures: tuple[bytes | memoryview, ...] = field(repr=False)
     info: Info | None = None
@@ -75,7 +75,7 @@ def read_generation(body: bytes, *, expected: int) -> Answer:
             f"{len(pictures)} pictures came where {expected} was asked for."
             if expected == 1
             else f"{len(pictures)} pictures came where {expected} were asked for.",
-            hint="The drawing was interrupted from elsewhere, or a script changed how many there are.",
+            hint="The job was interrupted from elsewhere, or a script changed how many there are.",
         )
     return Answer(tuple(pictures), info)
 
@@ -108,7 +108,7 @@ def read_picture(text: bytes | memoryview) -> tuple[bytes, png.Header, tuple[str
     """One picture: its bytes, its header, and what was not as it should be.
 
     A PNG is kept byte for byte, every chunk checked. Another format, which a server with the option `samples_format`
-    sends, is converted to PNG and told in a warning.
+    sends, is converted to PNG with a warning.
 
     Raises:
         BadResponse: not base64, not a picture, or a broken one.

@@ -1,6 +1,6 @@
 """WebUIBackend: the port over a WebUI server's HTTP API.
 
-Nothing server-wide is ever written: no POST to /options. A drawing is one request; disposing it interrupts the server
+Nothing server-wide is ever written: no POST to /options. An image is one request; disposing it interrupts the server
 once, while our job is the running one.
 """
 
@@ -44,22 +44,22 @@ _LOOK_S = 0.05
 
 
 class WebUIBackend(Backend):
-    """Draws on an AUTOMATIC1111 or Forge server that was started with `--api`.
+    """Renders on an AUTOMATIC1111 or Forge server that was started with `--api`.
 
     Args:
         url: "http://127.0.0.1:7860"; may hold "user:password@" for `--api-auth`.
         auth: "user:password"; None looks at RXPIPE_BACKEND_AUTH.
         strict: True makes an error of every silent fallback (another sampler, scheduler or checkpoint than asked for);
             False makes a warning of it.
-        previews: whether the picture so far is asked for while it is drawn.
-        queue_ahead: further drawings of the same stage that may wait in the server's own queue, 0 or 1.
+        previews: whether the picture so far is fetched while it is rendered.
+        queue_ahead: further requests of the same stage that may wait in the server's own queue, 0 or 1.
         poll_s: between two questions for progress, > 0.
         connect_timeout_s: until a connection stands.
         ask_timeout_s: for the answer to a small question.
         stalled_s: without a step until the phase is "stalled".
-        silence_s: without any sign of life until a drawing is given up; None for never. An upscaler that counts no
+        silence_s: without any sign of life until a request is abandoned; None for never. An upscaler that counts no
             steps gives none, and waiting in the server's queue does.
-        unknown_job_s: a drawing that the server knows nothing of is abandoned after so long.
+        unknown_job_s: a request that the server knows nothing of is abandoned after so long.
         grace_s: after a cancel, until the connection is shut down.
         idle_timeout_s: longest wait for the server to be idle after a timeout.
 
@@ -120,7 +120,7 @@ class WebUIBackend(Backend):
     # -- the port -----------------------------------------------------------------------------------------------------
 
     def render(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
-        """One picture; see `Backend.render`. A stage of a kind that no server draws ends in BackendRejected."""
+        """One picture; see `Backend.render`. A stage of a kind that no server renders ends in BackendRejected."""
 
         def subscribe(
             observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None = None
@@ -144,7 +144,7 @@ class WebUIBackend(Backend):
         """Ask the server for every name in the plan.
 
         Raises:
-            BackendUnavailable: nobody answers.
+            BackendUnavailable: no answer.
             BackendRejected: no API, credentials refused, or names that it does not have, each with the nearest match.
         """
         connection = self._services.connections.acquire()
@@ -156,8 +156,8 @@ class WebUIBackend(Backend):
             self._services.connections.release(connection)
         return warnings
 
-    def wait_idle(self) -> Observable[None]:
-        """Complete once no interrupted job is known to run or wait; BackendUnavailable after `idle_timeout_s`."""
+    def settle(self) -> Observable[None]:
+        """Completes once no stopped job is known to run or wait any more; BackendUnavailable after `idle_timeout_s`."""
 
         def subscribe(
             observer: abc.ObserverBase[None], scheduler: abc.SchedulerBase | None = None
@@ -212,7 +212,7 @@ class WebUIBackend(Backend):
             payloads.guard_size(config, size)
             by_img2img = config.mode == "img2img"
             return payloads.upscale_by_img2img(stage, config, size) if by_img2img else payloads.upscale(config)
-        raise BackendRejected(f"{stage.stage_type}: a WebUI draws txt2img, img2img, adetailer and upscale.")
+        raise BackendRejected(f"{stage.stage_type}: a WebUI renders txt2img, img2img, adetailer and upscale.")
 
     def _post(self, stage: StageExecution, request: RenderRequest, connection: Connection) -> Output:
         payload = request.payload
@@ -261,7 +261,7 @@ class WebUIBackend(Backend):
         )
 
     def _detailed(self, request: RenderRequest, answer: Answer) -> Output:
-        """The detailed picture, or unchanged where nothing was found; only its pixels can tell."""
+        """The detailed picture, or unchanged where nothing was found; only its pixels show it."""
         actual, source = actual_settings(answer, 0), request.picture or b""
         if not actual.detailed:
             raise BackendRejected(
@@ -291,7 +291,7 @@ class WebUIBackend(Backend):
 
 
 class _BatchLeftovers:
-    """Pictures that a batch brought beyond the one asked for, until their images' turn comes."""
+    """Pictures that a batch returned beyond the first, kept until their images are requested."""
 
     def __init__(self) -> None:
         self._pictures: dict[tuple[str, int], Callable[[], Output]] = {}
@@ -324,7 +324,7 @@ def _new_task() -> str:
 
 
 class _IdleWait:
-    """Looks again and again, on its subscriber's time, whether all stopped jobs are gone."""
+    """Polls, on its subscriber's scheduler, until all stopped jobs are gone."""
 
     def __init__(
         self, interrupter: Interrupter, limit_s: float, observer: abc.ObserverBase[None], clock: abc.SchedulerBase

@@ -1,13 +1,12 @@
-"""One drawing on its way: posted on a thread of the backend's, watched on the subscriber's time, stopped at once.
+"""One request in flight: posted on a thread of the backend's, tracked on the subscriber's time, stopped without delay.
 
 Four threads meet here: the subscriber's scheduler (emissions, ticks), the call's (the POST), the poll's (questions),
-and whoever disposes. What ends a call is decided once, under its lock.
+and that of the caller who disposes. What ends a call is decided once, under its lock.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -59,7 +58,7 @@ class RenderRequest:
 
 
 class WorkerPool:
-    """Threads for calls: taken for one call, given back, made when none is free. Safe from any thread."""
+    """Threads for calls, reused; one is made when none is free. Safe from any thread."""
 
     def __init__(self) -> None:
         self._free: list[WorkerScheduler] = []
@@ -67,7 +66,7 @@ class WorkerPool:
         self._lock = threading.Lock()
 
     def acquire(self) -> WorkerScheduler:
-        """A thread for the caller alone."""
+        """Return a thread for the caller alone."""
         with self._lock:
             if self._free:
                 return self._free.pop()
@@ -76,7 +75,7 @@ class WorkerPool:
             return worker
 
     def release(self, worker: WorkerScheduler) -> None:
-        """The thread is free again."""
+        """Make the thread free again."""
         with self._lock:
             self._free.append(worker)
 
@@ -88,7 +87,7 @@ class WorkerPool:
 
 
 class InFlightCalls:
-    """The calls of one backend that were sent and are not over, oldest first. Safe from any thread."""
+    """The calls of one backend that were sent and have not ended, oldest first. Safe from any thread."""
 
     def __init__(self) -> None:
         self._trackers: list[JobTracker] = []
@@ -101,7 +100,7 @@ class InFlightCalls:
             return next((tracker for tracker in reversed(self._trackers) if not tracker.ended.is_set()), None)
 
     def add(self, tracker: JobTracker) -> None:
-        """It is about to be sent."""
+        """Add a call that is about to be sent."""
         with self._lock:
             self._trackers = [*(one for one in self._trackers if not one.ended.is_set()), tracker]
 
@@ -121,7 +120,7 @@ class CallServices:
 
 
 class RenderCall:
-    """One drawing, from subscription to its end.
+    """One request, from subscription to its end.
 
     Args:
         services: of the backend.
@@ -146,7 +145,6 @@ class RenderCall:
         self._clock = clock
         self._lock = threading.Lock()
         self._sent: InFlightRequest | None = None
-        self._sent_s = 0.0
         self._received = 0
         self._label = ""
         self._ended = False  # answered, failed or stopped: nothing but that is emitted any more
@@ -160,7 +158,7 @@ class RenderCall:
         self._plan_tick()
 
     def stop(self) -> None:
-        """Interrupt it unless it is over; nothing is emitted afterwards. Returns at once; harmless twice."""
+        """Interrupt it unless it has ended; nothing is emitted afterwards. Returns immediately; harmless twice."""
         with self._lock:
             if self._ended:
                 return
@@ -176,7 +174,7 @@ class RenderCall:
         try:
             prepared = self._prepare() if not self._ended else None
             picture = self._posted(prepared) if isinstance(prepared, RenderRequest) else prepared
-        except Exception as error:  # noqa: BLE001  # whatever it is, who subscribed must hear of it
+        except Exception as error:  # noqa: BLE001  # whatever it is, the subscriber must be notified
             trouble = error  # the name of an except clause is gone outside it
             self._finish_on_clock(lambda: self._observer.on_error(trouble))
         else:
@@ -211,21 +209,21 @@ class RenderCall:
                 return None
             self._label = request.label
             self._services.in_flight.add(tracker)
-            self._sent, self._sent_s, self._received = sent, time.monotonic(), connection.received
+            self._sent, self._received = sent, connection.received
         return sent
 
     def _tells_tasks(self, connection: Connection) -> bool:
         try:
             return self._services.progress_client.probe(connection, timeout_s=self._services.timeouts.ask_s)
         except BackendError:
-            return False  # the POST itself will say what is wrong
+            return False  # the POST itself will raise what is wrong
 
     def _baseline(self, connection: Connection) -> ServerSnapshot | None:
-        """The progress before ours, so that a stranger's job and leftovers are known again."""
+        """The progress before ours, so that another client's job and leftovers are recognized."""
         try:
             return self._services.progress_client.read_server(connection, timeout_s=self._services.timeouts.ask_s)
         except BackendError:
-            return None  # the POST itself will say what is wrong
+            return None  # the POST itself will raise what is wrong
 
     def _finish_on_clock(self, end: Callable[[], None]) -> None:
         def on_clock(*_: object) -> None:
@@ -265,7 +263,7 @@ class RenderCall:
             try:
                 snapshot = self._read(connection, sent)
             except BackendError:
-                snapshot = None  # no news; the call itself tells what is wrong
+                snapshot = None  # no news; the POST itself raises what is wrong
             finally:
                 self._services.connections.release(connection)
         self._clock.schedule(lambda *_: self._observed(sent, snapshot))

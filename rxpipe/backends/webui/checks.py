@@ -1,4 +1,4 @@
-"""Looking at a plan before it runs: is somebody there, has it an API, does it know every name, is nothing too large."""
+"""Looking at a plan before it runs: is there a server, has it an API, does it know every name, is nothing too large."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def check_plan(
     """What the server knows of the plan's names, and warnings.
 
     Raises:
-        BackendUnavailable: nobody answers.
-        BackendRejected: no API, credentials refused, unknown names (all of them at once), or a result too large.
+        BackendUnavailable: no answer.
+        BackendRejected: no API, credentials refused, unknown names (all of them in one error), or a result too large.
     """
     progress_client.read_server(connection, timeout_s=timeout_s)
     progress_client.probe(connection, timeout_s=timeout_s)

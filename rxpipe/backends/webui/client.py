@@ -1,4 +1,4 @@
-"""HTTP to one server: connections kept alive, bodies read raw, and every trouble told as a typed error at one point.
+"""HTTP to one server: connections kept alive, bodies read raw, and every failure made a typed error at one point.
 
 A `Connection` is used by one thread at a time and can be aborted from any other, which frees a thread that waits for an
 answer. Credentials go up front into each request and appear nowhere else: the errors raised here carry no frames of the
@@ -163,7 +163,7 @@ class Connection:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _as_backend_error(self, request: _RequestInfo, trouble: Exception, elapsed_s: float) -> BackendError:
-        """A failure of the connection as an error of ours."""
+        """Return the BackendError for a failure of the connection."""
         if self.aborted:
             return BackendUnavailable(request.message("was aborted on our side."))
         text = _root_cause_text(trouble)
@@ -174,7 +174,7 @@ class Connection:
             return BackendTimeout(request.message(f"no answer in {elapsed_s:.1f} s."))
         if "refused" in text.lower():
             return BackendUnavailable(
-                request.message(f"nobody answers ({text})."),
+                request.message(f"no answer ({text})."),
                 hint="Start the WebUI with --api, or give the address it listens on, such as http://127.0.0.1:7860.",
             )
         return BackendUnavailable(
@@ -194,7 +194,7 @@ class Connection:
         return session
 
     def _watch(self, connection: HTTPConnection) -> None:
-        """Told of each connection before and after it connects."""
+        """Remember a connection; called before and after it connects."""
         self._connections.add(connection)
         if self.aborted:
             _shutdown_socket(connection.sock)
@@ -308,7 +308,7 @@ class _RequestInfo:
 def _refusal(
     request: _RequestInfo, status: int, headers: Mapping[str, str], body: bytes, elapsed_s: float
 ) -> BackendError:
-    """An answer that is no success as an error of ours."""
+    """Return the BackendError for an answer that is no success."""
     text = message_of(body) or "(no message)"
     message = request.message(f"answered {status} after {elapsed_s:.1f} s: {text}")
     if status in _LATER:

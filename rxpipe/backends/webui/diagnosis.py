@@ -1,6 +1,6 @@
 """What is reachable at an address and what is missing there, as plain data for a person to read.
 
-The same questions that a run asks, each answered or told why not. What a fault means is said in `advice`.
+The same questions that a run asks, each answered, or with the reason why not. `advice` says what a fault means.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TRIAL = Txt2ImgRequest(prompt="a lighthouse", steps=4, width=128, height=128, s
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One small picture drawn. seconds: the whole request. version: of the server, by its own word."""
+    """One small picture rendered. seconds: the whole request. version: of the server, by its own word."""
 
     seconds: float
     version: str | None = None
@@ -40,9 +40,9 @@ class Diagnosis:
     """What was found at an address.
 
     reachable: something answers HTTP there. api: it is a WebUI with its API. problem: what is wrong, None if nothing.
-    kind: "forge" or "a1111"; None where it cannot be told. busy: it draws for somebody right now.
-    latency_s: of a small question. progress_per_task: False where only global progress is told (`--nowebui`).
-    model: the loaded checkpoint. adetailer: the extension's version, "installed" where it tells none, None without it.
+    kind: "forge" or "a1111"; None if unknown. busy: it renders for some client right now.
+    latency_s: of a small question. progress_per_task: False where only global progress is reported (`--nowebui`).
+    model: the loaded checkpoint. adetailer: the extension's version, "installed" if that is unknown, None without it.
     advice: what to do, most important first.
     """
 
@@ -164,7 +164,7 @@ def _with_server(found: Diagnosis, connection: Connection, timeout_s: float) -> 
     modules = ask_optional(connection, "/sdapi/v1/sd-modules", timeout_s=timeout_s)
     options = ask_optional(connection, "/sdapi/v1/options", timeout_s=timeout_s)
     model = options.get("sd_model_checkpoint") if isinstance(options, dict) else None
-    advice = () if per_task else ("Started with --nowebui it tells progress only for all clients together.",)
+    advice = () if per_task else ("Started with --nowebui it reports progress only for all clients together.",)
     return replace(
         found,
         progress_per_task=per_task,
@@ -175,7 +175,7 @@ def _with_server(found: Diagnosis, connection: Connection, timeout_s: float) -> 
 
 
 def _tried(connection: Connection) -> Trial:
-    """Draw one small picture; may load a model first, so nothing but the connection limits it."""
+    """Render one small picture; may load a model first, so nothing but the connection limits it."""
     begin = time.monotonic()
     response = connection.post(_TRIAL.path, _TRIAL.body(), timeout_s=None, what="trial")
     answer = read_generation(response.body, expected=1)

@@ -45,12 +45,12 @@ class CatalogItem:
 
 
 Catalog = Sequence[CatalogItem] | None
-"""What a server has of one kind; None where it does not tell."""
+"""What a server has of one kind; None where it does not list it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerCatalogs:
-    """Everything a server knows by name; a kind it does not tell is None and cannot be checked.
+    """Everything a server knows by name; a kind it does not list is None and cannot be checked.
 
     unit_schema: properties of ADetailer's own schema. adetailer: False where the extension is missing.
     """
@@ -71,7 +71,7 @@ def find(catalog: Catalog, name: str) -> CatalogItem | None:
 
 
 def nearest(catalog: Sequence[CatalogItem], name: str) -> str:
-    """What to tell who gave an unknown *name*: the nearest one, or what there is."""
+    """Return the advice for an unknown *name*: the nearest one, or what there is."""
     names_by_alias = {known_as.casefold(): item.name for item in catalog for known_as in (item.name, *item.aliases)}
     close = difflib.get_close_matches(name.casefold(), names_by_alias, n=1, cutoff=0.5)
     if close:
@@ -167,7 +167,7 @@ def _model(value: Mapping[str, Any]) -> CatalogItem:
 
 
 def kinds_of(plan: StageExecutionPlan) -> tuple[str, ...]:
-    """Which lists a plan needs; only those are asked for."""
+    """Return which lists a plan needs; only those are fetched."""
     needed = dict.fromkeys(kind for stage in plan.stages for kind, _, _ in _name_references(stage) if kind in _PATHS)
     detailing = any(isinstance(stage.config, AdetailerConfig) for stage in plan.stages)
     return (*needed, *(("adetailer",) if detailing else ()))
@@ -198,7 +198,7 @@ def problems_of(plan: StageExecutionPlan, catalogs: ServerCatalogs) -> list[str]
 
 
 def _name_references(stage: StageExecution) -> list[tuple[str, str, str]]:
-    """Kind, field and name of everything a stage asks for by name."""
+    """Return kind, field and name of everything a stage refers to by name."""
     generation, config = stage.generation, stage.config
     if isinstance(config, UpscaleConfig) and config.mode == "single":
         return _only_named([("upscalers", "upscaler", config.upscaler)])

@@ -1,4 +1,4 @@
-"""What a server is asked for: one frozen model per request, made by pure functions from a stage and a picture's size.
+"""The requests to a server: one frozen model each, made by pure functions from a stage and a picture's size.
 
 Nothing server-wide is written: model, VAE and clip skip travel in the request's own `override_settings`. A picture is
 spliced into the finished JSON as base64, so that megabytes are copied once.
@@ -198,7 +198,7 @@ def adetailer(
         stage: narrowed to one image.
         config: its section; the section itself is the first unit.
         size: of the picture.
-        schema: properties of the extension's own schema, None where it tells none.
+        schema: properties of the extension's own schema, None where it has none.
 
     Raises:
         BackendRejected: a unit asks for what the extension does not know.
@@ -318,7 +318,7 @@ def _refiner(config: Txt2ImgConfig) -> dict[str, Any]:
 
 
 def _with_sampler(unit: AdetailerUnit, stage: StageExecution) -> AdetailerUnit:
-    """The extension looks at a unit's scheduler only beside a sampler of its own."""
+    """The extension looks at a unit's scheduler only next to a sampler of its own."""
     if unit.scheduler is None or unit.sampler_name is not None:
         return unit
     return unit.model_copy(update={"sampler_name": stage.generation.sampler_name})

@@ -52,7 +52,7 @@ def _rgb(data: bytes) -> Image.Image:
 def with_source_text(data: bytes, source: bytes) -> bytes:
     """A detailed picture with the text of the picture it was made from, and what ADetailer adds to it.
 
-    The server's own text tells of the pass that was thrown away: one step of Euler at 128x128.
+    The server's own text describes the pass that was thrown away: one step of Euler at 128x128.
     """
     try:
         before = png.read_text(source).get("parameters")

@@ -1,7 +1,7 @@
 """How far our job is, and whose job it is that runs: two kinds of snapshot, one tracker per call.
 
-A server with a page tells progress per task, by `force_task_id`. Without one, and for upscaling, there is only the
-global progress of whichever job runs: then leftovers and strangers are told apart by what they look like.
+A server with a page reports progress per task, by `force_task_id`. Without one, and for upscaling, there is only the
+global progress of whichever job runs: then leftovers and other clients' jobs are told apart by what they look like.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rxpipe.backends.webui.client import Connection
 
 JobOwner = Literal["ours", "waiting", "nobody", "other"]
-"""Who runs: our job; another while ours waits; nobody; or another, and where ours is cannot be told."""
+"""Who runs: our job; another while ours waits; nobody; or another, and it is unknown where ours is."""
 
 _OWN_ID = b'"force_task_id"'
 _START = 0.01  # what the global progress shows before the first step
@@ -87,11 +87,11 @@ class ProgressClient:
 
     @property
     def per_task(self) -> bool | None:
-        """Whether the server tells progress per task; None until somebody asked."""
+        """True if the server reports progress per task; None until it was probed."""
         return self._per_task
 
     def probe(self, connection: Connection, *, timeout_s: float) -> bool:
-        """Whether the server tells progress per task, for ids that a request may choose; asks it the first time.
+        """Return whether the server reports progress per task, for ids that a request may choose; probes once.
 
         Raises:
             BackendError: it cannot be asked.
@@ -137,10 +137,10 @@ def _valid(model: type[_SnapshotT], body: bytes) -> _SnapshotT:
 
 @dataclass(slots=True)
 class JobTracker:
-    """What one call has seen of its job. Time comes in with each reading; safe from any thread.
+    """What one call has seen of its job. Time comes in with each snapshot; safe from any thread.
 
     request: what was posted. stalled_s: so long without a step is "stalled".
-    baseline: the global progress just before the request was sent; None where it was not asked for.
+    baseline: the global progress just before the request was sent; None where it was not read.
     queued_behind: another call of ours that was in flight when this one was sent; ours cannot run before it has ended.
     ended: set once the job is known to have ended.
     began: our job was seen running. changed_s: when anything last moved.
@@ -179,7 +179,7 @@ class JobTracker:
 
     def _owner_by_server(self, snapshot: ServerSnapshot) -> JobOwner:
         if self.queued_behind is not None and self.queued_behind.ended.is_set():
-            self.queued_behind = self.baseline = None  # whatever ran before it is over too
+            self.queued_behind = self.baseline = None  # whatever ran before it has ended too
         if snapshot.state.job_count == 0:
             self.baseline = None
             return "nobody"
@@ -202,7 +202,7 @@ class JobTracker:
     def _may_be_ours(self, state: ServerState) -> bool:
         if state.job in _JOBS and state.job != _job_of(self.request):
             return False
-        if state.job.startswith(("task(", "Batch ")):  # somebody at the page, or more batches than we ever ask for
+        if state.job.startswith(("task(", "Batch ")):  # the page's user, or more batches than we request
             return False
         steps = sampled_steps(self.request)
         # before the first step the last job's number of steps is still shown
@@ -282,7 +282,7 @@ class JobTracker:
         try:
             return base64s.decode(preview.encode())
         except BadResponse:
-            return None  # a picture that nobody needs
+            return None  # a preview is not worth an error
 
 
 _JOBS = ("scripts_txt2img", "scripts_img2img", "Upscale", "extras")

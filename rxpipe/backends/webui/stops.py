@@ -1,8 +1,8 @@
-"""Stopping calls: one interrupt, while our job is the running one, and then seeing it gone.
+"""Stopping calls: one interrupt, while our job is the running one, and then waiting until it is gone.
 
-An interrupt hits whoever runs: sent while ours waits it hits a stranger's job, sent before the start it is lost. So a
-stop asks first, on a thread of its own. After the grace time the socket is shut down, which gives back the call's
-thread; a job that still waits in the server's queue is interrupted when its turn comes.
+An interrupt hits the running job: sent while ours waits it hits another client's, sent before the start it is lost. So
+a stop asks first, on a thread of its own. After the grace time the socket is shut down, which gives back the call's
+thread; a job that still waits in the server's queue is interrupted once it runs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class InFlightRequest:
     answered: threading.Event = field(default_factory=threading.Event)
 
     def note_answered(self) -> None:
-        """The call is over; so is its job, unless it was we who hung up."""
+        """The call has ended; so has its job, unless we aborted the connection."""
         self.answered.set()
         if not self.connection.aborted:
             self.tracker.end()
@@ -83,7 +83,7 @@ class Interrupter:
             return self._abandoned
 
     def start(self, sent: InFlightRequest) -> None:
-        """Stop a call; returns at once.
+        """Stop a call; returns immediately.
 
         The thread is no daemon while the grace lasts, so that a program that ends right after a cancel still sends its
         interrupt.
@@ -145,7 +145,7 @@ class Interrupter:
         return self._idle_timeout_s
 
     def others(self, interrupt: _Interrupt) -> list[InFlightRequest]:
-        """The calls that are being stopped beside this one and have no answer yet."""
+        """The calls that are being stopped alongside this one and have no answer yet."""
         with self._changed:
             return [
                 other.sent for other in self._stopping if other is not interrupt and not other.sent.answered.is_set()
@@ -192,7 +192,7 @@ class _Interrupt:
         return self._begin_s + self._interrupter.grace_s - time.monotonic()
 
     def interrupt(self) -> bool:
-        """Interrupt if it is our turn; True once the answer came. Shuts the socket down at the end of the grace."""
+        """Interrupt while our job runs; return True once the answer came. Shuts the socket down after the grace."""
         while self._left_s > 0 and not self.sent.answered.is_set():
             if not self._interrupt_sent or self._hit_another():
                 self._interrupt_sent = False
@@ -224,7 +224,7 @@ class _Interrupt:
         try:
             self._interrupter.with_connection(lambda connection: self._look(connection, timeout_s))
         except BackendUnavailable:
-            self._gone += 1  # nobody there: the job died with its server
+            self._gone += 1  # no server: the job died with it
         except BackendTimeout:
             if self._last == "ours" and self._left_s <= 0:  # ours when last seen: better than leaving it to run
                 self._interrupt_unseen()
@@ -234,7 +234,7 @@ class _Interrupt:
     def _look(self, connection: Connection, timeout_s: float) -> None:
         snapshot = self._interrupter.read(connection, self.sent, timeout_s)
         self._last = owner = self.sent.tracker.owner_of(snapshot)
-        answered = self.sent.answered.is_set() and not self._aborted  # hanging up ends the call too
+        answered = self.sent.answered.is_set() and not self._aborted  # aborting ends the call too
         if owner == "ours" and not self._interrupt_sent and not answered:
             self._interrupt_sent, self._others = True, self._interrupter.others(self)
             connection.post(_INTERRUPT, timeout_s=timeout_s)

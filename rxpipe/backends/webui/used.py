@@ -1,4 +1,4 @@
-"""What a server really used, beside what it was asked for: silent fallbacks found, and told as warnings."""
+"""What a server really used, compared with the request: silent fallbacks become warnings."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def other_size(asked: Size | None, header: png.Header) -> tuple[str, ...]:
 
 
 def settings_of(actual: ActualSettings, header: png.Header) -> dict[str, object]:
-    """What goes into the record of the image: only what the server told."""
+    """What goes into the record of the image: only what the server reported."""
     values = {
         "sampler_name": actual.sampler_name,
         "scheduler": actual.scheduler,

@@ -43,8 +43,8 @@ def webui_server(request: pytest.FixtureRequest) -> Iterator[WebUIServer]:
     """
     from rxpipe.testing.webui_server import WebUIServer  # noqa: PLC0415 - only a test that asks for it pays for it
 
-    wish = getattr(request, "param", {})
-    with WebUIServer(**({"flavour": wish} if isinstance(wish, str) else wish)) as server:
+    options = getattr(request, "param", {})
+    with WebUIServer(**({"flavour": options} if isinstance(options, str) else options)) as server:
         yield server
 
 

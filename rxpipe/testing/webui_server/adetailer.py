@@ -94,7 +94,7 @@ class AdetailerArgs:
     skip_img2img: bool = False
 
     def infotext_fields(self, version: str) -> dict[str, Any]:
-        """What goes into extra_generation_params, in order; nothing where it is off."""
+        """Return what goes into extra_generation_params, in order; nothing where it is off."""
         if not self.units:
             return {}
         fields: dict[str, Any] = {}
@@ -112,7 +112,7 @@ def _is_listed(unit: Mapping[str, Any], name: str) -> bool:
 def read_args(
     scripts: Mapping[str, Any], schema: Mapping[str, Any], models: list[str], *, has_source: bool, has_mask: bool
 ) -> AdetailerArgs:
-    """What a request's `alwayson_scripts` orders.
+    """Return what a request's `alwayson_scripts` ask of ADetailer.
 
     Args:
         scripts: as sent; script names in any case.
@@ -134,7 +134,7 @@ def read_args(
 
 
 def _read_unit(arg: Any, schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A tab with its defaults; None where it is no dict, has a key or a value that ADetailer refuses, or is off."""
+    """Return a tab with its defaults; None if it is no dict, has a key or value that ADetailer rejects, or is off."""
     rules = schema["properties"]
     if not isinstance(arg, dict) or any(name not in rules or not _fits(rules[name], arg[name]) for name in arg):
         return None

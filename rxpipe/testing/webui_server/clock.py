@@ -11,7 +11,7 @@ class Clock(Protocol):
     """Seconds that only grow, and how to sleep on a condition until some have passed."""
 
     def now(self) -> float:
-        """Seconds since an arbitrary moment."""
+        """Return the seconds since an arbitrary moment."""
         ...
 
     def sleep(self, condition: threading.Condition, seconds: float) -> None:
@@ -23,7 +23,7 @@ class RealClock:
     """The machine's monotonic clock."""
 
     def now(self) -> float:
-        """Seconds of `time.monotonic`."""
+        """Return the seconds of `time.monotonic`."""
         return time.monotonic()
 
     def sleep(self, condition: threading.Condition, seconds: float) -> None:
@@ -40,7 +40,7 @@ class ManualClock:
         self._sleeping: set[threading.Condition] = set()
 
     def now(self) -> float:
-        """Seconds that `advance` was given so far."""
+        """Return the seconds that `advance` was given so far."""
         with self._lock:
             return self._now
 
@@ -52,7 +52,7 @@ class ManualClock:
         condition.wait()
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` (>= 0) pass and wake everyone who waits for it. Raises ValueError below 0."""
+        """Let `seconds` (>= 0) pass and wake all waiting threads. Raises ValueError below 0."""
         if seconds < 0:
             raise ValueError(f"time does not go back: advance({seconds})")
         with self._lock:

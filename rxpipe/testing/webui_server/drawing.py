@@ -1,4 +1,4 @@
-"""Where the server's pictures come from: a function of a `DrawRequest`, noise unless told otherwise.
+"""Where the server's pictures come from: a function of a `DrawRequest`, noise by default.
 
 The PNG writer here is the standard library's zlib and nothing else, on purpose apart from the package's own PNG code,
 so that a mistake in one is seen by the other.
@@ -66,7 +66,7 @@ def noise(request: DrawRequest) -> bytes:
 
 
 def noise_png(width: int, height: int, seed: bytes | int = 0) -> bytes:
-    """An RGB picture of `width` x `height` px whose pixels come from `seed`."""
+    """Return an RGB picture of `width` x `height` px whose pixels come from `seed`."""
     pixels = Random(seed).randbytes(width * height * 3)  # noqa: S311 - a picture, not a secret
     row = width * 3
     rows = b"".join(b"\0" + pixels[start : start + row] for start in range(0, len(pixels), row))
@@ -83,7 +83,7 @@ def _repaint_middle(source: bytes, seed: bytes) -> bytes:
 
 
 class Prepared:
-    """Pictures made beforehand, handed out in turn: nothing is drawn while a benchmark runs.
+    """Pictures made beforehand, handed out in order: nothing is drawn while a benchmark runs.
 
     Args:
         sizes: width and height in px of every picture that will be asked for.
@@ -122,7 +122,7 @@ def png_size(picture: bytes) -> tuple[int, int]:
 
 
 def with_parameters(picture: bytes, text: str) -> bytes:
-    """The PNG with its text chunks gone and `text` as `parameters`: tEXt if latin-1 can hold it, iTXt if not."""
+    """Return the PNG with its text chunks gone and `text` as `parameters`: tEXt if latin-1 can hold it, iTXt if not."""
     try:
         chunk = _chunk(b"tEXt", b"parameters\0" + text.encode("latin-1"))
     except UnicodeEncodeError:
@@ -133,7 +133,7 @@ def with_parameters(picture: bytes, text: str) -> bytes:
 
 
 def parameters_of(picture: bytes) -> str | None:
-    """The `parameters` text of a PNG, None where it has none."""
+    """Return the `parameters` text of a PNG, None where it has none."""
     for name, start, stop in _chunks(picture):
         key, _, text = picture[start + 8 : stop - 4].partition(b"\0")
         if key == b"parameters" and name == b"tEXt":
@@ -163,14 +163,14 @@ def open_picture(data: bytes) -> Image:
 
 
 def save_png(picture: Image) -> bytes:
-    """A picture as PNG bytes, without text."""
+    """Return a picture as PNG bytes, without text."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
 def grid_of(pictures: Sequence[bytes], mode: Literal["RGB", "RGBA"]) -> bytes:
-    """The contact sheet that WebUI puts first: as square as it goes, pictures of one size."""
+    """Return the contact sheet that WebUI puts first: as square as it goes, pictures of one size."""
     width, height = png_size(pictures[0])
     rows = round(len(pictures) ** 0.5)
     columns = -(-len(pictures) // rows)
@@ -183,7 +183,7 @@ def grid_of(pictures: Sequence[bytes], mode: Literal["RGB", "RGBA"]) -> bytes:
 
 
 def decode_upload(text: Any) -> bytes:
-    """The bytes of a base64 picture, with or without a data-URL head, as a PNG-loadable file.
+    """Return the bytes of a base64 picture, with or without a data-URL head, as a PNG-loadable file.
 
     Raises:
         ValueError: no string, not base64, or not a picture.

@@ -29,7 +29,7 @@ _SCALES = (1.0, 8.0)
 
 
 def drawn_by(backend: Backend) -> Draw:
-    """A drawing function over a backend; one drawing at a time, on the caller's thread.
+    """Return a drawing function over a backend; one drawing at a time, on the caller's thread.
 
     Raises, when called: whatever the backend's error is. It ends the server's job as an exception there would.
     """
@@ -78,7 +78,7 @@ def _rendered(backend: Backend, stage: StageExecution, source: Artifact | None) 
 
 
 def _fitted(picture: bytes, request: DrawRequest) -> bytes:
-    """The picture in the size that was asked for, and coarse where it was not finished."""
+    """Return the picture in the requested size, and coarse where it was not finished."""
     wanted = (request.width, request.height) if request.kind != "adetailer" else png_size(picture)
     if request.fraction >= 1 and png_size(picture) == wanted:
         return picture

@@ -110,12 +110,12 @@ class Fault:
     DIES: ClassVar[Fault]
 
     def but(self, **changes: Any) -> Fault:
-        """The same with some fields changed: `Fault.UNAVAILABLE.but(retry_after_s=1)`."""
+        """Return the same with some fields changed: `Fault.UNAVAILABLE.but(retry_after_s=1)`."""
         return replace(self, **changes)
 
     @staticmethod
     def every() -> tuple[Fault, ...]:
-        """All ready faults, in the order in which a table should list them."""
+        """Return all ready faults, in the order in which a table should list them."""
         return _EVERY
 
 
@@ -194,7 +194,7 @@ class FaultPlan:
             self._rules.append(_Rule(target, deque(faults), where, forever))
 
     def take(self, call: RecordedRequest) -> Fault | None:
-        """The fault this call meets: each matching rule moves on by one, the first that has a fault decides."""
+        """Return the fault this call meets: each matching rule moves on by one, the first that has a fault decides."""
         with self._lock:
             met = [self._next(rule) for rule in self._rules if self._matches(rule, call)]
             self._rules = [rule for rule in self._rules if rule.faults]
@@ -206,7 +206,7 @@ class FaultPlan:
             self._rules.clear()
 
     def due(self, call: RecordedRequest, kind: Kind) -> Fault | None:
-        """The fault of this kind that the *next* call to the same target would meet; it is used up if there is one."""
+        """Return the fault of this kind that the *next* call to the same target would meet, and use it up."""
         with self._lock:
             for rule in self._rules:
                 head = rule.faults[0]

@@ -37,13 +37,13 @@ class Flavour:
     checkpoints: tuple[str, ...]
 
     def http_error(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Answer:
-        """What an HTTPException becomes. A1111 drops its headers."""
+        """Return what an HTTPException becomes. A1111 drops its headers."""
         if self.name == "forge":
             return json_answer({"detail": detail}, status, headers)
         return json_answer({"error": "HTTPException", "detail": detail, "body": "", "errors": ""}, status)
 
     def failure(self, error: str, message: str, body: Any = "") -> Answer:
-        """What any other exception becomes: a 500."""
+        """Return what any other exception becomes: a 500."""
         text = "message" if self.name == "forge" else "errors"
         return json_answer({"error": error, "detail": "", "body": body, text: message}, 500)
 
@@ -64,5 +64,5 @@ def _read(name: str) -> bytes:
 
 
 def openapi(name: FlavourName) -> dict[str, Any]:
-    """A fresh copy of a server's OpenAPI document, for checking payloads against its request models."""
+    """Return a fresh copy of a server's OpenAPI document, for checking payloads against its request models."""
     return deepcopy(dict(load_flavour(name).openapi))

@@ -42,7 +42,7 @@ class HttpError(Exception):
 
 
 def decode(text: Any) -> bytes:
-    """A picture of a request. Raises HttpError 500, as the servers do."""
+    """Return a picture of a request. Raises HttpError 500, as the servers do."""
     try:
         return decode_upload(text)
     except ValueError as error:
@@ -103,7 +103,7 @@ class Generation:
             queue.end()
 
     def _decide(self) -> None:
-        """Fix what will really be used: seeds, sampler, sizes, ADetailer's orders."""
+        """Fix what will really be used: seeds, sampler, sizes, ADetailer's arguments."""
         values, answers = self.values, self.site.flavour.answers
         if values["steps"] == 0:
             raise JobError("ZeroDivisionError", "integer division or modulo by zero")
@@ -202,7 +202,7 @@ class Generation:
             return self.sources[index % len(self.sources)]
         values = self.values
         hires = values["hr_scale"] if values.get("enable_hr") else 1
-        wish = DrawRequest(
+        wanted = DrawRequest(
             "img2img" if self.img2img else "txt2img",
             width=max(_LATENT, int(self.width * hires) // _LATENT * _LATENT),
             height=max(_LATENT, int(self.height * hires) // _LATENT * _LATENT),
@@ -215,7 +215,7 @@ class Generation:
             mask=self.mask,
             options={**values, "init_images": None, "mask": None, "checkpoint": self.checkpoint.name},
         )
-        return self.site.draw(wish)
+        return self.site.draw(wanted)
 
     # -- ADetailer ----------------------------------------------------------------------------------------------------
 
@@ -232,9 +232,9 @@ class Generation:
     def _detail_one(self, job: Job, picture: bytes, unit: Any, index: int) -> bytes:
         queue, models = self.site.queue, self.site.flavour.answers["/adetailer/v1/ad_model"]["ad_model"]
         if unit["ad_model"] not in models:
-            return picture  # the server logs it and goes on
+            return picture  # the server logs it and continues
         own_size = unit["ad_use_inpaint_width_height"]
-        wish = DrawRequest(
+        wanted = DrawRequest(
             "adetailer",
             width=unit["ad_inpaint_width"] if own_size else self.values["width"],
             height=unit["ad_inpaint_height"] if own_size else self.values["height"],
@@ -245,12 +245,12 @@ class Generation:
             source=picture,
             options={name: value for name, value in unit.items() if name != "defaults"},
         )
-        drawn = self.site.draw(wish)
+        drawn = self.site.draw(wanted)
         if drawn == picture:
             return picture
         queue.set(job_count=queue.state.job_count + 1)
         share = (1 - _OUTER_SHARE if self.adetailer_args.skip_img2img else 1.0) / len(self.adetailer_args.units)
-        steps = int(min(unit["ad_denoising_strength"], 0.999) * wish.steps) + 1
+        steps = int(min(unit["ad_denoising_strength"], 0.999) * wanted.steps) + 1
         self._sample(job, steps, self.site.latency_of(job, "adetailer") * share)
         queue.next_job()
         return drawn
@@ -271,7 +271,7 @@ class Generation:
         return _assemble(spoil(self.call.fault, shown), self._echo(), info)
 
     def _echo(self) -> dict[str, Any]:
-        """The request with its defaults, as `parameters`; the input pictures only where that was asked for."""
+        """Return the request with its defaults, as `parameters`; the input pictures only if requested."""
         if not self.img2img or self.values["include_init_images"]:
             return self.values
         return {**self.values, "init_images": None, "mask": None}
@@ -349,7 +349,7 @@ class Generation:
 
 
 def _assemble(pictures: Sequence[bytes], parameters: Any, info: str) -> Answer:
-    """The answer's JSON, put together around the base64 without a second look at it."""
+    """Return the answer's JSON, put together around the base64 without parsing it again."""
     rest = json.dumps({"parameters": parameters, "info": info}, separators=(",", ":"), ensure_ascii=False)
     quoted = b",".join(b'"' + text + b'"' for text in pictures)
     return Answer(200, b"".join((b'{"images":[', quoted, b"],", rest[1:].encode())))
@@ -371,7 +371,7 @@ def upscale(site: WebUI, call: RecordedRequest, values: dict[str, Any]) -> Answe
         known = [entry["name"] for entry in site.flavour.answers["/sdapi/v1/upscalers"]]
         for name in (values["upscaler_1"], values["upscaler_2"]):
             if name not in known:
-                # The state is not ended: an idle server goes on reporting this job until the next one.
+                # The state is not ended: an idle server continues to report this job until the next one.
                 raise JobError("AssertionError", f"could not find upscaler named {name}")
         picture = _upscaled(site, job, source, values)
         site.queue.end()
@@ -382,7 +382,7 @@ def upscale(site: WebUI, call: RecordedRequest, values: dict[str, Any]) -> Answe
 
 
 def _upscaled(site: WebUI, job: Job, source: bytes, values: dict[str, Any]) -> bytes:
-    """The bigger picture with the input's text chunk; the input itself where no upscaler is named."""
+    """Return the bigger picture with the input's text chunk; the input itself where no upscaler is named."""
     latency = site.latency_of(job, "upscale")
     site.queue.stand(job, 0)
     site.meet_fault(job, 0.0)
@@ -431,7 +431,7 @@ def _upscale_info(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def spoil(fault: Fault | None, pictures: Sequence[bytes]) -> list[bytes]:
-    """The pictures as base64, broken as `fault` says; it meets the last one, so that the others can be kept."""
+    """Return the pictures as base64, broken as `fault` says; it meets the last one, so that the others can be kept."""
     texts = [base64.b64encode(picture) for picture in pictures]
     if not texts or fault is None:
         return texts

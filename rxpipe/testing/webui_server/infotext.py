@@ -24,7 +24,7 @@ class Sampling(NamedTuple):
 def resolve_sampling(
     samplers: Sequence[Mapping[str, Any]], schedulers: Sequence[Mapping[str, Any]], name: str, scheduler: str | None
 ) -> Sampling:
-    """The sampler and schedule for the names of a request: unknown ones fall back without a word.
+    """Return the sampler and schedule for the names of a request: unknown ones fall back without a word.
 
     An unknown sampler becomes the first of the list, an unknown scheduler "Automatic"; "DPM++ 2M Karras" is taken
     apart; "Automatic" is the sampler's own schedule where it has one.
@@ -58,7 +58,7 @@ def _quote(value: Any) -> str:
 
 
 def read_infotext(text: str) -> dict[str, Any]:
-    """The fields of an infotext as /png-info gives them: strings, sizes taken apart. Empty for an empty text."""
+    """Return the fields of an infotext as /png-info gives them: strings, sizes taken apart. Empty for an empty text."""
     if not text:
         return {}
     *head, last = text.strip().split("\n")

@@ -1,4 +1,4 @@
-"""The queue and the state of a WebUI: one FIFO lock, one global progress, flags that act on whoever runs.
+"""The queue and the state of a WebUI: one FIFO lock, one global progress, flags that act on the running job.
 
 The oddities are the recorded servers': 0.01 at the start with the last job's step count, job_count -1, leftovers
 when idle, and an upscale that fails leaves its state behind.
@@ -23,7 +23,7 @@ _FINISHED_KEPT = 16  # tasks that /internal/progress still calls completed
 
 
 class ServerGone(Exception):
-    """The server died while this was in work; nobody is left to answer."""
+    """The server died while this request was in progress; no answer is sent."""
 
 
 class JobError(Exception):
@@ -76,7 +76,7 @@ class State:
         return self.interrupted or self.skipped
 
     def shown(self) -> dict[str, Any]:
-        """The `state` of a progress answer."""
+        """Return the `state` of a progress answer."""
         names = ("skipped", "interrupted", "stopping_generation", "job", "job_count", "job_timestamp", "job_no")
         return {name: getattr(self, name) for name in (*names, "sampling_step", "sampling_steps")}
 
@@ -92,11 +92,11 @@ class JobGate:
     released: bool = False
 
     def wait_reached(self, timeout_s: float = 5.0, times: int = 1) -> bool:
-        """Whether a job stood here `times` times within `timeout_s` seconds of real time."""
+        """Return whether a job stood here `times` times within `timeout_s` seconds of real time."""
         return self.request_log.wait_for(lambda: self.reached >= times, timeout_s)
 
     def release(self) -> None:
-        """Let the job go on, and those after it pass."""
+        """Let the job continue, and later ones pass."""
         with self.request_log.noting():
             self.released = True
 
@@ -118,7 +118,7 @@ class JobQueue:
 
     @contextmanager
     def turn(self, job: Job) -> Iterator[None]:
-        """Wait for the lock, hold it, give it back. Raises ServerGone when the server dies."""
+        """Wait for the lock, hold it, release it. Raises ServerGone when the server dies."""
         with self.request_log.noting():
             self.waiting.append(job)
             if job.task_id is not None:
@@ -180,7 +180,7 @@ class JobQueue:
     def work(self, seconds: float) -> None:
         """Let the running job be `seconds` of the server's clock further; less where an interrupt or a skip comes.
 
-        Counted from where the job should be by now, so that what drawing takes is part of the latency and not on top
+        Counted from where the job should be, so that the time drawing takes is part of the latency and not on top
         of it. Raises ServerGone.
         """
         clock, changed = self.request_log.clock, self.request_log.changed
@@ -212,13 +212,13 @@ class JobQueue:
                 raise ServerGone
 
     def interrupt(self, call: RecordedRequest) -> None:
-        """POST /interrupt: hits whoever runs; while idle the flag is set, and cleared by the next start."""
+        """POST /interrupt: acts on the running job; while idle the flag is set, and cleared by the next start."""
         with self.request_log.noting():
             self.state.interrupted = True
             self.request_log.interrupts.append(Interrupt(self.request_log.clock.now(), self._running, call))
 
     def skip(self, call: RecordedRequest) -> None:
-        """POST /skip: ends the batch in work."""
+        """POST /skip: ends the batch in progress."""
         with self.request_log.noting():
             self.state.skipped = True
             self.request_log.skips.append(Interrupt(self.request_log.clock.now(), self._running, call))

@@ -1,7 +1,7 @@
-"""What a test wants to know afterwards: calls, jobs, interrupts, switches, busy time.
+"""What a test asserts afterwards: calls, jobs, interrupts, switches, busy time.
 
 Outlives a crash of the simulated WebUI. `changed` is the one lock of the whole server; everything below it is
-written only by who holds it, and every write notifies, so that `wait_for` needs no polling.
+written only by the thread that holds it, and every write notifies, so that `wait_for` needs no polling.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class RecordedRequest:
     body: the parsed JSON, None without one or where it is malformed.
     at_s: when it was read, on the server's clock; `at_monotonic_s` on the machine's.
     connection: number of the connection it came over, 1.. .
-    status: what was answered; None while it is in work, or where no answer was sent.
+    status: what was answered; None while it is in progress, or where no answer was sent.
     """
 
     number: int
@@ -54,17 +54,17 @@ class RecordedRequest:
 
     @property
     def stage(self) -> str | None:
-        """The stage this call is for, None if it draws nothing."""
+        """The stage this call is for, None if it renders nothing."""
         stage = _STAGE_OF_PATH.get(self.path) if self.method == "POST" else None
         return "adetailer" if stage == "img2img" and skips_img2img(self.body) else stage
 
     def matches(self, target: str) -> bool:
-        """Whether `target` means this call: its stage, its path, the path's last part, or "*"."""
+        """Return whether `target` means this call: its stage, its path, the path's last part, or "*"."""
         return target in ("*", self.path, self.stage, self.path.rsplit("/", 1)[-1] if not self.stage else None)
 
 
 def skips_img2img(body: Any) -> bool:
-    """Whether a body of /img2img asks ADetailer to work on the given picture and nothing else."""
+    """Return whether a body of /img2img asks ADetailer to work on the given picture and nothing else."""
     scripts = body.get("alwayson_scripts") if isinstance(body, dict) else None
     for name, script in scripts.items() if isinstance(scripts, dict) else ():
         args = script.get("args") if isinstance(script, dict) else None
@@ -74,7 +74,7 @@ def skips_img2img(body: Any) -> bool:
 
 
 def shorten(value: Any) -> Any:
-    """A body with its long strings cut: what a call remembers where bodies are not kept."""
+    """Return a body with its long strings cut: what a call remembers where bodies are not kept."""
     if isinstance(value, str):
         return value if len(value) <= _KEPT else f"{value[:20]}... ({len(value)} characters)"
     if isinstance(value, list):
@@ -86,7 +86,7 @@ def shorten(value: Any) -> Any:
 
 @dataclass(slots=True)
 class Job:
-    """One call that draws, from its arrival in the queue to its end. Times are of the server's clock.
+    """One call that renders, from its arrival in the queue to its end. Times are of the server's clock.
 
     name: what progress shows, scripts_txt2img, scripts_img2img or Upscale.
     task_id: the request's force_task_id or one made up, None for an upscale.
@@ -107,7 +107,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """An interrupt or a skip that came in. `job` is the running one it hit, None where the server was idle."""
+    """An interrupt or a skip that came in. `job` is the running one it stopped, None where the server was idle."""
 
     at_s: float
     job: Job | None
@@ -135,13 +135,13 @@ class RequestLog:
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """JobGate the lock for a change and wake who waits for one."""
+        """Hold the lock for a change, and notify all waiting threads."""
         with self.changed:
             yield
             self.changed.notify_all()
 
     def wait_for(self, predicate: Callable[[], bool], timeout_s: float) -> bool:
-        """Whether `predicate` came true within `timeout_s` seconds of real time; called with the lock held."""
+        """Return whether `predicate` came true within `timeout_s` seconds of real time; called with the lock held."""
         with self.changed:
             return self.changed.wait_for(predicate, timeout_s)
 
@@ -176,7 +176,7 @@ class RequestLog:
             job.started_s, job.outcome, self.running = self.clock.now(), "running", job
 
     def note_end(self, job: Job, outcome: Outcome) -> None:
-        """A job has given the lock back."""
+        """A job has released the lock."""
         with self.noting():
             job.ended_s, job.outcome, self.running = self.clock.now(), outcome, None
             if job.started_s is not None:
@@ -195,7 +195,7 @@ class RequestLog:
                 self.active_drawings -= 1
 
     def new_call(self, **fields: Any) -> RecordedRequest:
-        """A call with its number and times filled in, noted."""
+        """Return a call with its number and times filled in, noted."""
         with self.changed:
             call = RecordedRequest(
                 len(self.calls) + 1, at_s=self.clock.now(), at_monotonic_s=time.monotonic(), **fields

@@ -1,7 +1,7 @@
 """WebUIServer: the simulated WebUI on a loopback port, with everything a test wants to do to it and know of it.
 
 One thread accepts, one a connection serves; all are daemons. The port is kept while the server plays dead: a bound
-socket that does not listen refuses connections, and nobody else can take the number.
+socket that does not listen refuses connections, and no other process can take the port.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rxpipe.testing.webui_server.drawing import Draw
 
 _STAGES = ("txt2img", "img2img", "adetailer", "upscale")
-_HANDLERS = 40  # calls in work at once; the recorded servers' thread pool
+_HANDLERS = 40  # calls in progress at the same time; the recorded servers' thread pool
 _ACCEPT_S = 0.05
 _JOIN_S = 2.0
 _DRIPS = 50
@@ -125,7 +125,7 @@ class WebUIServer:
         return self
 
     def stop(self) -> None:
-        """Go away for good, at once: jobs are lost, connections reset, threads end. Twice is harmless."""
+        """Stop for good, immediately: jobs are lost, connections reset, threads end. Idempotent."""
         self._stopped.set()
         self.site.queue.die()
         self.go_down()
@@ -172,7 +172,7 @@ class WebUIServer:
         self._accepting.start()
 
     def go_down(self, *, back_after_s: float | None = None, spare: int | None = None) -> None:
-        """Refuse connections and reset the open ones. Jobs go on, their answers are lost.
+        """Refuse connections and reset the open ones. Jobs continue, their answers are lost.
 
         Args:
             back_after_s: real seconds until it listens again; None: until `come_back`.
@@ -183,7 +183,7 @@ class WebUIServer:
                 return
             self._down.set()
             with suppress(OSError):  # not every system lets a listening socket be shut down; accept ends anyway
-                self._listener.shutdown(socket.SHUT_RDWR)  # at once, though a thread is in accept
+                self._listener.shutdown(socket.SHUT_RDWR)  # immediate, though a thread is in accept
             if self._accepting is not None and self._accepting is not threading.current_thread():
                 self._accepting.join(_JOIN_S)
             self._listener.close()
@@ -202,7 +202,7 @@ class WebUIServer:
             if self._down.is_set() and not self._stopped.is_set():
                 self._listen()
         with self.request_log.noting():
-            pass  # whoever waits for it looks again
+            pass  # waiting threads check again
 
     def die(self, *, back_after_s: float | None = None) -> None:
         """Die as a process does: all jobs, the queue and the flags are lost. Comes back as one freshly started."""
@@ -217,12 +217,12 @@ class WebUIServer:
             self._frozen = True
 
     def thaw(self) -> None:
-        """Go on answering, the calls that came in while frozen included."""
+        """Answer again, the calls that came in while frozen included."""
         with self.request_log.noting():
             self._frozen = False
 
     def unstick(self) -> None:
-        """Let a job that met Fault.STUCK go on."""
+        """Let a job that met Fault.STUCK continue."""
         with self.request_log.noting():
             self.site.unstuck = True
 
@@ -298,11 +298,11 @@ class WebUIServer:
             return tuple(self.request_log.calls)
 
     def calls_to(self, target: str) -> tuple[RecordedRequest, ...]:
-        """The calls of a stage, path, or last part of a path."""
+        """Return the calls of a stage, path, or last part of a path."""
         return tuple(call for call in self.calls if call.matches(target))
 
     def posts_after(self, at_monotonic_s: float) -> tuple[RecordedRequest, ...]:
-        """The drawing calls that came in after a moment of `time.monotonic`."""
+        """Return the drawing calls that came in after a moment of `time.monotonic`."""
         return tuple(call for call in self.calls if call.stage and call.at_monotonic_s > at_monotonic_s)
 
     @property
@@ -346,7 +346,7 @@ class WebUIServer:
 
     @property
     def max_in_flight(self) -> int:
-        """The most drawing calls that were in work or in the queue at the same time."""
+        """The most rendering calls that were in progress or in the queue at the same time."""
         return self.request_log.max_in_flight
 
     @property
@@ -361,24 +361,24 @@ class WebUIServer:
             return self.request_log.running is None and not self.site.queue.waiting
 
     def wait_for(self, predicate: Callable[[], bool], timeout_s: float = 5.0) -> bool:
-        """Whether `predicate` came true within `timeout_s` real seconds; asked again at every change of the server."""
+        """Return whether `predicate` came true within `timeout_s` real seconds; checked at every change."""
         return self.request_log.wait_for(predicate, timeout_s)
 
     def wait_running(self, stage: str = "*", timeout_s: float = 5.0) -> bool:
-        """Whether a job of `stage` ran within `timeout_s` real seconds."""
+        """Return whether a job of `stage` ran within `timeout_s` real seconds."""
         running = lambda: (job := self.request_log.running) is not None and job.call.matches(stage)  # noqa: E731  # read where it stands
         return self.wait_for(running, timeout_s)
 
     def wait_queued(self, count: int, timeout_s: float = 5.0) -> bool:
-        """Whether `count` jobs waited behind the running one within `timeout_s` real seconds."""
+        """Return whether `count` jobs waited behind the running one within `timeout_s` real seconds."""
         return self.wait_for(lambda: len(self.site.queue.waiting) >= count, timeout_s)
 
     def wait_calls(self, target: str, count: int = 1, timeout_s: float = 5.0) -> bool:
-        """Whether `count` calls to `target` came in within `timeout_s` real seconds."""
+        """Return whether `count` calls to `target` came in within `timeout_s` real seconds."""
         return self.wait_for(lambda: len(self.calls_to(target)) >= count, timeout_s)
 
     def wait_idle(self, timeout_s: float = 5.0) -> bool:
-        """Whether the queue was empty within `timeout_s` real seconds."""
+        """Return whether the queue was empty within `timeout_s` real seconds."""
         return self.wait_for(lambda: self.idle, timeout_s)
 
     # -- connections --------------------------------------------------------------------------------------------------
@@ -418,7 +418,7 @@ class WebUIServer:
                 self._serving.discard(threading.current_thread())
 
     def _answer(self, connection: socket.socket, number: int, request: Request) -> bool:
-        """Deal with one request; whether the connection can go on."""
+        """Deal with one request; return whether the connection stays open."""
         call, body = self._note(request, number)
         site = self.site
         try:
@@ -446,7 +446,7 @@ class WebUIServer:
         return due is not None
 
     def _note(self, request: Request, number: int) -> tuple[RecordedRequest, Any]:
-        """The call as it is remembered, and its body's JSON, None where there is none or it is malformed."""
+        """Return the call as it is remembered, and its body's JSON, None where there is none or it is malformed."""
         try:
             body = json.loads(request.body) if request.body else None
         except ValueError:
@@ -463,7 +463,7 @@ class WebUIServer:
         return call, body
 
     def _timed(self, answer: Answer, seconds: float) -> Answer:
-        """A1111 tells its time with every answer but those of unhandled exceptions."""
+        """A1111 reports its time with every answer but those of unhandled exceptions."""
         failed = b'"error":"HTTPException"' not in answer.body[:100] and answer.status == 500  # noqa: PLR2004  # HTTP's own
         if self.flavour.name == "forge" or failed:
             return answer
@@ -474,7 +474,7 @@ class WebUIServer:
         site.queue.wait_until(lambda: not self._frozen)
 
     def _break_off(self, connection: socket.socket, fault: Fault) -> None:
-        """Answer nothing: reset at once, or keep the client waiting until it or the server goes away."""
+        """Answer nothing: reset immediately, or keep the client waiting until it or the server goes away."""
         if fault.kind == "never":
             connection.settimeout(None)
             connection.recv(1)
@@ -483,7 +483,7 @@ class WebUIServer:
         reset(connection)
 
     def _send(self, connection: socket.socket, call: RecordedRequest, answer: Answer, request: Request) -> bool:
-        """Send an answer as the call's fault allows; whether the connection can go on."""
+        """Send an answer as the call's fault allows; return whether the connection stays open."""
         fault = call.fault
         if fault is not None and fault.kind in ("truncated_json", "empty_body"):
             keep = int(len(answer.body) * fault.fraction) if fault.kind == "truncated_json" else 0
@@ -532,7 +532,7 @@ def serve_forever(server: WebUIServer, announce: Callable[[str], None] = print) 
     """
     with server:
         try:
-            announce(f"listening on {server.url}")  # who reads it may press Ctrl+C before the next line
+            announce(f"listening on {server.url}")  # its reader may press Ctrl+C before the next line
             while True:
                 threading.Event().wait(0.5)  # in slices: a wait without end cannot be interrupted on Windows
         except KeyboardInterrupt:

@@ -64,7 +64,7 @@ class Invalid(Exception):
 
 
 def parse_json(flavour: Flavour, body: bytes) -> Any:
-    """The body's JSON. Raises Invalid, as the servers do even before they look at credentials."""
+    """Return the body's JSON. Raises Invalid, as the servers do even before they look at credentials."""
     if not body:
         raise Invalid(_missing(flavour, ["body"], None))
     try:
@@ -96,7 +96,7 @@ def _missing(flavour: Flavour, loc: list[str], given: Any) -> Answer:
 
 
 def validate(flavour: Flavour, model: str, given: Any) -> dict[str, Any]:
-    """The body with the defaults of a request model, in its order; fields it does not know are dropped.
+    """Return the body with the defaults of a request model, in its order; fields it does not know are dropped.
 
     Args:
         flavour: whose model and whose words.

@@ -1,6 +1,6 @@
 """The simulated WebUI without its sockets: a call in, an answer out.
 
-A new one is made when the server comes back after its death; what is counted lives in the request_log and stays.
+A new one is made when the server comes back after its death; what is counted lives in the request log and stays.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Checkpoint:
         return f"{self.name}.safetensors [{self.short}]" if self.hashed else f"{self.name}.safetensors"
 
     def answers_to(self, name: Any) -> bool:
-        """Whether an option's value means this file."""
+        """Return whether an option's value means this file."""
         return name in (self.name, f"{self.name}.safetensors", self.title, self.short, self.sha256)
 
     def listed(self, flavour: FlavourName) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class Checkpoint:
 
 @dataclass(slots=True)
 class Setup:
-    """What a server is told at its making; read at every call, so that a test may change it while it runs.
+    """The configuration of a server; read at every call, so that a test may change it while it runs.
 
     draw: where pictures come from.
     latency_s: seconds a picture by stage; a stage that is not named takes none.
@@ -166,10 +166,10 @@ class WebUI:
     # -- the way in ---------------------------------------------------------------------------------------------------
 
     def handle(self, call: RecordedRequest, request: Request, body: Any) -> Answer:
-        """The answer to a call; blocks as long as its job takes.
+        """Return the answer to a call; blocks as long as its job takes.
 
         Args:
-            call: as the request_log knows it; its body may be shortened.
+            call: as the request log knows it; its body may be shortened.
             request: as it came.
             body: its parsed JSON, None where there is none or it is malformed.
 
@@ -214,7 +214,7 @@ class WebUI:
         return self.setup.api
 
     def _refuse(self, request: Request) -> Answer | None:
-        """The 401 of a request that may not come in, None where it may."""
+        """Return the 401 of a request that may not come in, None where it may."""
         if self.setup.auth is None or not request.path.startswith(_GUARDED):
             return None
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
@@ -244,7 +244,7 @@ class WebUI:
     # -- what jobs need -----------------------------------------------------------------------------------------------
 
     def new_job(self, call: RecordedRequest, name: str, task_id: str | None) -> Job:
-        """A job for a call, known to the request_log."""
+        """Return a job for a call, known to the request log."""
         with self.request_log.noting():
             number = len(self.request_log.jobs) + 1
             job = Job(number, call.stage or "", name, task_id, call, self.request_log.clock.now(), fault=call.fault)
@@ -252,37 +252,37 @@ class WebUI:
             return job
 
     def scripts(self) -> dict[str, list[str]]:
-        """The scripts of each tab, as /scripts lists them."""
+        """Return the scripts of each tab, as /scripts lists them."""
         listed: dict[str, list[str]] = self.flavour.answers["/sdapi/v1/scripts"]
         hidden = set() if self.setup.adetailer else {"adetailer"}
         return {tab: [name for name in names if name not in hidden] for tab, names in listed.items()}
 
     def new_task(self, kind: str) -> str:
-        """An id for a request that brought none."""
+        """Return an id for a request without one."""
         with self.request_log.changed:
             self._tasks += 1
             return f"task({kind}-{self._tasks})"
 
     def latency_of(self, job: Job, stage: str) -> float:
-        """Seconds one picture of a stage takes in this job."""
+        """Return the seconds one picture of a stage takes in this job."""
         if job.fault is not None and job.fault.kind == "slow":
             return job.fault.seconds
         return self.setup.latency_s.get(stage, 0.0)
 
-    def draw(self, wish: DrawRequest) -> bytes:
-        """A picture, counted."""
+    def draw(self, request: DrawRequest) -> bytes:
+        """Return a picture, counted."""
         with self.request_log.drawing():
             try:
-                return self.setup.draw(wish)
-            except Exception as error:  # the drawing function is a stranger's
+                return self.setup.draw(request)
+            except Exception as error:  # the drawing function is user code
                 raise JobError(type(error).__name__, str(error)) from error
 
     def draw_preview(self, width: int, height: int, seed: int) -> bytes:
-        """What `current_image` shows: noise, whatever draws the pictures."""
+        """Return what `current_image` shows: noise, whatever draws the pictures."""
         return noise_png(width, height, seed)
 
     def text_of(self, picture: bytes) -> str | None:
-        """The infotext of a PNG."""
+        """Return the infotext of a PNG."""
         return parameters_of(picture)
 
     def meet_fault(self, job: Job, fraction: float) -> None:
@@ -298,7 +298,7 @@ class WebUI:
         self.queue.wait_until(lambda: self.unstuck)
 
     def load_checkpoint(self, values: dict[str, Any]) -> tuple[Checkpoint, dict[str, Any]]:
-        """The checkpoint for a job, loaded, and the options in force for it.
+        """Return the checkpoint for a job, loaded, and the options in force for it.
 
         An unknown name in override_settings is taken out of them and the current checkpoint used. Only a real change
         costs time; the option itself is restored unless the request says otherwise.
@@ -324,7 +324,7 @@ class WebUI:
         return wanted, {**self.options, **given}
 
     def find_checkpoint(self, name: Any) -> Checkpoint | None:
-        """The model an option's value means, None for an unknown one."""
+        """Return the model an option's value means, None for an unknown one."""
         return next((entry for entry in self.checkpoints if entry.answers_to(name)), None)
 
     # -- POST ---------------------------------------------------------------------------------------------------------
@@ -414,7 +414,7 @@ class WebUI:
     # -- progress -----------------------------------------------------------------------------------------------------
 
     def _progress(self, call: RecordedRequest, body: Any) -> Answer:
-        """The global progress, of whichever job runs; leftovers where none does."""
+        """Return the global progress, of the running job; leftovers of the last one while idle."""
         del body
         with self.request_log.changed:
             state, progress, eta = self.queue.state, 0.0, 0.0
@@ -442,7 +442,7 @@ class WebUI:
         return done
 
     def _internal_progress(self, call: RecordedRequest, body: Any) -> Answer:
-        """The page's own progress, per task; a task that raised stays active until the next one starts."""
+        """Return the page's own progress, per task; a task that raised stays active until the next one starts."""
         del call
         wanted = body if isinstance(body, dict) else {}
         with self.request_log.changed:

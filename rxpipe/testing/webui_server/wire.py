@@ -52,7 +52,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is to be sent. `headers` come beside server, date, content-length and content-type."""
+    """What is to be sent. `headers` are sent next to server, date, content-length and content-type."""
 
     status: int
     body: bytes = field(repr=False)
@@ -70,7 +70,7 @@ def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None
 
 
 def read_request(stream: BufferedIOBase, connection: socket.socket) -> Request | None:
-    """The next request of a connection, None where the client has closed it or talks no HTTP."""
+    """Return the next request of a connection, None where the client has closed it or talks no HTTP."""
     words = stream.readline(_LINE_LIMIT).split()
     if len(words) != 3:  # noqa: PLR2004 - method, target, version
         return None
@@ -79,8 +79,8 @@ def read_request(stream: BufferedIOBase, connection: socket.socket) -> Request |
     if headers.get("expect", "").lower() == "100-continue":
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
     parts = urlsplit(target)
-    wish = headers.get("connection", "").lower()
-    keep_alive = wish != "close" if version == "HTTP/1.1" else wish == "keep-alive"
+    wanted = headers.get("connection", "").lower()
+    keep_alive = wanted != "close" if version == "HTTP/1.1" else wanted == "keep-alive"
     return Request(method, parts.path, dict(parse_qsl(parts.query)), headers, _read_body(stream, headers), keep_alive)
 
 
@@ -144,4 +144,4 @@ def reset(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         connection.shutdown(socket.SHUT_RD)  # wakes a thread that is reading from it
     if (descriptor := connection.detach()) >= 0:
-        socket.close(descriptor)  # at once; close() would wait for the file object that reads from it
+        socket.close(descriptor)  # immediately; close() would wait for the file object that reads from it

@@ -33,8 +33,8 @@ def main(
     """Open the window and return when it is closed; on the main thread.
 
     Args:
-        backend: a word for `open_backend`, or a backend; None for the one of last time.
-        dark: the dark theme or the light one; None for that of last time.
+        backend: a text for `open_backend`, or a backend; None for the one used last.
+        dark: the dark theme or the light one; None for the one used last.
         scale: 2.0 for twice the size; None for what the screen asks for.
         sinks: get every event of every run, such as a `LearningRecordWriter`.
 

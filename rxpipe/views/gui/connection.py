@@ -1,6 +1,6 @@
-"""The way to a backend: opened and asked whether it is there on a thread of its own, told on the window's.
+"""The connection to a backend: opened and checked on its own thread, reported on the window's thread.
 
-A server may take seconds to refuse a connection; the window shows a light meanwhile and never waits.
+A server may take seconds to refuse a connection; the window shows a light meanwhile and never blocks.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _SMALLEST = PipelineConfig(txt2img=Txt2ImgConfig(width=64, height=64, steps=1))
 
 @dataclass(frozen=True)
 class ConnectionState:
-    """Whether there is a backend.
+    """The state of the connection to a backend.
 
-    status: "ready", "connecting" or "error". where: what was asked for. text: for a person. backend: to draw on, None
-    while there is none; one that does not answer yet is there, and a run on it says what is wrong. names: what the
-    backend has, by "stage.field"; empty where it does not tell.
+    status: "ready", "connecting" or "error". where: what was requested. text: the message shown. backend: None
+    until one is opened; it may not answer yet, and a run on it then reports why. names: what the backend offers, by
+    "stage.field"; empty if unknown.
     """
 
     status: Literal["connecting", "ready", "error"]
@@ -42,14 +42,14 @@ class ConnectionState:
 
 
 class BackendConnection:
-    """Opens one backend after another; the latest that was asked for holds.
+    """Opens backends; the latest requested one wins.
 
-    states: the current one at once, then every change, on *scheduler*.
+    states: the current state on subscribing, then every change, on *scheduler*.
 
     Args:
         scheduler: of the window.
-        opener: gives the backend that a word names; blocking, called on a thread.
-        retry_s: seconds until a server that does not answer is tried again.
+        opener: opens the backend that a text names; blocking, called on a thread.
+        retry_s: seconds until a server that does not answer is checked again.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class BackendConnection:
         self._closed = False
 
     def connect(self, where: str | Backend) -> None:
-        """Go to *where*, a word for `open_backend` or a backend; on the window's thread. Returns at once."""
+        """Connect to *where*, a text for `open_backend` or a backend; on the window's thread. Does not block."""
         self._number += 1
         self._release()
         name = where if isinstance(where, str) else where.name
@@ -75,12 +75,12 @@ class BackendConnection:
         self._start_thread(where, self._number)
 
     def recheck(self) -> None:
-        """Ask the current backend once more whether it is there."""
+        """Check the current backend again."""
         if self.state.backend is not None:
             self._start_thread(self.state.backend, self._number, self.state.where)
 
     def close(self) -> None:
-        """Give the backend back and tell nothing more. Harmless twice."""
+        """Close the backend and emit nothing more. Idempotent."""
         self._closed = True
         self._number += 1
         self._release()
@@ -97,7 +97,7 @@ class BackendConnection:
         threading.Thread(target=self._probe, args=(where, name, report), name="rxpipe-connection", daemon=True).start()
 
     def _probe(self, where: str | Backend, name: str, report: Callable[[ConnectionState], None]) -> None:
-        """On a thread: open, ask, and tell what was found."""
+        """Open and check the backend, and report the result; on a thread."""
         backend = where if isinstance(where, Backend) else None
         name = name or (where if isinstance(where, str) else where.name)
         try:
@@ -105,7 +105,7 @@ class BackendConnection:
             backend.check(build_stage_execution_plan(_SMALLEST))
         except RxPipeError as error:
             report(ConnectionState("error", name, str(error), backend))
-        except Exception as error:  # noqa: BLE001  # a stranger's backend; what it raised is shown
+        except Exception as error:  # noqa: BLE001  # a backend of user code may raise anything; it is shown
             report(ConnectionState("error", name, f"{type(error).__name__}: {error}", backend))
         else:
             text = backend.description or backend.name
@@ -114,7 +114,7 @@ class BackendConnection:
                 report(ConnectionState("ready", name, text, backend, names))
 
     def _on_state(self, state: ConnectionState, number: int) -> None:
-        if number != self._number:  # somewhere else was asked for meanwhile
+        if number != self._number:  # another backend was requested meanwhile
             if state.backend is not None and state.backend is not self.state.backend:
                 state.backend.close()
             return
@@ -133,7 +133,7 @@ class BackendConnection:
 
 
 def known_names(where: str, backend: Backend) -> dict[str, tuple[str, ...]]:
-    """What a server says it has, for the lists of the form; blocking. Empty for a backend without an address."""
+    """Return what a server offers, for the lists of the form; blocking. Empty for a backend without an address."""
     url = getattr(backend, "url", None)
     if not url:
         return {}

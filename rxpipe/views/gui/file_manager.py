@@ -1,4 +1,4 @@
-"""Folders and files shown in the system's own file manager."""
+"""Show folders and files in the system's file manager."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def command(path: Path, platform: str = sys.platform) -> list[str]:
-    """What opens the folder *path*, or the folder of the file *path* with the file chosen where the system can."""
+    """Return the command that opens the folder *path*, or a file's folder, the file selected if possible."""
     folder = path if path.is_dir() else path.parent
     if platform == "win32":
         return ["explorer", str(folder)] if path.is_dir() else ["explorer", "/select,", str(path)]
@@ -24,7 +24,7 @@ def command(path: Path, platform: str = sys.platform) -> list[str]:
 
 
 def reveal(path: Path) -> None:
-    """Show *path* in the file manager; returns at once.
+    """Show *path* in the file manager, without waiting for it.
 
     Raises:
         RxPipeError: there is no such folder, or no file manager.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rxpipe.views.gui.theme import Theme
 
 _SAYS = {
-    "txt2img": "Draw from the prompt",
+    "txt2img": "Generate from the prompt",
     "img2img": "Redraw the picture",
     "adetailer": "Mend faces and hands",
     "upscale": "Make it larger",
@@ -40,7 +40,7 @@ _PICTURES = [("Pictures", "*.png *.jpg *.jpeg *.webp *.avif *.gif *.bmp"), ("All
 
 
 class Form(ttk.Frame):
-    """Everything that a run is told. `read` and `write` as a whole; a field that was refused is marked.
+    """The settings of a run. `read` and `write` all of them at once; an invalid field is marked.
 
     changed: called after a stage was switched on or off.
     """
@@ -61,7 +61,7 @@ class Form(ttk.Frame):
         self._out_card()
 
     def read(self) -> FormValues:
-        """The form as it stands."""
+        """Return the texts of the form."""
         texts = {name: field.read() for name, field in self.fields.items()}
         return FormValues(
             prompt=texts["prompt"],
@@ -76,7 +76,7 @@ class Form(ttk.Frame):
         )
 
     def write(self, values: FormValues) -> None:
-        """Show *values*, with what they hold beyond the fields."""
+        """Show *values*, and keep what they hold beyond the fields."""
         self._values = values
         for name in ("prompt", "negative_prompt", "seed", "images", "out"):
             self.fields[name].write(getattr(values, name))
@@ -89,7 +89,7 @@ class Form(ttk.Frame):
         self._show_inputs()
 
     def start_from(self, paths: Iterable[str]) -> None:
-        """Work on these pictures: txt2img off, and img2img on if nothing else is."""
+        """Use these pictures as input: disable txt2img, and enable img2img if no stage is enabled."""
         self._values = replace(self._values, inputs=tuple(paths))
         self.cards["txt2img"].on = False
         if not any(card.on for card in self.cards.values()):
@@ -97,7 +97,7 @@ class Form(ttk.Frame):
         self._show_inputs()
 
     def offer(self, names: Mapping[str, tuple[str, ...]]) -> None:
-        """Suggest what a server says it has."""
+        """Offer the names that a server has."""
         for name, choices in names.items():
             field = self.fields.get(name)
             if isinstance(field, ChoiceField):
@@ -141,7 +141,7 @@ class Form(ttk.Frame):
         self._stack(card)
 
     def _inputs_card(self) -> None:
-        """The pictures to start from, shown where they are wanted: txt2img draws from nothing."""
+        """The pictures to start from, shown unless txt2img is on, which takes none."""
         px = self._theme.px
         self._inputs = ttk.Frame(self.column.inner, style="Card.TFrame", padding=px(12))
         self._input_names = ttk.Label(self._inputs, style="Card.TLabel", anchor="w", width=10)

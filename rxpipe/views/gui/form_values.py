@@ -1,7 +1,7 @@
-"""What the form says, as plain text, and what it means: FormValues to PipelineConfig and back. Pure, no Tk.
+"""The texts of the form, and the config they mean: FormValues to PipelineConfig and back. Pure, no Tk.
 
-The prompt, the seed and the number of images stand once in the window and go to the first stage that draws with them.
-What a preset says and the window has no field for stays as it was, in `base`.
+The window has one prompt, seed and number of images; they are assigned to the first stage that is enabled. Settings of
+a preset without a field in the window are kept in `base`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHARED = ("prompt", "negative_prompt", "seed", "images")
 
 @dataclass(frozen=True)
 class FormValues:
-    """The form as it stands, all as text.
+    """The values of the form, all as text.
 
     enabled: which stages are on. fields: "stage.field" to text, "" where the backend decides. inputs: pictures to start
     from where txt2img is off. base: what a preset said beyond the fields, as plain values by section.
@@ -43,13 +43,13 @@ class FormValues:
 
 
 def first_values() -> FormValues:
-    """The form of somebody who opens the window for the first time."""
+    """Return the form of a window that is opened for the first time."""
     config = PipelineConfig(txt2img=Txt2ImgConfig(prompt="a lighthouse at dusk, warm light, waves", images=4))
     return form_of(config)
 
 
 def config_of(form: FormValues) -> PipelineConfig:
-    """What the form means; stages that are off are left out.
+    """Return the config that the form means; disabled stages are left out.
 
     Raises:
         ConfigError: names every field that is wrong, with what is allowed.
@@ -68,7 +68,7 @@ def config_of(form: FormValues) -> PipelineConfig:
 
 
 def form_of(config: PipelineConfig) -> FormValues:
-    """The form that means *config*. Its run_id is left out: the next run is another one."""
+    """Return the form that means *config*, without its run_id: the next run gets its own."""
     base = config.model_dump(mode="json", exclude_unset=True, exclude={"input", "out"})
     base = {name: value for name, value in base.items() if value is not None}
     base.get("metadata", {}).pop("run_id", None)
@@ -92,7 +92,7 @@ def form_of(config: PipelineConfig) -> FormValues:
 
 
 def further(form: FormValues, stage: str) -> tuple[str, ...]:
-    """The fields of a stage that are set and not to be seen in the window."""
+    """Return the fields of a stage that are set and have no field in the window."""
     shown = {*FIELDS[stage], *SHARED, "enabled"}
     section = form.base.get(stage)
     return tuple(name for name in section if name not in shown) if isinstance(section, dict) else ()

@@ -1,4 +1,4 @@
-"""Finished pictures: decoded off the window's thread, shown as a gallery of thumbnails with their seeds."""
+"""Finished pictures: decoded off the window's thread, shown as thumbnails with their seeds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KEPT = 500
 
 @dataclass(frozen=True, slots=True)
 class GalleryItem:
-    """A finished picture. key: who it is, the same after every stage. stage: the last it left."""
+    """A finished picture. key: the image's id, the same after every stage. stage: the last finished one."""
 
     key: str
     path: Path
@@ -38,16 +38,16 @@ class GalleryItem:
 
     @property
     def title(self) -> str:
-        """Such as "seed 1234567"."""
+        """A title such as "seed 1234567"."""
         return f"seed {self.seed}" if self.seed is not None else self.path.name
 
 
 class PictureLoader:
-    """Reads and decodes files on one thread and hands them over on the window's.
+    """Reads and decodes files on one thread and delivers them on the window's.
 
     Args:
         scheduler: of the window.
-        worker: reads; its own thread if absent.
+        worker: where files are read; default: its own thread.
     """
 
     def __init__(self, scheduler: abc.SchedulerBase, worker: WorkerScheduler | None = None) -> None:
@@ -64,12 +64,12 @@ class PictureLoader:
         self._worker.schedule(read)
 
     def close(self) -> None:
-        """Load nothing more."""
+        """Stop loading."""
         self._worker.close()
 
 
 def _ignored(_: object) -> None:
-    """What a callback gives back means nothing to a scheduler."""
+    """Drop what a callback returns; a scheduler would read it as a disposable."""
 
 
 def _decoded(path: Path, side: int | None) -> Image.Image | None:
@@ -84,7 +84,7 @@ def _decoded(path: Path, side: int | None) -> Image.Image | None:
 
 
 def as_bytes(picture: Image.Image) -> bytes:
-    """The picture in an encoding that costs nothing."""
+    """Return the picture in an encoding that is cheap to make."""
     buffer = io.BytesIO()
     picture.save(buffer, "PPM")
     return buffer.getvalue()
@@ -122,7 +122,7 @@ class Gallery(ttk.Frame):
         self._recolour()
 
     def add(self, picture: GalleryItem) -> None:
-        """Hang *picture* up, in the place of an earlier state of the same one if there is one."""
+        """Add *picture*, or replace an earlier state of the same image."""
         index = next((n for n, other in enumerate(self.pictures) if other.key == picture.key), None)
         if index is not None:
             self.pictures[index] = picture
@@ -139,19 +139,19 @@ class Gallery(ttk.Frame):
         self._loader.load(picture.path, lambda image: self._loaded(picture, image), side=2 * self._side)
 
     def clear(self) -> None:
-        """Take everything down."""
+        """Remove all pictures."""
         self.pictures.clear()
         self._photos.clear()
         self._draw()
 
     def index_at(self, x: int, y: int) -> int | None:
-        """Which picture stands at that point of the canvas."""
+        """Return the index of the picture at that point of the canvas."""
         column, row = (x - self._gap // 2) // self._pitch, int(self.canvas.canvasy(y)) // self._row_height
         index = row * self._columns + column
         return index if 0 <= column < self._columns and 0 <= index < len(self.pictures) else None
 
     def centre_of(self, index: int) -> tuple[int, int]:
-        """The middle of a picture, as seen on the canvas."""
+        """Return the centre of a picture on the visible canvas."""
         row, column = divmod(index, self._columns)
         x = self._gap + column * self._pitch + self._side // 2
         y = row * self._row_height + self._gap // 2 + self._side // 2
@@ -209,7 +209,7 @@ class Gallery(ttk.Frame):
         self._set_region()
 
     def _set_region(self) -> None:
-        """How far can be scrolled, and a scrollbar where that is further than is seen."""
+        """Set the scroll region, and show a scrollbar if it is higher than the canvas."""
         height = -(-len(self.pictures) // self._columns) * self._row_height
         self.canvas.configure(scrollregion=(0, 0, 1, max(height, 1)))
         if height > self.canvas.winfo_height():
@@ -272,7 +272,7 @@ class Gallery(ttk.Frame):
 
 
 def _corners(side: int, radius: int) -> Image.Image:
-    """The alpha of a square with smooth round corners."""
+    """Return the alpha mask of a square with smooth round corners."""
     mask = Image.new("L", (side * 4, side * 4))
     ImageDraw.Draw(mask).rounded_rectangle((0, 0, side * 4 - 1, side * 4 - 1), radius * 4, fill=255)
     return ImageChops.lighter(mask.resize((side, side), Image.Resampling.BOX), Image.new("L", (side, side)))

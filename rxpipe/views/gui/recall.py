@@ -1,4 +1,4 @@
-"""A preset or a picture, as the config that it tells: what Load takes."""
+"""A preset or a picture as a config: what Load reads."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ PRESETS = (".toml", ".yaml", ".yml", ".json")
 
 
 def read_job(path: Path) -> PipelineConfig:
-    """The config in a preset file, or the one that draws a picture again: one image of the same seed.
+    """Return the config in a preset file, or the one that renders a picture again: one image of the same seed.
 
     Raises:
-        ConfigError: the file is no preset, or the picture does not say how it was made.
+        ConfigError: the file is no preset, or the picture has no usable metadata.
         BadImage: neither a preset nor a picture that can be read.
     """
     if path.suffix.lower() in PRESETS:

@@ -1,4 +1,4 @@
-"""What the window remembers from one day to the next: its place, its theme, its backend, its form."""
+"""The state that the window keeps between sessions: geometry, theme, backend, form."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class WindowState(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """What was remembered; the defaults where there is nothing or it cannot be read."""
+        """Return the saved state; the defaults if there is none or it cannot be read."""
         try:
             return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError:
@@ -39,7 +39,7 @@ class WindowState(BaseModel):
             return cls()
 
     def save(self, path: Path) -> None:
-        """Remember this; a window that cannot is none the worse for it, so a failure is logged only."""
+        """Save the state. The window works without it, so a failure is only logged."""
         kept = self.model_copy(update={"backend": _CREDENTIALS.sub("", self.backend)})  # no password in this file
         text = kept.model_dump_json(indent=1)
         try:
@@ -52,5 +52,5 @@ class WindowState(BaseModel):
 
 
 def default_state_path() -> Path:
-    """Where the window's memory is: `~/.local/state/rxpipe/gui.json` on Linux."""
+    """Return where the window's state is saved: `~/.local/state/rxpipe/gui.json` on Linux."""
     return platformdirs.user_state_path("rxpipe", appauthor=False) / "gui.json"

@@ -119,7 +119,7 @@ class Theme:
             self.root.option_add(name, value)
 
     def close(self) -> None:
-        """Let go of the pictures; for when the window goes."""
+        """Free the pictures; called when the window closes."""
         self._pictures.clear()
 
     def px(self, pixels: float) -> int:
@@ -370,7 +370,7 @@ class Theme:
         self.style.layout(style, list(tree))
 
     def _element(self, name: str, picture: ImageTk.PhotoImage, *states: tuple[Any, Any], **options: Any) -> None:
-        """An element drawn with pictures; no higher or wider than its corners unless more is asked for."""
+        """An element drawn with pictures; no higher or wider than its corners unless more is requested."""
         if "border" in options:
             least = 2 * options["border"] if isinstance(options["border"], int) else self.px(8)
             options = {"width": least, "height": least, "padding": self.px(2), **options}
@@ -385,7 +385,7 @@ def _around(padding: tuple[str, dict[str, Any]], text: str, *sides: tuple[str, d
 
 
 def _rounded(size: tuple[int, int], radius: int, colour: str) -> Image.Image:
-    """A box with smooth round corners."""
+    """Return a box with smooth round corners."""
     k = _SAMPLES
     mask = Image.new("L", (size[0] * k, size[1] * k))
     box = (0, 0, size[0] * k - 1, size[1] * k - 1)

@@ -1,4 +1,4 @@
-"""One picture in a window of its own: at full size or fitted, with all that it says about itself."""
+"""One picture in a window of its own: at full size or fitted, with its metadata."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PictureWindow(tk.Toplevel):
     """A picture and what is written in it. A click changes between fitted and full size, arrows go to the next one.
 
     Args:
-        pictures: all there are, so that arrows lead on. index: which one to begin with.
+        pictures: all pictures, for the arrow keys. index: which one to begin with.
         actions: buttons by name; each is called with the picture shown.
     """
 
@@ -54,11 +54,11 @@ class PictureWindow(tk.Toplevel):
 
     @property
     def picture(self) -> GalleryItem:
-        """The one shown."""
+        """The picture shown."""
         return self._pictures[self._index]
 
     def destroy(self) -> None:
-        """Close the window and free its picture, here and now and not on whatever thread Python likes."""
+        """Close the window and free its picture, now, and not on any thread that Python chooses."""
         self._there = False
         self._photo = self._image = None
         super().destroy()
@@ -156,7 +156,7 @@ class PictureWindow(tk.Toplevel):
 
 
 def facts(path: Path) -> list[tuple[str, str]]:
-    """What a picture says about itself, as names and values to be read by a person."""
+    """Return what a picture says about itself, as names and values to be read by a person."""
     try:
         info = read_info(path)
     except BadImage as error:

@@ -1,4 +1,4 @@
-"""The small parts of the window: texts, numbers, choices, sliders, a light, a tip, a column that scrolls."""
+"""The small parts of the window: texts, numbers, choices, sliders, a status light, a tooltip, a column that scrolls."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ KEYS = "RxpipeKeys"
 
 
 class Field(Protocol):
-    """What the form asks of anything that holds a value."""
+    """The interface of every field of the form."""
 
     def read(self) -> str:
-        """The value as text, "" for the backend's default."""
+        """Return the value as text, "" for the backend's default."""
 
     def write(self, text: str) -> None:
         """Show *text*."""
@@ -52,7 +52,7 @@ class _Line(ttk.Entry):
     _default_text = ""
 
     def read(self) -> str:
-        """The value as text, "" for the backend's default."""
+        """Return the value as text, "" for the backend's default."""
         text = self.get().strip()
         return "" if text == self._default_text else text
 
@@ -116,7 +116,7 @@ class ChoiceField(ttk.Combobox, _Line):
 
 
 class SliderField(ttk.Frame):
-    """A number between two bounds: a slider, and the number to be typed beside it."""
+    """A number between two bounds: a slider, and the number as text next to it."""
 
     def __init__(self, master: tk.Misc, low: float, high: float, *, px: Callable[[float], int]) -> None:
         super().__init__(master, style="Inner.TFrame")
@@ -128,7 +128,7 @@ class SliderField(ttk.Frame):
         self.entry.bind("<KeyRelease>", lambda _event: self._typed())
 
     def read(self) -> str:
-        """The value as text."""
+        """Return the value as text."""
         return self.entry.read()
 
     def write(self, text: str) -> None:
@@ -152,7 +152,7 @@ class SliderField(ttk.Frame):
 
 
 class Switch(ttk.Checkbutton):
-    """On or off, with its name beside it."""
+    """On or off, with its name next to it."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class Switch(ttk.Checkbutton):
 
     @property
     def on(self) -> bool:
-        """Whether it is on; setting it calls nobody."""
+        """Whether it is on; setting it makes no callback."""
         return bool(self.instate(["selected"]))
 
     @on.setter
@@ -197,7 +197,7 @@ class ProseField(ttk.Frame):
         with_keys(self.text)
 
     def read(self) -> str:
-        """The value as text."""
+        """Return the value as text."""
         return str(self.text.get("1.0", "end-1c")).strip()
 
     def write(self, text: str) -> None:
@@ -225,7 +225,7 @@ class ProseField(ttk.Frame):
 
 
 class StatusLight(tk.Canvas):
-    """A round light."""
+    """A round light in the colour of a connection's state."""
 
     def __init__(self, master: tk.Misc, theme: Theme) -> None:
         self._theme, self._size, self.state = theme, theme.px(11), "connecting"
@@ -235,12 +235,12 @@ class StatusLight(tk.Canvas):
 
     @property
     def colour(self) -> str:
-        """What it shines in."""
+        """The colour shown."""
         palette = self._theme.skin.palette
         return {"ready": palette.good, "connecting": palette.warn, "error": palette.bad}[self.state]
 
     def show(self, state: str) -> None:
-        """Shine for "ready", "connecting" or "error"."""
+        """Show the colour of "ready", "connecting" or "error"."""
         self.state = state
         self.configure(background=self._theme.skin.ground)
         self.delete("all")
@@ -248,7 +248,7 @@ class StatusLight(tk.Canvas):
 
 
 class Tooltip:
-    """A few words under a widget while the pointer rests on it. `text` may change at any time, "" shows none."""
+    """A short text under a widget while the pointer rests on it. `text` may change at any time, "" shows none."""
 
     _DELAY_MS = 500
 
@@ -326,7 +326,7 @@ class ScrolledColumn(ttk.Frame):
             self.canvas.yview_scroll(60 * wheel_turn(event), "units")
 
     def holds(self, widget: tk.Misc) -> bool:
-        """Whether a widget is in this column."""
+        """Return whether a widget is in this column."""
         return str(widget).startswith(str(self))
 
     def _fit(self) -> None:

@@ -1,6 +1,6 @@
 """The window: form on the left, what happens on the right, one controller behind both.
 
-It shows what the controller tells and asks it for what is pressed; nothing here knows how a run works.
+It shows what the controller emits and calls it for the buttons; nothing here knows how a run works.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ class MainWindow:
 
     Args:
         root: made by the caller, whose thread it stays on.
-        backend: a word for `open_backend`, or a backend; None for the one of last time.
-        dark: the theme; None for that of last time.
-        scale: pixels per pixel at 96 dpi; None for what the screen says.
+        backend: a text for `open_backend`, or a backend; None for the one used last.
+        dark: the theme; None for the one used last.
+        scale: pixels per pixel at 96 dpi; None for the screen's own.
         state_path: the file that the window keeps its state in.
-        opener: gives the backend that a word names.
-        sinks: handed to every controller, such as a `LearningRecordWriter`.
+        opener: opens the backend that a text names.
+        sinks: passed to every controller, such as a `LearningRecordWriter`.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class MainWindow:
     # -- intents ------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Start what the form says, have it wait for its turn, or for the backend that is being looked for."""
+        """Start a run of the form's config; it is queued behind an active run, or until a backend is connected."""
         self._say("")
         self.form.mark(())
         config = self._read_config()
@@ -114,7 +114,7 @@ class MainWindow:
         self._remember()
         if self.controller is None:
             self._pending_config = config
-            self._say("Starts as soon as the backend is there.")
+            self._say("Starts as soon as the backend is connected.")
             return
         try:
             self.controller.start(config, queue=True)
@@ -122,7 +122,7 @@ class MainWindow:
             self._say(str(error), bad=True)
 
     def _read_config(self) -> PipelineConfig | None:
-        """What the form means; None, and told, if that is nothing that can run."""
+        """Return the config of the form; show the error and return None if it is invalid."""
         try:
             return config_of(self.form.read())
         except RxPipeError as error:
@@ -131,22 +131,22 @@ class MainWindow:
             return None
 
     def stop(self) -> None:
-        """Stop now."""
+        """Stop the run now."""
         if self.controller is not None:
             self.controller.cancel()
 
     def stop_after_image(self) -> None:
-        """Stop once the image in work is finished."""
+        """Stop once the image in progress is finished."""
         if self.controller is not None:
             self.controller.stop_after_image()
 
     def skip(self) -> None:
-        """Go on with the next image."""
+        """Skip the image in progress and continue with the next."""
         if self.controller is not None:
             self.controller.skip_image()
 
     def load(self, path: Path | None = None) -> None:
-        """Fill the form from a preset or a picture; asks for one if none is given."""
+        """Fill the form from a preset or a picture; opens a file dialog if none is given."""
         if path is None:
             chosen = filedialog.askopenfilename(parent=self.root, title="Preset or picture", filetypes=_LOADABLE)
             if not chosen:
@@ -163,7 +163,7 @@ class MainWindow:
         self._say(f"Loaded {path.name}")
 
     def save(self, path: Path | None = None) -> None:
-        """Write the form as a preset; asks where if no path is given."""
+        """Write the form as a preset; opens a file dialog if no path is given."""
         config = self._read_config()
         if config is None:
             return
@@ -202,7 +202,7 @@ class MainWindow:
         self._say("Copied the parameters")
 
     def start_from(self, picture: GalleryItem) -> None:
-        """Take a finished picture as the one to work on."""
+        """Use a finished picture as the input of the next run."""
         self.form.start_from([str(picture.path)])
         self._say(f"Starting from {picture.path.name}")
 
@@ -218,7 +218,7 @@ class MainWindow:
         self.theme.use(dark=dark)
 
     def close(self) -> None:
-        """Remember, cancel what runs, and be gone. Harmless twice."""
+        """Save the state, cancel the run, and destroy the window. Idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -232,7 +232,7 @@ class MainWindow:
         self.root.destroy()
 
     def _free_pictures(self) -> None:
-        """Free all pictures here and now; Python would do it on any thread, and wait there for a Tk that is gone."""
+        """Free all pictures now; Python would do it on any thread, and wait there for a Tk that has ended."""
         for child in self.root.winfo_children():
             if isinstance(child, PictureWindow):
                 child.destroy()
@@ -252,7 +252,7 @@ class MainWindow:
             "Use its settings": lambda picture: self.load(picture.path),
         }
 
-    # -- what is told -------------------------------------------------------------------------------------------------
+    # -- updates ------------------------------------------------------------------------------------------------------
 
     def _show_connection(self, state: ConnectionState) -> None:
         self.status_light.show(state.status)
@@ -271,7 +271,7 @@ class MainWindow:
         self._show_buttons()
 
     def _use_backend(self, backend: Backend | None) -> None:
-        """Draw on another backend from now on."""
+        """Use another backend from now on."""
         self._subscriptions.disposable = CompositeDisposable()
         if self.controller is not None:
             self.controller.close()
@@ -323,13 +323,13 @@ class MainWindow:
         self._latest_preview = (preview.run_id, preview.stage_index, preview.image_index)
 
     def _finished(self, event: StageImageProgress, image: Image.Image | None) -> None:
-        """The finished picture in place of its last preview, unless the next one has a preview already."""
+        """Show the finished picture in place of its last preview, unless the next image has a preview already."""
         own = (event.run_id, event.stage_index, event.image_index)
         if image is not None and self._latest_preview in {None, own}:
             self.preview.show_picture(as_bytes(image), f"{event.stage_type} · image {event.image_index} · finished")
 
     def _report_result(self, end: RunEnd) -> None:
-        """After a run: its seed can be used again, and what was not as asked for is told."""
+        """Offer the seed of an ended run for reuse, and show its warnings."""
         result = self.controller.last_result if self.controller else None
         if result is None:
             return
@@ -356,7 +356,7 @@ class MainWindow:
         self.where.configure(state="disabled" if active else "normal")
 
     def _say(self, text: str, *, bad: bool = False) -> None:
-        """One message under the buttons, until the next."""
+        """Show one message under the buttons, until the next."""
         self.notice.configure(text=text, style="Bad.TLabel" if bad else "Muted.TLabel")
         if text:
             self.notice.grid()
@@ -426,8 +426,8 @@ class MainWindow:
             (
                 (self.run_button, "Ctrl+Enter"),
                 (self.stop_button, "Stop now; finished pictures are kept  (Esc)"),
-                (self.after_button, "Finish the image in work, then stop  (F6)"),
-                (self.skip_button, "Give up the image in work, go on with the next  (F7)"),
+                (self.after_button, "Finish the image in progress, then stop  (F6)"),
+                (self.skip_button, "Skip the image in progress, continue with the next  (F7)"),
             )
         ):
             row, column = divmod(index, 2)
@@ -510,7 +510,7 @@ class MainWindow:
             self.controller.withdraw()
 
     def _restore_geometry(self, geometry: str) -> None:
-        """Where it was, if that is on the screen; else in the middle, as large as is good to look at."""
+        """Restore the saved geometry if it is on the screen; else centre the window at a good size."""
         root, px = self.root, self.theme.px
         screen = (root.winfo_screenwidth(), root.winfo_screenheight())
         room = (screen[0] - px(16), screen[1] - px(64))
@@ -531,12 +531,12 @@ class MainWindow:
 
 
 def _with_folder(values: FormValues, out: str) -> FormValues:
-    """A picture says nothing about where the next one goes."""
+    """Return *values* with the folder *out*, since a picture does not say where the next one is saved."""
     return replace(values, out=out or values.out)
 
 
 def _run_and_break(command: Callable[[], object]) -> str:
-    """Do it, and let no other binding of the key follow."""
+    """Run the command, and stop all further bindings of the key."""
     command()
     return "break"
 
@@ -548,7 +548,7 @@ def _descendants(widget: tk.Misc) -> Iterator[tk.Misc]:
 
 
 def _on_screen(geometry: str, screen: tuple[int, int]) -> bool:
-    """Whether enough of a window would be seen to take hold of it."""
+    """Return whether enough of a window would be visible to grab it."""
     found = re.fullmatch(r"(\d+)x(\d+)\+(-?\d+)\+(-?\d+)", geometry)
     if found is None:
         return False
@@ -557,7 +557,7 @@ def _on_screen(geometry: str, screen: tuple[int, int]) -> bool:
 
 
 def _icon(theme: Theme) -> ImageTk.PhotoImage:
-    """Three stages in a row, the last one done."""
+    """Return the icon: three stages in a row, the last one done."""
     picture = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
     draw = ImageDraw.Draw(picture)
     draw.rounded_rectangle((0, 0, 63, 63), 14, fill=theme.skin.accent)
