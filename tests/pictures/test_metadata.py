@@ -23,7 +23,7 @@ from rxpipe.pictures.metadata import ImageInfo, read_info
 from rxpipe.plan import plan_stages
 from rxpipe.sinks.images import ImageWriter
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 A1111 = 'a 猫\nsitting\nNegative prompt: dog\nSteps: 2, Sampler: Euler, Seed: 1, Size: 8x8, Lora hashes: "a: 1"'
 SETTINGS = {"Steps": "2", "Sampler": "Euler", "Seed": "1", "Size": "8x8", "Lora hashes": "a: 1"}
 

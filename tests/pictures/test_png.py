@@ -16,7 +16,7 @@ from PIL import Image, PngImagePlugin
 from rxpipe.errors import BadImage
 from rxpipe.pictures import png
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 SERVER_PICTURES = sorted(DATA.glob("*.png"))
 INFOTEXTS = [entry["text"] for entry in json.loads((DATA / "infotexts.json").read_text(encoding="utf-8"))]
 
