@@ -14,7 +14,8 @@ from rxpipe.pictures.metadata import read_info
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rxpipe.pictures.metadata import ImageInfo, Lineage
+    from rxpipe.pictures.lineage import Lineage
+    from rxpipe.pictures.metadata import ImageInfo
 
 _FIELDS = {
     "Steps": "steps",

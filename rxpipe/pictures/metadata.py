@@ -16,19 +16,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from rxpipe.errors import BadImage
 from rxpipe.pictures import png
+from rxpipe.pictures.lineage import LINEAGE_KEY, Lineage, parse_lineage
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Dialect", "ImageInfo", "Lineage", "StageRecord", "read_info"]
+__all__ = ["Dialect", "ImageInfo", "read_info"]
 
 Dialect = Literal["rxpipe", "a1111", "comfyui", "swarmui", "invokeai", "novelai", "fooocus"]
 
-_LINEAGE_KEY = "rxpipe"
 _EXIF_IFD = 0x8769
 _USER_COMMENT, _MAKER_NOTE = 0x9286, 0x927C
 _EXIF_TEXTS = {0x010E: "ImageDescription", 0x010F: "Make", 0x0110: "Model", 0x0131: "Software"}
@@ -36,35 +36,7 @@ _UNDECODABLE = (OSError, SyntaxError, ValueError, struct.error, RuntimeError)  #
 _EMBEDDED = re.compile(r"(prompt|workflow):(\{.*)", re.IGNORECASE | re.DOTALL)  # ComfyUI in WebP: a key within a text
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class StageRecord(_Frozen):
-    """One stage that rxpipe led the image through; settings as the stage was told."""
-
-    stage: str
-    backend: str
-    settings: dict[str, JsonValue] = Field(default_factory=dict)
-
-
-class Lineage(_Frozen):
-    """rxpipe's own text: who the image is and what it went through, oldest stage first.
-
-    rxpipe: the version that wrote it. stage: the one this file was written after. seed: None for an undrawn photo.
-    """
-
-    rxpipe: str = ""
-    stage: str = ""
-    id: str
-    number: int = 1
-    seed: int | None = None
-    parent: str | None = None
-    lineage: tuple[StageRecord, ...] = ()
-    metadata: dict[str, JsonValue] = Field(default_factory=dict)
-
-
-class ImageInfo(_Frozen):
+class ImageInfo(BaseModel):
     """A picture's format, size and all that is written in it.
 
     format: Pillow's name, such as PNG. width, height: pixels as stored, before any EXIF rotation.
@@ -76,6 +48,7 @@ class ImageInfo(_Frozen):
     problems: what stood there but could not be understood.
     """
 
+    model_config = ConfigDict(frozen=True)
     format: str
     width: int
     height: int
@@ -128,7 +101,7 @@ def _read(data: bytes) -> ImageInfo:
 
 def _parse(kind: str, width: int, height: int, texts: dict[str, str]) -> ImageInfo:
     said = next((found for read in _DIALECTS if (found := read(texts)) is not None), _Parsed())
-    lineage, problem = _lineage(texts.get(_LINEAGE_KEY))
+    lineage, problem = parse_lineage(texts.get(LINEAGE_KEY))
     return ImageInfo(
         format=kind,
         width=width,
@@ -146,18 +119,6 @@ def _parse(kind: str, width: int, height: int, texts: dict[str, str]) -> ImageIn
 def _sound(text: str) -> str:
     """*text* with "?" for lone surrogates, which JSON can hold and nothing else can."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _lineage(text: str | None) -> tuple[Lineage | None, str | None]:
-    """The lineage, or what is wrong with it."""
-    if text is None:
-        return None, None
-    try:
-        return Lineage.model_validate_json(text), None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(key) for key in first["loc"]) or "the whole"
-        return None, f"text {_LINEAGE_KEY!r}: {where}: {first['msg']}"
 
 
 # -- other formats than PNG -------------------------------------------------------------------------------------------

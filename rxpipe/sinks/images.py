@@ -10,32 +10,29 @@ import contextlib
 import errno
 import functools
 import importlib.metadata
-import json
 import os
 import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BadImage, SaveError
 from rxpipe.pictures import png
+from rxpipe.pictures.lineage import LINEAGE_KEY, format_lineage
 from rxpipe.plan import StageType
 from rxpipe.sinks.names import NamePattern
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from rxpipe.artifact import Artifact
     from rxpipe.plan import StageExecution
 
-__all__ = ["LINEAGE_KEY", "ImageWriter", "lineage_text", "parameters_text"]
-
-LINEAGE_KEY = "rxpipe"
-"""Key of rxpipe's own PNG text: JSON of where the picture came from."""
+__all__ = ["ImageWriter", "parameters_text"]
 
 _FOLDERS = {StageType.TXT2IMG.value: "txt2img-images", StageType.UPSCALE.value: "extras-images"}
 _OTHER_FOLDER = "img2img-images"
@@ -242,36 +239,10 @@ def file_ending(data: bytes) -> str:
 
 
 def _with_texts(data: bytes, artifact: Artifact, execution: StageExecution) -> bytes:
-    texts = {LINEAGE_KEY: lineage_text(artifact, execution)}
+    texts = {LINEAGE_KEY: format_lineage(artifact, stage=execution.stage_type, version=_version())}
     if said := parameters_text(artifact, execution, png.pixel_size(data)):
         texts = {"parameters": said, **texts}
     return png.insert_text(data, texts, compressed=(LINEAGE_KEY,), keep=("parameters",))
-
-
-def lineage_text(artifact: Artifact, execution: StageExecution) -> str:
-    """JSON of who the image is and what it went through.
-
-    Keys: format (1), rxpipe (its version), stage, id, number, seed, parent, lineage (stage, backend, settings of each,
-    oldest first), metadata. What is no JSON value is written as text.
-    """
-    values = {
-        "format": 1,
-        "rxpipe": _version(),
-        "stage": execution.stage_type,
-        "id": artifact.id,
-        "number": artifact.number,
-        "seed": artifact.seed,
-        "parent": artifact.parent,
-        "lineage": [
-            {"stage": entry.stage, "backend": entry.backend, "settings": entry.settings} for entry in artifact.lineage
-        ],
-        "metadata": artifact.metadata,
-    }
-    return json.dumps(values, default=_plain, separators=(",", ":"))
-
-
-def _plain(value: object) -> object:
-    return dict(value) if isinstance(value, Mapping) else str(value)
 
 
 _GENERATION = {

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Literal
 from reactivex import Observable
 from reactivex.disposable import SerialDisposable
 
-from rxpipe.artifact import Artifact, LineageEntry
+from rxpipe.artifact import Artifact
 from rxpipe.backends.base import Output, Preview, RenderEvent, StepProgress
 from rxpipe.config import CustomConfig
 from rxpipe.errors import BackendFailed, BadResponse, RxPipeError, StageFunctionError, TooManyFailures
 from rxpipe.events import StagePreview
+from rxpipe.pictures.lineage import LineageEntry
 from rxpipe.plan import StageType
 from rxpipe.sinks.images import file_ending
 

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from rxpipe.artifact import Artifact, LineageEntry
+from rxpipe.artifact import Artifact
 from rxpipe.config import (
     AdetailerConfig,
     AdetailerUnit,
@@ -34,6 +34,7 @@ from rxpipe.config import (
 )
 from rxpipe.errors import BadImage, ConfigError, SaveError
 from rxpipe.pictures import png
+from rxpipe.pictures.lineage import LineageEntry
 from rxpipe.plan import plan_stages
 from rxpipe.sinks import images
 from rxpipe.sinks.images import ImageWriter
