@@ -7,27 +7,24 @@ dialect, so that a picture of any tool can be compared with, or drawn again by, 
 from __future__ import annotations
 
 import io
-import json
 import re
 import struct
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rxpipe.errors import BadImage
-from rxpipe.pictures import png
+from rxpipe.pictures import a1111, png
+from rxpipe.pictures.dialect import LABELS, Dialect, Parsed, as_settings, json_object, main_text, text_in
 from rxpipe.pictures.lineage import LINEAGE_KEY, Lineage, parse_lineage
 
 if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = ["Dialect", "ImageInfo", "read_info"]
-
-Dialect = Literal["rxpipe", "a1111", "comfyui", "swarmui", "invokeai", "novelai", "fooocus"]
 
 _EXIF_IFD = 0x8769
 _USER_COMMENT, _MAKER_NOTE = 0x9286, 0x927C
@@ -100,7 +97,7 @@ def _read(data: bytes) -> ImageInfo:
 
 
 def _parse(kind: str, width: int, height: int, texts: dict[str, str]) -> ImageInfo:
-    said = next((found for read in _DIALECTS if (found := read(texts)) is not None), _Parsed())
+    said = next((found for read in _DIALECTS if (found := read(texts)) is not None), Parsed())
     lineage, problem = parse_lineage(texts.get(LINEAGE_KEY))
     return ImageInfo(
         format=kind,
@@ -180,194 +177,94 @@ def _user_comment(value: object) -> str:
 
 # -- dialects ---------------------------------------------------------------------------------------------------------
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Parsed:
-    """What a dialect's reader understood."""
-
-    dialect: Dialect | None = None
-    prompt: str = ""
-    negative_prompt: str = ""
-    settings: dict[str, str] = field(default_factory=dict)
-
-
-_LABELS = {
-    "steps": "Steps",
-    "sampler": "Sampler",
-    "sampler_name": "Sampler",
-    "scheduler": "Schedule type",
-    "noise_schedule": "Schedule type",
-    "cfg": "CFG scale",
-    "cfg_scale": "CFG scale",
-    "cfgscale": "CFG scale",
-    "guidance_scale": "CFG scale",
-    "scale": "CFG scale",
-    "seed": "Seed",
-    "noise_seed": "Seed",
-    "model": "Model",
-    "base_model": "Model",
-    "ckpt_name": "Model",
-    "unet_name": "Model",
-    "vae": "VAE",
-    "vae_name": "VAE",
-    "denoise": "Denoising strength",
-    "strength": "Denoising strength",
-    "clip_skip": "Clip skip",
-}
 _SIZE_PAIR = re.compile(r"\(?(\d+), ?(\d+)\)?")
 
 
-def _main_text(texts: Mapping[str, str]) -> str:
-    return texts.get("parameters") or texts.get("UserComment") or texts.get("comment") or ""
-
-
-def _settings(values: Mapping[str, object], *, leave: frozenset[str] = frozenset(), **labels: str) -> dict[str, str]:
-    """*values* under A1111's names where it has one, as text; width and height become `Size`.
-
-    Args:
-        leave: keys not to take. labels: names that hold in this dialect only.
-    """
-    settings: dict[str, str] = {}
-    width, height = values.get("width"), values.get("height")
-    for key, value in values.items():
-        if key in leave or value is None or (key == "height" and width is not None):
-            continue
-        if key == "width" and height is not None:
-            settings["Size"] = f"{width}x{height}"
-        else:
-            settings[labels.get(key, _LABELS.get(key, key))] = _as_text(value)
-    return settings
-
-
-def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _mapping(text: str | None) -> dict[str, object] | None:
-    """The JSON object in *text*; None where it is anything else."""
-    if text is None or not text.lstrip().startswith("{"):
-        return None
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _text_in(values: Mapping[str, object], *keys: str) -> str:
-    """The first of *keys* that holds a text; lists of texts are joined."""
-    for key in keys:
-        value = values.get(key)
-        if isinstance(value, list):
-            value = ", ".join(str(part) for part in value)
-        if isinstance(value, str) and value:
-            return value
-    return ""
-
-
-def _swarmui(texts: Mapping[str, str]) -> _Parsed | None:
-    values = _mapping(_main_text(texts)) or {}
+def _swarmui(texts: Mapping[str, str]) -> Parsed | None:
+    values = json_object(main_text(texts)) or {}
     params = values.get("sui_image_params")
     if not isinstance(params, dict):
         return None
     extra = values.get("sui_extra_data")
     params = {**params, **(extra if isinstance(extra, dict) else {})}
-    return _Parsed(
+    return Parsed(
         dialect="swarmui",
-        prompt=_text_in(params, "prompt"),
-        negative_prompt=_text_in(params, "negativeprompt"),
-        settings=_settings(params, leave=frozenset({"prompt", "negativeprompt"})),
+        prompt=text_in(params, "prompt"),
+        negative_prompt=text_in(params, "negativeprompt"),
+        settings=as_settings(params, leave=frozenset({"prompt", "negativeprompt"})),
     )
 
 
-def _fooocus(texts: Mapping[str, str]) -> _Parsed | None:
+def _fooocus(texts: Mapping[str, str]) -> Parsed | None:
     scheme = texts.get("fooocus_scheme") or texts.get("MakerNote")
     made_by = texts.get("Software", "")
-    values = _mapping(_main_text(texts))
+    values = json_object(main_text(texts))
     if values is None:
         marked = "fooocus_scheme" in texts or made_by.startswith("Fooocus")
-        return _a1111_text(_main_text(texts), "fooocus") if marked and scheme == "a1111" else None
+        return a1111.read_text(main_text(texts), "fooocus") if marked and scheme == "a1111" else None
     if scheme != "fooocus" and not {"base_model", "guidance_scale"} <= values.keys():
         return None
     size = _SIZE_PAIR.fullmatch(str(values.get("resolution", "")))
     if size:
         values["resolution"] = f"{size[1]}x{size[2]}"
-    return _Parsed(
+    return Parsed(
         dialect="fooocus",
-        prompt=_text_in(values, "prompt", "full_prompt"),
-        negative_prompt=_text_in(values, "negative_prompt", "full_negative_prompt"),
-        settings=_settings(values, leave=frozenset({"prompt", "negative_prompt"}), resolution="Size"),
+        prompt=text_in(values, "prompt", "full_prompt"),
+        negative_prompt=text_in(values, "negative_prompt", "full_negative_prompt"),
+        settings=as_settings(values, leave=frozenset({"prompt", "negative_prompt"}), resolution="Size"),
     )
 
 
-def _invokeai(texts: Mapping[str, str]) -> _Parsed | None:
-    values = _mapping(texts.get("invokeai_metadata"))
+def _invokeai(texts: Mapping[str, str]) -> Parsed | None:
+    values = json_object(texts.get("invokeai_metadata"))
     if values is None:
         return None
     model = values.get("model")
     if isinstance(model, dict):
         values["model"] = model.get("name") or model.get("model_name") or model
-    return _Parsed(
+    return Parsed(
         dialect="invokeai",
-        prompt=_text_in(values, "positive_prompt"),
-        negative_prompt=_text_in(values, "negative_prompt"),
-        settings=_settings(values, leave=frozenset({"positive_prompt", "negative_prompt"}), scheduler="Sampler"),
+        prompt=text_in(values, "positive_prompt"),
+        negative_prompt=text_in(values, "negative_prompt"),
+        settings=as_settings(values, leave=frozenset({"positive_prompt", "negative_prompt"}), scheduler="Sampler"),
     )
 
 
-def _novelai(texts: Mapping[str, str]) -> _Parsed | None:
+def _novelai(texts: Mapping[str, str]) -> Parsed | None:
     if not texts.get("Software", "").startswith("NovelAI"):
         return None
-    values = _mapping(texts.get("Comment")) or {}
-    return _Parsed(
+    values = json_object(texts.get("Comment")) or {}
+    return Parsed(
         dialect="novelai",
-        prompt=_text_in(values, "prompt") or texts.get("Description", ""),
-        negative_prompt=_text_in(values, "uc"),
-        settings=_settings({**values, "model": texts.get("Source")}, leave=frozenset({"prompt", "uc"})),
+        prompt=text_in(values, "prompt") or texts.get("Description", ""),
+        negative_prompt=text_in(values, "uc"),
+        settings=as_settings({**values, "model": texts.get("Source")}, leave=frozenset({"prompt", "uc"})),
     )
 
 
-def _comfyui(texts: Mapping[str, str]) -> _Parsed | None:
-    graph = _mapping(texts.get("prompt")) or {}
+def _comfyui(texts: Mapping[str, str]) -> Parsed | None:
+    graph = json_object(texts.get("prompt")) or {}
     nodes = {key: node for key, node in graph.items() if isinstance(node, dict) and "class_type" in node}
-    if not nodes and "nodes" not in (_mapping(texts.get("workflow")) or {}):
+    if not nodes and "nodes" not in (json_object(texts.get("workflow")) or {}):
         return None
-    summary = _a1111_text(_main_text(texts), "comfyui")  # some of its saving nodes write A1111's text too
+    summary = a1111.read_text(main_text(texts), "comfyui")  # some of its saving nodes write A1111's text too
     if summary is not None and summary.settings:
         return summary
     return _read_graph(nodes)
 
 
-def _a1111(texts: Mapping[str, str]) -> _Parsed | None:
-    said = _a1111_text(_main_text(texts), "a1111")
-    sure = "parameters" in texts or (said is not None and said.settings)  # a bare comment may be anybody's
-    return said if sure else None
-
-
-def _a1111_text(text: str, dialect: Dialect) -> _Parsed | None:
-    if not text or _mapping(text) is not None:
-        return None
-    parsed = png.parse_parameters(text)
-    return _Parsed(
-        dialect=dialect,
-        prompt=parsed.prompt,
-        negative_prompt=parsed.negative_prompt,
-        settings=dict(parsed.settings),
-    )
-
-
-_DIALECTS = (_swarmui, _fooocus, _invokeai, _novelai, _comfyui, _a1111)
+_DIALECTS = (_swarmui, _fooocus, _invokeai, _novelai, _comfyui, a1111.read)
 
 
 # -- ComfyUI's graph --------------------------------------------------------------------------------------------------
 
 _Nodes = Mapping[str, dict[str, object]]
 _GRAPH_SETTINGS = frozenset(
-    {*_LABELS, "width", "height", "denoise", "upscale_method", "scale_by"} - {"model", "vae", "scale", "strength"}
+    {*LABELS, "width", "height", "denoise", "upscale_method", "scale_by"} - {"model", "vae", "scale", "strength"}
 )
 
 
-def _read_graph(nodes: _Nodes) -> _Parsed:
+def _read_graph(nodes: _Nodes) -> Parsed:
     """Prompts and settings of a ComfyUI graph: of its first sampler, and of the nodes that feed it."""
     sampler = _sampler(nodes)
     order = sorted(nodes, key=lambda key: key != sampler)
@@ -379,7 +276,7 @@ def _read_graph(nodes: _Nodes) -> _Parsed:
     feeds = _inputs(nodes, sampler)
     prompt = _text_behind(nodes, feeds.get("positive", feeds.get("conditioning")))
     negative = _text_behind(nodes, feeds.get("negative"))
-    return _Parsed(dialect="comfyui", prompt=prompt, negative_prompt=negative, settings=_settings(values))
+    return Parsed(dialect="comfyui", prompt=prompt, negative_prompt=negative, settings=as_settings(values))
 
 
 def _sampler(nodes: _Nodes) -> str:
@@ -406,7 +303,7 @@ def _text_behind(nodes: _Nodes, link: object) -> str:
             continue
         seen.add(key)
         inputs = _inputs(nodes, key)
-        if text := _text_in(
+        if text := text_in(
             {k: v for k, v in inputs.items() if isinstance(v, str)}, "text", "text_g", "text_l", "value"
         ):
             return text

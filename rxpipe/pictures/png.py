@@ -1,16 +1,14 @@
-"""PNG as bytes: check, read and insert text, and A1111's `parameters` text both ways.
+"""PNG as bytes: check, read and insert texts; format and size of other pictures.
 
-The bottom of the row beside the operators: knows nothing of runs, imports neither Pillow nor numpy. Nothing here
-decodes a pixel, and a picture is copied once at most, in the join of an insert.
+Imports neither Pillow nor numpy. Nothing here decodes a pixel, and a picture is copied once at most, in the join of an
+insert.
 """
 
 from __future__ import annotations
 
-import json
-import re
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rxpipe.errors import BadImage
@@ -21,12 +19,9 @@ if TYPE_CHECKING:
 __all__ = [
     "COMPRESSED_TEXT_LIMIT",
     "Header",
-    "Parameters",
     "PictureSize",
     "check",
-    "format_parameters",
     "insert_text",
-    "parse_parameters",
     "pixel_size",
     "read_text",
 ]
@@ -333,119 +328,3 @@ def _webp_size(data: bytes) -> PictureSize | None:
         width, height = struct.unpack_from("<HH", data, 26)
         return PictureSize("WEBP", width & 0x3FFF, height & 0x3FFF)
     return None
-
-
-# -- A1111's text -----------------------------------------------------------------------------------------------------
-
-_ORDER = (
-    *("Steps", "Sampler", "Schedule type", "CFG scale", "Distilled CFG Scale", "Image CFG scale", "Seed"),
-    *("Face restoration", "Size", "Model hash", "Model", "VAE hash", "VAE", "Variation seed"),
-    *("Variation seed strength", "Seed resize from", "Denoising strength", "Conditional mask weight", "Clip skip"),
-    *("ENSD", "Token merging ratio", "Token merging ratio hr", "Init image hash", "RNG", "NGMS", "Tiling"),
-)
-_RANK = {key: rank for rank, key in enumerate(_ORDER)} | {"Version": len(_ORDER) + 1, "User": len(_ORDER) + 2}
-_PAIRS_NEEDED = 3  # fewer, and every reader takes the last line for a part of the prompt
-_KEY = re.compile(r"\w[\w \-/]{1,200}")
-# As in modules/infotext_utils.py of stable-diffusion-webui, with keys bounded so that a long line cannot stall it.
-_PAIR = re.compile(r'(\w[\w \-/]{1,200}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
-_SIZE = re.compile(r"(\d+)x(\d+)")
-_NEGATIVE = "Negative prompt:"
-
-
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """What A1111's text says.
-
-    settings: the last line's pairs as written, unquoted, in their order; empty where there was no such line.
-    """
-
-    prompt: str
-    negative_prompt: str = ""
-    settings: Mapping[str, str] = field(default_factory=dict)
-
-    def fields(self) -> dict[str, str]:
-        """The settings as WebUI's paste button sees them.
-
-        `WxH` is split in two (`Size-1`, `Size-2`); a missing `Clip skip` is 1, a missing `RNG` is GPU, a missing
-        `Schedule type` is Automatic.
-        """
-        seen: dict[str, str] = {}
-        for key, value in self.settings.items():
-            if size := _SIZE.fullmatch(value):
-                seen[f"{key}-1"], seen[f"{key}-2"] = size.groups()
-            else:
-                seen[key] = value
-        return {**seen, **{k: v for k, v in _ASSUMED.items() if k not in seen}}
-
-
-_ASSUMED = {"Clip skip": "1", "RNG": "GPU", "Schedule type": "Automatic"}
-
-
-def format_parameters(
-    prompt: str, negative_prompt: str = "", settings: Mapping[str, str | float | None] | None = None
-) -> str:
-    """The text for the key `parameters`, as A1111 writes it and CivitAI and others read it.
-
-    Args:
-        prompt: may span lines.
-        negative_prompt: its line is absent when empty.
-        settings: A1111's keys in any order, and others; None values are left out. A1111's own are written in its order,
-            others behind them as they come, `Version` last. With fewer than three the line is left out, since every
-            reader would take it for a part of the prompt.
-
-    Raises:
-        ValueError: a key that no reader would recognise: it needs two or more letters, digits, spaces, "-" or "/".
-    """
-    pairs = {key: _plain(value) for key, value in (settings or {}).items() if value is not None}
-    for key in pairs:
-        if not _KEY.fullmatch(key):
-            raise ValueError(f"{key!r} cannot be a key of A1111's text: use letters, digits, spaces, '-' and '/'.")
-    lines = [prompt]
-    if negative_prompt:
-        lines.append(f"{_NEGATIVE} {negative_prompt}")
-    if len(pairs) >= _PAIRS_NEEDED:
-        ordered = sorted(pairs, key=lambda key: _RANK.get(key, len(_ORDER)))
-        lines.append(", ".join(f"{key}: {_quote(pairs[key])}" for key in ordered))
-    return "\n".join(lines).strip()
-
-
-def parse_parameters(text: str) -> Parameters:
-    """Prompt, negative prompt and settings of A1111's text, by A1111's own rules.
-
-    The last line holds settings only if it has three pairs or more. Blanks around each line are dropped. Text in no
-    such form is all prompt; nothing raises.
-    """
-    *lines, last = text.strip().split("\n")
-    pairs = _PAIR.findall(last) if last.count(":") >= _PAIRS_NEEDED else []
-    if len(pairs) < _PAIRS_NEEDED:
-        lines, pairs = [*lines, last], []
-    prompt: list[str] = []
-    negative: list[str] = []
-    into = prompt
-    for line in map(str.strip, lines):
-        if line.startswith(_NEGATIVE):
-            into = negative
-        said = line.removeprefix(_NEGATIVE).strip() if into is negative else line
-        if said or into:  # leading empty lines vanish
-            into.append(said)
-    settings = {key: _unquote(value.strip()) for key, value in pairs}
-    return Parameters("\n".join(prompt), "\n".join(negative), settings)
-
-
-def _plain(value: str | float) -> str:
-    return value if isinstance(value, str) else str(value)
-
-
-def _quote(value: str) -> str:
-    """A JSON string where the plain value would not be read back; A1111 does so for comma, colon and newline."""
-    unsafe = not value or value != value.strip() or value[0] == '"' or any(sign in value for sign in ",:\n")
-    return json.dumps(value, ensure_ascii=False) if unsafe else value
-
-
-def _unquote(value: str) -> str:
-    if len(value) > 1 and value[0] == value[-1] == '"':
-        try:
-            return str(json.loads(value))
-        except ValueError:  # somebody's plain value that happens to stand in quotes
-            return value
-    return value

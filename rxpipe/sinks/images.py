@@ -18,9 +18,8 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BadImage, SaveError
-from rxpipe.pictures import png
+from rxpipe.pictures import a1111, png
 from rxpipe.pictures.lineage import LINEAGE_KEY, format_lineage
 from rxpipe.plan import StageType
 from rxpipe.sinks.names import NamePattern
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from rxpipe.artifact import Artifact
     from rxpipe.plan import StageExecution
 
-__all__ = ["ImageWriter", "parameters_text"]
+__all__ = ["ImageWriter", "file_ending"]
 
 _FOLDERS = {StageType.TXT2IMG.value: "txt2img-images", StageType.UPSCALE.value: "extras-images"}
 _OTHER_FOLDER = "img2img-images"
@@ -240,88 +239,24 @@ def file_ending(data: bytes) -> str:
 
 def _with_texts(data: bytes, artifact: Artifact, execution: StageExecution) -> bytes:
     texts = {LINEAGE_KEY: format_lineage(artifact, stage=execution.stage_type, version=_version())}
-    if said := parameters_text(artifact, execution, png.pixel_size(data)):
-        texts = {"parameters": said, **texts}
+    if parameters := a1111.parameters_text(_facts(artifact, execution, png.pixel_size(data))):
+        texts = {"parameters": parameters, **texts}
     return png.insert_text(data, texts, compressed=(LINEAGE_KEY,), keep=("parameters",))
 
 
-_GENERATION = {
-    "steps": "Steps",
-    "sampler_name": "Sampler",
-    "scheduler": "Schedule type",
-    "cfg_scale": "CFG scale",
-    "model": "Model",
-    "vae": "VAE",
-    "clip_skip": "Clip skip",
-}
-
-
-def parameters_text(artifact: Artifact, execution: StageExecution, size: png.PictureSize | None) -> str:
-    """A1111's text for a picture that has none of its own; what nobody said is absent.
-
-    What the backend noted as really used in the artifact's last lineage entry goes before what was asked for.
-
-    Args:
-        size: of the picture, px. On upscale `Size` is what it was before, as A1111's extras tab leaves it.
-    """
-    said, config = execution.generation, execution.config
+def _facts(artifact: Artifact, execution: StageExecution, size: png.PictureSize | None) -> a1111.StageFacts:
+    """What A1111's text is made from; what the backend recorded as really used precedes what was asked for."""
+    asked = execution.generation.model_dump()
     last = artifact.lineage[-1] if artifact.lineage else None
     used = last.settings if last is not None and last.stage == execution.stage_type else {}
-    settings: dict[str, str | float | None] = {}
-    for field, key in _GENERATION.items():
-        value = used.get(field) or getattr(said, field)
-        settings[key] = value if isinstance(value, str | int | float) else None
-    if settings["Clip skip"] == 1:
-        del settings["Clip skip"]
-    settings |= {"Seed": artifact.seed, "Size": size and f"{size.width}x{size.height}"}
-    settings["Version"] = f"rxpipe {_version()}"
-    if isinstance(config, Txt2ImgConfig):
-        settings |= _txt2img_settings(config)
-    elif isinstance(config, Img2ImgConfig):
-        settings["Denoising strength"] = config.denoising_strength
-    elif isinstance(config, AdetailerConfig):
-        settings |= _adetailer_settings(config)
-    elif isinstance(config, UpscaleConfig):
-        settings |= _upscale_settings(config, size)
-    return png.format_parameters(said.prompt, said.negative_prompt, settings)
-
-
-def _txt2img_settings(config: Txt2ImgConfig) -> dict[str, str | float | None]:
-    varied = config.subseed_strength > 0
-    settings: dict[str, str | float | None] = {
-        "Distilled CFG Scale": config.distilled_cfg_scale,
-        "Variation seed": config.subseed if varied else None,
-        "Variation seed strength": config.subseed_strength if varied else None,
-        "Tiling": "True" if config.tiling else None,
-    }
-    if config.hires is not None and config.hires.enabled:
-        hires = config.hires
-        settings["Denoising strength"] = hires.denoising_strength
-        settings |= {"Hires upscale": hires.scale, "Hires steps": hires.steps or None, "Hires upscaler": hires.upscaler}
-        settings["Size"] = f"{config.width}x{config.height}"  # of the first pass, as A1111 has it
-    if config.refiner is not None and config.refiner.enabled:
-        settings |= {"Refiner": config.refiner.checkpoint, "Refiner switch at": config.refiner.switch_at}
-    return settings
-
-
-def _adetailer_settings(config: AdetailerConfig) -> dict[str, str | float | None]:
-    settings: dict[str, str | float | None] = {}
-    for place, unit in enumerate((config, *config.units), start=1):
-        nth = {1: "", 2: " 2nd", 3: " 3rd"}.get(place, f" {place}th")
-        settings[f"ADetailer model{nth}"] = unit.detector
-        settings[f"ADetailer confidence{nth}"] = unit.confidence
-        settings[f"ADetailer denoising strength{nth}"] = unit.denoising_strength
-    return settings
-
-
-def _upscale_settings(config: UpscaleConfig, size: png.PictureSize | None) -> dict[str, str | float | None]:
-    before = size and f"{round(size.width / config.scale)}x{round(size.height / config.scale)}"
-    return {
-        "Size": before,
-        "Postprocess upscale by": config.scale,
-        "Postprocess upscaler": config.upscaler,
-        "Denoising strength": config.denoising_strength if config.mode == "img2img" else None,
-    }
+    return a1111.StageFacts(
+        stage=execution.config.section,
+        generation=asked | {name: used.get(name) or asked[name] for name in a1111.SETTING_NAMES},
+        section=execution.config.model_dump(),
+        seed=artifact.seed,
+        size=None if size is None else (size.width, size.height),
+        version=_version(),
+    )
 
 
 @functools.cache
