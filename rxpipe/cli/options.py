@@ -64,7 +64,7 @@ class RunOptions:
         if self.source is None:
             return {name: dict(section) for name, section in _FIRST_TRY.items()}
         if self.source.suffix.lower() in PICTURES:
-            from rxpipe.recall import recall  # noqa: PLC0415  # needed only to run a picture again
+            from rxpipe.presets.picture import recall  # noqa: PLC0415  # needed only to run a picture again
 
             return recall(self.source)
         if not self.source.suffix and not self.source.is_file():

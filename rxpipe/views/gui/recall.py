@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rxpipe.config import PipelineConfig
-from rxpipe.recall import recall
+from rxpipe.presets.picture import recall
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,1 @@
+"""Config files and pictures of any tool, as the values of a config."""
