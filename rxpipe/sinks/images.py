@@ -18,8 +18,9 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rxpipe.errors import BadImage, SaveError
+from rxpipe.errors import SaveError
 from rxpipe.pictures import a1111, png
+from rxpipe.pictures.formats import file_ending
 from rxpipe.pictures.lineage import LINEAGE_KEY, format_lineage
 from rxpipe.plan import StageType
 from rxpipe.sinks.names import NamePattern
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from rxpipe.artifact import Artifact
     from rxpipe.plan import StageExecution
 
-__all__ = ["ImageWriter", "file_ending"]
+__all__ = ["ImageWriter"]
 
 _FOLDERS = {StageType.TXT2IMG.value: "txt2img-images", StageType.UPSCALE.value: "extras-images"}
 _OTHER_FOLDER = "img2img-images"
@@ -40,8 +41,6 @@ _HELD = (5, 32, 33)  # Windows: access denied, sharing violation, lock violation
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4)
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EACCES}
 _NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
-_OTHER_FORMATS = ((b"BM", ".bmp"), (b"II*\0", ".tif"), (b"MM\0*", ".tif"), (b"\xff\x0a", ".jxl"))
-_ENDINGS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif"}
 
 
 class ImageWriter:
@@ -219,19 +218,6 @@ def _save_error(error: OSError, folder: Path) -> SaveError:
     where = folder if error.filename is None or str(error.filename).endswith(".tmp") else error.filename
     hint = hints.get(error.errno or 0, "Check the folder, or choose another with out=.")
     return SaveError(f"{where}: the picture could not be saved: {cause}.", hint=hint)
-
-
-def file_ending(data: bytes) -> str:
-    """Of the file of a picture: ".png", ".jpg", ... BadImage if the bytes are none that is known."""
-    size = png.pixel_size(data)
-    if size is not None:
-        return _ENDINGS[size.format]
-    if data[4:8] == b"ftyp":
-        return ".avif" if data[8:11] == b"avi" else ".heic"
-    for head, ending in _OTHER_FORMATS:
-        if data.startswith(head):
-            return ending
-    raise BadImage(f"The picture to be saved is none: its bytes begin with {data[:12]!r}.")
 
 
 # -- texts --------------------------------------------------------------------------------------------------------

@@ -14,9 +14,9 @@ from rxpipe.backends.base import Output, Preview, RenderEvent, StepProgress
 from rxpipe.config import CustomConfig
 from rxpipe.errors import BackendFailed, BadResponse, RxPipeError, StageFunctionError, TooManyFailures
 from rxpipe.events import StagePreview
+from rxpipe.pictures.formats import file_ending
 from rxpipe.pictures.lineage import LineageEntry
 from rxpipe.plan import StageType
-from rxpipe.sinks.images import file_ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
