@@ -257,7 +257,7 @@ def test_every_mistake_in_a_config_is_reported_together():
         (["a lighthouse"], 'a lighthouse: no such config file or picture. To generate it: rxpipe run --prompt "..."'),
         (["--input", "none.png"], "none.png: no such file."),
         (["--input", "torn.png"], "torn.png: Not a picture that can be read"),
-        (["torn.png"], "torn.png: Not a picture that can be read"),
+        (["torn.png"], "torn.png: looks like plain text ('not a png'); allowed: a config in TOML, YAML or JSON"),
         (["mute.png"], "mute.png: the picture does not say how it was made. To work on the picture itself, give it"),
         (["--stages", "upscale"], "upscale (stage 1 of 1) has no picture to start from."),
         (["--stages", "upscal"], "--stages: there is no stage 'upscal'; did you mean 'upscale'?"),

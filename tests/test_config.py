@@ -318,7 +318,8 @@ TOML, YAML, JSON = "[upscale]\nscale = 3\n", "upscale:\n  scale: 3\n", '{"upscal
     "text",
     [
         *(TOML, YAML, JSON, "# upscale: 1\n\n" + TOML, "---\n" + YAML, "{upscale: {scale: 3}}"),
-        *("[upscale] # 2\nscale = 3", "upscale.scale = 3", '"upscale": {scale: 3}', "\n " + JSON, "upscale = {scale = 3}"),
+        "[upscale] # 2\nscale = 3",
+        *("upscale.scale = 3", '"upscale": {scale: 3}', "\n " + JSON, "upscale = {scale = 3}"),
         *("%YAML 1.1\n---\n" + YAML, '# {"a": 1}\n{upscale:\n {scale: 3}}', '{\n\n "upscale": {"scale": 3\n}}\n'),
     ],
 )  # fmt: skip
