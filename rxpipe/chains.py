@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import reactivex as rx
 
 from rxpipe.artifact import Artifact, image_id
+from rxpipe.cached import cached_value
 from rxpipe.config import (
     AdetailerConfig,
     CustomConfig,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from reactivex import Observable
 
     from rxpipe.plan import SectionConfig
-    from rxpipe.stages import RunContext
+    from rxpipe.stages.scope import RunScope
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Chain:
     stages: tuple[Stage, ...]
     settings: RunSettings = RunSettings()  # noqa: RUF009  # frozen
 
-    @cached_property
+    @cached_value
     def plan(self) -> StageExecutionPlan:
         """The chain as data.
 
@@ -73,23 +73,35 @@ class Chain:
         """
         return plan_stages((stage.config for stage in self.stages), self.settings)
 
-    def connect(self, context: RunContext, sources: Observable[Artifact]) -> Observable[Artifact]:
-        """The whole chain as one observable of the images that come out of it; cold, and bound to one run.
+    def connect(
+        self, scope: RunScope, sources: Observable[Artifact]
+    ) -> tuple[Observable[Artifact], list[StageTracker]]:
+        """Return the whole chain as one cold observable of the images that leave it, and the trackers of its stages.
 
-        Stages that are not in one group of the plan wait for each other; those that are take turns, the latest first.
+        Stages that are not in one group of the plan wait for each other; those that are share the lane, and of what
+        waits there the latest stage goes first.
         """
         plan = self.plan
         enabled = [stage for stage in self.stages if stage.config.enabled]
         planned: int | None = plan.images
         stream, group = sources, 0
+        trackers: list[StageTracker] = []
         following = [execution.group for execution in plan.stages[1:]]
         for stage, execution, after in zip(enabled, plan.stages, [*following, None], strict=True):
             if execution.group != group:
                 stream, group = barrier(stream), execution.group
-            tracker = StageTracker(execution, context, planned, last_of_group=after != execution.group)
+            tracker = StageTracker(
+                execution,
+                scope,
+                planned,
+                stage_count=len(plan.stages),
+                last_of_group=after != execution.group,
+                blocking=stage.blocking,
+            )
             stream = stage.bind(tracker)(stream)
+            trackers.append(tracker)
             planned = None if isinstance(stage, OperatorStage) else planned
-        return stream
+        return stream, trackers
 
 
 def chain(*parts: Stage | ImageFunction[...] | StageOperator, **settings: Any) -> Chain:

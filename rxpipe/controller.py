@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rxpipe.events import StageEvent, StagePreview
     from rxpipe.executor import Run
     from rxpipe.plan import StageExecutionPlan
-    from rxpipe.result import PipelineRunResult
+    from rxpipe.result import PipelineRunResult, RunUpdate
     from rxpipe.runner import PipelineRunner
 
 _T = TypeVar("_T")
@@ -63,7 +63,7 @@ class RunRequest:
 @dataclass(frozen=True, slots=True)
 class _EventSeen:
     event: StageEvent
-    result: PipelineRunResult | None
+    result: PipelineRunResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,19 +266,16 @@ class PipelineController:
         incoming = self._incoming
         paced = coalesce(frame_s, key=_coalesce_key, passes=_passes, scheduler=self._scheduler)
         arriving = incoming.observable if self._scheduler is None else paced(incoming.observable)
-        executor, runner = self.runner.executor, self.runner
+        executor = self.runner.executor
 
-        def heard(event: StageEvent) -> None:
-            incoming.on_next(_EventSeen(event, runner.last_result))  # the runner subscribed first: this event is in it
-
-        def pushed(event: StageEvent) -> None:
+        def push(update: RunUpdate) -> None:
             for sink in sinks:
-                sink.push(event, runner)
+                sink.push(update)
 
         shown = arriving.subscribe(self._post_to_scheduler, to_excepthook)
-        live = executor.events.subscribe(heard, to_excepthook)
+        live = executor.updates.subscribe(lambda update: incoming.on_next(_EventSeen(*update)), to_excepthook)
         pictures = executor.previews.subscribe(lambda preview: incoming.on_next(_PreviewSeen(preview)), to_excepthook)
-        return [executor.events.subscribe(pushed, to_excepthook), live, pictures, shown]
+        return [executor.updates.subscribe(push, to_excepthook), live, pictures, shown]
 
     def _post_to_scheduler(self, message: _Message) -> None:
         if self._scheduler is None:
@@ -350,12 +347,11 @@ class PipelineController:
                 if not self._now.active:
                     self._show(replace(self._now.idle(), state="failed", message=f"Error: {error.message}"))
 
-    def _dispatch_event(self, event: StageEvent, result: PipelineRunResult | None) -> None:
+    def _dispatch_event(self, event: StageEvent, result: PipelineRunResult) -> None:
         if isinstance(event, RunStart) or event.run_id == self._now.run_id:
             self._show(reduce_status(self._now, event))
-        if result is not None:
-            self._last_result = result if isinstance(event, RunEnd) else self._last_result
-            self._results.show(result, immediately=isinstance(event, RunEnd))
+        self._last_result = result if isinstance(event, RunEnd) else self._last_result
+        self._results.show(result, immediately=isinstance(event, RunEnd))
         self._events.on_next(event)
         if isinstance(event, RunEnd):
             self._begin_next()
@@ -416,14 +412,15 @@ class _Sink:
         self._report = report
         self._failed_in: str | None = None
 
-    def push(self, event: StageEvent, runner: PipelineRunner) -> None:
+    def push(self, update: RunUpdate) -> None:
+        event, result = update
         if event.run_id == self._failed_in:
             return
         try:
             if self._on_event is not None:
                 self._on_event(event)
             if self._on_result is not None and isinstance(event, RunEnd):
-                self._on_result(runner.last_result)
+                self._on_result(result)
         except Exception as error:  # noqa: BLE001  # a stranger's function; it is handed on
             self._failed_in = event.run_id
             with suppress(Exception):  # the reporter is a stranger's too, and the last resort
@@ -431,11 +428,13 @@ class _Sink:
 
 
 def _coalesce_key(message: _Message) -> object:
-    """What a step or preview replaces: one of the same run, stage and kind."""
+    """What a step or preview replaces: one of the same run, stage, image and kind."""
     if isinstance(message, _PreviewSeen):
-        return (message.preview.run_id, message.preview.stage_index, "preview")
+        preview = message.preview
+        return (preview.run_id, preview.stage_index, preview.image_index, "preview")
     if isinstance(message, _EventSeen) and isinstance(message.event, StageStep):
-        return (message.event.run_id, message.event.stage_index, "step")
+        event = message.event
+        return (event.run_id, event.stage_index, event.image_index, "step")
     return message
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from rxpipe.artifact import Artifact, image_id
+from rxpipe.cached import cached_value
 from rxpipe.errors import BadImage, RunFailed
 from rxpipe.events import (
     ErrorInfo,
@@ -186,7 +186,7 @@ class PipelineRunResult:
         """Write the events, one line of JSON each."""
         Path(path).write_text("".join(f"{e.model_dump_json()}\n" for e in self.events), encoding="utf-8")
 
-    @cached_property
+    @cached_value
     def events(self) -> tuple[StageEvent, ...]:
         """The timeline: exactly what was emitted, element for element."""
         return tuple(self._log.events[: self._sizes[0]])
@@ -200,11 +200,11 @@ class PipelineRunResult:
     def _others(self) -> list[StageEvent]:
         return self._log.others[: self._sizes[2]]
 
-    @cached_property
+    @cached_value
     def _start(self) -> RunStart | None:
         return next((e for e in self._others if isinstance(e, RunStart)), None)
 
-    @cached_property
+    @cached_value
     def _end(self) -> RunEnd | None:
         last = self._others[-1:]
         return last[0] if last and isinstance(last[0], RunEnd) else None
@@ -231,7 +231,7 @@ class PipelineRunResult:
         """Of a failed run, naming stage and cause."""
         return self._end.error if self._end else None
 
-    @cached_property
+    @cached_value
     def images(self) -> tuple[ImageRecord, ...]:
         """Per planned image in order, the record from the last stage it left. Images that left none are not in it."""
         last = {record.artifact_id: record for record in self.records if record.through}
@@ -269,7 +269,7 @@ class PipelineRunResult:
             )
         return replace(Artifact.open(record.path, seed=record.seed), id=record.artifact_id)
 
-    @cached_property
+    @cached_value
     def variants(self) -> tuple[ImageResult, ...]:
         """One entry per planned image, in order."""
         histories: dict[str, list[ImageRecord]] = {name: [] for name in self._ids}
@@ -283,13 +283,13 @@ class PipelineRunResult:
         """How many images are planned, those added by expansions among them."""
         return len(self.variants)
 
-    @cached_property
+    @cached_value
     def tally(self) -> Tally:
         """How the planned images ended."""
         counts: Counter[str] = Counter(variant.outcome for variant in self.variants)
         return Tally(planned=len(self.variants), **counts)
 
-    @cached_property
+    @cached_value
     def stages(self) -> tuple[StageSummary, ...]:
         """The stages that images reached, in the order in which they started."""
         summaries: dict[int, StageSummary] = {}
@@ -307,7 +307,7 @@ class PipelineRunResult:
                 totals[stage.stage_type] = totals.get(stage.stage_type, 0.0) + stage.duration_s
         return totals
 
-    @cached_property
+    @cached_value
     def warnings(self) -> tuple[str, ...]:
         """What was not as asked for, each once, with stage and image where it concerns one."""
         of_images = (
@@ -334,7 +334,7 @@ class PipelineRunResult:
             result=self,
         )
 
-    @cached_property
+    @cached_value
     def _ids(self) -> tuple[str, ...]:
         """All images: the planned ones in order, each followed by those derived from it."""
         start = self._start
@@ -389,6 +389,13 @@ class PipelineRunResult:
         counts = f"{tally.planned} images: {', '.join(parts)}" if parts else "no images"
         error = f", error: {self.error.message}" if self.error else ""
         return f"<PipelineRunResult {self.run_id}: {self.status}, {counts}{error}>"
+
+
+class RunUpdate(NamedTuple):
+    """An event, and the result that includes it."""
+
+    event: StageEvent
+    result: PipelineRunResult
 
 
 def reduce(result: PipelineRunResult, event: StageEvent) -> PipelineRunResult:

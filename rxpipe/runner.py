@@ -1,15 +1,11 @@
-"""The runner: an executor's events folded with `scan` into a PipelineRunResult; blocking, or live."""
+"""The runner: runs a pipeline and gives its PipelineRunResult; blocking, or live."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reactivex import operators as ops
-
 from rxpipe.backends.base import Backend
-from rxpipe.events import RunStart
 from rxpipe.executor import PipelineExecutor
-from rxpipe.result import PipelineRunResult, reduce
 from rxpipe.rx.subject import EventSubject, to_excepthook
 
 if TYPE_CHECKING:
@@ -20,16 +16,17 @@ if TYPE_CHECKING:
 
     from rxpipe.chains import Chain
     from rxpipe.config import PipelineConfig
-    from rxpipe.events import StageEvent
+    from rxpipe.events import StageEvent, StagePreview
     from rxpipe.executor import Run
     from rxpipe.plan import StageExecutionPlan
+    from rxpipe.result import PipelineRunResult, RunUpdate
 
 
 class PipelineRunner:
-    """Runs pipelines and tells what they amount to.
+    """Runs pipelines and keeps what they result in.
 
-    executor: its `events` and `previews` are live and hot.
-    results: the result by now after every event, on the thread of the event; a late subscriber first gets the latest.
+    events, previews: the executor's, hot, on the threads they happen on.
+    results: the result after every event, on the thread of the event; a late subscriber first gets the latest.
 
     Args:
         executor: or a backend, for an executor of the runner's own.
@@ -39,14 +36,14 @@ class PipelineRunner:
         self.executor = PipelineExecutor(executor) if isinstance(executor, Backend) else executor
         self._results: EventSubject[PipelineRunResult] = EventSubject(replay_latest=True)
         self._latest: PipelineRunResult | None = None
+        self.events: Observable[StageEvent] = self.executor.events
+        self.previews: Observable[StagePreview] = self.executor.previews
         self.results: Observable[PipelineRunResult] = self._results.observable
-        self.executor.events.pipe(ops.scan(self._folded, PipelineRunResult())).subscribe(
-            self._publish, on_error=to_excepthook
-        )
+        self.executor.updates.subscribe(self._publish, on_error=to_excepthook)
 
     @property
     def last_result(self) -> PipelineRunResult | None:
-        """The result of the run that is going on or was last; None before the first."""
+        """The result of the run in progress or the last one; None before the first."""
         return self._latest
 
     @property
@@ -59,28 +56,30 @@ class PipelineRunner:
         return self.executor.start(job, inputs=inputs)
 
     def run(self, job: PipelineConfig | Chain, *, inputs: Sequence[Path | str] = ()) -> PipelineRunResult:
-        """Run to the end and return the result, whatever it is; `raise_for_status()` on it raises for who wants that.
+        """Run to the end and return the result, whatever it is; call `raise_for_status()` on it to have it raise.
 
         Ctrl+C cancels the run, keeps what is finished (see `last_result`), and is then raised.
 
         Raises:
-            PlanError, BadImage, RunActive: as in `PipelineExecutor.start`, before anything runs.
+            PlanError, ConfigError, BadImage, RunActive: as in `PipelineExecutor.start`, before anything runs.
         """
         run = self.start(job, inputs=inputs)
         try:
             run.wait()
         except KeyboardInterrupt:
-            run.cancel()
-            run.wait(1.0)
+            _cancel(run)
             raise
         return run.result
 
-    def _folded(self, result: PipelineRunResult, event: StageEvent) -> PipelineRunResult:
-        if isinstance(event, RunStart):
-            run = self.executor.find(event.run_id)
-            result = PipelineRunResult(run.plan, run.artifacts) if run else PipelineRunResult()
-        return reduce(result, event)
+    def _publish(self, update: RunUpdate) -> None:
+        self._latest = update.result
+        self._results.on_next(update.result)
 
-    def _publish(self, result: PipelineRunResult) -> None:
-        self._latest = result
-        self._results.on_next(result)
+
+def _cancel(run: Run) -> None:
+    try:
+        run.cancel()
+        run.wait(1.0)
+    except KeyboardInterrupt:  # a second Ctrl+C must not leave the run in progress
+        run.cancel()
+        raise

@@ -357,7 +357,7 @@ def test_close_cancels_withdraws_and_tells_nothing_more(marbles):
     assert desk.emitted[-1].status == "cancelled"
     assert waiting.withdrawn
     assert len(desk.statuses) == told
-    assert desk.runner.executor._subject.subscribers == 3  # the log, the runner, this test
+    assert desk.runner.executor.subscribers == 3  # the log, the runner, this test
     with pytest.raises(rxp.RunActive, match="closed"):
         desk.controller.start(one())
 

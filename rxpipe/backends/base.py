@@ -73,12 +73,14 @@ class Backend(ABC):
     overlap_saves: the next image of a stage may be asked for while the last one's file is being written.
     queue_ahead: so many further images of the same stage may be asked for while one is drawn, for a server with a queue
         of its own.
+    batches: the images of a txt2img batch are asked for in one request, so they are begun together.
     """
 
     name: str = "backend"
     description: str = ""
     overlap_saves: bool = False
     queue_ahead: int = 0
+    batches: bool = False
 
     @abstractmethod
     def render(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:

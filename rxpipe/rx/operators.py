@@ -1,4 +1,4 @@
-"""Generic Rx operators, knowing no event of ours: retry_backoff, deadline, Lane, coalesce.
+"""Generic Rx operators, knowing no event of ours: retry_backoff, deadline, barrier, coalesce.
 
 All of them take time from the scheduler given at subscribe, so that a test can replace it, and pass it on upwards.
 """
@@ -6,16 +6,14 @@ All of them take time from the scheduler given at subscribe, so that a test can 
 from __future__ import annotations
 
 import functools
-import heapq
-import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import reactivex as rx
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable, SingleAssignmentDisposable
+from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
 from reactivex.scheduler import TimeoutScheduler
 
 if TYPE_CHECKING:
@@ -175,194 +173,6 @@ def barrier(source: Observable[_T]) -> Observable[_T]:
         return source.subscribe(values.append, observer.on_error, completed, scheduler=scheduler)
 
     return Observable(subscribe)
-
-
-class Slot:
-    """One piece of work on a lane; it may let others begin before it ends."""
-
-    def __init__(self, lane: Lane, owner: object) -> None:
-        self.inner = SingleAssignmentDisposable()
-        self.owner = owner
-        self.occupied = True
-        self.action: Callable[[], None] | None = None
-        self._lane = lane
-
-    def free(self) -> None:
-        """Free the slot: the next piece may begin while this one finishes."""
-        self._lane.free(self)
-
-    def in_order(self, action: Callable[[], None]) -> None:
-        """Call *action* once every piece that began earlier is through."""
-        self._lane.act_in_order(self, action)
-
-
-class Lane:
-    """One piece of work at a time, shared by all operators that are given the same lane.
-
-    Where `concat_map` keeps one operator to one inner observable at a time, a lane does so for a whole chain of them.
-    Of what waits, the lowest key goes first, and among equal keys the oldest: keys that fall along the chain take one
-    value through all of it before the next is begun.
-    """
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[Any, int, _Waiter]] = []
-        self._order = itertools.count()
-        self._lock = threading.Lock()
-        self._in_flight: list[Slot] = []
-        self._pumping = False
-        self._closed = False
-
-    def concat_map(
-        self, project: Callable[[_T, Slot], Observable[_R]], *, key: Any, slots: int = 1, max_in_flight: int = 1
-    ) -> Operator[_T, _R]:
-        """Like Rx's `concat_map`, taking turns with all others on this lane.
-
-        Args:
-            project: called with a value and its slot once it may begin, not before.
-            key: of this operator's work; anything with an order. The source's completion waits its turn under it too.
-            slots: how many of this operator's pieces may occupy a slot, until they call `Slot.free`.
-            max_in_flight: how many of them may have begun and not ended. Pieces of two operators never overlap.
-
-        An error of the source or of an inner observable passes at once. With it, and when disposed, the operator gives
-        up what it has on the lane, so that others go on.
-        """
-
-        def operator(source: Observable[_T]) -> Observable[_R]:
-            def subscribe(
-                observer: abc.ObserverBase[_R], scheduler: abc.SchedulerBase | None = None
-            ) -> abc.DisposableBase:
-                owner = object()
-
-                def failed(error: Exception) -> None:
-                    observer.on_error(error)
-                    self._cancel_all_of(owner)
-
-                def start(slot: Slot, value: _T) -> None:
-                    try:
-                        slot.inner.disposable = project(value, slot).subscribe(
-                            observer.on_next, failed, lambda: self._release(slot), scheduler=scheduler
-                        )
-                    except Exception as error:  # noqa: BLE001  # a stranger's function; it is handed on
-                        failed(error)
-
-                def complete(slot: Slot) -> None:
-                    observer.on_completed()
-                    self._release(slot)
-
-                source_subscription = source.subscribe(
-                    lambda value: self._enter(
-                        key, _Waiter(owner, lambda slot: start(slot, value), slots, max_in_flight)
-                    ),
-                    failed,
-                    lambda: self._enter(key, _Waiter(owner, complete, 1, 1)),
-                    scheduler=scheduler,
-                )
-                return CompositeDisposable(source_subscription, Disposable(lambda: self._cancel_all_of(owner)))
-
-            return Observable(subscribe)
-
-        return operator
-
-    def close(self) -> None:
-        """Dispose the work in flight and never start another. Harmless twice."""
-        with self._lock:
-            self._closed = True
-            self._heap.clear()
-            in_flight, self._in_flight = self._in_flight, []
-        for slot in reversed(in_flight):  # the latest first, so that none moves up while it is given up
-            slot.inner.dispose()
-
-    def free(self, slot: Slot) -> None:
-        """See `Slot.free`."""
-        with self._lock:
-            slot.occupied = False
-        self._pump()
-
-    def act_in_order(self, slot: Slot, action: Callable[[], None]) -> None:
-        """See `Slot.in_order`."""
-        with self._lock:
-            slot.action = action
-        self._act()
-
-    def _act(self) -> None:
-        """Call what waits at the head of the line."""
-        with self._lock:
-            head = self._in_flight[0] if self._in_flight else None
-            action = head.action if head else None
-            if head is not None:
-                head.action = None
-        if action is not None:
-            action()
-
-    def _cancel_all_of(self, owner: object) -> None:
-        """Cancel all that one operator has waiting or in flight."""
-        with self._lock:
-            self._heap = [entry for entry in self._heap if entry[2].owner is not owner]
-            heapq.heapify(self._heap)
-            given_up = [slot for slot in self._in_flight if slot.owner is owner]
-            self._in_flight = [slot for slot in self._in_flight if slot.owner is not owner]
-        for slot in reversed(given_up):
-            slot.inner.dispose()
-        self._act()
-        self._pump()
-
-    def _enter(self, key: Any, waiter: _Waiter) -> None:
-        with self._lock:
-            if not self._closed:
-                heapq.heappush(self._heap, (key, next(self._order), waiter))
-        self._pump()
-
-    def _release(self, slot: Slot) -> None:
-        with self._lock:
-            if slot in self._in_flight:
-                self._in_flight.remove(slot)
-        self._act()
-        self._pump()
-
-    def _pump(self) -> None:
-        """Start what may begin; a loop and not a recursion, since work may end before its start returns."""
-        with self._lock:
-            if self._pumping:
-                return
-            self._pumping = True
-        while (begun := self._next()) is not None:
-            slot, waiter = begun
-            if not slot.inner.is_disposed:
-                self._start(waiter, slot)
-
-    def _start(self, waiter: _Waiter, slot: Slot) -> None:
-        try:
-            waiter.start(slot)
-        except BaseException:  # of who hears of the completion; the lane must not take itself for busy ever after
-            with self._lock:
-                self._pumping = False
-            raise
-
-    def _next(self) -> tuple[Slot, _Waiter] | None:
-        with self._lock:
-            if self._closed or not self._heap or not self._heap[0][2].may_begin(self._in_flight):
-                self._pumping = False
-                return None
-            waiter = heapq.heappop(self._heap)[2]
-            slot = Slot(self, waiter.owner)
-            self._in_flight.append(slot)
-            return slot, waiter
-
-
-class _Waiter(NamedTuple):
-    """What waits on a lane, and how much may be in flight alongside it."""
-
-    owner: object
-    start: Callable[[Slot], None]
-    slots: int
-    max_in_flight: int
-
-    def may_begin(self, in_flight: list[Slot]) -> bool:
-        return not in_flight or (
-            all(slot.owner is self.owner for slot in in_flight)
-            and len(in_flight) < self.max_in_flight
-            and sum(slot.occupied for slot in in_flight) < self.slots
-        )
 
 
 def coalesce(

@@ -15,8 +15,10 @@ from rxpipe.stages.custom import (
     sharpness,
 )
 from rxpipe.stages.img2img import Img2ImgStage, img2img
-from rxpipe.stages.run import RunContext, StageAborted, StageTracker
+from rxpipe.stages.scope import RunScope
+from rxpipe.stages.session import Session
 from rxpipe.stages.timeline import Timeline
+from rxpipe.stages.tracker import StageAborted, StageTracker
 from rxpipe.stages.txt2img import Txt2ImgStage, txt2img
 from rxpipe.stages.upscale import UpscaleStage, upscale
 
@@ -28,7 +30,8 @@ __all__ = [
     "Img2ImgStage",
     "OperatorStage",
     "Report",
-    "RunContext",
+    "RunScope",
+    "Session",
     "Stage",
     "StageAborted",
     "StageOperator",

@@ -1,42 +1,43 @@
 """The shape all stages share: a description that, bound to a run, is an ordinary Rx operator on artifacts.
 
-What a stage does to one image is a plain function of (execution, artifact, backend), `draw`; turns, retry, time limit
+What a stage does to one image is a plain function of (execution, artifact, backend), `draw`. Lane, retry, time limit
 and events are the same for all of them.
 """
 
 from __future__ import annotations
 
+import random
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import reactivex as rx
 from reactivex import Observable
-from reactivex.disposable import CompositeDisposable, Disposable
+from reactivex.disposable import Disposable
+from reactivex.observer import Observer
 
 from rxpipe.artifact import Artifact
-from rxpipe.config import CustomConfig, RunSettings, StageConfig
+from rxpipe.config import CustomConfig, RunSettings, StageConfig, Txt2ImgConfig
 from rxpipe.errors import BackendFailed, BackendTimeout, ConfigError
 from rxpipe.plan import plan_stages
-from rxpipe.rx.operators import Operator, Slot, deadline, retry_backoff
+from rxpipe.rx.operators import Operator, deadline, retry_backoff
 from rxpipe.rx.subject import EventSubject
 from rxpipe.rx.worker import WorkerScheduler
-from rxpipe.stages.run import Cell, RunContext, StageAborted, StageTracker
-from rxpipe.stages.timeline import Timeline
-from rxpipe.stages.work import ImageWork, StageOutput
+from rxpipe.stages.session import Session
+from rxpipe.stages.tracker import StageAborted, StageTracker
 
 if TYPE_CHECKING:
-    import random
-
     from reactivex import abc
 
     from rxpipe.backends.base import Backend
     from rxpipe.config import RetryConfig
     from rxpipe.events import StageEvent
     from rxpipe.plan import SectionConfig, StageExecution
+    from rxpipe.result import RunUpdate
+    from rxpipe.rx.lane import Slot
+    from rxpipe.stages.cell import Cell, StageOutput
 
 _C = TypeVar("_C", bound=StageConfig)
 
@@ -44,7 +45,12 @@ StageOperator = Callable[[Observable[Artifact]], Observable[Artifact]]
 
 
 class Stage(ABC):
-    """A description of a stage; immutable. Bound to a run it is an Rx operator on artifacts."""
+    """A description of a stage; immutable. Bound to a run it is an Rx operator on artifacts.
+
+    blocking: it holds the run's thread and does not look whether it is still wanted.
+    """
+
+    blocking = False
 
     def __init__(self, config: SectionConfig) -> None:
         self.config = config
@@ -94,45 +100,41 @@ def section_of(kind: type[_C], given: _C | None, settings: dict[str, Any]) -> _C
 
 
 class ImageStage(Stage):
-    """A stage that makes one picture out of one: all but operators.
-
-    blocking: its `draw` holds the run's thread and does not look whether it is still wanted.
-    """
-
-    blocking = False
+    """A stage that makes one picture out of one: all but operators."""
 
     @abstractmethod
     def draw(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
         """What the stage does to one image: any progress, one picture, completion; or one of `rxpipe.errors`."""
 
     def bind(self, tracker: StageTracker) -> StageOperator:
-        """The stage as an Rx operator: one image at a time, each in its turn on the run's lane.
+        """Return the stage as an Rx operator that begins one image at a time on the run's lane.
 
-        Where the backend wants it and no later stage goes before, the next image is begun while one is being written.
+        Where the backend wants it and no later stage shares the lane, the next image begins while one is written, and
+        the images of a batch begin together.
         """
-        backend, last_of_group = tracker.context.backend, tracker.last_of_group
-        ahead = backend.queue_ahead if last_of_group else 0
-        saving = 1 if last_of_group and tracker.context.saver is not None else 0
+        scope = tracker.scope
+        ahead = scope.backend.queue_ahead if tracker.last_of_group else 0
+        saving = 1 if tracker.last_of_group and scope.output.saver is not None else 0
 
-        def work(artifact: Artifact, slot: Slot) -> Observable[Artifact]:
-            return self._work(tracker, artifact, slot)
+        def image(artifact: Artifact, slot: Slot) -> Observable[Artifact]:
+            return self._image(tracker, artifact, slot)
 
         def operator(source: Observable[Artifact]) -> Observable[Artifact]:
-            on_lane = tracker.context.lane.concat_map(
-                work, key=-tracker.execution.stage_index, slots=1 + ahead, max_in_flight=1 + ahead + saving
+            on_lane = scope.lane.concat_map(
+                image,
+                key=-tracker.execution.stage_index,
+                slots=1 + ahead,
+                max_in_flight=1 + ahead + saving,
+                batch=_batch_size(tracker.execution, scope.backend),
             )
             return emit_stage_end(tracker, on_lane(count_inputs(tracker, source)))
 
         return operator
 
-    def _work(self, tracker: StageTracker, artifact: Artifact, slot: Slot) -> Observable[Artifact]:
-        cell = tracker.begin_image()
-        tracker.blocking = self.blocking
-        own = tracker.execution.seed
-        seed = artifact.seed if own is None else own + artifact.number - 1
-        execution = tracker.execution.for_image(image_index=cell.index, seed=seed)
-        attempt = rx.defer(lambda _: self._render(execution, artifact, tracker.context.backend))
-        return ImageWork(tracker, cell, slot, execution, artifact).run(_with_retry_and_timeout(tracker, cell, attempt))
+    def _image(self, tracker: StageTracker, artifact: Artifact, slot: Slot) -> Observable[Artifact]:
+        cell = tracker.begin_image(artifact, slot)
+        attempt = rx.defer(lambda _: self._render(cell.execution, artifact, tracker.scope.backend))
+        return cell.run(_with_retry_and_timeout(cell, attempt))
 
     def _render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
         made = self.draw(execution, artifact, backend)
@@ -141,18 +143,21 @@ class ImageStage(Stage):
         return made
 
 
-def _with_retry_and_timeout(
-    tracker: StageTracker, cell: Cell, attempt: Observable[StageOutput]
-) -> Observable[StageOutput]:
+def _batch_size(execution: StageExecution, backend: Backend) -> int:
+    """How many consecutive images the backend asks for in one request."""
+    return execution.config.batch_size if backend.batches and isinstance(execution.config, Txt2ImgConfig) else 1
+
+
+def _with_retry_and_timeout(cell: Cell, attempt: Observable[StageOutput]) -> Observable[StageOutput]:
     """The attempt with the run's time limit and retries on it."""
-    settings, backend = tracker.context.settings, tracker.context.backend
+    settings, backend = cell.tracker.scope.settings, cell.tracker.scope.backend
     if settings.timeout_s is not None:
         late = BackendTimeout(f"no picture within {settings.timeout_s:g} s.", hint="Raise timeout_s, or ask for less.")
         in_time: Operator[StageOutput, StageOutput] = deadline(settings.timeout_s, lambda: late)
         attempt = in_time(attempt)
     again: Operator[StageOutput, StageOutput] = retry_backoff(
-        delay_policy(settings.retry, tracker.context.jitter),
-        on_retry=lambda number, delay_s, error: tracker.retry(cell, number, delay_s, error),
+        delay_policy(settings.retry, random.Random()),  # noqa: S311  # spreads retries, guards nothing
+        on_retry=lambda number, delay_s, error: cell.tracker.retry(cell, number, delay_s, error),
         before_retry=lambda error: backend.wait_idle() if isinstance(error, BackendTimeout) else rx.empty(),
     )
     return again(attempt)
@@ -209,7 +214,7 @@ def emit_stage_end(tracker: StageTracker, source: Observable[Artifact]) -> Obser
 
 
 class _StandaloneRun:
-    """A stage by itself: a context of its own, and a worker where no scheduler was given."""
+    """A stage by itself: a session of one stage, and a worker where no scheduler was given."""
 
     def __init__(
         self,
@@ -227,30 +232,30 @@ class _StandaloneRun:
         self, observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         worker = WorkerScheduler(f"rxpipe-{self._stage.config.section}")  # its thread starts only if it is used
-        clock = scheduler or worker
-        tracker = self._new_tracker(lambda: clock.now.astimezone(UTC))
+        settings = RunSettings(input=(Path("given"),))  # the source gives the pictures
+        session = Session(
+            run_id=uuid.uuid4().hex[:8],
+            backend=self._backend,
+            settings=settings,
+            clock=scheduler or worker,
+            updates=self._updates(),
+            ends_on_failure=False,  # the error passes to the observer, which may subscribe again
+        )
+        session.control.on_over(worker.close)
+        session.control.start()
+        execution = plan_stages([self._stage.config], settings).stages[0]
+        tracker = StageTracker(execution, session.scope, planned=None, blocking=self._stage.blocking)
 
         def failed(error: Exception) -> None:
             observer.on_error(error.error if isinstance(error, StageAborted) else error)
 
-        def disposed() -> None:
-            tracker.context.lane.close()
-            tracker.cancel(tracker.next_index if tracker.in_flight else None)
-            worker.close()
+        images = self._stage.bind(tracker)(self._source)
+        session.connect(images, [tracker], Observer(observer.on_next, failed, observer.on_completed))
+        return Disposable(session.control.cancel)
 
-        operator = self._stage.bind(tracker)
-        inner = operator(self._source).subscribe(observer.on_next, failed, observer.on_completed, scheduler=clock)
-        return CompositeDisposable(inner, Disposable(disposed))
-
-    def _new_tracker(self, now: Callable[[], datetime]) -> StageTracker:
-        subject: EventSubject[StageEvent] = EventSubject()
+    def _updates(self) -> EventSubject[RunUpdate]:
+        updates: EventSubject[RunUpdate] = EventSubject()
         if self._events is not None:
-            subject.observable.subscribe(self._events)
-        context = RunContext(
-            backend=self._backend,
-            timeline=Timeline(uuid.uuid4().hex[:8], now, subject),
-            previews=lambda _: None,
-            now=now,
-        )
-        given = RunSettings(input=(Path("given"),))  # the source gives the pictures
-        return StageTracker(plan_stages([self._stage.config], given).stages[0], context, planned=None)
+            events = self._events
+            updates.observable.subscribe(lambda update: events(update.event))
+        return updates

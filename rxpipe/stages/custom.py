@@ -22,8 +22,8 @@ from rxpipe.backends.base import Preview, StepProgress
 from rxpipe.config import CustomConfig, OnError
 from rxpipe.errors import RxPipeError, StageFunctionError
 from rxpipe.stages.base import ImageStage, Stage, StageOperator, count_inputs
-from rxpipe.stages.run import Cell, StageAborted, StageTracker
-from rxpipe.stages.work import StageOutput, as_rxpipe_error
+from rxpipe.stages.cell import Cell, CellState, StageOutput, as_rxpipe_error
+from rxpipe.stages.tracker import StageAborted, StageTracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from rxpipe.backends.base import Backend
     from rxpipe.plan import StageExecution
-    from rxpipe.rx.operators import Slot
+    from rxpipe.rx.lane import Slot
 
     ImageLike = Artifact | Image.Image | NDArray[np.uint8]
 
@@ -225,7 +225,7 @@ class OperatorStage(Stage):
         images = _OperatorTracker(tracker)
 
         def operator(source: Observable[Artifact]) -> Observable[Artifact]:
-            fed = tracker.context.lane.concat_map(images.entering, key=-tracker.execution.stage_index)
+            fed = tracker.scope.lane.concat_map(images.entering, key=-tracker.execution.stage_index)
             return images.leaving(self._applied(fed(count_inputs(tracker, source))))
 
         return operator
@@ -251,9 +251,7 @@ class _OperatorTracker:
 
     def entering(self, artifact: Artifact, _: Slot) -> Observable[Artifact]:
         def subscribe(observer: abc.ObserverBase[Artifact], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            cell = self._tracker.begin_image()
-            self._tracker.in_flight.remove(cell)  # what the operator keeps for how long is its own affair
-            self._cells[artifact.id] = cell
+            self._cells[artifact.id] = self._tracker.begin_image(artifact)
             observer.on_next(artifact)
             observer.on_completed()
             return Disposable()
@@ -292,22 +290,23 @@ class _OperatorTracker:
             kind = type(artifact).__name__
             raise StageFunctionError(f"{self._tracker.where} let out a {kind}; allowed: artifacts.")
         tracker = self._tracker
-        with tracker.context.commit:
-            if tracker.context.stopped():
+        with tracker.scope.control.committing() as allowed:
+            if not allowed:
                 return None
             tracker.start()
             artifact = self._named(artifact)
-            cell = self._cell_of(artifact)
+            cell = self._leaving_cell(artifact)
             if artifact.data is not None:
                 execution = tracker.execution.for_image(image_index=cell.index, seed=artifact.seed)
-                artifact = tracker.context.write(artifact, execution)
-            tracker.finish_image(cell, artifact, "done")
+                artifact = tracker.scope.output.store(artifact, execution)
+            cell.settle(CellState.DONE)
+            tracker.finish_image(cell, artifact)
         return artifact
 
-    def _cell_of(self, artifact: Artifact) -> Cell:
-        """Where the artifact entered, or the one it was derived from; one made from nothing enters as it leaves."""
+    def _leaving_cell(self, artifact: Artifact) -> Cell:
+        """Return the cell of an artifact that leaves, numbered as it, or the one it was derived from, entered."""
         known = self._cells.get(artifact.id) or self._cells.get(artifact.parent or "")
-        return known or Cell(self._emitted.total(), self._tracker.context.now())
+        return known or Cell(self._tracker, self._emitted.total(), artifact)
 
     def _named(self, artifact: Artifact) -> Artifact:
         """A second artifact of the same id is a further image, and gets an id of its own."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend
     from rxpipe.plan import StageExecution
-    from rxpipe.stages.work import StageOutput
+    from rxpipe.stages.cell import StageOutput
 
 
 class Img2ImgStage(ImageStage):

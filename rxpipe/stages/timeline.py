@@ -1,7 +1,7 @@
-"""Timeline: the one place that numbers, stamps, keeps and sends a run's events, and where their grammar holds.
+"""Timeline: the one place that numbers, stamps, folds and sends a run's events, and where their grammar holds.
 
-Who cancels and who draws are two threads: what one of them says too late, because the other has ended the stage or the
-run meanwhile, is dropped here, under the lock that numbers.
+The thread that cancels and the thread that renders are two: what one of them says too late, because the other has ended
+the stage or the run meanwhile, is dropped here, under the lock that numbers.
 """
 
 from __future__ import annotations
@@ -10,79 +10,97 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from rxpipe.events import TERMINALS, RunEnd, StageStart
+from rxpipe.result import RunUpdate, reduce
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
     from rxpipe.events import StageEvent
+    from rxpipe.result import PipelineRunResult
     from rxpipe.rx.subject import EventSubject
 
 
 class Timeline:
     """Emits the events of one run: seq without a gap, time never decreasing, nothing before RunStart or after RunEnd.
 
-    Of a stage nothing is emitted before its StageStart or after its terminal. From any thread.
+    Of a stage nothing is emitted before its StageStart or after its terminal. From any thread, a signal handler's too.
 
-    events: all of them so far, the oldest first; appended to, never changed.
+    result: the run so far; each event is folded into it once, and travels with the result that includes it.
 
     Args:
         run_id: of every event.
         now: aware UTC, from the run's scheduler.
-        subject: where events go, in the order of their seq.
+        updates: where events go, in the order of their seq.
+        result: of a run without an event.
     """
 
     def __init__(
         self,
         run_id: str,
         now: Callable[[], datetime],
-        subject: EventSubject[StageEvent],
+        updates: EventSubject[RunUpdate],
+        result: PipelineRunResult,
     ) -> None:
         self.run_id = run_id
-        self.events: list[StageEvent] = []
+        self.result = result
         self._now = now
-        self._subject = subject
-        self._lock = threading.Lock()
+        self._updates = updates
+        self._lock = threading.RLock()
         self._last = now()
+        self._count = 0
+        self._pending: RunUpdate | None = None
         self._open: set[int] = set()
         self._ending = self._closed = False
 
     def emit(self, kind: type[StageEvent], fields: dict[str, Any]) -> None:
         """Send one event of that kind, if there is a place for it. *fields*: its own; a dict to be used up."""
         self.put(kind, fields)
-        self._subject.drain()
+        self._updates.drain()
 
     def put(self, kind: type[StageEvent], fields: dict[str, Any]) -> None:
-        """As `emit`, but delivered by whoever drains the subject next. For those who hold a lock of their own."""
+        """As `emit`, but delivered by whoever drains the updates next. For those who hold a lock of their own."""
         with self._lock:  # numbered and queued in one step, delivered without the lock
-            stage = fields.get("stage_index")
-            if not self._fits(kind, stage):
-                return
-            self._last = max(self._last, self._now())
-            fields["run_id"], fields["seq"], fields["timestamp"] = self.run_id, len(self.events), self._last
-            event = kind.model_validate(fields)
-            self._note(kind, stage)
-            self.events.append(event)
-            self._subject.enqueue(event)
+            self._record_pending()
+            while self._fits(kind, fields.get("stage_index")):
+                self._last = max(self._last, self._now())
+                fields["run_id"], fields["seq"], fields["timestamp"] = self.run_id, self._count, self._last
+                event = kind.model_validate(fields)
+                if event.seq == self._count:  # else a signal handler emitted one of its own meanwhile
+                    self._pending = RunUpdate(event, reduce(self.result, event))
+                    self._record_pending()
+                    return
 
     def end_stages(self) -> None:
         """From here on no stage begins, and of those that are open only the terminals are taken."""
         with self._lock:
             self._ending = True
 
+    def _record_pending(self) -> None:
+        """Record the event that is about to be; if an interrupt cuts that short, the next call completes it."""
+        update = self._pending
+        if update is None:
+            return
+        self._note(update.event)
+        if update.event.seq == self._count:
+            # One statement, so that no interrupt between two of them has it sent twice or never.
+            _, self._count = self._updates.enqueue(update), self._count + 1  # type: ignore[func-returns-value]
+        self.result = update.result
+        self._pending = None
+
     def _fits(self, kind: type[StageEvent], stage: int | None) -> bool:
         if self._closed:
             return False
         if stage is None:
-            return kind is RunEnd or not self.events  # RunStart, from whoever comes first
+            return kind is RunEnd or not self._count  # RunStart, from whoever comes first
         if kind is StageStart:
             return not self._ending
         return stage in self._open and (not self._ending or kind in TERMINALS)
 
-    def _note(self, kind: type[StageEvent], stage: int | None) -> None:
-        if stage is None:
-            self._closed = kind is RunEnd
-        elif kind is StageStart:
-            self._open.add(stage)
-        elif kind in TERMINALS:
-            self._open.remove(stage)
+    def _note(self, event: StageEvent) -> None:
+        if isinstance(event, RunEnd):
+            self._closed = True
+        elif isinstance(event, StageStart):
+            self._open.add(event.stage_index)
+        elif isinstance(event, TERMINALS):
+            self._open.discard(event.stage_index)

@@ -13,6 +13,7 @@ from reactivex.disposable import Disposable
 import rxpipe as rxp
 from rxpipe.backends.base import Output, StepProgress
 from rxpipe.errors import BackendRejected
+from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.testing import ScriptedBackend
 from rxpipe.testing.scripted import tiny_picture
 
@@ -77,18 +78,20 @@ def test_a_cancel_while_the_run_is_about_to_announce_itself_still_begins_with_ru
     """Whoever comes first tells RunStart; it is told once, and before RunEnd."""
     gate = Gate()
 
-    class Slow(str):
-        __slots__ = ()
+    class Held(WorkerScheduler):
+        def schedule(self, action, state=None):
+            def act(scheduler, state):
+                gate.hold()
+                return action(scheduler, state)
 
-        def __repr__(self):
-            gate.hold()
-            return super().__repr__()
+            return super().schedule(act, state)
 
-    run = rxp.PipelineExecutor(Instant()).start(one_stage(metadata=rxp.RunMetadata(note=Slow("x"))))
-    assert gate.reached.wait(5)
-    run.cancel()
-    gate.open()
-    assert run.wait(5)
+    with Held() as scheduler:
+        run = rxp.PipelineExecutor(Instant(), scheduler=scheduler).start(one_stage())
+        assert gate.reached.wait(5)
+        run.cancel()
+        gate.open()
+        assert run.wait(5)
     assert kinds(run) == ["run_start", "run_end"]
 
 

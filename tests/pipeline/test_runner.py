@@ -258,7 +258,7 @@ def test_between_stages_an_artifact_refers_to_its_file(marbles, full_chain, tmp_
     in_memory = marbles.run(full_chain(2, out=None))
     for run, holds in ((on_disk, False), (in_memory, True)):
         run.events.accept()
-        assert {artifact.data is not None for artifact in run.run.artifacts.values()} == {holds}
+        assert {run.result.artifact(record).data is not None for record in run.result.records} == {holds}
     assert len(list(tmp_path.rglob("*.png"))) == 8
 
 

@@ -9,7 +9,7 @@ import pytest
 import reactivex as rx
 from reactivex import Observable
 
-from rxpipe.rx.operators import Lane
+from rxpipe.rx.lane import Lane
 
 PATIENCE_S = 10.0
 """Only a failing test waits so long."""

@@ -381,10 +381,10 @@ def test_the_error_of_a_backend_is_shown_once_and_gone_when_it_is_back(open_wind
     with WebUIServer(draw=noise) as server:
         url = server.url
     window = open_window(url, opener=rxp.open_backend)
-    window.link._retry_s = 0.2
-    assert settle(window, lambda: window.light.state == "error", 10)
+    window.connection._retry_s = 0.2
+    assert settle(window, lambda: window.status_light.state == "error", 10)
     assert "no answer" in window.notice["text"]
-    window.link.recheck()
+    window.connection.recheck()
     with WebUIServer(draw=noise, port=int(url.rpartition(":")[2])):
         assert settle(window, lambda: window.status_light.state == "ready", 10)
         assert window.notice["text"] == ""

@@ -156,8 +156,8 @@ class WebUIBackend(Backend):
             self._services.connections.release(connection)
         return warnings
 
-    def settle(self) -> Observable[None]:
-        """Completes once no stopped job is known to run or wait any more; BackendUnavailable after `idle_timeout_s`."""
+    def wait_idle(self) -> Observable[None]:
+        """Complete once no stopped job is known to run or wait any more; BackendUnavailable after `idle_timeout_s`."""
 
         def subscribe(
             observer: abc.ObserverBase[None], scheduler: abc.SchedulerBase | None = None

@@ -1,0 +1,299 @@
+"""Cell: one image in one stage, from its rendering to its file, its event and on to the next stage."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from reactivex import Observable
+from reactivex.disposable import SerialDisposable
+
+from rxpipe.artifact import Artifact
+from rxpipe.backends.base import Output, Preview, RenderEvent, StepProgress
+from rxpipe.config import CustomConfig
+from rxpipe.errors import BackendFailed, BadResponse, RxPipeError, StageFunctionError, TooManyFailures
+from rxpipe.pictures.formats import file_ending
+from rxpipe.pictures.lineage import LineageEntry
+from rxpipe.plan import StageType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reactivex import abc
+
+    from rxpipe.plan import StageExecution
+    from rxpipe.rx.lane import Slot
+    from rxpipe.stages.control import RunControl
+    from rxpipe.stages.scope import RunScope
+    from rxpipe.stages.tracker import StageTracker
+
+_GENERATION = (StageType.TXT2IMG, StageType.IMG2IMG)  # others mend the picture of the image's own seed
+
+StageOutput = RenderEvent | Artifact
+"""What a stage emits about an image while it works: a function gives an artifact where a backend gives an Output."""
+
+
+class CellState(enum.Enum):
+    """WAITING, RENDERING, SAVING, then an outcome for good."""
+
+    WAITING = "waiting"
+    RENDERING = "rendering"
+    SAVING = "saving"
+    DONE = "done"
+    PASSED = "passed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+_OPEN = frozenset({CellState.WAITING, CellState.RENDERING, CellState.SAVING})
+
+
+class Cell:
+    """One image in one stage of one run.
+
+    index: 1.., in the order in which images enter the stage. artifact: as it came in. execution: the stage narrowed to
+    this image. started_at: when it began. fraction: how far it is, 0..1, never falling. slot: its place on the run's
+    lane, None for an image that passes an operator.
+    state: an outcome is taken once, by whoever comes first (`settle`, `skip`).
+    """
+
+    def __init__(self, tracker: StageTracker, index: int, artifact: Artifact, slot: Slot | None = None) -> None:
+        self.tracker, self.index, self.artifact, self.slot = tracker, index, artifact, slot
+        own = tracker.execution.seed
+        seed = artifact.seed if own is None else own + artifact.number - 1
+        self.execution: StageExecution = tracker.execution.for_image(image_index=index, seed=seed)
+        self.started_at = tracker.scope.now()
+        self.fraction = 0.0
+        self.state = CellState.WAITING
+        self._pictures: list[Output | Artifact] = []
+        self._unexpected_type = ""  # of an emission that no backend may make
+        self._rendering = SerialDisposable()
+        self._observer: abc.ObserverBase[Artifact] | None = None
+        self._scheduler: abc.SchedulerBase | None = None
+
+    # -- what a stage makes of it -------------------------------------------------------------------------------------
+
+    def run(self, outputs: Observable[StageOutput]) -> Observable[Artifact]:
+        """Return what *outputs*, subscribed to once, amount to: the artifact that continues, if one does.
+
+        Its error is StageAborted and ends the run.
+        """
+
+        def subscribe(
+            observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            self._observer, self._scheduler = observer, scheduler
+            self.state = CellState.RENDERING
+            self._rendering.disposable = outputs.subscribe(
+                self._on_output,
+                lambda error: self._backend_done(lambda: self._failed(error)),
+                lambda: self._backend_done(self._save),
+                scheduler=scheduler,
+            )
+            return self._rendering
+
+        return Observable(subscribe)
+
+    def skip(self) -> bool:
+        """Give the image up, from any thread; False unless it is being rendered.
+
+        The caller returns at once; the event is emitted on the run's thread, as all others are.
+        """
+        with self._control.lock:
+            if self.state is not CellState.RENDERING:
+                return self.state is CellState.CANCELLED
+            self.state = CellState.CANCELLED
+
+        def report(*_: object) -> None:
+            self._rendering.dispose()
+            self._in_order(lambda: self._finish(self.artifact))
+
+        if self._scheduler is None:
+            report()
+        else:
+            self._scheduler.schedule(report)
+        return True
+
+    def settle(self, state: CellState) -> bool:
+        """Take the outcome, unless the cell has one; False if somebody was first."""
+        with self._control.lock:
+            if self.state not in _OPEN:
+                return False
+            self.state = state
+            return True
+
+    def _on_output(self, output: StageOutput) -> None:
+        if isinstance(output, (Output, Artifact)):  # a union would be made anew for every step
+            self._pictures.append(output)
+        elif self._control.oldest_of(self.tracker) is not self:
+            return  # it waits behind another of ours, whose progress is the one to show
+        elif isinstance(output, StepProgress):
+            self.tracker.step(self, output)
+        elif isinstance(output, Preview):
+            self._scope.reporter.preview(self.execution, self.index, output.data)
+        else:
+            self._unexpected_type = type(output).__name__
+
+    def _backend_done(self, then: Callable[[], None]) -> None:
+        """Let the next image begin while this one is finished, which waits for those before it."""
+        if self.slot is not None and self._scope.output.saver is not None:
+            self.slot.free()
+        self._in_order(then)
+
+    def _in_order(self, action: Callable[[], None]) -> None:
+        if self.slot is None:
+            action()
+        else:
+            self.slot.in_order(action)
+
+    # -- its end ------------------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        """Write the picture and report it: here and now, or on the saver's thread and back."""
+        if not self._begin_saving():
+            return
+        saver, scheduler = self._scope.output.saver, self._scheduler
+        if saver is None or scheduler is None:
+            self._commit(lambda action: action())
+        else:
+            saver.schedule(lambda *_: self._commit(lambda action: scheduler.schedule(lambda *_: action())))
+
+    def _begin_saving(self) -> bool:
+        with self._control.lock:
+            if self.state is CellState.RENDERING:
+                self.state = CellState.SAVING
+            return self.state is CellState.SAVING
+
+    def _commit(self, back: Callable[[Callable[[], None]], object]) -> None:
+        try:
+            with self._control.committing() as allowed:
+                if not allowed:
+                    return  # cut off while it came in; the end of the run reports it
+                finished = self._store(self._only_picture())
+        except Exception as error:  # noqa: BLE001  # of whoever made the picture or its notes; it is handed on
+            cause = error
+            back(lambda: self._failed(cause))
+        else:
+            back(lambda: self._emit(finished))
+
+    def _only_picture(self) -> Output | Artifact:
+        if self._unexpected_type:
+            message = f"the backend emitted a {self._unexpected_type}; allowed: StepProgress, Preview and one Output."
+            raise BadResponse(message)
+        if len(self._pictures) == 1:
+            return _checked(self._pictures[0])
+        came = f"{len(self._pictures)} pictures" if self._pictures else "no picture"
+        raise BadResponse(f"the backend gave {came} where one was asked for.")
+
+    def _store(self, picture: Output | Artifact) -> Artifact:
+        """Put the picture where it belongs and report it."""
+        warnings = picture.warnings if isinstance(picture, Output) else ()
+        changed = self._changed(picture)
+        artifact = self.artifact if changed is None else self._scope.output.store(changed, self.execution)
+        self.settle(CellState.PASSED if changed is None else CellState.DONE)
+        self.tracker.finish_image(self, artifact, warnings=warnings)
+        return artifact
+
+    def _changed(self, picture: Output | Artifact) -> Artifact | None:
+        """Return the artifact with the new picture and a record of its making; None if it was left unchanged."""
+        before, seed = self.artifact, self.execution.seed
+        if isinstance(picture, Artifact):
+            if picture is before:
+                return None
+            kept = replace(picture, id=before.id, number=before.number, parent=before.parent, lineage=before.lineage)
+            return kept.with_lineage(
+                LineageEntry(self.execution.stage_type, "function", _recorded_settings(self.execution))
+            )
+        if picture.unchanged:
+            return None
+        seed = seed if picture.seed is None else picture.seed
+        settings = {**_recorded_settings(self.execution), "seed": seed, **picture.settings}
+        entry = LineageEntry(self.execution.stage_type, self._scope.backend.name, settings)
+        draws_anew = self.execution.stage_type in _GENERATION or before.seed is None
+        return replace(before.with_data(picture.data), seed=seed if draws_anew else before.seed).with_lineage(entry)
+
+    def _failed(self, cause: Exception) -> None:
+        error = as_rxpipe_error(cause, self.tracker)
+        passes = error.scope != "run" and self.execution.config.on_error == "pass"
+        if self._control.over or not self.settle(CellState.PASSED if passes else CellState.FAILED):
+            return
+        if error.scope == "run":
+            self._abort(error)
+        elif passes:
+            self._finish(self.artifact, error)
+        else:
+            self.tracker.finish_image(self, self.artifact, error=error)
+            self._after_failure(error)
+
+    def _after_failure(self, error: RxPipeError) -> None:
+        if self.execution.config.on_error == "stop":
+            self._abort(error)
+        elif self.tracker.too_many_failures():
+            count = self._scope.settings.max_failures_in_a_row
+            message = f"{count} images failed in a row, the last with: {error.message}"
+            self._abort(TooManyFailures(message, hint=error.hint))
+        else:
+            self._emit(None)
+
+    def _abort(self, error: RxPipeError) -> None:
+        aborted, observer = self.tracker.fail(error), self._observer
+        self._release()
+        if observer is not None:
+            observer.on_error(aborted)
+
+    def _finish(self, artifact: Artifact, error: RxPipeError | None = None) -> None:
+        """Report an image that has no new picture; one that was passed continues."""
+        self.tracker.finish_image(self, artifact, error=error)
+        self._emit(artifact if self.state is CellState.PASSED else None)
+
+    def _emit(self, artifact: Artifact | None) -> None:
+        observer = self._observer
+        self._release()
+        if observer is None:
+            return
+        if artifact is not None:
+            observer.on_next(artifact)
+        observer.on_completed()
+
+    def _release(self) -> None:
+        """Let go of the pictures now: the cell is in a reference cycle with its subscription."""
+        self._observer = None
+        self._pictures = []
+
+    @property
+    def _scope(self) -> RunScope:
+        return self.tracker.scope
+
+    @property
+    def _control(self) -> RunControl:
+        return self.tracker.scope.control
+
+
+def _checked(picture: Output | Artifact) -> Output | Artifact:
+    """The picture, if what should be its bytes are the bytes of one."""
+    if isinstance(picture, Artifact) or picture.unchanged:
+        return picture
+    if not isinstance(picture.data, bytes):
+        raise BadResponse(f"the backend gave a {type(picture.data).__name__} as a picture; allowed: encoded bytes.")
+    file_ending(picture.data)
+    return picture
+
+
+def as_rxpipe_error(cause: BaseException, tracker: StageTracker) -> RxPipeError:
+    """The error as one of ours, its cause kept: what a user's function raised, or a backend against its contract."""
+    if isinstance(cause, RxPipeError):
+        return cause
+    message = f"{type(cause).__name__}: {cause}"
+    if isinstance(tracker.execution.config, CustomConfig):
+        error: RxPipeError = StageFunctionError(f"{tracker.execution.stage_type} raised {message}")
+    else:
+        error = BackendFailed(f"backend {tracker.scope.backend.name} raised {message}")
+    error.__cause__ = cause
+    return error
+
+
+def _recorded_settings(execution: StageExecution) -> dict[str, object]:
+    if isinstance(execution.config, CustomConfig):
+        return dict(execution.config.settings)
+    return {**execution.generation.model_dump(exclude_none=True), **execution.payload}

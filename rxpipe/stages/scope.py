@@ -1,0 +1,102 @@
+"""What the stages of one run share: RunScope, and in it the Reporter, which makes events, and where pictures go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rxpipe.events import StagePreview
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from reactivex import abc
+
+    from rxpipe.artifact import Artifact
+    from rxpipe.backends.base import Backend
+    from rxpipe.config import RunSettings
+    from rxpipe.events import StageEvent
+    from rxpipe.plan import StageExecution
+    from rxpipe.rx.lane import Lane
+    from rxpipe.stages.control import RunControl
+    from rxpipe.stages.timeline import Timeline
+
+
+class ImageStore(Protocol):
+    """Where finished pictures go.
+
+    saver: writes them on a thread of its own while the next picture is rendered; None to write on the run's thread.
+    """
+
+    saver: abc.SchedulerBase | None
+
+    def store(self, artifact: Artifact, execution: StageExecution) -> Artifact:
+        """Return the artifact as it is kept; raises one of `rxpipe.errors`."""
+
+
+class InMemory:
+    """Keeps pictures where they are: in their artifacts."""
+
+    def __init__(self, saver: abc.SchedulerBase | None = None) -> None:
+        self.saver = saver
+
+    def store(self, artifact: Artifact, execution: StageExecution) -> Artifact:
+        """Return the artifact as it is."""
+        del execution
+        return artifact
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """Makes what a run reports: events on its timeline, previews beside them, and the artifacts they speak of.
+
+    artifacts: by id and stage index; grows.
+    """
+
+    timeline: Timeline
+    previews: Callable[[StagePreview], None] = lambda _: None
+    artifacts: dict[tuple[str, int], Artifact] = field(default_factory=dict)
+
+    def emit(self, kind: type[StageEvent], execution: StageExecution, total_images: int | None, **fields: Any) -> None:
+        """Emit an event of a stage, if the timeline has a place for it."""
+        fields["stage_type"], fields["stage_index"] = execution.stage_type, execution.stage_index
+        fields["total_images"] = total_images
+        self.timeline.emit(kind, fields)
+
+    def preview(self, execution: StageExecution, image_index: int, data: bytes) -> None:
+        """Send the picture so far, encoded."""
+        self.previews(
+            StagePreview(
+                run_id=self.timeline.run_id,
+                stage_type=execution.stage_type,
+                stage_index=execution.stage_index,
+                image_index=image_index,
+                data=data,
+            )
+        )
+
+    def artifact(self, artifact: Artifact, stage_index: int) -> None:
+        """Remember an artifact that finished a stage."""
+        self.artifacts[artifact.id, stage_index] = artifact
+
+
+@dataclass(frozen=True, slots=True)
+class RunScope:
+    """What a stage needs to know of the run it is part of.
+
+    clock: the scheduler that the run takes its time from.
+    """
+
+    backend: Backend
+    settings: RunSettings
+    clock: abc.SchedulerBase
+    lane: Lane
+    reporter: Reporter
+    output: ImageStore
+    control: RunControl
+
+    def now(self) -> datetime:
+        """Return the time of the run's scheduler, aware UTC."""
+        return self.clock.now.astimezone(UTC)

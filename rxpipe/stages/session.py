@@ -1,0 +1,99 @@
+"""Session: the course of a run, or of a stage by itself: what its stages share, and the order in which it ends."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+from reactivex.disposable import SingleAssignmentDisposable
+
+from rxpipe.result import PipelineRunResult
+from rxpipe.rx.lane import Lane
+from rxpipe.stages.control import RunControl, RunPhase
+from rxpipe.stages.scope import InMemory, Reporter, RunScope
+from rxpipe.stages.timeline import Timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from reactivex import Observable, abc
+
+    from rxpipe.artifact import Artifact
+    from rxpipe.backends.base import Backend
+    from rxpipe.config import RunSettings
+    from rxpipe.events import StagePreview
+    from rxpipe.plan import StageExecutionPlan
+    from rxpipe.result import RunUpdate
+    from rxpipe.rx.subject import EventSubject
+    from rxpipe.stages.scope import ImageStore
+    from rxpipe.stages.tracker import StageTracker
+
+
+class Session:
+    """Connects stages once and ends them once, whoever decides that and on whichever thread.
+
+    control: takes the decisions; its steps are the end, in the order in which they were registered.
+
+    Args:
+        run_id: of every event.
+        backend: renders.
+        settings: of the run.
+        clock: runs everything and tells the time.
+        updates: where events go.
+        previews: called with each preview.
+        output: keeps finished pictures.
+        plan: of the result; None for a stage by itself.
+        rescue, ends_on_failure: as of `RunControl`.
+    """
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        backend: Backend,
+        settings: RunSettings,
+        clock: abc.SchedulerBase,
+        updates: EventSubject[RunUpdate],
+        previews: Callable[[StagePreview], None] = lambda _: None,
+        output: ImageStore | None = None,
+        plan: StageExecutionPlan | None = None,
+        rescue: Callable[[Callable[[], None]], object] | None = None,
+        ends_on_failure: bool = True,
+    ) -> None:
+        artifacts: dict[tuple[str, int], Artifact] = {}
+        result = PipelineRunResult(plan, artifacts)
+        self.control = RunControl(rescue, ends_on_failure=ends_on_failure)
+        self.timeline = Timeline(run_id, lambda: clock.now.astimezone(UTC), updates, result)
+        self.scope = RunScope(
+            backend=backend,
+            settings=settings,
+            clock=clock,
+            lane=Lane(self.control.may_begin),
+            reporter=Reporter(self.timeline, previews, artifacts),
+            output=output or InMemory(),
+            control=self.control,
+        )
+        self.trackers: Sequence[StageTracker] = ()
+        self._subscription = SingleAssignmentDisposable()
+        self.control.on_over(
+            self.scope.lane.close, self._subscription.dispose, self.control.wait_for_commit, self._end_stages
+        )
+
+    def connect(
+        self, images: Observable[Artifact], trackers: Sequence[StageTracker], observer: abc.ObserverBase[Artifact]
+    ) -> None:
+        """Subscribe to the images that leave the last stage."""
+        self.trackers = trackers
+        self._subscription.disposable = images.subscribe(
+            observer.on_next, observer.on_error, observer.on_completed, scheduler=self.scope.clock
+        )
+
+    def _end_stages(self) -> None:
+        self.timeline.end_stages()
+        failure, latest = self.control.failure, self.control.latest
+        if failure is not None:
+            failure.stage.report_failure(failure.error)  # accepted only if its own thread has not come to it yet
+        cancelled = failure is None and self.control.phase is RunPhase.CANCELLED
+        for tracker in self.trackers:
+            in_progress = cancelled and latest is not None and latest.tracker is tracker
+            tracker.cancel(tracker.next_index if in_progress else None)

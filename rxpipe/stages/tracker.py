@@ -1,0 +1,189 @@
+"""StageTracker: the books of one stage within one run: it numbers its images, counts them and reports what happens."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from rxpipe.events import (
+    ErrorInfo,
+    StageCancelled,
+    StageEnd,
+    StageFailed,
+    StageImageProgress,
+    StageRetry,
+    StageStart,
+    StageStep,
+)
+from rxpipe.stages.cell import Cell
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rxpipe.artifact import Artifact
+    from rxpipe.backends.base import StepProgress
+    from rxpipe.errors import RxPipeError
+    from rxpipe.events import StageEvent
+    from rxpipe.plan import StageExecution
+    from rxpipe.rx.lane import Slot
+    from rxpipe.stages.scope import RunScope
+
+
+class StageAborted(Exception):
+    """Travels down the chain when a stage fails: which one, and why. Users see the error that it carries."""
+
+    def __init__(self, stage: StageTracker, error: RxPipeError) -> None:
+        super().__init__(f"{stage.where}: {error.message}")
+        self.stage = stage
+        self.error = error
+
+
+class StageTracker:
+    """One stage within one run.
+
+    received: images that have arrived. source_ended: whether no further one will.
+
+    Args:
+        execution: the stage as planned.
+        scope: of the run.
+        planned: images expected if not all have arrived when the first one begins, None if nobody can know.
+        stage_count: stages in the chain.
+        last_of_group: no later stage shares the lane with this one.
+        blocking: its function holds the run's thread and does not look whether it is still wanted.
+    """
+
+    def __init__(
+        self,
+        execution: StageExecution,
+        scope: RunScope,
+        planned: int | None,
+        *,
+        stage_count: int = 1,
+        last_of_group: bool = True,
+        blocking: bool = False,
+    ) -> None:
+        self.execution = execution
+        self.scope = scope
+        self.last_of_group = last_of_group
+        self.blocking = blocking
+        self.received = 0
+        self.source_ended = False
+        self._planned = planned
+        self._stage_count = stage_count
+        self._begun = 0
+        self._total: int | None = None
+        self._counts: dict[str, int] = {"done": 0, "passed": 0, "failed": 0, "cancelled": 0}
+        self._failures_in_a_row = 0
+        self._started_at: datetime | None = None
+
+    @property
+    def where(self) -> str:
+        """For people: "upscale (stage 3 of 3)"."""
+        return f"{self.execution.stage_type} (stage {self.execution.stage_index + 1} of {self._stage_count})"
+
+    @property
+    def next_index(self) -> int | None:
+        """Index of the image in progress for longest, or of the next one; None when all have finished the stage."""
+        oldest = self.scope.control.oldest_of(self)
+        index = sum(self._counts.values()) + 1 if oldest is None else oldest.index
+        return index if self._total is None or index <= self._total else None
+
+    @property
+    def unaccounted(self) -> int:
+        """How many of the images have not finished the stage, as far as their number is known."""
+        return max(0, (self._total or 0) - sum(self._counts.values()))
+
+    def start(self) -> None:
+        """Report that the stage begins, unless it has been."""
+        if self._started_at is None:
+            self._started_at = self.scope.now()
+            self._total = self.received if self.source_ended else self._planned
+            self._emit(StageStart)
+
+    def begin_image(self, artifact: Artifact, slot: Slot | None = None) -> Cell:
+        """Return the cell of an image that begins; the first one starts the stage.
+
+        Args:
+            artifact: as it came.
+            slot: its place on the lane; None for an image that passes an operator, which is never in progress.
+        """
+        self._begun += 1
+        cell = Cell(self, self._begun, artifact, slot)
+        self.scope.control.begin(cell, in_flight=slot is not None)
+        self.start()
+        return cell
+
+    def step(self, cell: Cell, progress: StepProgress) -> None:
+        """Report how far the image is; its fraction never falls, whatever the backend says."""
+        fraction = progress.fraction
+        if fraction is not None and not math.isnan(fraction):
+            fraction = cell.fraction = max(cell.fraction, min(1.0, fraction))
+        else:
+            fraction = None
+        self._emit(
+            StageStep,
+            image_index=cell.index,
+            fraction=fraction,
+            step=progress.step,
+            steps=progress.steps,
+            eta_s=progress.eta_s,
+            phase=progress.phase,
+        )
+
+    def retry(self, cell: Cell, attempt: int, delay_s: float, error: Exception) -> None:
+        """Report that an attempt failed and another follows."""
+        info = ErrorInfo.of(error)
+        self._emit(StageRetry, image_index=cell.index, attempt=attempt, delay_s=delay_s, error=info)
+
+    def finish_image(
+        self, cell: Cell, artifact: Artifact, *, error: RxPipeError | None = None, warnings: tuple[str, ...] = ()
+    ) -> None:
+        """Report that an image finished the stage with the cell's outcome. A failure that it passed is a warning."""
+        outcome: Any = cell.state.value
+        self.scope.control.leave(cell)
+        self._counts[outcome] += 1
+        self._failures_in_a_row = self._failures_in_a_row + 1 if outcome == "failed" else 0
+        if outcome in {"done", "passed"}:
+            self.scope.reporter.artifact(artifact, self.execution.stage_index)
+        if outcome == "passed" and error is not None:
+            warnings = (*warnings, f"left unchanged: {error.message}")
+        self._emit(
+            StageImageProgress,
+            image_index=cell.index,
+            artifact_id=artifact.id,
+            outcome=outcome,
+            error=ErrorInfo.of(error) if error else None,
+            seed=artifact.seed,
+            duration_s=self._since(cell.started_at),
+            path=artifact.path,
+            warnings=warnings,
+        )
+        self.scope.control.check_stop()
+
+    def too_many_failures(self) -> bool:
+        """Return whether so many images failed in a row that the next would too."""
+        return self._failures_in_a_row >= self.scope.settings.max_failures_in_a_row
+
+    def end(self, *, filtered: int = 0) -> None:
+        """Report that the stage has ended, if it is open."""
+        self._emit(StageEnd, **self._counts, filtered=filtered, duration_s=self._since(self._started_at))
+
+    def fail(self, error: RxPipeError) -> StageAborted:
+        """Report that the stage cannot continue; return what ends the chain."""
+        aborted = StageAborted(self, error)
+        self.scope.control.fail(aborted, lambda: self.report_failure(error))
+        return aborted
+
+    def report_failure(self, error: RxPipeError) -> None:
+        """Report that the stage cannot continue, if it is open."""
+        self._emit(StageFailed, error=ErrorInfo.of(error))
+
+    def cancel(self, image_index: int | None) -> None:
+        """Report that the run was cancelled, if the stage is open."""
+        self._emit(StageCancelled, image_index=image_index)
+
+    def _since(self, moment: datetime | None) -> float:
+        return 0.0 if moment is None else max(0.0, (self.scope.now() - moment).total_seconds())
+
+    def _emit(self, kind: type[StageEvent], **fields: Any) -> None:
+        self.scope.reporter.emit(kind, self.execution, self._total, **fields)
