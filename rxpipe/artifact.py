@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from rxpipe.errors import BadImage
+from rxpipe.errors import BadImage, require
 from rxpipe.pictures.lineage import NO_VALUES, LineageEntry, PicklableRecord
 
 if TYPE_CHECKING:
@@ -105,7 +105,13 @@ class Artifact(PicklableRecord):
             raise BadImage(f"image {self.id} is not a picture that can be decoded: {error}.") from error
 
     def to_array(self) -> NDArray[np.uint8]:
-        """Decode the picture as RGB, height x width x 3, 8 bit; each call returns a copy of its own."""
+        """Decode the picture as RGB, height x width x 3, 8 bit; each call returns a copy of its own.
+
+        Raises:
+            MissingPackage: numpy is not installed.
+            BadImage: as of `to_image`.
+        """
+        require("Artifact.to_array()", "numpy")
         import numpy as np  # noqa: PLC0415  # importing rxpipe loads no numpy
 
         return np.array(self.to_image().convert("RGB"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import reactivex as rx
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from reactivex import Observable
 
+    from rxpipe.config.models import RunSettingsKeywords
     from rxpipe.plan import SectionConfig
     from rxpipe.stages.scope import RunScope
 
@@ -104,7 +105,7 @@ class Chain:
         return stream, trackers
 
 
-def chain(*parts: Stage | ImageFunction[...] | StageOperator, **settings: Any) -> Chain:
+def chain(*parts: Stage | ImageFunction[...] | StageOperator, **settings: Unpack[RunSettingsKeywords]) -> Chain:
     """Stages in the order given.
 
         chain(txt2img(prompt="a lighthouse", images=8), keep_best(2, by=sharpness), upscale(scale=2), out="pictures")
@@ -138,14 +139,14 @@ def build_chain(job: PipelineConfig | StageExecutionPlan | Chain) -> Chain:
     return Chain(tuple(_built_in(stage.config) for stage in plan.stages), plan.settings)
 
 
-def with_settings(job: Chain, **changes: Any) -> Chain:
+def with_settings(job: Chain, **changes: Unpack[RunSettingsKeywords]) -> Chain:
     """The same chain run in another way; *changes* as in `RunSettings`.
 
     Raises:
         ConfigError: a setting is wrong.
     """
     kept = {name: getattr(job.settings, name) for name in job.settings.model_fields_set}
-    return replace(job, settings=RunSettings(**{**kept, **changes}))
+    return replace(job, settings=RunSettings.model_validate({**kept, **changes}))
 
 
 def sources(plan: StageExecutionPlan, run_id: str, seed: int) -> Iterator[Artifact]:

@@ -14,6 +14,7 @@ RxPipeError
 ├── TooManyFailures               images failed in a row (a setting)                    every image
 ├── SaveError                     disk full, folder read-only                           every image
 ├── BadImage (ValueError)         bytes that are no sound picture                       one image
+├── MissingPackage (ImportError)  an optional package is not installed                  every image
 ├── RunActive                     a run was started while another was running
 └── RunFailed                     raised only by `result.raise_for_status()`
 ```
@@ -25,6 +26,7 @@ all of them. Cancelling is an outcome, not an error, and has no type here.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -134,6 +136,12 @@ class BadImage(RxPipeError, ValueError):
     """Bytes that are not a sound picture: a torn PNG, a wrong checksum, not an image at all."""
 
 
+class MissingPackage(RxPipeError, ImportError):
+    """An optional package is not installed; `hint` holds the command that installs it."""
+
+    scope = "run"
+
+
 class RunActive(RxPipeError):
     """A run was started while another was running."""
 
@@ -144,3 +152,41 @@ class RunFailed(RxPipeError):
     def __init__(self, message: str, *, result: object = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.result = result
+
+
+_OPTIONAL = {
+    "numpy": ("numpy", "sketch"),
+    "skimage": ("scikit-image", "sketch"),
+    "PySide6": ("PySide6", "qt"),
+    "IPython": ("IPython", "notebook"),
+    "hypothesis": ("hypothesis", "test"),
+}
+"""What a module's package is called, and the extra of rxpipe that installs it."""
+
+
+def missing(what: str, *modules: str) -> MissingPackage:
+    """Return the error that says that *what* needs *modules*, of one extra, and how to install them."""
+    names = " and ".join(_OPTIONAL[module][0] for module in modules)
+    verb = "is" if len(modules) == 1 else "are"
+    return MissingPackage(
+        f"{what} needs {names}, which {verb} not installed.",
+        hint=f'Run: pip install "rxpipe[{_OPTIONAL[modules[0]][1]}]"',
+    )
+
+
+def require(what: str, *modules: str) -> None:
+    """Check, without importing them, that *modules* are installed.
+
+    Raises:
+        MissingPackage: one is not.
+    """
+    absent = [module for module in modules if not _is_installed(module)]
+    if absent:
+        raise missing(what, *absent)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # an import hook refuses it, or it has no spec
+        return False

@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from rxpipe.result import PipelineRunResult, RunUpdate
 
 _MAX_SEED = 2**32
+_SLICE_S = 0.1
 
 
 class PipelineExecutor:
@@ -68,7 +70,7 @@ class PipelineExecutor:
         self._start_lock = threading.RLock()
         self._active: Run | None = None
         self.updates: Observable[RunUpdate] = self._updates.observable
-        self.events: Observable[StageEvent] = self.updates.map(lambda update: update.event)
+        self.events: Observable[StageEvent] = self.updates.map(attrgetter("event"))
         self.previews: Observable[StagePreview] = self._previews.observable
         log_events(self.events)
 
@@ -172,11 +174,13 @@ class Run(abc.DisposableBase):
                 "use start(), and listen for RunEnd"
             )
         end = None if timeout_s is None else time.monotonic() + timeout_s
-        while not self._session.done.wait(0.1 if end is None else min(0.1, max(0.0, end - time.monotonic()))):
+        while True:
             self.finish()
+            slice_s = _SLICE_S if end is None else min(_SLICE_S, max(0.0, end - time.monotonic()))
+            if self._session.done.wait(slice_s):
+                return True
             if end is not None and time.monotonic() >= end:
-                return self.done
-        return True
+                return False
 
     def cancel(self) -> None:
         """End the run at once, from any thread: no further backend call, the running one interrupted, RunEnd emitted.

@@ -204,8 +204,7 @@ def _execution(section: SectionConfig, before: list[StageExecution], settings: R
     last = before[-1] if before else None
     drawn = [stage.generation for stage in before if isinstance(stage.config, Txt2ImgConfig | Img2ImgConfig)]
     generation = _generation(section, drawn[-1] if drawn else GenerationSettings())
-    kind = AdetailerStageExecution if isinstance(section, AdetailerConfig) else StageExecution
-    return kind(
+    return _execution_type(section)(
         stage_type=stage_type_of(section),
         stage_index=len(before),
         config=section,
@@ -214,6 +213,10 @@ def _execution(section: SectionConfig, before: list[StageExecution], settings: R
         group=_group(section, generation, last, settings),
         seed=_own_seed(section),
     )
+
+
+def _execution_type(section: SectionConfig) -> type[StageExecution]:
+    return AdetailerStageExecution if isinstance(section, AdetailerConfig) else StageExecution
 
 
 def _generation(section: SectionConfig, inherited: GenerationSettings) -> GenerationSettings:

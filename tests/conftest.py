@@ -1,4 +1,4 @@
-"""Displays for tests with real windows: they fail where none can be had, they are never skipped."""
+"""What all tests share: slow ones stand apart, and where there is no display tests of windows fail, they never skip."""
 
 from __future__ import annotations
 
@@ -7,9 +7,41 @@ import subprocess
 import tkinter as tk
 
 import pytest
+from hypothesis import HealthCheck, settings
 from PySide6.QtWidgets import QApplication
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # here, so that programs started by tests inherit it
+
+# How long an example takes says how busy the machine is; what must be quick is held to it by the benchmarks.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run only the slow tests, which are left out otherwise")
+
+
+def _chosen(config):
+    """Whether tests were named one by one, or by an expression of marks: then those are run, slow or not."""
+    return bool(config.option.markexpr) or any("::" in argument for argument in config.args)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out the slow tests, or with --slow all others."""
+    if _chosen(config):
+        return
+    slow = config.getoption("--slow")
+    left_out = [item for item in items if (item.get_closest_marker("slow") is not None) is not slow]
+    items[:] = [item for item in items if (item.get_closest_marker("slow") is not None) is slow]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Say what was left out, also with -q and -n."""
+    if not _chosen(config):
+        terminalreporter.write_line(
+            "only the slow tests (--slow)" if config.getoption("--slow") else "without the slow tests (see --slow)"
+        )
 
 
 _interpreters = []
@@ -33,8 +65,13 @@ def start_xvfb():
     """An X server of our own and the number of its display, which it picks itself and writes to a pipe."""
     read_end, write_end = os.pipe()
     command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "1366x768x24", "-nolisten", "tcp"]
-    server = subprocess.Popen(command, pass_fds=[write_end], stderr=subprocess.DEVNULL)  # noqa: S603  fixed words
-    os.close(write_end)
+    try:
+        server = subprocess.Popen(command, pass_fds=[write_end], stderr=subprocess.DEVNULL)  # noqa: S603  fixed words
+    except FileNotFoundError:
+        os.close(read_end)
+        pytest.fail("there is no DISPLAY and no Xvfb; `bash .ci/test` installs it", pytrace=False)
+    finally:
+        os.close(write_end)
     with os.fdopen(read_end) as pipe:
         number = pipe.readline().strip()
     if not number:

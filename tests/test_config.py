@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import pickle
+import pydoc
 from pathlib import Path
 
 import pytest
@@ -516,8 +518,53 @@ def test_a_config_is_frozen(model):
 
 @pytest.mark.parametrize("model", models())
 def test_a_config_says_what_its_settings_mean(model):
-    """A docstring, for `rxpipe stages` and for people."""
+    """A description each, for `rxpipe stages`, `help`, JSON schema, tooltips and people."""
     assert model.__doc__
+    for name, field in model.model_fields.items():
+        assert len(field.description or "") > 10, name
+        assert field.description.endswith("."), name
+        assert f"    {name}: {field.description}" in model.__doc__.splitlines()
+
+
+def test_one_name_may_mean_different_things():
+    """Each section describes its own setting."""
+    assert HiresConfig.model_fields["scale"].description != UpscaleConfig.model_fields["scale"].description
+
+
+@pytest.mark.parametrize("model", models())
+def test_help_lists_the_settings_with_types_and_defaults(model):
+    """By name, before and after a model is first used; no pydantic validator is shown."""
+    signature = inspect.signature(model)
+    given = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in model.model_fields.items()}
+    required = {name for name, field in model.model_fields.items() if field.is_required()}
+
+    assert [one.name for one in given] == list(model.model_fields)
+    assert {one.name: one.default for one in given if one.name not in required} == {
+        name: value for name, value in defaults.items() if name not in required
+    }
+    assert "Validator" not in str(signature)
+    model.model_rebuild(force=True)
+    assert inspect.signature(model) == signature
+
+
+def test_the_signature_reads_as_written():
+    """What an editor shows, and the first lines of `help`."""
+    written = "(*, enabled: bool = True, checkpoint: str, switch_at: float = 0.8) -> None"
+    assert str(inspect.signature(RefinerConfig)) == written
+    shown = pydoc.render_doc(Txt2ImgConfig, renderer=pydoc.plaintext)
+    assert "steps: int = 20, cfg_scale: float = 7.0" in shown
+    assert "steps: Sampling steps, 1 to 1000." in shown
+
+
+def test_the_schema_describes_sections_and_settings_once():
+    """A section by its summary, a setting where it stands."""
+    schema = PipelineConfig.model_json_schema()
+    hires = schema["$defs"]["HiresConfig"]
+
+    assert hires["description"] == HiresConfig.summary
+    assert hires["properties"]["scale"]["description"] == HiresConfig.model_fields["scale"].description
+    assert schema["properties"]["txt2img"]["description"] == PipelineConfig.model_fields["txt2img"].description
 
 
 def test_defaults_are_valid_values_and_absent_sections_are_none():

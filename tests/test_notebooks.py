@@ -13,7 +13,11 @@ LIMIT_BYTES = 400_000
 
 
 @pytest.mark.filterwarnings("default")  # of the notebook machinery; the kernel is another process
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] if path.stem == "live_progress" else []) for path in NOTEBOOKS],
+    ids=[path.stem for path in NOTEBOOKS],
+)
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     """Every cell, in a fresh kernel, in an empty folder; only a cell that says so may raise."""
     monkeypatch.setenv("RXPIPE_BACKEND", "embedded")

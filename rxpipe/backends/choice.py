@@ -22,7 +22,7 @@ import platformdirs
 from loguru import logger
 
 from rxpipe.backends.webui.address import without_credentials
-from rxpipe.errors import ConfigError, suggestion
+from rxpipe.errors import ConfigError, require, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,6 +58,7 @@ def open_backend(where: str | int | None = None, **options: Any) -> Backend:
 
     Raises:
         ConfigError: *where*, an option or the config file is not what is allowed; says what is.
+        MissingPackage: the embedded backend is taken, and the extra that it needs is not installed.
     """
     spec = _choose(str(where) if isinstance(where, int) else where)
     backend = _opened(spec, options)
@@ -199,6 +200,8 @@ def _probe(port: int) -> Literal["webui", "other", "nobody"]:
 
 
 def _opened(spec: BackendSpec, options: Mapping[str, Any]) -> Backend:
+    if spec.kind == "sketch":
+        require(f"The embedded backend ({spec.reason})", "numpy", "skimage")
     module, name = {
         "webui": ("rxpipe.backends.webui.backend", "WebUIBackend"),
         "sketch": ("rxpipe.backends.sketch", "SketchBackend"),

@@ -12,6 +12,7 @@ from rxpipe.backends import diagnose
 from rxpipe.backends.choice import choose
 from rxpipe.cli.outcome import Exit
 from rxpipe.cli.tables import print_line, print_pairs
+from rxpipe.errors import MissingPackage, require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,7 @@ def examine(url: str | None, *, trial: bool, as_json: bool) -> Exit:
     """
     spec = choose(url)
     embedded = spec.kind == "sketch"
+    lacking = _lacking() if embedded else ""
     auth = spec.options.get("auth")
     found = diagnose(_USUAL if embedded else spec.url, auth=auth, trial=trial and not embedded)
     if as_json:
@@ -38,8 +40,19 @@ def examine(url: str | None, *, trial: bool, as_json: bool) -> Exit:
         shown = Console()
         if embedded:
             print_line(shown, f"`rxpipe run` uses the embedded backend: {spec.reason}.")
+        if lacking:
+            print_line(shown, f"  - {lacking}")
         _print(shown, found)
-    return Exit.COMPLETED if embedded or found.ok else Exit.FAILED
+    return Exit.COMPLETED if found.ok or (embedded and not lacking) else Exit.FAILED
+
+
+def _lacking() -> str:
+    """What is missing for the embedded backend, with the command that installs it; empty if nothing is."""
+    try:
+        require("The embedded backend", "numpy", "skimage")
+    except MissingPackage as error:
+        return str(error)
+    return ""
 
 
 def _print(shown: Console, found: Diagnosis) -> None:

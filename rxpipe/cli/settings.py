@@ -1,6 +1,6 @@
 """`rxpipe stages`: every stage and setting, with its default, its range and what it means.
 
-Ranges and defaults are read off the config models; only the words stand here.
+All of it is read from the config models.
 """
 
 from __future__ import annotations
@@ -34,76 +34,6 @@ TABLES: dict[str, tuple[type[BaseModel], str]] = {
     "retry": (RetryConfig, "how often a failed image is retried"),
 }
 """Every section of a config file, by the name it has there, and what it is for."""
-
-WORDS = {
-    "alwayson_scripts": "passed to a WebUI unchanged",
-    "attempts": "in total; 1 for no retry",
-    "batch_size": "pictures a request, for GPUs that like batches",
-    "cfg_scale": "how closely the prompt is followed",
-    "checkpoint": "the model that renders this part",
-    "clip_skip": "layers of CLIP left out, counted from its end",
-    "codeformer_visibility": "CodeFormer's share in the faces, 0 is off",
-    "codeformer_weight": "0 strongest effect, 1 weakest",
-    "confidence": "finds below it are ignored",
-    "denoising_strength": "0 unchanged, 1 rendered anew",
-    "detector": "what looks for faces or hands",
-    "dilate_erode": "px by which a find is widened, below 0 narrowed",
-    "distilled_cfg_scale": "of models such as Flux",
-    "enabled": "false is the same as leaving the section out",
-    "factor": "each pause is so many times the one before",
-    "first_delay_s": "seconds before the second attempt",
-    "gfpgan_visibility": "GFPGAN's share in the faces, 0 is off",
-    "height": "px, a multiple of 8",
-    "hires": "see txt2img.hires",
-    "images": "how many; on img2img, of each input, and only if it is the first stage",
-    "inpaint_height": "px, a multiple of 8; the size a find is redrawn at",
-    "inpaint_only_masked": "redraw a find enlarged, not the whole picture",
-    "inpaint_width": "px, a multiple of 8; the size a find is redrawn at",
-    "input": "pictures to start from, where no txt2img is first",
-    "jitter": "fraction of a pause that is random",
-    "mask_blur": "px of soft edge",
-    "mask_filter_method": "what makes a find large: its area or its confidence",
-    "mask_k_largest": "only so many of the finds, 0 for all",
-    "mask_max_ratio": "finds that cover more of the picture are ignored",
-    "mask_merge_invert": "all finds as one, or all but the finds",
-    "mask_min_ratio": "finds that cover less of the picture are ignored",
-    "max_delay_s": "no pause is longer",
-    "max_failures_in_a_row": "so many failed pictures end the stage",
-    "max_megapixels": "no result may be larger",
-    "metadata": "what is known about the run from outside; goes into the files",
-    "mode": "resample or run an upscaler model; or redraw at the larger size",
-    "model": "checkpoint; none: the one loaded",
-    "negative_prompt": "what the pictures must not show",
-    "on_error": "a picture that fails is dropped, passed on unchanged, or stops the stage",
-    "order": "what comes first: a stage for all, a picture to its end, or few checkpoint switches",
-    "out": "folder for the pictures; null keeps them in memory",
-    "override_settings": "passed to a WebUI unchanged",
-    "padding": "px around a find that are looked at too",
-    "prompt": "what the pictures show",
-    "refiner": "see txt2img.refiner",
-    "resize_mode": "0 stretch, 1 crop, 2 fill, 3 stretch latents",
-    "resize_x": "px instead of a factor, 0 for the factor",
-    "resize_y": "px instead of a factor, 0 for the factor",
-    "restore_faces": "a WebUI's own face restorer",
-    "retry": "see retry",
-    "sampler_name": "such as Euler a; none: the backend's own",
-    "save": "every stage's pictures, or the final ones only",
-    "scale": "factor; the result is so many times the input",
-    "scheduler": "such as Karras; none: the backend's own",
-    "seed": "of the first picture, the next has one more; -1: random",
-    "steps": "of the sampler",
-    "styles": "a WebUI's prompt styles, by name",
-    "subseed": "what the picture is varied by; -1: random",
-    "subseed_strength": "how much it is varied",
-    "switch_at": "fraction of the steps after which it takes over",
-    "tiling": "a picture that tiles seamlessly",
-    "timeout_s": "longest time one image may take, in seconds",
-    "units": "see adetailer.units",
-    "upscaler": "by name; none: the backend's own",
-    "vae": "by name; none: the one loaded",
-    "width": "px, a multiple of 8",
-}
-"""One line per setting, by its name."""
 
 _LARGE = 2**31
 _BOUNDS = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
@@ -153,7 +83,7 @@ def settings_of(model: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
     for name, field in schema["properties"].items():
         if name not in SECTIONS:
             default = "needed" if name in needed else _default(field.get("default", {}))
-            yield name, default, _allowed(field), WORDS.get(name, "")
+            yield name, default, _allowed(field), field.get("description", "")
 
 
 def schema_of(model: type[BaseModel]) -> Any:

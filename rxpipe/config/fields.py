@@ -1,7 +1,10 @@
-"""Look up the settings of config models by their dotted names."""
+"""Look up the settings of config models by their dotted names, and describe them."""
 
 from __future__ import annotations
 
+from functools import reduce
+from inspect import Parameter, Signature
+from operator import or_
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
@@ -47,10 +50,32 @@ def kinds_at(root: type[BaseModel], keys: Sequence[str]) -> set[object]:
     return set(kinds(found.annotation)) if found else set()
 
 
-def kinds(annotation: Any) -> Iterable[object]:
+def kinds(annotation: Any) -> Iterable[Any]:
     """Return the members of a union without their annotations."""
     if get_origin(annotation) is Annotated:
         return kinds(get_args(annotation)[0])
     if get_origin(annotation) in {Union, UnionType}:
         return [kind for part in get_args(annotation) for kind in kinds(part)]
     return [annotation]
+
+
+def attributes_text(model: type[BaseModel]) -> str:
+    """Return what each setting of *model* means, as a section of a docstring."""
+    lines = [f"    {name}: {field.description}" for name, field in model.model_fields.items() if field.description]
+    return "\n".join(["Attributes:", *lines])
+
+
+def signature_of(model: type[BaseModel]) -> Signature:
+    """Return the settings of *model* with their types and defaults, without validators."""
+    parameters = [
+        Parameter(
+            name,
+            Parameter.KEYWORD_ONLY,
+            annotation=reduce(or_, kinds(field.annotation)),
+            default=Parameter.empty if field.is_required() else field.get_default(call_default_factory=True),
+        )
+        for name, field in model.model_fields.items()
+    ]
+    if model.model_config.get("extra") == "allow":
+        parameters.append(Parameter("further", Parameter.VAR_KEYWORD))
+    return Signature(parameters, return_annotation=None)

@@ -1,14 +1,16 @@
 """The config models: PipelineConfig and one frozen model per kind of stage.
 
 Pure; no Rx, no network. Setting names are those of the WebUI payloads, so that presets and habits carry over. However a
-config is made, one ConfigError lists every wrong setting.
+config is made, one ConfigError lists every wrong setting. Beside each model stand its keywords: what code may give by
+name, for type checkers; wider than the fields, which hold what validation has made of it.
 """
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Required, Self, TypedDict, Unpack
 
 from pydantic import (
     AfterValidator,
@@ -22,12 +24,16 @@ from pydantic import (
 )
 from pydantic_core import PydanticSerializationError, to_json
 
+from rxpipe.config.fields import attributes_text, signature_of
 from rxpipe.config.problems import problems_of
 from rxpipe.config.reading import assign, read_values
 from rxpipe.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from pydantic import GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
 
 OnError = Literal["drop", "pass", "stop"]
 Order = Literal["stage", "image", "auto"]
@@ -68,13 +74,21 @@ Steps = Annotated[Whole, Field(ge=1, le=1000)]
 CfgScale = Annotated[Number, Field(ge=0, le=100)]
 
 
+Paths = list[str] | list[Path] | list[str | Path] | tuple[str | Path, ...]
+"""Paths as code gives them; no Sequence[str], which a single text would be."""
+
+
 class Config(BaseModel):
-    """The base of all config models: frozen, unknown keys refused, `section` is its name in a file."""
+    """The base of all config models: frozen, unknown keys refused.
+
+    section: its name in a file. summary: what it is for; the docstring continues with what each setting means.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True, defer_build=True
     )
     section: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
     _is_writable = field_validator("*")(_writable)
 
     def __init__(self, /, **values: object) -> None:
@@ -88,8 +102,29 @@ class Config(BaseModel):
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # pydantic's own switch, on a function
 
     @classmethod
+    def __pydantic_init_subclass__(cls, **_: object) -> None:
+        """Let `help` say what each setting means, and what it takes."""
+        cls.summary = inspect.cleandoc(cls.__doc__ or "")
+        cls.__doc__ = f"{cls.summary}\n\n{attributes_text(cls)}"
+        cls.__signature__ = signature_of(cls)
+
+    @classmethod
+    def model_rebuild(cls, **options: Any) -> bool | None:
+        """As pydantic's own, which builds the model when it is first used, but keep the signature."""
+        built = super().model_rebuild(**options)
+        cls.__signature__ = signature_of(cls)  # pydantic has set its own, full of validators
+        return built
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> dict[str, Any]:
+        """Describe the section by its summary; its settings have their own descriptions there."""
+        schema = handler(core_schema)
+        handler.resolve_ref_schema(schema)["description"] = cls.summary
+        return schema
+
+    @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
-        """As pydantic's own; what is wrong is told as a ConfigError."""
+        """As pydantic's own, but raise ConfigError."""
         try:
             return super().model_validate(obj, **options)
         except ValidationError as error:
@@ -97,89 +132,213 @@ class Config(BaseModel):
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
-        """As pydantic's own; what is wrong is told as a ConfigError."""
+        """As pydantic's own, but raise ConfigError."""
         try:
             return super().model_validate_json(json_data, **options)
         except ValidationError as error:
             raise ConfigError(problems_of(error, cls, PipelineConfig)) from None
 
 
+class StageKeywords(TypedDict, total=False):
+    """The settings of `StageConfig` by name."""
+
+    enabled: bool
+    on_error: OnError
+
+
 class StageConfig(Config):
-    """What every stage can be told.
+    """The settings that every stage has."""
 
-    enabled: False is the same as the section being absent.
-    on_error: an image that fails is dropped, passed on unchanged, or stops the stage.
-    """
+    if TYPE_CHECKING:
 
-    enabled: bool = True
-    on_error: OnError = "drop"
+        def __init__(self, **settings: Unpack[StageKeywords]) -> None: ...
+
+    enabled: bool = Field(
+        default=True, description="Whether the stage runs; false is the same as leaving the section out."
+    )
+    on_error: OnError = Field(
+        default="drop",
+        description=(
+            "What happens to an image that fails: drop it, pass it on unchanged (not in txt2img, which has no "
+            "input), or stop the stage."
+        ),
+    )
+
+
+class HiresKeywords(TypedDict, total=False):
+    """The settings of `HiresConfig` by name."""
+
+    enabled: bool
+    scale: float
+    upscaler: str
+    steps: int
+    denoising_strength: float
+    sampler_name: str | None
+    scheduler: str | None
+    checkpoint: str | None
+    resize_x: int
+    resize_y: int
 
 
 class HiresConfig(Config):
-    """The hires fix: a second pass of txt2img at a larger size. A setting of txt2img, never a stage.
+    """The hires fix: a second pass of txt2img at a larger size. A setting of txt2img, never a stage."""
 
-    scale: factor, 1..8; steps 0: as many as the first pass; sampler_name, scheduler, checkpoint None: the same.
-    """
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[HiresKeywords]) -> None: ...
 
     section = "hires"
-    enabled: bool = True
-    scale: Annotated[Number, Field(ge=1, le=8)] = 2.0
-    upscaler: str = "Latent"
-    steps: Annotated[Whole, Field(ge=0, le=1000)] = 0
-    denoising_strength: Fraction = 0.7
-    sampler_name: str | None = None
-    scheduler: str | None = None
-    checkpoint: str | None = None
-    resize_x: Annotated[Whole, Field(ge=0, le=8192)] = 0
-    resize_y: Annotated[Whole, Field(ge=0, le=8192)] = 0
+    enabled: bool = Field(
+        default=True, description="Whether the second pass runs; false is the same as leaving the section out."
+    )
+    scale: Annotated[Number, Field(ge=1, le=8)] = Field(
+        default=2.0,
+        description="Factor of the second pass, 1 to 8: its width and height are those of the first pass times this.",
+    )
+    upscaler: str = Field(
+        default="Latent", description="Upscaler between the two passes, by the name that the server has for it."
+    )
+    steps: Annotated[Whole, Field(ge=0, le=1000)] = Field(
+        default=0, description="Sampling steps of the second pass, at most 1000; 0: as many as in the first pass."
+    )
+    denoising_strength: Fraction = Field(
+        default=0.7, description="How much the second pass changes, 0 (nothing) to 1 (everything)."
+    )
+    sampler_name: str | None = Field(
+        default=None, description="Sampler of the second pass; None: the one of the first pass."
+    )
+    scheduler: str | None = Field(
+        default=None, description="Noise schedule of the second pass; None: the one of the first pass."
+    )
+    checkpoint: str | None = Field(
+        default=None, description="Checkpoint of the second pass; None: the one of the first pass."
+    )
+    resize_x: Annotated[Whole, Field(ge=0, le=8192)] = Field(
+        default=0, description="Width of the second pass in px, at most 8192, in place of the factor; 0: by the factor."
+    )
+    resize_y: Annotated[Whole, Field(ge=0, le=8192)] = Field(
+        default=0,
+        description="Height of the second pass in px, at most 8192, in place of the factor; 0: by the factor.",
+    )
+
+
+class RefinerKeywords(TypedDict, total=False):
+    """The settings of `RefinerConfig` by name."""
+
+    enabled: bool
+    checkpoint: Required[str]
+    switch_at: float
 
 
 class RefinerConfig(Config):
-    """The refiner: another checkpoint for the last part of the sampling. A setting of txt2img, never a stage.
+    """The refiner: another checkpoint for the last part of the sampling. A setting of txt2img, never a stage."""
 
-    switch_at: fraction 0..1 of the steps after which it takes over.
-    """
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[RefinerKeywords]) -> None: ...
 
     section = "refiner"
-    enabled: bool = True
-    checkpoint: str
-    switch_at: Fraction = 0.8
+    enabled: bool = Field(
+        default=True, description="Whether the refiner is used; false is the same as leaving the section out."
+    )
+    checkpoint: str = Field(description="Checkpoint that takes over for the last part of the sampling.")
+    switch_at: Fraction = Field(
+        default=0.8, description="Fraction of the steps, 0 to 1, after which the refiner takes over."
+    )
+
+
+class Txt2ImgKeywords(StageKeywords, total=False):
+    """The settings of `Txt2ImgConfig` by name."""
+
+    prompt: str
+    negative_prompt: str
+    images: int
+    steps: int
+    cfg_scale: float
+    width: int
+    height: int
+    seed: int
+    sampler_name: str | None
+    scheduler: str | None
+    model: str | None
+    vae: str | None
+    clip_skip: int | None
+    batch_size: int
+    subseed: int
+    subseed_strength: float
+    distilled_cfg_scale: float | None
+    tiling: bool
+    restore_faces: bool
+    styles: list[str] | tuple[str, ...]
+    hires: HiresConfig | HiresKeywords | None
+    refiner: RefinerConfig | RefinerKeywords | None
+    override_settings: Mapping[str, JsonValue]
+    alwayson_scripts: Mapping[str, JsonValue]
 
 
 class Txt2ImgConfig(StageConfig):
-    """Draw pictures from a prompt.
+    """Generate pictures from a prompt."""
 
-    images: how many, each with a seed of its own (seed, seed + 1, ...); seed -1: drawn once per run.
-    model, vae: None or "" means what the server has loaded; sampler_name, scheduler None: the backend's default.
-    batch_size: pictures per request, for GPUs that like batches.
-    override_settings, alwayson_scripts: handed to a WebUI as they are.
-    """
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[Txt2ImgKeywords]) -> None: ...
 
     section = "txt2img"
-    prompt: str = ""
-    negative_prompt: str = ""
-    images: Annotated[Whole, Field(ge=1, le=100_000)] = 1
-    steps: Steps = 20
-    cfg_scale: CfgScale = 7.0
-    width: Pixels = 512
-    height: Pixels = 512
-    seed: Seed = -1
-    sampler_name: str | None = None
-    scheduler: str | None = None
-    model: str | None = None
-    vae: str | None = None
-    clip_skip: Annotated[Whole, Field(ge=1, le=12)] | None = None
-    batch_size: Annotated[Whole, Field(ge=1, le=64)] = 1
-    subseed: Seed = -1
-    subseed_strength: Fraction = 0.0
-    distilled_cfg_scale: CfgScale | None = None
-    tiling: bool = False
-    restore_faces: bool = False
-    styles: tuple[str, ...] = ()
-    hires: HiresConfig | None = None
-    refiner: RefinerConfig | None = None
-    override_settings: dict[str, JsonValue] = Field(default_factory=dict)
-    alwayson_scripts: dict[str, JsonValue] = Field(default_factory=dict)
+    prompt: str = Field(default="", description="What the picture shows.")
+    negative_prompt: str = Field(default="", description="What the picture should not show.")
+    images: Annotated[Whole, Field(ge=1, le=100_000)] = Field(
+        default=1, description="How many images, each with a seed of its own: seed, seed + 1, ..."
+    )
+    steps: Steps = Field(default=20, description="Sampling steps, 1 to 1000.")
+    cfg_scale: CfgScale = Field(default=7.0, description="How closely the prompt is followed, 0 to 100.")
+    width: Pixels = Field(default=512, description="Width in px, 64 to 8192, a multiple of 8.")
+    height: Pixels = Field(default=512, description="Height in px, 64 to 8192, a multiple of 8.")
+    seed: Seed = Field(
+        default=-1,
+        description="Seed of the first image, each further image has one more; -1: random, drawn once per run.",
+    )
+    sampler_name: str | None = Field(default=None, description="Sampler, such as Euler a; None: the backend's default.")
+    scheduler: str | None = Field(
+        default=None, description="Noise schedule, such as Karras; None: the backend's default."
+    )
+    model: str | None = Field(
+        default=None, description='Checkpoint by name; None or "": the one that the server has loaded.'
+    )
+    vae: str | None = Field(default=None, description='VAE by name; None or "": the one that the server has loaded.')
+    clip_skip: Annotated[Whole, Field(ge=1, le=12)] | None = Field(
+        default=None,
+        description="Layer of CLIP to stop at, counted from the last, 1 to 12; None: the backend's default.",
+    )
+    batch_size: Annotated[Whole, Field(ge=1, le=64)] = Field(
+        default=1, description="Images per request, 1 to 64; more than 1 is faster on GPUs with memory to spare."
+    )
+    subseed: Seed = Field(
+        default=-1, description="Seed of the variation that is mixed in by subseed_strength; -1: random."
+    )
+    subseed_strength: Fraction = Field(default=0.0, description="Share of the variation, 0 (none) to 1.")
+    distilled_cfg_scale: CfgScale | None = Field(
+        default=None, description="Guidance of distilled models such as Flux, 0 to 100; None: the backend's default."
+    )
+    tiling: bool = Field(
+        default=False, description="Whether the picture continues at its opposite edge, so that copies of it tile."
+    )
+    restore_faces: bool = Field(default=False, description="Whether a WebUI server runs its own face restorer.")
+    styles: tuple[str, ...] = Field(default=(), description="Prompt styles of a WebUI server, by name.")
+    hires: HiresConfig | None = Field(
+        default=None,
+        description="Hires fix, a second pass at a larger size (section txt2img.hires); None: no second pass.",
+    )
+    refiner: RefinerConfig | None = Field(
+        default=None,
+        description="Another checkpoint for the last part of the sampling (section txt2img.refiner); None: no refiner.",
+    )
+    override_settings: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="Options of a WebUI server for this request, handed to a WebUI server unchanged.",
+    )
+    alwayson_scripts: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Arguments of extensions by name, handed to a WebUI server unchanged."
+    )
 
     @field_validator("on_error")
     @classmethod
@@ -189,113 +348,354 @@ class Txt2ImgConfig(StageConfig):
         return value
 
 
-class Img2ImgConfig(StageConfig):
-    """Redraw a picture.
+class Img2ImgKeywords(StageKeywords, total=False):
+    """The settings of `Img2ImgConfig` by name."""
 
-    denoising_strength: 0 (unchanged) .. 1 (drawn anew).
-    width, height: None means the size of the picture that comes in.
-    images: variants per input picture; only the first stage of a chain may ask for more than one.
-    Any other None: as the drawing stage before it, else the backend's default.
-    """
+    denoising_strength: float
+    prompt: str | None
+    negative_prompt: str | None
+    images: int
+    steps: int | None
+    cfg_scale: float | None
+    width: int | None
+    height: int | None
+    seed: int
+    sampler_name: str | None
+    scheduler: str | None
+    model: str | None
+    vae: str | None
+    clip_skip: int | None
+    resize_mode: int
+    override_settings: Mapping[str, JsonValue]
+    alwayson_scripts: Mapping[str, JsonValue]
+
+
+class Img2ImgConfig(StageConfig):
+    """Redraw pictures."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[Img2ImgKeywords]) -> None: ...
 
     section = "img2img"
-    denoising_strength: Fraction = 0.3
-    prompt: str | None = None
-    negative_prompt: str | None = None
-    images: Annotated[Whole, Field(ge=1, le=100_000)] = 1
-    steps: Steps | None = None
-    cfg_scale: CfgScale | None = None
-    width: Pixels | None = None
-    height: Pixels | None = None
-    seed: Seed = -1
-    sampler_name: str | None = None
-    scheduler: str | None = None
-    model: str | None = None
-    vae: str | None = None
-    clip_skip: Annotated[Whole, Field(ge=1, le=12)] | None = None
-    resize_mode: Annotated[Whole, Field(ge=0, le=3)] = 0
-    override_settings: dict[str, JsonValue] = Field(default_factory=dict)
-    alwayson_scripts: dict[str, JsonValue] = Field(default_factory=dict)
+    denoising_strength: Fraction = Field(default=0.3, description="How much is changed, 0 (nothing) to 1 (everything).")
+    prompt: str | None = Field(
+        default=None, description="What the picture shows; None: the prompt of the generation stage before."
+    )
+    negative_prompt: str | None = Field(
+        default=None, description="What the picture should not show; None: that of the generation stage before."
+    )
+    images: Annotated[Whole, Field(ge=1, le=100_000)] = Field(
+        default=1, description="Variants of each input picture; only the first stage of a run may have more than one."
+    )
+    steps: Steps | None = Field(
+        default=None,
+        description="Sampling steps, 1 to 1000; None: as in the generation stage before, else the backend's default.",
+    )
+    cfg_scale: CfgScale | None = Field(
+        default=None,
+        description=(
+            "How closely the prompt is followed, 0 to 100; None: as in the generation stage before, else the "
+            "backend's default."
+        ),
+    )
+    width: Pixels | None = Field(
+        default=None, description="Width in px, 64 to 8192, a multiple of 8; None: that of the input picture."
+    )
+    height: Pixels | None = Field(
+        default=None, description="Height in px, 64 to 8192, a multiple of 8; None: that of the input picture."
+    )
+    seed: Seed = Field(
+        default=-1,
+        description="Seed of the first image, each further image has one more; -1: the seed the image has already.",
+    )
+    sampler_name: str | None = Field(
+        default=None,
+        description="Sampler, such as Euler a; None: as in the generation stage before, else the backend's default.",
+    )
+    scheduler: str | None = Field(
+        default=None,
+        description=(
+            "Noise schedule, such as Karras; None: as in the generation stage before, else the backend's default."
+        ),
+    )
+    model: str | None = Field(
+        default=None,
+        description=(
+            'Checkpoint by name; None or "": as in the generation stage before, else the one that the server has '
+            "loaded."
+        ),
+    )
+    vae: str | None = Field(
+        default=None,
+        description=(
+            'VAE by name; None or "": as in the generation stage before, else the one that the server has loaded.'
+        ),
+    )
+    clip_skip: Annotated[Whole, Field(ge=1, le=12)] | None = Field(
+        default=None,
+        description=(
+            "Layer of CLIP to stop at, counted from the last, 1 to 12; None: as in the generation stage before, "
+            "else the backend's default."
+        ),
+    )
+    resize_mode: Annotated[Whole, Field(ge=0, le=3)] = Field(
+        default=0,
+        description="How an input of another size is fitted: 0 stretch, 1 crop, 2 fill, 3 stretch the latents.",
+    )
+    override_settings: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="Options of a WebUI server for this request, handed to a WebUI server unchanged.",
+    )
+    alwayson_scripts: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Arguments of extensions by name, handed to a WebUI server unchanged."
+    )
+
+
+class AdetailerUnitKeywords(TypedDict, total=False):
+    """The settings of `AdetailerUnit` by name."""
+
+    detector: str
+    confidence: float
+    denoising_strength: float
+    prompt: str | None
+    negative_prompt: str | None
+    steps: int | None
+    cfg_scale: float | None
+    sampler_name: str | None
+    scheduler: str | None
+    checkpoint: str | None
+    mask_filter_method: Literal["Area", "Confidence"]
+    mask_k_largest: int
+    mask_min_ratio: float
+    mask_max_ratio: float
+    mask_merge_invert: Literal["None", "Merge", "Merge and Invert"]
+    dilate_erode: int
+    mask_blur: int
+    inpaint_only_masked: bool
+    padding: int
+    inpaint_width: int | None
+    inpaint_height: int | None
 
 
 class AdetailerUnit(Config):
-    """What one detector looks for and how what it finds is redrawn.
+    """What one detector looks for and how each detection is redrawn."""
 
-    detector: name of the detector (`face_yolov8n.pt`, `hand_yolov8n.pt`, `mediapipe_face_full`); the embedded backend
-        has a face detector of its own and takes any name that speaks of faces.
-    confidence: 0..1; finds below it are ignored. denoising_strength: 0..1.
-    dilate_erode, mask_blur, padding: px. mask_min_ratio, mask_max_ratio: size of a find as a fraction of the picture.
-    mask_k_largest: only the k largest finds, 0 for all. inpaint_width, inpaint_height: None for the picture's.
-    Any other None: as the drawing stage before it, else the backend's default. prompt None: the main prompt.
-    """
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[AdetailerUnitKeywords]) -> None: ...
 
     section = "adetailer.units"
-    detector: str = "face_yolov8n.pt"
-    confidence: Fraction = 0.3
-    denoising_strength: Fraction = 0.4
-    prompt: str | None = None
-    negative_prompt: str | None = None
-    steps: Steps | None = None
-    cfg_scale: CfgScale | None = None
-    sampler_name: str | None = None
-    scheduler: str | None = None
-    checkpoint: str | None = None
-    mask_filter_method: Literal["Area", "Confidence"] = "Area"
-    mask_k_largest: Annotated[Whole, Field(ge=0, le=100)] = 0
-    mask_min_ratio: Fraction = 0.0
-    mask_max_ratio: Fraction = 1.0
-    mask_merge_invert: Literal["None", "Merge", "Merge and Invert"] = "None"
-    dilate_erode: Annotated[Whole, Field(ge=-128, le=128)] = 4
-    mask_blur: Annotated[Whole, Field(ge=0, le=64)] = 4
-    inpaint_only_masked: bool = True
-    padding: Annotated[Whole, Field(ge=0, le=256)] = 32
-    inpaint_width: Pixels | None = None
-    inpaint_height: Pixels | None = None
+    detector: str = Field(
+        default="face_yolov8n.pt",
+        description=(
+            "Detector by name, such as face_yolov8n.pt, hand_yolov8n.pt or mediapipe_face_full; the embedded "
+            "backend has one for faces and takes any name with face in it."
+        ),
+    )
+    confidence: Fraction = Field(default=0.3, description="Confidence below which a detection is ignored, 0 to 1.")
+    denoising_strength: Fraction = Field(
+        default=0.4, description="How much a detection is changed, 0 (nothing) to 1 (everything)."
+    )
+    prompt: str | None = Field(default=None, description="Prompt for the detections; None: the main prompt.")
+    negative_prompt: str | None = Field(
+        default=None, description="Negative prompt for the detections; None: the main one."
+    )
+    steps: Steps | None = Field(
+        default=None,
+        description=(
+            "Sampling steps per detection, 1 to 1000; None: as in the generation stage before, else the backend's"
+            " default."
+        ),
+    )
+    cfg_scale: CfgScale | None = Field(
+        default=None,
+        description=(
+            "How closely the prompt is followed, 0 to 100; None: as in the generation stage before, else the "
+            "backend's default."
+        ),
+    )
+    sampler_name: str | None = Field(
+        default=None,
+        description="Sampler, such as Euler a; None: as in the generation stage before, else the backend's default.",
+    )
+    scheduler: str | None = Field(
+        default=None,
+        description=(
+            "Noise schedule, such as Karras; None: as in the generation stage before, else the backend's default."
+        ),
+    )
+    checkpoint: str | None = Field(
+        default=None, description="Checkpoint that redraws the detections; None: that of the stage."
+    )
+    mask_filter_method: Literal["Area", "Confidence"] = Field(
+        default="Area", description="What mask_k_largest ranks detections by: their area or their confidence."
+    )
+    mask_k_largest: Annotated[Whole, Field(ge=0, le=100)] = Field(
+        default=0, description="How many detections are redrawn, the largest first, at most 100; 0: all."
+    )
+    mask_min_ratio: Fraction = Field(
+        default=0.0, description="Detections that cover less than this fraction of the picture, 0 to 1, are ignored."
+    )
+    mask_max_ratio: Fraction = Field(
+        default=1.0, description="Detections that cover more than this fraction of the picture, 0 to 1, are ignored."
+    )
+    mask_merge_invert: Literal["None", "Merge", "Merge and Invert"] = Field(
+        default="None", description="Whether all detections are redrawn as one mask, or everything but them."
+    )
+    dilate_erode: Annotated[Whole, Field(ge=-128, le=128)] = Field(
+        default=4, description="Px by which a mask is widened, -128 to 128; below 0: narrowed."
+    )
+    mask_blur: Annotated[Whole, Field(ge=0, le=64)] = Field(
+        default=4, description="Px of soft edge of a mask, 0 to 64."
+    )
+    inpaint_only_masked: bool = Field(
+        default=True, description="Whether a detection is redrawn enlarged by itself; false: within the whole picture."
+    )
+    padding: Annotated[Whole, Field(ge=0, le=256)] = Field(
+        default=32, description="Px around a detection that are redrawn with it, 0 to 256."
+    )
+    inpaint_width: Pixels | None = Field(
+        default=None,
+        description=(
+            "Width in px at which a detection is redrawn, 64 to 8192, a multiple of 8; None: that of the picture."
+        ),
+    )
+    inpaint_height: Pixels | None = Field(
+        default=None,
+        description=(
+            "Height in px at which a detection is redrawn, 64 to 8192, a multiple of 8; None: that of the picture."
+        ),
+    )
+
+
+class AdetailerKeywords(StageKeywords, AdetailerUnitKeywords, total=False):
+    """The settings of `AdetailerConfig` by name."""
+
+    seed: int
+    model: str | None
+    vae: str | None
+    units: Sequence[AdetailerUnit | AdetailerUnitKeywords]
 
 
 class AdetailerConfig(StageConfig, AdetailerUnit):
     """Find faces (or hands) and redraw each; the rest of the picture stays as it was.
 
-    The fields of the section itself are the first unit; `units` holds further ones, run in order.
-    on_error is "pass" by default: a face that could not be mended never costs the picture.
-    seed -1: the image's own seed.
+    The settings of the section itself are the first unit; `units` holds further ones.
     """
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[AdetailerKeywords]) -> None: ...
+
     section = "adetailer"
-    on_error: OnError = "pass"
-    seed: Seed = -1
-    model: str | None = None
-    vae: str | None = None
-    units: tuple[AdetailerUnit, ...] = ()
+    on_error: OnError = Field(
+        default="pass",
+        description=(
+            "What happens to an image that fails: drop it, pass it on unchanged (a face never costs the picture),"
+            " or stop the stage."
+        ),
+    )
+    seed: Seed = Field(
+        default=-1,
+        description="Seed of the first image, each further image has one more; -1: the seed the image has already.",
+    )
+    model: str | None = Field(
+        default=None,
+        description=(
+            'Checkpoint by name; None or "": as in the generation stage before, else the one that the server has '
+            "loaded."
+        ),
+    )
+    vae: str | None = Field(
+        default=None,
+        description=(
+            'VAE by name; None or "": as in the generation stage before, else the one that the server has loaded.'
+        ),
+    )
+    units: tuple[AdetailerUnit, ...] = Field(
+        default=(), description="Further detectors, each with the settings of section adetailer.units, run in order."
+    )
 
 
 AdetailerStageConfig = AdetailerConfig
 """The same under the name that says that it is a stage of its own."""
 
 
-class UpscaleConfig(StageConfig):
-    """Make a picture larger.
+class UpscaleKeywords(StageKeywords, total=False):
+    """The settings of `UpscaleConfig` by name."""
 
-    scale: factor, 1..8; the result's size is the input's times it.
-    upscaler: None means the backend's default (Lanczos on the embedded one).
-    mode: "single" resamples or runs an upscaler model; "img2img" redraws at the larger size.
-    gfpgan_visibility, codeformer_visibility, codeformer_weight: 0..1, face restorers of a WebUI, 0 is off.
-    max_megapixels: guard on the size of the result.
-    """
+    scale: float
+    upscaler: str | None
+    mode: Literal["single", "img2img"]
+    denoising_strength: float
+    steps: int | None
+    sampler_name: str | None
+    scheduler: str | None
+    model: str | None
+    gfpgan_visibility: float
+    codeformer_visibility: float
+    codeformer_weight: float
+    max_megapixels: float
+
+
+class UpscaleConfig(StageConfig):
+    """Enlarge pictures."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[UpscaleKeywords]) -> None: ...
 
     section = "upscale"
-    scale: Annotated[Number, Field(ge=1, le=8)] = 2.0
-    upscaler: str | None = None
-    mode: Literal["single", "img2img"] = "single"
-    denoising_strength: Fraction = 0.35
-    steps: Steps | None = None
-    sampler_name: str | None = None
-    scheduler: str | None = None
-    model: str | None = None
-    gfpgan_visibility: Fraction = 0.0
-    codeformer_visibility: Fraction = 0.0
-    codeformer_weight: Fraction = 0.0
-    max_megapixels: Annotated[Number, Field(gt=0)] = 32.0
+    scale: Annotated[Number, Field(ge=1, le=8)] = Field(
+        default=2.0, description="Factor of the result, 1 to 8: its width and height are those of the input times this."
+    )
+    upscaler: str | None = Field(
+        default=None, description="Upscaler by name; None: the backend's default, Lanczos on the embedded one."
+    )
+    mode: Literal["single", "img2img"] = Field(
+        default="single",
+        description="single: resample or run an upscaler model; img2img: also redraw at the larger size.",
+    )
+    denoising_strength: Fraction = Field(
+        default=0.35, description="How much mode img2img changes, 0 (nothing) to 1 (everything)."
+    )
+    steps: Steps | None = Field(
+        default=None,
+        description=(
+            "Sampling steps of mode img2img, 1 to 1000; None: as in the generation stage before, else the "
+            "backend's default."
+        ),
+    )
+    sampler_name: str | None = Field(
+        default=None,
+        description="Sampler of mode img2img; None: as in the generation stage before, else the backend's default.",
+    )
+    scheduler: str | None = Field(
+        default=None,
+        description=(
+            "Noise schedule of mode img2img; None: as in the generation stage before, else the backend's default."
+        ),
+    )
+    model: str | None = Field(
+        default=None,
+        description=(
+            'Checkpoint of mode img2img; None or "": as in the generation stage before, else the one that the '
+            "server has loaded."
+        ),
+    )
+    gfpgan_visibility: Fraction = Field(
+        default=0.0, description="Share of GFPGAN's faces in the result, 0 (off) to 1; WebUI servers only."
+    )
+    codeformer_visibility: Fraction = Field(
+        default=0.0, description="Share of CodeFormer's faces in the result, 0 (off) to 1; WebUI servers only."
+    )
+    codeformer_weight: Fraction = Field(
+        default=0.0, description="Weight of CodeFormer, 0 (strongest effect) to 1 (weakest)."
+    )
+    max_megapixels: Annotated[Number, Field(gt=0)] = Field(
+        default=32.0, description="Largest result allowed, in megapixels; an image that would exceed it fails."
+    )
 
 
 SECTIONS: Mapping[str, type[StageConfig]] = MappingProxyType(
@@ -304,76 +704,157 @@ SECTIONS: Mapping[str, type[StageConfig]] = MappingProxyType(
 """The sections of a config by name, in the order in which they run."""
 
 
-class CustomConfig(StageConfig):
-    """A stage of the user's own, as the plan sees it: a function on artifacts or an Rx operator.
+class CustomKeywords(StageKeywords, total=False):
+    """The settings of `CustomConfig` by name."""
 
-    settings: what the user wants recorded about it; plain JSON values.
-    """
+    name: Required[str]
+    kind: Required[Literal["function", "operator"]]
+    settings: Mapping[str, JsonValue]
+
+
+class CustomConfig(StageConfig):
+    """A stage of the user's own as the plan sees it: a function on artifacts or an Rx operator."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[CustomKeywords]) -> None: ...
 
     section = "custom"
-    name: Annotated[str, Field(pattern=r"^[^\W\d][\w .-]*$")]
-    kind: Literal["function", "operator"]
-    settings: dict[str, JsonValue] = Field(default_factory=dict)
+    name: Annotated[str, Field(pattern=r"^[^\W\d][\w .-]*$")] = Field(
+        description="Name of the stage: letters, digits, spaces, _, . and -, beginning with a letter or _."
+    )
+    kind: Literal["function", "operator"] = Field(
+        description="A function on artifacts, or an Rx operator on their stream."
+    )
+    settings: dict[str, JsonValue] = Field(
+        default_factory=dict, description="What is recorded about the stage; plain JSON values."
+    )
+
+
+class RetryKeywords(TypedDict, total=False):
+    """The settings of `RetryConfig` by name."""
+
+    attempts: int
+    first_delay_s: float
+    factor: float
+    max_delay_s: float
+    jitter: float
 
 
 class RetryConfig(Config):
-    """How often and after what pause a failed drawing is tried again, where trying can heal.
+    """How often, and after which delays, a failed rendering is retried if the failure can be temporary."""
 
-    attempts: in total, 1 for never again. The pause grows from first_delay_s by factor up to max_delay_s;
-    jitter: fraction of it that is random.
-    """
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[RetryKeywords]) -> None: ...
 
     section = "retry"
-    attempts: Annotated[Whole, Field(ge=1, le=100)] = 3
-    first_delay_s: Annotated[Number, Field(ge=0)] = 1.0
-    factor: Annotated[Number, Field(ge=1)] = 2.0
-    max_delay_s: Annotated[Number, Field(ge=0)] = 30.0
-    jitter: Fraction = 0.1
+    attempts: Annotated[Whole, Field(ge=1, le=100)] = Field(
+        default=3, description="Attempts in total, 1 to 100; 1: no retry."
+    )
+    first_delay_s: Annotated[Number, Field(ge=0)] = Field(default=1.0, description="Seconds before the second attempt.")
+    factor: Annotated[Number, Field(ge=1)] = Field(
+        default=2.0, description="Each delay is the one before times this, at least 1."
+    )
+    max_delay_s: Annotated[Number, Field(ge=0)] = Field(default=30.0, description="Longest delay in seconds.")
+    jitter: Fraction = Field(default=0.1, description="Fraction of each delay, 0 to 1, that is random.")
 
 
 class RunMetadata(Config):
-    """What is known about a run from outside. Further keys are kept as they are; their values are what JSON can hold.
+    """What is known about a run from outside. Further keys are kept unchanged; their values are what JSON can hold."""
 
-    run_id: None means drawn when the run starts.
-    """
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, *, run_id: str | None = None, one_click_action: str | None = None, **further: JsonValue
+        ) -> None: ...
+    else:  # pydantic reads how to check further keys here; type checkers would take it for a setting
+        __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_writable)]]
 
     model_config = ConfigDict(extra="allow")
     section = "metadata"
-    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_writable)]]
-    run_id: Annotated[str, Field(min_length=1, max_length=100)] | None = None
-    one_click_action: str | None = None
+    run_id: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        default=None, description="Name of the run, up to 100 characters; None: made when the run starts."
+    )
+    one_click_action: str | None = Field(
+        default=None, description="Name of the action that started the run; None: not recorded."
+    )
+
+
+class RunSettingsKeywords(TypedDict, total=False):
+    """The settings of `RunSettings` by name."""
+
+    order: Order
+    input: Paths
+    out: Path | str | None
+    save: Save
+    retry: RetryConfig | RetryKeywords
+    max_failures_in_a_row: int
+    timeout_s: float | None
+    metadata: RunMetadata | dict[str, Any]
 
 
 class RunSettings(Config):
-    """How a run goes about its stages, whatever they are.
+    """How the stages of a run are run."""
 
-    order: "stage" all images through one stage, then the next; "image" each image through all of them; "auto" stages
-        that share a checkpoint image by image, group after group.
-    input: pictures to start from, for a chain that does not begin with txt2img.
-    out: folder for the files; None keeps every picture in memory.
-    save: "all" stages' pictures, or only each image's "final" one.
-    max_failures_in_a_row: so many failed images in a row end the stage.
-    timeout_s: longest time one drawing may take, None for no limit.
-    """
+    if TYPE_CHECKING:
 
-    order: Order = "stage"
-    input: tuple[Path, ...] = ()
-    out: Path | None = Path("outputs")
-    save: Save = "all"
-    retry: RetryConfig = RetryConfig()
-    max_failures_in_a_row: Annotated[Whole, Field(ge=1)] = 3
-    timeout_s: Annotated[Number, Field(gt=0)] | None = None
-    metadata: RunMetadata = RunMetadata()
+        def __init__(self, **settings: Unpack[RunSettingsKeywords]) -> None: ...
+
+    order: Order = Field(
+        default="stage",
+        description=(
+            "stage: all images through one stage, then the next; image: each image through all stages; auto: "
+            "stages that share a checkpoint image by image, group after group."
+        ),
+    )
+    input: tuple[Path, ...] = Field(
+        default=(), description="Pictures to start from, for a run that does not begin with txt2img."
+    )
+    out: Path | None = Field(default=Path("outputs"), description="Folder for the pictures; None: they stay in memory.")
+    save: Save = Field(
+        default="all", description="all: the pictures of every stage; final: only the last picture of each image."
+    )
+    retry: RetryConfig = Field(
+        default=RetryConfig(), description="How often a failed rendering is retried (section retry)."
+    )
+    max_failures_in_a_row: Annotated[Whole, Field(ge=1)] = Field(
+        default=3, description="How many failed images in a row end the stage."
+    )
+    timeout_s: Annotated[Number, Field(gt=0)] | None = Field(
+        default=None, description="Longest time in seconds that rendering an image may take; None: no limit."
+    )
+    metadata: RunMetadata = Field(
+        default=RunMetadata(),
+        description="What is known about the run from outside, any JSON values; written into the files.",
+    )
+
+
+class PipelineKeywords(RunSettingsKeywords, total=False):
+    """The settings of `PipelineConfig` by name."""
+
+    txt2img: Txt2ImgConfig | Txt2ImgKeywords | None
+    img2img: Img2ImgConfig | Img2ImgKeywords | None
+    adetailer: AdetailerConfig | AdetailerKeywords | None
+    upscale: UpscaleConfig | UpscaleKeywords | None
 
 
 class PipelineConfig(RunSettings):
-    """The whole of what is wished: sections for the stages, and how to run them. An absent section is None."""
+    """The whole config: a section per stage, and how to run them. An absent section is None."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[PipelineKeywords]) -> None: ...
 
     section = "pipeline"
-    txt2img: Txt2ImgConfig | None = None
-    img2img: Img2ImgConfig | None = None
-    adetailer: AdetailerConfig | None = None
-    upscale: UpscaleConfig | None = None
+    txt2img: Txt2ImgConfig | None = Field(
+        default=None, description="Generate pictures from a prompt; None: no such stage."
+    )
+    img2img: Img2ImgConfig | None = Field(default=None, description="Redraw pictures; None: no such stage.")
+    adetailer: AdetailerConfig | None = Field(
+        default=None, description="Find faces or hands and redraw each; None: no such stage."
+    )
+    upscale: UpscaleConfig | None = Field(default=None, description="Enlarge pictures; None: no such stage.")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object], *, source: str = "") -> PipelineConfig:

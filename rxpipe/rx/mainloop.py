@@ -27,6 +27,8 @@ from reactivex.disposable import Disposable
 from reactivex.internal.constants import UTC_ZERO
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
+from rxpipe.rx.scheduled import ScheduledItem
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
@@ -72,40 +74,7 @@ class LoopCounters:
     longest_drain_s: float
 
 
-class _Item(abc.DisposableBase):
-    """One scheduled action. Disposing works from any thread and takes no lock."""
-
-    __slots__ = ("_action", "_inner", "_state", "disposed", "due")
-
-    def __init__(self, action: rx_typing.ScheduledAction[Any], state: Any, due: float = 0.0) -> None:
-        self._action: rx_typing.ScheduledAction[Any] | None = action
-        self._state = state
-        self._inner: abc.DisposableBase | None = None
-        self.due = due
-        self.disposed = False
-
-    def run(self, scheduler: MainLoopScheduler) -> bool:
-        """Run the action; False if it was disposed before."""
-        action, state = self._action, self._state
-        self._action = self._state = None
-        if self.disposed or action is None:
-            return False
-        inner = action(scheduler, state)
-        if isinstance(inner, abc.DisposableBase):
-            self._inner = inner
-            if self.disposed:  # disposed meanwhile; disposing twice is harmless, not at all is not
-                inner.dispose()
-        return True
-
-    def dispose(self) -> None:
-        self.disposed = True
-        self._action = self._state = None
-        inner, self._inner = self._inner, None
-        if inner is not None:
-            inner.dispose()
-
-
-def _pop(queue: deque[_Item]) -> _Item | None:
+def _pop(queue: deque[ScheduledItem]) -> ScheduledItem | None:
     """The oldest item, None if there is none; another thread may clear the queue at any moment."""
     try:
         return queue.popleft()
@@ -162,9 +131,9 @@ class MainLoopScheduler(PeriodicScheduler):
             raise ValueError(f"budget_s must be above 0 seconds, got {budget_s!r}")
         self._budget_s = budget_s
         self._on_error = on_error
-        self._ready: deque[_Item] = deque()
-        self._timed: deque[_Item] = deque()  # on the way to the heap, which only the GUI thread touches
-        self._heap: list[tuple[float, int, _Item]] = []
+        self._ready: deque[ScheduledItem] = deque()
+        self._timed: deque[ScheduledItem] = deque()  # on the way to the heap, which only the GUI thread touches
+        self._heap: list[tuple[float, int, ScheduledItem]] = []
         self._purge_at = _PURGE_AT
         self._sequence = 0
         self._armed = False  # true while a tick is certain to come, so that a batch costs one wake
@@ -205,7 +174,7 @@ class MainLoopScheduler(PeriodicScheduler):
 
     def schedule(self, action: rx_typing.ScheduledAction[_State], state: _State | None = None) -> abc.DisposableBase:
         """Run *action* on the GUI thread as soon as its turn comes; disposing the answer before that prevents it."""
-        return self._push(self._ready, _Item(action, state))
+        return self._push(self._ready, ScheduledItem(action, state))
 
     def schedule_relative(
         self, duetime: rx_typing.RelativeTime, action: rx_typing.ScheduledAction[_State], state: _State | None = None
@@ -235,7 +204,7 @@ class MainLoopScheduler(PeriodicScheduler):
         self, due: float, action: rx_typing.ScheduledAction[_State], state: _State | None = None
     ) -> abc.DisposableBase:
         """Run *action* on the GUI thread when `monotonic()` has reached *due*."""
-        return self._push(self._timed, _Item(action, state, due))
+        return self._push(self._timed, ScheduledItem(action, state, due))
 
     def close(self) -> None:
         """Take nothing any more and forget what waits: the window is gone. Safe to repeat, from any thread."""
@@ -247,7 +216,7 @@ class MainLoopScheduler(PeriodicScheduler):
         self._timed.clear()
         self._heap = []
 
-    def _push(self, queue: deque[_Item], item: _Item) -> abc.DisposableBase:
+    def _push(self, queue: deque[ScheduledItem], item: ScheduledItem) -> abc.DisposableBase:
         if self._closed:
             return self._drop()
         queue.append(item)
@@ -300,13 +269,13 @@ class MainLoopScheduler(PeriodicScheduler):
                 break
         return ran
 
-    def _pop_due(self, now: float) -> _Item | None:
+    def _pop_due(self, now: float) -> ScheduledItem | None:
         try:
             return heapq.heappop(self._heap)[2] if self._heap[0][0] <= now else None
         except IndexError:  # empty, perhaps closed from another thread since the last look
             return None
 
-    def _run(self, item: _Item) -> None:
+    def _run(self, item: ScheduledItem) -> None:
         try:
             ran = item.run(self)
         except Exception as error:  # noqa: BLE001  a stranger's action; handed on to the report, and the rest must run
@@ -545,7 +514,7 @@ class AsyncioScheduler(MainLoopScheduler):
         self._loop = loop or asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
-    def _push(self, queue: deque[_Item], item: _Item) -> abc.DisposableBase:
+    def _push(self, queue: deque[ScheduledItem], item: ScheduledItem) -> abc.DisposableBase:
         if self._loop.is_closed():
             self.close()
         return super()._push(queue, item)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +14,8 @@ import reactivex as rx
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
 from reactivex.scheduler import TimeoutScheduler
+
+from rxpipe.rx.serial import SerialQueue, call_first
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,25 +132,51 @@ def deadline(seconds: float, error: Callable[[], Exception]) -> Operator[_T, _T]
         --a-----b|                 deadline of 5 marbles
         --a--#
 
-    The source is disposed before the error passes. What *error* raises passes in its place.
+    The source is disposed before the error passes. What *error* raises passes in its place. Source and scheduler may be
+    on different threads; never are two notifications delivered at the same time, none follows the end, and no lock is
+    held meanwhile: an error that is due while a value is being delivered follows it, on the thread that delivers.
     """
 
     def operator(source: Observable[_T]) -> Observable[_T]:
         def subscribe(observer: abc.ObserverBase[_T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             clock = scheduler or TimeoutScheduler.singleton()
             inner = SingleAssignmentDisposable()
+            serial = _SerialObserver(observer)
 
             def late(*_: object) -> None:
                 inner.dispose()
-                observer.on_error(_made(error))
+                serial.on_error(_made(error))
 
             timer = clock.schedule_relative(seconds, late)
-            inner.disposable = source.subscribe(observer, scheduler=scheduler)
+            inner.disposable = source.subscribe(
+                serial.on_next, serial.on_error, serial.on_completed, scheduler=scheduler
+            )
             return CompositeDisposable(inner, timer)
 
         return Observable(subscribe)
 
     return operator
+
+
+class _SerialObserver(abc.ObserverBase[Any]):
+    """Passes what comes from several threads to an observer, one notification after the other."""
+
+    def __init__(self, observer: abc.ObserverBase[Any]) -> None:
+        self._observer = observer
+        self._sending: SerialQueue[Callable[[], object]] = SerialQueue(call_first)
+
+    def on_next(self, value: Any) -> None:
+        self._send(functools.partial(self._observer.on_next, value))
+
+    def on_error(self, error: Exception) -> None:
+        self._send(functools.partial(self._observer.on_error, error))
+
+    def on_completed(self) -> None:
+        self._send(self._observer.on_completed)
+
+    def _send(self, notification: Callable[[], object]) -> None:
+        self._sending.put(notification)
+        self._sending.drain()
 
 
 def _made(error: Callable[[], Exception]) -> Exception:
@@ -213,7 +240,7 @@ def coalesce(
 
 
 class _Coalescing(abc.DisposableBase):
-    """One subscription of `coalesce`. The lock guards what waits and the order of what leaves, never a delivery."""
+    """One subscription of `coalesce`. The lock guards what waits and the order of what is sent, never a delivery."""
 
     def __init__(
         self,
@@ -228,32 +255,30 @@ class _Coalescing(abc.DisposableBase):
         self._lock = threading.Lock()
         self._waiting: dict[Any, Any] = {}  # by age of the value, so that the keys keep their order too
         self._timer: SingleAssignmentDisposable | None = None
-        self._leaving: deque[Callable[[], None]] = deque()
-        self._delivery_lock = threading.Lock()
+        self._sending: SerialQueue[Callable[[], object]] = SerialQueue(call_first)
         self._disposed = False
 
     def on_next(self, value: Any) -> None:
         try:
             key = None if self._passes(value) else (self._key(value),)
-        except Exception as error:  # noqa: BLE001  # a stranger's function; it is handed on
+        except Exception as error:  # noqa: BLE001  # user code; it is passed on
             self.on_error(error)
             return
         if key is None:
-            self._leave(functools.partial(self._observer.on_next, value))
+            self._send(functools.partial(self._observer.on_next, value))
         else:
             self._wait(key, value)
 
     def on_error(self, error: Exception) -> None:
-        self._leave(functools.partial(self._observer.on_error, error))
+        self._send(functools.partial(self._observer.on_error, error))
 
     def on_completed(self) -> None:
-        self._leave(self._observer.on_completed)
+        self._send(self._observer.on_completed)
 
     def dispose(self) -> None:
         with self._lock:
             self._disposed = True
             self._waiting.clear()
-            self._leaving.clear()
             timer, self._timer = self._timer, None
         if timer is not None:
             timer.dispose()
@@ -269,33 +294,22 @@ class _Coalescing(abc.DisposableBase):
 
     def _due(self, timer: SingleAssignmentDisposable) -> None:
         with self._lock:
-            if self._timer is not timer:  # what it was started for has left already
+            if self._timer is not timer:  # what it was started for has been sent already
                 return
-            self._release_waiting()
-        self._deliver()
+            self._send_waiting()
+        self._sending.drain()
 
-    def _leave(self, last: Callable[[], None]) -> None:
+    def _send(self, last: Callable[[], object]) -> None:
         with self._lock:
-            timer = self._release_waiting()
-            self._leaving.append(last)
+            timer = self._send_waiting()
+            self._sending.put(last)
         if timer is not None:
             timer.dispose()
-        self._deliver()
+        self._sending.drain()
 
-    def _release_waiting(self) -> SingleAssignmentDisposable | None:
-        self._leaving.extend(functools.partial(self._observer.on_next, value) for value in self._waiting.values())
+    def _send_waiting(self) -> SingleAssignmentDisposable | None:
+        for value in self._waiting.values():
+            self._sending.put(functools.partial(self._observer.on_next, value))
         self._waiting.clear()
         timer, self._timer = self._timer, None
         return timer
-
-    def _deliver(self) -> None:
-        while self._leaving and self._delivery_lock.acquire(blocking=False):
-            try:
-                while (leave := self._next()) is not None:
-                    leave()
-            finally:
-                self._delivery_lock.release()
-
-    def _next(self) -> Callable[[], None] | None:
-        with self._lock:
-            return self._leaving.popleft() if self._leaving else None

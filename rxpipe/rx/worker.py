@@ -12,11 +12,12 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from reactivex import abc
-from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
+
+from rxpipe.rx.scheduled import ScheduledItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,23 +25,6 @@ if TYPE_CHECKING:
     from reactivex import typing
 
 _TState = TypeVar("_TState")
-
-
-class _Planned(SingleAssignmentDisposable):
-    """An action that waits; disposed, it lets go of what it holds at once and not only when it would be due."""
-
-    def __init__(self, action: abc.ScheduledAction[Any], state: Any) -> None:
-        super().__init__()
-        self._work: tuple[abc.ScheduledAction[Any], Any] | None = (action, state)
-
-    def take(self) -> tuple[abc.ScheduledAction[Any], Any] | None:
-        """The action and its state, once; None if disposed."""
-        work, self._work = self._work, None
-        return work
-
-    def dispose(self) -> None:
-        self._work = None
-        super().dispose()
 
 
 class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
@@ -60,7 +44,7 @@ class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
         super().__init__()
         self._name = name
         self._failed = failed
-        self._heap: list[tuple[float, int, _Planned]] = []
+        self._heap: list[tuple[float, int, ScheduledItem]] = []
         self._order = itertools.count()
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -105,13 +89,13 @@ class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
         self.close()
 
     def _at(self, due: float, action: abc.ScheduledAction[_TState], state: _TState | None) -> abc.DisposableBase:
-        planned = _Planned(action, state)
+        item = ScheduledItem(action, state, due)
         with self._wake:
             if not self._closed:
-                heapq.heappush(self._heap, (due, next(self._order), planned))
+                heapq.heappush(self._heap, (due, next(self._order), item))
                 self._wake.notify()
                 self._ensure_thread()
-        return planned
+        return item
 
     def _ensure_thread(self) -> None:
         if self._thread is None:
@@ -119,20 +103,17 @@ class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
             self._thread.start()
 
     def _run(self) -> None:
-        while (planned := self._next()) is not None:
-            self._do(planned)
+        while (item := self._next()) is not None:
+            self._do(item)
 
-    def _do(self, planned: _Planned) -> None:
-        work = planned.take()
-        if work is None:
-            return
+    def _do(self, item: ScheduledItem) -> None:
         try:
-            planned.disposable = self.invoke_action(*work)
-        except BaseException as error:  # noqa: BLE001  # nobody's failure, not even SystemExit, may end the others' thread
+            item.run(self)
+        except BaseException as error:  # noqa: BLE001  # no failure, not even SystemExit, may end the others' thread
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
             self._failed(error)
 
-    def _next(self) -> _Planned | None:
+    def _next(self) -> ScheduledItem | None:
         """The next action once it is due; None when closed."""
         with self._wake:
             while not self._closed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from rxpipe.config import AdetailerConfig
 from rxpipe.stages.base import ImageStage, section_of
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend
+    from rxpipe.config.models import AdetailerKeywords
     from rxpipe.plan import StageExecution
     from rxpipe.stages.cell import StageOutput
 
@@ -24,7 +25,7 @@ class AdetailerStage(ImageStage):
         return backend.render(execution, artifact)
 
 
-def adetailer(config: AdetailerConfig | None = None, /, **settings: Any) -> AdetailerStage:
+def adetailer(config: AdetailerConfig | None = None, /, **settings: Unpack[AdetailerKeywords]) -> AdetailerStage:
     """The stage that redraws what its detectors find; settings as in `AdetailerConfig`.
 
     Raises:

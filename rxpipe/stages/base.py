@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import reactivex as rx
 from reactivex import Observable
@@ -83,14 +83,14 @@ class Stage(ABC):
         return f"<stage {name}({settings})>"
 
 
-def section_of(kind: type[_C], given: _C | None, settings: dict[str, Any]) -> _C:
+def section_of(kind: type[_C], given: _C | None, settings: Mapping[str, object]) -> _C:
     """The section that a stage was given, or made of settings.
 
     Raises:
         ConfigError: a setting is wrong, or what was given is neither.
     """
     if given is None:
-        return kind(**settings)
+        return kind.model_validate(dict(settings))
     if not isinstance(given, kind) or settings:
         came = repr(given) if not settings else f"{given!r} and settings"
         names = ", ".join(list(kind.model_fields)[2:5])

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rxpipe.rx.serial import SerialQueue
 from rxpipe.rx.subject import to_excepthook
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Iterator
 
     from rxpipe.events import ErrorInfo, RunOutcome
@@ -59,8 +60,7 @@ class RunControl:
         self.lock = threading.RLock()
         self._in_flight: list[Cell] = []
         self._committing = threading.RLock()
-        self._steps: deque[Callable[[], None]] = deque()
-        self._finishing = threading.Lock()
+        self._steps = SerialQueue(self._carry_out_first)
         self._interrupted: Callable[[], None] | None = None
         self._rescue = rescue
         self._ends_on_failure = ends_on_failure
@@ -171,37 +171,34 @@ class RunControl:
         A step may be called again if an interrupt cut it short, so each must bear that. What it raises is reported,
         and the next one follows.
         """
-        self._steps.extend(steps)
+        self._steps.waiting.extend(steps)
 
     def finish(self) -> None:
         """Carry out what is left of the steps, if the run is over; from any thread, as often as wanted.
 
         Returns at once while another call is at it.
         """
-        if not self.over or not self._steps or not self._finishing.acquire(blocking=False):
+        if not self.over:
             return
         try:
-            self._carry_out()
+            self._steps.drain()
         except BaseException:
             if self._rescue is not None:
                 self._rescue(self.finish)
             raise
-        finally:
-            self._finishing.release()
 
-    def _carry_out(self) -> None:
-        while self._steps:
-            step = self._steps[0]
-            try:
-                step()
-            except Exception as error:  # noqa: BLE001  # of a backend or a subscriber; the run must end all the same
-                to_excepthook(error)
-            except BaseException:
-                if step is self._interrupted:  # for the second time: continue without it
-                    self._steps.popleft()
-                self._interrupted = step
-                raise
-            self._steps.popleft()
+    def _carry_out_first(self, waiting: deque[Callable[[], None]]) -> None:
+        step = waiting[0]
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001  # of a backend or a subscriber; the run must end all the same
+            to_excepthook(error)
+        except BaseException:
+            if step is self._interrupted:  # for the second time: continue without it
+                waiting.popleft()
+            self._interrupted = step
+            raise
+        waiting.popleft()
 
     def wait_for_commit(self) -> None:
         """Wait, at most `GRACE_S`, for an image that is just being written by another thread."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from rxpipe.config import Img2ImgConfig
 from rxpipe.stages.base import ImageStage, section_of
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend
+    from rxpipe.config.models import Img2ImgKeywords
     from rxpipe.plan import StageExecution
     from rxpipe.stages.cell import StageOutput
 
@@ -24,7 +25,7 @@ class Img2ImgStage(ImageStage):
         return backend.render(execution, artifact)
 
 
-def img2img(config: Img2ImgConfig | None = None, /, **settings: Any) -> Img2ImgStage:
+def img2img(config: Img2ImgConfig | None = None, /, **settings: Unpack[Img2ImgKeywords]) -> Img2ImgStage:
     """The stage that redraws pictures; settings as in `Img2ImgConfig`.
 
     Raises:

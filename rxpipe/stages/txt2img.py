@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from rxpipe.config import Txt2ImgConfig
 from rxpipe.stages.base import ImageStage, section_of
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend
+    from rxpipe.config.models import Txt2ImgKeywords
     from rxpipe.plan import StageExecution
     from rxpipe.stages.cell import StageOutput
 
@@ -25,12 +26,12 @@ class Txt2ImgStage(ImageStage):
         return backend.render(execution, None)
 
 
-def txt2img(config: Txt2ImgConfig | str | None = None, /, **settings: Any) -> Txt2ImgStage:
+def txt2img(config: Txt2ImgConfig | str | None = None, /, **settings: Unpack[Txt2ImgKeywords]) -> Txt2ImgStage:
     """The stage that draws pictures from a prompt: `txt2img("a lighthouse", images=4)`; settings as in `Txt2ImgConfig`.
 
     Raises:
         ConfigError: a setting is wrong.
     """
     if isinstance(config, str):
-        config, settings = None, {"prompt": config, **settings}
+        return Txt2ImgStage(section_of(Txt2ImgConfig, None, {"prompt": config, **settings}))
     return Txt2ImgStage(section_of(Txt2ImgConfig, config, settings))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import reactivex as rx
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend
+    from rxpipe.config.models import UpscaleKeywords
     from rxpipe.plan import StageExecution
     from rxpipe.stages.cell import StageOutput
 
@@ -45,7 +46,7 @@ def _too_large(execution: StageExecution, artifact: Artifact) -> BackendFailed |
     )
 
 
-def upscale(config: UpscaleConfig | None = None, /, **settings: Any) -> UpscaleStage:
+def upscale(config: UpscaleConfig | None = None, /, **settings: Unpack[UpscaleKeywords]) -> UpscaleStage:
     """The stage that makes pictures larger; settings as in `UpscaleConfig`.
 
     Raises:

@@ -12,12 +12,15 @@ import threading
 from collections import deque
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from reactivex import abc, typing
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from rxpipe.errors import RxPipeError
+from rxpipe.rx.scheduled import ScheduledItem
+
+if TYPE_CHECKING:
+    from reactivex import abc, typing
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
@@ -80,31 +83,6 @@ def describe(action: object) -> str:
     return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"
 
 
-class _Scheduled(abc.DisposableBase):
-    """One planned action; disposing it before it runs takes it back, afterwards disposes what it returned."""
-
-    __slots__ = ("action", "disposed", "result", "state")
-
-    def __init__(self, action: abc.ScheduledAction[Any], state: Any) -> None:
-        self.action = action
-        self.state = state
-        self.disposed = False
-        self.result: abc.DisposableBase | None = None
-
-    def invoke(self, clock: VirtualClock) -> None:
-        result = self.action(clock, self.state)
-        if result is None or not hasattr(result, "dispose"):
-            return
-        self.result = result
-        if self.disposed:
-            result.dispose()
-
-    def dispose(self) -> None:
-        self.disposed = True
-        if self.result is not None:
-            self.result.dispose()
-
-
 class VirtualClock(PeriodicScheduler):
     """Virtual time as an Rx scheduler. Scheduling is safe from any thread; time is moved by one thread at a time.
 
@@ -119,7 +97,7 @@ class VirtualClock(PeriodicScheduler):
         self.max_at_once = max_at_once
         self.max_actions = max_actions
         self.epoch = 0
-        self._queue: list[tuple[int, int, int, _Scheduled]] = []
+        self._queue: list[tuple[int, int, int, ScheduledItem]] = []
         self._sequence = 0
         self._at_once = 0
         self._last: deque[tuple[int, abc.ScheduledAction[Any]]] = deque(maxlen=8)
@@ -161,7 +139,7 @@ class VirtualClock(PeriodicScheduler):
         return self._plan(due_us, action, None, rank=-1 if first else 0)
 
     def _plan(self, due_us: int, action: abc.ScheduledAction[Any], state: Any, rank: int = 0) -> abc.DisposableBase:
-        item = _Scheduled(action, state)
+        item = ScheduledItem(action, state)
         with self._lock:
             self._sequence += 1
             heapq.heappush(self._queue, (max(due_us, self.now_us), rank, self._sequence, item))
@@ -216,20 +194,21 @@ class VirtualClock(PeriodicScheduler):
                 ran += 1
                 if until_us is None and ran > self.max_actions:
                     raise self._runaway(f"{self.max_actions:,} actions up to {in_words(self.now_us)} and no end")
-                item.invoke(self)
+                item.run(self)
         finally:
             self._running = False
 
-    def _take(self, until_us: int | None) -> _Scheduled | None:
+    def _take(self, until_us: int | None) -> ScheduledItem | None:
         while True:
             with self._lock:
                 if not self._queue or (until_us is not None and self._queue[0][0] > until_us):
                     return None
                 due_us, _, _, item = heapq.heappop(self._queue)
-            if item.disposed:
+            action = item.action
+            if action is None:  # disposed
                 continue
             self._move(due_us)
-            self.count_action(item.action)
+            self.count_action(action)
             return item
 
     def _move(self, moment_us: int) -> None:

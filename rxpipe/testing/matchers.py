@@ -6,8 +6,12 @@ and images compare by shape and content. The one surprise of ours: a function as
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class Matcher(Protocol):
@@ -79,17 +83,47 @@ def is_array(value: object) -> bool:
 
 def same_pixels(expected: object, actual: object, tolerance: float) -> bool:
     """Return whether two arrays, images or numbers have one shape and no element differs by more than *tolerance*."""
-    import numpy as np  # noqa: PLC0415 - only a test with arrays pays for numpy
-
-    if is_array(expected) is not is_array(actual):
+    if is_array(expected) is not is_array(actual) or getattr(expected, "mode", None) != getattr(actual, "mode", None):
         return False
+    if not is_array(expected):
+        return _same_numbers(expected, actual, tolerance)
+    if hasattr(expected, "tobytes") and hasattr(expected, "mode"):
+        return _same_pictures(cast("Image", expected), cast("Image", actual), tolerance)
+    import numpy as np  # noqa: PLC0415 - only a test with arrays pays for numpy, and has it
+
     one, other = np.asarray(expected), np.asarray(actual)
-    if one.shape != other.shape or getattr(expected, "mode", None) != getattr(actual, "mode", None):
+    if one.shape != other.shape:
         return False
     if one.dtype.kind not in "biufc" or other.dtype.kind not in "biufc":
         return bool(np.array_equal(one, other))
     wide = complex if "c" in (one.dtype.kind, other.dtype.kind) else float
     return bool(np.allclose(one.astype(wide), other.astype(wide), rtol=0, atol=tolerance, equal_nan=True))
+
+
+def _same_numbers(one: object, other: object, tolerance: float) -> bool:
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(same_pixels(*pair, tolerance) for pair in zip(one, other, strict=True))
+    if isinstance(one, int | float | complex) and isinstance(other, int | float | complex):
+        return one == other or abs(one - other) <= tolerance or (one != one and other != other)  # noqa: PLR0124 - NaN
+    return bool(one == other)
+
+
+def _same_pictures(one: Image, other: Image, tolerance: float) -> bool:
+    """Whether two Pillow images of one mode are alike; without numpy, which a test of pictures may not have."""
+    if one.size != other.size:
+        return False
+    scale = 1 / 255 if one.mode == "1" else 1  # what is 0 and 1 there is 0 and 255 in bytes
+    a, b = (_samples(image) for image in (one, other))
+    return a == b or all(_same_numbers(x * scale, y * scale, tolerance) for x, y in zip(a, b, strict=True))
+
+
+def _samples(image: Image) -> array[Any]:
+    picture = image.convert("L") if image.mode == "1" else image
+    return array(_SAMPLES.get(image.mode, "B"), picture.tobytes())
+
+
+_SAMPLES = {"I": "i", "F": "f", "I;16": "H"}
+"""How modes of more than 8 bits a channel lie in memory."""
 
 
 def close_to(expected: object, tolerance: float = 1e-6) -> Matching:

@@ -12,11 +12,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypothesis import strategies as st
-
+from rxpipe.errors import missing
 from rxpipe.testing.grammar import FRAME_US, Kind, Mark, render
 from rxpipe.testing.laws import length_in_frames
 from rxpipe.testing.marbles import Marbles
+
+try:
+    from hypothesis import strategies as st
+except ModuleNotFoundError as error:
+    raise missing("rxpipe.testing.strategies", "hypothesis") from error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

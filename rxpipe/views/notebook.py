@@ -22,17 +22,22 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from IPython import get_ipython
-from IPython.display import display, update_display
 from PIL import Image
 from reactivex import operators as ops
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
+from rxpipe.errors import missing
 from rxpipe.events import RunStart, StageImageProgress
 from rxpipe.rx.operators import coalesce
 from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.status import RunStatus
 from rxpipe.views.palette import Watchable, detail, stage_caption, tone_of
+
+try:
+    from IPython import get_ipython
+    from IPython.display import display, update_display
+except ModuleNotFoundError as error:
+    raise missing("rxpipe.views.notebook", "IPython") from error
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,13 +13,18 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QFontMetrics, QImage, QKeyEvent, QPainter, QPaintEvent, QPen, QResizeEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
+from rxpipe.errors import missing
 from rxpipe.status import RunStatus
 from rxpipe.views.palette import Palette, Watchable, detail, palette_on, stage_caption, tone_of
+
+try:
+    from PySide6.QtCore import QEvent, QRectF, QSize, Qt
+    from PySide6.QtGui import QColor, QFontMetrics, QImage, QKeyEvent, QPainter, QPaintEvent, QPen, QResizeEvent
+    from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
+except ModuleNotFoundError as error:
+    raise missing("rxpipe.views.qt", "PySide6") from error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

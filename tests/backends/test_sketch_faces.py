@@ -10,10 +10,28 @@ from sketch_runs import difference, draw, photo, pixels_of
 
 import rxpipe as rxp
 from rxpipe.artifact import Artifact
+from rxpipe.backends.sketch import faces
 from rxpipe.config import AdetailerUnit
 
 ASTRONAUT = skimage.data.astronaut()
 FACE = (170, 60, 280, 175)  # left, top, right, bottom, as anybody would say
+
+
+@pytest.fixture(scope="module", autouse=True)
+def each_picture_is_looked_at_once():
+    """The detector holds no state: the same pixels have the same faces, which most tests here need to have found."""
+    look, seen = faces._look, {}
+
+    def shared(pixels):
+        key = pixels.shape, pixels.tobytes()
+        if key not in seen:
+            seen[key] = yield from look(pixels)
+        yield
+        return list(seen[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(faces, "_look", shared)
+        yield
 
 
 def detail(image=None, **settings):
@@ -154,13 +172,16 @@ PORTRAITS = (
 )
 
 
-def test_the_face_that_a_prompt_asks_for_is_found_again():
+@pytest.mark.parametrize(
+    ("seeds", "with_a_face", "with_one"), [(4, 4, 3), pytest.param(24, 23, 21, marks=pytest.mark.slow)]
+)
+def test_the_face_that_a_prompt_asks_for_is_found_again(seeds, with_a_face, with_one):
     """In at least 95 % of 24 seeds, over prompts and sizes, and mostly as one."""
     found = []
-    for seed in range(24):
+    for seed in range(seeds):
         prompt, width, height = PORTRAITS[seed % len(PORTRAITS)]
         drawn = draw(rxp.Txt2ImgConfig(prompt=prompt, width=width, height=height, steps=12), seed=seed).output.data
         found.append(len(boxes(draw(rxp.AdetailerConfig(steps=1), Artifact(id="drawn", data=drawn)))))
 
-    assert sum(count > 0 for count in found) >= 23
-    assert sum(count == 1 for count in found) >= 21
+    assert sum(count > 0 for count in found) >= with_a_face
+    assert sum(count == 1 for count in found) >= with_one

@@ -95,6 +95,28 @@ def test_a_cancel_while_the_run_is_about_to_announce_itself_still_begins_with_ru
     assert kinds(run) == ["run_start", "run_end"]
 
 
+def test_a_cancel_in_the_middle_of_the_announcement_leaves_it_the_first_and_only_one():
+    """The worker is held while it reads the clock for RunStart; what the canceller adds comes behind that."""
+    gate = Gate()
+
+    class SlowClock(WorkerScheduler):
+        @property
+        def now(self):
+            if threading.current_thread() is self.thread:
+                gate.hold()
+            return super().now
+
+    with SlowClock() as scheduler:
+        run = rxp.PipelineExecutor(Instant(hanging=(1,)), scheduler=scheduler).start(one_stage())
+        assert gate.reached.wait(5)
+        canceller = threading.Thread(target=run.cancel)
+        canceller.start()
+        gate.open()
+        canceller.join(5)
+        assert run.wait(5)
+    assert kinds(run) in (["run_start", "run_end"], ["run_start", "stage_start", "stage_cancelled", "run_end"])
+
+
 def test_a_step_that_was_on_its_way_when_the_run_was_cancelled_is_not_told_after_the_terminal():
     """The drawing thread is held in the middle of a step, the run is cancelled, then it goes on."""
     gate = Gate()

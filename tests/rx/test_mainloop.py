@@ -165,9 +165,9 @@ def test_events_from_before_the_loop_runs_are_kept(loop, worker):
     """A worker may start before mainloop: it is neither blocked nor refused, and its events wait."""
     source, got = Subject(), []
     source.pipe(ops.observe_on(loop.scheduler)).subscribe(on_next=got.append, on_error=pytest.fail)
-    started = time.perf_counter()
-    worker(lambda: [source.on_next(index) for index in range(100)]).join(LIMIT_S)
-    assert time.perf_counter() - started < 0.5
+    emitting = worker(lambda: [source.on_next(index) for index in range(100)])
+    emitting.join(LIMIT_S)
+    assert not emitting.is_alive()
     assert got == []
     loop.run(lambda: len(got) == 100)
     assert got == list(range(100))

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
+import threading
+
 import pytest
 import reactivex as rx
 from reactivex import Observable
 from reactivex import operators as ops
+from reactivex.disposable import Disposable
 from reactivex.scheduler import TimeoutScheduler
+from reactivex.subject import Subject
 
 from rxpipe.errors import BackendTimeout
+from rxpipe.rx.mainloop import PumpScheduler
 from rxpipe.rx.operators import barrier, deadline, retry_backoff
 
 MS = 0.001
+ROUNDS, VALUES = 300, 20
+PATIENCE_S = 10.0
+"""Only a failing test waits so long."""
 
 
 class Late(Exception):
@@ -251,6 +261,69 @@ def test_deadline_is_kept_for_each_attempt_of_a_retry(marbles):
     stream = source.pipe(deadline(4 * MS, fault), retry_backoff([2 * MS]))
     marbles.expect(stream).to_be("--------a|")
     source.subscriptions.to_be("^---!", "------^--!")
+
+
+@pytest.fixture
+def eager_threads():
+    """Threads that take turns every few bytecodes."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("eager_threads")
+def test_deadline_serializes_its_error_with_a_source_on_another_thread():
+    """Whenever it strikes: never two callbacks at once, one end, nothing after it, values in order from the first."""
+    for _ in range(ROUNDS):
+        seen, inside, overlaps = [], [], []
+
+        def hear(what, seen=seen, inside=inside, overlaps=overlaps):
+            overlaps.extend(inside)
+            inside.append(what)
+            seen.append(what)
+            inside.pop()
+
+        source, clock, begun = Subject(), PumpScheduler(clock=itertools.count().__next__), threading.Event()
+        source.pipe(deadline(1, fault)).subscribe(
+            hear, lambda _, hear=hear: hear("#"), lambda hear=hear: hear("|"), scheduler=clock
+        )
+
+        def emit(source=source, begun=begun):
+            begun.set()
+            for number in range(VALUES):
+                source.on_next(number)
+            source.on_completed()
+
+        emitting = threading.Thread(target=emit, daemon=True)
+        emitting.start()
+        assert begun.wait(PATIENCE_S)
+        while clock.pending and emitting.is_alive():
+            clock.pump()
+        emitting.join(PATIENCE_S)
+        assert overlaps == []
+        assert seen[-1] in ("#", "|")
+        assert seen[:-1] == list(range(len(seen) - 1))
+
+
+def test_an_error_due_while_a_value_is_being_delivered_follows_it():
+    """The source is disposed immediately, on the thread of the clock, which does not wait for the subscriber."""
+    disposed, seen, clock = [], [], PumpScheduler(clock=itertools.count().__next__)
+    observers = []
+
+    def subscribe(observer, _=None):
+        observers.append(observer)
+        return Disposable(lambda: disposed.append(True))
+
+    def slow(value):
+        while clock.pending:
+            clock.pump()
+        seen.append((value, bool(disposed)))
+
+    rx.create(subscribe).pipe(deadline(1, fault)).subscribe(slow, lambda _: seen.append("#"), scheduler=clock)
+    observers[0].on_next("a")
+    observers[0].on_next("b")
+    assert seen == [("a", True), "#"]
 
 
 # -- barrier ----------------------------------------------------------------------------------------------------------

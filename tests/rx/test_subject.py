@@ -494,8 +494,8 @@ def test_after_all_from_another_thread_waits_for_the_callback_in_delivery():
     assert called == [writer]
 
 
-def test_an_interrupt_in_a_callback_passes_and_loses_no_later_value():
-    """Ctrl+C is nobody's bug: it reaches the writer, and the subject works on."""
+def test_an_interrupt_in_a_callback_passes_and_loses_no_value():
+    """Ctrl+C is nobody's bug: it reaches the writer, and the next write goes on where it struck."""
     subject, seen = EventSubject(), []
 
     def interrupted(value):
@@ -507,8 +507,148 @@ def test_an_interrupt_in_a_callback_passes_and_loses_no_later_value():
     subject.observable.subscribe(seen.append)
     with pytest.raises(KeyboardInterrupt):
         subject.on_next("a")
+    assert not subject.is_delivering_here
     subject.on_next("c")
-    assert seen == ["b", "c"]
+    assert seen == ["a", "b", "c"]
+
+
+def test_an_interrupt_in_the_second_of_three_subscribers_costs_the_others_nothing(reports):
+    """The first does not get the value twice, the third gets it, and all get what waited behind it."""
+    subject, first, second, third = EventSubject(report=reports), [], [], []
+
+    def interrupted(value):
+        second.append(value)
+        if value == "b":
+            raise KeyboardInterrupt
+
+    for subscriber in (first.append, interrupted, third.append):
+        subject.observable.subscribe(subscriber)
+    for value in "abc":
+        subject.enqueue(value)
+    with pytest.raises(KeyboardInterrupt):
+        subject.drain()
+    assert (first, second, third) == (["a", "b"], ["a", "b"], ["a"])
+    subject.drain()
+    assert first == second == third == ["a", "b", "c"]
+    assert reports == []
+    assert subject.subscribers == 3
+
+
+def test_what_an_interrupt_left_goes_only_to_those_subscribed_then():
+    """Who subscribed after the value was first delivered does not get it; who unsubscribed gets nothing more."""
+    subject, late, gone = EventSubject(), [], []
+    subject.observable.pipe(ops.do_action(interrupt_once())).subscribe(lambda _: None)
+    leaving = subject.observable.subscribe(gone.append)
+    with pytest.raises(KeyboardInterrupt):
+        subject.on_next("a")
+    leaving.dispose()
+    subject.observable.subscribe(late.append)
+    subject.on_next("b")
+    assert late == ["b"]
+    assert gone == []
+
+
+def test_an_interrupt_in_the_action_after_all_calls_it_again():
+    """What ends a run must not be lost; values behind it wait for it."""
+    subject, seen = EventSubject(), []
+    interrupt = interrupt_once()
+
+    def action():
+        interrupt(None)
+        seen.append("done")
+
+    subject.observable.subscribe(seen.append)
+    with pytest.raises(KeyboardInterrupt):
+        subject.call_when_drained(action)
+    subject.on_next("a")
+    assert seen == ["done", "a"]
+
+
+def test_an_interrupt_of_a_replayed_value_admits_the_subscriber_once():
+    """It is subscribed and gets what comes later, each value once."""
+    subject, seen = EventSubject(replay_latest=True), []
+    subject.on_next("a")
+    interrupt = interrupt_once()
+
+    def subscriber(value):
+        interrupt(value)
+        seen.append(value)
+
+    with pytest.raises(KeyboardInterrupt):
+        subject.observable.subscribe(subscriber)
+    subject.on_next("b")
+    assert seen == ["b"]
+    assert subject.subscribers == 1
+
+
+@pytest.mark.parametrize("replay_latest", [False, True], ids=["hot", "replaying"])
+def test_an_interrupt_on_any_line_loses_no_value(replay_latest):
+    """Wherever Ctrl+C strikes, the rest is delivered once and in order; only one struck at the call itself lacks it."""
+    line, complete, reached = 0, 0, True
+    while reached:
+        subject, seen = EventSubject(replay_latest=replay_latest), ([], [], [])
+        for values in seen:
+            subject.observable.subscribe(values.append)
+        subject.enqueue("a")
+        subject.enqueue("b")
+        reached = interrupted_at(line, subject.drain)
+        subject.on_next("c")
+        assert not subject.is_delivering_here, line
+        assert all(values in (["a", "b", "c"], ["b", "c"], ["a", "c"]) for values in seen), (line, seen)
+        assert sum(map(len, seen)) >= 8, (line, seen)
+        complete += sum(map(len, seen)) == 9
+        line += 1
+    assert complete > line / 2 > 10
+
+
+def interrupted_at(number, work):
+    """Whether *work* executed a line of that number, counted from 0 over rxpipe.rx, and was interrupted there."""
+    left = number
+
+    def trace(frame, kind, _):
+        nonlocal left
+        if not frame.f_globals["__name__"].startswith("rxpipe.rx."):
+            return None
+        if kind == "line":
+            left -= 1
+            if left == -1:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def interrupt_once():
+    """A function of one argument whose first call raises KeyboardInterrupt."""
+    calls = iter([KeyboardInterrupt])
+
+    def interrupt(_):
+        for error in calls:
+            raise error
+
+    return interrupt
+
+
+def test_an_action_after_all_that_raises_is_reported_and_called_once(reports):
+    """The writer never sees it, and what waits behind it is delivered."""
+    subject, seen = EventSubject(report=reports), []
+    subject.observable.subscribe(seen.append)
+
+    def broken():
+        subject.on_next("a")
+        raise SubscriberFault("no")
+
+    subject.call_when_drained(broken)
+    assert seen == ["a"]
+    assert [str(error) for error in reports] == ["no"]
 
 
 def test_a_subscriber_that_calls_exit_is_isolated_like_one_that_raises():

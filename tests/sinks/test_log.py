@@ -184,7 +184,7 @@ def test_the_line_of_an_image(fields, text):
         (lambda told: told.finish("cancelled"), "run r1 cancelled"),
         (lambda told: told.finish("failed", error=OUT_OF_MEMORY), "run r1 failed: CUDA out of memory. Lower the size."),
     ],
-    ids=str,
+    ids=lambda value: "" if callable(value) else value,
 )
 def test_the_line_of_every_other_event(tell, text):
     """Never 100 % before the file is there."""

@@ -163,21 +163,21 @@ def test_a_run_that_began_before_the_loop_is_shown_whole(window, run_in):
 
 
 def test_stop_shows_at_once_and_ends_a_run_that_gets_no_answer(window, run_in):
-    """Stopping is on the screen a few frames after the click, the end within a second; one interrupt was sent."""
+    """Stopping is on the screen a few frames after the click, then the end; one interrupt was sent, no answer came."""
     backend = Easel(silent=True)
     controller = run_in(backend)
     controller.start(TWO)
     turn_until(window, lambda: window.message == "Running txt2img")
-    clicked = time.monotonic()
+    clicked = window.scheduler.counters.drains
     window.press_stop()
     turn_until(window, lambda: window.message != "Running txt2img")
-    seen = time.monotonic() - clicked
+    seen = window.scheduler.counters.drains - clicked
     turn_until(window, lambda: window.message == "Cancelled")
-    assert seen < 0.1
-    assert time.monotonic() - clicked < 1.0
+    assert seen <= 6  # frames with something to show
     assert backend.interrupts == 1
 
 
+@pytest.mark.slow
 def test_ten_runs_started_and_stopped_leave_nothing_behind(window, run_in):
     """No thread, no timer, no pending action and no growing heap."""
     controller, sizes = run_in(Easel(silent=True)), []
@@ -254,22 +254,21 @@ PROGRAMS = {
 @pytest.mark.usefixtures("display")
 @pytest.mark.parametrize("toolkit", ["tk", "qt"])
 def test_an_application_closed_during_a_run_exits_at_once(toolkit):
-    """The user closes the window while the server gives no answer: the process is gone, without a word."""
+    """The user closes the window while the server gives no answer: the process waits for no thread, and is gone."""
     head = f"""
-        import sys, time
+        import sys, threading
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         import rxpipe as rxp
         from staged import Easel
         chain = rxp.chain(rxp.txt2img(images=2), rxp.upscale(), out=None)
         """
-    tail = "\nprint(time.time())\n"
+    tail = "\nprint(*[thread.name for thread in threading.enumerate() if not thread.daemon])\n"
     source = textwrap.dedent(head) + textwrap.dedent(PROGRAMS[toolkit]) + tail
     command = [sys.executable, "-c", source]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603  our own text
-    gone = time.time()
     assert said(done.stderr) == ""
     assert done.returncode == 0
-    assert gone - float(done.stdout) < 1.0
+    assert done.stdout == "MainThread\n"
 
 
 def test_no_toolkit_is_loaded_but_by_a_view():

@@ -10,6 +10,10 @@
 Imported only when it is opened: it loads numpy and Pillow, and scikit-image at the first face.
 """
 
-from rxpipe.backends.sketch.backend import SketchBackend
+from rxpipe.errors import require
+
+require("The embedded backend", "numpy", "skimage")
+
+from rxpipe.backends.sketch.backend import SketchBackend  # noqa: E402  # numpy is loaded here
 
 __all__ = ["SketchBackend"]

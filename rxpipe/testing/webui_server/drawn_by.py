@@ -15,6 +15,7 @@ from reactivex.scheduler import CurrentThreadScheduler
 from rxpipe.artifact import Artifact
 from rxpipe.backends.base import Output
 from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.errors import require
 from rxpipe.plan import GenerationSettings, StageExecution
 from rxpipe.testing.webui_server.drawing import open_picture, png_size, save_png
 
@@ -44,7 +45,12 @@ def drawn_by(backend: Backend) -> Draw:
 
 
 def sketched() -> Draw:
-    """Drawn by the embedded backend, which is loaded with the first picture."""
+    """Drawn by the embedded backend, which is loaded with the first picture.
+
+    Raises:
+        MissingPackage: it is not installed; "noise" needs nothing.
+    """
+    require('A server with draw="sketch"', "numpy", "skimage")
     made: list[Draw] = []
     lock = threading.Lock()
 

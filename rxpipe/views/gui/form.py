@@ -195,6 +195,7 @@ class StageCard(ttk.Frame):
         super().__init__(master, style="Card.TFrame", padding=(theme.px(12), theme.px(8)))
         self._theme, self._stage, self._switched = theme, stage, switched
         self.fields: dict[str, Field] = {}
+        self.tips: dict[str, Tooltip] = {}
         self.switch = Switch(self, stage, on=False, changed=self._flipped, style="Card.Switch.TCheckbutton")
         self._says = ttk.Label(self, text=_SAYS[stage], style="Card.Small.TLabel")
         self._body = ttk.Frame(self, style="Inner.TFrame", padding=(0, theme.px(8), 0, theme.px(4)))
@@ -261,17 +262,18 @@ class StageCard(ttk.Frame):
 
     def _pair(self, row: int, name: str, title: str, field: NumberField | ChoiceField, index: int) -> None:
         """A short field, the first or second of its row."""
-        self._label(row, 2 * index, title)
+        self._label(row, 2 * index, title, name)
         field.grid(row=row, column=2 * index + 1, sticky="ew", pady=self._theme.px(3))
         self.fields[f"{self._stage}.{name}"] = field
 
     def _row(self, row: int, name: str, title: str, field: ChoiceField | SliderField) -> None:
         """A field that has a row to itself."""
-        self._label(row, 0, title)
+        self._label(row, 0, title, name)
         field.grid(row=row, column=1, columnspan=3, sticky="ew", pady=self._theme.px(3))
         self.fields[f"{self._stage}.{name}"] = field
 
-    def _label(self, row: int, column: int, title: str) -> None:
+    def _label(self, row: int, column: int, title: str, name: str) -> None:
         gap = self._theme.px(12) if column else 0
         label = ttk.Label(self._body, text=title, style="Card.Small.TLabel")
         label.grid(row=row, column=column, sticky="w", padx=(gap, self._theme.px(8)))
+        self.tips[name] = Tooltip(label, SECTIONS[self._stage].model_fields[name].description or "")
