@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from rxpipe.errors import require
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -55,7 +57,11 @@ def find_faces(pixels: NDArray[np.uint8]) -> Generator[None, None, list[Face]]:
 
     Returns:
         The largest first.
+
+    Raises:
+        MissingPackage: numpy or scikit-image is not installed.
     """
+    require("Face detection", "numpy", "skimage")
     import numpy as np  # noqa: PLC0415  # importing rxpipe loads no numpy
     from PIL import Image  # noqa: PLC0415  # nor Pillow
 
