@@ -128,9 +128,9 @@ def parse_parameters(text: str) -> Parameters:
     for line in map(str.strip, lines):
         if line.startswith(_NEGATIVE):
             into = negative
-        said = line.removeprefix(_NEGATIVE).strip() if into is negative else line
-        if said or into:  # leading empty lines vanish
-            into.append(said)
+        words = line.removeprefix(_NEGATIVE).strip() if into is negative else line
+        if words or into:  # leading empty lines vanish
+            into.append(words)
     settings = {key: _unquote(value.strip()) for key, value in pairs}
     return Parameters("\n".join(prompt), "\n".join(negative), settings)
 

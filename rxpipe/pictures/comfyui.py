@@ -44,7 +44,7 @@ def _read_graph(nodes: _Nodes) -> Parsed:
 
 
 def _sampler(nodes: _Nodes) -> str:
-    """Return the node that the prompts flow into, preferably one with steps, such as KSampler; "" where there is none."""
+    """Return the node that the prompts flow into, preferably one with steps (KSampler); "" if there is none."""
     for required in ({"positive", "negative", "steps"}, {"positive", "negative"}, {"conditioning"}):
         for key in nodes:
             if required <= _inputs(nodes, key).keys():

@@ -1,4 +1,4 @@
-"""What a picture says about itself, whoever made it: rxpipe, A1111, ComfyUI, SwarmUI, InvokeAI, NovelAI, Fooocus.
+"""The metadata of a picture of any tool: rxpipe, A1111, ComfyUI, SwarmUI, InvokeAI, NovelAI, Fooocus.
 
 One file reads one dialect. Settings come out under A1111's names in every dialect, so that a picture of any tool can be
 compared with another's, and rendered again.
@@ -132,4 +132,4 @@ def _read_with_pillow(data: bytes) -> ImageInfo:
             hint="Give a PNG, JPEG, WebP, AVIF or GIF.",
         ) from error
     except (*_UNDECODABLE, Image.DecompressionBombError) as error:
-        raise BadImage(f"The picture cannot be decoded: {error}.", hint="Fetch or draw it again.") from error
+        raise BadImage(f"The picture cannot be decoded: {error}.", hint="Fetch or render it again.") from error

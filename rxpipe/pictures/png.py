@@ -40,12 +40,12 @@ _MAX_SIDE_PX = 2**31 - 1
 _MAX_KEY = 79  # characters, by the PNG standard
 _PALETTE = 3
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 .. SOF15, whatever the coding
-_BROKEN = "The file is damaged; fetch or draw the picture again."
+_BROKEN = "The file is damaged; fetch or render the picture again."
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a PNG's IHDR says.
+    """The content of a PNG's IHDR.
 
     width, height: pixels, 1 .. 2**31 - 1.
     bit_depth: bits a channel (or a palette index), 1 .. 16.
@@ -60,7 +60,7 @@ class Header:
 
 
 class PictureSize(NamedTuple):
-    """Format and size of a picture, as its first bytes tell them; pixels, before any EXIF rotation."""
+    """Format and size of a picture by its first bytes; pixels, before any EXIF rotation."""
 
     format: Literal["PNG", "JPEG", "WEBP", "GIF"]
     width: int
@@ -77,7 +77,7 @@ class _Chunk(NamedTuple):
 
 
 def check(data: bytes) -> Header:
-    """The header of a PNG whose every byte up to IEND is in its place; nothing is decoded.
+    """Check that every byte of a PNG up to IEND is in its place, and return its header; nothing is decoded.
 
     Checked: the signature, each chunk's extent, name and CRC, IHDR, a palette where one is needed, pixel data in one
     row of chunks, and the end marker. Bytes behind the end marker are left alone, as all readers do.
@@ -106,7 +106,7 @@ def _check_sum(view: memoryview, chunk: _Chunk) -> None:
 
 
 def _check_order(runs: list[bytes], header: Header) -> None:
-    """Refuse what no reader could draw."""
+    """Refuse what no reader could show."""
     pixels = runs.count(b"IDAT")
     if pixels == 0:
         raise BadImage("PNG: there is no pixel data (no IDAT chunk).", hint=_BROKEN)
@@ -135,7 +135,7 @@ def _read_header(data: bytes, chunk: _Chunk) -> Header:
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:
-    """Every chunk up to and with IEND, in order; BadImage where one does not fit. Checksums are not looked at."""
+    """Yield every chunk up to and with IEND, in order; BadImage where one does not fit. Checksums are not checked."""
     if not data.startswith(_SIGNATURE):
         other = pixel_size(data)
         raise BadImage(f"Not a PNG but a {other.format}." if other else f"Not a PNG: it begins with {data[:12]!r}.")
@@ -159,9 +159,9 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
 
 
 def read_text(data: bytes) -> dict[str, str]:
-    """Every text of a PNG by its key, in file order: tEXt, zTXt and iTXt, before and behind the pixels.
+    """Return every text of a PNG by its key, in file order: tEXt, zTXt and iTXt, before and behind the pixels.
 
-    Of two texts under one key the later wins, as in Pillow. Checksums are not looked at; see `check`.
+    Of two texts under one key the later wins, as in Pillow. Checksums are not checked; see `check`.
 
     Raises:
         BadImage: not a PNG, or cut off; a compressed text that is damaged or unpacks to more than 1 MiB.
@@ -211,10 +211,10 @@ def insert_text(
     compressed: Collection[str] = (),
     keep: Collection[str] = (),
 ) -> bytes:
-    """The same PNG with *texts* in front of its pixels; any text it had under these keys is gone.
+    """Return the same PNG with *texts* in front of its pixels; any text it had under these keys is gone.
 
     Latin-1 texts become tEXt, others iTXt, exactly as Pillow's `PngInfo.add_text` writes them. All other bytes stay as
-    they are. Checksums of the picture are not looked at; see `check`.
+    they are. Checksums of the picture are not checked; see `check`.
 
     Args:
         data: a PNG.
@@ -252,7 +252,7 @@ def insert_text(
 
 
 def _chunk_key(data: bytes, chunk: _Chunk) -> bytes:
-    """The key of a text chunk; all of its body where the separator is missing."""
+    """Return the key of a text chunk; all of its body where the separator is missing."""
     stop = data.find(b"\0", chunk.start + 8, chunk.stop - 4)
     return data[chunk.start + 8 : chunk.stop - 4 if stop < 0 else stop]
 
@@ -287,7 +287,7 @@ def _text_chunk(key: bytes, text: str, *, packed: bool) -> bytes:
 
 
 def pixel_size(data: bytes) -> PictureSize | None:
-    """Format and size of a PNG, JPEG, WebP or GIF; None where the bytes are none of these, or end too early."""
+    """Return format and size of a PNG, JPEG, WebP or GIF; None where the bytes are none of these, or end too early."""
     try:
         if data.startswith(_SIGNATURE):
             return PictureSize("PNG", *struct.unpack_from(">II", data, 16))

@@ -1,4 +1,4 @@
-"""Pictures to files: A1111's folders, numbers and texts; whole or not at all, and never over another file.
+"""Write pictures to files: A1111's folders, numbers and texts; whole or not at all, and never over another file.
 
 A stage calls the writer, so that the event about a picture follows its file. A picture is written under a temporary
 name, synced, and given its final name in one step that refuses a name in use.
@@ -70,7 +70,7 @@ class ImageWriter:
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
-        """Make the folder, so that one that cannot be had is told before anything is drawn.
+        """Make the folder, so that one that cannot be made is an error before anything is rendered.
 
         Raises:
             SaveError: it cannot be made.
@@ -81,7 +81,7 @@ class ImageWriter:
             raise _save_error(error, self.out) from error
 
     def write(self, artifact: Artifact, execution: StageExecution, now: datetime) -> Artifact:
-        """The artifact, its picture now in a file.
+        """Write the picture to a file; return the artifact that refers to it.
 
         A PNG gets the text `parameters`, unless the backend has written one, and rxpipe's lineage; its pixels are not
         touched. Any other format is written as it is.
@@ -90,7 +90,7 @@ class ImageWriter:
             now: its date, in its own time zone, names the folder.
 
         Raises:
-            BadImage: there is no picture, or its bytes are none.
+            BadImage: there is no picture, or its bytes are no known format.
             SaveError: it could not be written; nothing is left under any name.
         """
         data = artifact.read()
@@ -121,7 +121,7 @@ class ImageWriter:
             try:
                 self._patiently(functools.partial(_move_to_new, temporary, target))
             except FileExistsError:
-                with self._lock:  # somebody else writes here: look again, and never back
+                with self._lock:  # another process writes here: look again, and never back
                     self._next[folder] = max(self._next[folder], _first_free(folder))
             else:
                 return target

@@ -29,7 +29,7 @@ class FormValues:
     """The values of the form, all as text.
 
     enabled: which stages are on. fields: "stage.field" to text, "" where the backend decides. inputs: pictures to start
-    from where txt2img is off. base: what a preset said beyond the fields, as plain values by section.
+    from where txt2img is off. base: what a preset holds beyond the fields, as plain values by section.
     """
 
     prompt: str = ""
