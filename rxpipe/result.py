@@ -70,6 +70,12 @@ class ImageRecord:
         )
 
     @property
+    def all_warnings(self) -> tuple[str, ...]:
+        """The warnings, and why the image was left unchanged where the stage failed on it."""
+        failed = self.outcome == "passed" and self.error is not None
+        return (*self.warnings, f"left unchanged: {self.error.message}") if failed and self.error else self.warnings
+
+    @property
     def through(self) -> bool:
         """Whether the image went on from here: done, or left unchanged."""
         return self.outcome in {"done", "passed"}
@@ -309,11 +315,14 @@ class PipelineRunResult:
 
     @cached_value
     def warnings(self) -> tuple[str, ...]:
-        """What was not as asked for, each once, with stage and image where it concerns one."""
+        """What was not as asked for, each once, with stage and image where it concerns one.
+
+        The error of an image that passed a stage unchanged (`on_error="pass"`) is one of them.
+        """
         of_images = (
             f"{record.stage_type}, image {record.image_index}: {warning}"
             for record in self.records
-            for warning in record.warnings
+            for warning in record.all_warnings
         )
         return tuple(dict.fromkeys([*(self._end.warnings if self._end else ()), *of_images]))
 

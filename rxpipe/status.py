@@ -37,8 +37,8 @@ _ALMOST = 0.999  # 1.0 is said only when every file is there
 class StageStatus:
     """One stage's row.
 
-    finished: images that left it. total: images it works on, None if unknown. current: fraction 0..1 of the image in
-    work, never falling within an image. worked_s: seconds of work so far, waiting, pausing and loading not counted.
+    finished: images that finished it. total: images it works on, None if unknown. in_progress: fraction 0..1 by image
+    index, never falling within an image. worked_s: seconds of work so far, waiting, pausing and loading not counted.
     """
 
     name: str
@@ -46,12 +46,17 @@ class StageStatus:
     finished: int = 0
     failed: int = 0
     total: int | None = None
-    current: float = 0.0
+    in_progress: Mapping[int, float] = field(default_factory=dict)
     step: int | None = None
     steps: int | None = None
     phase: Phase = "working"
     worked_s: float = 0.0
     duration_s: float | None = None
+
+    @property
+    def current(self) -> float:
+        """Images' worth of work done on those in progress: their fractions summed."""
+        return sum(self.in_progress.values())
 
     @property
     def fraction(self) -> float:
@@ -150,6 +155,9 @@ def reduce_status(status: RunStatus, event: StageEvent) -> RunStatus:
 def _ended(status: RunStatus, event: RunEnd) -> RunStatus:
     messages = {"completed": "Completed", "partial": "Partly completed", "cancelled": "Cancelled"}
     message = messages.get(event.status) or f"Error: {event.error.message if event.error else 'failed'}"
+    warnings = status.warnings + _warnings(event)
+    if warnings and event.status == "completed":
+        message += f", {warnings} warning{'' if warnings == 1 else 's'}"
     stages = tuple(replace(s, state="skipped") if s.state == "waiting" else s for s in status.stages)
     learnt = {stage.name: per for stage in stages if (per := stage.per_image_s) is not None}
     return replace(
@@ -159,6 +167,7 @@ def _ended(status: RunStatus, event: RunEnd) -> RunStatus:
         stages=stages,
         fraction=1.0 if event.status == "completed" else status.fraction,
         eta_s=None,
+        warnings=warnings,
         past={**status.past, **learnt},
         updated=event.timestamp,
     )
@@ -176,6 +185,17 @@ def _clocked(status: RunStatus, now: datetime) -> RunStatus:
     return replace(status, stages=stages, updated=now)
 
 
+def _warnings(event: StageEvent) -> int:
+    """How many warnings an event adds; an image that passed a stage which failed on it is one."""
+    match event:
+        case StageImageProgress():
+            return len(event.warnings) + (event.outcome == "passed" and event.error is not None)
+        case RunEnd():
+            return len(event.warnings)
+        case _:
+            return 0
+
+
 def _in_stage(status: RunStatus, event: StageEvent) -> RunStatus:
     if isinstance(event, RunStart | RunEnd) or event.stage_index >= len(status.stages):
         return status
@@ -189,7 +209,7 @@ def _in_stage(status: RunStatus, event: StageEvent) -> RunStatus:
         total_images=event.total_images,
         phase=stage.phase,
         pause_s=event.delay_s if isinstance(event, StageRetry) else 0.0,
-        warnings=status.warnings + (len(event.warnings) if isinstance(event, StageImageProgress) else 0),
+        warnings=status.warnings + _warnings(event),
     )
     after = replace(after, fraction=max(status.fraction, _fraction(after)), eta_s=_eta(after))
     return replace(after, message=_message(after, event)) if after.state == "running" else replace(after, eta_s=None)
@@ -203,22 +223,31 @@ def _stage_after(stage: StageStatus, event: BaseStageEvent) -> StageStatus:
         case StageStep():
             return replace(
                 stage,
-                current=max(stage.current, event.fraction or 0.0),
+                in_progress=_advanced(stage.in_progress, event),
                 step=event.step or stage.step,
                 steps=event.steps or stage.steps,
                 phase=event.phase,
             )
         case StageImageProgress():
             failed = stage.failed + (event.outcome == "failed")
-            return replace(stage, finished=stage.finished + 1, failed=failed, current=0.0, step=None, phase="working")
+            others = {index: done for index, done in stage.in_progress.items() if index != event.image_index}
+            return replace(
+                stage, finished=stage.finished + 1, failed=failed, in_progress=others, step=None, phase="working"
+            )
         case StageEnd():
-            return replace(stage, state="completed", current=0.0, duration_s=event.duration_s)
+            return replace(stage, state="completed", in_progress={}, duration_s=event.duration_s)
         case StageFailed():
             return replace(stage, state="failed")
         case StageCancelled():
             return replace(stage, state="cancelled")
         case _:
             return stage
+
+
+def _advanced(in_progress: Mapping[int, float], event: StageStep) -> Mapping[int, float]:
+    """The fractions after a step; an attempt that begins anew takes nothing back."""
+    index = event.image_index or 0
+    return {**in_progress, index: max(in_progress.get(index, 0.0), event.fraction or 0.0)}
 
 
 def _image_in_work(stage: StageStatus, event: BaseStageEvent) -> int | None:

@@ -42,9 +42,22 @@ def test_the_fraction_never_falls_and_is_one_only_at_completion(drawn):
         assert (status.percent_text == "100 %") == (status.state == "completed")
         assert 0 <= status.stage_number <= status.stage_count
         assert status.image_index is None or status.image_index >= 1
-        assert all(0 <= stage.fraction <= 1 and 0 <= stage.current <= 1 for stage in status.stages)
+        assert all(0 <= done <= 1 for stage in status.stages for done in (stage.fraction, *stage.in_progress.values()))
     assert shown[-1].state == drawn.events[-1].status
     assert not shown[-1].active
+
+
+def test_the_images_in_progress_add_up():
+    """Two images at half of four are a quarter of the stage; one that finishes takes only its own share along."""
+    told = Teller()
+    told.begin("txt2img", images=4)
+    told.start(0, 4)
+    told.step(0, 1, 0.5)
+    told.step(0, 2, 0.5)
+    assert status_of(told.events).stages[0].fraction == 0.25
+    told.image(0, 2)
+    stage = status_of(told.events).stages[0]
+    assert (stage.in_progress, stage.fraction) == ({1: 0.5}, (1 + 0.5) / 4)
 
 
 @given(timelines(), timelines())
@@ -407,7 +420,7 @@ def test_a_clock_that_goes_back_makes_no_negative_work():
 
 def test_a_stage_in_parts_knows_its_rate():
     """Seconds of work an image, from whole and part images."""
-    assert StageStatus("x", finished=1, current=0.5, worked_s=3.0).per_image_s == 2.0
+    assert StageStatus("x", finished=1, in_progress={2: 0.5}, worked_s=3.0).per_image_s == 2.0
     assert StageStatus("x").per_image_s is None
 
 

@@ -7,7 +7,7 @@ from typing import Literal, cast
 import typer
 
 from rxpipe.errors import ConfigError
-from rxpipe.testing.webui_server import WebUIServer, serve_forever
+from rxpipe.testing.servers.webui import WebUIServer, serve_forever
 
 _FLAVOURS = ("forge", "a1111")
 _DRAWINGS = ("sketch", "noise")

@@ -54,7 +54,8 @@ class LearningRecord(BaseModel):
     timestamp: of its end, aware UTC. config: what was wished, by section, as a preset file holds it. plan: what was
     decided. primary_model, sampler, scheduler, steps, cfg_scale: of the first drawing stage, as really used where the
     backend told; None where nobody said. durations_s: per stage. tally: planned, done, failed, cancelled, filtered.
-    outcomes: per stage, how many images left it done, passed, failed or cancelled. outputs: every file, in order.
+    outcomes: per stage, how many images left it done, passed, failed or cancelled. warnings: what was not as asked for,
+    each once. outputs: every file, in order.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -73,6 +74,7 @@ class LearningRecord(BaseModel):
     durations_s: dict[str, float] = Field(default_factory=dict)
     tally: dict[str, int] = Field(default_factory=dict)
     outcomes: dict[str, dict[str, int]] = Field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     outputs: tuple[Path, ...] = ()
     events: tuple[StageEvent, ...] = ()
 
@@ -97,6 +99,7 @@ class LearningRecord(BaseModel):
             durations_s=result.durations,
             tally={name: getattr(result.tally, name) for name in result.tally.__slots__},
             outcomes=_outcomes(result),
+            warnings=result.warnings,
             outputs=tuple(path for variant in result.variants for path in variant.paths),
             events=tuple(event for event in result.events if steps or not isinstance(event, StageStep)),
             **(_decided(result.plan, _used(result)) if result.plan else {}),

@@ -1,7 +1,16 @@
-"""The stages, each an Rx operator on artifacts: the four that backends draw, and the user's own."""
+"""The stages, each an Rx operator on artifacts: the four that backends render, and the user's own."""
 
-from rxpipe.stages.adetailer import AdetailerStage, adetailer
 from rxpipe.stages.base import ImageStage, Stage, StageOperator
+from rxpipe.stages.builtin import (
+    AdetailerStage,
+    Img2ImgStage,
+    Txt2ImgStage,
+    UpscaleStage,
+    adetailer,
+    img2img,
+    txt2img,
+    upscale,
+)
 from rxpipe.stages.custom import (
     FunctionStage,
     ImageFunction,
@@ -14,13 +23,10 @@ from rxpipe.stages.custom import (
     operator_stage,
     sharpness,
 )
-from rxpipe.stages.img2img import Img2ImgStage, img2img
 from rxpipe.stages.scope import RunScope
 from rxpipe.stages.session import Session
 from rxpipe.stages.timeline import Timeline
 from rxpipe.stages.tracker import StageAborted, StageTracker
-from rxpipe.stages.txt2img import Txt2ImgStage, txt2img
-from rxpipe.stages.upscale import UpscaleStage, upscale
 
 __all__ = [
     "AdetailerStage",

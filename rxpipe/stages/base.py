@@ -1,6 +1,6 @@
 """The shape all stages share: a description that, bound to a run, is an ordinary Rx operator on artifacts.
 
-What a stage does to one image is a plain function of (execution, artifact, backend), `draw`. Lane, retry, time limit
+What a stage does to one image is a plain function of (execution, artifact, backend), `render`. Lane, retry, time limit
 and events are the same for all of them.
 """
 
@@ -103,8 +103,8 @@ class ImageStage(Stage):
     """A stage that makes one picture out of one: all but operators."""
 
     @abstractmethod
-    def draw(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
-        """What the stage does to one image: any progress, one picture, completion; or one of `rxpipe.errors`."""
+    def render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
+        """Return what becomes of one image: progress, one picture, completion; or an error of `rxpipe.errors`."""
 
     def bind(self, tracker: StageTracker) -> StageOperator:
         """Return the stage as an Rx operator that begins one image at a time on the run's lane.
@@ -133,11 +133,11 @@ class ImageStage(Stage):
 
     def _image(self, tracker: StageTracker, artifact: Artifact, slot: Slot) -> Observable[Artifact]:
         cell = tracker.begin_image(artifact, slot)
-        attempt = rx.defer(lambda _: self._render(cell.execution, artifact, tracker.scope.backend))
+        attempt = rx.defer(lambda _: self._attempt(cell.execution, artifact, tracker.scope.backend))
         return cell.run(_with_retry_and_timeout(cell, attempt))
 
-    def _render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
-        made = self.draw(execution, artifact, backend)
+    def _attempt(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
+        made = self.render(execution, artifact, backend)
         if not isinstance(made, Observable):
             raise BackendFailed(f"backend {backend.name}: render gave a {type(made).__name__}; allowed: an Observable.")
         return made

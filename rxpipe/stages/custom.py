@@ -95,7 +95,7 @@ class FunctionStage(ImageStage):
         self._reports = "report" in inspect.signature(function).parameters
         self.blocking = not self._reports
 
-    def draw(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
+    def render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
         """The function's picture."""
         del backend
 

@@ -138,15 +138,13 @@ class StageTracker:
     def finish_image(
         self, cell: Cell, artifact: Artifact, *, error: RxPipeError | None = None, warnings: tuple[str, ...] = ()
     ) -> None:
-        """Report that an image finished the stage with the cell's outcome. A failure that it passed is a warning."""
+        """Report that an image finished the stage with the cell's outcome."""
         outcome: Any = cell.state.value
         self.scope.control.leave(cell)
         self._counts[outcome] += 1
         self._failures_in_a_row = self._failures_in_a_row + 1 if outcome == "failed" else 0
         if outcome in {"done", "passed"}:
             self.scope.reporter.artifact(artifact, self.execution.stage_index)
-        if outcome == "passed" and error is not None:
-            warnings = (*warnings, f"left unchanged: {error.message}")
         self._emit(
             StageImageProgress,
             image_index=cell.index,

@@ -48,10 +48,10 @@ if TYPE_CHECKING:
     from rxpipe.testing.rows import timeline as timeline
     from rxpipe.testing.scripted import ScriptedBackend as ScriptedBackend
     from rxpipe.testing.scripted import ScriptedRun as ScriptedRun
+    from rxpipe.testing.servers.webui import Fault as Fault
+    from rxpipe.testing.servers.webui import WebUIServer as WebUIServer
     from rxpipe.testing.virtual import RealThread as RealThread
     from rxpipe.testing.virtual import VirtualTime as VirtualTime
-    from rxpipe.testing.webui_server import Fault as Fault
-    from rxpipe.testing.webui_server import WebUIServer as WebUIServer
 
 _EVENTS = ("run_end", "run_start", "stage_cancelled", "stage_end", "stage_failed", "stage_image", "stage_retry")
 _HOMES = {
@@ -66,7 +66,7 @@ _HOMES = {
     "scripted": ("ScriptedBackend", "ScriptedRun"),
     "rows": ("timeline",),
     "virtual": ("RealThread", "VirtualTime"),
-    "webui_server": ("Fault", "WebUIServer"),
+    "servers.webui": ("Fault", "WebUIServer"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -37,7 +37,7 @@ Duration = str | float | timedelta
 
 
 class MarbleError(RxPipeError):
-    """The test itself is wrong: a bad diagram, a value without a name, time asked to run backwards."""
+    """The test itself is wrong: a bad diagram, a value without a name, time that should run backwards."""
 
 
 class Runaway(RxPipeError, AssertionError):
@@ -45,7 +45,7 @@ class Runaway(RxPipeError, AssertionError):
 
 
 def microseconds(value: Duration) -> int:
-    """*value* in whole microseconds; a float of seconds is rounded, a text must come out whole.
+    """Return *value* in whole microseconds; a float of seconds is rounded, a text must give a whole number.
 
     Raises:
         MarbleError: a text that is no duration, or that is finer than a microsecond.
@@ -169,7 +169,7 @@ class VirtualClock(PeriodicScheduler):
         self._move(moment_us)
 
     def spend(self, duration: Duration) -> None:
-        """Let *duration* go by inside an action, as slow work does: nothing else runs, and what was due runs late."""
+        """Let *duration* pass inside an action, as slow work does: nothing else runs, and what was due runs late."""
         self._move(self.now_us + microseconds(duration))
 
     def count_action(self, action: abc.ScheduledAction[Any]) -> None:
@@ -186,7 +186,7 @@ class VirtualClock(PeriodicScheduler):
 
     def _drain(self, until_us: int | None) -> None:
         if self._running:
-            raise MarbleError("Time is already running: an action asked the clock to run.")
+            raise MarbleError("Time is already running: an action tried to run the clock.")
         self._running = True
         ran = 0
         try:

@@ -30,7 +30,7 @@ def cells(marks: Sequence[Mark]) -> dict[int, str]:
 
 
 def aligned(rows: Sequence[Row], carets: Collection[int] = ()) -> list[str]:
-    """*rows* of (label, marks) as lines of one time axis; with *carets*, a caret at each of those times and the times.
+    """Return *rows* of (label, marks) as lines of one time axis; with *carets*, carets at those times, and the times.
 
     Lines too long to read are cut to the neighbourhood of the first caret.
     """
@@ -52,7 +52,7 @@ def aligned(rows: Sequence[Row], carets: Collection[int] = ()) -> list[str]:
 
 
 def _time_at(axis: str, column: int, at: int) -> str:
-    """*axis* with the milliseconds of *at* written at *column*, if there is room."""
+    """Return *axis* with the milliseconds of *at* written at *column*, if there is room."""
     if axis and len(axis) + 1 > column:
         return axis
     return axis.ljust(column) + in_words(at).removesuffix("ms") if in_words(at).endswith("ms") else axis
@@ -75,7 +75,7 @@ def _until_end(line: str, marks: Sequence[Mark]) -> str:
 
 
 def _window(rows: list[str], below: list[str]) -> list[str]:
-    """Return all lines cut alike to what is round the first caret, which stands in the first line *below* the rows."""
+    """Return all lines cut alike to the columns around the first caret, found in the first line *below* the rows."""
     if max(map(len, rows), default=0) <= WIDEST:
         return [*rows, *below]
     start = max(0, below[0].index("^") - WIDEST // 2) if below else 0
@@ -97,7 +97,7 @@ class MarblePicture:
     legend: Mapping[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
-        """Title, aligned rows and legend."""
+        """Return title, aligned rows and legend."""
         legend = [f"{name} = {meaning}" for name, meaning in self.legend.items()]
         return "\n".join([*filter(None, [self.title]), *aligned(self.rows, self.carets), *legend])
 

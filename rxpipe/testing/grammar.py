@@ -57,7 +57,7 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class Diagram:
-    """What a text says. `marks` in order of time, `length_us` where the text ends, both from time zero (`^`)."""
+    """A parsed text. `marks` in order of time, `length_us` where the text ends, both from time zero (`^`)."""
 
     marks: tuple[Mark, ...]
     length_us: int = field(default=0, compare=False)
@@ -65,7 +65,7 @@ class Diagram:
 
 @dataclass
 class _Reader:
-    """Walks a text; `at` is the frame's time in microseconds, `group` the open bracket and where it stood."""
+    """Walks a text; `at` is the frame's time in microseconds, `group` the open bracket and its position."""
 
     text: str
     position: int = 0
@@ -103,7 +103,7 @@ class _Reader:
     def read_time_or_digit(self, char: str) -> None:
         match = TIME.match(self.text, self.position)
         if match is None and char == "@":
-            raise self.fail("'@' wants a time", hint="Write @1.5ms.")
+            raise self.fail("'@' needs a time", hint="Write @1.5ms.")
         if match is None:
             self.add("next", char, 1)
             return
@@ -112,7 +112,7 @@ class _Reader:
         before, after = self.position == 0 or self.text[self.position - 1].isspace(), self.text[match.end() :]
         if not before or (after and not after[0].isspace()):
             raise self.fail(
-                f"{match[0]!r} is a time and wants spaces around it", hint="Values would be written {1}m or 1 m."
+                f"{match[0]!r} is a time and needs spaces around it", hint="Values would be written {1}m or 1 m."
             )
         self.pass_time(match)
 
@@ -132,7 +132,7 @@ class _Reader:
 
     def open_group(self, char: str) -> None:
         if self.group is not None:
-            raise self.fail("a group cannot stand in a group")
+            raise self.fail("a group cannot contain a group")
         self.group = (char, self.position, len(self.marks))
         self.position += 1
 
@@ -144,7 +144,7 @@ class _Reader:
             raise self.fail(f"{char!r} closes {opened!r}", hint=f"Write {CLOSING[opened]!r}.")
         count = len(self.marks) - first
         if not count:
-            raise self.fail("an empty group says nothing", position)
+            raise self.fail("an empty group has no meaning", position)
         self.group = None
         self.at += FRAME_US if opened == "[" else FRAME_US * (count + 2)
         self.position += 1
@@ -162,7 +162,7 @@ class _Reader:
         elif name is not None:
             self.add("next", name[1], len(name[0]))
         elif char == "{":
-            raise self.fail("a name wants '}' and at least one character between", hint="Write {upscale}.")
+            raise self.fail("a name needs '}' and at least one character between", hint="Write {upscale}.")
         elif char.isalnum():
             self.add("next", char, 1)
         else:
@@ -215,7 +215,7 @@ def _refuse_after_the_end(text: str, reader: _Reader) -> None:
 
 
 def _outside_names(text: str) -> str:
-    """*text* with every {name} blanked by letters, so that its symbols are symbols."""
+    """Return *text* with every {name} blanked by letters, so that its symbols are symbols."""
     return NAME.sub(lambda match: "x" * len(match[0]), text)
 
 
@@ -227,7 +227,7 @@ class Subscription(NamedTuple):
 
 
 def parse_subscription(text: str) -> Subscription | None:
-    """Return the `^` and `!` of a text counted from its *beginning*; None where neither stands, which means never.
+    """Return the `^` and `!` of a text counted from its *beginning*; None without either, which means never.
 
     Raises:
         MarbleSyntaxError: anything but frames, times, one `^` and one `!` after it.
@@ -245,12 +245,12 @@ def parse_subscription(text: str) -> Subscription | None:
     if sum(mark.kind == "off" for mark in marks) > 1:
         raise reader.fail("a second '!'", text.rindex("!"))
     if "off" in times and ("on" not in times or text.index("!") < text.index("^")):
-        raise reader.fail("'!' wants a '^' before it", text.index("!"))
+        raise reader.fail("'!' needs a '^' before it", text.index("!"))
     return Subscription(times["on"], times.get("off")) if "on" in times else None
 
 
 def parse_moment(text: str) -> int:
-    """Return where the one `!` of a text stands, in microseconds from its beginning: "-----!", " 2s !".
+    """Return the time of the one `!` of a text, in microseconds from its beginning: "-----!", " 2s !".
 
     Raises:
         MarbleSyntaxError: anything but frames, times and one `!`.
@@ -289,7 +289,7 @@ def _lay_out(groups: list[tuple[int, list[Mark]]], *, early: bool) -> Iterator[s
     for index, (start, marks) in enumerate(groups):
         if start < at:
             if early and start <= 0:
-                raise MarbleError("Up to time zero, marks want a frame each.")
+                raise MarbleError("Up to time zero, each mark needs a frame of its own.")
             yield f" @{in_words(start)} "
         else:
             yield _gap(start - at)
@@ -325,7 +325,7 @@ def token(mark: Mark) -> str:
 
 
 def render_subscription(subscription: Subscription | None) -> str:
-    """`^--!` for a subscription that is over, `^` for one that is not, nothing for none."""
+    """Return `^--!` for a subscription that is over, `^` for one that is not, nothing for none."""
     if subscription is None:
         return ""
     marks = [Mark(subscription.on_us, "on")]

@@ -9,7 +9,7 @@ from functools import reduce as fold
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.events import TERMINALS, RunEnd, RunStart, StageEvent, StageImageProgress, StageStart
+from rxpipe.events import TERMINALS, RunEnd, RunStart, StageEnd, StageEvent, StageImageProgress, StageStart
 from rxpipe.result import PipelineRunResult, reduce
 from rxpipe.testing.clock import MarbleError, spoken
 from rxpipe.testing.grammar import FRAME_US, Mark, render
@@ -34,17 +34,24 @@ def _law_broken(law: str, why: str, run: ScriptedRun) -> LawBroken:
     return LawBroken(f"{law}: {why}\n\n{run.timeline}\n\nThis test shows it:\n\n{as_test(run)}")
 
 
-def check(run: ScriptedRun) -> None:
-    """All laws that hold for every run that has ended.
+def check(run: ScriptedRun, *, in_order: bool | None = None) -> None:
+    """Check all laws that hold for every run that has ended.
+
+    Args:
+        run: played to its end.
+        in_order: whether images leave a stage in the order of their indices, which holds where at most one is in
+            progress at a time; by default read from the backend's `capacity`, True where it has none.
 
     Raises:
         LawBroken: names the law, shows the timeline, and gives a test to paste.
     """
     events = run.result.events
+    if in_order is None:
+        in_order = getattr(run.backend, "capacity", 1) == 1
     problems: dict[str, Iterator[str]] = {
         "every start has its one terminal": unbracketed(events),
         "events count up and time never falls": disordered(events),
-        "images leave a stage in order, with one total": miscounted(events),
+        "each image leaves a stage once, with one total": miscounted(events, in_order=in_order),
         "the end releases everything": unreleased(run),
         "the result is the fold of the events": unfolded(run),
     }
@@ -58,7 +65,7 @@ def unbracketed(events: Sequence[StageEvent]) -> Iterator[str]:
     if not events or not isinstance(events[0], RunStart) or not isinstance(events[-1], RunEnd):
         yield "the run does not begin with RunStart and end with RunEnd"
     if sum(isinstance(event, RunStart | RunEnd) for event in events) > 2:  # noqa: PLR2004 - one of each
-        yield "RunStart or RunEnd came twice"
+        yield "RunStart or RunEnd was emitted twice"
     for index, stage in _stages(events).items():
         starts = [position for position, event in enumerate(stage) if isinstance(event, StageStart)]
         ends = [position for position, event in enumerate(stage) if isinstance(event, TERMINALS)]
@@ -86,14 +93,32 @@ def disordered(events: Sequence[StageEvent]) -> Iterator[str]:
             yield f"event {other.seq} is earlier than event {one.seq}"
 
 
-def miscounted(events: Sequence[StageEvent]) -> Iterator[str]:
-    """Yield where images leave a stage out of order, twice, or with different totals."""
+def miscounted(events: Sequence[StageEvent], *, in_order: bool = True) -> Iterator[str]:
+    """Yield where the images that left a stage are not 1..n, each exactly once, or where their total changes.
+
+    Args:
+        events: a timeline.
+        in_order: whether they leave in the order of their indices. If not, a stage that was cut short may lack any of
+            them, as those in progress are lost whatever their index is; none comes twice, and none lies beyond the
+            total.
+    """
     for index, stage in _stages(events).items():
         indices = [event.image_index for event in stage if isinstance(event, StageImageProgress)]
-        if indices != list(range(1, len(indices) + 1)):
+        if not _once_each(indices, stage, in_order=in_order):
             yield f"images left stage {index} as {indices}"
         if len({getattr(event, "total_images", None) for event in stage}) > 1:
             yield f"stage {index} changed its total_images"
+
+
+def _once_each(indices: Sequence[int | None], stage: Sequence[StageEvent], *, in_order: bool) -> bool:
+    wanted = range(1, len(indices) + 1)
+    if in_order:
+        return indices == list(wanted)
+    if isinstance(stage[-1], StageEnd):
+        return {*indices} == {*wanted}
+    total = getattr(stage[0], "total_images", None)
+    beyond = [index for index in indices if index is None or index < 1 or (total is not None and index > total)]
+    return len({*indices}) == len(indices) and not beyond
 
 
 def unreleased(run: ScriptedRun) -> Iterator[str]:
@@ -103,7 +128,7 @@ def unreleased(run: ScriptedRun) -> Iterator[str]:
         return
     for stage, source in run.backend.sources.items():
         if any(entry.off_us is None for entry in source.subscriptions.entries):
-            yield f"{stage} is still drawing"
+            yield f"{stage} is still rendering"
     if run.executor.active is not None:
         yield "the executor still has an active run"
     if run.pending:

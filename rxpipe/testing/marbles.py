@@ -70,7 +70,7 @@ class Marbles:
             recording.require_accounted()
 
     def allow_threads(self) -> None:
-        """Let this test start real threads; without it the first one fails the test and is named."""
+        """Allow real threads in this test; without it the first one fails the test and is named."""
         self._time.allow_threads()
 
     def step(self, name: str) -> None:
@@ -88,7 +88,7 @@ class Marbles:
         return ColdSource(self, tuple(resolve(parse(text, past=False), values, error) for text in texts))
 
     def hot(self, text: str, values: Values = None, error: object = None) -> HotSource:
-        """Return a stream that plays *text* once, from now; a `^` in it marks now, and what comes before it is past."""
+        """Return a stream that plays *text* once, from now; a `^` in it marks now, and what is before it is past."""
         return HotSource(self, (resolve(parse(text), values, error),))
 
     def unruly(
@@ -105,7 +105,7 @@ class Marbles:
         Args:
             text: marks may follow the end: "a|b|".
             ignores_dispose: continues after it was disposed.
-            threads: marks at one instant, "(ab)", come from one thread each, simultaneously.
+            threads: marks at one instant, "(ab)", are emitted by one thread each, simultaneously.
         """
         play = resolve(parse(text, lawful=False, past=False), values, error)
         return UnrulySource(self, (play,), ignores_dispose=ignores_dispose, threads=threads)
@@ -117,11 +117,11 @@ class Marbles:
         return subscriber
 
     def start_thread(self, thread: threading.Thread) -> None:
-        """Start a real thread that is meant, without lifting the ban on others."""
+        """Start an intended real thread, without lifting the ban on others."""
         self._time.start_thread(thread)
 
     def inner(self, text: str, values: Values = None, error: object = None) -> Inner:
-        """Return a stream expected as a value; *text* counts from the moment it came."""
+        """Return a stream expected as a value; *text* counts from its emission."""
         return Inner(text, values, error)
 
     def svg(self, shown: Drawable) -> str:
@@ -131,7 +131,7 @@ class Marbles:
         return (shown if isinstance(shown, MarblePicture) else shown.picture()).svg()
 
     def expect(self, stream: Observable[Any], subscription: str = "^", *, name: str = "") -> Recording:
-        """Subscribe to *stream* and record it, to compare with `to_be` and its kin.
+        """Subscribe to *stream* and record it, to compare with `to_be` and the like.
 
         Args:
             stream: what is tested.
@@ -221,7 +221,7 @@ class Marbles:
             return ""
         path, number = frame.f_code.co_filename, frame.f_lineno
         step = f"  (step: {self._step})" if self._step else ""
-        return f"{_beside(path)}:{number}: {linecache.getline(path, number).strip()}{step}"
+        return f"{_relative(path)}:{number}: {linecache.getline(path, number).strip()}{step}"
 
 
 def _listening(text: str) -> Subscription:
@@ -229,10 +229,10 @@ def _listening(text: str) -> Subscription:
         return Subscription(0, parse_moment(text))
     times = parse_subscription(text)
     if times is None:
-        raise MarbleError("expect() wants a '^' in its subscription.", hint='Such as "--^---!".')
+        raise MarbleError("expect() needs a '^' in its subscription.", hint='Such as "--^---!".')
     return times
 
 
-def _beside(path: str) -> str:
-    """*path* as seen from the current folder, if it lies in it; a notebook's cell by that name."""
+def _relative(path: str) -> str:
+    """Return *path* relative to the current folder, if it lies in it; a notebook's cell by that name."""
     return "cell" if "ipykernel" in path else path.removeprefix(str(Path.cwd()) + os.sep)

@@ -1,4 +1,4 @@
-"""Does what came match what was expected: by equality, type, predicate or matcher; errors by type and message.
+"""Compare what was emitted with what was expected: by equality, type, predicate, matcher; errors by type and message.
 
 Stricter than `==` where `==` surprises: True is not 1, an error is not another error with the same text, and arrays
 and images compare by shape and content. The one surprise of ours: a function as expectation is a predicate.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Matcher(Protocol):
-    """An expectation that decides for itself; its repr stands in failures."""
+    """An expectation with its own comparison; failures show its repr."""
 
     def matches(self, actual: object) -> bool:
         """Return whether *actual* is what was expected."""
@@ -37,7 +37,7 @@ class Matching:
 
 
 def matches(expected: object, actual: object) -> bool:
-    """Return whether *actual* meets *expected*.
+    """Return whether *actual* matches *expected*.
 
     In this order: a matcher decides; the same object matches; an exception matches by exact type and message; a type
     matches its instances; a function is asked; arrays and images compare shape and content; containers element by
@@ -153,7 +153,7 @@ def error_like(kind: type[BaseException], message: str = "") -> Matching:
 
 
 def one_of(*expected: object) -> Matching:
-    """Match what meets any of *expected*."""
+    """Match what matches any of *expected*."""
     words = " or ".join(map(short, expected))
     return Matching(lambda actual: any(matches(each, actual) for each in expected), words)
 
@@ -186,7 +186,7 @@ run_end = _event("RunEnd")
 
 
 def short(value: object, width: int = 72) -> str:
-    """One line for a value in a failure; long ones are cut, arrays and images show their shape."""
+    """Return one line for a value in a failure; long ones are cut, arrays and images show their shape."""
     if isinstance(value, str) and value.isidentifier():
         return value
     if is_array(value):

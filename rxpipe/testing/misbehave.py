@@ -36,7 +36,7 @@ UNRULY_SOURCES: Mapping[str, Mapping[str, Any]] = {
     "an error after the end": {"text": "-a-b|#"},
     "a value after an error": {"text": "-a-b#c"},
     "ignores_dispose to dispose": {"text": "-a-b-c|", "ignores_dispose": True},
-    "two threads at once": {"text": "-(ab)-(cd)|", "threads": True},
+    "two simultaneous threads": {"text": "-(ab)-(cd)|", "threads": True},
 }
 """Arguments for `marbles.unruly(**...)`, to parametrize a test by its keys."""
 
@@ -53,14 +53,14 @@ class SubscriberFault(Exception):
 
 
 class ThreadedHarness(Harness, Protocol):
-    """A test that lets its own sources start threads."""
+    """A test whose own sources may start threads."""
 
     def start_thread(self, thread: threading.Thread) -> None:
-        """Start a thread that is meant."""
+        """Start an intended thread."""
 
 
 class _Bare(abc.ObserverBase[Any]):
-    """Three callbacks as an observer that receives everything, whatever came before."""
+    """Three callbacks as an observer that receives everything, after an end too."""
 
     def __init__(self, on_next: OnNext[Any], on_error: OnError, on_completed: OnCompleted) -> None:
         self._on_next, self._on_error, self._on_completed = on_next, on_error, on_completed
@@ -115,10 +115,10 @@ class UnrulySource(ColdSource):
         if self._threads:
             return self._play_in_threads(observer)
         subscription = super()._subscribe_core(observer, scheduler)
-        return Disposable(self._hear_nothing) if self._ignores_dispose else subscription
+        return Disposable(self._ignore_disposal) if self._ignores_dispose else subscription
 
-    def _hear_nothing(self) -> None:
-        """A disposal that this source is ignores_dispose to."""
+    def _ignore_disposal(self) -> None:
+        """Ignore a disposal: the source continues to emit."""
 
     def emit(self, value: Any) -> None:
         """Emit *value* to all subscribers now, on the calling thread: re-entrant from inside a callback."""
@@ -141,11 +141,11 @@ class UnrulySource(ColdSource):
         def play(*_: object) -> None:
             together = threading.Barrier(len(group))
 
-            def tell(recorded: Recorded) -> None:
+            def emit(recorded: Recorded) -> None:
                 together.wait()
                 deliver(recorded, observer)
 
-            threads = [threading.Thread(target=tell, args=(recorded,), daemon=True) for recorded in group]
+            threads = [threading.Thread(target=emit, args=(recorded,), daemon=True) for recorded in group]
             for thread in threads:
                 self._harness.start_thread(thread)
             for thread in threads:
@@ -205,7 +205,7 @@ class UnrulySubscriber(Recording):
             try:
                 self._meeting.wait(PATIENCE_S)
             except threading.BrokenBarrierError:
-                return  # no other call came: they are serialised, as they should be
+                return  # no other call follows: they are serialised, as they should be
 
     def _misbehave(self, nth: int) -> None:
         if self._slow:
@@ -228,7 +228,7 @@ def interleavings(*texts: str) -> Iterator[tuple[str, ...]]:
         MarbleError: there would be more than 100,000.
     """
     emitters = [parse(text).marks for text in texts]
-    if _count(list(map(len, emitters))) > 100_000:  # noqa: PLR2004 - as the docstring says
+    if _count(list(map(len, emitters))) > 100_000:  # noqa: PLR2004 - documented above
         raise MarbleError(f"{texts} can be interleaved in more than 100,000 ways.")
     yield from (tuple(map(render, rows)) for rows in _merges(emitters))
 

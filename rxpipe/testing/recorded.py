@@ -68,7 +68,7 @@ def replay(
         MarbleError: *speed* is not above 0.
     """
     if not speed > 0:
-        raise MarbleError(f"speed={speed!r}: a replay wants a speed above 0.")
+        raise MarbleError(f"speed={speed!r}: a replay needs a speed above 0.")
     events = recorded_events(source)
 
     def subscribe(observer: abc.ObserverBase[StageEvent], given: abc.SchedulerBase | None = None) -> abc.DisposableBase:
@@ -108,7 +108,7 @@ STEPS = {"queued": "q", "loading": "l"}
 WORKING = frozenset({"stage_step", "stage_image_progress", "stage_retry", "stage_failed", "stage_cancelled"})
 
 Paced = list[tuple[int, Any]]
-"""Events with the frame they stand in, as microseconds from the first."""
+"""Events with their frame, as microseconds from the first."""
 
 
 def to_marbles(source: Replayable, name: str = "test_recorded_run") -> str:
@@ -228,7 +228,7 @@ def _arguments(calls: Mapping[str, list[_ScriptedCall]], paced: Paced) -> list[s
 
 
 def _table(entries: Mapping[str, str]) -> list[str]:
-    """Lines of a dict, its values in one column."""
+    """Return the lines of a dict, its values in one column."""
     widest = max(map(len, entries), default=0) + 3
     keys = {name: json.dumps(name) + ":" for name in entries}
     return [f"            {keys[name]:<{widest}} {value}," for name, value in entries.items()]
@@ -243,7 +243,7 @@ def _chain_code(events: Sequence[Any], plan: StageExecutionPlan | None) -> list[
     else:
         attempts = max((event.attempt + 1 for event in events if event.kind == "stage_retry"), default=1)
         stages, settings = _bare_chain(events[0]).stages, RunSettings()
-    retry = RetryConfig(attempts=attempts, first_delay_s=0)  # pauses stand in the scripts, before what follows them
+    retry = RetryConfig(attempts=attempts, first_delay_s=0)  # pauses are part of the scripts, before what follows them
     return as_code(stages, settings.model_copy(update={"retry": retry, "timeout_s": None}))
 
 

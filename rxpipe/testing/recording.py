@@ -22,7 +22,7 @@ __tracebackhide__ = True  # pytest shows the test's line, not ours
 
 
 class Mismatch(AssertionError):
-    """What came is not what was expected; `reason`, `expected` and `actual` hold the parts of the message."""
+    """What was emitted is not what was expected; `reason`, `expected` and `actual` hold the parts of the message."""
 
     __module__ = "rxpipe.testing"  # where users import it from, and what a failure should call it
 
@@ -43,7 +43,7 @@ class Mismatch(AssertionError):
         )
 
     def picture(self) -> MarblePicture:
-        """Both rows, named alike, the differences, and the legend of their names."""
+        """Return both rows, named alike, the differences, and the legend of their names."""
         expected, meant = name_values(self.expected, self.expected)
         actual, came = name_values(self.actual, self.expected)
         return MarblePicture(
@@ -174,7 +174,7 @@ class Recording(abc.ObserverBase[Any]):
             self.subscription.dispose()
 
     def to_be(self, text: str, values: Values = None, error: object = None) -> None:
-        """Run time to its end, then fail unless the stream did what *text* says, and nothing else.
+        """Run time to its end, then fail unless the stream did what *text* shows, and nothing else.
 
         Args:
             text: a diagram; time zero is where `expect` was called.
@@ -189,7 +189,7 @@ class Recording(abc.ObserverBase[Any]):
         self._compare(expected)
 
     def to_be_so_far(self, text: str, values: Values = None, error: object = None) -> None:
-        """Fail unless the stream, up to this moment, did what *text* says. Moves no time."""
+        """Fail unless the stream, up to this moment, did what *text* shows. Moves no time."""
         self._compare(resolve(parse(text, past=False), values, error))
 
     def to_equal(self, other: Observable[Any] | Recording) -> None:
@@ -202,7 +202,7 @@ class Recording(abc.ObserverBase[Any]):
         self._compare(tuple(recorded.messages))
 
     def no_event_for(self, duration: Duration) -> None:
-        """Move time by *duration*, and fail if anything came of this stream in it."""
+        """Move time by *duration*, and fail if this stream emits anything in it."""
         before = tuple(self.messages)
         self.harness.clock.advance_by(duration)
         if len(self.messages) > len(before):
@@ -224,7 +224,7 @@ class Recording(abc.ObserverBase[Any]):
         return None
 
     def require_accounted(self) -> None:
-        """Fail if something came that no comparison has seen.
+        """Fail if something was emitted that no comparison has seen.
 
         Raises:
             Mismatch: names what came, and the line of `expect`.
@@ -233,7 +233,7 @@ class Recording(abc.ObserverBase[Any]):
             self._fail(why, tuple(self.messages[: max(self.compared, 0)]), where=self.made_at)
 
     def picture(self) -> MarblePicture:
-        """Return what came as a picture."""
+        """Return what was emitted as a picture."""
         marks, legend = name_values(tuple(self.messages))
         return MarblePicture(((self.name or "stream", marks),), legend=legend)
 
@@ -241,7 +241,7 @@ class Recording(abc.ObserverBase[Any]):
         return self.picture().svg()
 
     def text(self) -> str:
-        """Return what came as a diagram; times from zero, names from the values."""
+        """Return what was emitted as a diagram; times from zero, names from the values."""
         return render(name_values(tuple(self.messages))[0])
 
     def _finish(self) -> None:

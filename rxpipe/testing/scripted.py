@@ -3,7 +3,7 @@
 ```text
 s  a sampler step, the nth of as many as the text has      q  waiting in a queue       p  a preview
 o  the finished picture                                    l  loading a model          u  nothing to do: unchanged
-|  the drawing ends     #  it fails     no end: it hangs
+|  the rendering ends     #  it fails     no end: it hangs
 ```
 
 A script plays on every call; of several, the nth on the nth call, the last repeating.
@@ -75,11 +75,11 @@ def _nth(given: Sequence[Any], n: int) -> Any:
 
 
 def _failure(stage: str) -> Exception:
-    return BackendFailed(f"{stage}: as the script says.")
+    return BackendFailed(f"{stage}: as scripted.")
 
 
 class ScriptedBackend(Backend):
-    """Emits what its scripts say, at the times they say.
+    """Emits what its scripts contain, at the times they give.
 
     `calls` holds every execution requested, in order; `backend["upscale"].subscriptions` when each
     ran, so that a call that was cut short shows as `^--!` before its script's end.
@@ -131,7 +131,7 @@ class ScriptedBackend(Backend):
         return self.sources[stage]
 
     def check(self, plan: StageExecutionPlan) -> Sequence[str]:
-        """Nothing to say, or the error that was asked for."""
+        """Return no warnings, or raise the configured error."""
         del plan
         if self._check is not None:
             raise self._check
@@ -171,7 +171,7 @@ class ScriptedBackend(Backend):
             **self._values,
         }
         if recorded.name not in by_letter:
-            raise MarbleError(f"A script says {recorded.name!r}.", hint=f"Known are {', '.join(by_letter)}.")
+            raise MarbleError(f"A script contains {recorded.name!r}.", hint=f"Known are {', '.join(by_letter)}.")
         return by_letter[recorded.name]
 
 
@@ -184,7 +184,7 @@ class EventRecording(Recording):
             self.messages[-1] = self.messages[-1]._replace(name=event_name(value))
 
     def to_be(self, text: str, values: Values = None, error: object = None) -> None:
-        """As of every recording; without *values* the names are those of events, such as `{upscale start}`."""
+        """Compare as every recording does; without *values* the names are those of events: `{upscale start}`."""
         super().to_be(text, named_event if values is None else values, error)
 
 
@@ -196,7 +196,7 @@ class TimelineExpectation:
         self._events = events
 
     def to_be(self, rows: Mapping[str, str] | None = None, /, **more: str) -> None:
-        """Fail unless every stage did what its row says; `run` may be left out, a stage that started may not.
+        """Fail unless every stage did what its row shows; `run` may be left out, a stage that started may not.
 
         Raises:
             Mismatch: of the first row that differs, with the whole timeline below.
@@ -302,7 +302,7 @@ def play(
 
 
 def _refuse_unknown(names: Sequence[str], chain: Chain) -> None:
-    """A script for a stage that there is not would never play, and its test would pass."""
+    """Raise for a script of a stage that does not exist: it would never play, and its test would pass."""
     known = dict.fromkeys([*chain.plan.stage_types, "wait_idle", *StageType])
     for name in names:
         if name not in known:

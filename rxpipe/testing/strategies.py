@@ -3,7 +3,7 @@
 ```python
 @given(streams())
 def test_my_operator_never_reorders(text):
-    with Marbles() as marbles:                       # not the fixture: every example wants time from zero
+    with Marbles() as marbles:                       # not the fixture: every example starts at time zero
         marbles.expect(marbles.cold(text).pipe(my_operator())).to_be(text)
 ```
 """
@@ -38,7 +38,7 @@ ENDS: dict[str, Kind | None] = {"|": "end", "#": "error", "-": None}
 def streams(
     draw: DrawFn, names: Sequence[str] = "abc", *, max_size: int = 8, max_gap: int = 8, ends: str = "|#-"
 ) -> str:
-    """Diagrams of streams.
+    """Draw diagrams of streams.
 
     Args:
         draw: Hypothesis's own.
@@ -59,7 +59,7 @@ def streams(
 
 @st.composite
 def scripts(draw: DrawFn, *, max_steps: int = 3, max_gap: int = 4, failures: bool = True, hangs: bool = False) -> str:
-    """Scripts of one drawing: steps, then the picture, or an error, or with *hangs* nothing ever."""
+    """Draw scripts of one rendering: steps, then the picture, or an error, or with *hangs* nothing at all."""
     ends = ["o|", *(["#"] if failures else []), *([""] if hangs else [])]
     steps = draw(st.lists(st.sampled_from("sp"), max_size=max_steps))
     parts = ["-" * draw(st.integers(0, max_gap)) + step for step in steps]
@@ -68,7 +68,7 @@ def scripts(draw: DrawFn, *, max_steps: int = 3, max_gap: int = 4, failures: boo
 
 @st.composite
 def interleavings(draw: DrawFn, k: int, *, names: str = "abcdefghijklmnopqrstuvwxyz", max_each: int = 4) -> list[str]:
-    """One order of the values of *k* emitters, as k diagrams with a frame a value; each value has a name of its own."""
+    """Draw one order of the values of *k* emitters, as k diagrams with a frame for each value and a name for each."""
     counts = [draw(st.integers(0, max_each)) for _ in range(k)]
     order = draw(st.permutations([emitter for emitter, count in enumerate(counts) for _ in range(count)]))
     rows: list[list[Mark]] = [[] for _ in range(k)]
@@ -84,7 +84,7 @@ def cancel_at_any_frame(
     *,
     errors: Mapping[str, Errors] | None = None,
 ) -> SearchStrategy[str]:
-    """Moments to cancel *job* at, "-----!", from its first frame to one after its last; shrinks towards the first.
+    """Draw moments to cancel *job* at, "-----!", from its first frame to one after its last; shrinks towards the first.
 
     Raises:
         MarbleError: the run takes more than 10 s of virtual time.

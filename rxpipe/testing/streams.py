@@ -41,7 +41,7 @@ class Fault(Exception):
 
 
 class Recorded(NamedTuple):
-    """One thing that came or is expected: `at` in microseconds, `value` a value, an error or None, `name` its name."""
+    """What was emitted or is expected: `at` in microseconds, `value` a value, an error or None, `name` its name."""
 
     at: int
     kind: Kind
@@ -119,7 +119,7 @@ class SubscriptionLog:
         return self._harness.clock.now_us - self._zero
 
     def to_be(self, *diagrams: str) -> None:
-        """Fail unless there was one subscription per diagram, as it says: "^--!"; with none, there was no subscription.
+        """Fail unless there was one subscription per diagram, as it shows: "^--!"; with none, no subscription.
 
         Raises:
             AssertionError: shows both lists.
@@ -255,7 +255,7 @@ class HotSource(Source):
 
 
 def same_stream(stream: object, expected: tuple[Recorded, ...], actual: object) -> bool:
-    """Return whether *actual*, a value that came, is *stream* or was recorded as *expected*."""
+    """Return whether *actual*, an emitted value, is *stream* or was recorded as *expected*."""
     recorded: list[Recorded] | None = getattr(actual, "messages", None)
     if recorded is None:
         return actual is stream
@@ -265,12 +265,12 @@ def same_stream(stream: object, expected: tuple[Recorded, ...], actual: object) 
 
 
 def same(expected: Recorded, actual: Recorded) -> bool:
-    """Return whether the same came at the same time."""
+    """Return whether the same was emitted at the same time."""
     return expected.at == actual.at and same_thing(expected, actual)
 
 
 def same_thing(expected: Recorded, actual: Recorded) -> bool:
-    """Return whether the same came, whenever."""
+    """Return whether the same was emitted, at any time."""
     if expected.kind != actual.kind:
         return False
     if isinstance(expected.value, Observable) and not isinstance(expected.value, Source):
@@ -279,14 +279,14 @@ def same_thing(expected: Recorded, actual: Recorded) -> bool:
 
 
 class Inner:
-    """A stream expected as a value, by its diagram; times count from the moment it came."""
+    """A stream expected as a value, by its diagram; times count from its emission."""
 
     def __init__(self, text: str, values: Values = None, error: object = None) -> None:
         self.text = text
         self.marks = resolve(parse(text, past=False), values, error)
 
     def matches(self, actual: object) -> bool:
-        """Return whether *actual* was recorded as the diagram says."""
+        """Return whether *actual* was recorded as the diagram shows."""
         return same_stream(self, self.marks, actual)
 
     def __repr__(self) -> str:
@@ -296,7 +296,7 @@ class Inner:
 def name_values(
     marks: tuple[Recorded, ...], known: tuple[Recorded, ...] = ()
 ) -> tuple[tuple[Mark, ...], dict[str, str]]:
-    """Names for *marks*, those of *known* where the values match, and a legend for names that do not say it all."""
+    """Return names for *marks*, those of *known* where the values match, and a legend for names that are not enough."""
     names = _Names(known)
     named = tuple(Mark(recorded.at, recorded.kind, names.of(recorded)) for recorded in marks)
     return named, names.legend

@@ -42,7 +42,7 @@ class RealThread(RxPipeError, AssertionError):
 
 
 class _VirtualCurrentThread(TrampolineScheduler):
-    """The trampoline of each thread as Rx has it, telling virtual time and leaving delays to the clock."""
+    """The trampoline of each thread as Rx has it, with virtual time; the clock runs what is delayed."""
 
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__()
@@ -107,11 +107,11 @@ class VirtualTime:
         self._start = threading.Thread.start
 
     def allow_threads(self) -> None:
-        """Let real threads start from here on; the test means it."""
+        """Allow real threads from here on."""
         self._allowed = True
 
     def start_thread(self, thread: threading.Thread) -> None:
-        """Start a thread that is meant, without lifting the ban on others."""
+        """Start an intended thread, without lifting the ban on others."""
         self._start(thread)
 
     def __enter__(self) -> Self:
@@ -156,7 +156,7 @@ class VirtualTime:
             self.verify()
 
     def close(self) -> None:
-        """Give Rx its own time back."""
+        """Restore the time of Rx."""
         self._stack.close()
 
     def verify(self) -> None:
@@ -170,7 +170,7 @@ class VirtualTime:
         what = describe_thread(thread)
         self._started = RealThread(
             f"A real thread was started in virtual time: {what}, by\n  {_starter()}\n"
-            "Hand the operator marbles.clock, or none at all; marbles.allow_threads() if it is meant."
+            "Hand the operator marbles.clock, or none at all; call marbles.allow_threads() if the thread is intended."
         )
         raise self._started
 

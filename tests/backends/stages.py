@@ -7,7 +7,7 @@ import threading
 import rxpipe as rxp
 from rxpipe.plan import plan_stages
 from rxpipe.rx.worker import WorkerScheduler
-from rxpipe.testing.webui_server.drawing import noise_png
+from rxpipe.testing.servers.webui.drawing import noise_png
 
 PICTURE = noise_png(64, 64, 1)
 

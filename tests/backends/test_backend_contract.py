@@ -14,7 +14,7 @@ from rxpipe.pictures import png
 from rxpipe.plan import build_stage_execution_plan
 from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.testing import Marbles, ScriptedBackend
-from rxpipe.testing.webui_server import WebUIServer
+from rxpipe.testing.servers.webui import WebUIServer
 
 TXT2IMG = rxp.Txt2ImgConfig(prompt="a lighthouse", width=64, height=64, steps=8)
 SECTIONS = {

@@ -9,7 +9,7 @@ from loguru import logger
 from rxpipe import backends
 from rxpipe.backends import choice, diagnose, open_backend
 from rxpipe.errors import ConfigError
-from rxpipe.testing.webui_server import WebUIServer
+from rxpipe.testing.servers.webui import WebUIServer
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from rxpipe.backends.base import Output, Preview, StepProgress
 from rxpipe.backends.webui.backend import WebUIBackend
 from rxpipe.pictures import a1111, png
 from rxpipe.plan import build_stage_execution_plan
-from rxpipe.testing.webui_server import Fault, WebUIServer
+from rxpipe.testing.servers.webui import Fault, WebUIServer
 
 FACE = rxp.AdetailerConfig(detector="mediapipe_face_full")
 TXT2IMG = rxp.Txt2ImgConfig(prompt="a lighthouse", width=64, height=64, steps=20)

@@ -18,7 +18,7 @@ from rxpipe.errors import (
     BadResponse,
     ConfigError,
 )
-from rxpipe.testing.webui_server import Fault, WebUIServer
+from rxpipe.testing.servers.webui import Fault, WebUIServer
 
 SECRET = "hunter2-secret"  # noqa: S105  a password for the test server
 BASIC = base64.b64encode(f"me:{SECRET}".encode()).decode()

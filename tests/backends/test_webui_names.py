@@ -18,7 +18,7 @@ from rxpipe.backends.webui.names import (
     same_scheduler,
 )
 from rxpipe.errors import RxPipeError
-from rxpipe.testing.webui_server.flavour import load_flavour
+from rxpipe.testing.servers.webui.flavour import load_flavour
 
 KINDS = ("samplers", "schedulers", "upscalers", "models", "vaes", "adetailer")
 

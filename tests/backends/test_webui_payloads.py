@@ -9,8 +9,8 @@ from stages import PICTURE, stage_of
 import rxpipe as rxp
 from rxpipe.backends.webui import payloads
 from rxpipe.backends.webui.payloads import Size
-from rxpipe.testing.webui_server import openapi
-from rxpipe.testing.webui_server.flavour import load_flavour
+from rxpipe.testing.servers.webui import openapi
+from rxpipe.testing.servers.webui.flavour import load_flavour
 
 FORGE_ONLY = {"distilled_cfg_scale"}
 BODIES = {

@@ -10,7 +10,7 @@ from webui_runs import IMAGES, STAGES, cancel_at, config, meet
 import rxpipe as rxp
 from rxpipe.backends.webui.backend import WebUIBackend
 from rxpipe.pictures import png
-from rxpipe.testing.webui_server import Fault, WebUIServer
+from rxpipe.testing.servers.webui import Fault, WebUIServer
 
 HEALS = {
     *("REFUSED", "RESET", "RESET_MID_BODY", "SHORT_BODY", "NEVER", "HTML_PAGE", "TOO_MANY_REQUESTS"),

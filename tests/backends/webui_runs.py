@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import rxpipe as rxp
 from rxpipe.backends.webui.backend import WebUIBackend
 from rxpipe.pictures import png
-from rxpipe.testing.webui_server import Fault, WebUIServer
+from rxpipe.testing.servers.webui import Fault, WebUIServer
 
 IMAGES = 3
 STAGES = ("txt2img", "img2img", "adetailer", "upscale")

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))
 
 from webui_runs import IMAGES, STAGES, cancel_at, meet  # it stands beside the tests
 
-from rxpipe.testing.webui_server import Fault
+from rxpipe.testing.servers.webui import Fault
 
 
 def print_cancels(count: int = 50) -> None:

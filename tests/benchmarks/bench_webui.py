@@ -37,7 +37,7 @@ PROMPT = "a lighthouse at dusk"
 
 def serve(pipe: Connection, size: int, latency_s: float) -> None:
     """Serve until asked to stop; every other word is answered with the busy time and the count of jobs."""
-    from rxpipe.testing.webui_server import Prepared, WebUIServer
+    from rxpipe.testing.servers.webui import Prepared, WebUIServer
 
     draw = Prepared([(size, size), (2 * size, 2 * size)])
     with WebUIServer(latency_s=latency_s, draw=draw, gzip_level=None, keep_bodies=False) as server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import linecache
 import subprocess
 import sys
@@ -334,6 +335,9 @@ def test_an_adetailer_that_fails_on_every_picture_is_a_warning_of_the_run(marble
         "adetailer, image 1: left unchanged: no such detector.",
         "adetailer, image 2: left unchanged: no such detector.",
     )
+    status = functools.reduce(rxp.reduce_status, run.result.events, rxp.RunStatus())
+    assert (status.warnings, status.message) == (2, "Completed, 2 warnings")
+    assert rxp.LearningRecord.of(run.result).warnings == run.result.warnings
 
 
 def test_a_picture_in_which_nothing_is_found_is_no_warning(marbles):

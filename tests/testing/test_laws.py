@@ -9,6 +9,7 @@ from reactivex import operators as ops
 
 import rxpipe as rxp
 from rxpipe.errors import BackendFailed, BackendUnavailable
+from rxpipe.events import StageCancelled
 from rxpipe.testing import MarbleError, Marbles, Mismatch, laws, parse, strategies
 from rxpipe.testing.misbehave import interleavings
 
@@ -65,7 +66,7 @@ def test_each_law_tells_what_breaks_it(marbles):
     events = marbles.run(CHAIN).result.events
     assert list(laws.unbracketed(events)) == list(laws.disordered(events)) == list(laws.miscounted(events)) == []
     assert list(laws.unbracketed(events[:-1])) == ["the run does not begin with RunStart and end with RunEnd"]
-    assert list(laws.unbracketed((events[0], *events))) == ["RunStart or RunEnd came twice"]
+    assert list(laws.unbracketed((events[0], *events))) == ["RunStart or RunEnd was emitted twice"]
     without_end = tuple(event for event in events if event.kind != "stage_end")
     assert len(list(laws.unbracketed(without_end))) == 3
     assert len(list(laws.disordered(events[1:]))) == 1
@@ -73,6 +74,64 @@ def test_each_law_tells_what_breaks_it(marbles):
     assert list(laws.disordered((*events[:-1], late))) == [f"event {late.seq} is earlier than event {late.seq - 1}"]
     twice = [event for event in events for _ in range(1 + (event.kind == "stage_image_progress"))]
     assert list(laws.miscounted(twice)) == [f"images left stage {n} as [1, 1, 2, 2]" for n in range(3)]
+
+
+def left_as(events, *indices, cut=False):
+    """A timeline of one stage whose images left it with these indices, cancelled if it was cut."""
+    begin, end = events[:2], [event for event in events if event.kind == "stage_end"][:1]
+    (image,) = [event for event in events if event.kind == "stage_image_progress"][:1]
+    if cut:
+        end = [StageCancelled(**end[0].model_dump(include=set(StageCancelled.model_fields) - {"kind"}))]
+    return [*begin, *(image.model_copy(update={"image_index": index}) for index in indices), *end]
+
+
+@pytest.mark.parametrize(
+    ("indices", "cut", "in_order", "any_order"),
+    [
+        ((1, 2, 3), False, True, True),
+        ((2, 3, 1), False, False, True),
+        ((1, 3), False, False, False),
+        ((1, 2, 2), False, False, False),
+        ((0, 1, 2), False, False, False),
+        ((1, None), False, False, False),
+        ((), True, True, True),
+        ((1, 2), True, True, True),
+        ((3, 1), True, False, True),
+        ((3, 3), True, False, False),
+        ((4, 1), True, False, False),
+        ((0, 1), True, False, False),
+        ((None,), True, False, False),
+    ],
+)
+def test_each_image_leaves_a_stage_once(indices, cut, in_order, any_order, marbles):
+    """In the order of its index only where one at most is in progress; a stage of 3 that was cut may lack some."""
+    chain = rxp.chain(rxp.txt2img(prompt="x", images=3))
+    events = left_as(marbles.run(chain).result.events, *indices, cut=cut)
+    problem = [f"images left stage 0 as {[*indices]}"]
+    assert list(laws.miscounted(events)) == ([] if in_order else problem)
+    assert list(laws.miscounted(events, in_order=False)) == ([] if any_order else problem)
+
+
+def test_a_total_must_not_change(marbles):
+    """Whatever the order is."""
+    events = list(marbles.run(CHAIN).result.events)
+    events[1] = events[1].model_copy(update={"total_images": 7})
+    for in_order in (True, False):
+        assert list(laws.miscounted(events, in_order=in_order)) == ["stage 0 changed its total_images"]
+
+
+def test_the_capacity_of_a_backend_says_whether_images_come_in_order(marbles, monkeypatch):
+    """One that is asked for overrules it."""
+    run = marbles.run(CHAIN)
+    asked = []
+    monkeypatch.setattr(laws, "miscounted", lambda _events, *, in_order: iter(asked.append(in_order) or ()))
+    laws.check(run)
+    run.backend.capacity = 1
+    laws.check(run)
+    run.backend.capacity = 3
+    laws.check(run)
+    laws.check(run, in_order=True)
+    assert asked == [True, True, False, True]
 
 
 def test_a_run_too_long_to_cancel_at_every_frame_is_refused(marbles):

@@ -154,7 +154,7 @@ def test_a_stage_that_ran_unexpectedly_fails(marbles):
 def test_bad_scripts_are_refused_before_anything_runs(marbles):
     """An unknown letter, a bad diagram, a bad moment to cancel."""
     chain = rxp.chain(rxp.txt2img(prompt="x"))
-    with pytest.raises(MarbleError, match="A script says 'x'"):
+    with pytest.raises(MarbleError, match="A script contains 'x'"):
         marbles.run(chain, backend={"txt2img": "x|"})
     with pytest.raises(MarbleSyntaxError):
         marbles.run(chain, backend={"txt2img": "-(o"})

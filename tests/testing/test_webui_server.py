@@ -11,7 +11,7 @@ import pytest
 import requests
 from PIL import Image
 
-from rxpipe.testing.webui_server import ManualClock, Prepared, WebUIServer, noise, openapi, serve_forever
+from rxpipe.testing.servers.webui import ManualClock, Prepared, WebUIServer, noise, openapi, serve_forever
 
 TINY = {"prompt": "a cat", "width": 64, "height": 64, "steps": 4, "seed": 1}
 IDENTITY = {"accept-encoding": "identity"}

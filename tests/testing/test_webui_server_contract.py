@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from rxpipe.testing.webui_server import WebUIServer
+from rxpipe.testing.servers.webui import WebUIServer
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "webui"
 MATTER = ("content-type", "allow", "www-authenticate", "retry-after")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from rxpipe.testing.webui_server import Fault, WebUIServer
+from rxpipe.testing.servers.webui import Fault, WebUIServer
 
 TINY = {"prompt": "a cat", "width": 64, "height": 64, "steps": 4, "seed": 1}
 

@@ -18,7 +18,7 @@ from rxpipe.status import RunStatus, StageStatus
 
 STAGES = (
     StageStatus("txt2img", "completed", finished=4, total=4, duration_s=12.34),
-    StageStatus("img2img", "running", finished=1, failed=1, total=4, current=0.4, step=12, steps=30),
+    StageStatus("img2img", "running", finished=1, failed=1, total=4, in_progress={2: 0.4}, step=12, steps=30),
     StageStatus("adetailer", total=4),
     StageStatus("upscale", "skipped"),
 )

@@ -26,7 +26,7 @@ from staged import Easel, picture
 
 import rxpipe as rxp
 from rxpipe.config import SECTIONS
-from rxpipe.testing.webui_server import WebUIServer, noise
+from rxpipe.testing.servers.webui import WebUIServer, noise
 from rxpipe.views.gui import connection, file_manager, form_values
 from rxpipe.views.gui.state import WindowState
 from rxpipe.views.gui.viewer import PictureWindow, facts

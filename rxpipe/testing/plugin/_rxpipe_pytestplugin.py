@@ -1,7 +1,7 @@
 """The pytest plugin of rxpipe: fixtures `marbles` and `webui_server`, `--marble-svg=DIR` for pictures of failures.
 
-Every pytest run of everyone who installed rxpipe loads this module. So it stands outside the package, whose import
-costs a tenth of a second, and imports nothing but pytest; all else waits for a test that asks for it.
+Every pytest run in an environment with rxpipe loads this module. So it lies outside the package, whose import costs a
+tenth of a second, and imports nothing but pytest; everything else is imported when a test uses it.
 """
 
 # ruff: noqa: INP001  no package: installed as a module of its own
@@ -17,8 +17,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from rxpipe.testing import WebUIServer
     from rxpipe.testing.marbles import Marbles
-    from rxpipe.testing.webui_server import WebUIServer
 
 STARTED = pytest.StashKey["Marbles"]()
 UNVERIFIED = pytest.StashKey[AssertionError]()
@@ -27,7 +27,7 @@ UNVERIFIED = pytest.StashKey[AssertionError]()
 @pytest.fixture
 def marbles(request: pytest.FixtureRequest) -> Iterator[Marbles]:
     """Virtual time for this test, streams from diagrams, expectations: an entered `rxpipe.testing.Marbles`."""
-    from rxpipe.testing.marbles import Marbles  # noqa: PLC0415 - only a test that asks for it pays for it
+    from rxpipe.testing.marbles import Marbles  # noqa: PLC0415 - only a test that uses it pays for it
 
     with Marbles(verify=False) as started:
         request.node.stash[STARTED] = started
@@ -38,10 +38,10 @@ def marbles(request: pytest.FixtureRequest) -> Iterator[Marbles]:
 def webui_server(request: pytest.FixtureRequest) -> Iterator[WebUIServer]:
     """A WebUI server on a free loopback port: `webui_server.url`, `.fault(...)`, `.jobs`; see `WebUIServer`.
 
-    `@pytest.mark.parametrize("webui_server", ["forge", {"flavour": "a1111", "latency_s": 0.1}], indirect=True)` says
-    which: a flavour, or arguments of WebUIServer.
+    `@pytest.mark.parametrize("webui_server", ["forge", {"flavour": "a1111", "latency_s": 0.1}], indirect=True)`
+    selects which: a flavour, or arguments of WebUIServer.
     """
-    from rxpipe.testing.webui_server import WebUIServer  # noqa: PLC0415 - only a test that asks for it pays for it
+    from rxpipe.testing import WebUIServer  # noqa: PLC0415 - only a test that uses it pays for it
 
     options = getattr(request, "param", {})
     with WebUIServer(**({"flavour": options} if isinstance(options, str) else options)) as server:
@@ -59,7 +59,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Draw the failure, and say where."""
+    """Draw the failure, and add the path of the picture to the report."""
     report = yield
     folder = item.config.getoption("--marble-svg")
     failure = item.stash.get(UNVERIFIED, call.excinfo and call.excinfo.value)

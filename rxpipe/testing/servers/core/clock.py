@@ -15,7 +15,7 @@ class Clock(Protocol):
         ...
 
     def sleep(self, condition: threading.Condition, seconds: float) -> None:
-        """Release the held `condition` for at most `seconds`; may return early, so look again."""
+        """Release the held `condition` for at most `seconds`; may return early, so check again."""
         ...
 
 
@@ -32,7 +32,7 @@ class RealClock:
 
 
 class ManualClock:
-    """Stands still until `advance`: a job of ten hours is drawn when a test says so. Safe from any thread."""
+    """Stands still until `advance`: a job of ten hours ends when a test advances the clock. Safe from any thread."""
 
     def __init__(self) -> None:
         self._now = 0.0

@@ -1,7 +1,7 @@
-"""HTTP/1.1 as bytes: read a request from a socket, write an answer, or break off in the middle of one.
+"""HTTP/1.1 as bytes: read a request from a socket, write an answer, or end in the middle of one.
 
-Knows nothing of WebUI. Written out by hand because faults need the socket itself: a reset is SO_LINGER 0, and a
-half-sent body is a half-sent body.
+Written out by hand because faults need the socket itself: a reset is SO_LINGER 0, and a half-sent body is a half-sent
+body.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from io import BufferedIOBase
 
-_GZIP_FROM = 1000  # bytes; below that the recorded servers send bodies as they are
+HTML = "text/html; charset=utf-8"
+
+_GZIP_FROM = 1000  # bytes; below that servers send bodies as they are
 _LINE_LIMIT = 65536
 _NO_LINGER = struct.pack("ii", 1, 0)
 _REASONS = {
+    101: "Switching Protocols",
     200: "OK",
     400: "Bad Request",
     401: "Unauthorized",
@@ -40,7 +43,7 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it came. `headers` have lower-case names, `path` has no query."""
+    """One request as it was received. `headers` have lower-case names, `path` has no query."""
 
     method: str
     path: str
@@ -52,7 +55,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is to be sent. `headers` are sent next to server, date, content-length and content-type."""
+    """What is to be sent. `headers` are sent in addition to server, date, content-length and content-type."""
 
     status: int
     body: bytes = field(repr=False)
@@ -60,8 +63,23 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """The end of HTTP on a connection: a 101, then the socket belongs to `serve` until it returns.
+
+    protocol: of the `upgrade` header, such as websocket.
+    serve: reads from the stream (the client may have sent bytes together with its request) and writes to the socket,
+        on the connection's thread. When the server goes down, reads end and writes raise OSError.
+    headers: what the protocol's handshake needs in addition.
+    """
+
+    protocol: str
+    serve: Callable[[BufferedIOBase, socket.socket], None] = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
 def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
-    """`value` as the recorded servers write JSON: no spaces, not escaped to ASCII."""
+    """Return `value` as compact JSON: no spaces, not escaped to ASCII."""
     body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
     return Answer(status, body, headers=headers or {})
 
@@ -70,7 +88,7 @@ def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None
 
 
 def read_request(stream: BufferedIOBase, connection: socket.socket) -> Request | None:
-    """Return the next request of a connection, None where the client has closed it or talks no HTTP."""
+    """Return the next request of a connection, None where the client has closed it or does not speak HTTP."""
     words = stream.readline(_LINE_LIMIT).split()
     if len(words) != 3:  # noqa: PLR2004 - method, target, version
         return None
@@ -79,8 +97,8 @@ def read_request(stream: BufferedIOBase, connection: socket.socket) -> Request |
     if headers.get("expect", "").lower() == "100-continue":
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
     parts = urlsplit(target)
-    wanted = headers.get("connection", "").lower()
-    keep_alive = wanted != "close" if version == "HTTP/1.1" else wanted == "keep-alive"
+    connection_header = headers.get("connection", "").lower()
+    keep_alive = connection_header != "close" if version == "HTTP/1.1" else connection_header == "keep-alive"
     return Request(method, parts.path, dict(parse_qsl(parts.query)), headers, _read_body(stream, headers), keep_alive)
 
 
@@ -110,36 +128,41 @@ def _read_chunked(stream: BufferedIOBase) -> bytes:
 # -- writing ----------------------------------------------------------------------------------------------------------
 
 
-def encode(answer: Answer, request: Request, gzip_level: int | None) -> tuple[bytes, bytes]:
-    """Head and body of an answer as they go over the wire.
+def encode(answer: Answer, request: Request, gzip_level: int | None, software: str) -> tuple[bytes, bytes]:
+    """Return head and body of an answer as they go over the wire.
 
     Args:
         answer: what to send.
         request: its `accept-encoding` and `connection` are obeyed.
         gzip_level: 1..9 for bodies of 1000 bytes or more where the request accepts gzip, None for never.
+        software: the `server` header.
     """
     body, headers = answer.body, dict(answer.headers)
     if gzip_level and len(body) >= _GZIP_FROM and "gzip" in request.headers.get("accept-encoding", ""):
         body = gzip.compress(body, gzip_level, mtime=0)
         headers |= {"content-encoding": "gzip", "vary": "Accept-Encoding"}
-    return _head(answer, headers, len(body), keep_alive=request.keep_alive), body
+    length = {"content-length": str(len(body)), "content-type": answer.content_type}
+    closing = {} if request.keep_alive else {"connection": "close"}
+    return _head(answer.status, software, {**length, **headers, **closing}), body
 
 
-def _head(answer: Answer, headers: Mapping[str, str], length: int, *, keep_alive: bool) -> bytes:
+def encode_upgrade(upgrade: Upgrade, software: str) -> bytes:
+    """Return the head of the 101 with which an upgrade begins."""
+    return _head(101, software, {"connection": "Upgrade", "upgrade": upgrade.protocol, **upgrade.headers})
+
+
+def _head(status: int, software: str, headers: Mapping[str, str]) -> bytes:
     lines = [
-        f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, 'Unknown')}",
+        f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}",
         f"date: {time.strftime('%a, %d %b %Y %H:%M:%S GMT', time.gmtime())}",
-        "server: uvicorn",
-        f"content-length: {length}",
-        f"content-type: {answer.content_type}",
+        f"server: {software}",
         *(f"{name}: {value}" for name, value in headers.items()),
-        *([] if keep_alive else ["connection: close"]),
     ]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 def reset(connection: socket.socket) -> None:
-    """Break a connection off: the client reads "connection reset by peer", not an end."""
+    """Reset a connection: the client reads "connection reset by peer", not an end."""
     with suppress(OSError):  # the client may have been faster
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         connection.shutdown(socket.SHUT_RD)  # wakes a thread that is reading from it

@@ -12,18 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.testing.webui_server.request_log import Interrupt
+from rxpipe.testing.servers.core.jobs import Interrupt
+from rxpipe.testing.servers.core.site import Life, ServerGone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from rxpipe.testing.webui_server.request_log import Job, Outcome, RecordedRequest, RequestLog
+    from rxpipe.testing.servers.core.jobs import Job, JobGate, JobLog, Outcome
+    from rxpipe.testing.servers.core.requests import RecordedRequest
 
 _FINISHED_KEPT = 16  # tasks that /internal/progress still calls completed
-
-
-class ServerGone(Exception):
-    """The server died while this request was in progress; no answer is sent."""
 
 
 class JobError(Exception):
@@ -54,7 +52,7 @@ class State:
     preview_id: int = 0
 
     def begin(self, job: str, now_s: float) -> None:
-        """A job starts: the flags are cleared, the step count of the last one stays."""
+        """Start a job: the flags are cleared, the step count of the last one stays."""
         self.job, self.job_count, self.job_no = job, -1, 0
         self.job_timestamp = time.strftime("%Y%m%d%H%M%S")
         self.skipped = self.interrupted = self.stopping_generation = False
@@ -62,12 +60,12 @@ class State:
         self.preview, self.time_start_s = None, now_s
 
     def next_job(self) -> None:
-        """A batch of the running job is done."""
+        """Count a batch of the running job as done."""
         self.job_no += 1
         self.sampling_step = self.preview_step = 0
 
     def end(self) -> None:
-        """The job is over; what is not named here stays for the next reader."""
+        """End the job; what is not reset here stays for the next reader."""
         self.job, self.job_count = "", 0
 
     @property
@@ -82,34 +80,14 @@ class State:
 
 
 @dataclass(slots=True)
-class JobGate:
-    """Stops every job of a stage at a step until `release`. Made by `WebUIServer.hold`."""
-
-    stage: str
-    step: int
-    request_log: RequestLog
-    reached: int = 0
-    released: bool = False
-
-    def wait_reached(self, timeout_s: float = 5.0, times: int = 1) -> bool:
-        """Return whether a job stood here `times` times within `timeout_s` seconds of real time."""
-        return self.request_log.wait_for(lambda: self.reached >= times, timeout_s)
-
-    def release(self) -> None:
-        """Let the job continue, and later ones pass."""
-        with self.request_log.noting():
-            self.released = True
-
-
-@dataclass(slots=True)
 class JobQueue:
-    """One job at a time, first come first served. Every method may be called from any thread."""
+    """One job at a time, first come first served. Any thread may call any method."""
 
-    request_log: RequestLog
+    job_log: JobLog
+    life: Life
     holds: list[JobGate]
     state: State = field(default_factory=State)
     waiting: deque[Job] = field(default_factory=deque)
-    gone: bool = False
     current_task: str | None = None
     pending_tasks: dict[str, float] = field(default_factory=dict)
     finished_tasks: deque[str] = field(default_factory=lambda: deque(maxlen=_FINISHED_KEPT))
@@ -119,10 +97,10 @@ class JobQueue:
     @contextmanager
     def turn(self, job: Job) -> Iterator[None]:
         """Wait for the lock, hold it, release it. Raises ServerGone when the server dies."""
-        with self.request_log.noting():
+        with self.job_log.noting():
             self.waiting.append(job)
             if job.task_id is not None:
-                self.pending_tasks[job.task_id] = self.request_log.clock.now()
+                self.pending_tasks[job.task_id] = self.job_log.clock.now()
         self._wait_for_lock(job)
         outcome: Outcome = "failed"
         try:
@@ -132,98 +110,86 @@ class JobQueue:
             outcome = "lost"
             raise
         finally:
-            with self.request_log.noting():
+            with self.job_log.noting():
                 self._running = None
-                self.request_log.note_end(job, outcome)
+                self.job_log.note_end(job, outcome)
 
     def _wait_for_lock(self, job: Job) -> None:
-        with self.request_log.changed:
-            self.request_log.changed.wait_for(lambda: self.gone or (self._running is None and self.waiting[0] is job))
-            if self.gone:
+        with self.job_log.changed:
+            self.job_log.changed.wait_for(lambda: self.life.gone or (self._running is None and self.waiting[0] is job))
+            if self.life.gone:
                 job.outcome = "lost"
                 raise ServerGone
             self.waiting.popleft()
             self._running = job
-            self.request_log.note_start(job)
-            self._due_s = self.request_log.clock.now()
+            self.job_log.note_start(job)
+            self._due_s = self.job_log.clock.now()
 
     def begin(self, name: str, task_id: str | None) -> None:
-        """The job that holds the lock starts to work."""
-        with self.request_log.noting():
-            self.state.begin(name, self.request_log.clock.now())
+        """Start the job that holds the lock."""
+        with self.job_log.noting():
+            self.state.begin(name, self.job_log.clock.now())
             if task_id is not None:
                 self.current_task = task_id
                 self.pending_tasks.pop(task_id, None)
 
     def finish(self, task_id: str) -> None:
-        """A task came to its end. One that raises never does: it stays the current one, as on the real servers."""
-        with self.request_log.noting():
+        """Note that a task has ended. One that raises never does: it stays the current one, as on the real servers."""
+        with self.job_log.noting():
             self.current_task = None
             self.finished_tasks.append(task_id)
 
     def set(self, **fields: Any) -> None:
         """Change the state."""
-        with self.request_log.noting():
+        with self.job_log.noting():
             for name, value in fields.items():
                 setattr(self.state, name, value)
 
     def next_job(self) -> None:
-        """A batch is done."""
-        with self.request_log.noting():
+        """Count a batch as done."""
+        with self.job_log.noting():
             self.state.next_job()
 
     def end(self) -> None:
-        """The job's work is over."""
-        with self.request_log.noting():
+        """End the job in the state."""
+        with self.job_log.noting():
             self.state.end()
 
     def work(self, seconds: float) -> None:
-        """Let the running job be `seconds` of the server's clock further; less where an interrupt or a skip comes.
+        """Let the running job be `seconds` of the server's clock further; less where an interrupt or a skip arrives.
 
         Counted from where the job should be, so that the time drawing takes is part of the latency and not on top
         of it. Raises ServerGone.
         """
-        clock, changed = self.request_log.clock, self.request_log.changed
+        clock, changed = self.job_log.clock, self.job_log.changed
         with changed:
             self._due_s += seconds
-            while not self.gone and not self.state.flagged and (left := self._due_s - clock.now()) > 0:
+            while not self.life.gone and not self.state.flagged and (left := self._due_s - clock.now()) > 0:
                 clock.sleep(changed, left)
-            if self.gone:
+            if self.life.gone:
                 raise ServerGone
             if self.state.flagged:
                 self._due_s = clock.now()
 
     def stand(self, job: Job, step: int) -> None:
         """Stop at every hold that a test has put here. An interrupt or a skip frees it too. Raises ServerGone."""
-        with self.request_log.changed:
+        with self.job_log.changed:
             for hold in [hold for hold in self.holds if hold.stage in (job.stage, "*") and hold.step == step]:
                 if hold.released:
                     continue
                 hold.reached += 1
-                self.request_log.changed.notify_all()
-                self.wait_until(lambda hold=hold: hold.released or self.state.flagged)  # type: ignore[misc]  # a default binds the loop's value
-                self._due_s = self.request_log.clock.now()
-
-    def wait_until(self, predicate: Callable[[], bool]) -> None:
-        """Block until `predicate`, called with the lock held, is true. Raises ServerGone."""
-        with self.request_log.changed:
-            self.request_log.changed.wait_for(lambda: self.gone or predicate())
-            if self.gone:
-                raise ServerGone
+                self.job_log.changed.notify_all()
+                self.life.wait_until(lambda hold=hold: hold.released or self.state.flagged)  # type: ignore[misc]  # a default binds the loop's value
+                self._due_s = self.job_log.clock.now()
 
     def interrupt(self, call: RecordedRequest) -> None:
-        """POST /interrupt: acts on the running job; while idle the flag is set, and cleared by the next start."""
-        with self.request_log.noting():
+        """Apply POST /interrupt to the running job; while idle the flag is set, and cleared by the next start."""
+        with self.job_log.noting():
             self.state.interrupted = True
-            self.request_log.interrupts.append(Interrupt(self.request_log.clock.now(), self._running, call))
+            self.job_log.interrupts.append(Interrupt(self.job_log.clock.now(), self._running, call))
 
     def skip(self, call: RecordedRequest) -> None:
-        """POST /skip: ends the batch in progress."""
-        with self.request_log.noting():
+        """Apply POST /skip: end the batch in progress."""
+        with self.job_log.noting():
             self.state.skipped = True
-            self.request_log.skips.append(Interrupt(self.request_log.clock.now(), self._running, call))
-
-    def die(self) -> None:
-        """End every job and every wait with ServerGone, now."""
-        with self.request_log.noting():
-            self.gone = True
+            self.job_log.skips.append(Interrupt(self.job_log.clock.now(), self._running, call))

@@ -10,7 +10,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal
 
-from rxpipe.testing.webui_server.wire import Answer, json_answer
+from rxpipe.testing.servers.core.wire import Answer, json_answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +50,7 @@ class Flavour:
 
 @cache
 def load_flavour(name: FlavourName) -> Flavour:
-    """One of the two. Raises ValueError for another name."""
+    """Return one of the two. Raises ValueError for another name."""
     if name not in ("forge", "a1111"):
         raise ValueError(f"flavour must be 'forge' or 'a1111', not {name!r}")
     data = json.loads(_read(f"{name}.json"))

@@ -1,6 +1,6 @@
 """One txt2img or img2img call: its job in the queue, its pictures, and the answer around them.
 
-What is asked and what is done differ here as on the real servers: names fall back silently, sizes are cut to
+What is requested and what is done differ here as on the real servers: names fall back silently, sizes are cut to
 multiples of 8, an interrupted job is a 200 with what there was.
 """
 
@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import pybase64 as base64
 
-from rxpipe.testing.webui_server.adetailer import read_args
-from rxpipe.testing.webui_server.drawing import DrawRequest, decode_upload, grid_of, png_size, with_parameters
-from rxpipe.testing.webui_server.infotext import resolve_sampling, write_infotext
-from rxpipe.testing.webui_server.jobs import JobError
-from rxpipe.testing.webui_server.wire import Answer
+from rxpipe.testing.servers.core.wire import Answer
+from rxpipe.testing.servers.webui.adetailer import read_args
+from rxpipe.testing.servers.webui.drawing import DrawRequest, decode_upload, grid_of, png_size, with_parameters
+from rxpipe.testing.servers.webui.infotext import resolve_sampling, write_infotext
+from rxpipe.testing.servers.webui.jobs import JobError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rxpipe.testing.webui_server.faults import Fault
-    from rxpipe.testing.webui_server.request_log import Job, RecordedRequest
-    from rxpipe.testing.webui_server.webui import WebUI
+    from rxpipe.testing.servers.core.faults import Fault
+    from rxpipe.testing.servers.core.jobs import Job
+    from rxpipe.testing.servers.core.requests import RecordedRequest
+    from rxpipe.testing.servers.webui.engine import Engine
 
 _SEEDS = 2**32
 _OUTER_SHARE = 0.1  # of an ADetailer call's time goes into the pass that is thrown away
@@ -52,8 +53,8 @@ def decode(text: Any) -> bytes:
 class Generation:
     """A call to /txt2img or /img2img, from the validated body to the answer. Used once, on the call's own thread."""
 
-    def __init__(self, site: WebUI, call: RecordedRequest, values: dict[str, Any]) -> None:
-        self.site = site
+    def __init__(self, engine: Engine, call: RecordedRequest, values: dict[str, Any]) -> None:
+        self.engine = engine
         self.call = call
         self.values = values
         self.img2img = "init_images" in values
@@ -66,7 +67,7 @@ class Generation:
         self.extra: dict[str, Any] = {}
 
     def _check_scripts(self) -> None:
-        known = self.site.scripts()["img2img" if self.img2img else "txt2img"]
+        known = self.engine.scripts()["img2img" if self.img2img else "txt2img"]
         names = [self.values["script_name"], *self.values["alwayson_scripts"]]
         for name in names:
             if name and name.lower() not in (entry.lower() for entry in known):
@@ -75,8 +76,9 @@ class Generation:
     def run(self) -> Answer:
         """Wait for the queue, draw, and answer."""
         kind = "img2img" if self.img2img else "txt2img"
-        job = self.site.new_job(self.call, f"scripts_{kind}", self.values["force_task_id"] or self.site.new_task(kind))
-        with self.site.queue.turn(job):
+        task_id = self.values["force_task_id"] or self.engine.new_task(kind)
+        job = self.engine.new_job(self.call, f"scripts_{kind}", task_id)
+        with self.engine.queue.turn(job):
             if job.fault and job.fault.kind == "bad_input":
                 raise HttpError(500, job.fault.message)
             self.sources = [decode(text) for text in self.values.get("init_images") or ()]
@@ -86,10 +88,10 @@ class Generation:
     # -- the job ------------------------------------------------------------------------------------------------------
 
     def _work(self, job: Job) -> None:
-        queue, task = self.site.queue, job.task_id or ""
+        queue, task = self.engine.queue, job.task_id or ""
         queue.begin(job.name, task)
         try:
-            self.checkpoint, self.settings = self.site.load_checkpoint(self.values)
+            self.checkpoint, self.settings = self.engine.load_checkpoint(self.values)
             self._decide()
             for number in range(self.values["n_iter"]):
                 if queue.state.skipped:
@@ -104,7 +106,7 @@ class Generation:
 
     def _decide(self) -> None:
         """Fix what will really be used: seeds, sampler, sizes, ADetailer's arguments."""
-        values, answers = self.values, self.site.flavour.answers
+        values, answers = self.values, self.engine.flavour.answers
         if values["steps"] == 0:
             raise JobError("ZeroDivisionError", "integer division or modulo by zero")
         if self.img2img and not self.sources:
@@ -113,7 +115,7 @@ class Generation:
                 "RuntimeError",
                 "Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: [0]",
             )
-            raise JobError(*(forge if self.site.flavour.name == "forge" else a1111))
+            raise JobError(*(forge if self.engine.flavour.name == "forge" else a1111))
         self.adetailer_args = read_args(
             values["alwayson_scripts"],
             answers["/adetailer/v1/schema"],
@@ -133,7 +135,7 @@ class Generation:
         self._decide_extra()
 
     def _decide_seeds(self) -> None:
-        values, random = self.values, self.site.random
+        values, random = self.values, self.engine.random
         self.count = values["batch_size"] * values["n_iter"]
         self.seed, self.subseed = (
             random.randrange(_SEEDS) if values[name] in (None, -1) else values[name] for name in ("seed", "subseed")
@@ -148,7 +150,7 @@ class Generation:
             extra["Schedule type"] = self.sampling.schedule_field
         if values.get("enable_hr"):
             extra |= {"Hires upscale": values["hr_scale"], "Hires upscaler": values["hr_upscaler"] or "Latent"}
-        extra |= self.adetailer_args.infotext_fields(self.site.flavour.answers["/adetailer/v1/version"]["version"])
+        extra |= self.adetailer_args.infotext_fields(self.engine.flavour.answers["/adetailer/v1/version"]["version"])
         if self.img2img:
             extra["Denoising strength"] = values["denoising_strength"]
 
@@ -160,49 +162,49 @@ class Generation:
         return int(min(self.values["denoising_strength"], 0.999) * self.steps) + 1
 
     def _draw_batch(self, job: Job, number: int) -> None:
-        queue, values, size = self.site.queue, self.values, self.values["batch_size"]
+        queue, values, size = self.engine.queue, self.values, self.values["batch_size"]
         if queue.state.job_count == -1:
             queue.set(job_count=values["n_iter"])
         if values["n_iter"] > 1:
             queue.set(job=f"Batch {number + 1} out of {values['n_iter']}")
-        latency = self.site.latency_of(job, "img2img" if self.img2img else "txt2img") * size
+        latency = self.engine.latency_of(job, "img2img" if self.img2img else "txt2img") * size
         if self.adetailer_args.skip_img2img:
-            latency = self.site.latency_of(job, "adetailer") * size * _OUTER_SHARE
+            latency = self.engine.latency_of(job, "adetailer") * size * _OUTER_SHARE
         done = self._sample(job, self._sampled_steps, latency)
         for index in range(number * size, (number + 1) * size):
             self.pictures.append(self._draw(index, done))
         queue.next_job()
 
     def _sample(self, job: Job, steps: int, latency_s: float) -> float:
-        """Go through the steps in time; the fraction that was done when it ended, 1.0 for all."""
-        queue, slice_s = self.site.queue, latency_s / (steps + 2)
+        """Take the time of the steps; return the fraction that was done when it ended, 1.0 for all."""
+        queue, slice_s = self.engine.queue, latency_s / (steps + 2)
         queue.work(slice_s)  # encoding the prompt: the last job's sampling_steps is still shown
         queue.set(sampling_steps=steps, sampling_step=0)
         for step in range(steps):
-            self.site.meet_fault(job, step / steps)
+            self.engine.meet_fault(job, step / steps)
             queue.stand(job, step)
             if queue.state.flagged:
                 return step / steps
             queue.work(slice_s)
             queue.set(sampling_step=step)
             self._preview(step)
-        self.site.meet_fault(job, 1.0)
+        self.engine.meet_fault(job, 1.0)
         queue.work(slice_s)
         return 1.0
 
     def _preview(self, step: int) -> None:
-        every, state = self.site.options["show_progress_every_n_steps"], self.site.queue.state
+        every, state = self.engine.options["show_progress_every_n_steps"], self.engine.queue.state
         if every > 0 and step - state.preview_step >= every:
             width, height = (max(1, side // _PREVIEW_SHARE) for side in (self.width, self.height))
-            preview = self.site.draw_preview(width, height, self.seed + step)
-            self.site.queue.set(preview=preview, preview_step=step, preview_id=state.preview_id + 1)
+            preview = self.engine.draw_preview(width, height, self.seed + step)
+            self.engine.queue.set(preview=preview, preview_step=step, preview_id=state.preview_id + 1)
 
     def _draw(self, index: int, fraction: float) -> bytes:
         if self.adetailer_args.skip_img2img:
             return self.sources[index % len(self.sources)]
         values = self.values
         hires = values["hr_scale"] if values.get("enable_hr") else 1
-        wanted = DrawRequest(
+        request = DrawRequest(
             "img2img" if self.img2img else "txt2img",
             width=max(_LATENT, int(self.width * hires) // _LATENT * _LATENT),
             height=max(_LATENT, int(self.height * hires) // _LATENT * _LATENT),
@@ -215,26 +217,26 @@ class Generation:
             mask=self.mask,
             options={**values, "init_images": None, "mask": None, "checkpoint": self.checkpoint.name},
         )
-        return self.site.draw(wanted)
+        return self.engine.draw(request)
 
     # -- ADetailer ----------------------------------------------------------------------------------------------------
 
     def _detail(self, job: Job) -> None:
-        """The detail pass over every picture. An interrupt or a skip before it drops it."""
+        """Run the detail pass over every picture. An interrupt or a skip before it drops it."""
         for index, picture in enumerate(self.pictures):
             current = picture
             for unit in self.adetailer_args.units:
-                if self.site.queue.state.flagged:
+                if self.engine.queue.state.flagged:
                     break
                 current = self._detail_one(job, current, unit, index)
             self.pictures[index] = current
 
     def _detail_one(self, job: Job, picture: bytes, unit: Any, index: int) -> bytes:
-        queue, models = self.site.queue, self.site.flavour.answers["/adetailer/v1/ad_model"]["ad_model"]
+        queue, models = self.engine.queue, self.engine.flavour.answers["/adetailer/v1/ad_model"]["ad_model"]
         if unit["ad_model"] not in models:
             return picture  # the server logs it and continues
         own_size = unit["ad_use_inpaint_width_height"]
-        wanted = DrawRequest(
+        request = DrawRequest(
             "adetailer",
             width=unit["ad_inpaint_width"] if own_size else self.values["width"],
             height=unit["ad_inpaint_height"] if own_size else self.values["height"],
@@ -245,13 +247,13 @@ class Generation:
             source=picture,
             options={name: value for name, value in unit.items() if name != "defaults"},
         )
-        drawn = self.site.draw(wanted)
+        drawn = self.engine.draw(request)
         if drawn == picture:
             return picture
         queue.set(job_count=queue.state.job_count + 1)
         share = (1 - _OUTER_SHARE if self.adetailer_args.skip_img2img else 1.0) / len(self.adetailer_args.units)
-        steps = int(min(unit["ad_denoising_strength"], 0.999) * wanted.steps) + 1
-        self._sample(job, steps, self.site.latency_of(job, "adetailer") * share)
+        steps = int(min(unit["ad_denoising_strength"], 0.999) * request.steps) + 1
+        self._sample(job, steps, self.engine.latency_of(job, "adetailer") * share)
         queue.next_job()
         return drawn
 
@@ -261,8 +263,8 @@ class Generation:
         values, texts = self.values, [self._infotext(index) for index in range(len(self.pictures))]
         pictures = [with_parameters(picture, text) for picture, text in zip(self.pictures, texts, strict=True)]
         first = 0
-        if values["save_images"] and self.site.options["return_grid"] and len(pictures) > 1:
-            grid = grid_of(pictures, "RGBA" if self.site.flavour.name == "forge" else "RGB")
+        if values["save_images"] and self.engine.options["return_grid"] and len(pictures) > 1:
+            grid = grid_of(pictures, "RGBA" if self.engine.flavour.name == "forge" else "RGB")
             texts = [self._infotext(0), *texts]
             pictures = [with_parameters(grid, texts[0]), *pictures]
             first = 1
@@ -296,7 +298,7 @@ class Generation:
             "Clip skip": self._clip_skip() if self._clip_skip() > 1 else None,
         }
         extra = {name: value for name, value in self.extra.items() if name not in fields}
-        version = {"Version": self.site.flavour.version}
+        version = {"Version": self.engine.flavour.version}
         return write_infotext(values["prompt"] or "", values["negative_prompt"] or "", fields | extra | version)
 
     def _vae(self) -> str | None:
@@ -340,10 +342,10 @@ class Generation:
             "index_of_first_image": first,
             "infotexts": list(texts),
             "styles": values["styles"] or [],
-            "job_timestamp": self.site.queue.state.job_timestamp,
+            "job_timestamp": self.engine.queue.state.job_timestamp,
             "clip_skip": self._clip_skip(),
             "is_using_inpainting_conditioning": False,
-            "version": self.site.flavour.version,
+            "version": self.engine.flavour.version,
         }
         return json.dumps(info)
 
@@ -358,45 +360,45 @@ def _assemble(pictures: Sequence[bytes], parameters: Any, info: str) -> Answer:
 # -- extras -----------------------------------------------------------------------------------------------------------
 
 
-def upscale(site: WebUI, call: RecordedRequest, values: dict[str, Any]) -> Answer:
-    """POST /extra-single-image: its job, and one picture in `image`."""
+def upscale(engine: Engine, call: RecordedRequest, values: dict[str, Any]) -> Answer:
+    """Answer POST /extra-single-image: its job, and one picture in `image`."""
     source = decode(values["image"])
-    job = site.new_job(call, "Upscale", None)
-    with site.queue.turn(job):
-        site.queue.begin("extras", None)
-        site.queue.set(job_count=1, job="Upscale")
-        site.queue.next_job()
+    job = engine.new_job(call, "Upscale", None)
+    with engine.queue.turn(job):
+        engine.queue.begin("extras", None)
+        engine.queue.set(job_count=1, job="Upscale")
+        engine.queue.next_job()
         if job.fault and job.fault.kind == "bad_input":
             raise HttpError(500, job.fault.message)
-        known = [entry["name"] for entry in site.flavour.answers["/sdapi/v1/upscalers"]]
+        known = [entry["name"] for entry in engine.flavour.answers["/sdapi/v1/upscalers"]]
         for name in (values["upscaler_1"], values["upscaler_2"]):
             if name not in known:
                 # The state is not ended: an idle server continues to report this job until the next one.
                 raise JobError("AssertionError", f"could not find upscaler named {name}")
-        picture = _upscaled(site, job, source, values)
-        site.queue.end()
+        picture = _upscaled(engine, job, source, values)
+        engine.queue.end()
     texts = spoil(call.fault, [picture])
     html = ", ".join(f"{name}: {value}" for name, value in _upscale_info(values).items())
     head = json.dumps({"html_info": f"<p>{html}</p>"}, separators=(",", ":"))
     return Answer(200, b"".join((head[:-1].encode(), b',"image":"', texts[0] if texts else b"", b'"}')))
 
 
-def _upscaled(site: WebUI, job: Job, source: bytes, values: dict[str, Any]) -> bytes:
+def _upscaled(engine: Engine, job: Job, source: bytes, values: dict[str, Any]) -> bytes:
     """Return the bigger picture with the input's text chunk; the input itself where no upscaler is named."""
-    latency = site.latency_of(job, "upscale")
-    site.queue.stand(job, 0)
-    site.meet_fault(job, 0.0)
-    site.queue.work(latency / 2)
-    site.meet_fault(job, 0.5)
-    site.queue.work(latency / 2)
-    site.meet_fault(job, 1.0)
+    latency = engine.latency_of(job, "upscale")
+    engine.queue.stand(job, 0)
+    engine.meet_fault(job, 0.0)
+    engine.queue.work(latency / 2)
+    engine.meet_fault(job, 0.5)
+    engine.queue.work(latency / 2)
+    engine.meet_fault(job, 1.0)
     if values["upscaler_1"] == "None":
         return source
     width, height = _target_size(values, *png_size(source))
     options = {name: value for name, value in values.items() if name != "image"}
-    fraction = 0.5 if site.queue.state.flagged else 1.0
-    drawn = site.draw(DrawRequest("upscale", width, height, fraction=fraction, source=source, options=options))
-    text = site.text_of(source)
+    fraction = 0.5 if engine.queue.state.flagged else 1.0
+    drawn = engine.draw(DrawRequest("upscale", width, height, fraction=fraction, source=source, options=options))
+    text = engine.text_of(source)
     return with_parameters(drawn, text) if text else drawn
 
 
@@ -431,7 +433,7 @@ def _upscale_info(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def spoil(fault: Fault | None, pictures: Sequence[bytes]) -> list[bytes]:
-    """Return the pictures as base64, broken as `fault` says; it meets the last one, so that the others can be kept."""
+    """Return the pictures as base64, broken by `fault`; it affects the last one, so that the others can be kept."""
     texts = [base64.b64encode(picture) for picture in pictures]
     if not texts or fault is None:
         return texts

@@ -9,12 +9,12 @@ import json
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.testing.webui_server.wire import Answer, json_answer
+from rxpipe.testing.servers.core.wire import Answer, json_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from rxpipe.testing.webui_server.flavour import Flavour
+    from rxpipe.testing.servers.webui.flavour import Flavour
 
 _URL = "https://errors.pydantic.dev/2.8/v/"
 _NEVER_NULL = {"sampler_index", "script_args", "send_images", "save_images", "alwayson_scripts", "include_init_images"}

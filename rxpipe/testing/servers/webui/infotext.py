@@ -1,4 +1,4 @@
-"""The texts that come with a picture: A1111's infotext, the `info` string, and the sampler a name really means."""
+"""The texts of a picture: A1111's infotext, the `info` string, and the sampler that a name really means."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Sampling(NamedTuple):
 def resolve_sampling(
     samplers: Sequence[Mapping[str, Any]], schedulers: Sequence[Mapping[str, Any]], name: str, scheduler: str | None
 ) -> Sampling:
-    """Return the sampler and schedule for the names of a request: unknown ones fall back without a word.
+    """Return the sampler and schedule for the names of a request: unknown ones fall back silently.
 
     An unknown sampler becomes the first of the list, an unknown scheduler "Automatic"; "DPM++ 2M Karras" is taken
     apart; "Automatic" is the sampler's own schedule where it has one.
@@ -47,7 +47,7 @@ def _find_sampler(samplers: Sequence[Mapping[str, Any]], name: str) -> Mapping[s
 
 
 def write_infotext(prompt: str, negative: str, fields: Mapping[str, Any]) -> str:
-    """Prompt, negative prompt if there is one, and a line of `name: value`; None is left out, commas are quoted."""
+    """Return prompt, negative prompt if any, and a line of `name: value`; None is left out, commas are quoted."""
     listed = ", ".join(f"{name}: {_quote(value)}" for name, value in fields.items() if value is not None)
     return f"{prompt}\nNegative prompt: {negative}\n{listed}" if negative else f"{prompt}\n{listed}"
 

@@ -1,4 +1,4 @@
-"""ADetailer's reading of `alwayson_scripts`: what it takes for an order, what it drops without a word.
+"""ADetailer's reading of `alwayson_scripts`: what it accepts as arguments, and what it drops silently.
 
 Arguments that are left out are filled from the UI's own; a unit with an unknown key is dropped; a missing model is
 only logged. All of that is HTTP 200.
@@ -131,6 +131,16 @@ def read_args(
     if args[0] is False or (skip and has_mask):
         return AdetailerArgs(skip_img2img=False)
     return AdetailerArgs(units, skip_img2img=skip and bool(units))
+
+
+def skips_img2img(body: Any) -> bool:
+    """Return whether a body of /img2img lets ADetailer work on the given picture and asks for nothing else."""
+    scripts = body.get("alwayson_scripts") if isinstance(body, dict) else None
+    for name, script in scripts.items() if isinstance(scripts, dict) else ():
+        args = script.get("args") if isinstance(script, dict) else None
+        if name.lower() == "adetailer" and isinstance(args, list):
+            return len(args) > 1 and args[1] is True
+    return False
 
 
 def _read_unit(arg: Any, schema: Mapping[str, Any]) -> dict[str, Any] | None:

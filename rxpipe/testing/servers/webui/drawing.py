@@ -29,7 +29,7 @@ _RGB = 2
 
 @dataclass(frozen=True, slots=True)
 class DrawRequest:
-    """One picture that is wanted.
+    """One requested picture.
 
     kind: the stage it is for.
     width, height: px; of the result. adetailer: the size at which the detail is drawn, the picture keeps its own.
@@ -57,7 +57,7 @@ Draw = Callable[[DrawRequest], bytes]
 
 
 def noise(request: DrawRequest) -> bytes:
-    """Incompressible noise, the same for the same request. Adetailer repaints the middle of the picture."""
+    """Return incompressible noise, the same for the same request. Adetailer repaints the middle of the picture."""
     seed = f"{request.kind} {request.width} {request.height} {request.prompt} {request.seed} {request.fraction}"
     digest = hashlib.sha256(seed.encode() + (request.source or b"")).digest()
     if request.kind == "adetailer" and request.source is not None:
@@ -86,10 +86,10 @@ class Prepared:
     """Pictures made beforehand, handed out in order: nothing is drawn while a benchmark runs.
 
     Args:
-        sizes: width and height in px of every picture that will be asked for.
+        sizes: width and height in px of every picture that will be requested.
         variants: pictures a size, so that two of a run are not the same.
 
-    A size that was not prepared is drawn when it is first asked for. Adetailer gives another picture of the
+    A size that was not prepared is drawn when it is first requested. Adetailer gives another picture of the
     source's size.
     """
 
@@ -101,7 +101,7 @@ class Prepared:
         return [noise_png(width, height, number) for number in range(self._variants)]
 
     def __call__(self, request: DrawRequest) -> bytes:
-        """A picture of the wanted size."""
+        """Return a picture of the requested size."""
         whole = request.kind == "adetailer" and request.source is not None
         size = png_size(request.source) if whole and request.source else (request.width, request.height)
         pictures = self._pictures.get(size) or self._pictures.setdefault(size, self._make(*size))
@@ -116,7 +116,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 
 def png_size(picture: bytes) -> tuple[int, int]:
-    """Width and height in px from the header. Raises struct.error below 24 bytes."""
+    """Return width and height in px from the header. Raises struct.error below 24 bytes."""
     width, height = struct.unpack_from(">II", picture, 16)
     return width, height
 
@@ -144,7 +144,7 @@ def parameters_of(picture: bytes) -> str | None:
 
 
 def _chunks(picture: bytes) -> list[tuple[bytes, int, int]]:
-    """Name and extent of every chunk behind IHDR."""
+    """Return name and extent of every chunk behind IHDR."""
     found, at = [], _AFTER_IHDR
     while at + 12 <= len(picture):
         stop = at + 12 + int.from_bytes(picture[at : at + 4], "big")
@@ -154,7 +154,7 @@ def _chunks(picture: bytes) -> list[tuple[bytes, int, int]]:
 
 
 def open_picture(data: bytes) -> Image:
-    """Any picture, decoded. Raises OSError where it is none."""
+    """Return any picture, decoded. Raises OSError if it is none."""
     from PIL import Image  # noqa: PLC0415 - a client that only reads our URL needs no Pillow
 
     picture = Image.open(io.BytesIO(data))

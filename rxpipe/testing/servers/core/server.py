@@ -1,7 +1,7 @@
-"""WebUIServer: the simulated WebUI on a loopback port, with everything a test wants to do to it and know of it.
+"""LoopbackServer: a site on a loopback port, and what a test may do to its connections and read from it.
 
-One thread accepts, one a connection serves; all are daemons. The port is kept while the server plays dead: a bound
-socket that does not listen refuses connections, and no other process can take the port.
+One thread accepts, and each connection has a thread; all are daemons. The port is kept while the server plays dead: a
+bound socket that does not listen refuses connections, and no other process can take the number.
 """
 
 from __future__ import annotations
@@ -13,93 +13,72 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
-from rxpipe.testing.webui_server.clock import Clock, RealClock
-from rxpipe.testing.webui_server.drawing import noise
-from rxpipe.testing.webui_server.faults import Fault, FaultPlan
-from rxpipe.testing.webui_server.flavour import FlavourName, load_flavour
-from rxpipe.testing.webui_server.jobs import JobGate, ServerGone
-from rxpipe.testing.webui_server.request_log import Interrupt, Job, RecordedRequest, RequestLog, shorten
-from rxpipe.testing.webui_server.webui import Checkpoint, Setup, WebUI
-from rxpipe.testing.webui_server.wire import Answer, Request, encode, read_request, reset
+from rxpipe.testing.servers.core.fault_plan import FaultPlan
+from rxpipe.testing.servers.core.requests import shorten
+from rxpipe.testing.servers.core.site import ServerGone, Site
+from rxpipe.testing.servers.core.wire import Answer, Upgrade, encode, encode_upgrade, read_request, reset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable
+    from io import BufferedIOBase
 
-    from rxpipe.testing.webui_server.drawing import Draw
+    from rxpipe.testing.servers.core.faults import Fault
+    from rxpipe.testing.servers.core.request_log import RequestLog
+    from rxpipe.testing.servers.core.requests import RecordedRequest
+    from rxpipe.testing.servers.core.wire import Request
 
-_STAGES = ("txt2img", "img2img", "adetailer", "upscale")
-_HANDLERS = 40  # calls in progress at the same time; the recorded servers' thread pool
+_HANDLERS = 40  # requests handled at the same time, as a server's thread pool has it
 _ACCEPT_S = 0.05
 _JOIN_S = 2.0
 _DRIPS = 50
 _JOINED_BELOW = 65536  # bytes of body that go out in one piece with the head
 _BEFORE_ANY_ANSWER = ("reset", "never", "refused")
+_BREAKS_THE_BODY = ("reset_mid_body", "short_body")
+
+SiteT = TypeVar("SiteT", bound=Site)
 
 
-class WebUIServer:
-    """An AUTOMATIC1111 or Forge server that draws nothing a GPU would be needed for.
+class LoopbackServer(Generic[SiteT]):
+    """A site behind a port of 127.0.0.1.
 
     ```python
-    with WebUIServer() as server:
-        server.fault("txt2img", Fault.OUT_OF_MEMORY, on_call=2)
-        requests.post(f"{server.url}/sdapi/v1/txt2img", json={"prompt": "a cat"})
-    assert [job.outcome for job in server.jobs] == ["done"]
+    with LoopbackServer(lambda: MySite(log), log) as server:
+        server.fault("models", Fault.RESET, on_call=2)
+        requests.get(f"{server.url}/models")
     ```
 
     Args:
-        flavour: "forge" or "a1111": whose bodies, lists and error words.
-        draw: a PNG for a DrawRequest, or "noise" (fast), or "sketch": drawn by the embedded backend.
-        latency_s: seconds a picture, for all stages or by stage (txt2img, img2img, adetailer, upscale).
-        switch_s: seconds a change of checkpoint takes.
-        clock: the machine's, or a ManualClock.
-        auth: user and password; guards /sdapi only, as the real servers do.
-        nowebui: no page and no /internal/progress.
-        api: False for a server that was started without --api.
-        adetailer: whether the extension is there.
-        checkpoints: model names, the loaded one first; the recorded server's by default.
-        hashed: False: a model's hash is unknown, and its title without it, until it was loaded.
+        new_site: makes the site, and another one each time the server has died.
+        request_log: what the sites and the server write.
         port: 0 for a free one.
         gzip_level: 1..9 for bodies of 1000 bytes and more where the client accepts gzip, None for never.
         keep_alive_s: seconds an idle connection stays open; None for ever.
-        keep_bodies: False: calls remember long strings of their bodies only by length.
+        keep_bodies: False: long strings of bodies are remembered only by length.
 
-    Everything may be called from any thread. Times are of `clock` unless they are called timeout.
+    Any thread may call any method. Times are of the log's clock unless they are called timeout.
     """
+
+    thread_name: ClassVar[str] = "test-server"
 
     def __init__(
         self,
-        flavour: FlavourName = "forge",
+        new_site: Callable[[], SiteT],
+        request_log: RequestLog,
         *,
-        draw: Draw | Literal["noise", "sketch"] = "noise",
-        latency_s: float | Mapping[str, float] = 0.0,
-        switch_s: float = 0.0,
-        clock: Clock | None = None,
-        auth: tuple[str, str] | None = None,
-        nowebui: bool = False,
-        api: bool = True,
-        adetailer: bool = True,
-        checkpoints: Sequence[str] | None = None,
-        hashed: bool = True,
         port: int = 0,
-        gzip_level: int | None = 1,
+        gzip_level: int | None = None,
         keep_alive_s: float | None = 30.0,
         keep_bodies: bool = True,
     ) -> None:
-        self.flavour = load_flavour(flavour)
-        self.clock = clock or RealClock()
-        self.request_log = RequestLog(self.clock)
-        by_stage = latency_s if not isinstance(latency_s, int | float) else dict.fromkeys(_STAGES, float(latency_s))
-        self.setup = Setup(_drawing(draw), dict(by_stage), switch_s, auth, nowebui, api, adetailer)
-        names = checkpoints or self.flavour.checkpoints
-        self._checkpoints = [Checkpoint(name, hashed or number == 0) for number, name in enumerate(names)]
+        self.request_log = request_log
+        self._new_site = new_site
         self._port = port
         self._gzip_level = gzip_level
         self._keep_alive_s = keep_alive_s
         self._keep_bodies = keep_bodies
         self._plan = FaultPlan()
-        self._holds: list[JobGate] = []
         self._frozen = False
         self._handlers = threading.BoundedSemaphore(_HANDLERS)
         self._open: dict[int, socket.socket] = {}
@@ -108,27 +87,23 @@ class WebUIServer:
         self._accepting: threading.Thread | None = None
         self._down = threading.Event()
         self._stopped = threading.Event()
-        self._switching = threading.RLock()  # one goes up or down at a time
-        self.site = self._new_site()
-
-    def _new_site(self) -> WebUI:
-        site = WebUI(self.flavour, self.setup, self.request_log, self._holds, self._checkpoints)
-        site.on_death = lambda fault: self.die(back_after_s=fault.back_after_s)
-        return site
+        self._switching = threading.RLock()  # one thread at a time takes the server up or down
+        self.site = new_site()
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Listen. `with` does it. Raises OSError where the port is taken."""
+        """Listen. `with` does it. Raises OSError where the port is in use."""
         self._bind()
         self._listen()
         return self
 
     def stop(self) -> None:
-        """Stop for good, immediately: jobs are lost, connections reset, threads end. Idempotent."""
+        """Stop for good, immediately: jobs are lost, connections reset, threads end. A second call does nothing."""
         self._stopped.set()
-        self.site.queue.die()
+        self.site.life.end()
         self.go_down()
+        self._close_connections(None)  # the one that was spared when the server went down earlier
         with self._switching:
             if self._listener is not None:
                 self._listener.close()
@@ -167,7 +142,7 @@ class WebUIServer:
         self._listener.settimeout(_ACCEPT_S)
         self._down.clear()
         self._accepting = threading.Thread(
-            target=self._accept, args=(self._listener,), name=f"webui-server-{self._port}", daemon=True
+            target=self._accept, args=(self._listener,), name=f"{self.thread_name}-{self._port}", daemon=True
         )
         self._accepting.start()
 
@@ -197,34 +172,29 @@ class WebUIServer:
             timer.start()
 
     def come_back(self) -> None:
-        """Listen on the same port again. Harmless while it does."""
+        """Listen on the same port again. Does nothing while the server listens."""
         with self._switching:
             if self._down.is_set() and not self._stopped.is_set():
                 self._listen()
         with self.request_log.noting():
-            pass  # waiting threads check again
+            pass  # wakes the threads that wait for it
 
     def die(self, *, back_after_s: float | None = None) -> None:
-        """Die as a process does: all jobs, the queue and the flags are lost. Comes back as one freshly started."""
+        """Die as a process does: all jobs and the site's state are lost. Comes back as one freshly started."""
         with self._switching:
-            self.site.queue.die()
+            self.site.life.end()
             self.site = self._new_site()
             self.go_down(back_after_s=back_after_s)
 
     def freeze(self) -> None:
-        """Accept connections and read requests, but answer nothing any more, on no path, until `thaw`."""
+        """Accept connections and read requests, but answer none of them, on no path, until `thaw`."""
         with self.request_log.noting():
             self._frozen = True
 
     def thaw(self) -> None:
-        """Answer again, the calls that came in while frozen included."""
+        """Answer again, the requests that came in while frozen included."""
         with self.request_log.noting():
             self._frozen = False
-
-    def unstick(self) -> None:
-        """Let a job that met Fault.STUCK continue."""
-        with self.request_log.noting():
-            self.site.unstuck = True
 
     def _close_connections(self, spare: int | None) -> None:
         with self.request_log.changed:
@@ -232,7 +202,7 @@ class WebUIServer:
         for connection in connections:
             reset(connection)
 
-    # -- what a test does to it ---------------------------------------------------------------------------------------
+    # -- what a test may do -------------------------------------------------------------------------------------------
 
     def fault(
         self,
@@ -243,15 +213,14 @@ class WebUIServer:
         times: int | None = 1,
         where: Callable[[RecordedRequest], bool] | None = None,
     ) -> None:
-        """Let coming calls to `target` fail.
+        """Let coming requests to `target` fail.
 
         Args:
-            target: a stage (txt2img, img2img, adetailer, upscale), "progress", "interrupt" or any other last part of
-                a path, a whole path, or "*".
+            target: a stage, the last part of a path ("progress", "interrupt"), a whole path, or "*".
             fault: how.
-            on_call: which of the coming calls, counted from 1 now; several may be named.
+            on_call: which of the coming requests, counted from 1; several may be named.
             times: how many in a row from there on; None: all.
-            where: counts only calls for which it is true.
+            where: counts only requests for which it is true.
         """
         calls = [on_call] if isinstance(on_call, int) else sorted(on_call)
         if not calls or calls[0] < 1 or (times is not None and times < 1):
@@ -262,7 +231,7 @@ class WebUIServer:
         self._add_faults(target, plan, where=where, forever=times is None)
 
     def faults(self, target: str, plan: Iterable[Fault | None]) -> None:
-        """Let the coming calls to `target` meet these in order, None for a healthy one."""
+        """Let the coming requests to `target` meet these in order, None for a healthy one."""
         self._add_faults(target, list(plan))
 
     def _add_faults(
@@ -282,14 +251,7 @@ class WebUIServer:
         """Forget every fault that has not struck yet."""
         self._plan.clear()
 
-    def hold(self, stage: str, step: int = 0) -> JobGate:
-        """Stop every job of `stage` ("*" for all) when it reaches `step`, until `release`; see JobGate."""
-        hold = JobGate(stage, step, self.request_log)
-        with self.request_log.noting():
-            self._holds.append(hold)
-        return hold
-
-    # -- what a test wants to know ------------------------------------------------------------------------------------
+    # -- what a test may read -----------------------------------------------------------------------------------------
 
     @property
     def calls(self) -> tuple[RecordedRequest, ...]:
@@ -298,41 +260,12 @@ class WebUIServer:
             return tuple(self.request_log.calls)
 
     def calls_to(self, target: str) -> tuple[RecordedRequest, ...]:
-        """Return the calls of a stage, path, or last part of a path."""
+        """Return the requests to a stage, a path, or the last part of a path."""
         return tuple(call for call in self.calls if call.matches(target))
 
     def posts_after(self, at_monotonic_s: float) -> tuple[RecordedRequest, ...]:
-        """Return the drawing calls that came in after a moment of `time.monotonic`."""
+        """Return the requests that render and came in after a moment of `time.monotonic`."""
         return tuple(call for call in self.calls if call.stage and call.at_monotonic_s > at_monotonic_s)
-
-    @property
-    def jobs(self) -> tuple[Job, ...]:
-        """Every call that reached the queue, in order, with how it ended."""
-        with self.request_log.changed:
-            return tuple(self.request_log.jobs)
-
-    @property
-    def interrupts(self) -> tuple[Interrupt, ...]:
-        """Every interrupt, with the job it hit."""
-        with self.request_log.changed:
-            return tuple(self.request_log.interrupts)
-
-    @property
-    def skips(self) -> tuple[Interrupt, ...]:
-        """Every skip, with the job it hit."""
-        with self.request_log.changed:
-            return tuple(self.request_log.skips)
-
-    @property
-    def switches(self) -> tuple[str, ...]:
-        """The checkpoints loaded after the first, in order."""
-        with self.request_log.changed:
-            return tuple(self.request_log.switches)
-
-    @property
-    def busy_s(self) -> float:
-        """Seconds during which a job held the queue."""
-        return self.request_log.busy_s
 
     @property
     def connections(self) -> int:
@@ -340,13 +273,8 @@ class WebUIServer:
         return self.request_log.connections
 
     @property
-    def max_active_drawings(self) -> int:
-        """The most drawings that ran at the same time; 1, or the queue is broken."""
-        return self.request_log.max_active_drawings
-
-    @property
     def max_in_flight(self) -> int:
-        """The most rendering calls that were in progress or in the queue at the same time."""
+        """The most requests that render and were in progress or in the queue at the same time."""
         return self.request_log.max_in_flight
 
     @property
@@ -354,32 +282,17 @@ class WebUIServer:
         """Whether connections are refused at the moment."""
         return self._down.is_set()
 
-    @property
-    def idle(self) -> bool:
-        """Whether no job runs and none waits."""
-        with self.request_log.changed:
-            return self.request_log.running is None and not self.site.queue.waiting
-
     def wait_for(self, predicate: Callable[[], bool], timeout_s: float = 5.0) -> bool:
-        """Return whether `predicate` came true within `timeout_s` real seconds; checked at every change."""
+        """Return whether `predicate` came true within `timeout_s` real seconds; called again after every change."""
         return self.request_log.wait_for(predicate, timeout_s)
 
-    def wait_running(self, stage: str = "*", timeout_s: float = 5.0) -> bool:
-        """Return whether a job of `stage` ran within `timeout_s` real seconds."""
-        running = lambda: (job := self.request_log.running) is not None and job.call.matches(stage)  # noqa: E731  # read where it stands
-        return self.wait_for(running, timeout_s)
-
-    def wait_queued(self, count: int, timeout_s: float = 5.0) -> bool:
-        """Return whether `count` jobs waited behind the running one within `timeout_s` real seconds."""
-        return self.wait_for(lambda: len(self.site.queue.waiting) >= count, timeout_s)
-
     def wait_calls(self, target: str, count: int = 1, timeout_s: float = 5.0) -> bool:
-        """Return whether `count` calls to `target` came in within `timeout_s` real seconds."""
+        """Return whether `count` requests to `target` came in within `timeout_s` real seconds."""
         return self.wait_for(lambda: len(self.calls_to(target)) >= count, timeout_s)
 
-    def wait_idle(self, timeout_s: float = 5.0) -> bool:
-        """Return whether the queue was empty within `timeout_s` real seconds."""
-        return self.wait_for(lambda: self.idle, timeout_s)
+    def summary(self) -> str:
+        """Return what `serve_forever` announces at the end: how much was served."""
+        return f"{len(self.calls)} calls"
 
     # -- connections --------------------------------------------------------------------------------------------------
 
@@ -395,30 +308,30 @@ class WebUIServer:
                 self.request_log.connections += 1
                 number = self.request_log.connections
                 self._open[number] = connection
-            name = f"webui-server-{self._port}-{number}"
+            name = f"{self.thread_name}-{self._port}-{number}"
             thread = threading.Thread(target=self._serve, args=(connection, number), name=name, daemon=True)
             self._serving.add(thread)
             thread.start()
 
     def _serve(self, connection: socket.socket, number: int) -> None:
-        """Answer the requests of one connection until one of the two has had enough."""
+        """Answer the requests of one connection until one side closes it."""
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with connection, connection.makefile("rb") as stream:
                 while not self._down.is_set():
                     connection.settimeout(self._keep_alive_s)
                     request = read_request(stream, connection)
-                    if request is None or not self._answer(connection, number, request):
+                    if request is None or not self._answer(connection, stream, number, request):
                         return
         except (OSError, ValueError):
-            pass  # the other side is gone, or it was reset from here
+            pass  # closed by the client, or reset by this server
         finally:
             with self.request_log.noting():
                 self._open.pop(number, None)
                 self._serving.discard(threading.current_thread())
 
-    def _answer(self, connection: socket.socket, number: int, request: Request) -> bool:
-        """Deal with one request; return whether the connection stays open."""
+    def _answer(self, connection: socket.socket, stream: BufferedIOBase, number: int, request: Request) -> bool:
+        """Answer one request; return whether the connection can be used for another."""
         call, body = self._note(request, number)
         site = self.site
         try:
@@ -428,10 +341,14 @@ class WebUIServer:
                 return False
             with self._handlers, self.request_log.in_progress(call):
                 began = time.perf_counter()
-                answer = site.handle(call, request, body)
-            self._wait_thawed(site)
-            answer = self._timed(answer, time.perf_counter() - began)
-            if self._go_down_if_due(call, number):
+                answer = _ask(site, call, request, body)
+            site.life.wait_until(lambda: not self._frozen)
+            going_down = self._go_down_if_due(call, number)
+            if isinstance(answer, Upgrade):
+                self._hand_over(connection, stream, call, answer)
+                return False
+            answer = site.finish(answer, time.perf_counter() - began)
+            if going_down:
                 request = replace(request, keep_alive=False)
             return self._send(connection, call, answer, request) and request.keep_alive
         except ServerGone:
@@ -439,14 +356,14 @@ class WebUIServer:
             return False
 
     def _go_down_if_due(self, call: RecordedRequest, number: int) -> bool:
-        """Go down where the next call of this kind is to be refused; only this connection is left to say goodbye."""
+        """Go down if the next request of this kind is to be refused; only this connection stays, for its answer."""
         due = self._plan.due(call, "refused")
         if due is not None:
             self.go_down(back_after_s=due.back_after_s, spare=number)
         return due is not None
 
     def _note(self, request: Request, number: int) -> tuple[RecordedRequest, Any]:
-        """Return the call as it is remembered, and its body's JSON, None where there is none or it is malformed."""
+        """Return the request as it is recorded, and its body's JSON, None where there is none or it is malformed."""
         try:
             body = json.loads(request.body) if request.body else None
         except ValueError:
@@ -458,40 +375,30 @@ class WebUIServer:
             body=body if self._keep_bodies else shorten(body),
             connection=number,
             headers={name: value for name, value in request.headers.items() if name != "authorization"},
+            stage=self.site.stage_of(request, body),
         )
         call.fault = self._plan.take(call)
         return call, body
-
-    def _timed(self, answer: Answer, seconds: float) -> Answer:
-        """A1111 reports its time with every answer but those of unhandled exceptions."""
-        failed = b'"error":"HTTPException"' not in answer.body[:100] and answer.status == 500  # noqa: PLR2004  # HTTP's own
-        if self.flavour.name == "forge" or failed:
-            return answer
-        headers = {**answer.headers, "x-process-time": str(round(seconds, 4))}
-        return Answer(answer.status, answer.body, answer.content_type, headers)
-
-    def _wait_thawed(self, site: WebUI) -> None:
-        site.queue.wait_until(lambda: not self._frozen)
 
     def _break_off(self, connection: socket.socket, fault: Fault) -> None:
         """Answer nothing: reset immediately, or keep the client waiting until it or the server goes away."""
         if fault.kind == "never":
             connection.settimeout(None)
             connection.recv(1)
-        if fault.kind == "refused":  # this one slipped through: two refusals in a row were planned
+        if fault.kind == "refused":  # two refusals in a row were planned
             self.go_down(back_after_s=fault.back_after_s)
         reset(connection)
 
     def _send(self, connection: socket.socket, call: RecordedRequest, answer: Answer, request: Request) -> bool:
-        """Send an answer as the call's fault allows; return whether the connection stays open."""
+        """Send an answer as the request's fault allows; return whether the connection can be used for another."""
         fault = call.fault
         if fault is not None and fault.kind in ("truncated_json", "empty_body"):
             keep = int(len(answer.body) * fault.fraction) if fault.kind == "truncated_json" else 0
             answer = Answer(answer.status, answer.body[:keep], answer.content_type, answer.headers)
-        head, body = encode(answer, request, self._gzip_level)
+        head, body = encode(answer, request, self._gzip_level, self.site.software)
         call.status = answer.status
         connection.settimeout(None)
-        if fault is not None and fault.kind in ("reset_mid_body", "short_body"):
+        if fault is not None and fault.kind in _BREAKS_THE_BODY:
             connection.sendall(head + body[: int(len(body) * fault.fraction)])
             if fault.kind == "reset_mid_body":
                 reset(connection)
@@ -504,6 +411,18 @@ class WebUIServer:
                 connection.sendall(body)
         return True
 
+    def _hand_over(
+        self, connection: socket.socket, stream: BufferedIOBase, call: RecordedRequest, upgrade: Upgrade
+    ) -> None:
+        """Leave a connection to an upgrade until that returns; a fault of the body ends it right after the head."""
+        call.status = 101
+        connection.settimeout(None)
+        connection.sendall(encode_upgrade(upgrade, self.site.software))
+        if call.fault is None or call.fault.kind not in _BREAKS_THE_BODY:
+            upgrade.serve(stream, connection)
+        elif call.fault.kind == "reset_mid_body":
+            reset(connection)
+
     def _drip(self, connection: socket.socket, head: bytes, body: bytes, seconds: float) -> None:
         connection.sendall(head)
         size = max(1, -(-len(body) // _DRIPS))
@@ -513,17 +432,13 @@ class WebUIServer:
             connection.sendall(body[start : start + size])
 
 
-def _drawing(draw: Draw | Literal["noise", "sketch"]) -> Draw:
-    if draw == "sketch":
-        from rxpipe.testing.webui_server.drawn_by import sketched  # noqa: PLC0415 - noise needs no backend
-
-        return sketched()
-    if isinstance(draw, str) and draw != "noise":
-        raise ValueError(f'draw must be "noise", "sketch" or a function, not {draw!r}')
-    return noise if draw == "noise" else draw
+def _ask(site: Site, call: RecordedRequest, request: Request, body: Any) -> Answer | Upgrade:
+    if call.fault is not None and call.fault.kind == "instead":
+        return site.answer_instead(call.fault)
+    return site.handle(call, request, body)
 
 
-def serve_forever(server: WebUIServer, announce: Callable[[str], None] = print) -> None:
+def serve_forever(server: LoopbackServer[Any], announce: Callable[[str], None] = print) -> None:
     """Run a server in the foreground until Ctrl+C; what `rxpipe testserver` does.
 
     Args:
@@ -536,4 +451,4 @@ def serve_forever(server: WebUIServer, announce: Callable[[str], None] = print) 
             while True:
                 threading.Event().wait(0.5)  # in slices: a wait without end cannot be interrupted on Windows
         except KeyboardInterrupt:
-            announce(f"stopped after {len(server.calls)} calls, {len(server.jobs)} jobs")
+            announce(f"stopped after {server.summary()}")

@@ -1,0 +1,109 @@
+"""The four built-in stages, which a backend renders: txt2img, img2img, adetailer and upscale."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Unpack
+
+import reactivex as rx
+
+from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.errors import BackendFailed
+from rxpipe.pictures.png import pixel_size
+from rxpipe.stages.base import ImageStage, section_of
+
+if TYPE_CHECKING:
+    from reactivex import Observable
+
+    from rxpipe.artifact import Artifact
+    from rxpipe.backends.base import Backend
+    from rxpipe.config.models import AdetailerKeywords, Img2ImgKeywords, Txt2ImgKeywords, UpscaleKeywords
+    from rxpipe.plan import StageExecution
+    from rxpipe.stages.cell import StageOutput
+
+
+class _PictureStage(ImageStage):
+    """A stage of which the backend makes one picture out of another."""
+
+    def render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
+        """Have the backend work on the picture."""
+        return backend.render(execution, artifact)
+
+
+class Txt2ImgStage(ImageStage):
+    """Make pictures from the prompt and the image's seed; whatever comes in has no picture."""
+
+    def render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
+        """Have the backend make a picture from nothing but the settings."""
+        del artifact
+        return backend.render(execution, None)
+
+
+class Img2ImgStage(_PictureStage):
+    """Redraw each picture by its denoising strength."""
+
+
+class AdetailerStage(_PictureStage):
+    """Redraw what detectors find in each picture; one in which nothing is found leaves with outcome "passed"."""
+
+
+class UpscaleStage(_PictureStage):
+    """Make each picture `scale` times as large."""
+
+    def render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
+        """Have the picture made larger; one that would exceed `max_megapixels` fails before the backend is asked."""
+        too_large = _too_large(execution, artifact)
+        return rx.throw(too_large) if too_large else super().render(execution, artifact, backend)
+
+
+def _too_large(execution: StageExecution, artifact: Artifact) -> BackendFailed | None:
+    config = execution.config
+    size = pixel_size(artifact.read())
+    if size is None or not isinstance(config, UpscaleConfig):
+        return None
+    width, height = round(size.width * config.scale), round(size.height * config.scale)
+    megapixels = width * height / 1e6
+    if megapixels <= config.max_megapixels:
+        return None
+    return BackendFailed(
+        f"{size.width}x{size.height} by {config.scale:g} would be {width}x{height}, {megapixels:.1f} megapixels, "
+        f"and {config.max_megapixels:g} are allowed.",
+        hint="Lower upscale.scale or raise upscale.max_megapixels.",
+    )
+
+
+def txt2img(config: Txt2ImgConfig | str | None = None, /, **settings: Unpack[Txt2ImgKeywords]) -> Txt2ImgStage:
+    """Make the stage that makes pictures from a prompt: `txt2img("a lighthouse", images=4)`; see `Txt2ImgConfig`.
+
+    Raises:
+        ConfigError: a setting is wrong.
+    """
+    if isinstance(config, str):
+        return Txt2ImgStage(section_of(Txt2ImgConfig, None, {"prompt": config, **settings}))
+    return Txt2ImgStage(section_of(Txt2ImgConfig, config, settings))
+
+
+def img2img(config: Img2ImgConfig | None = None, /, **settings: Unpack[Img2ImgKeywords]) -> Img2ImgStage:
+    """Make the stage that redraws pictures; settings as in `Img2ImgConfig`.
+
+    Raises:
+        ConfigError: a setting is wrong.
+    """
+    return Img2ImgStage(section_of(Img2ImgConfig, config, settings))
+
+
+def adetailer(config: AdetailerConfig | None = None, /, **settings: Unpack[AdetailerKeywords]) -> AdetailerStage:
+    """Make the stage that redraws what its detectors find; settings as in `AdetailerConfig`.
+
+    Raises:
+        ConfigError: a setting is wrong.
+    """
+    return AdetailerStage(section_of(AdetailerConfig, config, settings))
+
+
+def upscale(config: UpscaleConfig | None = None, /, **settings: Unpack[UpscaleKeywords]) -> UpscaleStage:
+    """Make the stage that makes pictures larger; settings as in `UpscaleConfig`.
+
+    Raises:
+        ConfigError: a setting is wrong.
+    """
+    return UpscaleStage(section_of(UpscaleConfig, config, settings))

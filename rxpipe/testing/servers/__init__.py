@@ -1,0 +1,1 @@
+"""Servers to test against: real HTTP on a loopback port; one folder for each kind."""

@@ -1,0 +1,1 @@
+"""What every kind of test server needs: HTTP, faults, a clock, a log of requests."""
