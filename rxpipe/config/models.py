@@ -875,7 +875,7 @@ class PipelineConfig(RunSettings):
 
     @classmethod
     def load(cls, path: Path | str, *, overrides: Sequence[str] = ()) -> PipelineConfig:
-        """A config from a .toml, .yaml, .yml or .json file.
+        """Return the config in a TOML, YAML or JSON file, told apart by their content.
 
         Args:
             path: the file, UTF-8.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import sys
 import time
@@ -25,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from rxpipe.config import Img2ImgConfig, Txt2ImgConfig
 from rxpipe.errors import BadImage
 from rxpipe.events import StageEvent, StageStep
+from rxpipe.presets import dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -257,7 +257,7 @@ def _decided(plan: StageExecutionPlan, used: Mapping[str, object]) -> dict[str, 
         return used.get(name) or requested.get(name)
 
     return {
-        "config": _config(plan),
+        "config": dump(plan),
         "plan": plan.model_dump(mode="json"),
         "primary_model": word("model") or None,
         "sampler": word("sampler_name"),
@@ -265,18 +265,6 @@ def _decided(plan: StageExecutionPlan, used: Mapping[str, object]) -> dict[str, 
         "steps": word("steps"),
         "cfg_scale": word("cfg_scale"),
     }
-
-
-def _config(plan: StageExecutionPlan) -> dict[str, JsonValue]:
-    """What was requested in the shape of a preset; a second stage of the same type is "upscale 2"."""
-    config: dict[str, JsonValue] = plan.settings.model_dump(mode="json", exclude_unset=True)
-    seen: Counter[str] = Counter()
-    for stage in plan.stages:
-        seen[stage.stage_type] += 1
-        number = seen[stage.stage_type]
-        name = stage.stage_type if number == 1 else f"{stage.stage_type} {number}"
-        config[name] = json.loads(stage.config.model_dump_json(exclude_unset=True))
-    return config
 
 
 def _drawing_stage(plan: StageExecutionPlan) -> StageExecution | None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from reactivex import Observable
 from reactivex.disposable import SerialDisposable
 
-from rxpipe.artifact import Artifact, LineageEntry
+from rxpipe.artifact import Artifact
 from rxpipe.backends.base import Output, Preview, RenderEvent, StepProgress
 from rxpipe.config import CustomConfig
 from rxpipe.errors import BackendFailed, BadResponse, RxPipeError, StageFunctionError, TooManyFailures
+from rxpipe.pictures.formats import file_ending
+from rxpipe.pictures.lineage import LineageEntry
 from rxpipe.plan import StageType
-from rxpipe.sinks.images import file_ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from stages import PICTURE, Watched, artifact, drawn, stage_of
 import rxpipe as rxp
 from rxpipe.backends.base import Output, Preview, StepProgress
 from rxpipe.backends.webui.backend import WebUIBackend
-from rxpipe.pictures import png
+from rxpipe.pictures import a1111, png
 from rxpipe.plan import build_stage_execution_plan
 from rxpipe.testing.servers.webui import Fault, WebUIServer
 
@@ -82,7 +82,7 @@ def test_a_detailed_picture_keeps_the_text_of_the_picture_it_was_made_from(webui
     backend = backend_for(webui_server)
     before = drawn(backend, stage_of(TXT2IMG)).data
     after = drawn(backend, stage_of(FACE, before=TXT2IMG), artifact(before)).data
-    old, new = (png.parse_parameters(png.read_text(data)["parameters"]) for data in (before, after))
+    old, new = (a1111.parse_parameters(png.read_text(data)["parameters"]) for data in (before, after))
 
     assert new.settings["Steps"] == old.settings["Steps"] == "20"
     assert new.settings["Size"] == "64x64"

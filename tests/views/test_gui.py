@@ -28,7 +28,6 @@ import rxpipe as rxp
 from rxpipe.config import SECTIONS
 from rxpipe.testing.servers.webui import WebUIServer, noise
 from rxpipe.views.gui import connection, file_manager, form_values
-from rxpipe.views.gui.recall import read_job
 from rxpipe.views.gui.state import WindowState
 from rxpipe.views.gui.viewer import PictureWindow, facts
 from rxpipe.views.gui.window import MainWindow
@@ -575,7 +574,7 @@ def test_a_picture_made_here_is_drawn_again_with_its_seed(open_window):
 def test_a_picture_of_another_tool_fills_the_form(name):
     """Its prompt, seed, steps and size, as its text has them."""
     said = rxp_info(DATA / name)
-    config = read_job(DATA / name)
+    config = rxp.load_job(DATA / name)
     assert config.txt2img.prompt == said.prompt
     assert config.txt2img.seed == said.seed
     assert config.txt2img.steps == int(said.settings["Steps"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rxpipe.backends.webui.payloads import Size
 from rxpipe.errors import BadImage, BadResponse
-from rxpipe.pictures import png
+from rxpipe.pictures import a1111, png
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -59,9 +59,9 @@ def with_source_text(data: bytes, source: bytes) -> bytes:
         added = png.read_text(data).get("parameters")
         if not before or not added:
             return data
-        said, ours = png.parse_parameters(before), png.parse_parameters(added)
+        said, ours = a1111.parse_parameters(before), a1111.parse_parameters(added)
         details = {key: value for key, value in ours.settings.items() if key.startswith("ADetailer")}
-        text = png.format_parameters(said.prompt, said.negative_prompt, {**said.settings, **details})
+        text = a1111.format_parameters(said.prompt, said.negative_prompt, {**said.settings, **details})
         return png.insert_text(data, {"parameters": text})
     except (BadImage, ValueError):  # a source that is no PNG, or a text in no known form
         return data

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rxpipe.backends.webui.names import ServerCatalogs, same_model, same_sampler, same_scheduler
-from rxpipe.pictures import png
+from rxpipe.pictures import a1111, png
 
 if TYPE_CHECKING:
     from rxpipe.backends.webui.answers import Answer
@@ -33,7 +33,7 @@ def actual_settings(answer: Answer, index: int) -> ActualSettings:
     info = answer.info
     if info is None:
         return ActualSettings()
-    settings = png.parse_parameters(info.text_of(index)).settings
+    settings = a1111.parse_parameters(info.text_of(index)).settings
     return ActualSettings(
         seed=info.seed_of(index),
         sampler_name=info.sampler_name or settings.get("Sampler"),

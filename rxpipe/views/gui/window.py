@@ -22,6 +22,7 @@ from rxpipe.controller import PipelineController
 from rxpipe.errors import RxPipeError
 from rxpipe.events import RunEnd, RunStart, StageImageProgress
 from rxpipe.pictures.metadata import read_info
+from rxpipe.presets import dump, read_job
 from rxpipe.runner import PipelineRunner
 from rxpipe.rx.mainloop import TkScheduler
 from rxpipe.status import RunStatus
@@ -30,7 +31,6 @@ from rxpipe.views.gui.file_manager import reveal
 from rxpipe.views.gui.form import Form
 from rxpipe.views.gui.form_values import config_of, form_of
 from rxpipe.views.gui.gallery import Gallery, GalleryItem, PictureLoader, as_bytes
-from rxpipe.views.gui.recall import PRESETS, read_job
 from rxpipe.views.gui.state import WindowState, default_state_path
 from rxpipe.views.gui.theme import Theme
 from rxpipe.views.gui.viewer import PictureWindow, parameters_of
@@ -153,11 +153,12 @@ class MainWindow:
                 return
             path = Path(chosen)
         try:
-            values = form_of(read_job(path))
+            job = read_job(path)
+            values = form_of(job.config())
         except RxPipeError as error:
             self._say(str(error), bad=True)
             return
-        if path.suffix.lower() not in PRESETS:
+        if job.kind == "picture":
             values = _with_folder(values, self.form.fields["out"].read())
         self.form.write(values)
         self._say(f"Loaded {path.name}")
@@ -174,9 +175,8 @@ class MainWindow:
             if not chosen:
                 return
             path = Path(chosen)
-        values = config.model_dump(mode="json", exclude_unset=True)
         try:
-            path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+            path.write_text(yaml.safe_dump(dump(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
         except OSError as error:
             self._say(f"{path}: cannot be written: {error.strerror}", bad=True)
         else:
