@@ -70,7 +70,7 @@ class PipelineExecutor:
         self._start_lock = threading.RLock()
         self._active: Run | None = None
         self.updates: Observable[RunUpdate] = self._updates.observable
-        self.events: Observable[StageEvent] = self.updates.map(attrgetter("event"))
+        self.events: Observable[StageEvent] = self._updates.select(attrgetter("event"))
         self.previews: Observable[StagePreview] = self._previews.observable
         log_events(self.events)
 

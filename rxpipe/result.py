@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rxpipe.artifact import Artifact, image_id
 from rxpipe.cached import cached_value
@@ -118,6 +118,9 @@ class StageSummary:
     duration_s: float | None = None
 
 
+_QUIET = frozenset({"stage_step", "stage_retry"})
+
+
 @dataclass(slots=True)
 class _Log:
     """The events of a run, appended to by whoever reduces its newest view; what is asked for often stands apart too."""
@@ -152,18 +155,18 @@ class PipelineRunResult:
         self._sizes = (0, 0, 0)
 
     def _reduced(self, event: StageEvent) -> PipelineRunResult:
-        log = self._log if len(self._log.events) == self._sizes[0] else self._log.first(self._sizes)
+        events, records, others = self._sizes
+        log = self._log if len(self._log.events) == events else self._log.first(self._sizes)
         log.events.append(event)
         if isinstance(event, StageImageProgress):
             log.records.append(ImageRecord.of(event))
-        elif event.kind not in {"stage_step", "stage_retry"}:
+            records += 1
+        elif event.kind not in _QUIET:
             log.others.append(event)
-        return self._view(log)
-
-    def _view(self, log: _Log) -> Self:
-        view = object.__new__(type(self))
-        view.plan, view.metadata, view._artifacts, view._log = self.plan, self.metadata, self._artifacts, log
-        view._sizes = (len(log.events), len(log.records), len(log.others))
+            others += 1
+        view = object.__new__(PipelineRunResult)
+        view.plan, view.metadata, view._artifacts = self.plan, self.metadata, self._artifacts
+        view._log, view._sizes = log, (events + 1, records, others)
         return view
 
     @classmethod

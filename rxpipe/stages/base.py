@@ -22,7 +22,7 @@ from rxpipe.artifact import Artifact
 from rxpipe.config import CustomConfig, RunSettings, StageConfig, Txt2ImgConfig
 from rxpipe.errors import BackendFailed, BackendTimeout, ConfigError
 from rxpipe.plan import plan_stages
-from rxpipe.rx.operators import Operator, deadline, retry_backoff
+from rxpipe.rx.operators import Operator, deadline, observe, retry_backoff
 from rxpipe.rx.subject import EventSubject
 from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.stages.session import Session
@@ -180,37 +180,22 @@ def delay_policy(retry: RetryConfig, jitter: random.Random) -> Callable[[int, Ex
 
 
 def count_inputs(tracker: StageTracker, source: Observable[Artifact]) -> Observable[Artifact]:
-    """The source, its images counted as they arrive."""
+    """Return the source, its images counted as they arrive."""
 
-    def subscribe(
-        observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        def on_next(artifact: Artifact) -> None:
-            tracker.received += 1
-            observer.on_next(artifact)
+    def received(_: Artifact) -> None:
+        tracker.received += 1
 
-        def on_completed() -> None:
-            tracker.source_ended = True
-            observer.on_completed()
+    def ended() -> None:
+        tracker.source_ended = True
 
-        return source.subscribe(on_next, observer.on_error, on_completed, scheduler=scheduler)
-
-    return Observable(subscribe)
+    counting: Operator[Artifact, Artifact] = observe(received, ended)
+    return counting(source)
 
 
 def emit_stage_end(tracker: StageTracker, source: Observable[Artifact]) -> Observable[Artifact]:
-    """The source, its completion told as the stage's end before it passes."""
-
-    def subscribe(
-        observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        def on_completed() -> None:
-            tracker.end()
-            observer.on_completed()
-
-        return source.subscribe(observer.on_next, observer.on_error, on_completed, scheduler=scheduler)
-
-    return Observable(subscribe)
+    """Return the source, its completion reported as the stage's end before it passes."""
+    ending: Operator[Artifact, Artifact] = observe(on_completed=tracker.end)
+    return ending(source)
 
 
 class _StandaloneRun:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rxpipe.events import StagePreview
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend
     from rxpipe.config import RunSettings
-    from rxpipe.events import StageEvent
     from rxpipe.plan import StageExecution
     from rxpipe.rx.lane import Lane
     from rxpipe.stages.control import RunControl
@@ -50,7 +49,7 @@ class InMemory:
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """Makes what a run reports: events on its timeline, previews beside them, and the artifacts they speak of.
+    """What a run reports: events on its timeline, previews beside them, and the artifacts that they are about.
 
     artifacts: by id and stage index; grows.
     """
@@ -58,11 +57,6 @@ class Reporter:
     timeline: Timeline
     previews: Callable[[StagePreview], None] = lambda _: None
     artifacts: dict[tuple[str, int], Artifact] = field(default_factory=dict)
-
-    def emit(self, kind: type[StageEvent], execution: StageExecution, fields: dict[str, Any]) -> None:
-        """Emit an event of a stage, if the timeline has a place for it. *fields*: its own; a dict to be used up."""
-        fields["stage_type"], fields["stage_index"] = execution.stage_type, execution.stage_index
-        self.timeline.emit(kind, fields)
 
     def preview(self, execution: StageExecution, image_index: int, data: bytes) -> None:
         """Send the picture so far, encoded."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.events import TERMINALS, RunEnd, StageStart
+from rxpipe.events import TERMINALS, RunEnd, StageStart, StageStep
 from rxpipe.result import RunUpdate, reduce
 
 if TYPE_CHECKING:
@@ -61,15 +61,17 @@ class Timeline:
     def put(self, kind: type[StageEvent], fields: dict[str, Any]) -> None:
         """As `emit`, but delivered by whoever drains the updates next. For those who hold a lock of their own."""
         with self._lock:  # numbered and queued in one step, delivered without the lock
-            if self._pending is not None:
-                self._record_pending()
+            if self._pending is not None:  # an interrupt cut it short
+                self._record(self._pending)
             while self._fits(kind, fields.get("stage_index")):
                 self._last = max(self._last, self._now())
                 fields["run_id"], fields["seq"], fields["timestamp"] = self.run_id, self._count, self._last
-                event = kind.model_validate(fields)
+                event = kind.__pydantic_validator__.validate_python(
+                    fields
+                )  # model_validate, without its checks of arguments
                 if event.seq == self._count:  # else a signal handler emitted one of its own meanwhile
                     self._pending = RunUpdate(event, reduce(self.result, event))
-                    self._record_pending()
+                    self._record(self._pending)
                     return
 
     def end_stages(self) -> None:
@@ -77,16 +79,15 @@ class Timeline:
         with self._lock:
             self._ending = True
 
-    def _record_pending(self) -> None:
-        """Record the event that is about to be; if an interrupt cuts that short, the next call completes it."""
-        update = self._pending
-        if update is None:
-            return
-        self._note(update.event)
-        if update.event.seq == self._count:
+    def _record(self, update: RunUpdate) -> None:
+        """Record an event; called again if an interrupt cut that short, which changes nothing that is done already."""
+        event, result = update
+        if not isinstance(event, StageStep):
+            self._note(event)
+        if event.seq == self._count:
             # One statement, so that no interrupt between two of them has it sent twice or never.
             _, self._count = self._updates.enqueue(update), self._count + 1  # type: ignore[func-returns-value]
-        self.result = update.result
+        self.result = result
         self._pending = None
 
     def _fits(self, kind: type[StageEvent], stage: int | None) -> bool:

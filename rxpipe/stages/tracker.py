@@ -65,6 +65,7 @@ class StageTracker:
         self.execution = execution
         self.scope = scope
         self.last_of_group = last_of_group
+        self._timeline = scope.reporter.timeline
         self.blocking = blocking
         self.received = 0
         self.source_ended = False
@@ -184,5 +185,7 @@ class StageTracker:
         return 0.0 if moment is None else max(0.0, (self.scope.now() - moment).total_seconds())
 
     def _emit(self, kind: type[StageEvent], **fields: Any) -> None:
+        execution = self.execution
+        fields["stage_type"], fields["stage_index"] = execution.stage_type, execution.stage_index
         fields["total_images"] = self._total
-        self.scope.reporter.emit(kind, self.execution, fields)
+        self._timeline.emit(kind, fields)
