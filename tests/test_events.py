@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from told import NOON, OUT_OF_MEMORY, Teller, timelines, whole_run
+from timelines import NOON, OUT_OF_MEMORY, Teller, timelines, whole_run
 
 from rxpipe import events as module
 from rxpipe.errors import BackendFailed, ConfigError

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from told import NAMES, OUT_OF_MEMORY, Teller, timelines, whole_run
+from timelines import NAMES, OUT_OF_MEMORY, Teller, timelines, whole_run
 
 from rxpipe.artifact import Artifact
 from rxpipe.config import PipelineConfig, RunMetadata, Txt2ImgConfig

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from told import NAMES, OUT_OF_MEMORY, Teller, timelines, whole_run
+from timelines import NAMES, OUT_OF_MEMORY, Teller, timelines, whole_run
 
 from rxpipe.events import ErrorInfo, RunStart
 from rxpipe.status import RunStatus, StageStatus, reduce_status

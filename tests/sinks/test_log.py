@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger
 from reactivex.subject import Subject
-from told import OUT_OF_MEMORY, Teller, timelines, whole_run
+from timelines import OUT_OF_MEMORY, Teller, timelines, whole_run
 
 from rxpipe.events import ErrorInfo, RunEnd, StageImageProgress
 from rxpipe.rx.subject import EventSubject
