@@ -336,7 +336,7 @@ def test_a_chain_without_a_picture_to_start_from_cannot_run(name):
 def test_pictures_that_nobody_would_use_are_refused():
     """Rather than silently left aside."""
     told = refused(plan_of("txt2img", "upscale", input=("a.png", "b.png")).check)
-    assert told.startswith("txt2img draws from nothing, so the 2 input picture(s) would not be used.")
+    assert told.startswith("txt2img uses no input picture, so the 2 input picture(s) would not be used.")
 
 
 def test_txt2img_behind_another_stage_is_refused():

@@ -147,7 +147,7 @@ def test_a_retry_is_told_with_its_pause(delay_s, pause):
     builder.begin("txt2img")
     builder.start(0)
     builder.retry(0, 1, delay_s=delay_s)
-    assert status_of(builder.events).message == f"Running txt2img: trying again {pause}"
+    assert status_of(builder.events).message == f"Running txt2img: retrying {pause}"
 
 
 def test_asked_to_stop_it_says_so_until_the_end():
