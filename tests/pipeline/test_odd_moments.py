@@ -252,10 +252,10 @@ def test_a_run_that_was_over_before_anybody_was_told_of_its_start_is_known_all_t
 @pytest.mark.parametrize(
     ("telling", "words"),
     [
-        (rx.of(rxp.Output("text")), "gave a str as a picture"),
+        (rx.of(rxp.Output("text")), "emitted a str as a picture"),
         (rx.of(rxp.Output(b"junk")), "The picture to be saved is none"),
         (rx.of("a picture"), "emitted a str; allowed: StepProgress, Preview and one Output"),
-        (None, "render gave a NoneType; allowed: an Observable"),
+        (None, "render returned a NoneType; allowed: an Observable"),
     ],
 )
 @pytest.mark.parametrize("on_disk", [False, True])
