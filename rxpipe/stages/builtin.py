@@ -22,35 +22,35 @@ if TYPE_CHECKING:
 
 
 class _PictureStage(ImageStage):
-    """A stage of which the backend makes one picture out of another."""
+    """A stage whose backend renders one picture from another."""
 
     def render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
-        """Have the backend work on the picture."""
+        """Return the backend's rendering of the picture."""
         return backend.render(execution, artifact)
 
 
 class Txt2ImgStage(ImageStage):
-    """Make pictures from the prompt and the image's seed; whatever comes in has no picture."""
+    """Makes pictures from the prompt and the seed of each image; the images that come in have none."""
 
     def render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
-        """Have the backend make a picture from nothing but the settings."""
+        """Return the backend's rendering of the settings alone."""
         del artifact
         return backend.render(execution, None)
 
 
 class Img2ImgStage(_PictureStage):
-    """Redraw each picture by its denoising strength."""
+    """Redraws each picture, as much as its denoising strength says."""
 
 
 class AdetailerStage(_PictureStage):
-    """Redraw what detectors find in each picture; one in which nothing is found leaves with outcome "passed"."""
+    """Redraws what detectors find in each picture; one without detections has the outcome "passed"."""
 
 
 class UpscaleStage(_PictureStage):
-    """Make each picture `scale` times as large."""
+    """Makes each picture `scale` times as large."""
 
     def render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
-        """Have the picture made larger; one that would exceed `max_megapixels` fails before the backend is asked."""
+        """Return the enlargement; a picture that would exceed `max_megapixels` fails without a backend call."""
         too_large = _too_large(execution, artifact)
         return rx.throw(too_large) if too_large else super().render(execution, artifact, backend)
 
@@ -72,7 +72,7 @@ def _too_large(execution: StageExecution, artifact: Artifact) -> BackendFailed |
 
 
 def txt2img(config: Txt2ImgConfig | str | None = None, /, **settings: Unpack[Txt2ImgKeywords]) -> Txt2ImgStage:
-    """Make the stage that makes pictures from a prompt: `txt2img("a lighthouse", images=4)`; see `Txt2ImgConfig`.
+    """Return the stage that makes pictures from a prompt: `txt2img("a lighthouse", images=4)`; see `Txt2ImgConfig`.
 
     Raises:
         ConfigError: a setting is wrong.
@@ -83,7 +83,7 @@ def txt2img(config: Txt2ImgConfig | str | None = None, /, **settings: Unpack[Txt
 
 
 def img2img(config: Img2ImgConfig | None = None, /, **settings: Unpack[Img2ImgKeywords]) -> Img2ImgStage:
-    """Make the stage that redraws pictures; settings as in `Img2ImgConfig`.
+    """Return the stage that redraws pictures; settings as in `Img2ImgConfig`.
 
     Raises:
         ConfigError: a setting is wrong.
@@ -92,7 +92,7 @@ def img2img(config: Img2ImgConfig | None = None, /, **settings: Unpack[Img2ImgKe
 
 
 def adetailer(config: AdetailerConfig | None = None, /, **settings: Unpack[AdetailerKeywords]) -> AdetailerStage:
-    """Make the stage that redraws what its detectors find; settings as in `AdetailerConfig`.
+    """Return the stage that redraws what its detectors find; settings as in `AdetailerConfig`.
 
     Raises:
         ConfigError: a setting is wrong.
@@ -101,7 +101,7 @@ def adetailer(config: AdetailerConfig | None = None, /, **settings: Unpack[Adeta
 
 
 def upscale(config: UpscaleConfig | None = None, /, **settings: Unpack[UpscaleKeywords]) -> UpscaleStage:
-    """Make the stage that makes pictures larger; settings as in `UpscaleConfig`.
+    """Return the stage that makes pictures larger; settings as in `UpscaleConfig`.
 
     Raises:
         ConfigError: a setting is wrong.

@@ -1,4 +1,4 @@
-"""What the stages of one run share: RunScope, and in it the Reporter, which makes events, and where pictures go."""
+"""What the stages of one run share: RunScope, with its Reporter, which makes events, and its ImageStore."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class ImageStore(Protocol):
     saver: abc.SchedulerBase | None
 
     def store(self, artifact: Artifact, execution: StageExecution) -> Artifact:
-        """Return the artifact as it is kept; raises one of `rxpipe.errors`."""
+        """Store the picture and return the artifact as it is kept; raise one of `rxpipe.errors`."""
 
 
 class InMemory:
-    """Keeps pictures where they are: in their artifacts."""
+    """Keeps pictures in their artifacts."""
 
     def __init__(self, saver: abc.SchedulerBase | None = None) -> None:
         self.saver = saver
 
     def store(self, artifact: Artifact, execution: StageExecution) -> Artifact:
-        """Return the artifact as it is."""
+        """Return the artifact unchanged."""
         del execution
         return artifact
 
@@ -59,7 +59,7 @@ class Reporter:
     artifacts: dict[tuple[str, int], Artifact] = field(default_factory=dict)
 
     def preview(self, execution: StageExecution, image_index: int, data: bytes) -> None:
-        """Send the picture so far, encoded."""
+        """Emit the picture so far, encoded."""
         self.previews(
             StagePreview(
                 run_id=self.timeline.run_id,
@@ -79,7 +79,7 @@ class Reporter:
 class RunScope:
     """What a stage needs to know of the run it is part of.
 
-    clock: the scheduler that the run takes its time from.
+    clock: the scheduler of the run.
     """
 
     backend: Backend

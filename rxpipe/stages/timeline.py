@@ -1,7 +1,7 @@
-"""Timeline: the one place that numbers, stamps, folds and sends a run's events, and where their grammar holds.
+"""Timeline: the one place that numbers, stamps, folds and emits a run's events, and that enforces their grammar.
 
-The thread that cancels and the thread that renders are two: what one of them says too late, because the other has ended
-the stage or the run meanwhile, is dropped here, under the lock that numbers.
+One thread may cancel while another renders: an event that comes too late, because the other thread has ended the stage
+or the run, is dropped here, under the lock that numbers.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class Timeline:
     """Emits the events of one run: seq without a gap, time never decreasing, nothing before RunStart or after RunEnd.
 
-    Of a stage nothing is emitted before its StageStart or after its terminal. From any thread, a signal handler's too.
+    Nothing of a stage is emitted before its StageStart or after its terminal. Safe from any thread and signal handler.
 
-    result: the run so far; each event is folded into it once, and travels with the result that includes it.
+    result: the run so far; each event is folded into it once, and emitted with the result that includes it.
 
     Args:
         run_id: of every event.
@@ -54,12 +54,12 @@ class Timeline:
         self._ending = self._closed = False
 
     def emit(self, kind: type[StageEvent], fields: dict[str, Any]) -> None:
-        """Send one event of that kind, if there is a place for it. *fields*: its own; a dict to be used up."""
+        """Emit one event of that kind, unless the grammar forbids it. *fields*: its own; the dict is modified."""
         self.put(kind, fields)
         self._updates.drain()
 
     def put(self, kind: type[StageEvent], fields: dict[str, Any]) -> None:
-        """As `emit`, but delivered by whoever drains the updates next. For those who hold a lock of their own."""
+        """As `emit`, but leave delivery to the next drain of the updates; for callers that hold a lock of their own."""
         with self._lock:  # numbered and queued in one step, delivered without the lock
             if self._pending is not None:  # an interrupt cut it short
                 self._record(self._pending)
@@ -75,7 +75,7 @@ class Timeline:
                     return
 
     def end_stages(self) -> None:
-        """From here on no stage begins, and of those that are open only the terminals are taken."""
+        """Accept no further StageStart, and of the open stages nothing but their terminals."""
         with self._lock:
             self._ending = True
 
@@ -94,7 +94,7 @@ class Timeline:
         if self._closed:
             return False
         if stage is None:
-            return kind is RunEnd or not self._count  # RunStart, from whoever comes first
+            return kind is RunEnd or not self._count  # RunStart, from the first thread that emits it
         if kind is StageStart:
             return not self._ending
         return stage in self._open and (not self._ending or kind in TERMINALS)

@@ -1,4 +1,4 @@
-"""`run.result` while the run goes on: a view that is complete whenever it is asked for, and stays what it was."""
+"""`run.result` during the run: a view that is complete whenever it is read, and does not change later."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from rxpipe.testing.scripted import tiny_picture
 
 
 def test_a_result_asked_for_at_every_event_is_the_fold_of_what_was_told_by_then(marbles, full_chain):
-    """Each of them holds every event so far, and none changes when the run goes on."""
+    """Each of them holds every event so far, and none changes when the run continues."""
     executor = rxp.PipelineExecutor(ScriptedBackend(marbles, {"img2img": "-s-so|"}), scheduler=marbles.clock)
-    told, asked = [], []
+    emitted, asked = [], []
 
     def ask(event):
-        told.append(event)
+        emitted.append(event)
         asked.append(run.result)
 
     executor.events.subscribe(ask)
@@ -26,12 +26,12 @@ def test_a_result_asked_for_at_every_event_is_the_fold_of_what_was_told_by_then(
     marbles.run()
     assert run.result.success
     for count, result in enumerate(asked, 1):
-        known = PipelineRunResult.from_events(told[:count])
+        known = PipelineRunResult.from_events(emitted[:count])
         assert (result.events, result.records, result.status) == (known.events, known.records, known.status)
 
 
 def test_results_asked_for_by_many_threads_at_once_are_all_whole(full_chain):
-    """No event is missing or twice, whoever asks."""
+    """No event is missing or twice, on whichever thread."""
 
     class Busy(rxp.Backend):
         def render(self, stage, source):

@@ -1,4 +1,4 @@
-"""Timelines for tests: told by hand with a `Teller`, or drawn by Hypothesis together with how every image ended."""
+"""Timelines for tests: built by hand with a `TimelineBuilder`, or drawn by Hypothesis with how every image ended."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ OUT_OF_MEMORY = ErrorInfo(type="BackendFailed", message="CUDA out of memory.", h
 NAMES = ("txt2img", "img2img", "adetailer", "upscale")
 
 
-class Teller:
-    """Numbers and stamps events as a run does; `events` are all that were told."""
+class TimelineBuilder:
+    """Numbers and stamps events as a run does; `events` holds all that were added."""
 
     def __init__(self, run_id="r1"):
         self.run_id, self.now, self.events, self.stages, self.total = run_id, NOON, [], (), None
 
-    def tell(self, kind, **fields):
-        """Tell one event and give it."""
+    def add(self, kind, **fields):
+        """Add one event and return it."""
         event = kind(run_id=self.run_id, seq=len(self.events), timestamp=self.now, **fields)
         self.events.append(event)
         return event
@@ -45,12 +45,12 @@ class Teller:
 
     def begin(self, *stages, images=2):
         self.stages = stages
-        return self.tell(RunStart, stages=stages, images=images, config="0" * 16)
+        return self.add(RunStart, stages=stages, images=images, config="0" * 16)
 
     def stage(self, kind, index, **fields):
-        """An event of the stage at *index*."""
+        """Add an event of the stage at *index*."""
         total = fields.pop("total_images", self.total)
-        return self.tell(kind, stage_type=self.stages[index], stage_index=index, total_images=total, **fields)
+        return self.add(kind, stage_type=self.stages[index], stage_index=index, total_images=total, **fields)
 
     def start(self, index, total=2):
         self.total = total
@@ -77,27 +77,27 @@ class Teller:
         return self.stage(StageCancelled, index, image_index=image)
 
     def finish(self, status="completed", **fields):
-        return self.tell(RunEnd, status=status, **fields)
+        return self.add(RunEnd, status=status, **fields)
 
 
 def whole_run(*stages, images=2, seconds=1.0):
-    """A run in which all goes well, each image taking so many seconds in each stage."""
-    told = Teller()
-    told.begin(*stages, images=images)
+    """Return the events of a completed run in which each image takes *seconds* in each stage."""
+    builder = TimelineBuilder()
+    builder.begin(*stages, images=images)
     for index in range(len(stages)):
-        told.start(index, images)
+        builder.start(index, images)
         for image in range(1, images + 1):
             for fraction in (0.5, 1.0):
-                told.wait(seconds / 2)
-                told.step(index, image, fraction)
-            told.image(index, image, seed=100 + image, duration_s=seconds)
-        told.end(index, done=images, duration_s=images * seconds)
-    told.finish()
-    return told.events
+                builder.wait(seconds / 2)
+                builder.step(index, image, fraction)
+            builder.image(index, image, seed=100 + image, duration_s=seconds)
+        builder.end(index, done=images, duration_s=images * seconds)
+    builder.finish()
+    return builder.events
 
 
 class Drawn(NamedTuple):
-    """A timeline and what became of its images by the rules: fates by artifact id."""
+    """A timeline, and the outcomes that the rules give its images: fates by artifact id."""
 
     events: tuple
     fates: dict
@@ -105,24 +105,24 @@ class Drawn(NamedTuple):
 
 @st.composite
 def timelines(draw):
-    """Any run in stage order: images done, passed, failed, skipped or filtered; stages that fail; a cancel."""
-    told, stages = Teller(), draw(st.lists(st.sampled_from((*NAMES, "pick")), min_size=1, max_size=4))
+    """Draw any run in stage order: images done, passed, failed, skipped or filtered; stages that fail; a cancel."""
+    builder, stages = TimelineBuilder(), draw(st.lists(st.sampled_from((*NAMES, "pick")), min_size=1, max_size=4))
     images = draw(st.integers(1, 4))
-    told.begin(*stages, images=images)
-    fates = dict.fromkeys(image_id(told.run_id, n) for n in range(1, images + 1))
+    builder.begin(*stages, images=images)
+    fates = dict.fromkeys(image_id(builder.run_id, n) for n in range(1, images + 1))
     alive = list(fates)
     for index in range(len(stages)):
         if not alive:
             break
-        alive, stopped = _stage(draw, told, index, alive, fates)
+        alive, stopped = _stage(draw, builder, index, alive, fates)
         if stopped:
             _rest(fates, stopped)
-            told.finish(stopped, error=OUT_OF_MEMORY if stopped == "failed" else None)
-            return Drawn(tuple(told.events), fates)
+            builder.finish(stopped, error=OUT_OF_MEMORY if stopped == "failed" else None)
+            return Drawn(tuple(builder.events), fates)
     for name in alive:
         fates[name] = "done"
-    told.finish(_status(Counter(fates.values())))
-    return Drawn(tuple(told.events), fates)
+    builder.finish(_status(Counter(fates.values())))
+    return Drawn(tuple(builder.events), fates)
 
 
 def _rest(fates, stopped):
@@ -131,7 +131,7 @@ def _rest(fates, stopped):
 
 
 def _unsaid(fates, entered):
-    """Which images a stage filtered out is told by its end; of one that has none they count with the rest."""
+    """Only the end of a stage reports which images it filtered out; without one they count with the rest."""
     fates.update({name: None for name in entered if fates[name] == "filtered"})
 
 
@@ -143,39 +143,39 @@ def _status(counts):
     return "failed" if counts["failed"] else "cancelled"
 
 
-def _stage(draw, told, index, alive, fates):
-    """One stage: the images that are through, and "failed" or "cancelled" if the run ends here."""
-    told.wait(draw(st.floats(0, 100)))
-    told.start(index, len(alive))
-    through, counts, last = [], Counter(), index == len(told.stages) - 1
+def _stage(draw, builder, index, alive, fates):
+    """Add one stage; return the images that finished it, and "failed" or "cancelled" if the run ends here."""
+    builder.wait(draw(st.floats(0, 100)))
+    builder.start(index, len(alive))
+    through, counts, last = [], Counter(), index == len(builder.stages) - 1
     for number, name in enumerate(alive, 1):
         fraction = 0.0
         for _ in range(draw(st.integers(0, 3))):
-            told.wait(draw(st.floats(0, 10)))
+            builder.wait(draw(st.floats(0, 10)))
             fraction = draw(st.floats(fraction, 1))
-            told.step(index, number, draw(st.sampled_from([fraction, None])),
+            builder.step(index, number, draw(st.sampled_from([fraction, None])),
                       phase=draw(st.sampled_from(["working", "queued", "loading", "stalled"])))  # fmt: skip
         what = draw(
             st.sampled_from(["done"] * 6 + ["passed", "failed", "skipped", "filtered", "retry", "fail", "cancel"])
         )
         if what == "retry":
-            told.retry(index, number)
+            builder.retry(index, number)
             what = "done"
         if what in {"fail", "cancel"}:
-            told.fail(index) if what == "fail" else told.cancel(index, number)
+            builder.fail(index) if what == "fail" else builder.cancel(index, number)
             _unsaid(fates, alive)
             return through, "failed" if what == "fail" else "cancelled"
-        if what == "filtered" and told.stages[index] == "pick":
+        if what == "filtered" and builder.stages[index] == "pick":
             fates[name] = "filtered"
             counts["filtered"] += 1
             continue
         outcome = {"filtered": "done", "skipped": "cancelled"}.get(what, what)
         counts[outcome] += 1
-        told.image(index, number, outcome, artifact_id=name, error=OUT_OF_MEMORY if outcome == "failed" else None)
+        builder.image(index, number, outcome, artifact_id=name, error=OUT_OF_MEMORY if outcome == "failed" else None)
         if outcome in {"done", "passed"}:
             through.append(name)
             fates[name] = "done" if last else None
         else:
             fates[name] = outcome
-    told.end(index, **{"done": 0, **counts}, duration_s=1.0)
+    builder.end(index, **{"done": 0, **counts}, duration_s=1.0)
     return through, None

@@ -1,4 +1,4 @@
-"""What a run tells, statements 1 to 12 of the contract, through the public stream and in virtual time."""
+"""The events of a run, statements 1 to 12 of the contract, through the public stream and in virtual time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def of(events, kind, stage=None):
     return [e for e in events if isinstance(e, kind) and stage in {None, getattr(e, "stage_type", None)}]
 
 
-def told(events):
+def row_of(events):
     """Kind, stage and index of every lifecycle event."""
     return [
         (e.kind, getattr(e, "stage_type", None), getattr(e, "image_index", None))
@@ -43,7 +43,7 @@ def test_full_chain_in_stage_order_is_stage_major(marbles, full_chain):
         expected += [("stage_image_progress", stage, n) for n in (1, 2, 3)]
         expected.append(("stage_end", stage, None))
     expected.append(("run_end", None, None))
-    assert told(events) == expected
+    assert row_of(events) == expected
     assert {e.total_images for e in of(events, rxp.StageImageProgress)} == {3}
     assert [e.seq for e in events] == list(range(len(events)))
 
@@ -91,9 +91,9 @@ def test_index_stands_where_it_means_something(marbles, full_chain):
 
 
 def test_events_arrive_while_the_backend_is_still_at_work(marbles, full_chain):
-    """With a backend that hangs on image 2, the start and image 1 have been told."""
+    """With a backend that hangs on image 2, the start and image 1 have been emitted."""
     run = marbles.run(full_chain(2), {"txt2img": ["--o|", "--"]})
-    assert told(run.events.accept().values) == [
+    assert row_of(run.events.accept().values) == [
         ("run_start", None, None),
         ("stage_start", "txt2img", None),
         ("stage_image_progress", "txt2img", 1),
@@ -118,7 +118,7 @@ def test_a_stage_that_cannot_go_on_fails_with_its_cause_and_ends_nothing(marbles
     [failed] = of(events, rxp.StageFailed)
     assert (failed.stage_type, failed.error.type) == ("img2img", "BackendRejected")
     assert failed.error.hint == "Give the credentials."
-    assert told(events)[-2:] == [("stage_failed", "img2img", None), ("run_end", None, None)]
+    assert row_of(events)[-2:] == [("stage_failed", "img2img", None), ("run_end", None, None)]
     result = run.result
     assert (result.status, result.success) == ("failed", False)
     assert result.error.message == "img2img (stage 2 of 4): /sdapi/v1/img2img answered 401."
@@ -195,7 +195,7 @@ def test_two_subscribers_see_the_same_and_a_late_one_only_what_follows(marbles, 
 
 
 def test_a_subscriber_that_raises_stops_nobody(marbles, full_chain, monkeypatch):
-    """The run and the others go on; its exception is reported once."""
+    """The run and the others continue; its exception is reported once."""
     reported = []
     monkeypatch.setattr("sys.excepthook", lambda *info: reported.append(info[1]))
     executor = rxp.PipelineExecutor(ScriptedBackend(marbles), scheduler=marbles.clock)
@@ -245,7 +245,7 @@ def test_a_server_that_stays_away_fails_the_stage_at_once(marbles, full_chain):
 
 
 def test_a_fraction_never_falls_within_an_image_even_over_a_retry(marbles):
-    """The second attempt begins at 0 again; what is told does not."""
+    """The second attempt begins at 0 again; the events do not."""
     chain = rxp.chain(rxp.txt2img(prompt="a"), retry=rxp.RetryConfig(first_delay_s=0.001, jitter=0))
     run = marbles.run(chain, {"txt2img": ["ss#", "sso|"]}, errors={"txt2img": BackendUnavailable("reset")})
     fractions = [e.fraction for e in of(run.events.accept().values, rxp.StageStep)]
