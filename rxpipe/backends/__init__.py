@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rxpipe.backends.choice import open_backend
+from rxpipe.backends.resolve import open_backend
 
 if TYPE_CHECKING:
     from rxpipe.backends.webui.diagnosis import Diagnosis

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from rxpipe.backends import diagnose
-from rxpipe.backends.choice import choose
+from rxpipe.backends.resolve import choose
 from rxpipe.cli.outcome import Exit
 from rxpipe.cli.tables import print_line, print_pairs
 

@@ -7,7 +7,7 @@ import pytest
 from loguru import logger
 
 from rxpipe import backends
-from rxpipe.backends import choice, diagnose, open_backend
+from rxpipe.backends import diagnose, open_backend, resolve
 from rxpipe.errors import ConfigError
 from rxpipe.testing.webui_server import WebUIServer
 
@@ -18,7 +18,7 @@ def nothing_set(monkeypatch, tmp_path):
     for name in ("RXPIPE_BACKEND", "RXPIPE_BACKEND_AUTH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RXPIPE_CONFIG", str(tmp_path / "config.toml"))
-    monkeypatch.setattr(choice._probe_local, "__defaults__", ((1, 2),))
+    monkeypatch.setattr(resolve._probe_local, "__defaults__", ((1, 2),))
     return tmp_path / "config.toml"
 
 
@@ -91,7 +91,7 @@ def test_the_config_file_gives_options_and_credentials(nothing_set):
 def test_a_running_webui_is_found(monkeypatch):
     """The first port that answers as one; a port where something else answers is told."""
     with WebUIServer(api=False) as other, WebUIServer(auth=("me", "pw")) as server:
-        monkeypatch.setattr(choice._probe_local, "__defaults__", ((1, other.port, server.port),))
+        monkeypatch.setattr(resolve._probe_local, "__defaults__", ((1, other.port, server.port),))
 
         backend = open_backend()
 
@@ -105,7 +105,7 @@ def test_a_webui_without_its_api_is_told_in_the_log(monkeypatch):
     sink = logger.add(lines.append, format="{level} {message}")
     logger.enable("rxpipe")
     with WebUIServer(api=False) as server:
-        monkeypatch.setattr(choice._probe_local, "__defaults__", ((server.port, 1),))
+        monkeypatch.setattr(resolve._probe_local, "__defaults__", ((server.port, 1),))
         backend = open_backend()
     logger.remove(sink)
     logger.disable("rxpipe")

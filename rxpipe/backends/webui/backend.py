@@ -15,18 +15,18 @@ from reactivex import Observable
 from reactivex.disposable import Disposable, SerialDisposable
 
 from rxpipe.backends.base import Backend, Output, RenderEvent
+from rxpipe.backends.http.address import Address
+from rxpipe.backends.http.call import CallServices, InFlightCalls, RenderCall, RenderRequest, Timeouts, WorkerPool
+from rxpipe.backends.http.connection import ConnectionPool
+from rxpipe.backends.http.pictures import same_pixels, size_of, with_source_text
+from rxpipe.backends.http.stopping import Interrupter
 from rxpipe.backends.webui import payloads
-from rxpipe.backends.webui.address import Address
+from rxpipe.backends.webui.actual import actual_settings, compare, compare_model, other_size, settings_of
 from rxpipe.backends.webui.answers import Answer, read_generation, read_picture, read_single
-from rxpipe.backends.webui.call import CallServices, InFlightCalls, RenderCall, RenderRequest, Timeouts, WorkerPool
 from rxpipe.backends.webui.checks import check_plan
-from rxpipe.backends.webui.client import ConnectionPool
 from rxpipe.backends.webui.names import ServerCatalogs
 from rxpipe.backends.webui.payloads import ExtrasRequest, Img2ImgRequest, Size, Txt2ImgRequest
-from rxpipe.backends.webui.pixels import same_pixels, size_of, with_source_text
 from rxpipe.backends.webui.progress import ProgressClient
-from rxpipe.backends.webui.stops import Interrupter
-from rxpipe.backends.webui.used import actual_settings, compare, compare_model, other_size, settings_of
 from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BackendRejected, BackendUnavailable, BadResponse
 from rxpipe.rx.worker import WorkerScheduler
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from reactivex import abc
 
     from rxpipe.artifact import Artifact
-    from rxpipe.backends.webui.client import Connection
+    from rxpipe.backends.http.connection import Connection
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
 _LOOK_S = 0.05

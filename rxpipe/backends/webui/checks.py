@@ -10,7 +10,7 @@ from rxpipe.config import AdetailerConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BackendFailed, BackendRejected
 
 if TYPE_CHECKING:
-    from rxpipe.backends.webui.client import Connection
+    from rxpipe.backends.http.connection import Connection
     from rxpipe.backends.webui.progress import ProgressClient
     from rxpipe.plan import StageExecution, StageExecutionPlan
 

@@ -9,9 +9,9 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from rxpipe.backends.webui.address import Address
+from rxpipe.backends.http.address import Address
+from rxpipe.backends.http.connection import Connection
 from rxpipe.backends.webui.answers import read_generation, read_picture
-from rxpipe.backends.webui.client import Connection
 from rxpipe.backends.webui.names import ServerCatalogs, ask_optional, fetch_catalogs
 from rxpipe.backends.webui.payloads import Txt2ImgRequest
 from rxpipe.backends.webui.progress import ProgressClient

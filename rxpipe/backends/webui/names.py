@@ -17,7 +17,7 @@ from rxpipe.errors import BackendRejected
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rxpipe.backends.webui.client import Connection
+    from rxpipe.backends.http.connection import Connection
     from rxpipe.config import StageConfig
     from rxpipe.plan import StageExecution, StageExecutionPlan
 

@@ -19,7 +19,7 @@ from rxpipe.backends.webui.payloads import ExtrasRequest, Request, Txt2ImgReques
 from rxpipe.errors import BackendRejected, BadResponse
 
 if TYPE_CHECKING:
-    from rxpipe.backends.webui.client import Connection
+    from rxpipe.backends.http.connection import Connection
 
 JobOwner = Literal["ours", "waiting", "nobody", "other"]
 """Who runs: our job; another while ours waits; nobody; or another, and where ours is cannot be told."""

@@ -17,7 +17,7 @@ from rxpipe.errors import BackendError, BackendTimeout, BackendUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rxpipe.backends.webui.client import Connection, ConnectionPool
+    from rxpipe.backends.http.connection import Connection, ConnectionPool
     from rxpipe.backends.webui.progress import JobOwner, JobTracker, ProgressClient, ProgressSnapshot
 
 _FAST_S = 0.02  # between questions while the grace lasts

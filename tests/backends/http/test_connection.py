@@ -8,8 +8,8 @@ import traceback
 import pytest
 from loguru import logger
 
-from rxpipe.backends.webui.address import Address, Credentials
-from rxpipe.backends.webui.client import Connection
+from rxpipe.backends.http.address import Address, Credentials
+from rxpipe.backends.http.connection import Connection
 from rxpipe.errors import (
     BackendFailed,
     BackendRejected,

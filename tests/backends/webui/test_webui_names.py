@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rxpipe.backends.webui.client import Response
+from rxpipe.backends.http.connection import Response
 from rxpipe.backends.webui.names import (
     CatalogItem,
     ServerCatalogs,

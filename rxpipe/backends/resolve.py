@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import platformdirs
 from loguru import logger
 
-from rxpipe.backends.webui.address import without_credentials
+from rxpipe.backends.http.address import without_credentials
 from rxpipe.errors import ConfigError, suggestion
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from reactivex.disposable import SerialDisposable
 
 from rxpipe.backends.base import Preview
+from rxpipe.backends.http.stopping import InFlightRequest
 from rxpipe.backends.webui.progress import JobTracker
-from rxpipe.backends.webui.stops import InFlightRequest
 from rxpipe.errors import BackendError, BackendTimeout
 from rxpipe.rx.worker import WorkerScheduler
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from reactivex import abc
 
     from rxpipe.backends.base import Output, RenderEvent, StepProgress
-    from rxpipe.backends.webui.client import Connection, ConnectionPool
+    from rxpipe.backends.http.connection import Connection, ConnectionPool
+    from rxpipe.backends.http.stopping import Interrupter
     from rxpipe.backends.webui.payloads import ExtrasRequest, Img2ImgRequest, Size, Txt2ImgRequest
     from rxpipe.backends.webui.progress import ProgressClient, ProgressSnapshot, ServerSnapshot
-    from rxpipe.backends.webui.stops import Interrupter
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ import pytest
 from stages import PICTURE, stage_of
 
 import rxpipe as rxp
+from rxpipe.backends.http.connection import Response
 from rxpipe.backends.webui import payloads
-from rxpipe.backends.webui.client import Response
 from rxpipe.backends.webui.payloads import Size
 from rxpipe.backends.webui.progress import JobTracker, ProgressClient, ServerSnapshot, TaskSnapshot
 
-DATA = Path(__file__).parents[1] / "data" / "webui"
+DATA = Path(__file__).parents[2] / "data" / "webui"
 
 
 def request_for(section=None):

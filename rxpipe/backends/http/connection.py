@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from urllib3 import PoolManager
 
-    from rxpipe.backends.webui.address import Address
+    from rxpipe.backends.http.address import Address
 
 _PIECES = 32  # an answer is read in so many, each showing that it is still coming
 _PIECE_BYTES = (1 << 12, 1 << 20)  # the smallest and the largest

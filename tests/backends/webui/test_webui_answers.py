@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stages import PICTURE
 
+from rxpipe.backends.http.connection import message_of, retry_after_s
 from rxpipe.backends.webui import base64s
 from rxpipe.backends.webui.answers import read_generation, read_json, read_picture, read_single
-from rxpipe.backends.webui.client import message_of, retry_after_s
 from rxpipe.errors import BadResponse
 
 TEXT = base64.b64encode(PICTURE).decode()
 INFO = json.dumps({"seed": 5, "all_seeds": [5, 6], "infotexts": ["a cat\nSteps: 2, Sampler: Euler, Seed: 5"]})
-RECORDED = sorted((Path(__file__).parents[1] / "data" / "webui").glob("*/*.json"))
+RECORDED = sorted((Path(__file__).parents[2] / "data" / "webui").glob("*/*.json"))
 
 
 def body(images=(TEXT,), info=INFO, **more):

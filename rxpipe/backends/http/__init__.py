@@ -1,0 +1,1 @@
+"""What every backend behind an HTTP API needs: connections, calls, progress, interrupts, pictures."""
