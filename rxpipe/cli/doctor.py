@@ -9,31 +9,30 @@ import typer
 from rich.console import Console
 
 from rxpipe.backends import diagnose
-from rxpipe.backends.resolve import choose
+from rxpipe.backends.resolve import EMBEDDED, choose, usual_url
 from rxpipe.cli.outcome import Exit
 from rxpipe.cli.tables import print_line, print_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rxpipe.backends.webui.diagnosis import Diagnosis
+    from rxpipe.backends.diagnosis import Diagnosis
 
-_USUAL = "http://127.0.0.1:7860"
 _SHOWN = 8
 
 
 def examine(url: str | None, *, trial: bool, as_json: bool) -> Exit:
-    """Look and tell. FAILED where no run could begin there; without a server `run` has the embedded backend.
+    """Print what is found. FAILED where no run could begin there; without a server `run` has the embedded backend.
 
     Raises:
         ConfigError: *url* is not an address.
     """
     spec = choose(url)
-    embedded = spec.kind == "sketch"
+    embedded = spec.kind is EMBEDDED
     auth = spec.options.get("auth")
-    found = diagnose(_USUAL if embedded else spec.url, auth=auth, trial=trial and not embedded)
+    found = diagnose(usual_url() if embedded else spec.url, auth=auth, trial=trial and not embedded)
     if as_json:
-        typer.echo(json.dumps({"backend": spec.kind, "reason": spec.reason, **found.as_dict()}))
+        typer.echo(json.dumps({"backend": spec.kind.name, "reason": spec.reason, **found.as_dict()}))
     else:
         shown = Console()
         if embedded:
@@ -57,7 +56,7 @@ def _pairs(found: Diagnosis) -> list[tuple[str, str]]:
     return [
         ("server", {"forge": "Forge", "a1111": "AUTOMATIC1111"}.get(found.kind or "", "")),
         ("answers", "" if found.latency_s is None else f"in {found.latency_s * 1000:.0f} ms"),
-        ("now", "drawing for somebody" if found.busy else "idle" if found.ok else ""),
+        ("now", "rendering for a client" if found.busy else "idle" if found.ok else ""),
         ("credentials", found.credentials),
         ("progress", "" if not found.ok else "of each request" if found.progress_per_task else "of the server only"),
         ("loaded model", found.model or ""),
@@ -66,9 +65,9 @@ def _pairs(found: Diagnosis) -> list[tuple[str, str]]:
         ("schedulers", _listed(found.schedulers)),
         ("upscalers", _listed(found.upscalers)),
         ("VAEs", _listed(found.vaes)),
-        ("ADetailer", found.adetailer or ("not there" if found.ok else "")),
+        ("ADetailer", found.adetailer or ("missing" if found.ok else "")),
         ("detectors", _listed(found.detectors)),
-        ("trial", "" if trial is None else f"drawn in {trial.seconds:.1f} s: {by or 'it does not say by what'}"),
+        ("trial", "" if trial is None else f"rendered in {trial.seconds:.1f} s: {by or 'it does not report by what'}"),
     ]
 
 

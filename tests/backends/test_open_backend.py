@@ -7,24 +7,23 @@ import pytest
 from loguru import logger
 
 from rxpipe import backends
-from rxpipe.backends import diagnose, open_backend, resolve
+from rxpipe.backends import diagnose, open_backend
 from rxpipe.errors import ConfigError
 from rxpipe.testing.webui_server import WebUIServer
 
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch, tmp_path):
-    """No environment, no config file, no port that a real server could be on."""
+    """No environment and no config file."""
     for name in ("RXPIPE_BACKEND", "RXPIPE_BACKEND_AUTH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RXPIPE_CONFIG", str(tmp_path / "config.toml"))
-    monkeypatch.setattr(resolve._probe_local, "__defaults__", ((1, 2),))
     return tmp_path / "config.toml"
 
 
 def test_without_anything_the_embedded_one_is_taken():
     """And says why."""
-    backend = open_backend()
+    backend = open_backend(ports=(1, 2))
 
     assert backend.name == "sketch"
     assert "(no WebUI with its API answers on 127.0.0.1:1-2)" in backend.description
@@ -51,6 +50,9 @@ def test_options_may_stand_behind_the_name():
         ("box.local", "http://box.local:7860"),
         ("box:9000", "http://box:9000"),
         ("https://me:pw@box.example/webui", "https://box.example/webui"),
+        ("webui:7862", "http://127.0.0.1:7862"),
+        ("webui://box", "http://box:7860"),
+        ("webui", "http://127.0.0.1:7860"),
     ],
 )
 def test_an_address_is_a_webui(where, url):
@@ -88,25 +90,22 @@ def test_the_config_file_gives_options_and_credentials(nothing_set):
     assert "pw-secret" not in repr(vars(backend)) + backend.description
 
 
-def test_a_running_webui_is_found(monkeypatch):
-    """The first port that answers as one; a port where something else answers is told."""
+def test_a_running_webui_is_found():
+    """The first port that answers as one; another program's port is passed over."""
     with WebUIServer(api=False) as other, WebUIServer(auth=("me", "pw")) as server:
-        monkeypatch.setattr(resolve._probe_local, "__defaults__", ((1, other.port, server.port),))
-
-        backend = open_backend()
+        backend = open_backend("auto", ports=(1, other.port, server.port))
 
     assert backend.url == server.url
     assert "(found running)" in backend.description
 
 
-def test_a_webui_without_its_api_is_told_in_the_log(monkeypatch):
+def test_a_webui_without_its_api_is_reported_in_the_log():
     """People see their server run and wonder."""
     lines = []
     sink = logger.add(lines.append, format="{level} {message}")
     logger.enable("rxpipe")
     with WebUIServer(api=False) as server:
-        monkeypatch.setattr(resolve._probe_local, "__defaults__", ((server.port, 1),))
-        backend = open_backend()
+        backend = open_backend(ports=(server.port, 1))
     logger.remove(sink)
     logger.disable("rxpipe")
 
@@ -121,6 +120,8 @@ def test_a_webui_without_its_api_is_told_in_the_log(monkeypatch):
         ("skech", "did you mean 'sketch'?"),
         ("http://", "allowed"),
         ("comfy", "allowed: 'auto', 'sketch'"),
+        ("comfy", "kinds: sketch, webui (http, https)"),
+        ("ftp://box", "kinds: sketch, webui (http, https)"),
         ("sketch:pace", "options are name=value"),
         ("sketch:pce_s=0.1", "no option 'pce_s'; did you mean 'pace_s'?"),
         ("http://box:port", "the port is not a number"),
@@ -170,6 +171,29 @@ def test_importing_the_backends_loads_neither_http_nor_numpy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  ours
 
     assert done.stdout.strip() == "[]"
+
+
+# -- the port's own catalog and diagnosis -----------------------------------------------------------------------------
+
+
+def test_a_backend_without_a_server_lists_nothing_and_is_well():
+    """The defaults of the port."""
+    backend = open_backend("sketch")
+
+    assert backend.url is None
+    assert (backend.catalog().samplers, backend.catalog().names("models")) == (None, ())
+    assert (backend.diagnose().ok, backend.diagnose().reachable, backend.diagnose().url) == (True, True, "")
+    assert not backend.batches
+
+
+def test_an_open_backend_lists_what_its_server_has():
+    """Over a connection that it has; with its credentials."""
+    with WebUIServer(auth=("me", "pw")) as server, open_backend(server.url, auth="me:pw") as backend:
+        assert "Euler a" in backend.catalog().names("samplers")
+        assert "mediapipe_face_full" in backend.catalog().names("detectors")
+        assert backend.diagnose().credentials == "accepted"
+        assert server.connections == 1
+        assert backend.batches
 
 
 # -- diagnose ---------------------------------------------------------------------------------------------------------
@@ -225,5 +249,5 @@ def test_nobody_there_is_a_finding_and_no_exception():
     found = diagnose("127.0.0.1:1")
 
     assert (found.reachable, found.ok) == (False, False)
-    assert "nobody answers" in found.problem
+    assert "no server answers" in found.problem
     assert backends.__all__ == ["diagnose", "open_backend"]

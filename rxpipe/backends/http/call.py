@@ -1,22 +1,21 @@
-"""One drawing on its way: posted on a thread of the backend's, watched on the subscriber's time, stopped at once.
+"""One render over HTTP: sent on a thread of the backend's, watched on the subscriber's scheduler, stopped immediately.
 
-Four threads meet here: the subscriber's scheduler (emissions, ticks), the call's (the POST), the poll's (questions),
-and whoever disposes. What ends a call is decided once, under its lock.
+Four threads meet here: the subscriber's scheduler (emissions, ticks), the call's (the request), the poll's (questions
+for progress), and the one that disposes. What ends a call is decided once, under its lock. What differs between servers
+is in a `RenderJob`.
 """
 
 from __future__ import annotations
 
 import threading
-import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from reactivex.disposable import SerialDisposable
 
 from rxpipe.backends.base import Preview
-from rxpipe.backends.http.stopping import InFlightRequest
-from rxpipe.backends.webui.progress import JobTracker
-from rxpipe.errors import BackendError, BackendTimeout
+from rxpipe.errors import BackendError, BackendRejected, BackendTimeout
 from rxpipe.rx.worker import WorkerScheduler
 
 if TYPE_CHECKING:
@@ -26,9 +25,9 @@ if TYPE_CHECKING:
 
     from rxpipe.backends.base import Output, RenderEvent, StepProgress
     from rxpipe.backends.http.connection import Connection, ConnectionPool
-    from rxpipe.backends.http.stopping import Interrupter
-    from rxpipe.backends.webui.payloads import ExtrasRequest, Img2ImgRequest, Size, Txt2ImgRequest
-    from rxpipe.backends.webui.progress import ProgressClient, ProgressSnapshot, ServerSnapshot
+
+ReadingT = TypeVar("ReadingT")
+_FREE_WORKERS = 2  # threads that wait for the next call; a batch uses more for moments only
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class Timeouts:
 
     poll_s: between two questions for progress. ask_s: for the answer to a small question. stalled_s: without a step
     until the phase is "stalled". silence_s: without any sign of life until the call is abandoned. unknown_job_s: in
-    which a server that knows nothing of the job may still answer.
+    which a server that does not know the job may still answer.
     """
 
     poll_s: float
@@ -47,63 +46,46 @@ class Timeouts:
     unknown_job_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class RenderRequest:
-    """What is to be posted. label: for messages. source_size: of the input picture, None for txt2img."""
-
-    label: str
-    payload: Txt2ImgRequest | Img2ImgRequest | ExtrasRequest
-    picture: bytes | None = field(default=None, repr=False)
-    source_size: Size | None = None
-    task: str | None = None
-
-
 class WorkerPool:
-    """Threads for calls: taken for one call, given back, made when none is free. Safe from any thread."""
+    """Threads for calls, reused; one is made when none is free. Safe from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "rxpipe-http-call") -> None:
+        self._name = name
         self._free: list[WorkerScheduler] = []
         self._all: list[WorkerScheduler] = []
         self._lock = threading.Lock()
+        self._closed = False
 
     def acquire(self) -> WorkerScheduler:
-        """A thread for the caller alone."""
+        """Return a thread for the caller alone.
+
+        Raises:
+            BackendRejected: the backend was closed.
+        """
         with self._lock:
+            if self._closed:
+                raise BackendRejected("the backend was closed.", hint="Open another one.")
             if self._free:
                 return self._free.pop()
-            worker = WorkerScheduler("rxpipe-webui-call")
+            worker = WorkerScheduler(self._name)
             self._all.append(worker)
             return worker
 
     def release(self, worker: WorkerScheduler) -> None:
-        """The thread is free again."""
+        """Make the thread free again; it ends where enough are free."""
         with self._lock:
-            self._free.append(worker)
+            if len(self._free) < _FREE_WORKERS:
+                self._free.append(worker)
+                return
+            self._all.remove(worker)
+        worker.close()
 
     def close(self) -> None:
-        """Let every thread end after what it does."""
+        """Let every thread end after the action in progress."""
         with self._lock:
+            self._closed = True
             for worker in self._all:
                 worker.close()
-
-
-class InFlightCalls:
-    """The calls of one backend that were sent and are not over, oldest first. Safe from any thread."""
-
-    def __init__(self) -> None:
-        self._trackers: list[JobTracker] = []
-        self._lock = threading.Lock()
-
-    @property
-    def latest(self) -> JobTracker | None:
-        """The one sent last, None if there is none."""
-        with self._lock:
-            return next((tracker for tracker in reversed(self._trackers) if not tracker.ended.is_set()), None)
-
-    def add(self, tracker: JobTracker) -> None:
-        """It is about to be sent."""
-        with self._lock:
-            self._trackers = [*(one for one in self._trackers if not one.ended.is_set()), tracker]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,119 +95,164 @@ class CallServices:
     connections: ConnectionPool
     workers: WorkerPool
     polls: WorkerScheduler
-    progress_client: ProgressClient
-    interrupter: Interrupter
-    in_flight: InFlightCalls
     timeouts: Timeouts
-    previews: bool
 
 
-class RenderCall:
-    """One drawing, from subscription to its end.
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a call does next. picture: makes the Output on the call's thread; None sends the request."""
+
+    picture: Callable[[], Output] | None = None
+
+
+class RenderJob(ABC, Generic[ReadingT]):
+    """One image on one kind of server: the hooks of a `RenderCall`, each on the thread that is named.
+
+    path: of the request, for messages.
+    """
+
+    path: str = ""
+
+    @abstractmethod
+    def prepare(self, resume: Callable[[Ready], None]) -> Ready | None:
+        """Make the request, on the call's thread; return what is next, or None and call *resume* later.
+
+        Raises:
+            RxPipeError: the image cannot be asked for.
+        """
+
+    def before_send(self, connection: Connection) -> None:
+        """Ask the server what `send` needs to know, on the call's thread."""
+
+    def begin(self, connection: Connection) -> None:
+        """Note that `send` follows, on the call's thread and under the call's lock; from now on it is in flight."""
+
+    @abstractmethod
+    def send(self, connection: Connection) -> Output:
+        """Send the request and return its picture, on the call's thread.
+
+        Raises:
+            BackendError: as in `Backend.render`.
+        """
+
+    @property
+    @abstractmethod
+    def connection(self) -> Connection | None:
+        """The connection while the job is in flight, on any thread; None before and afterwards."""
+
+    @abstractmethod
+    def poll(self, connection: Connection) -> ReadingT | None:
+        """Read how far the job is, on the poll's thread. A BackendError is no news: `send` raises what is wrong."""
+
+    @abstractmethod
+    def observe(self, reading: ReadingT, now_s: float) -> tuple[StepProgress, bytes | None]:
+        """Return the progress after a reading, and a preview where a new one came, on the subscriber's scheduler."""
+
+    @abstractmethod
+    def is_unknown(self, reading: ReadingT) -> bool:
+        """Whether the server does not know the job, by this reading; on the subscriber's scheduler."""
+
+    @abstractmethod
+    def note_activity(self, now_s: float) -> None:
+        """Note that bytes of the answer came, on the subscriber's scheduler."""
+
+    @abstractmethod
+    def silent_s(self, now_s: float) -> float:
+        """Return the seconds since the last sign of life, on the subscriber's scheduler."""
+
+    def withdraw(self) -> None:
+        """Wait for nothing any more: the call failed. On any thread, returns immediately."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Interrupt the job if it is in flight: the call was disposed or timed out. On any thread, immediately."""
+
+
+class RenderCall(Generic[ReadingT]):
+    """One render, from subscription to its end.
 
     Args:
         services: of the backend.
-        prepare: on the call's thread: what to post, or the picture where it is there already.
-        post: on the call's thread: posts a request over a connection and makes a picture of the answer.
+        job: what is asked for.
         observer: notified on *clock*.
-        clock: the scheduler that emissions and ticks run on.
+        clock: the scheduler of emissions and ticks.
     """
 
     def __init__(
         self,
         services: CallServices,
-        prepare: Callable[[], RenderRequest | Output],
-        post: Callable[[RenderRequest, Connection], Output],
+        job: RenderJob[ReadingT],
         observer: abc.ObserverBase[RenderEvent],
         clock: abc.SchedulerBase,
     ) -> None:
         self._services = services
-        self._prepare = prepare
-        self._post = post
+        self._job = job
         self._observer = observer
         self._clock = clock
         self._lock = threading.Lock()
-        self._sent: InFlightRequest | None = None
-        self._sent_s = 0.0
         self._received = 0
-        self._label = ""
         self._ended = False  # answered, failed or stopped: nothing but that is emitted any more
         self._tick = SerialDisposable()
         self._shown: StepProgress | None = None
 
     def start(self) -> None:
-        """Post it."""
-        worker = self._services.workers.acquire()
-        worker.schedule(lambda *_: self._run(worker))
+        """Prepare and send it."""
+        self._on_worker(self._prepare)
         self._plan_tick()
 
     def stop(self) -> None:
-        """Interrupt it unless it is over; nothing is emitted afterwards. Returns at once; harmless twice."""
+        """Interrupt it unless it has ended; nothing is emitted afterwards. Returns immediately; harmless twice."""
         with self._lock:
             if self._ended:
                 return
             self._ended = True
-            sent = self._sent
         self._tick.dispose()
-        if sent is not None and not sent.answered.is_set():
-            self._services.interrupter.start(sent)
+        self._job.stop()
 
     # -- on the call's thread -----------------------------------------------------------------------------------------
 
-    def _run(self, worker: WorkerScheduler) -> None:
+    def _on_worker(self, work: Callable[[], Output | None]) -> None:
         try:
-            prepared = self._prepare() if not self._ended else None
-            picture = self._posted(prepared) if isinstance(prepared, RenderRequest) else prepared
-        except Exception as error:  # noqa: BLE001  # whatever it is, who subscribed must hear of it
-            trouble = error  # the name of an except clause is gone outside it
-            self._finish_on_clock(lambda: self._observer.on_error(trouble))
+            worker = self._services.workers.acquire()
+        except BackendRejected as error:
+            self._fail(error)
         else:
-            if picture is not None:
-                self._finish_on_clock(lambda: self._emit(picture))
+            worker.schedule(lambda *_: self._run(worker, work))
+
+    def _run(self, worker: WorkerScheduler, work: Callable[[], Output | None]) -> None:
+        try:
+            output = None if self._ended else work()
+        except Exception as error:  # noqa: BLE001  # whatever it is, the subscriber gets it
+            self._fail(error)
+        else:
+            if output is not None:
+                self._finish_on_clock(lambda: self._emit(output))
         finally:
             self._services.workers.release(worker)
 
-    def _posted(self, request: RenderRequest) -> Output | None:
-        """The picture; None where the call was stopped before it was sent."""
-        connection = self._services.connections.acquire()
-        try:
-            sent = self._register(connection, request)
-            if sent is None:
-                return None
-            try:
-                return self._post(request, connection)
-            finally:
-                sent.note_answered()
-        finally:
-            self._services.connections.release(connection)
+    def _prepare(self) -> Output | None:
+        ready = self._job.prepare(self._resume)
+        return None if ready is None else self._go_on(ready)
 
-    def _register(self, connection: Connection, request: RenderRequest) -> InFlightRequest | None:
-        tracker = JobTracker(request.payload, stalled_s=self._services.timeouts.stalled_s)
-        task = request.task if request.task and self._tells_tasks(connection) else None
-        if task is None:
-            tracker.baseline = self._baseline(connection)
-            tracker.queued_behind = self._services.in_flight.latest
-        sent = InFlightRequest(connection, tracker, task)
-        with self._lock:
-            if self._ended:
-                return None
-            self._label = request.label
-            self._services.in_flight.add(tracker)
-            self._sent, self._sent_s, self._received = sent, time.monotonic(), connection.received
-        return sent
+    def _resume(self, ready: Ready) -> None:
+        self._on_worker(lambda: self._go_on(ready))
 
-    def _tells_tasks(self, connection: Connection) -> bool:
-        try:
-            return self._services.progress_client.probe(connection, timeout_s=self._services.timeouts.ask_s)
-        except BackendError:
-            return False  # the POST itself will say what is wrong
+    def _go_on(self, ready: Ready) -> Output | None:
+        """Return the Output; None where the call was stopped before the request was sent."""
+        if ready.picture is not None:
+            return ready.picture()
+        with self._services.connections.borrowed() as connection:
+            self._job.before_send(connection)
+            with self._lock:
+                if self._ended:
+                    return None
+                self._job.begin(connection)
+                self._received = connection.received
+            return self._job.send(connection)
 
-    def _baseline(self, connection: Connection) -> ServerSnapshot | None:
-        """The progress before ours, so that a stranger's job and leftovers are known again."""
-        try:
-            return self._services.progress_client.read_server(connection, timeout_s=self._services.timeouts.ask_s)
-        except BackendError:
-            return None  # the POST itself will say what is wrong
+    def _fail(self, error: Exception) -> None:
+        self._job.withdraw()
+        self._finish_on_clock(lambda: self._observer.on_error(error))
 
     def _finish_on_clock(self, end: Callable[[], None]) -> None:
         def on_clock(*_: object) -> None:
@@ -251,71 +278,57 @@ class RenderCall:
         self._tick.disposable = self._clock.schedule_relative(self._services.timeouts.poll_s, self._ticked)
 
     def _ticked(self, *_: object) -> None:
-        sent = self._sent
-        if sent is None or sent.answered.is_set():
+        if self._job.connection is None:
             self._plan_tick()
-            return
-        self._services.polls.schedule(lambda *_: self._poll(sent))
+        else:
+            self._services.polls.schedule(lambda *_: self._poll())
 
-    def _poll(self, sent: InFlightRequest) -> None:
-        """On the poll's thread: ask, and go back to the clock with what came."""
-        snapshot: ProgressSnapshot | None = None
-        if not (self._ended or sent.answered.is_set()):
-            connection = self._services.connections.acquire()
-            try:
-                snapshot = self._read(connection, sent)
-            except BackendError:
-                snapshot = None  # no news; the call itself tells what is wrong
-            finally:
-                self._services.connections.release(connection)
-        self._clock.schedule(lambda *_: self._observed(sent, snapshot))
+    def _poll(self) -> None:
+        """Ask, on the poll's thread, and return to the clock with the reading."""
+        reading: ReadingT | None = None
+        if not self._ended and self._job.connection is not None:
+            with self._services.connections.borrowed() as connection:
+                try:
+                    reading = self._job.poll(connection)
+                except BackendError:
+                    reading = None  # no news; the request itself raises what is wrong
+        self._clock.schedule(lambda *_: self._observed(reading))
 
-    def _read(self, connection: Connection, sent: InFlightRequest) -> ProgressSnapshot:
-        timeout_s, preview = self._services.timeouts.ask_s, self._services.previews
-        if sent.task is None:
-            return self._services.progress_client.read_server(connection, timeout_s=timeout_s, preview=preview)
-        last = sent.tracker.preview_id
-        return self._services.progress_client.read_task(
-            connection, sent.task, timeout_s=timeout_s, last_preview=last, preview=preview
-        )
-
-    def _observed(self, sent: InFlightRequest, snapshot: ProgressSnapshot | None) -> None:
+    def _observed(self, reading: ReadingT | None) -> None:
         if self._ended:
             return
         now_s = self._clock.to_seconds(self._clock.now)
-        if self._received != sent.connection.received:
-            self._received = sent.connection.received
-            sent.tracker.note_activity(now_s)
-        if snapshot is not None:
-            self._show(sent, snapshot, now_s)
-        trouble = None if sent.answered.is_set() else self._trouble(sent, snapshot, now_s)
-        if trouble is None:
+        connection = self._job.connection
+        if connection is not None and connection.received != self._received:
+            self._received = connection.received
+            self._job.note_activity(now_s)
+        if reading is not None:
+            self._show(reading, now_s)
+        failure = None if self._job.connection is None else self._timed_out(reading, now_s)
+        if failure is None:
             self._plan_tick()
         elif not self._ended:
             self.stop()
-            self._observer.on_error(trouble)
+            self._observer.on_error(failure)
 
-    def _show(self, sent: InFlightRequest, snapshot: ProgressSnapshot, now_s: float) -> None:
-        progress, preview = sent.tracker.observe(snapshot, now_s)
+    def _show(self, reading: ReadingT, now_s: float) -> None:
+        progress, preview = self._job.observe(reading, now_s)
         if progress != self._shown:
             self._shown = progress
             self._observer.on_next(progress)
         if preview is not None and not self._ended:
             self._observer.on_next(Preview(preview))
 
-    def _trouble(self, sent: InFlightRequest, snapshot: ProgressSnapshot | None, now_s: float) -> BackendTimeout | None:
-        timeouts, silent_s = self._services.timeouts, sent.tracker.silent_s(now_s)
+    def _timed_out(self, reading: ReadingT | None, now_s: float) -> BackendTimeout | None:
+        timeouts, silent_s = self._services.timeouts, self._job.silent_s(now_s)
         if timeouts.silence_s is not None and silent_s > timeouts.silence_s:
             return BackendTimeout(
-                f"{self._label}: {sent.tracker.request.path}: no sign of life for {silent_s:.0f} s.",
+                f"no sign of life for {silent_s:.0f} s ({self._job.path}).",
                 hint="See the server's console; a slow machine needs a longer silence_s.",
             )
-        unknown = (
-            snapshot is not None and silent_s > timeouts.unknown_job_s and sent.tracker.owner_of(snapshot) == "nobody"
-        )
-        if unknown:
+        if reading is not None and silent_s > timeouts.unknown_job_s and self._job.is_unknown(reading):
             return BackendTimeout(
-                f"{self._label}: {sent.tracker.request.path}: no answer, and the server knows nothing of the job.",
+                f"no answer, and the server does not know the job ({self._job.path}).",
                 hint="It may have been restarted; see its console.",
             )
         return None

@@ -1,11 +1,11 @@
-"""The few things that need a picture's pixels or its text: its size, whether two are the same, whose text it keeps."""
+"""Pictures from a server: their bytes are validated, their size and pixels are compared."""
 
 from __future__ import annotations
 
 import io
 from typing import TYPE_CHECKING
 
-from rxpipe.backends.webui.payloads import Size
+from rxpipe.backends.sizes import Size
 from rxpipe.errors import BadImage, BadResponse
 from rxpipe.pictures import png
 
@@ -15,8 +15,44 @@ if TYPE_CHECKING:
     from rxpipe.artifact import Artifact
 
 
+def read_picture(data: bytes, *, hint: str = "") -> tuple[bytes, png.Header, tuple[str, ...]]:
+    """Return a picture's bytes, its header, and warnings.
+
+    A PNG is kept byte for byte, every chunk is validated. Another format is converted to PNG, with a warning.
+
+    Args:
+        data: the encoded picture.
+        hint: why the server may send another format; becomes part of the warning.
+
+    Raises:
+        BadResponse: not a picture, or a broken one.
+    """
+    try:
+        return data, png.check(data), ()
+    except BadImage as error:
+        size = png.pixel_size(data)
+        if size is None or size.format == "PNG":
+            raise BadResponse(f"the picture is broken: {error.message}") from error
+    converted = _as_png(data)
+    why = f" ({hint})" if hint else ""
+    warning = f"the server sent {size.format}, not PNG; the picture was converted{why}"
+    return converted, png.check(converted), (warning,)
+
+
+def _as_png(data: bytes) -> bytes:
+    from PIL import Image  # noqa: PLC0415  # only where a server does not send PNG
+
+    buffer = io.BytesIO()
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.save(buffer, "PNG", compress_level=1)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise BadResponse(f"the picture is broken: {error}.") from error
+    return buffer.getvalue()
+
+
 def size_of(source: Artifact, data: bytes) -> Size:
-    """The picture's size as the server sees it, a photo turned upright.
+    """Return the picture's size as a server sees it, a photo turned upright.
 
     Raises:
         BadImage: not a picture.
@@ -28,7 +64,7 @@ def size_of(source: Artifact, data: bytes) -> Size:
 
 
 def same_pixels(before: bytes, after: bytes) -> bool:
-    """Whether two pictures show the same, pixel for pixel; alpha does not count.
+    """Whether two pictures are the same, pixel for pixel; alpha does not count.
 
     Raises:
         BadResponse: the second one cannot be decoded.
@@ -49,19 +85,8 @@ def _rgb(data: bytes) -> Image.Image:
         return ImageOps.exif_transpose(image).convert("RGB")
 
 
-def with_source_text(data: bytes, source: bytes) -> bytes:
-    """A detailed picture with the text of the picture it was made from, and what ADetailer adds to it.
-
-    The server's own text tells of the pass that was thrown away: one step of Euler at 128x128.
-    """
-    try:
-        before = png.read_text(source).get("parameters")
-        added = png.read_text(data).get("parameters")
-        if not before or not added:
-            return data
-        said, ours = png.parse_parameters(before), png.parse_parameters(added)
-        details = {key: value for key, value in ours.settings.items() if key.startswith("ADetailer")}
-        text = png.format_parameters(said.prompt, said.negative_prompt, {**said.settings, **details})
-        return png.insert_text(data, {"parameters": text})
-    except (BadImage, ValueError):  # a source that is no PNG, or a text in no known form
-        return data
+def other_size(asked: Size | None, header: png.Header) -> tuple[str, ...]:
+    """Return a warning where a picture has another size than *asked*; None where no size was asked for."""
+    if asked is None or (header.width, header.height) == tuple(asked):
+        return ()
+    return (f"the picture is {header.width}x{header.height} px where {asked} was asked for",)

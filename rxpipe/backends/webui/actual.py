@@ -1,21 +1,22 @@
-"""What a server really used, beside what it was asked for: silent fallbacks found, and told as warnings."""
+"""The settings that a server used, compared with those asked for: silent fallbacks become warnings."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rxpipe.backends.webui.names import ServerCatalogs, same_model, same_sampler, same_scheduler
+from rxpipe.backends.webui.names import WebUICatalog, same_model, same_sampler, same_scheduler
+from rxpipe.errors import BadImage
 from rxpipe.pictures import png
 
 if TYPE_CHECKING:
     from rxpipe.backends.webui.answers import Answer
-    from rxpipe.backends.webui.payloads import ExtrasRequest, Img2ImgRequest, Size, Txt2ImgRequest
+    from rxpipe.backends.webui.payloads import ExtrasRequest, Img2ImgRequest, Txt2ImgRequest
 
 
 @dataclass(frozen=True, slots=True)
 class ActualSettings:
-    """What an answer says of one picture. None: it does not say. detailed: ADetailer took its settings."""
+    """What an answer reports of one picture, None where it does not. detailed: ADetailer took its settings."""
 
     seed: int | None = None
     sampler_name: str | None = None
@@ -29,7 +30,7 @@ class ActualSettings:
 
 
 def actual_settings(answer: Answer, index: int) -> ActualSettings:
-    """What was used for the picture at *index*, 0.. without the grid."""
+    """Return what was used for the picture at *index*, 0.. without the grid."""
     info = answer.info
     if info is None:
         return ActualSettings()
@@ -47,39 +48,30 @@ def actual_settings(answer: Answer, index: int) -> ActualSettings:
     )
 
 
-def compare(
-    request: Txt2ImgRequest | Img2ImgRequest, actual: ActualSettings, catalogs: ServerCatalogs
-) -> tuple[str, ...]:
-    """What was not used as asked for: sampler, scheduler, checkpoint."""
+def compare(request: Txt2ImgRequest | Img2ImgRequest, actual: ActualSettings, catalog: WebUICatalog) -> tuple[str, ...]:
+    """Return a warning for each of sampler, scheduler and checkpoint that is not the one asked for."""
     warnings = []
     asked = request.sampler_name
-    if asked and actual.sampler_name and not same_sampler(catalogs, asked, actual.sampler_name):
+    if asked and actual.sampler_name and not same_sampler(catalog, asked, actual.sampler_name):
         warnings.append(f"sampler {actual.sampler_name!r} was used where {asked!r} was asked for")
     asked = request.scheduler
-    if asked and actual.scheduler and not same_scheduler(catalogs, asked, actual.scheduler):
+    if asked and actual.scheduler and not same_scheduler(catalog, asked, actual.scheduler):
         warnings.append(f"scheduler {actual.scheduler!r} was used where {asked!r} was asked for")
-    return (*warnings, *compare_model(request, actual, catalogs))
+    return (*warnings, *compare_model(request, actual, catalog))
 
 
 def compare_model(
-    request: Txt2ImgRequest | Img2ImgRequest | ExtrasRequest, actual: ActualSettings, catalogs: ServerCatalogs
+    request: Txt2ImgRequest | Img2ImgRequest | ExtrasRequest, actual: ActualSettings, catalog: WebUICatalog
 ) -> tuple[str, ...]:
-    """The checkpoint alone."""
+    """Return the same for the checkpoint alone."""
     asked = getattr(request, "model", None)
-    if not asked or not actual.model or same_model(catalogs, asked, actual.model, actual.model_hash):
+    if not asked or not actual.model or same_model(catalog, asked, actual.model, actual.model_hash):
         return ()
     return (f"checkpoint {actual.model!r} was used where {asked!r} was asked for",)
 
 
-def other_size(asked: Size | None, header: png.Header) -> tuple[str, ...]:
-    """A picture of another size than asked for; None: no size was."""
-    if asked is None or (header.width, header.height) == tuple(asked):
-        return ()
-    return (f"the picture is {header.width}x{header.height} px where {asked} was asked for",)
-
-
 def settings_of(actual: ActualSettings, header: png.Header) -> dict[str, object]:
-    """What goes into the record of the image: only what the server told."""
+    """Return what is recorded of the image: only what the server reports."""
     values = {
         "sampler_name": actual.sampler_name,
         "scheduler": actual.scheduler,
@@ -92,3 +84,21 @@ def settings_of(actual: ActualSettings, header: png.Header) -> dict[str, object]
         "height": header.height,
     }
     return {key: value for key, value in values.items() if value is not None}
+
+
+def with_source_text(data: bytes, source: bytes) -> bytes:
+    """Return a detailed picture with the text of the picture it was made from, and what ADetailer adds to it.
+
+    The server's own text describes the first pass, which is discarded: one step of Euler at 128x128.
+    """
+    try:
+        before = png.read_text(source).get("parameters")
+        added = png.read_text(data).get("parameters")
+        if not before or not added:
+            return data
+        said, ours = png.parse_parameters(before), png.parse_parameters(added)
+        details = {key: value for key, value in ours.settings.items() if key.startswith("ADetailer")}
+        text = png.format_parameters(said.prompt, said.negative_prompt, {**said.settings, **details})
+        return png.insert_text(data, {"parameters": text})
+    except (BadImage, ValueError):  # a source that is no PNG, or a text in no known form
+        return data

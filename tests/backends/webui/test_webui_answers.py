@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stages import PICTURE
 
-from rxpipe.backends.http.connection import message_of, retry_after_s
+from rxpipe.backends.http.failures import message_of, read_json, retry_after_s
 from rxpipe.backends.webui import base64s
-from rxpipe.backends.webui.answers import read_generation, read_json, read_picture, read_single
+from rxpipe.backends.webui.answers import read_generation, read_picture, read_single
 from rxpipe.errors import BadResponse
 
 TEXT = base64.b64encode(PICTURE).decode()
@@ -75,18 +75,18 @@ def test_a_single_picture_is_read_whatever_the_html_beside_it():
 @pytest.mark.parametrize(
     ("sent", "message"),
     [
-        (b"", "no JSON came"),
-        (b'{"images": ["AAAA"', "no JSON came"),
-        (b"<html><body>login</body></html>", "no JSON came"),
-        (b"null", "no 'images' is in the answer"),
-        (b'{"images": 3, "info": "{}"}', "holds no pictures but 3"),
-        (b'{"images": [3], "info": "{}"}', "holds no pictures but"),
-        (b'{"images": "AAAA", "info": "{}"}', "holds no pictures but"),
+        (b"", "the answer is not JSON"),
+        (b'{"images": ["AAAA"', "the answer is not JSON"),
+        (b"<html><body>login</body></html>", "the answer is not JSON"),
+        (b"null", "the answer has no 'images'"),
+        (b'{"images": 3, "info": "{}"}', "holds no pictures: 3"),
+        (b'{"images": [3], "info": "{}"}', "holds no pictures:"),
+        (b'{"images": "AAAA", "info": "{}"}', "holds no pictures:"),
         (b'{"images": ["AAAA"]}', "`info` cannot be read"),
         (b'{"images": ["AAAA"], "info": "{}"}', "`info` cannot be read: seed"),
         (b'{"images": ["AAAA"], "info": "{torn"}', "`info` cannot be read"),
         (b'{"images": ["AAAA"], "info": "{\\"seed\\": 1, \\"index_of_first_image\\": -1}"}', "index_of_first_image"),
-        (b"[" * 100_000, "no JSON came"),
+        (b"[" * 100_000, "the answer is not JSON"),
     ],
 )
 def test_what_is_no_answer_is_told(sent, message):

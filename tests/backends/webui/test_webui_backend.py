@@ -175,7 +175,7 @@ def test_a_stage_of_the_users_own_is_refused(webui_server, backend_for):
     from rxpipe.config import CustomConfig  # noqa: PLC0415  only here
 
     stage = stage_of(CustomConfig(name="sparkle", kind="function"))
-    with pytest.raises(rxp.BackendRejected, match="sparkle: a WebUI draws"):
+    with pytest.raises(rxp.BackendRejected, match="and upscale, not sparkle"):
         drawn(backend_for(webui_server), stage, artifact())
 
 
@@ -488,7 +488,7 @@ def test_a_server_without_its_api_is_told(backend_for):
 def test_nobody_there_is_told_before_anything_runs(webui_server, backend_for):
     """With what to start."""
     webui_server.go_down()
-    with pytest.raises(rxp.BackendUnavailable, match=r"nobody answers .* --api"):
+    with pytest.raises(rxp.BackendUnavailable, match=r"no server answers: .* --api"):
         backend_for(webui_server).check(plan(txt2img=TXT2IMG))
 
 

@@ -7,8 +7,8 @@ import pytest
 from stages import PICTURE, stage_of
 
 import rxpipe as rxp
+from rxpipe.backends.sizes import Size
 from rxpipe.backends.webui import payloads
-from rxpipe.backends.webui.payloads import Size
 from rxpipe.testing.webui_server import openapi
 from rxpipe.testing.webui_server.flavour import load_flavour
 
@@ -210,12 +210,6 @@ def test_upscale_by_img2img_asks_for_the_larger_size():
 
     assert (request.width, request.height) == (1024, 1536)
     assert request.override_settings["upscaler_for_img2img"] == "Lanczos"
-
-
-def test_a_result_above_the_allowed_megapixels_is_refused():
-    """Before anything is sent."""
-    with pytest.raises(rxp.BackendFailed, match=r"4096x4096 px times 4 gives 16384x16384 px, 268\.4 MP"):
-        payloads.guard_size(rxp.UpscaleConfig(scale=4), Size(4096, 4096))
 
 
 @pytest.mark.parametrize("kind", ["img2img", "upscale"])

@@ -9,8 +9,8 @@ from stages import PICTURE, stage_of
 
 import rxpipe as rxp
 from rxpipe.backends.http.connection import Response
+from rxpipe.backends.sizes import Size
 from rxpipe.backends.webui import payloads
-from rxpipe.backends.webui.payloads import Size
 from rxpipe.backends.webui.progress import JobTracker, ProgressClient, ServerSnapshot, TaskSnapshot
 
 DATA = Path(__file__).parents[2] / "data" / "webui"
