@@ -342,12 +342,12 @@ def test_stages_as_json_is_a_schema():
 
 
 def test_doctor_says_what_a_server_has(webui_server):
-    """Ready, with its models and samplers; and a picture drawn on trial."""
+    """Ready, with its models and samplers; and a picture rendered on trial."""
     ran = rxpipe("doctor", webui_server.url, "--trial")
 
     assert ran.exit_code == 0, ran.output
     assert f"{webui_server.url}: ready" in ran.stdout
-    for expected in ("loaded model", "samplers", "ADetailer", "drawn in"):
+    for expected in ("loaded model", "samplers", "ADetailer", "rendered in"):
         assert expected in ran.stdout
 
 

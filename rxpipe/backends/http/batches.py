@@ -41,8 +41,9 @@ class Batches:
             batch = self._batches.pop(key, None) or _Batch(images)
             self._batches[key] = batch  # the one used last is the last
             batch.absent.discard(index)
-            if index in batch.done:
-                batch.done.clear()  # another run asks for the same images
+            if not batch.active:
+                batch.begin_again(index)
+            batch.done.discard(index)
             member = BatchMember(self, key, index, resume)
             batch.active.add(member)
             self._forget_old()
@@ -137,7 +138,7 @@ class _Batch:
 
     active: who joined and has neither a picture nor left. senders: who sends the request that an image is in.
     pictures: of images that have not asked since. done: images that took their picture. absent: images that failed or
-    were cancelled, and are left out until they ask again.
+    were cancelled, and are left out until they ask again or no image is active.
     """
 
     images: range
@@ -147,6 +148,12 @@ class _Batch:
     pictures: dict[int, Picture] = field(default_factory=dict)
     done: set[int] = field(default_factory=set)
     absent: set[int] = field(default_factory=set)
+
+    def begin_again(self, index: int) -> None:
+        """Forget what became of images while none is active: all failed and are retried, or another run asks."""
+        self.absent.clear()
+        if index in self.done:
+            self.done.clear()
 
     def turn_of(self, member: BatchMember) -> Turn | None:
         index = member.index
