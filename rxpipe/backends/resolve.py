@@ -103,7 +103,7 @@ def choose(where: str | None = None, *, ports: Sequence[int] | None = None) -> B
 
 
 def usual_url() -> str:
-    """Return the address that a server on this machine has unless it was told another one."""
+    """Return the address that a server on this machine has by default."""
     return next(f"http://127.0.0.1:{kind.default_port}" for kind in KINDS if kind.default_port is not None)
 
 

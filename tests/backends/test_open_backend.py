@@ -129,7 +129,7 @@ def test_a_webui_without_its_api_is_reported_in_the_log():
         ("me:pw-secret@", "allowed"),
     ],
 )
-def test_a_mistake_is_told_with_what_is_allowed(where, message):
+def test_a_mistake_is_reported_with_what_is_allowed(where, message):
     """And without the password in it."""
     with pytest.raises(ConfigError) as caught:
         open_backend(where)
@@ -138,7 +138,7 @@ def test_a_mistake_is_told_with_what_is_allowed(where, message):
     assert "pw-secret" not in str(caught.value)
 
 
-def test_a_wrong_option_is_told_with_the_nearest():
+def test_a_wrong_option_is_reported_with_the_nearest():
     """Before any connection."""
     with pytest.raises(ConfigError, match="no option 'strickt'; did you mean 'strict'"):
         open_backend("http://box:1", strickt=True)
@@ -154,7 +154,7 @@ def test_a_wrong_option_is_told_with_the_nearest():
         ('[backend]\nurl = "http://box:1"\npol_s = 1\n', "no option 'pol_s'; did you mean 'poll_s'"),
     ],
 )
-def test_a_wrong_config_file_is_told_by_its_path(nothing_set, text, message):
+def test_a_wrong_config_file_is_reported_by_its_path(nothing_set, text, message):
     """Which file, which field."""
     nothing_set.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=message) as caught:
@@ -228,7 +228,7 @@ def test_a_healthy_server_is_described(flavour):
         ({"adetailer": False}, {"adetailer": None, "ok": True}, "install the extension ADetailer"),
     ],
 )
-def test_what_is_missing_is_told_with_what_to_do(options, expected, advice):
+def test_what_is_missing_is_reported_with_what_to_do(options, expected, advice):
     """Flags, credentials, the extension."""
     with WebUIServer(**options) as server:
         found = diagnose(server.url)
@@ -237,14 +237,14 @@ def test_what_is_missing_is_told_with_what_to_do(options, expected, advice):
     assert advice in " ".join(found.advice)
 
 
-def test_credentials_are_told_apart():
+def test_accepted_and_refused_credentials_are_distinguished():
     """Accepted, refused."""
     with WebUIServer(auth=("me", "pw")) as server:
         assert diagnose(server.url, auth="me:pw").credentials == "accepted"
         assert diagnose(server.url, auth="me:wrong").credentials == "refused"
 
 
-def test_nobody_there_is_a_finding_and_no_exception():
+def test_no_server_is_a_finding_and_no_exception():
     """The doctor is for the ill."""
     found = diagnose("127.0.0.1:1")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Picture = Callable[[], Output]
     Turn = range | Picture
 
-_KEPT = 16  # batches that nobody works on and that have images to come
+_KEPT = 16  # batches without an active image, some of whose images have no picture
 
 
 class Batches:

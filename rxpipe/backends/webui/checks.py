@@ -23,7 +23,7 @@ def check_plan(
 
     Raises:
         BackendUnavailable: no answer.
-        BackendRejected: no API, credentials refused, unknown names (all of them at once), or a result too large.
+        BackendRejected: no API, credentials refused, unknown names (all of them together), or a result too large.
     """
     progress_client.read_server(connection, timeout_s=timeout_s)
     progress_client.probe(connection, timeout_s=timeout_s)

@@ -113,7 +113,7 @@ class InFlightRequest:
             # a task that raised stays the active one until the next begins
             snapshot = self.progress_client.read_server(connection, timeout_s=timeout_s)
             return snapshot.state.job_count == 0
-        return self._owner == "nobody" or (self._owner == "other" and interrupted)
+        return self._owner == "none" or (self._owner == "other" and interrupted)
 
     def end(self) -> None:
         """Note that the job has ended, or that it is followed no longer."""
@@ -227,7 +227,7 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
 
     def is_unknown(self, reading: ProgressSnapshot) -> bool:
         """Whether no job runs, so that ours is not there."""
-        return self._in_flight.tracker.owner_of(reading) == "nobody"
+        return self._in_flight.tracker.owner_of(reading) == "none"
 
     def note_activity(self, now_s: float) -> None:
         """Note that bytes of the answer came."""

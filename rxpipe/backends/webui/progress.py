@@ -22,7 +22,7 @@ from rxpipe.errors import BackendRejected, BadResponse
 if TYPE_CHECKING:
     from rxpipe.backends.http.connection import Connection
 
-JobOwner = Literal["ours", "waiting", "nobody", "other"]
+JobOwner = Literal["ours", "waiting", "none", "other"]
 """Whose job runs: ours; another while ours waits; none; or another one, and where ours is, is not known."""
 
 _OWN_ID = b'"force_task_id"'
@@ -171,7 +171,7 @@ class JobTracker:
     def _owner_of(self, snapshot: ProgressSnapshot) -> JobOwner:
         if isinstance(snapshot, TaskSnapshot):
             self.began |= snapshot.active
-            return "ours" if snapshot.active else "waiting" if snapshot.queued else "nobody"
+            return "ours" if snapshot.active else "waiting" if snapshot.queued else "none"
         owner = self._owner_by_server(snapshot)
         self.began |= owner == "ours"
         self._last_progress = snapshot.progress
@@ -182,7 +182,7 @@ class JobTracker:
             self.queued_behind = self.baseline = None  # what ran before it has ended too
         if snapshot.state.job_count == 0:
             self.baseline = None
-            return "nobody"
+            return "none"
         if self.queued_behind is not None:
             return "waiting"
         if self._is_before_ours(snapshot):
@@ -218,7 +218,7 @@ class JobTracker:
             if owner == "waiting" and isinstance(snapshot, TaskSnapshot):
                 self._pace.note_activity(now_s)  # a queue may be long; that the server knows our job is a sign of life
             if owner != "ours":
-                gone = owner == "nobody" and self.began
+                gone = owner == "none" and self.began
                 return StepProgress(self._pace.fraction, phase="working" if gone else "queued"), None
             return self._progress(snapshot, now_s), self._new_preview(snapshot)
 

@@ -1,4 +1,4 @@
-"""The way to a backend: opened and asked whether it is there on a thread of its own, told on the window's.
+"""The connection to a backend: opened and checked on a thread of its own, reported on the window's.
 
 A server may take seconds to refuse a connection; the window shows a light meanwhile and never waits.
 """
@@ -44,12 +44,12 @@ class ConnectionState:
 class BackendConnection:
     """Opens one backend after another; the latest that was asked for holds.
 
-    states: the current one at once, then every change, on *scheduler*.
+    states: the current one immediately, then every change, on *scheduler*.
 
     Args:
         scheduler: of the window.
-        opener: gives the backend that a word names; blocking, called on a thread.
-        retry_s: seconds until a server that does not answer is tried again.
+        opener: returns the backend that a word names; blocking, called on a thread.
+        retry_s: seconds until a server that does not answer is checked again.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class BackendConnection:
         self._closed = False
 
     def connect(self, where: str | Backend) -> None:
-        """Go to *where*, a word for `open_backend` or a backend; on the window's thread. Returns at once."""
+        """Go to *where*, a word for `open_backend` or a backend; on the window's thread. Returns immediately."""
         self._number += 1
         self._release()
         name = where if isinstance(where, str) else where.name
@@ -80,7 +80,7 @@ class BackendConnection:
             self._start_thread(self.state.backend, self._number, self.state.where)
 
     def close(self) -> None:
-        """Give the backend back and tell nothing more. Harmless twice."""
+        """Close the backend and emit nothing more. Harmless twice."""
         self._closed = True
         self._number += 1
         self._release()
@@ -97,7 +97,7 @@ class BackendConnection:
         threading.Thread(target=self._probe, args=(where, name, report), name="rxpipe-connection", daemon=True).start()
 
     def _probe(self, where: str | Backend, name: str, report: Callable[[ConnectionState], None]) -> None:
-        """On a thread: open, ask, and tell what was found."""
+        """Open the backend, check it and report what was found; on a thread."""
         backend = where if isinstance(where, Backend) else None
         name = name or (where if isinstance(where, str) else where.name)
         try:
@@ -105,7 +105,7 @@ class BackendConnection:
             backend.check(build_stage_execution_plan(_SMALLEST))
         except RxPipeError as error:
             report(ConnectionState("error", name, str(error), backend))
-        except Exception as error:  # noqa: BLE001  # a stranger's backend; what it raised is shown
+        except Exception as error:  # noqa: BLE001  # a user's backend; what it raised is shown
             report(ConnectionState("error", name, f"{type(error).__name__}: {error}", backend))
         else:
             text = backend.description or backend.name

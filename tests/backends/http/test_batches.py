@@ -109,7 +109,7 @@ def test_after_all_failed_the_first_retry_sends_for_all():
 
 
 def test_an_image_that_waits_may_leave_and_come_back():
-    """It waits for the same request; a picture that nobody wants is dropped."""
+    """It waits for the same request; a picture that no image wants is dropped."""
     batches = Batches()
     first, second, third, _ = [Image(batches, index) for index in IMAGES]
     second.member.leave()
@@ -122,7 +122,7 @@ def test_an_image_that_waits_may_leave_and_come_back():
     assert Image(batches, 3).sends_for == [3]
 
 
-def test_an_answer_that_comes_after_its_image_left_is_nobody_elses():
+def test_an_answer_that_comes_after_its_image_left_is_given_to_no_other():
     """It may be cut short by the interrupt."""
     batches = Batches()
     first, second, *_ = [Image(batches, index) for index in IMAGES]
@@ -164,7 +164,7 @@ def test_a_second_run_with_the_same_settings_starts_again():
         images[0].answer()
 
 
-def test_pictures_that_nobody_takes_are_dropped_some_time():
+def test_pictures_that_no_image_takes_are_dropped_in_the_end():
     """Cancelled runs must not fill the memory."""
     batches = Batches()
     for number in range(100):
@@ -186,7 +186,7 @@ def test_no_picture_is_asked_for_twice_in_whatever_order(seed, size):
             open_images.append(Image(batches, index, images=images))
             continue
         ready = [image for image in open_images if image.turns]
-        assert ready, "somebody always has something to do"
+        assert ready, "there is always an image with something to do"
         image = choose.choice(ready)
         open_images.remove(image)
         if callable(image.turns[-1]):

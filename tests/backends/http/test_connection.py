@@ -99,7 +99,7 @@ def test_credentials_come_from_url_caller_or_environment(monkeypatch):
     }
     for url, credentials in expected.items():
         assert Address.parse(url).credentials.header() == credentials.header()
-    assert Address.parse("http://box", auth="told:2").credentials.header() == Credentials("told", "2").header()
+    assert Address.parse("http://box", auth="given:2").credentials.header() == Credentials("given", "2").header()
 
 
 def test_auth_that_is_not_user_and_password_is_refused_unseen():
@@ -213,7 +213,7 @@ def test_no_server_is_reported_with_what_to_start(kind_of_server, hint, connecti
     assert hint in caught.value.hint
 
 
-def test_wrong_fields_are_told_by_name(connection_to, webui_server):
+def test_wrong_fields_are_reported_by_name(connection_to, webui_server):
     """FastAPI's list, in one line."""
     with pytest.raises(BackendRejected, match=r"answered 422 after .* steps: Input should be a valid integer"):
         connection_to(webui_server.url).post("/sdapi/v1/txt2img", b'{"steps": "many"}', timeout_s=5)
@@ -267,7 +267,7 @@ def test_nothing_is_sent_over_an_aborted_connection(connection_to, webui_server)
 
 
 @pytest.mark.parametrize("fault", [Fault.TRUNCATED_JSON, Fault.EMPTY_BODY])
-def test_a_torn_body_is_told_when_it_is_read(fault, connection_to, webui_server):
+def test_a_torn_body_is_reported_when_it_is_read(fault, connection_to, webui_server):
     """A 200 whose JSON breaks off."""
     webui_server.fault("samplers", fault)
     reply = connection_to(webui_server.url).get("/sdapi/v1/samplers", timeout_s=5)

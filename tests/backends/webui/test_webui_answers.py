@@ -43,7 +43,7 @@ def test_a_grid_is_cut_off():
 
 
 @pytest.mark.parametrize("images", [[], [TEXT], [TEXT] * 3])
-def test_another_count_than_asked_for_is_told(images):
+def test_another_count_than_asked_for_is_reported(images):
     """An interrupt from elsewhere looks like that."""
     with pytest.raises(BadResponse, match=f"{len(images)} pictures came where 2 were asked for"):
         read_generation(body(images), expected=2)
@@ -89,14 +89,14 @@ def test_a_single_picture_is_read_whatever_the_html_beside_it():
         (b"[" * 100_000, "the answer is not JSON"),
     ],
 )
-def test_what_is_no_answer_is_told(sent, message):
+def test_what_is_no_answer_is_reported(sent, message):
     """What came is shown, shortened."""
     with pytest.raises(BadResponse, match=message):
         read_generation(sent, expected=1)
 
 
 def test_a_page_of_html_hints_at_a_proxy():
-    """A 200 that is no JSON is somebody else's."""
+    """A 200 that is no JSON is not the server's."""
     with pytest.raises(BadResponse) as caught:
         read_json(b"<!doctype html><html>login</html>")
 
@@ -113,7 +113,7 @@ def test_a_png_is_kept_byte_for_byte(head):
     assert warnings == ()
 
 
-def test_another_format_is_converted_and_told(picture_of):
+def test_another_format_is_converted_with_a_warning(picture_of):
     """A server whose option samples_format is not png."""
     data, header, warnings = read_picture(base64.b64encode(picture_of("JPEG")))
 
@@ -220,7 +220,7 @@ def test_whatever_bytes_come_the_only_error_is_bad_response(sent):
 
 @given(sent=st.text(max_size=30) | st.none())
 def test_any_retry_after_is_seconds_or_nothing(sent):
-    """A header is a stranger's text too."""
+    """A header is text from outside too."""
     wait_s = retry_after_s(sent)
 
     assert wait_s is None or wait_s >= 0

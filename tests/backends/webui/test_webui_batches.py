@@ -1,4 +1,4 @@
-"""Batches over real HTTP: one request for the images of a batch, whoever fails, is skipped or cancelled."""
+"""Batches over real HTTP: one request for the images of a batch, whichever image fails, is skipped or cancelled."""
 
 import threading
 import time
@@ -112,7 +112,7 @@ def test_a_skipped_image_leaves_the_request_to_the_next(server, backend):
 
 
 def test_a_skipped_image_that_waits_costs_nothing(server, backend):
-    """It leaves at once; the request goes on for the others."""
+    """It leaves immediately; the request continues for the others."""
     hold = server.hold("txt2img")
     seen = {index: begin(backend, index) for index in (1, 2, 3, 4)}
     assert hold.wait_reached()

@@ -65,7 +65,7 @@ def test_checkpoints_answer_to_title_name_file_and_hash(catalog, name):
     ("wrong", "message"),
     [("Eulr a", "did you mean 'Euler a'?"), ("DPM 2M++", "did you mean 'DPM++ 2M'?"), ("zzzz", "it has DPM++ 2M, ")],
 )
-def test_a_wrong_name_is_told_with_the_nearest(catalog, wrong, message):
+def test_a_wrong_name_is_reported_with_the_nearest(catalog, wrong, message):
     """Or with what there is."""
     assert nearest(catalog.samplers, wrong).startswith(message)
 

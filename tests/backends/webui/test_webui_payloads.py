@@ -113,7 +113,7 @@ def test_every_override_is_one_of_the_servers_options(flavour):
 
 
 def test_a_stage_without_model_overrides_nothing():
-    """What nobody named stays as the server has it."""
+    """What the config does not name stays as the server has it."""
     config = rxp.Txt2ImgConfig(prompt="a lighthouse")
 
     assert payloads.txt2img(stage_of(config), config).override_settings is None
@@ -147,8 +147,8 @@ def test_img2img_takes_the_pictures_size_in_the_servers_steps(given, sent):
     assert (request.width, request.height) == sent
 
 
-def test_img2img_takes_a_size_that_was_told():
-    """Unless told otherwise."""
+def test_img2img_takes_a_size_that_the_config_names():
+    """Instead of the picture's own."""
     config = rxp.Img2ImgConfig(width=256, height=320)
     request = payloads.img2img(stage_of(config), config, Size(512, 512))
 

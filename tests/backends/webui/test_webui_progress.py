@@ -148,7 +148,7 @@ def test_a_preview_comes_once():
     assert tracker.observe(server(0.3, step=5, image="no base64!"), 0.0)[1] is None
 
 
-# -- global progress: ours, a stranger's, leftovers -------------------------------------------------------------------
+# -- global progress: ours, another client's, leftovers ---------------------------------------------------------------
 
 
 def owners(tracker, *snapshots):
@@ -157,20 +157,20 @@ def owners(tracker, *snapshots):
 
 
 def test_after_idle_the_next_job_of_our_kind_is_ours():
-    """As far as it can be told."""
+    """As far as that can be recognised."""
     tracker = JobTracker(request_for(), baseline=IDLE)
 
-    assert owners(tracker, IDLE, server(), server(0.1, step=2)) == ["nobody", "ours", "ours"]
+    assert owners(tracker, IDLE, server(), server(0.1, step=2)) == ["none", "ours", "ours"]
 
 
-def test_the_job_that_ran_before_ours_was_sent_is_a_strangers():
+def test_the_job_that_ran_before_ours_was_sent_is_another_clients():
     """By its timestamp, until another begins."""
     tracker = JobTracker(request_for(), baseline=server(0.4, stamp="1", step=8))
 
     assert owners(tracker, server(0.5, stamp="1", step=10), server(0.01, stamp="2")) == ["waiting", "ours"]
 
 
-def test_a_job_that_begins_in_the_same_second_is_told_by_its_fallen_progress():
+def test_a_job_that_begins_in_the_same_second_is_recognised_by_its_fallen_progress():
     """Timestamps have whole seconds."""
     tracker = JobTracker(request_for(), baseline=server(0.9, stamp="1", step=18))
 
@@ -188,7 +188,7 @@ def test_a_job_that_begins_in_the_same_second_is_told_by_its_fallen_progress():
     ],
 )
 def test_jobs_of_another_kind_are_never_ours(snapshot):
-    """Another stage, somebody at the page, more batches than we ask for, another number of steps."""
+    """Another stage, a job of the server's page, more batches than we ask for, another number of steps."""
     assert JobTracker(request_for(), baseline=IDLE).owner_of(snapshot) == "other"
 
 
@@ -208,7 +208,7 @@ def test_a_failed_upscales_leftover_is_not_our_upscale():
     assert owners(tracker, left, left, ours) == ["waiting", "waiting", "ours"]
 
 
-def test_strangers_progress_is_never_shown_as_ours():
+def test_another_clients_progress_is_never_shown_as_ours():
     """Only the phase says that we wait."""
     tracker = JobTracker(request_for(), baseline=server(0.4, stamp="1", step=8))
     emitted = seen(tracker, server(0.7, stamp="1", step=14), server(0.01, stamp="2"), server(0.11, stamp="2", step=2))
