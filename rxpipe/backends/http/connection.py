@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _PIECES = 32  # an answer is read in so many, each showing that it is still coming
 _PIECE_BYTES = (1 << 12, 1 << 20)  # the smallest and the largest
 _OK = range(200, 300)
+_MISSING = {404, 405}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,11 @@ class Connection:
         """Return the answer to a GET of *path*; see `send`."""
         return self.send("GET", path, timeout_s=timeout_s)
 
+    def get_optional(self, path: str, *, timeout_s: float | None) -> Response | None:
+        """Return the answer to a GET of a path that not every server has; None where it is missing. See `send`."""
+        answer = self._exchange("GET", path, None, timeout_s)
+        return None if answer.status in _MISSING else self._accepted("GET", path, answer)
+
     def post(self, path: str, body: bytes = b"", *, timeout_s: float | None) -> Response:
         """Return the answer to a POST of *body* (JSON) to *path*; see `send`."""
         return self.send("POST", path, body, timeout_s=timeout_s)
@@ -102,10 +108,17 @@ class Connection:
         Raises:
             BackendError: of the kind that fits; its message ends with method, path and address.
         """
+        return self._accepted(method, path, self._exchange(method, path, body, timeout_s))
+
+    def _accepted(self, method: str, path: str, answer: Response) -> Response:
+        """Return an answer whose status is a success; the typed error for any other is raised."""
+        if answer.status in _OK:
+            return answer
+        raise refusal(self._hints, RequestInfo(method, path, self._address.base), answer)
+
+    def _exchange(self, method: str, path: str, body: bytes | None, timeout_s: float | None) -> Response:
+        """Return the answer whatever its status."""
         begin = time.monotonic()
-        request = RequestInfo(method, path, self._address.base)
-        error: BackendError
-        cause: ConnectionError | None
         try:
             response = self._session.request(
                 method,
@@ -119,14 +132,11 @@ class Connection:
             content = self._read(response)
         except (requests.RequestException, HTTPError, HTTPException, OSError, AttributeError, ValueError) as failure:
             # AttributeError, ValueError: what a library makes of a socket that was shut down under it
+            request = RequestInfo(method, path, self._address.base)
             error = self._as_backend_error(request, failure, time.monotonic() - begin)
             cause = without_frames(failure)
         else:
-            answer = Response(response.status_code, content, time.monotonic() - begin, response.headers)
-            if answer.status in _OK:
-                return answer
-            error = refusal(self._hints, request, answer)
-            cause = None  # the server's own message is all there is
+            return Response(response.status_code, content, time.monotonic() - begin, response.headers)
         raise error from cause  # outside the except block, so that no frame with headers hangs on it
 
     def abort(self) -> None:

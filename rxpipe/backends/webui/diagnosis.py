@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rxpipe.backends.diagnosis import Credentials, Diagnosis, Trial
 from rxpipe.backends.webui.answers import read_generation, read_picture
-from rxpipe.backends.webui.names import ALL_KINDS, WebUICatalog, ask_optional, fetch_catalog
+from rxpipe.backends.webui.names import ALL_KINDS, WebUICatalog, fetch_catalog, read_optional
 from rxpipe.backends.webui.payloads import Txt2ImgRequest
 from rxpipe.backends.webui.progress import ProgressClient
 from rxpipe.errors import BackendError, BackendUnavailable
@@ -83,7 +83,7 @@ def _with_names(found: Diagnosis, connection: Connection, timeout_s: float) -> D
 def _adetailer(catalog: WebUICatalog, connection: Connection, timeout_s: float) -> str | None:
     if not catalog.adetailer:
         return None
-    version = ask_optional(connection, "/adetailer/v1/version", timeout_s=timeout_s)
+    version = read_optional(connection, "/adetailer/v1/version", timeout_s=timeout_s)
     return str(version["version"]) if isinstance(version, dict) and "version" in version else "installed"
 
 
@@ -100,8 +100,8 @@ def _with_server(
     found: Diagnosis, connection: Connection, progress_client: ProgressClient, timeout_s: float
 ) -> Diagnosis:
     per_task = progress_client.probe(connection, timeout_s=timeout_s)
-    modules = ask_optional(connection, "/sdapi/v1/sd-modules", timeout_s=timeout_s)
-    options = ask_optional(connection, "/sdapi/v1/options", timeout_s=timeout_s)
+    modules = read_optional(connection, "/sdapi/v1/sd-modules", timeout_s=timeout_s)
+    options = read_optional(connection, "/sdapi/v1/options", timeout_s=timeout_s)
     model = options.get("sd_model_checkpoint") if isinstance(options, dict) else None
     advice = () if per_task else ("Started with --nowebui it reports progress only for all clients together.",)
     return replace(

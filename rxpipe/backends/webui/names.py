@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from rxpipe.backends.catalog import Catalog, CatalogItem, find
 from rxpipe.backends.catalog import kinds_of as named_kinds
 from rxpipe.config import AdetailerConfig
-from rxpipe.errors import BackendRejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,23 +76,19 @@ def fetch_catalog(connection: Connection, kinds: Iterable[str], *, timeout_s: fl
             found["models"] = [
                 _model(item) for item in _dicts(connection.get(_PATHS["models"], timeout_s=timeout_s).json())
             ]
-        elif (items := ask_optional(connection, _PATHS[kind], timeout_s=timeout_s)) is not None:
+        elif (items := read_optional(connection, _PATHS[kind], timeout_s=timeout_s)) is not None:
             found[kind] = [_item(item) for item in _dicts(items)]
     return WebUICatalog(**found)
 
 
-def ask_optional(connection: Connection, path: str, *, timeout_s: float) -> Any:
+def read_optional(connection: Connection, path: str, *, timeout_s: float) -> Any:
     """Return the JSON at a path that not every server has; None where it is missing.
 
     Raises:
         BackendError: anything but a missing path.
     """
-    try:
-        return connection.get(path, timeout_s=timeout_s).json()
-    except BackendRejected as error:
-        if "answered 404" in error.message or "answered 405" in error.message:
-            return None
-        raise
+    answer = connection.get_optional(path, timeout_s=timeout_s)
+    return None if answer is None else answer.json()
 
 
 _PATHS = {
@@ -106,11 +101,11 @@ _PATHS = {
 
 
 def _ask_adetailer(connection: Connection, timeout_s: float) -> dict[str, Any]:
-    listed = ask_optional(connection, "/adetailer/v1/ad_model", timeout_s=timeout_s)
+    listed = read_optional(connection, "/adetailer/v1/ad_model", timeout_s=timeout_s)
     if listed is None:
-        scripts = ask_optional(connection, "/sdapi/v1/scripts", timeout_s=timeout_s)
+        scripts = read_optional(connection, "/sdapi/v1/scripts", timeout_s=timeout_s)
         return {"adetailer": any(str(name).lower() == "adetailer" for name in _inner(scripts, "img2img"))}
-    schema = ask_optional(connection, "/adetailer/v1/schema", timeout_s=timeout_s)
+    schema = read_optional(connection, "/adetailer/v1/schema", timeout_s=timeout_s)
     properties = schema.get("properties") if isinstance(schema, Mapping) else None
     return {
         "detectors": [CatalogItem(str(name)) for name in _inner(listed, "ad_model")],

@@ -219,6 +219,18 @@ def test_wrong_fields_are_reported_by_name(connection_to, webui_server):
         connection_to(webui_server.url).post("/sdapi/v1/txt2img", b'{"steps": "many"}', timeout_s=5)
 
 
+def test_a_path_that_a_server_lacks_is_none_where_it_is_optional(connection_to, webui_server):
+    """And the same error as ever where it is not, or for any other refusal."""
+    connection = connection_to(webui_server.url, hints=HINTS)
+    assert connection.get_optional("/sdapi/v1/samplers", timeout_s=5).status == 200
+    assert connection.get_optional("/nowhere", timeout_s=5) is None
+    with pytest.raises(BackendRejected, match="answered 404"):
+        connection.get("/nowhere", timeout_s=5)
+    webui_server.fault("samplers", Fault.UNAUTHORIZED)
+    with pytest.raises(BackendRejected, match="answered 401"):
+        connection.get_optional("/sdapi/v1/samplers", timeout_s=5)
+
+
 def test_a_connection_is_kept_alive(connection_to, webui_server):
     """A new one costs a round trip, and seconds on some systems."""
     connection = connection_to(webui_server.url)

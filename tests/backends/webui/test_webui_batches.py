@@ -93,22 +93,24 @@ def test_after_a_failed_request_nothing_is_asked_for_twice(fault, server, backen
     assert sum(cell.error is not None for cell in seen.values()) == 1
 
 
-def test_a_skipped_image_leaves_the_request_to_the_next(server, backend):
+@pytest.mark.parametrize("nowebui", [False, True])
+def test_a_skipped_image_leaves_the_request_to_the_next(nowebui):
     """Image 1 sent it; its interrupt ends it, and the three others are asked for again, without it."""
-    server.setup.latency_s["txt2img"] = 30.0
-    first = begin(backend, 1)
-    assert server.wait_running("txt2img")
-    others = {index: begin(backend, index) for index in (2, 3, 4)}
-    server.setup.latency_s["txt2img"] = 0.02
-    begun_s = time.monotonic()
-    first.subscription.dispose()
-    assert time.monotonic() - begun_s < 0.1
-    outputs = {index: seen.output for index, seen in others.items()}
+    with WebUIServer(latency_s=30.0, nowebui=nowebui) as server, WebUIBackend(server.url, poll_s=0.02) as backend:
+        first = begin(backend, 1)
+        assert server.wait_running("txt2img")
+        others = {index: begin(backend, index) for index in (2, 3, 4)}
+        server.setup.latency_s["txt2img"] = 0.02
+        begun_s = time.monotonic()
+        first.subscription.dispose()
+        assert time.monotonic() - begun_s < 0.1
+        outputs = {index: seen.output for index, seen in others.items()}
 
-    assert seeds_asked(server) == [[101, 102, 103, 104], [102, 103, 104]]
-    assert {index: output.seed for index, output in outputs.items()} == {2: 102, 3: 103, 4: 104}
-    assert len(server.interrupts) == 1
-    assert (first.values, first.error, first.completed) == ([], None, False) or not first.of(Output)
+        assert seeds_asked(server) == [[101, 102, 103, 104], [102, 103, 104]]
+        assert {index: output.seed for index, output in outputs.items()} == {2: 102, 3: 103, 4: 104}
+        assert [hit.job.stage for hit in server.interrupts] == ["txt2img"]
+        assert [job.outcome for job in server.jobs] == ["interrupted", "done"]
+        assert (first.of(Output), first.error, first.completed) == ([], None, False)
 
 
 def test_a_skipped_image_that_waits_costs_nothing(server, backend):

@@ -24,6 +24,8 @@ class Canned:
         value = self.answers[path] if isinstance(self.answers, dict) and path in self.answers else self.answers
         return Response(200, json.dumps(value).encode(), 0.0)
 
+    get_optional = get
+
 
 @pytest.fixture(scope="module")
 def catalog():
