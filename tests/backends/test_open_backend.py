@@ -7,7 +7,9 @@ import pytest
 from loguru import logger
 
 from rxpipe import backends
-from rxpipe.backends import diagnose, open_backend
+from rxpipe.backends import diagnose, open_backend, resolve
+from rxpipe.backends.base import Backend
+from rxpipe.backends.kind import BackendKind
 from rxpipe.errors import ConfigError
 from rxpipe.testing.webui_server import WebUIServer
 
@@ -171,6 +173,35 @@ def test_importing_the_backends_loads_neither_http_nor_numpy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  ours
 
     assert done.stdout.strip() == "[]"
+
+
+def test_another_kind_is_one_line_in_the_table(monkeypatch):
+    """Its name and its scheme open it, its port is probed, and mistakes name it."""
+
+    class Another(Backend):
+        name = "another"
+
+        def __init__(self, url, *, slow=False):
+            self.url, self.slow = url, slow
+
+        def render(self, stage, source):
+            raise NotImplementedError
+
+    kind = BackendKind(
+        "another", lambda: Another, schemes=("another",), default_port=8188, ports=(3,), examples=("another://host",),
+        probe=lambda port, _timeout_s: "yes" if port == 3 else "no", title="another server",
+    )  # fmt: skip
+    monkeypatch.setattr(resolve, "KINDS", (*resolve.KINDS, kind))
+
+    assert open_backend("another://box:1").url == "box:1"
+    assert open_backend("another:8189", slow=True).slow
+    assert open_backend("another").url == "8188"
+    assert open_backend("http://box:1").name == "webui"
+    assert open_backend(ports=(3, 2)).url == "http://127.0.0.1:3"
+    with pytest.raises(
+        ConfigError, match=r"or another://host; kinds: sketch, webui \(http, https\), another \(another\)"
+    ):
+        open_backend("ftp://box")
 
 
 # -- the port's own catalog and diagnosis -----------------------------------------------------------------------------
