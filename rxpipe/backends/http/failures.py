@@ -61,6 +61,7 @@ class RequestInfo:
 
     def message(self, outcome: str) -> str:
         """Return the text of an error about this request."""
+        outcome = outcome if outcome.endswith("...") else outcome.removesuffix(".")
         return f"{outcome} ({self.method} {self.path} at {self.base})."
 
 

@@ -106,7 +106,7 @@ class OutputReader:
         try:
             return read()
         except BadResponse as error:
-            message = RequestInfo("POST", payload.path, self.base).message(error.message.rstrip("."))
+            message = RequestInfo("POST", payload.path, self.base).message(error.message)
             raise BadResponse(message, hint=error.hint) from error
 
     def _upscaled(self, request: RenderRequest, payload: ExtrasRequest, answer: Answer) -> Output:
