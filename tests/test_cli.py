@@ -370,7 +370,7 @@ def test_doctor_of_a_dead_address_says_what_to_do():
     ran = rxpipe("doctor", "http://127.0.0.1:9")
 
     assert ran.exit_code == 1
-    assert "no answer" in ran.stdout
+    assert "no server answers" in ran.stdout
     assert "--api" in ran.stdout
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-import reactivex as rx
-
+from rxpipe.backends.sizes import Size, upscaled
 from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
-from rxpipe.errors import BackendFailed
 from rxpipe.pictures.png import pixel_size
 from rxpipe.stages.base import ImageStage, section_of
 
@@ -47,28 +45,14 @@ class AdetailerStage(_PictureStage):
 
 
 class UpscaleStage(_PictureStage):
-    """Makes each picture `scale` times as large."""
+    """Make each picture `scale` times as large."""
 
     def render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
-        """Return the enlargement; a picture that would exceed `max_megapixels` fails without a backend call."""
-        too_large = _too_large(execution, artifact)
-        return rx.throw(too_large) if too_large else super().render(execution, artifact, backend)
-
-
-def _too_large(execution: StageExecution, artifact: Artifact) -> BackendFailed | None:
-    config = execution.config
-    size = pixel_size(artifact.read())
-    if size is None or not isinstance(config, UpscaleConfig):
-        return None
-    width, height = round(size.width * config.scale), round(size.height * config.scale)
-    megapixels = width * height / 1e6
-    if megapixels <= config.max_megapixels:
-        return None
-    return BackendFailed(
-        f"{size.width}x{size.height} by {config.scale:g} would be {width}x{height}, {megapixels:.1f} megapixels, "
-        f"and {config.max_megapixels:g} are allowed.",
-        hint="Lower upscale.scale or raise upscale.max_megapixels.",
-    )
+        """Have the picture made larger; one that would exceed `max_megapixels` fails before the backend is asked."""
+        size = pixel_size(artifact.read())
+        if size is not None and isinstance(execution.config, UpscaleConfig):
+            upscaled(execution.config, Size(size.width, size.height))  # raises; the operator makes an error of it
+        return super().render(execution, artifact, backend)
 
 
 def txt2img(config: Txt2ImgConfig | str | None = None, /, **settings: Unpack[Txt2ImgKeywords]) -> Txt2ImgStage:

@@ -393,7 +393,7 @@ def test_the_error_of_a_backend_is_shown_once_and_gone_when_it_is_back(open_wind
     window = open_window(url, opener=rxp.open_backend)
     window.connection._retry_s = 0.2
     assert settle(window, lambda: window.status_light.state == "error", 10)
-    assert "no answer" in window.notice["text"]
+    assert "no server answers" in window.notice["text"]
     window.connection.recheck()
     with WebUIServer(draw=noise, port=int(url.rpartition(":")[2])):
         assert settle(window, lambda: window.status_light.state == "ready", 10)

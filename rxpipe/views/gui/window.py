@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageTk
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from rxpipe.backends import open_backend
+from rxpipe.backends.resolve import usual_url
 from rxpipe.config import SECTIONS
 from rxpipe.controller import PipelineController
 from rxpipe.errors import RxPipeError
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from rxpipe.events import StageEvent, StagePreview
     from rxpipe.views.gui.form_values import FormValues
 
-_WHERES = ("auto", "sketch", "http://127.0.0.1:7860")
+_WHERES = ("auto", "sketch", usual_url())
 _PREVIEW_PX = 1024
 _LOADABLE = [
     ("Presets and pictures", "*.toml *.yaml *.yml *.json *.png *.jpg *.jpeg *.webp *.avif"),

@@ -1,15 +1,18 @@
-"""The connection: errors typed at one point, credentials nowhere to be seen, a connection that can be aborted."""
+"""The connection: typed errors with each kind of server's hints, credentials in no output, a connection to abort."""
 
 import base64
 import logging
+import re
 import threading
 import traceback
 
 import pytest
 from loguru import logger
 
-from rxpipe.backends.webui.address import Address, Credentials
-from rxpipe.backends.webui.client import Connection
+from rxpipe.backends.http.address import Address, Credentials
+from rxpipe.backends.http.connection import Connection
+from rxpipe.backends.http.failures import ErrorHints, KnownFailure
+from rxpipe.backends.webui.hints import HINTS, KNOWN_TAILS
 from rxpipe.errors import (
     BackendFailed,
     BackendRejected,
@@ -22,12 +25,17 @@ from rxpipe.testing.servers.webui import Fault, WebUIServer
 
 SECRET = "hunter2-secret"  # noqa: S105  a password for the test server
 BASIC = base64.b64encode(f"me:{SECRET}".encode()).decode()
+COMFY = ErrorHints(
+    refused="Start ComfyUI with --listen.",
+    failures=(KnownFailure(re.compile("OutOfMemory"), BackendFailed, "Start ComfyUI with --lowvram."),),
+)
+HINTS_OF = {"webui": HINTS, "another": COMFY, "none": ErrorHints()}
 TXT2IMG = b'{"prompt": "a cat", "width": 64, "height": 64, "steps": 2}'
 
 
 @pytest.fixture
 def connection_to():
-    """Makes lines that are closed after the test."""
+    """Makes connections that are closed after the test."""
     made = []
 
     def make(url, **options):
@@ -53,11 +61,27 @@ def connection_to():
 )
 def test_an_address_is_brought_to_one_form(url, base):
     """`localhost` costs seconds on Windows; what people copy from the browser is cut off."""
-    assert Address.parse(url).base == base
+    assert Address.parse(url, known_tails=KNOWN_TAILS).base == base
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("box", "http://box:8188"),
+        ("8189", "http://127.0.0.1:8189"),
+        (":8189", "http://127.0.0.1:8189"),
+        ("box:1/prompt", "http://box:1"),
+        ("http://box", "http://box"),
+        ("https://box/comfy", "https://box/comfy"),
+    ],
+)
+def test_a_kind_of_server_has_its_own_port_and_paths(url, base):
+    """The port is that of its kind where neither scheme nor port is given."""
+    assert Address.parse(url, known_tails=("/prompt",), default_port=8188).base == base
 
 
 @pytest.mark.parametrize("url", ["ftp://box", "http://", f"http://me:{SECRET}@box:port", f"me:{SECRET}@:x"])
-def test_what_is_no_address_is_told_without_its_password(url):
+def test_what_is_no_address_is_refused_without_its_password(url):
     """The message shows what came, and no secret."""
     with pytest.raises(ConfigError) as caught:
         Address.parse(url)
@@ -75,7 +99,7 @@ def test_credentials_come_from_url_caller_or_environment(monkeypatch):
     }
     for url, credentials in expected.items():
         assert Address.parse(url).credentials.header() == credentials.header()
-    assert Address.parse("http://box", auth="told:2").credentials.header() == Credentials("told", "2").header()
+    assert Address.parse("http://box", auth="given:2").credentials.header() == Credentials("given", "2").header()
 
 
 def test_auth_that_is_not_user_and_password_is_refused_unseen():
@@ -142,21 +166,27 @@ REFUSALS = [
 ]
 
 
+OTHER_HINTS = {Fault.NO_API: None, Fault.NAN: "console", Fault.BAD_INPUT: "console", Fault.OUT_OF_MEMORY: "console"}
+
+
 @pytest.mark.parametrize("flavour", ["forge", "a1111"])
+@pytest.mark.parametrize("kind_of_server", HINTS_OF)
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal[0].name)
-def test_every_trouble_is_a_typed_error_that_says_what_to_do(flavour, refusal, connection_to):
-    """What was asked, where, what came, and what to try; in the words of both servers."""
+def test_every_failure_is_a_typed_error_that_says_what_to_do(flavour, kind_of_server, refusal, connection_to):
+    """What came, what was asked where, and what to try in the terms of the server; in the words of both servers."""
     fault, kind, message, hint = refusal
+    if kind_of_server != "webui":
+        hint = OTHER_HINTS.get(fault, hint)
+    if (kind_of_server, fault) == ("another", Fault.OUT_OF_MEMORY):
+        hint = "--lowvram"
     with WebUIServer(flavour) as server:
         server.fault("txt2img", fault)
         with pytest.raises(kind) as caught:
-            connection_to(server.url).post(
-                "/sdapi/v1/txt2img", TXT2IMG, timeout_s=0.3, what="txt2img (stage 1, image 2)"
-            )
+            connection_to(server.url, hints=HINTS_OF[kind_of_server]).post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=0.3)
 
     error = caught.value
     assert type(error) is kind
-    assert error.message.startswith(f"txt2img (stage 1, image 2): POST /sdapi/v1/txt2img at {server.url}: ")
+    assert error.message.endswith(f" (POST /sdapi/v1/txt2img at {server.url}).")
     assert message in error.message
     assert error.hint is None if hint is None else hint in error.hint
 
@@ -170,20 +200,35 @@ def test_retry_after_travels_with_the_error(connection_to, webui_server):
     assert caught.value.retry_after_s == 7
 
 
-def test_nobody_there_is_told_with_what_to_start(connection_to, webui_server):
-    """The commonest trouble of all."""
+@pytest.mark.parametrize(
+    ("kind_of_server", "hint"), [("webui", "--api"), ("another", "--listen"), ("none", "Start the server")]
+)
+def test_no_server_is_reported_with_what_to_start(kind_of_server, hint, connection_to, webui_server):
+    """The commonest failure of all."""
     webui_server.go_down()
     with pytest.raises(BackendUnavailable) as caught:
-        connection_to(webui_server.url).get("/sdapi/v1/samplers", timeout_s=5)
+        connection_to(webui_server.url, hints=HINTS_OF[kind_of_server]).get("/sdapi/v1/samplers", timeout_s=5)
 
-    assert "no answer (Connection refused)" in caught.value.message
-    assert "--api" in caught.value.hint
+    assert "no server answers: Connection refused (GET /sdapi/v1/samplers at " in caught.value.message
+    assert hint in caught.value.hint
 
 
-def test_wrong_fields_are_told_by_name(connection_to, webui_server):
+def test_wrong_fields_are_reported_by_name(connection_to, webui_server):
     """FastAPI's list, in one line."""
     with pytest.raises(BackendRejected, match=r"answered 422 after .* steps: Input should be a valid integer"):
         connection_to(webui_server.url).post("/sdapi/v1/txt2img", b'{"steps": "many"}', timeout_s=5)
+
+
+def test_a_path_that_a_server_lacks_is_none_where_it_is_optional(connection_to, webui_server):
+    """And the same error as ever where it is not, or for any other refusal."""
+    connection = connection_to(webui_server.url, hints=HINTS)
+    assert connection.get_optional("/sdapi/v1/samplers", timeout_s=5).status == 200
+    assert connection.get_optional("/nowhere", timeout_s=5) is None
+    with pytest.raises(BackendRejected, match="answered 404"):
+        connection.get("/nowhere", timeout_s=5)
+    webui_server.fault("samplers", Fault.UNAUTHORIZED)
+    with pytest.raises(BackendRejected, match="answered 401"):
+        connection.get_optional("/sdapi/v1/samplers", timeout_s=5)
 
 
 def test_a_connection_is_kept_alive(connection_to, webui_server):
@@ -234,10 +279,10 @@ def test_nothing_is_sent_over_an_aborted_connection(connection_to, webui_server)
 
 
 @pytest.mark.parametrize("fault", [Fault.TRUNCATED_JSON, Fault.EMPTY_BODY])
-def test_a_torn_body_is_told_when_it_is_read(fault, connection_to, webui_server):
+def test_a_torn_body_is_reported_when_it_is_read(fault, connection_to, webui_server):
     """A 200 whose JSON breaks off."""
     webui_server.fault("samplers", fault)
     reply = connection_to(webui_server.url).get("/sdapi/v1/samplers", timeout_s=5)
 
-    with pytest.raises(BadResponse, match="no JSON came"):
+    with pytest.raises(BadResponse, match="the answer is not JSON"):
         reply.json()

@@ -37,9 +37,11 @@ def test_four_stages_and_eight_images_over_real_http(flavour, tmp_path):
     """Files, seeds and timeline are right, and nothing was written to /options."""
     with WebUIServer(flavour, latency_s=0.01) as server:
         backend = WebUIBackend(server.url, poll_s=0.02)
-        wish = config(tmp_path)
-        wish = wish.model_copy(update={"txt2img": wish.txt2img.model_copy(update={"images": 8, "seed": 100})})
-        result = rxp.PipelineRunner(backend).run(wish)
+        settings = config(tmp_path)
+        settings = settings.model_copy(
+            update={"txt2img": settings.txt2img.model_copy(update={"images": 8, "seed": 100})}
+        )
+        result = rxp.PipelineRunner(backend).run(settings)
         backend.close()
 
         assert server.max_active_drawings == 1
@@ -187,8 +189,8 @@ def test_with_queue_ahead_the_next_request_waits_in_the_servers_queue(tmp_path):
 
 
 @pytest.mark.parametrize("stage", ["txt2img", "adetailer", "upscale"])
-def test_with_queue_ahead_cancel_interrupts_both_and_nobody_else(stage):
-    """Control is back at once; the one that waits is interrupted when its turn comes."""
+def test_with_queue_ahead_cancel_interrupts_both_and_no_other(stage):
+    """Control is back immediately; the one that waits is interrupted when its turn comes."""
     latency_s = {name: 30.0 if name == stage else 0.0 for name in STAGES}
     with WebUIServer(latency_s=latency_s) as server, WebUIBackend(server.url, queue_ahead=1) as backend:
         run = rxp.PipelineExecutor(backend).start(ahead_chain(4))

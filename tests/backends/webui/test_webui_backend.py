@@ -66,12 +66,12 @@ def test_all_kinds_of_stages_are_drawn(webui_server, backend_for):
         ("upscale", "img2img"): 192,
     }
     assert [call.stage for call in webui_server.calls if call.stage] == ["img2img", "adetailer", "upscale", "img2img"]
-    assert not webui_server.calls_to("options"), "the server's own settings are nobody's to change"
+    assert not webui_server.calls_to("options"), "the server's own settings must stay"
 
 
 def test_adetailer_that_finds_nothing_says_so(backend_for):
     """HTTP 200 and a picture; only its pixels tell."""
-    with WebUIServer(draw=lambda wish: wish.source or PICTURE) as server:
+    with WebUIServer(draw=lambda order: order.source or PICTURE) as server:
         output = drawn(backend_for(server), stage_of(FACE), artifact())
 
     assert output.unchanged
@@ -125,7 +125,7 @@ def test_what_was_asked_for_in_other_words_is_no_fallback(webui_server, backend_
     assert drawn(backend, stage_of(config)).warnings == ()
 
 
-def test_a_size_that_the_server_rounds_is_told(webui_server, backend_for):
+def test_a_size_that_the_server_rounds_is_reported(webui_server, backend_for):
     """A photo of 70x66 comes back as 64x64: asked for as such, so no warning; what differs from the asked is one."""
     backend = backend_for(webui_server)
     server_cut = drawn(backend, stage_of(rxp.UpscaleConfig(scale=1.3)), artifact())
@@ -175,12 +175,12 @@ def test_a_stage_of_the_users_own_is_refused(webui_server, backend_for):
     from rxpipe.config import CustomConfig  # noqa: PLC0415  only here
 
     stage = stage_of(CustomConfig(name="sparkle", kind="function"))
-    with pytest.raises(rxp.BackendRejected, match="sparkle: a WebUI renders"):
+    with pytest.raises(rxp.BackendRejected, match="and upscale, not sparkle"):
         drawn(backend_for(webui_server), stage, artifact())
 
 
 def test_a_mistake_of_our_own_reaches_the_subscriber(webui_server, backend_for):
-    """Whatever goes wrong on the call's thread, nobody waits for ever."""
+    """Whatever goes wrong on the call's thread, no subscriber waits for ever."""
     with pytest.raises(rxp.BadImage, match="no picture yet"):
         drawn(backend_for(webui_server), stage_of(rxp.Img2ImgConfig()), rxp.Artifact(id="empty"))
 
@@ -216,24 +216,24 @@ def test_progress_and_previews_come_while_it_is_drawn(nowebui, backend_for):
 
 
 @pytest.mark.parametrize("nowebui", [False, True])
-def test_waiting_behind_a_stranger_is_queued_and_shows_nothing_of_his(nowebui, backend_for):
-    """His progress is not ours, his previews neither."""
+def test_waiting_behind_another_client_is_queued_and_shows_nothing_of_its_job(nowebui, backend_for):
+    """Neither its progress nor its previews are ours."""
     with WebUIServer(latency_s=0.02, nowebui=nowebui) as server:
         hold = server.hold("txt2img", 15)
-        stranger = Watched(backend_for(server).render(stage_of(TXT2IMG, seed=1), None))
+        other = Watched(backend_for(server).render(stage_of(TXT2IMG, seed=1), None))
         assert hold.wait_reached()
         seen = Watched(backend_for(server).render(stage_of(TXT2IMG, seed=2), None))
         assert server.wait_queued(1)
         assert seen.wait_for(lambda it: len(it.values) >= 1)
         waited = seen.values
         hold.release()
-        assert stranger.output.seed == 1
+        assert other.output.seed == 1
         assert seen.output.seed == 2
 
     assert waited == [StepProgress(phase="queued")]
 
 
-def test_a_server_that_says_nothing_for_long_is_given_up(backend_for):
+def test_a_server_that_says_nothing_for_long_is_abandoned(backend_for):
     """No sign of life on any path: a timeout, and one that says what to look at."""
     with WebUIServer() as server:
         backend = backend_for(server, silence_s=0.3, ask_timeout_s=0.1, grace_s=0.05)
@@ -284,12 +284,12 @@ def test_disposing_interrupts_our_running_job_once(section, nowebui, backend_for
 
 
 @pytest.mark.parametrize("nowebui", [False, True])
-def test_disposing_while_ours_waits_never_hits_the_stranger(nowebui, backend_for):
-    """Ours is interrupted when its turn comes; his picture is whole."""
+def test_disposing_while_ours_waits_never_hits_the_other_client(nowebui, backend_for):
+    """Ours is interrupted when its turn comes; the other picture is whole."""
     with WebUIServer(latency_s=0.02, nowebui=nowebui) as server:
-        strangers, ours = backend_for(server), backend_for(server, grace_s=0.1)
+        others, ours = backend_for(server), backend_for(server, grace_s=0.1)
         hold = server.hold("txt2img", 10)
-        his = Watched(strangers.render(stage_of(TXT2IMG, seed=1), None))
+        theirs = Watched(others.render(stage_of(TXT2IMG, seed=1), None))
         assert hold.wait_reached()
         mine = Watched(ours.render(stage_of(TXT2IMG, seed=2), None))
         assert server.wait_queued(1)
@@ -298,7 +298,7 @@ def test_disposing_while_ours_waits_never_hits_the_stranger(nowebui, backend_for
         assert not settled.wait_for(lambda it: it.completed, 0.3)
         server.setup.latency_s["txt2img"] = 30.0
         hold.release()
-        assert his.output.seed == 1
+        assert theirs.output.seed == 1
         assert server.wait_for(lambda: len(server.interrupts) == 1)
         assert settled.wait_for(lambda it: it.completed)
 
@@ -320,8 +320,8 @@ def test_disposing_before_the_request_is_out_sends_nothing(webui_server, backend
     assert len(webui_server.jobs) <= 1
 
 
-def test_disposing_after_the_answer_interrupts_nobody(webui_server, backend_for):
-    """The next job on the server would be a stranger's."""
+def test_disposing_after_the_answer_interrupts_no_job(webui_server, backend_for):
+    """The next job on the server would be another client's."""
     seen = Watched(backend_for(webui_server).render(stage_of(TXT2IMG), None))
     assert seen.output
     seen.subscription.dispose()
@@ -387,7 +387,7 @@ def test_settling_with_nothing_in_hand_completes_at_once(webui_server, backend_f
 
 
 def test_two_drawings_may_wait_in_the_servers_queue(backend_for):
-    """`queue_ahead=1`: the second one is interrupted when its turn comes, control is back at once."""
+    """`queue_ahead=1`: the second one is interrupted when its turn comes, control is back immediately."""
     with WebUIServer(latency_s=30.0) as server:
         backend = backend_for(server, queue_ahead=1)
         first = Watched(backend.render(stage_of(TXT2IMG, seed=1), None))
@@ -454,8 +454,8 @@ def test_a_good_plan_is_checked_without_drawing(webui_server, backend_for):
 
 
 @both
-def test_every_unknown_name_is_told_with_the_nearest(webui_server, backend_for):
-    """All of them at once, each with its field."""
+def test_every_unknown_name_is_reported_with_the_nearest(webui_server, backend_for):
+    """All of them together, each with its field."""
     sections = {
         "txt2img": rxp.Txt2ImgConfig(sampler_name="Eulr a", scheduler="Keras", model="tiny-sd51"),
         "adetailer": rxp.AdetailerConfig(detector="mediapipe_face_fill"),
@@ -473,22 +473,22 @@ def test_every_unknown_name_is_told_with_the_nearest(webui_server, backend_for):
     assert any("adetailer.detector" in line and "'mediapipe_face_full'" in line for line in lines)
 
 
-def test_a_missing_extension_is_told(backend_for):
+def test_a_missing_extension_is_reported(backend_for):
     """Every call would be a 422."""
     with WebUIServer(adetailer=False) as server, pytest.raises(rxp.BackendRejected, match="lacks the ADetailer"):
         backend_for(server).check(plan(txt2img=TXT2IMG, adetailer=FACE))
 
 
-def test_a_server_without_its_api_is_told(backend_for):
+def test_a_server_without_its_api_is_reported(backend_for):
     """The commonest mistake on Windows."""
     with WebUIServer(api=False) as server, pytest.raises(rxp.BackendRejected, match="start it with --api"):
         backend_for(server).check(plan(txt2img=TXT2IMG))
 
 
-def test_nobody_there_is_told_before_anything_runs(webui_server, backend_for):
+def test_no_server_is_reported_before_anything_runs(webui_server, backend_for):
     """With what to start."""
     webui_server.go_down()
-    with pytest.raises(rxp.BackendUnavailable, match=r"no answer .* --api"):
+    with pytest.raises(rxp.BackendUnavailable, match=r"no server answers: .* --api"):
         backend_for(webui_server).check(plan(txt2img=TXT2IMG))
 
 

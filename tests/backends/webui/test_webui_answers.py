@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stages import PICTURE
 
+from rxpipe.backends.http.failures import message_of, read_json, retry_after_s
 from rxpipe.backends.webui import base64s
-from rxpipe.backends.webui.answers import read_generation, read_json, read_picture, read_single
-from rxpipe.backends.webui.client import message_of, retry_after_s
+from rxpipe.backends.webui.answers import read_generation, read_picture, read_single
 from rxpipe.errors import BadResponse
 
 TEXT = base64.b64encode(PICTURE).decode()
 INFO = json.dumps({"seed": 5, "all_seeds": [5, 6], "infotexts": ["a cat\nSteps: 2, Sampler: Euler, Seed: 5"]})
-RECORDED = sorted((Path(__file__).parents[1] / "data" / "webui").glob("*/*.json"))
+RECORDED = sorted((Path(__file__).parents[2] / "data" / "webui").glob("*/*.json"))
 
 
 def body(images=(TEXT,), info=INFO, **more):
@@ -43,7 +43,7 @@ def test_a_grid_is_cut_off():
 
 
 @pytest.mark.parametrize("images", [[], [TEXT], [TEXT] * 3])
-def test_another_count_than_asked_for_is_told(images):
+def test_another_count_than_asked_for_is_reported(images):
     """An interrupt from elsewhere looks like that."""
     with pytest.raises(BadResponse, match=f"{len(images)} pictures came where 2 were asked for"):
         read_generation(body(images), expected=2)
@@ -75,28 +75,28 @@ def test_a_single_picture_is_read_whatever_the_html_beside_it():
 @pytest.mark.parametrize(
     ("sent", "message"),
     [
-        (b"", "no JSON came"),
-        (b'{"images": ["AAAA"', "no JSON came"),
-        (b"<html><body>login</body></html>", "no JSON came"),
-        (b"null", "no 'images' is in the answer"),
-        (b'{"images": 3, "info": "{}"}', "holds no pictures but 3"),
-        (b'{"images": [3], "info": "{}"}', "holds no pictures but"),
-        (b'{"images": "AAAA", "info": "{}"}', "holds no pictures but"),
+        (b"", "the answer is not JSON"),
+        (b'{"images": ["AAAA"', "the answer is not JSON"),
+        (b"<html><body>login</body></html>", "the answer is not JSON"),
+        (b"null", "the answer has no 'images'"),
+        (b'{"images": 3, "info": "{}"}', "holds no pictures: 3"),
+        (b'{"images": [3], "info": "{}"}', "holds no pictures:"),
+        (b'{"images": "AAAA", "info": "{}"}', "holds no pictures:"),
         (b'{"images": ["AAAA"]}', "`info` cannot be read"),
         (b'{"images": ["AAAA"], "info": "{}"}', "`info` cannot be read: seed"),
         (b'{"images": ["AAAA"], "info": "{torn"}', "`info` cannot be read"),
         (b'{"images": ["AAAA"], "info": "{\\"seed\\": 1, \\"index_of_first_image\\": -1}"}', "index_of_first_image"),
-        (b"[" * 100_000, "no JSON came"),
+        (b"[" * 100_000, "the answer is not JSON"),
     ],
 )
-def test_what_is_no_answer_is_told(sent, message):
+def test_what_is_no_answer_is_reported(sent, message):
     """What came is shown, shortened."""
     with pytest.raises(BadResponse, match=message):
         read_generation(sent, expected=1)
 
 
 def test_a_page_of_html_hints_at_a_proxy():
-    """A 200 that is no JSON is somebody else's."""
+    """A 200 that is no JSON is not the server's."""
     with pytest.raises(BadResponse) as caught:
         read_json(b"<!doctype html><html>login</html>")
 
@@ -113,7 +113,7 @@ def test_a_png_is_kept_byte_for_byte(head):
     assert warnings == ()
 
 
-def test_another_format_is_converted_and_told(picture_of):
+def test_another_format_is_converted_with_a_warning(picture_of):
     """A server whose option samples_format is not png."""
     data, header, warnings = read_picture(base64.b64encode(picture_of("JPEG")))
 
@@ -220,7 +220,7 @@ def test_whatever_bytes_come_the_only_error_is_bad_response(sent):
 
 @given(sent=st.text(max_size=30) | st.none())
 def test_any_retry_after_is_seconds_or_nothing(sent):
-    """A header is a stranger's text too."""
+    """A header is text from outside too."""
     wait_s = retry_after_s(sent)
 
     assert wait_s is None or wait_s >= 0
