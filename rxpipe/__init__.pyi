@@ -59,6 +59,7 @@ from .plan import (
     StageType,
     build_stage_execution_plan,
 )
+from .presets import config_from_picture, load_job
 from .result import ImageRecord, ImageResult, PipelineRunResult, reduce
 from .runner import PipelineRunner
 from .sinks.learning import LearningRecord, LearningRecordWriter, read_records
@@ -148,11 +149,13 @@ __all__ = [
     "build_chain",
     "build_stage_execution_plan",
     "chain",
+    "config_from_picture",
     "expand",
     "image_stage",
     "img2img",
     "keep_best",
     "keep_if",
+    "load_job",
     "open_backend",
     "operator_stage",
     "parse_event",

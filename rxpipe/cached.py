@@ -1,7 +1,7 @@
 """cached_value: a property that is computed once, without a lock.
 
 `functools.cached_property` of Python 3.11 holds one lock per class while it computes: a slow value of one run would
-stall every other run that asks for its own.
+stall every other run that computes its own.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _T = TypeVar("_T")
 
 
 class cached_value(Generic[_T]):  # noqa: N801  # used as `property` is
-    """Compute a method's value when it is first asked for and keep it in the instance.
+    """Compute a property on first access and keep it in the instance.
 
-    Two threads that ask at the same time may both compute it, so the function must be pure.
+    Two threads that access it at the same time may both compute it, so the function must be pure.
     """
 
     def __init__(self, function: Callable[[Any], _T]) -> None:

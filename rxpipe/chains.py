@@ -1,4 +1,4 @@
-"""A chain: stages in order, and how to run them; what `PipelineConfig` says in data, a chain says in code."""
+"""A chain: stages in order and how to run them, in code where `PipelineConfig` is data."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 class Chain:
     """Stages in order and how to run them. Immutable.
 
-    plan: what was decided, one execution per enabled stage.
+    plan: one execution per enabled stage.
     """
 
     stages: tuple[Stage, ...]
@@ -67,7 +67,7 @@ class Chain:
 
     @cached_value
     def plan(self) -> StageExecutionPlan:
-        """The chain as data.
+        """The chain as data, computed on first access.
 
         Raises:
             PlanError: the stages cannot work in this order.
@@ -77,10 +77,10 @@ class Chain:
     def connect(
         self, scope: RunScope, sources: Observable[Artifact]
     ) -> tuple[Observable[Artifact], list[StageTracker]]:
-        """Return the whole chain as one cold observable of the images that leave it, and the trackers of its stages.
+        """Return the chain as one cold observable of the images that finish it, and the trackers of its stages.
 
-        Stages that are not in one group of the plan wait for each other; those that are share the lane, and of what
-        waits there the latest stage goes first.
+        A group of the plan waits for the group before it. Within a group the stages share the lane, where the latest
+        stage that waits has priority.
         """
         plan = self.plan
         enabled = [stage for stage in self.stages if stage.config.enabled]
@@ -88,7 +88,7 @@ class Chain:
         stream, group = sources, 0
         trackers: list[StageTracker] = []
         following = [execution.group for execution in plan.stages[1:]]
-        for stage, execution, after in zip(enabled, plan.stages, [*following, None], strict=True):
+        for stage, execution, next_group in zip(enabled, plan.stages, [*following, None], strict=True):
             if execution.group != group:
                 stream, group = barrier(stream), execution.group
             tracker = StageTracker(
@@ -96,7 +96,7 @@ class Chain:
                 scope,
                 planned,
                 stage_count=len(plan.stages),
-                last_of_group=after != execution.group,
+                last_of_group=next_group != execution.group,
                 blocking=stage.blocking,
             )
             stream = stage.bind(tracker)(stream)
@@ -106,7 +106,7 @@ class Chain:
 
 
 def chain(*parts: Stage | ImageFunction[...] | StageOperator, **settings: Unpack[RunSettingsKeywords]) -> Chain:
-    """Stages in the order given.
+    """Return a chain of stages in the order given.
 
         chain(txt2img(prompt="a lighthouse", images=8), keep_best(2, by=sharpness), upscale(scale=2), out="pictures")
 
@@ -117,19 +117,19 @@ def chain(*parts: Stage | ImageFunction[...] | StageOperator, **settings: Unpack
 
     Raises:
         ConfigError: a setting is wrong.
-        PlanError: the stages cannot work in this order, or a part is no stage.
+        PlanError: the stages cannot work in this order, or a part is not a stage.
     """
     made = Chain(tuple(_stage(part) for part in parts), RunSettings(**settings))
-    _ = made.plan  # refuses at once what cannot work
+    _ = made.plan  # raises PlanError here and not when the run starts
     return made
 
 
 def build_chain(job: PipelineConfig | StageExecutionPlan | Chain) -> Chain:
-    """The chain of a config or of a plan; a chain as it is.
+    """Return the chain of a config or of a plan; a chain unchanged.
 
     Raises:
-        PlanError: the stages cannot work in this order, or the plan holds a stage of the user's own, whose function
-            no plan can carry.
+        PlanError: the stages cannot work in this order, or the plan holds a custom stage, whose function a
+            plan does not contain.
     """
     if isinstance(job, Chain):
         return job
@@ -140,7 +140,7 @@ def build_chain(job: PipelineConfig | StageExecutionPlan | Chain) -> Chain:
 
 
 def with_settings(job: Chain, **changes: Unpack[RunSettingsKeywords]) -> Chain:
-    """The same chain run in another way; *changes* as in `RunSettings`.
+    """Return the same chain with changed run settings; *changes* as in `RunSettings`.
 
     Raises:
         ConfigError: a setting is wrong.
@@ -150,10 +150,10 @@ def with_settings(job: Chain, **changes: Unpack[RunSettingsKeywords]) -> Chain:
 
 
 def sources(plan: StageExecutionPlan, run_id: str, seed: int) -> Iterator[Artifact]:
-    """The planned images before any stage: seeds from *seed* on, over the input pictures where there are any.
+    """Yield the planned images before any stage: with seeds from *seed* on, and the input pictures if there are any.
 
     Raises:
-        BadImage: an input picture does not exist, or is none.
+        BadImage: an input file does not exist, or is not a picture.
     """
     inputs = plan.settings.input if plan.stages and plan.stages[0].requires_input_image else ()
     variants = plan.images // len(inputs) if inputs else plan.images
@@ -169,7 +169,7 @@ def sources(plan: StageExecutionPlan, run_id: str, seed: int) -> Iterator[Artifa
 
 
 def _check_input(path: Path) -> None:
-    """Refuse what Pillow does not know by its beginning; the pixels are decoded by who needs them."""
+    """Raise BadImage unless Pillow knows the file by its header; the pixels are not decoded here."""
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415  # importing rxpipe loads no Pillow
 
     given = Artifact.open(path)
@@ -186,14 +186,14 @@ def _check_input(path: Path) -> None:
 
 
 def seeds(first: int, images: int = 1) -> Observable[Artifact]:
-    """Images that have only a seed yet: first, first + 1, ...; what a txt2img stage on its own draws from."""
+    """Return images that have only a seed yet (first, first + 1, ...): the source of a txt2img stage on its own."""
     return rx.from_iterable(
         [Artifact(id=image_id("seed", n), number=n, seed=first + n - 1) for n in range(1, images + 1)]
     )
 
 
 _LONGEST = 40
-"""Characters of a part that is no stage that a message shows."""
+"""Characters that a message shows of a part that is not a stage."""
 
 _MAKERS: list[object] = [txt2img, img2img, adetailer, upscale, keep_best, keep_if, expand, operator_stage, image_stage]
 
@@ -216,7 +216,10 @@ def _stage(part: object) -> Stage:
 
 
 def _operator_name(operator: Callable[..., Any]) -> str:
-    """Its function's name. RxPY's own are all made by one function, which has the one that matters in its closure."""
+    """Return the name of an operator's function.
+
+    RxPY makes all of its own with one wrapper, which holds the function that was wrapped in its closure.
+    """
     made_by = inspect.getclosurevars(operator).nonlocals if inspect.isfunction(operator) else {}
     return stage_name(
         made_by.get("fun", operator) if getattr(operator, "__name__", "") == "_wrap_curried" else operator

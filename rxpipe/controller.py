@@ -1,7 +1,7 @@
-"""The controller: a person's intents in, snapshots of the run out, on the scheduler of whoever shows them.
+"""The controller: a person's intents in, snapshots of the run out, on the scheduler of the view.
 
 Above the runner, below the views. Any thread may call it. Its one surprise: an intent returns before it is carried
-out, because a Stop may have to wait for a picture that is just being written, and a window must not.
+out, because a cancel may have to wait for a picture that is being written, and a window must not.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _T = TypeVar("_T")
 
 
 class RunRequest:
-    """A run that was asked for.
+    """A run that was requested.
 
-    plan: what was decided. run: None while it waits for its turn. withdrawn: whether it was taken back before that.
-    error: why it could not begin when its turn came, None otherwise.
+    plan: of its stages. run: None while it is queued. withdrawn: whether it was removed from the queue.
+    error: why it could not start when it was next, None otherwise.
     """
 
     def __init__(self, chain: Chain) -> None:
@@ -52,7 +52,7 @@ class RunRequest:
 
     @property
     def waiting(self) -> bool:
-        """Whether its turn has yet to come."""
+        """Whether it is still queued."""
         return self.run is None and self.error is None and not self.withdrawn
 
     def __repr__(self) -> str:
@@ -78,7 +78,7 @@ class _RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class _StopRequested:
-    """To stop; the message is what a person reads meanwhile."""
+    """A request to stop the run; views show *message* until it ends."""
 
     run_id: str
     message: str
@@ -86,7 +86,7 @@ class _StopRequested:
 
 @dataclass(frozen=True, slots=True)
 class _StartFailed:
-    """A queued run could not begin."""
+    """A queued run could not start."""
 
     error: RxPipeError
 
@@ -95,31 +95,32 @@ _Message = _EventSeen | _PreviewSeen | _RunStarted | _StopRequested | _StartFail
 
 
 class PipelineController:
-    """Starts, queues and stops runs; tells what goes on, on *scheduler*, at most once a frame where that matters.
+    """Starts, queues and stops runs; emits their events, previews, status and results on *scheduler*.
 
-    events: lifecycle events all and in order; of steps the latest per run, stage and frame, sent before the event
-        that ends their stage.
-    previews: the latest picture per run, stage and frame; none of a run that has ended.
-    status: a `RunStatus`; a late subscriber gets the current one at once. At most one update a frame, and one more
-        where the state changes; the last is always told.
-    results: the `PipelineRunResult` by now, as often as the status; a late subscriber gets the latest at once.
-    queue: the runs that wait, in order; a late subscriber gets them at once.
+    events: every lifecycle event, in order; of steps the latest per run, stage, image and frame, emitted before the
+        event that ends their stage.
+    previews: the latest picture per run, stage, image and frame; none of a run that has ended.
+    status: a `RunStatus`; a late subscriber gets the current one immediately. At most one update per frame, and one
+        more when the state changes; the last one is always emitted.
+    results: the `PipelineRunResult` so far, as often as the status; a late subscriber gets the latest immediately.
+    queue: the runs that wait, in order; a late subscriber gets them immediately.
 
-    None of them ever completes or fails. A subscriber that raises is unsubscribed and reported; no other notices.
+    None of them ever completes or fails. A subscriber that raises is unsubscribed and its error reported; the others
+    are unaffected.
 
     Args:
-        runner: runs the jobs. What others start on it is shown, and stopped, as well.
+        runner: runs the jobs. Runs that other code starts on it are shown, and can be stopped, too.
         scheduler: of the GUI, such as `TkScheduler(root)`; one that runs one action at a time. None: everything is
-            told on the thread it happens on, nothing is held back; for scripts and tests.
-        sinks: get every event, no step left out, on the thread it happens on; objects with `on_event(event)` or
-            `on_result(result)` (called once a run has ended) or both, or functions of an event. A sink that raises is
-            reported, gets nothing more of that run, and is tried again with the next.
-        frame_s: seconds, > 0; the length of a frame.
+            emitted on the thread of its event and nothing is throttled; for scripts and tests.
+        sinks: get every event, steps included, on the thread of the event; objects with `on_event(event)` or
+            `on_result(result)` (called once a run has ended) or both, or functions of an event. What a sink raises is
+            reported; it gets nothing more of that run, and is called again for the next one.
+        frame_s: length of a frame in seconds, > 0.
         report: called with what a sink raised; by default the traceback goes to `sys.excepthook`.
-        intents: carries out what may wait for a picture being written (cancel, skip); None for a daemon thread each.
+        intents: runs what may wait for a picture being written (cancel, skip); None for a daemon thread each.
 
     Raises:
-        TypeError: a sink that can be told nothing.
+        TypeError: a sink has no `on_event` or `on_result` and is not callable.
         ValueError: frame_s <= 0.
     """
 
@@ -161,17 +162,17 @@ class PipelineController:
 
     @property
     def active(self) -> Run | None:
-        """The run that goes on, None if none does."""
+        """The run in progress, None if there is none."""
         return self.runner.executor.active
 
     @property
     def last_plan(self) -> StageExecutionPlan | None:
-        """The plan of the run that goes on or was last; None before the first."""
+        """The plan of the run in progress or the last one; None before the first."""
         return self._run.plan if self._run else self.runner.last_plan
 
     @property
     def last_result(self) -> PipelineRunResult | None:
-        """The result of the run that was told last to have ended; None before the first."""
+        """The result of the last run whose RunEnd was dispatched; None before the first."""
         return self._last_result
 
     @property
@@ -184,17 +185,17 @@ class PipelineController:
     def start(
         self, job: PipelineConfig | Chain, inputs: Sequence[Path | str] = (), *, queue: bool = False
     ) -> RunRequest:
-        """Begin a run, or with *queue* have it wait for its turn. Returns at once.
+        """Start a run, or queue it; return immediately.
 
         Args:
             job: a config, or a chain made in code.
             inputs: pictures to start from, instead of those that the job names.
-            queue: behind what goes on and what waits already; runs follow each other whatever became of the one before.
+            queue: whether to wait for the run in progress and those that are queued already, whatever their outcome.
 
         Raises:
-            RunActive: another run goes on, and *queue* is not set; or the controller was closed.
-            PlanError: no stage is enabled, or the stages cannot work as composed. Told at once for queued runs too.
-            BadImage: an input picture does not exist. For a queued run found when its turn comes; the status tells it.
+            RunActive: another run is in progress, and *queue* is not set; or the controller was closed.
+            PlanError: no stage is enabled, or the stages cannot work as composed; raised here for queued runs too.
+            BadImage: an input picture does not exist; of a queued run the status shows it when the run is next.
         """
         chain = build_chain(job)
         if inputs:
@@ -203,7 +204,7 @@ class PipelineController:
         request = RunRequest(chain)
         with self._start_lock:
             if self._closed:
-                raise RunActive("the controller was closed, and starts nothing any more.")
+                raise RunActive("the controller was closed and starts no further run.")
             if queue and (self.active or self._waiting):
                 self._waiting.append(request)
             else:
@@ -212,21 +213,21 @@ class PipelineController:
         return request
 
     def cancel(self) -> None:
-        """Stop the run that goes on, now; what is queued follows. Nothing if none goes on. Harmless twice."""
+        """Cancel the run in progress, if there is one; queued runs follow. Harmless twice."""
         self._request_stop("Stopping", lambda run: run.cancel())
 
     def stop_after_image(self) -> None:
-        """Stop once the image in work has left its stage. Nothing if no run goes on."""
+        """Stop the run in progress, if there is one, once the image in progress has finished its stage."""
         self._request_stop("Stopping after this image", lambda run: run.stop_after_image())
 
     def skip_image(self) -> None:
-        """Give up the image in work and go on with the next. Nothing if none is in work."""
+        """Skip the image in progress, if there is one, and continue with the next."""
         run = self.active
         if run is not None:
             self._run_intent(run.skip_image)
 
     def withdraw(self, *requests: RunRequest) -> None:
-        """Take queued runs back; all of them if none is named. Those that do not wait any more are left alone."""
+        """Remove *requests* from the queue, or all if none is given; those that are not queued any more are ignored."""
         with self._start_lock:
             for request in requests or tuple(self._waiting):
                 if request in self._waiting:
@@ -235,7 +236,7 @@ class PipelineController:
         self._emit_queue()
 
     def move(self, request: RunRequest, index: int) -> None:
-        """Put a queued run at *index*, 0 being next; beyond the end means last. Nothing if it waits no more."""
+        """Move a queued run to *index*, 0 being next; beyond the end means last; ignored if it is not queued."""
         with self._start_lock:
             if request in self._waiting:
                 self._waiting.remove(request)
@@ -243,9 +244,9 @@ class PipelineController:
         self._emit_queue()
 
     def close(self) -> None:
-        """Withdraw what waits, cancel the run that goes on, and tell nobody anything more. Harmless twice.
+        """Withdraw what is queued, cancel the run in progress, and emit nothing more. Harmless twice.
 
-        Returns when the run is over: at once as a rule, in at most 0.5 s while a picture is being written.
+        Returns when the run is over: immediately as a rule, within 0.5 s while a picture is being written.
         """
         with self._start_lock:
             self._closed = True
@@ -253,7 +254,7 @@ class PipelineController:
             run = self.active
         self._status.close()
         self._results.close()
-        for subscription in self._subscriptions[1:]:  # sinks hear of the end
+        for subscription in self._subscriptions[1:]:  # the sinks' own gets the end of the run too
             subscription.dispose()
         if run is not None:
             run.cancel()
@@ -262,7 +263,7 @@ class PipelineController:
     # -- from the run's threads ----------------------------------------------------------------------------------------
 
     def _listen(self, sinks: list[_Sink], frame_s: float) -> list[abc.DisposableBase]:
-        """Subscribe to the executor, the sinks first in the list and last in turn, so that none delays a window."""
+        """Subscribe to the executor, the sinks last so that none delays a window; theirs is the first of the list."""
         incoming = self._incoming
         paced = coalesce(frame_s, key=_coalesce_key, passes=_passes, scheduler=self._scheduler)
         arriving = incoming.observable if self._scheduler is None else paced(incoming.observable)
@@ -306,13 +307,13 @@ class PipelineController:
         self._incoming.on_next(_RunStarted(request.run))
 
     def _begin_next(self) -> None:
-        """The next of the queue that can begin; one that cannot is told and passed over."""
+        """Start the next queued run that can start; report those before it that cannot."""
         with self._start_lock:
             while self._waiting and self.active is None:
                 request = self._waiting.pop(0)
                 try:
                     self._begin(request)
-                except RunActive:  # someone else was faster on the same runner; its end brings us here again
+                except RunActive:  # other code started a run on the same runner; its end leads here again
                     self._waiting.insert(0, request)
                     break
                 except RxPipeError as error:
@@ -357,7 +358,7 @@ class PipelineController:
             self._begin_next()
 
     def _show(self, status: RunStatus) -> None:
-        """Take *status* as the newest; a run that was asked to stop is stopping until it ends."""
+        """Publish *status* as the newest; a run that was asked to stop is "stopping" until it ends."""
         if self._stop and self._stop.run_id == status.run_id and status.active:
             status = replace(status.stopping(), message=self._stop.message)
         immediately = (status.state, status.run_id) != (self._now.state, self._now.run_id)
@@ -366,7 +367,7 @@ class PipelineController:
 
 
 class _Throttled(Generic[_T]):
-    """Shows the first value at once, then at most one a frame, and always the last. On the scheduler's thread only."""
+    """Emits the first value immediately, then at most one per frame, and always the last; on the scheduler's thread."""
 
     def __init__(self, scheduler: abc.SchedulerBase | None, frame_s: float) -> None:
         self._scheduler, self._frame_s = scheduler, frame_s
@@ -399,7 +400,7 @@ class _Throttled(Generic[_T]):
 
 
 class _Sink:
-    """One of the sinks, its failures kept from everybody else: reported once a run, then silent until the next."""
+    """A sink whose errors reach no other: the first of a run is reported, and it gets nothing more until the next."""
 
     def __init__(self, sink: object, report: Callable[[Exception], None]) -> None:
         on_event = getattr(sink, "on_event", None)
@@ -421,14 +422,14 @@ class _Sink:
                 self._on_event(event)
             if self._on_result is not None and isinstance(event, RunEnd):
                 self._on_result(result)
-        except Exception as error:  # noqa: BLE001  # a stranger's function; it is handed on
+        except Exception as error:  # noqa: BLE001  # user code; the error goes to the reporter
             self._failed_in = event.run_id
-            with suppress(Exception):  # the reporter is a stranger's too, and the last resort
+            with suppress(Exception):  # the reporter is user code too, and the last resort
                 self._report(error)
 
 
 def _coalesce_key(message: _Message) -> object:
-    """What a step or preview replaces: one of the same run, stage, image and kind."""
+    """Return the key under which a newer step or preview replaces an older one: run, stage, image and kind."""
     if isinstance(message, _PreviewSeen):
         preview = message.preview
         return (preview.run_id, preview.stage_index, preview.image_index, "preview")
@@ -445,7 +446,7 @@ def _passes(message: _Message) -> bool:
 
 
 def _about_to_start(run: Run, before: RunStatus) -> RunStatus:
-    """Shown between the intent and the run's first event."""
+    """Return the status shown between the intent and the run's first event."""
     return RunStatus(
         state="running",
         message="Starting",
@@ -457,7 +458,7 @@ def _about_to_start(run: Run, before: RunStatus) -> RunStatus:
 
 
 def _action(function: Callable[[], object]) -> abc.ScheduledAction[None]:
-    """A function as what schedulers take."""
+    """Return *function* as an action for a scheduler."""
 
     def act(_scheduler: abc.SchedulerBase, _state: None = None) -> None:
         function()

@@ -1,26 +1,26 @@
-"""What can go wrong, as types: the bottom of the row, known to everyone.
+"""The types of errors; every other module may import this one.
 
 ```text
 RxPipeError
-├── ConfigError (ValueError)      a config is wrong; lists every problem, told before anything runs
-├── PlanError (ValueError)        the stages cannot work in this order or on this input; told before anything runs
-├── BackendError                  a drawing failed
+├── ConfigError (ValueError)      a config is wrong; lists every problem, raised before anything runs
+├── PlanError (ValueError)        the stages cannot work in this order or on this input; raised before anything runs
+├── BackendError                  rendering failed
 │   ├── BackendUnavailable        refused, reset, 429, 502, 503, 504        retryable   every image
 │   ├── BackendTimeout            no answer in time                         retryable   one image
 │   ├── BackendRejected           401, 404, 422, a setting refused                      every image
 │   ├── BackendFailed             a 500, out of memory, NaN                             one image
-│   └── BadResponse               an answer that is not what was asked for              one image
+│   └── BadResponse               an answer that is not what was requested              one image
 ├── StageFunctionError            a user's function or operator raised                  one image
 ├── TooManyFailures               images failed in a row (a setting)                    every image
 ├── SaveError                     disk full, folder read-only                           every image
-├── BadImage (ValueError)         bytes that are no sound picture                       one image
+├── BadImage (ValueError)         bytes that are not an intact picture                  one image
 ├── MissingPackage (ImportError)  an optional package is not installed                  every image
 ├── RunActive                     a run was started while another was running
 └── RunFailed                     raised only by `result.raise_for_status()`
 ```
 
-`retryable` and `scope` are facts of the class: whether trying again can heal it, and whether it concerns one image or
-all of them. Cancelling is an outcome, not an error, and has no type here.
+`retryable` and `scope` belong to the class: whether a retry can succeed, and whether the error concerns one image or
+all of them. A cancel is an outcome, not an error, and has no type here.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ Scope = Literal["image", "run"]
 
 
 def suggestion(name: str, allowed: Iterable[str]) -> str:
-    """What an error about a wrong *name* ends with: the nearest that is allowed, else all that are."""
+    """Return the end of a message about an unknown *name*: the nearest allowed one, else all of them."""
     names = list(allowed)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(names) or 'none'}"
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {nearest[0]!r}?" if nearest else f"allowed: {', '.join(names) or 'none'}"
 
 
 class RxPipeError(Exception):
-    """The root. `hint` says what to do about it, None where there is nothing to advise."""
+    """The root. `hint` says what to do about the error, None if there is no advice."""
 
     retryable: bool = False
     scope: Scope = "image"
@@ -58,14 +58,14 @@ class RxPipeError(Exception):
 
 
 class ConfigError(RxPipeError, ValueError):
-    """A config is wrong. `problems` holds one line per wrong field: file, stage, field, what came, what is allowed."""
+    """A config is wrong. `problems` holds one line per wrong field: file, stage, field, its value, what is allowed."""
 
     scope = "run"
 
     def __init__(self, problems: tuple[str, ...] | list[str], *, hint: str | None = None) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems), hint=hint)
-        self.args = (self.problems,)  # what a copy, or another process, makes it again from
+        self.args = (self.problems,)  # a copy and a pickle call the class with these
 
 
 class PlanError(RxPipeError, ValueError):
@@ -75,11 +75,11 @@ class PlanError(RxPipeError, ValueError):
 
 
 class BackendError(RxPipeError):
-    """A drawing failed. Says what was asked, where, what came, and what to try."""
+    """Rendering failed. The message names the request, the server, its answer, and what to try."""
 
 
 class BackendUnavailable(BackendError):
-    """Nobody answers, or asks to come back later. `retry_after_s` is the server's wish, None if it named none."""
+    """No server answers, or it is busy. `retry_after_s`: seconds that it asked to wait, None if it named none."""
 
     retryable = True
     scope = "run"
@@ -90,13 +90,13 @@ class BackendUnavailable(BackendError):
 
 
 class BackendTimeout(BackendError):
-    """No answer in time. Nothing is sent again before the backend was interrupted and seen idle."""
+    """No answer in time. A retry waits until the backend was interrupted and is idle."""
 
     retryable = True
 
 
 class BackendRejected(BackendError):
-    """The backend refuses the request as such: credentials, an unknown path, a setting it does not have."""
+    """The backend refuses every such request: credentials, an unknown path, a setting it does not have."""
 
     scope = "run"
 
@@ -106,18 +106,18 @@ class BackendFailed(BackendError):
 
 
 class BadResponse(BackendError):
-    """The answer is not what was asked for: torn JSON, no image, fewer images, a broken picture."""
+    """The answer is not what was requested: torn JSON, no image, fewer images, a broken picture."""
 
 
 class StageFunctionError(RxPipeError):
     """A user's own function or operator raised; the cause is in `__cause__`.
 
-    `retryable` holds for the instance: true where the cause is of a kind that the stage was told to retry.
+    `retryable` is of the instance: True if the cause is of a type that the stage retries.
     """
 
     def __init__(self, message: str, *, hint: str | None = None, retryable: bool = False) -> None:
         super().__init__(message, hint=hint)
-        self.retryable = retryable  # the one error whose cause, not class, decides
+        self.retryable = retryable  # unlike all others, by its cause and not by its class
 
 
 class TooManyFailures(RxPipeError):
@@ -133,7 +133,7 @@ class SaveError(RxPipeError):
 
 
 class BadImage(RxPipeError, ValueError):
-    """Bytes that are not a sound picture: a torn PNG, a wrong checksum, not an image at all."""
+    """Bytes that are not an intact picture: a torn PNG, a wrong checksum, not an image at all."""
 
 
 class MissingPackage(RxPipeError, ImportError):

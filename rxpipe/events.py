@@ -1,4 +1,4 @@
-"""What happened: one frozen pydantic union, StageEvent, told apart by `kind`.
+"""The events of a run: one frozen pydantic union, StageEvent, with `kind` as its discriminator.
 
 ```text
 timeline = RunStart { stage } RunEnd
@@ -7,7 +7,7 @@ terminal = StageEnd | StageFailed | StageCancelled
 ```
 
 The grammar holds per `stage_index`; in stage order, where stages do not overlap, for the whole timeline. Every field
-that does not apply is None. Pictures are no facts: previews travel beside the events, as `StagePreview`.
+that does not apply is None. Previews are not events and have a stream of their own, of `StagePreview`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Phase = Literal["queued", "loading", "working", "stalled"]
 
 
 def _known(seconds: object) -> object:
-    """Backends estimate, and some say NaN, infinity or less than nothing: that is unknown."""
+    """Return None for the NaN, infinity or negative number that some backends estimate."""
     return seconds if isinstance(seconds, int | float) and 0 <= seconds < math.inf else None
 
 
 class ErrorInfo(BaseModel):
-    """An error as a value: its type's name, what happened, and what to do about it (None: nothing to advise)."""
+    """An error as a value: its type's name, what happened, and what to do about it (None: no advice)."""
 
     model_config = ConfigDict(frozen=True)
     type: str
@@ -40,7 +40,7 @@ class ErrorInfo(BaseModel):
 
     @classmethod
     def of(cls, error: BaseException) -> ErrorInfo:
-        """The error told as a value; foreign exceptions keep their own type's name."""
+        """Return the error as a value; exceptions of other libraries keep their type's name."""
         kind = type(error).__name__
         if isinstance(error, RxPipeError):
             return cls(type=kind, message=_utf8_safe(error.message), hint=error.hint)
@@ -51,12 +51,12 @@ class ErrorInfo(BaseModel):
 
 
 def _utf8_safe(text: str) -> str:
-    """The text in UTF-8; the name of a file need not be."""
+    """Return the text with what UTF-8 cannot encode escaped; a file name may hold such."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class BaseEvent(BaseModel):
-    """What all events share.
+    """The fields of all events.
 
     seq: 0, 1, 2, ... within the run, no gap. timestamp: aware UTC from the run's scheduler, never decreasing.
     """
@@ -68,10 +68,11 @@ class BaseEvent(BaseModel):
 
 
 class BaseStageEvent(BaseEvent):
-    """What all events of a stage share.
+    """The fields of all events of a stage.
 
-    stage_type: one of the four or a custom stage's name. stage_index: place in the plan, from 0.
-    total_images: how many images the stage works on, fixed at its start; None when it cannot be known.
+    stage_type: one of the four or a custom stage's name. stage_index: index in the plan, from 0.
+    total_images: how many images the stage works on, fixed at its start; None if it cannot be known.
+    image_index: 1.., in the order in which images enter the stage; None if the event is not about one image.
     """
 
     stage_type: str
@@ -81,7 +82,7 @@ class BaseStageEvent(BaseEvent):
 
 
 class RunStart(BaseEvent):
-    """The run began. stages: their names in order; images: how many are planned; config: digest of what was wished."""
+    """The run began. stages: their names in order; images: how many are planned; config: digest of the plan."""
 
     kind: Literal["run_start"] = "run_start"
     stages: tuple[str, ...]
@@ -96,7 +97,7 @@ class StageStart(BaseStageEvent):
 
 
 class StageStep(BaseStageEvent):
-    """How far the image in work is.
+    """How far the image in progress is.
 
     fraction: 0..1, never falling within an image; None while the backend cannot tell (model load, queue).
     step, steps: sampler steps, step 1..steps. eta_s: seconds left for this image by the backend's own estimate.
@@ -112,12 +113,12 @@ class StageStep(BaseStageEvent):
 
 
 class StageImageProgress(BaseStageEvent):
-    """One image left the stage.
+    """One image finished the stage.
 
-    outcome: "done"; "passed" left unchanged (error set if it could not be drawn, None if there was nothing to do);
+    outcome: "done"; "passed" left unchanged (error set if rendering failed, None if there was nothing to do);
         "failed" with its error; "cancelled" if it was skipped.
-    seed: it was drawn from. duration_s: in this stage, retries and writing included. path: its file, once written.
-    warnings: what was not as asked for, such as another sampler.
+    seed: of its rendering. duration_s: in this stage, retries and writing included. path: of its file, None if none
+        was written. warnings: what differs from the request, such as another sampler.
     """
 
     kind: Literal["stage_image_progress"] = "stage_image_progress"
@@ -140,7 +141,7 @@ class StageRetry(BaseStageEvent):
 
 
 class StageEnd(BaseStageEvent):
-    """The stage is through, nothing of it follows. done, passed, failed, filtered: how many images ended so."""
+    """The stage has ended. done, passed, failed, cancelled, filtered: how many images have that outcome."""
 
     kind: Literal["stage_end"] = "stage_end"
     done: int
@@ -152,7 +153,7 @@ class StageEnd(BaseStageEvent):
 
 
 class StageFailed(BaseStageEvent):
-    """The stage could not go on; carries the cause. It ends the run."""
+    """The stage could not continue, which ends the run. error: the cause."""
 
     kind: Literal["stage_failed"] = "stage_failed"
     error: ErrorInfo
@@ -161,16 +162,16 @@ class StageFailed(BaseStageEvent):
 class StageCancelled(BaseStageEvent):
     """The run was cancelled (or another stage failed) while this stage was open.
 
-    image_index: the image that was in work and not finished; None on every stage but the one in work.
+    image_index: the image in progress, which is not finished; None on every stage but the current one.
     """
 
     kind: Literal["stage_cancelled"] = "stage_cancelled"
 
 
 class RunEnd(BaseEvent):
-    """The end; nothing of the run follows.
+    """The run has ended; its last event.
 
-    error: of a failed run, naming stage and cause. warnings: what was not as asked for in the run as a whole.
+    error: of a failed run, naming stage and cause. warnings: what differs from the request in the run as a whole.
     """
 
     kind: Literal["run_end"] = "run_end"
@@ -198,7 +199,7 @@ _ADAPTER: TypeAdapter[StageEvent] = TypeAdapter(StageEvent)
 
 
 def parse_event(text: str | bytes) -> StageEvent:
-    """The event that one line of JSON tells, as `event.model_dump_json()` wrote it.
+    """Return the event in one line of JSON, as `event.model_dump_json()` wrote it.
 
     Raises:
         pydantic.ValidationError: not an event.
@@ -207,12 +208,12 @@ def parse_event(text: str | bytes) -> StageEvent:
 
 
 def is_lifecycle(event: StageEvent) -> bool:
-    """True for all that must never be dropped: everything but steps."""
+    """Return whether the event must never be dropped: True for all but steps."""
     return not isinstance(event, StageStep)
 
 
 class StagePreview(BaseModel):
-    """How the image in work looks by now. Latest wins; never stored, never part of a result.
+    """The picture so far of the image in progress. The latest one counts; never stored, never part of a result.
 
     data: an encoded picture, of the backend's choice of size and format.
     """

@@ -1,7 +1,7 @@
-"""The executor: one run at a time, its events hot, its cancel exact.
+"""The executor: one run at a time, with hot events and a cancel that does not wait for the running stage.
 
-Each run has a worker thread of its own (or the scheduler that a test gave), so that a function that never returns can
-be left behind. Cancel does not wait for that thread: the caller closes the timeline.
+Each run has a worker thread of its own (or the scheduler it was given), so that a function that never returns can be
+left behind: the thread that cancels closes the timeline.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class PipelineExecutor:
 
     Args:
         backend: renders.
-        scheduler: runs everything and tells the time; None for a daemon thread of each run's own.
+        scheduler: runs everything and is the clock; None for a daemon thread per run.
     """
 
     def __init__(self, backend: Backend, *, scheduler: abc.SchedulerBase | None = None) -> None:
@@ -70,7 +70,7 @@ class PipelineExecutor:
         self._start_lock = threading.RLock()
         self._active: Run | None = None
         self.updates: Observable[RunUpdate] = self._updates.observable
-        self.events: Observable[StageEvent] = self.updates.map(attrgetter("event"))
+        self.events: Observable[StageEvent] = self._updates.select(attrgetter("event"))
         self.previews: Observable[StagePreview] = self._previews.observable
         log_events(self.events)
 
@@ -81,11 +81,11 @@ class PipelineExecutor:
 
     @property
     def subscribers(self) -> int:
-        """How many subscribe to the events or updates, the log among them."""
+        """How many subscribers the events and updates have, the log included."""
         return self._updates.subscribers
 
     def start(self, job: PipelineConfig | Chain, *, inputs: Sequence[Path | str] = ()) -> Run:
-        """Begin a run; returns at once, everything else happens on the run's scheduler.
+        """Start a run and return immediately; everything else happens on the run's scheduler.
 
         Args:
             job: a config, or a chain made in code.
@@ -94,13 +94,13 @@ class PipelineExecutor:
         Raises:
             PlanError: no stage is enabled, or the stages cannot work as composed.
             ConfigError: a setting cannot be recorded.
-            BadImage: an input picture does not exist, or is none.
+            BadImage: an input file does not exist, or is not a picture.
             RunActive: another run is in progress.
         """
         chain = build_chain(_with_inputs(job, inputs))
         chain.plan.check()
         if (active := self._active) is not None:
-            active.finish()  # no more than what an interrupted cancel left to do
+            active.finish()  # completes a cancel that was interrupted; else does nothing
         with self._start_lock:
             if self._active is not None:
                 raise RunActive(
@@ -118,7 +118,7 @@ class PipelineExecutor:
             run = self._active = Run(session)
         try:
             session.begin()
-        except BaseException:  # a signal between the two: what never begins must not stand in the way
+        except BaseException:  # an interrupt between the two: a run that never begins must not block the next
             run.cancel()
             raise
         return run
@@ -139,7 +139,7 @@ def _with_inputs(job: PipelineConfig | Chain, inputs: Sequence[Path | str]) -> P
 
 
 class Run(abc.DisposableBase):
-    """A run that was started. Disposing it, `cancel()` and a controller's cancel are the same thing.
+    """A run that was started. Disposing it, `cancel()` and a controller's cancel are the same.
 
     run_id: its name in every event. plan: of its stages. seed: of the first image.
     """
@@ -161,7 +161,7 @@ class Run(abc.DisposableBase):
         return self._session.timeline.result
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until the run has ended and all subscribers were notified; False if that takes over *timeout_s* seconds.
+        """Wait until the run has ended and all subscribers were notified; return False after *timeout_s* seconds.
 
         Waits in slices, so that Ctrl+C gets through.
 
@@ -183,10 +183,10 @@ class Run(abc.DisposableBase):
                 return False
 
     def cancel(self) -> None:
-        """End the run at once, from any thread: no further backend call, the running one interrupted, RunEnd emitted.
+        """End the run from any thread: make no further backend call, interrupt the running one, emit RunEnd.
 
-        Finished images are kept. Returns when the timeline is closed, in at most 0.5 s and as a rule in no time.
-        Harmless twice, and after the end.
+        Finished images are kept. Returns when the timeline is closed: immediately, or within 0.5 s while a picture is
+        being written. Harmless twice, and after the end.
         """
         self._session.control.cancel()
 
@@ -195,25 +195,25 @@ class Run(abc.DisposableBase):
         self.cancel()
 
     def finish(self) -> None:
-        """Complete the end of a run whose cancel was cut short, by a second Ctrl+C; nothing in any other case.
+        """Complete a cancel that an interrupt (a second Ctrl+C) cut short; do nothing in any other case.
 
         `wait()` and the next `start()` do so by themselves.
         """
         self._session.control.finish()
 
     def skip_image(self, image_index: int | None = None) -> bool:
-        """Give up an image in progress and continue with the next; it counts as cancelled.
+        """Skip an image in progress and continue with the next; it counts as cancelled.
 
         Args:
             image_index: its index in its stage; None for the image that has been in progress for longest.
 
         Returns:
-            False if there is no such image: one whose picture is there and only being written is done.
+            False if there is no such image; one whose picture is being written is done.
         """
         return self._session.control.skip(image_index)
 
     def stop_after_image(self) -> None:
-        """Begin no further image, and cancel once those in progress have finished their stage; at once if none is."""
+        """Begin no further image, and cancel once those in progress have finished their stage (now, if none is)."""
         self._session.control.stop_after_image()
 
 
@@ -259,7 +259,7 @@ class _RunSession(Session):
         )
         self.control.on_over(
             self._warn_if_blocking,
-            self._announce,
+            self._emit_run_start,
             self._delete_intermediate_files,
             self._end,
             self._end_once_delivered,
@@ -279,11 +279,11 @@ class _RunSession(Session):
     def _begin(self, *_: object) -> None:
         try:
             self._start()
-        except Exception as error:  # noqa: BLE001  # the backend's refusal, or a bug of its; it ends the run
+        except Exception as error:  # noqa: BLE001  # what `check` refuses, or a bug of the backend; it ends the run
             self.control.end("failed", ErrorInfo.of(error))
 
     def _start(self) -> None:
-        self._announce()
+        self._emit_run_start()
         if not self.control.start():
             self.control.cancel()
             return
@@ -295,13 +295,13 @@ class _RunSession(Session):
         images, trackers = self._chain.connect(self.scope, rx.from_iterable(self._sources))
         self.connect(images, trackers, Observer(lambda _: None, self._failed, self._completed))
 
-    def _announce(self) -> None:
-        """Emit RunStart, unless it has been: a run that is cancelled before it begins has one too."""
+    def _emit_run_start(self) -> None:
+        """Emit RunStart once; a run that is cancelled before it begins has one too."""
         fields = {"stages": self.plan.stage_types, "images": self.plan.images, "config": self._digest}
         self.timeline.emit(RunStart, fields)
 
     def _completed(self) -> None:
-        for tracker in self.trackers:  # one that is still open: an operator behind it wanted no more of its images
+        for tracker in self.trackers:  # still open if an operator after it took no more of its images
             tracker.end(filtered=tracker.unaccounted)
         tally = self.timeline.result.tally
         if not tally.failed and not tally.cancelled:
@@ -315,7 +315,7 @@ class _RunSession(Session):
         self.control.end("failed", None if isinstance(error, StageAborted) else ErrorInfo.of(error))
 
     def _on_worker_error(self, error: BaseException) -> None:
-        """End the run over what an action of its own threads raised, which no observable reports."""
+        """End the run with an error raised by an action on one of its threads, which no observable reports."""
         latest = self.control.latest
         if latest is not None and isinstance(error, Exception):
             latest.tracker.fail(as_rxpipe_error(error, latest.tracker))
@@ -354,7 +354,7 @@ class _RunSession(Session):
 
     def _end(self) -> None:
         outcome, error, failure = self.control.outcome, self.control.error, self.control.failure
-        if failure is not None:  # a stage that failed decides, whoever ends the run
+        if failure is not None:  # a stage that failed decides, whatever ended the run
             outcome, error = "failed", _with_stage(failure.stage.where, ErrorInfo.of(failure.error))
         fields = {"status": outcome, "error": error, "warnings": self._warnings}
         self._on_end(lambda: self.timeline.put(RunEnd, fields))
@@ -368,10 +368,10 @@ def _with_stage(where: str, error: ErrorInfo) -> ErrorInfo:
 
 
 def _digest(plan: StageExecutionPlan) -> str:
-    """Return what tells plans apart, 16 hex digits.
+    """Return the digest of a plan, 16 hex digits.
 
     Raises:
-        ConfigError: a value cannot be written down, such as an integer of thousands of digits.
+        ConfigError: a value has no text, such as an integer of thousands of digits.
     """
     try:
         text = repr(plan)
@@ -382,7 +382,7 @@ def _digest(plan: StageExecutionPlan) -> str:
 
 
 def _unprintable(value: Any, path: str = "") -> Iterator[str]:
-    """The paths of the values that have no text."""
+    """Yield the paths of the values whose repr raises."""
     items = dict(value) if isinstance(value, BaseModel) else value if isinstance(value, dict) else {}
     for name, item in items.items():
         inner = f"{path}.{name}" if path else str(name)

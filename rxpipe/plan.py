@@ -1,4 +1,4 @@
-"""What is decided: a config's stages in order, each knowing what it draws with.
+"""The plan: a config's stages in order, each with the settings it renders with.
 
 Pure; raises PlanError and touches neither disk nor network. What only a run can know (a seed of -1, a missing run_id)
 stays unset here; `StageExecution.for_image` fills it in for one image.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class StageType(StrEnum):
-    """The four kinds of stage that backends draw. A custom stage's type is its own name."""
+    """The four stages that backends render. A custom stage's type is its own name."""
 
     TXT2IMG = "txt2img"
     IMG2IMG = "img2img"
@@ -45,11 +45,10 @@ class _Frozen(BaseModel):
 
 
 class GenerationSettings(_Frozen):
-    """What a stage draws with, after inheritance: its own section's word, else that of txt2img or img2img before it.
+    """What a stage renders with: the values of its own section, else those of txt2img or img2img before it.
 
-    What adetailer or upscale were told (the prompt of a face, say) is theirs alone and is not handed on.
-    None: nobody said, the backend's default holds. width, height: px; None on every stage but those told a size, and
-    there the size of the picture that comes in holds.
+    No stage inherits from adetailer or upscale (the prompt of a face, for example).
+    None: not set, the backend's default applies. width, height: px, never inherited; None: the size of the input.
     """
 
     prompt: str = ""
@@ -68,12 +67,12 @@ class GenerationSettings(_Frozen):
 class StageExecution(_Frozen):
     """One stage as it will run.
 
-    stage_type: one of the four, or a custom stage's name. stage_index: place in the plan, from 0.
-    config: the section, values exactly as wished. generation: what it draws with after inheritance.
-    requires_input_image: everything but txt2img works on a picture.
-    group: stages of one group may be run through image by image; see `order`.
-    image_index: 1.., which of the images entering this stage; None until narrowed to one.
-    seed: of this image; None until narrowed to one.
+    stage_type: one of the four, or a custom stage's name. stage_index: index in the plan, from 0.
+    config: the section, values exactly as given. generation: what it renders with, inherited values included.
+    requires_input_image: False for txt2img only.
+    group: stages of one group take each image through all of them before the next; see `order`.
+    image_index: 1.., in the order in which images enter the stage; None except in `for_image`.
+    seed: of this image; in the plan the section's own, None if it is random or inherited.
     """
 
     stage_type: str
@@ -87,11 +86,11 @@ class StageExecution(_Frozen):
 
     @property
     def payload(self) -> dict[str, Any]:
-        """The section's values as they were wished, without the switches of the pipeline itself."""
+        """The values that were set in the section, without enabled and on_error."""
         return self.config.model_dump(exclude={"enabled", "on_error"}, exclude_unset=True)
 
     def for_image(self, *, image_index: int, seed: int | None) -> StageExecution:
-        """The same stage for one image."""
+        """Return the same stage for one image; image_index is 1.. in this stage."""
         return self.model_copy(update={"image_index": image_index, "seed": seed})
 
 
@@ -102,10 +101,10 @@ class AdetailerStageExecution(StageExecution):
 
 
 class StageExecutionPlan(_Frozen):
-    """All stages in order, and what the run as a whole was told.
+    """All stages in order, and the settings of the run.
 
-    images: how many pictures are planned. seed: of the first one; None for -1, drawn when the run starts.
-    run_id: None if nobody gave one.
+    images: how many are planned. seed: of the first one; None for a random one, chosen when the run starts.
+    run_id: None for one that is made when the run starts.
     """
 
     stages: tuple[AdetailerStageExecution | StageExecution, ...]
@@ -121,10 +120,10 @@ class StageExecutionPlan(_Frozen):
         return tuple(stage.stage_type for stage in self.stages)
 
     def check(self) -> None:
-        """Refuse what cannot run.
+        """Raise unless the plan can run.
 
         Raises:
-            PlanError: no stage at all, no picture to start from, or pictures that nobody would use.
+            PlanError: there is no stage, no picture to start from, or no stage that uses the input pictures.
         """
         if not self.stages:
             raise PlanError(
@@ -138,13 +137,13 @@ class StageExecutionPlan(_Frozen):
             )
         if self.settings.input and not first.requires_input_image:
             raise PlanError(
-                f"txt2img draws from nothing, so the {len(self.settings.input)} input picture(s) would not be used.",
+                f"txt2img uses no input picture, so the {len(self.settings.input)} input picture(s) would not be used.",
                 hint="Leave txt2img out to start from the picture, or leave the input out.",
             )
 
 
 def build_stage_execution_plan(config: PipelineConfig) -> StageExecutionPlan:
-    """The plan of a config: its enabled sections in the order txt2img, img2img, adetailer, upscale.
+    """Return the plan of a config: its enabled sections in the order txt2img, img2img, adetailer, upscale.
 
     Raises:
         PlanError: adetailer with neither a generation stage before it nor an input picture.
@@ -162,10 +161,10 @@ def build_stage_execution_plan(config: PipelineConfig) -> StageExecutionPlan:
 
 
 def plan_stages(sections: Iterable[SectionConfig], settings: RunSettings) -> StageExecutionPlan:
-    """The plan of any row of sections, in the order given. Sections that are not enabled are left out.
+    """Return the plan of *sections* in the order given; those that are not enabled are left out.
 
     Raises:
-        PlanError: txt2img behind another stage, or variants asked for too late.
+        PlanError: txt2img is not the first stage, or a later img2img asks for more than one image.
     """
     row = [section for section in sections if section.enabled]
     _check_order(row)
@@ -184,7 +183,7 @@ def plan_stages(sections: Iterable[SectionConfig], settings: RunSettings) -> Sta
 
 
 def stage_type_of(section: SectionConfig) -> str:
-    """The stage type that a section stands for."""
+    """Return the stage type of a section."""
     return section.name if isinstance(section, CustomConfig) else StageType(section.section).value
 
 
@@ -202,8 +201,8 @@ def _check_order(row: list[SectionConfig]) -> None:
 
 def _execution(section: SectionConfig, before: list[StageExecution], settings: RunSettings) -> StageExecution:
     last = before[-1] if before else None
-    drawn = [stage.generation for stage in before if isinstance(stage.config, Txt2ImgConfig | Img2ImgConfig)]
-    generation = _generation(section, drawn[-1] if drawn else GenerationSettings())
+    generated = [stage.generation for stage in before if isinstance(stage.config, Txt2ImgConfig | Img2ImgConfig)]
+    generation = _generation(section, generated[-1] if generated else GenerationSettings())
     return _execution_type(section)(
         stage_type=stage_type_of(section),
         stage_index=len(before),
@@ -220,7 +219,7 @@ def _execution_type(section: SectionConfig) -> type[StageExecution]:
 
 
 def _generation(section: SectionConfig, inherited: GenerationSettings) -> GenerationSettings:
-    """The section's own word where it has one; a picture's size is never inherited by name."""
+    """Return the inherited settings with those of the section on top; the size is never inherited."""
     own = {
         name: value
         for name in GenerationSettings.model_fields
@@ -234,7 +233,10 @@ def _generation(section: SectionConfig, inherited: GenerationSettings) -> Genera
 def _group(
     section: SectionConfig, generation: GenerationSettings, last: StageExecution | None, settings: RunSettings
 ) -> int:
-    """Which stages go image by image together: none in stage order, all in image order, one checkpoint's in auto."""
+    """Return the group of a stage.
+
+    In stage order each stage is one, in image order all are one, and in auto neighbours with the same checkpoints.
+    """
     if last is None or settings.order == "image":
         return 0
     checkpoints, before = _checkpoints(section, generation), _checkpoints(last.config, last.generation)
@@ -242,7 +244,7 @@ def _group(
 
 
 def _checkpoints(section: SectionConfig, generation: GenerationSettings) -> set[str | None]:
-    """What must be loaded to draw one image of the stage; None for what the backend has."""
+    """Return the checkpoints that one image of the stage needs; None stands for the one that is loaded."""
     if not isinstance(section, AdetailerConfig):
         return {generation.model}
     return {unit.checkpoint or generation.model for unit in (section, *section.units)}

@@ -1,7 +1,7 @@
-"""What it amounts to: PipelineRunResult, and reduce(result, event), which folds it.
+"""The result of a run: PipelineRunResult, and reduce(result, event), which folds it from the events.
 
-Pure. A result is a view on the first events of a log that its successors share and append to, so that a snapshot an
-event costs O(1) and every snapshot stays what it was; what is asked of it is computed when asked.
+Pure. A result is a view on the first events of a log that its successors share and append to, so that a snapshot per
+event costs O(1) and every snapshot stays as it was; its values are computed on first access.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rxpipe.artifact import Artifact, image_id
 from rxpipe.cached import cached_value
@@ -40,7 +40,7 @@ VariantOutcome = Literal["done", "failed", "cancelled", "filtered", "pending"]
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One image as it left one stage; fields as in `StageImageProgress`."""
+    """One image as it finished one stage; fields as in `StageImageProgress`."""
 
     artifact_id: str
     stage_type: str
@@ -55,7 +55,7 @@ class ImageRecord:
 
     @classmethod
     def of(cls, event: StageImageProgress) -> ImageRecord:
-        """The record that an event tells."""
+        """Return the record of an event."""
         return cls(
             artifact_id=event.artifact_id,
             stage_type=event.stage_type,
@@ -77,16 +77,16 @@ class ImageRecord:
 
     @property
     def through(self) -> bool:
-        """Whether the image went on from here: done, or left unchanged."""
+        """Whether the image continued to the next stage: done, or left unchanged."""
         return self.outcome in {"done", "passed"}
 
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """One planned image and what became of it.
+    """One planned image and its outcome.
 
-    outcome: done, failed, cancelled, filtered, or pending while the run goes on. paths: its files, oldest first.
-    error: why it failed.
+    outcome: done, failed, cancelled, filtered, or pending while the run is in progress. seed: of its last rendering,
+    None if it has none. paths: its files, oldest first. error: why it failed, else None.
     """
 
     artifact_id: str
@@ -118,9 +118,12 @@ class StageSummary:
     duration_s: float | None = None
 
 
+_QUIET = frozenset({"stage_step", "stage_retry"})
+
+
 @dataclass(slots=True)
 class _Log:
-    """The events of a run, appended to by whoever reduces its newest view; what is asked for often stands apart too."""
+    """The events of a run, appended to by `reduce` of its newest view; image records are kept apart for fast access."""
 
     events: list[StageEvent] = field(default_factory=list)
     records: list[ImageRecord] = field(default_factory=list)
@@ -131,10 +134,10 @@ class _Log:
 
 
 class PipelineRunResult:
-    """A run by now: immutable, a snapshot of the run as folded from its events.
+    """A run so far: an immutable snapshot, folded from the events.
 
-    plan: what was decided, None for a run known from its events only.
-    metadata: what the config said about the run.
+    plan: of its stages; None for a run known from its events only.
+    metadata: `RunSettings.metadata` of the run; empty without a plan.
 
     Args:
         artifacts: the images themselves by id and stage index, for `artifact`; the executor's, which grows.
@@ -152,27 +155,27 @@ class PipelineRunResult:
         self._sizes = (0, 0, 0)
 
     def _reduced(self, event: StageEvent) -> PipelineRunResult:
-        log = self._log if len(self._log.events) == self._sizes[0] else self._log.first(self._sizes)
+        events, records, others = self._sizes
+        log = self._log if len(self._log.events) == events else self._log.first(self._sizes)
         log.events.append(event)
         if isinstance(event, StageImageProgress):
             log.records.append(ImageRecord.of(event))
-        elif event.kind not in {"stage_step", "stage_retry"}:
+            records += 1
+        elif event.kind not in _QUIET:
             log.others.append(event)
-        return self._view(log)
-
-    def _view(self, log: _Log) -> Self:
-        view = object.__new__(type(self))
-        view.plan, view.metadata, view._artifacts, view._log = self.plan, self.metadata, self._artifacts, log
-        view._sizes = (len(log.events), len(log.records), len(log.others))
+            others += 1
+        view = object.__new__(PipelineRunResult)
+        view.plan, view.metadata, view._artifacts = self.plan, self.metadata, self._artifacts
+        view._log, view._sizes = log, (events + 1, records, others)
         return view
 
     @classmethod
     def from_events(cls, events: Iterable[StageEvent], plan: StageExecutionPlan | None = None) -> PipelineRunResult:
-        """The result that *events* amount to."""
+        """Return the result of a run with these events."""
         return cls(plan).extended(events)
 
     def extended(self, events: Iterable[StageEvent]) -> PipelineRunResult:
-        """This result after further events."""
+        """Return this result after further events."""
         result = self
         for event in events:
             result = reduce(result, event)
@@ -180,7 +183,7 @@ class PipelineRunResult:
 
     @classmethod
     def read_timeline(cls, path: Path | str) -> PipelineRunResult:
-        """The result of a run that was written by `write_timeline`.
+        """Return the result of a run whose timeline `write_timeline` wrote.
 
         Raises:
             pydantic.ValidationError: a line is not an event.
@@ -199,7 +202,7 @@ class PipelineRunResult:
 
     @property
     def records(self) -> tuple[ImageRecord, ...]:
-        """Every image at every stage it left or failed at, in the order it happened."""
+        """One record per image and stage that it finished or failed in, in the order of the events."""
         return tuple(self._log.records[: self._sizes[1]])
 
     @property
@@ -217,37 +220,37 @@ class PipelineRunResult:
 
     @property
     def run_id(self) -> str | None:
-        """Of the run; None before its RunStart."""
+        """The id of the run; None before its RunStart."""
         return self._start.run_id if self._start else None
 
     @property
     def status(self) -> RunOutcome | Literal["pending", "running"]:
-        """Pending before RunStart, running until RunEnd, then what that said."""
+        """The status in RunEnd; "running" before that, "pending" before RunStart."""
         if self._end:
             return self._end.status
         return "running" if self._start else "pending"
 
     @property
     def success(self) -> bool:
-        """True only if every planned image came through every stage."""
+        """Whether the run has completed: no image failed or was cancelled."""
         return self.status == "completed"
 
     @property
     def error(self) -> ErrorInfo | None:
-        """Of a failed run, naming stage and cause."""
+        """The error of the run, with stage and cause; None if it has none."""
         return self._end.error if self._end else None
 
     @cached_value
     def images(self) -> tuple[ImageRecord, ...]:
-        """Per planned image in order, the record from the last stage it left. Images that left none are not in it."""
+        """Per planned image, in order, the record of the last stage it finished; without those that finished none."""
         last = {record.artifact_id: record for record in self.records if record.through}
         return tuple(last[name] for name in self._ids if name in last)
 
     def stage_images(self, stage: str) -> tuple[ImageRecord, ...]:
-        """All images that left the stage of that type, in index order; none if no image reached it.
+        """Return the images that finished the stage of that type, in index order; none if no image reached it.
 
         Raises:
-            ValueError: the run has no such stage, and no run of its kind could have.
+            ValueError: the run has no such stage, and it is not one of the four built-in types.
         """
         names = [
             *(self._start.stages if self._start else ()),
@@ -259,7 +262,7 @@ class PipelineRunResult:
         return tuple(record for record in self.records if record.stage_type == stage and record.through)
 
     def artifact(self, record: ImageRecord) -> Artifact:
-        """The image that a record tells of, with its picture: in its file, or in memory where the run wrote none.
+        """Return the image of a record, with its picture in its file, or in memory if the run wrote none.
 
         Raises:
             BadImage: the picture is not known here, as in a timeline read back whose files are gone.
@@ -281,8 +284,8 @@ class PipelineRunResult:
         histories: dict[str, list[ImageRecord]] = {name: [] for name in self._ids}
         for record in self.records:
             histories[record.artifact_id].append(record)
-        ended = {e.stage_index for e in self._others if isinstance(e, StageEnd)}
-        return tuple(self._variant(name, history, ended) for name, history in histories.items())
+        ended_stages = {e.stage_index for e in self._others if isinstance(e, StageEnd)}
+        return tuple(self._variant(name, history, ended_stages) for name, history in histories.items())
 
     @property
     def variant_count(self) -> int:
@@ -315,7 +318,7 @@ class PipelineRunResult:
 
     @cached_value
     def warnings(self) -> tuple[str, ...]:
-        """What was not as asked for, each once, with stage and image where it concerns one.
+        """What differs from the request, each once, with stage and image where it concerns one.
 
         The error of an image that passed a stage unchanged (`on_error="pass"`) is one of them.
         """
@@ -327,7 +330,7 @@ class PipelineRunResult:
         return tuple(dict.fromkeys([*(self._end.warnings if self._end else ()), *of_images]))
 
     def raise_for_status(self) -> None:
-        """Return quietly if the run completed.
+        """Raise unless the run completed.
 
         Raises:
             RunFailed: it did not; names status, counts and cause, and holds this result.
@@ -352,9 +355,9 @@ class PipelineRunResult:
         added = [name for name in dict.fromkeys(r.artifact_id for r in self.records) if name not in rank]
         return tuple(sorted([*planned, *added], key=lambda name: _rank(name, rank)))
 
-    def _variant(self, name: str, history: list[ImageRecord], ended: set[int]) -> ImageResult:
+    def _variant(self, name: str, history: list[ImageRecord], ended_stages: set[int]) -> ImageResult:
         last = history[-1] if history else None
-        outcome, error = self._outcome_of(last, ended)
+        outcome, error = self._outcome_of(last, ended_stages)
         return ImageResult(
             artifact_id=name,
             outcome=outcome,
@@ -363,20 +366,20 @@ class PipelineRunResult:
             error=error,
         )
 
-    def _outcome_of(self, last: ImageRecord | None, ended: set[int]) -> tuple[VariantOutcome, ErrorInfo | None]:
+    def _outcome_of(self, last: ImageRecord | None, ended_stages: set[int]) -> tuple[VariantOutcome, ErrorInfo | None]:
         if last and last.outcome == "failed":
             return "failed", last.error
         if last and last.outcome == "cancelled":
             return "cancelled", None
         if last and self._start and last.stage_index == len(self._start.stages) - 1:
             return "done", None
-        if any(index > (last.stage_index if last else -1) for index in ended):
+        if any(index > (last.stage_index if last else -1) for index in ended_stages):
             return "filtered", None
         return self._outcome_of_unseen
 
     @property
     def _outcome_of_unseen(self) -> tuple[VariantOutcome, ErrorInfo | None]:
-        """What became of the images that no stage has decided on."""
+        """The outcome of the images that no stage has one for."""
         if self._end is None:
             return "pending", None
         return ("cancelled", None) if self._end.status == "cancelled" else ("failed", self._end.error)
@@ -386,7 +389,7 @@ class PipelineRunResult:
             return NotImplemented
         return self.events == other.events and self.plan == other.plan
 
-    __hash__ = None  # type: ignore[assignment]  # compared by its events, as a list would be
+    __hash__ = None  # type: ignore[assignment]  # mutable values are compared
 
     def __repr__(self) -> str:
         tally = self.tally
@@ -408,8 +411,8 @@ class RunUpdate(NamedTuple):
 
 
 def reduce(result: PipelineRunResult, event: StageEvent) -> PipelineRunResult:
-    """The result after *event*. Pure and O(1): `result` itself stays what it was, and may be reduced again."""
-    return result._reduced(event)  # noqa: SLF001  # the public face of it
+    """Return the result after *event*. Pure and O(1): *result* itself does not change, and may be reduced again."""
+    return result._reduced(event)  # noqa: SLF001  # the method is private to keep `reduce` the one way
 
 
 def _summary(event: StageStart | StageEnd | StageFailed | StageCancelled) -> StageSummary:
@@ -424,7 +427,7 @@ def _summary(event: StageStart | StageEnd | StageFailed | StageCancelled) -> Sta
 
 
 def _rank(name: str, planned: Mapping[str, int]) -> int:
-    """Where an image stands: at its own place or at that of the nearest planned one it was derived from."""
+    """Return the position of an image: its own, or that of the nearest planned one it was derived from."""
     root = name
     while root not in planned and "." in root:
         root = root.rpartition(".")[0]

@@ -1,4 +1,4 @@
-"""The runner: runs a pipeline and gives its PipelineRunResult; blocking, or live."""
+"""The runner: runs a pipeline and returns its PipelineRunResult, or publishes it while the run is in progress."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class PipelineRunner:
-    """Runs pipelines and keeps what they result in.
+    """Runs pipelines and keeps the latest result.
 
-    events, previews: the executor's, hot, on the threads they happen on.
+    events, previews: those of the executor; hot, emitted on the thread where they occur.
     results: the result after every event, on the thread of the event; a late subscriber first gets the latest.
 
     Args:
-        executor: or a backend, for an executor of the runner's own.
+        executor: runs the chains; given a backend, the runner makes its own executor.
     """
 
     def __init__(self, executor: PipelineExecutor | Backend) -> None:
@@ -48,17 +48,17 @@ class PipelineRunner:
 
     @property
     def last_plan(self) -> StageExecutionPlan | None:
-        """The plan of that run."""
+        """The plan of that run; None before the first, and of a run without one."""
         return self._latest.plan if self._latest else None
 
     def start(self, job: PipelineConfig | Chain, *, inputs: Sequence[Path | str] = ()) -> Run:
-        """Begin a run and return at once; errors as in `PipelineExecutor.start`."""
+        """Start a run and return immediately; raises as `PipelineExecutor.start` does."""
         return self.executor.start(job, inputs=inputs)
 
     def run(self, job: PipelineConfig | Chain, *, inputs: Sequence[Path | str] = ()) -> PipelineRunResult:
-        """Run to the end and return the result, whatever it is; call `raise_for_status()` on it to have it raise.
+        """Run to the end and return the result, whatever its status; see `raise_for_status()` of it.
 
-        Ctrl+C cancels the run, keeps what is finished (see `last_result`), and is then raised.
+        Ctrl+C cancels the run and is raised again; what is finished is kept (see `last_result`).
 
         Raises:
             PlanError, ConfigError, BadImage, RunActive: as in `PipelineExecutor.start`, before anything runs.

@@ -1,4 +1,4 @@
-"""RunStatus: what a person wants to know of a run right now, folded from its events.
+"""RunStatus: the state of a run as views show it, folded from its events.
 
 One view-model for terminal, window and notebook, so that they never disagree. Pure: `reduce_status(status, event)`.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 State = Literal["idle", "running", "stopping", "completed", "partial", "failed", "cancelled"]
 StageState = Literal["waiting", "running", "completed", "failed", "cancelled", "skipped"]
 
-_ALMOST = 0.999  # 1.0 is said only when every file is there
+_ALMOST = 0.999  # 1.0 is shown only when every file is written
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class StageStatus:
     """One stage's row.
 
     finished: images that finished it. total: images it works on, None if unknown. in_progress: fraction 0..1 by image
-    index, never falling within an image. worked_s: seconds of work so far, waiting, pausing and loading not counted.
+    index, never falling within an image. worked_s: seconds of work so far, without queueing, pauses and loading.
     """
 
     name: str
@@ -55,12 +55,12 @@ class StageStatus:
 
     @property
     def current(self) -> float:
-        """Images' worth of work done on those in progress: their fractions summed."""
+        """The sum of the fractions of the images in progress."""
         return sum(self.in_progress.values())
 
     @property
     def fraction(self) -> float:
-        """0..1 of the stage's work; 1.0 only once it ended."""
+        """How far the stage is, 0..1; 1.0 only once it has ended."""
         if self.state == "completed":
             return 1.0
         if not self.total:
@@ -69,7 +69,7 @@ class StageStatus:
 
     @property
     def per_image_s(self) -> float | None:
-        """Seconds of work an image takes here; None before anything is known."""
+        """Seconds of work per image; None before anything is known."""
         amount = self.finished + self.current
         return self.worked_s / amount if amount > 0 and self.worked_s > 0 else None
 
@@ -78,10 +78,10 @@ class StageStatus:
 class RunStatus:
     """A run at a glance.
 
-    stage: name of the one in work, None outside of a run. stage_number 1.., of `stage_count`.
+    stage: name of the current one, None outside of a run. stage_number: 1.. of `stage_count`, 0 outside of a run.
     image_index 1.. of total_images in that stage. fraction: 0..1 of the whole run, never falling, 1.0 only when all
-    files are there. eta_s: seconds left, None if unknown. message: for a person. pause_s: seconds of the pause before
-    another attempt that the last event began, 0 if it began none.
+    files are written. eta_s: seconds left, None if unknown. message: for a person. pause_s: seconds of the pause before
+    a retry, if the last event was one, else 0. past: seconds per image of earlier runs, by stage name.
     """
 
     state: State = "idle"
@@ -108,17 +108,17 @@ class RunStatus:
 
     @property
     def active(self) -> bool:
-        """Whether a run is going on."""
+        """Whether a run is in progress."""
         return self.state in {"running", "stopping"}
 
     @property
     def percent_text(self) -> str:
-        """Such as "50 %"; never "100 %" before the end."""
+        """The fraction as a text such as "50 %"; never "100 %" before the end."""
         return f"{int(self.fraction * 100 + 1e-9)} %"  # 0.29 * 100 is a little below 29
 
     @property
     def eta_text(self) -> str:
-        """Such as "ETA: 00:30" (minutes and seconds) or "ETA: 1:00:00" (with hours), "" if unknown."""
+        """The time left as "ETA: 00:30" (minutes and seconds) or "ETA: 1:00:00" (with hours), "" if unknown."""
         if self.eta_s is None or not self.active:
             return ""
         minutes, seconds = divmod(round(self.eta_s), 60)
@@ -126,16 +126,16 @@ class RunStatus:
         return f"ETA: {hours}:{minutes:02d}:{seconds:02d}" if hours else f"ETA: {minutes:02d}:{seconds:02d}"
 
     def stopping(self) -> RunStatus:
-        """The same run, asked to stop."""
+        """Return the status of the same run while it stops; a run that is not in progress is unchanged."""
         return replace(self, state="stopping", message="Stopping", eta_s=None) if self.active else self
 
     def idle(self) -> RunStatus:
-        """Nothing runs and nothing is shown of what ran; what was learnt about durations stays."""
+        """Return the status without a run; only the durations of the past are kept."""
         return RunStatus(past=self.past)
 
 
 def reduce_status(status: RunStatus, event: StageEvent) -> RunStatus:
-    """The status after *event*. Pure; a RunStart begins anew and keeps only the durations of the past."""
+    """Return the status after *event*. Pure; a RunStart resets all but the durations of the past."""
     if isinstance(event, RunStart):
         stages = tuple(StageStatus(name) for name in event.stages)
         return RunStatus(
@@ -174,7 +174,7 @@ def _ended(status: RunStatus, event: RunEnd) -> RunStatus:
 
 
 def _clocked(status: RunStatus, now: datetime) -> RunStatus:
-    """The time since the last event counted as work of the stage in work, unless it waited or loaded."""
+    """Count the time since the last event as work of the current stage, unless it was queued or loading."""
     if status.updated is None or not status.stage_number or status.phase in {"queued", "loading"}:
         return replace(status, updated=now)
     elapsed = max(0.0, (now - status.updated).total_seconds() - status.pause_s)
@@ -186,7 +186,7 @@ def _clocked(status: RunStatus, now: datetime) -> RunStatus:
 
 
 def _warnings(event: StageEvent) -> int:
-    """How many warnings an event adds; an image that passed a stage which failed on it is one."""
+    """Return how many warnings an event adds; an image that passed a stage which failed on it is one."""
     match event:
         case StageImageProgress():
             return len(event.warnings) + (event.outcome == "passed" and event.error is not None)
@@ -200,19 +200,21 @@ def _in_stage(status: RunStatus, event: StageEvent) -> RunStatus:
     if isinstance(event, RunStart | RunEnd) or event.stage_index >= len(status.stages):
         return status
     stage = _stage_after(status.stages[event.stage_index], event)
-    after = replace(
+    updated = replace(
         status,
         stages=_replaced(status.stages, event.stage_index, stage),
         stage=event.stage_type,
         stage_number=event.stage_index + 1,
-        image_index=_image_in_work(stage, event),
+        image_index=_current_image(stage, event),
         total_images=event.total_images,
         phase=stage.phase,
         pause_s=event.delay_s if isinstance(event, StageRetry) else 0.0,
         warnings=status.warnings + _warnings(event),
     )
-    after = replace(after, fraction=max(status.fraction, _fraction(after)), eta_s=_eta(after))
-    return replace(after, message=_message(after, event)) if after.state == "running" else replace(after, eta_s=None)
+    updated = replace(updated, fraction=max(status.fraction, _fraction(updated)), eta_s=_eta(updated))
+    if updated.state != "running":
+        return replace(updated, eta_s=None)
+    return replace(updated, message=_message(updated, event))
 
 
 def _stage_after(stage: StageStatus, event: BaseStageEvent) -> StageStatus:
@@ -245,12 +247,12 @@ def _stage_after(stage: StageStatus, event: BaseStageEvent) -> StageStatus:
 
 
 def _advanced(in_progress: Mapping[int, float], event: StageStep) -> Mapping[int, float]:
-    """The fractions after a step; an attempt that begins anew takes nothing back."""
+    """Return the fractions after a step; they never fall, not even in a retry."""
     index = event.image_index or 0
     return {**in_progress, index: max(in_progress.get(index, 0.0), event.fraction or 0.0)}
 
 
-def _image_in_work(stage: StageStatus, event: BaseStageEvent) -> int | None:
+def _current_image(stage: StageStatus, event: BaseStageEvent) -> int | None:
     if isinstance(event, StageStep | StageRetry):
         return event.image_index
     number = stage.finished + 1
@@ -263,9 +265,9 @@ def _fraction(status: RunStatus) -> float:
 
 
 def _eta(status: RunStatus) -> float | None:
-    """Seconds left: every stage's own rate, or that of an earlier run, or that of the stage in work."""
-    in_work = status.stages[status.stage_number - 1]
-    rate = in_work.per_image_s or status.past.get(in_work.name)
+    """Return the seconds left by each stage's rate, else that of an earlier run, else that of the current stage."""
+    current = status.stages[status.stage_number - 1]
+    rate = current.per_image_s or status.past.get(current.name)
     if rate is None:
         return None
     left = 0.0
@@ -280,7 +282,7 @@ def _message(status: RunStatus, event: StageEvent) -> str:
     waits = {"queued": "waiting in the queue", "loading": "loading a model", "stalled": "no progress"}
     if isinstance(event, StageRetry):
         pause_s = math.ceil(event.delay_s)
-        return f"Running {status.stage}: trying again {f'in {pause_s} s' if pause_s else 'now'}"
+        return f"Running {status.stage}: retrying {f'in {pause_s} s' if pause_s else 'now'}"
     if status.phase in waits:
         return f"Running {status.stage}: {waits[status.phase]}"
     return f"Running {status.stage}"

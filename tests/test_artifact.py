@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rxpipe.artifact import Artifact, LineageEntry, image_id
+from rxpipe.artifact import Artifact, image_id
 from rxpipe.errors import BadImage
+from rxpipe.pictures.lineage import LineageEntry
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -143,7 +144,7 @@ def test_an_image_that_is_not_drawn_yet_says_so():
     """There is only a seed so far."""
     nothing = Artifact(id="run-1", seed=1)
     assert not nothing.has_picture
-    with pytest.raises(BadImage, match=r"image run-1 has no picture yet\. Put a drawing stage before this one\."):
+    with pytest.raises(BadImage, match=r"image run-1 has no picture yet\. Put a stage that renders before this one\."):
         nothing.read()
 
 

@@ -40,7 +40,7 @@ def photos(tmp_path):
 
 
 def refused(make, kind=PlanError):
-    """What *make* is refused with."""
+    """Return what *make* is refused with."""
     with pytest.raises(kind) as raised:
         make()
     return str(raised.value)
@@ -109,7 +109,7 @@ def test_a_chain_is_immutable():
         made.stages = ()
 
 
-def test_its_repr_says_what_each_stage_was_told():
+def test_its_repr_shows_the_settings_of_each_stage():
     """And nothing that is a default."""
     assert repr(rxp.txt2img(prompt="a fox", steps=3)) == "<stage txt2img(prompt='a fox', steps=3)>"
     assert repr(watermark("you")).startswith("<stage watermark(")
@@ -156,7 +156,7 @@ def test_an_impossible_order_is_refused_where_it_is_written():
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"order": "x"}, "order: got 'x', should be 'stage', 'image' or 'auto'"),
         ({"ordr": "image"}, "ordr: unknown key; did you mean 'order'?"),
@@ -165,9 +165,9 @@ def test_an_impossible_order_is_refused_where_it_is_written():
     ],
     ids=str,
 )
-def test_wrong_settings_are_a_config_error(settings, told):
-    """Told as in a config."""
-    assert refused(lambda: chain(rxp.txt2img(), **settings), ConfigError).startswith(told)
+def test_wrong_settings_are_a_config_error(settings, message):
+    """Reported as in a config."""
+    assert refused(lambda: chain(rxp.txt2img(), **settings), ConfigError).startswith(message)
 
 
 def test_a_chain_of_nothing_cannot_run():
@@ -267,7 +267,7 @@ def test_an_input_that_is_no_picture_is_told_before_anything_runs(tmp_path):
     assert executor.active is None
 
 
-def test_an_input_that_does_not_exist_is_told(tmp_path):
+def test_an_input_that_does_not_exist_is_an_error(tmp_path):
     """With its path."""
     plan = chain(rxp.upscale(), input=[tmp_path / "nowhere.png"]).plan
     assert "nowhere.png: no such file" in refused(lambda: list(sources(plan, "r1", 0)), BadImage)

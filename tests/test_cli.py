@@ -175,6 +175,19 @@ def test_a_picture_of_another_tool_gives_its_settings():
     assert (config["prompt"], config["seed"], config["steps"], config["width"]) == ("a cat", 1, 2, 64)
 
 
+@pytest.mark.parametrize("name", ["job", "job.bmp", "job.toml"])
+@pytest.mark.parametrize("kind", ["config", "picture"])
+def test_a_file_is_run_by_its_content_whatever_its_name(kind, name):
+    """A config or a picture without an ending, or with a wrong one."""
+    config = b"txt2img:\n  prompt: a cat\n  seed: 1\n"
+    Path(name).write_bytes(config if kind == "config" else (DATA / "forge-txt2img.png").read_bytes())
+    ran = rxpipe("run", name, "--dry-run", "--json")
+
+    assert ran.exit_code == 0, ran.output
+    stage = json.loads(ran.stdout)["stages"][0]["config"]
+    assert (stage["prompt"], stage["seed"]) == ("a cat", 1)
+
+
 def test_dry_run_prints_the_plan_and_draws_nothing(tmp_path):
     """A table for people; no file, no folder."""
     ran = rxpipe("run", "--dry-run", "--seed", "5", "--order", "image")
@@ -257,7 +270,7 @@ def test_every_mistake_in_a_config_is_reported_together():
         (["a lighthouse"], 'a lighthouse: no such config file or picture. To generate it: rxpipe run --prompt "..."'),
         (["--input", "none.png"], "none.png: no such file."),
         (["--input", "torn.png"], "torn.png: Not a picture that can be read"),
-        (["torn.png"], "torn.png: Not a picture that can be read"),
+        (["torn.png"], "torn.png: looks like plain text ('not a png'); allowed: a config in TOML, YAML or JSON"),
         (["mute.png"], "mute.png: the picture does not say how it was made. To work on the picture itself, give it"),
         (["--stages", "upscale"], "upscale (stage 1 of 1) has no picture to start from."),
         (["--stages", "upscal"], "--stages: there is no stage 'upscal'; did you mean 'upscale'?"),
@@ -357,7 +370,7 @@ def test_doctor_of_a_dead_address_says_what_to_do():
     ran = rxpipe("doctor", "http://127.0.0.1:9")
 
     assert ran.exit_code == 1
-    assert "no answer" in ran.stdout
+    assert "no server answers" in ran.stdout
     assert "--api" in ran.stdout
 
 

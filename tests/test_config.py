@@ -312,28 +312,54 @@ def test_an_empty_yaml_file_wishes_nothing(tmp_path, text):
     assert PipelineConfig.load(tmp_path / "a.yaml") == PipelineConfig.load(tmp_path / "a.toml") == PipelineConfig()
 
 
-SINGLE_QUOTES = r"In TOML, paths with backslashes want single quotes: out = 'C:\pictures'."
+TOML, YAML, JSON = "[upscale]\nscale = 3\n", "upscale:\n  scale: 3\n", '{"upscale": {"scale": 3}}'
+
+
+@pytest.mark.parametrize("name", ["job", "job.txt", "job.conf", "job.toml", "job.yaml", "job.json", "job.png"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(TOML, YAML, JSON, "# upscale: 1\n\n" + TOML, "---\n" + YAML, "{upscale: {scale: 3}}"),
+        "[upscale] # 2\nscale = 3",
+        *("upscale.scale = 3", '"upscale": {scale: 3}', "\n " + JSON, "upscale = {scale = 3}"),
+        *("%YAML 1.1\n---\n" + YAML, '# {"a": 1}\n{upscale:\n {scale: 3}}', '{\n\n "upscale": {"scale": 3\n}}\n'),
+    ],
+)  # fmt: skip
+def test_the_content_says_what_a_file_is_and_not_its_name(tmp_path, name, text):
+    """TOML in .txt, YAML in .json, JSON in a file without an ending: all the same config."""
+    (tmp_path / name).write_text(text)
+    assert PipelineConfig.load(tmp_path / name) == PipelineConfig(upscale=UpscaleConfig(scale=3))
+
+
+SINGLE_QUOTES = r"In TOML, paths with backslashes need single quotes: out = 'C:\pictures'."
 
 
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("a.toml", "steps = ", "not well-formed: Invalid value"),
+        ("a.toml", "steps = ", "not well-formed TOML: Invalid value"),
         ("a.toml", 'out = "C:\\Users\\me"', SINGLE_QUOTES),
         ("a.toml", 'out = "C:\\pictures"', SINGLE_QUOTES),
-        ("a.json", "", "not well-formed: Expecting value: line 1 column 1"),
-        ("a.json", "[" * 100_000, "not well-formed: nested too deeply"),
-        ("a.yaml", "[" * 5_000, "not well-formed: nested too deeply"),
-        ("a.yaml", "txt2img:\n\tsteps: 3", "not well-formed: while scanning for the next token"),
-        ("a.yaml", "a: 2024-13-45", "not well-formed: month must be in 1..12"),
-        ("a.yaml", "!!python/object:os.system x", "not well-formed: could not determine a constructor"),
+        (
+            "a.json",
+            "",
+            "looks like an empty file; allowed: a config in TOML, YAML or JSON, with sections",
+        ),
+        ("a.json", '{"order": }', "not well-formed JSON: Expecting value: line 1 column 11"),
+        ("a.json", "[" * 100_000, "not well-formed JSON: nested too deeply"),
+        ("a.yaml", "[" * 5_000, "not well-formed YAML: nested too deeply"),
+        ("a.yaml", "txt2img:\n\tsteps: 3", "not well-formed YAML: while scanning for the next token"),
+        ("a.yaml", "a: 2024-13-45", "not well-formed YAML: month must be in 1..12"),
+        ("a.yaml", "!!python/object:os.system x", "not well-formed YAML: could not determine a constructor"),
         ("a.yaml", "steps: &a [*a]", "steps: unknown key; it is a setting of txt2img"),
         ("a.json", "[1, 2]", "holds a list where sections such as txt2img are expected"),
         ("a.yaml", "[]", "holds a list where sections such as txt2img are expected"),
         ("a.yaml", "false", "holds a bool where sections such as txt2img are expected"),
-        ("a.yaml", "a lighthouse", "holds a str where sections such as txt2img are expected"),
-        ("a.txt", "x", "not a kind of config file that is known; allowed: .toml, .json, .yaml, .yml"),
-        ("config", "x", "not a kind of config file that is known; allowed: .toml, .json, .yaml, .yml"),
+        ("a.yaml", "a lighthouse", "looks like plain text ('a lighthouse'); allowed: a config in TOML, YAML or JSON"),
+        ("a.txt", "x " * 99, "looks like plain text ('" + "x " * 20 + "'...); allowed: a config in TOML, YAML or JSON"),
+        ("config", "x", "looks like plain text ('x'); allowed: a config in TOML, YAML or JSON"),
+        ("a.bin", "PK\3\4\0", "looks like binary data; allowed: a config in TOML, YAML or JSON"),
+        ("a.toml", "GIF89a\1\0\1\0", "looks like a picture (GIF); allowed: a config in TOML, YAML or JSON"),
     ],
     ids=lambda value: value[:20],
 )

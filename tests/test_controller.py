@@ -1,4 +1,4 @@
-"""The controller: what it tells, when and on which thread; what it makes of intents."""
+"""The controller: what it emits, when and on which thread; how it carries out intents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOUR = rxp.chain(rxp.txt2img(images=2), rxp.img2img(), rxp.adetailer(), rxp.upsc
 
 
 class Desk:
-    """A controller on a scripted backend, all on one virtual clock, and a record of what it told."""
+    """A controller on a scripted backend, all on one virtual clock, and a record of what it emitted."""
 
     def __init__(self, marbles, scripts=None, **options):
         self.clock = marbles.clock
@@ -44,9 +44,9 @@ class Desk:
 
     @property
     def states(self):
-        """The states told, repetitions left out."""
-        told = [status.state for _, status in self.statuses]
-        return [state for place, state in enumerate(told) if not place or told[place - 1] != state]
+        """The states emitted, without repetitions."""
+        states = [status.state for _, status in self.statuses]
+        return [state for index, state in enumerate(states) if not index or states[index - 1] != state]
 
     @staticmethod
     def kept(observable):
@@ -55,7 +55,7 @@ class Desk:
         return kept
 
     def play(self, job, **options):
-        """A run from intent to end."""
+        """Play a run from intent to end."""
         self.controller.start(job, **options)
         self.clock.run()
 
@@ -69,7 +69,7 @@ def one(images=1, **settings):
     return rxp.chain(rxp.txt2img(prompt="a lighthouse", images=images), out=None, **settings)
 
 
-# -- what is told ------------------------------------------------------------------------------------------------------
+# -- what is emitted ---------------------------------------------------------------------------------------------------
 
 
 def test_lifecycle_events_all_arrive_in_order(desk):
@@ -119,7 +119,7 @@ def test_status_is_idle_then_running_then_completed(desk):
 
 
 def test_status_says_running_before_the_first_event(desk):
-    """Pressing Run shows at once, with the stages that will come."""
+    """Pressing Run shows immediately, with the stages that will come."""
     desk.controller.start(FOUR)
     desk.clock.advance_by("0ms")
     assert desk.status.state == "running"
@@ -350,13 +350,13 @@ def test_close_cancels_withdraws_and_tells_nothing_more(marbles):
     desk = Desk(marbles, {"txt2img": "--"})
     waiting = [desk.controller.start(one(), queue=True) for _ in range(2)][1]
     desk.clock.advance_by("5ms")
-    told = len(desk.statuses)
+    count = len(desk.statuses)
     desk.controller.close()
     desk.controller.close()
     desk.clock.run()
     assert desk.emitted[-1].status == "cancelled"
     assert waiting.withdrawn
-    assert len(desk.statuses) == told
+    assert len(desk.statuses) == count
     assert desk.runner.executor.subscribers == 3  # the log, the runner, this test
     with pytest.raises(rxp.RunActive, match="closed"):
         desk.controller.start(one())
@@ -388,7 +388,7 @@ def test_every_sink_gets_every_event_and_the_result(marbles):
 
 
 def test_a_sink_that_raises_costs_nobody_else_anything(marbles):
-    """It is reported once a run, tried again with the next, and the run's result is what it would have been."""
+    """It is reported once a run, called again for the next, and the run's result is what it would have been."""
     reported, asked, harness = [], [], Harness()
 
     def broken(event):

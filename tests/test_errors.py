@@ -13,23 +13,23 @@ from rxpipe.errors import BackendUnavailable, ConfigError, RunFailed, RxPipeErro
 
 
 def all_errors():
-    """Every class of the module that is an exception."""
+    """Return every exception class of the module."""
     return [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
 
 
 def made(kind):
-    """One of that kind."""
+    """Return an instance of that class."""
     return kind(["one.", "two."], hint="Try.") if kind is ConfigError else kind("It broke.", hint="Try.")
 
 
 def drawn_tree():
-    """The tree as the module's docstring draws it: name, depth and the words behind it."""
+    """Return the tree in the module's docstring: name, depth and the words after it."""
     rows = re.findall(r"^([│├└─ ]*)(\w+)(?: \((\w+)\))?( .*)?$", errors.__doc__.split("```")[1], re.MULTILINE)
     return {name: (len(indent) // 4, also, words or "") for indent, name, also, words in rows if name != "text"}
 
 
 def test_the_tree_in_the_docstring_is_the_tree():
-    """Every class is drawn once, under its base, with its second base beside it."""
+    """Every class is in the tree once, under its base, with its second base next to it."""
     drawn = drawn_tree()
     assert set(drawn) == {kind.__name__ for kind in all_errors()}
     parents = {}
@@ -101,6 +101,6 @@ def test_a_functions_error_is_retryable_where_its_cause_is():
 
 
 def test_a_failed_run_brings_its_result_along():
-    """For who catches it and wants the images that came through."""
+    """The handler may want the images that finished."""
     result = object()
     assert RunFailed("1 of 4", result=result).result is result

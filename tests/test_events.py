@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from told import NOON, OUT_OF_MEMORY, Teller, timelines, whole_run
+from timelines import NOON, OUT_OF_MEMORY, TimelineBuilder, timelines, whole_run
 
 from rxpipe import events as module
 from rxpipe.errors import BackendFailed, ConfigError
@@ -35,12 +35,12 @@ from rxpipe.events import (
 
 def one_of_each():
     """Every kind of event once, all fields set where there is a choice."""
-    told = Teller()
-    told.begin("txt2img", "watermark")
-    told.start(0)
-    told.step(0, 1, 0.5, step=10, steps=20, eta_s=3.5, phase="loading")
-    told.retry(0, 1)
-    told.image(
+    builder = TimelineBuilder()
+    builder.begin("txt2img", "watermark")
+    builder.start(0)
+    builder.step(0, 1, 0.5, step=10, steps=20, eta_s=3.5, phase="loading")
+    builder.retry(0, 1)
+    builder.image(
         0,
         1,
         error=OUT_OF_MEMORY,
@@ -49,12 +49,12 @@ def one_of_each():
         path=Path("out/00001-7.png"),
         warnings=("another sampler",),
     )
-    told.end(0)
-    told.start(1)
-    told.fail(1)
-    told.cancel(1, 2)
-    told.finish("failed", error=OUT_OF_MEMORY, warnings=("old server",))
-    return told.events
+    builder.end(0)
+    builder.start(1)
+    builder.fail(1)
+    builder.cancel(1, 2)
+    builder.finish("failed", error=OUT_OF_MEMORY, warnings=("old server",))
+    return builder.events
 
 
 def kinds():
@@ -92,9 +92,9 @@ def test_any_timeline_survives_json(drawn):
 @given(st.text(), st.text(st.characters(categories=["Cs", "Ll"])))
 def test_any_error_survives_json(message, odd):
     """Also one that names a file whose name is not UTF-8."""
-    told = Teller()
+    builder = TimelineBuilder()
     info = ErrorInfo.of(OSError(message + odd))
-    event = told.finish("failed", error=info)
+    event = builder.finish("failed", error=info)
     assert parse_event(event.model_dump_json()).error == info
 
 

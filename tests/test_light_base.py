@@ -149,7 +149,7 @@ SKETCH = 'needs numpy and scikit-image, which are not installed. Run: pip instal
     ("code", "message"),
     [
         (
-            "from rxpipe.backends import choice as c; c._probe_local.__defaults__ = ((1, 2),); c.open_backend()",
+            "import rxpipe; rxpipe.open_backend(ports=(1, 2))",
             f"The embedded backend (no WebUI with its API answers on 127.0.0.1:1-2) {SKETCH}",
         ),
         ("import rxpipe; rxpipe.open_backend('sketch')", f"The embedded backend (as asked for) {SKETCH}"),

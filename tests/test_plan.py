@@ -38,12 +38,12 @@ PHOTO = ("photo.png",)
 
 
 def plan_of(*names, **settings):
-    """The plan of a config with the sections *names*."""
+    """Return the plan of a config with the sections *names*."""
     return build_stage_execution_plan(PipelineConfig(**{name: ALL[name]() for name in names}, **settings))
 
 
 def row(*sections, **settings):
-    """The plan of any row of sections."""
+    """Return the plan of any row of sections."""
     return plan_stages(sections, RunSettings(**settings))
 
 
@@ -298,7 +298,7 @@ def test_order_says_which_stages_go_image_by_image(order, groups):
 
 
 def refused(make):
-    """What *make* is refused with."""
+    """Return what *make* is refused with."""
     with pytest.raises(PlanError) as raised:
         make()
     return str(raised.value)
@@ -335,8 +335,8 @@ def test_a_chain_without_a_picture_to_start_from_cannot_run(name):
 
 def test_pictures_that_nobody_would_use_are_refused():
     """Rather than silently left aside."""
-    told = refused(plan_of("txt2img", "upscale", input=("a.png", "b.png")).check)
-    assert told.startswith("txt2img draws from nothing, so the 2 input picture(s) would not be used.")
+    message = refused(plan_of("txt2img", "upscale", input=("a.png", "b.png")).check)
+    assert message.startswith("txt2img uses no input picture, so the 2 input picture(s) would not be used.")
 
 
 def test_txt2img_behind_another_stage_is_refused():

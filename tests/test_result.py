@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from told import NAMES, OUT_OF_MEMORY, Teller, timelines, whole_run
+from timelines import NAMES, OUT_OF_MEMORY, TimelineBuilder, timelines, whole_run
 
 from rxpipe.artifact import Artifact
 from rxpipe.config import PipelineConfig, RunMetadata, Txt2ImgConfig
@@ -100,26 +100,26 @@ def test_reduce_is_pure(drawn, asked_before):
 
 def test_a_snapshot_may_be_reduced_again_in_another_way():
     """Branches share their past and know nothing of each other."""
-    told = Teller()
-    told.begin("txt2img", images=1)
-    told.start(0, 1)
-    common = result_of(told.events)
-    one = reduce(common, told.image(0, 1, "done"))
-    two = reduce(common, told.image(0, 1, "failed", error=OUT_OF_MEMORY))
-    three = reduce(common, told.cancel(0, 1))
+    builder = TimelineBuilder()
+    builder.begin("txt2img", images=1)
+    builder.start(0, 1)
+    common = result_of(builder.events)
+    one = reduce(common, builder.image(0, 1, "done"))
+    two = reduce(common, builder.image(0, 1, "failed", error=OUT_OF_MEMORY))
+    three = reduce(common, builder.cancel(0, 1))
     assert [record.outcome for record in one.records] == ["done"]
     assert [record.outcome for record in two.records] == ["failed"]
     assert (three.records, three.stages[0].state) == ((), "cancelled")
     assert (common.records, len(common.events)) == ((), 2)
     assert [len(branch.events) for branch in (one, two, three)] == [3, 3, 3]
-    assert reduce(one, told.finish()).status == "completed"
+    assert reduce(one, builder.finish()).status == "completed"
     assert one.status == "running"
 
 
 def test_an_event_is_kept_and_not_copied():
     """Element for element what was emitted."""
     events = whole_run("txt2img", "upscale")
-    assert all(kept is told for kept, told in zip(result_of(events).events, events, strict=True))
+    assert all(kept is emitted for kept, emitted in zip(result_of(events).events, events, strict=True))
 
 
 def test_results_are_compared_by_their_events_and_their_plan():
@@ -155,18 +155,18 @@ def test_a_run_in_which_all_goes_well():
 
 def test_images_of_earlier_stages_are_kept_and_listed():
     """Statement 25: a failure costs nothing of what came before."""
-    told = Teller()
-    told.begin("txt2img", "upscale", images=3)
-    told.start(0, 3)
+    builder = TimelineBuilder()
+    builder.begin("txt2img", "upscale", images=3)
+    builder.start(0, 3)
     for image in (1, 2, 3):
-        told.image(0, image, path=Path(f"t{image}.png"), seed=image)
-    told.end(0, done=3)
-    told.start(1, 3)
-    told.image(1, 1, path=Path("u1.png"), seed=1)
-    told.image(1, 2, "failed", error=OUT_OF_MEMORY)
-    told.fail(1)
-    told.finish("failed", error=ErrorInfo(type="BackendFailed", message="upscale (stage 2 of 2): out of memory."))
-    result = result_of(told.events)
+        builder.image(0, image, path=Path(f"t{image}.png"), seed=image)
+    builder.end(0, done=3)
+    builder.start(1, 3)
+    builder.image(1, 1, path=Path("u1.png"), seed=1)
+    builder.image(1, 2, "failed", error=OUT_OF_MEMORY)
+    builder.fail(1)
+    builder.finish("failed", error=ErrorInfo(type="BackendFailed", message="upscale (stage 2 of 2): out of memory."))
+    result = result_of(builder.events)
     assert [image.path for image in result.images] == [Path("u1.png"), Path("t2.png"), Path("t3.png")]
     assert [image.path for image in result.stage_images("txt2img")] == [Path(f"t{n}.png") for n in (1, 2, 3)]
     assert [image.path for image in result.stage_images("upscale")] == [Path("u1.png")]
@@ -182,13 +182,15 @@ def test_images_of_earlier_stages_are_kept_and_listed():
 
 def test_a_failed_run_raises_for_those_who_want_it():
     """Naming counts and cause, with the advice, and the result in hand."""
-    told = Teller()
-    told.begin("txt2img", images=4)
-    told.start(0, 4)
-    told.image(0, 1)
-    told.fail(0)
-    told.finish("failed", error=ErrorInfo(type="E", message="txt2img (stage 1 of 1): server gone.", hint="Start it."))
-    result = result_of(told.events)
+    builder = TimelineBuilder()
+    builder.begin("txt2img", images=4)
+    builder.start(0, 4)
+    builder.image(0, 1)
+    builder.fail(0)
+    builder.finish(
+        "failed", error=ErrorInfo(type="E", message="txt2img (stage 1 of 1): server gone.", hint="Start it.")
+    )
+    result = result_of(builder.events)
     with pytest.raises(RunFailed) as raised:
         result.raise_for_status()
     assert str(raised.value) == (
@@ -199,12 +201,12 @@ def test_a_failed_run_raises_for_those_who_want_it():
 
 @pytest.mark.parametrize("status", ["partial", "failed", "cancelled"])
 def test_only_completed_is_success(status):
-    """Statement 25: four outcomes that are told apart."""
-    told = Teller()
-    told.begin("txt2img", images=2)
-    told.start(0)
-    told.finish(status)
-    result = result_of(told.events)
+    """Statement 25: four outcomes that stay apart."""
+    builder = TimelineBuilder()
+    builder.begin("txt2img", images=2)
+    builder.start(0)
+    builder.finish(status)
+    result = result_of(builder.events)
     assert (result.status, result.success) == (status, False)
     with pytest.raises(RunFailed, match=f"run r1 {status}, 0 of 2 images came through"):
         result.raise_for_status()
@@ -218,48 +220,48 @@ def test_a_running_result_is_no_success():
 
 def test_cancelled_images_are_not_failed_ones():
     """Statement 31: finished ones are kept, the rest were cancelled."""
-    told = Teller()
-    told.begin("txt2img", "upscale", images=3)
-    told.start(0, 3)
-    told.image(0, 1)
-    told.cancel(0, 2)
-    told.finish("cancelled")
-    result = result_of(told.events)
+    builder = TimelineBuilder()
+    builder.begin("txt2img", "upscale", images=3)
+    builder.start(0, 3)
+    builder.image(0, 1)
+    builder.cancel(0, 2)
+    builder.finish("cancelled")
+    result = result_of(builder.events)
     assert result.tally == Tally(planned=3, cancelled=3)
     assert [image.artifact_id for image in result.images] == ["r1-1"]
     assert (result.success, result.error) == (False, None)
 
 
 def test_images_that_the_first_stage_filters_out_are_filtered():
-    """Also where no stage ever told of them: a filter over photos from disk."""
-    told = Teller()
-    told.begin("keep_if", "upscale", images=2)
-    told.start(0)
-    told.image(0, 2)
-    told.end(0, done=1, filtered=1)
-    told.start(1, 1)
-    told.image(1, 1, artifact_id="r1-2")
-    told.end(1, done=1)
-    told.finish("completed")
-    result = result_of(told.events)
+    """Also where no stage ever reported them: a filter over photos from disk."""
+    builder = TimelineBuilder()
+    builder.begin("keep_if", "upscale", images=2)
+    builder.start(0)
+    builder.image(0, 2)
+    builder.end(0, done=1, filtered=1)
+    builder.start(1, 1)
+    builder.image(1, 1, artifact_id="r1-2")
+    builder.end(1, done=1)
+    builder.finish("completed")
+    result = result_of(builder.events)
     assert [variant.outcome for variant in result.variants] == ["filtered", "done"]
     assert result.tally == Tally(planned=2, done=1, filtered=1)
 
 
 def test_an_expansion_adds_to_what_was_planned():
     """Each further image stands behind the one it was made from, also before that is known to be the last."""
-    told = Teller()
-    told.begin("txt2img", "crops", images=2)
-    told.start(0)
-    told.image(0, 1)
-    told.image(0, 2)
-    told.end(0)
-    told.start(1, None)
+    builder = TimelineBuilder()
+    builder.begin("txt2img", "crops", images=2)
+    builder.start(0)
+    builder.image(0, 1)
+    builder.image(0, 2)
+    builder.end(0)
+    builder.start(1, None)
     for number, name in enumerate(("r1-1", "r1-1.2", "r1-1.2.left", "r1-2", "r1-2.2"), 1):
-        told.image(1, number, artifact_id=name)
-    told.end(1, done=5)
-    told.finish()
-    result = result_of(told.events)
+        builder.image(1, number, artifact_id=name)
+    builder.end(1, done=5)
+    builder.finish()
+    result = result_of(builder.events)
     assert [variant.artifact_id for variant in result.variants] == ["r1-1", "r1-1.2", "r1-1.2.left", "r1-2", "r1-2.2"]
     assert [image.image_index for image in result.images] == [1, 2, 3, 4, 5]
     assert result.tally == Tally(planned=5, done=5)
@@ -267,38 +269,38 @@ def test_an_expansion_adds_to_what_was_planned():
 
 def test_planned_images_stand_in_order_beyond_nine():
     """By number and not by text."""
-    told = Teller()
-    told.begin("txt2img", images=12)
-    told.start(0, 12)
+    builder = TimelineBuilder()
+    builder.begin("txt2img", images=12)
+    builder.start(0, 12)
     for image in range(12, 0, -1):
-        told.image(0, image)
-    result = result_of(told.events)
+        builder.image(0, image)
+    result = result_of(builder.events)
     assert [image.artifact_id for image in result.images] == [f"r1-{n}" for n in range(1, 13)]
 
 
 def test_a_passed_image_counts_as_through():
     """Adetailer that found nothing, or failed and let the picture be."""
-    told = Teller()
-    told.begin("adetailer", images=2)
-    told.start(0)
-    told.image(0, 1, "passed")
-    told.image(0, 2, "passed", error=OUT_OF_MEMORY)
-    told.end(0, done=0, passed=2)
-    told.finish()
-    result = result_of(told.events)
+    builder = TimelineBuilder()
+    builder.begin("adetailer", images=2)
+    builder.start(0)
+    builder.image(0, 1, "passed")
+    builder.image(0, 2, "passed", error=OUT_OF_MEMORY)
+    builder.end(0, done=0, passed=2)
+    builder.finish()
+    result = result_of(builder.events)
     assert result.tally == Tally(planned=2, done=2)
     assert [image.error for image in result.images] == [None, OUT_OF_MEMORY]
 
 
 def test_warnings_name_stage_and_image_and_come_once():
     """Those of the run first."""
-    told = Teller()
-    told.begin("txt2img", images=2)
-    told.start(0)
-    told.image(0, 1, warnings=("sampler X is unknown, Euler was used", "VAE not found"))
-    told.image(0, 2, warnings=("sampler X is unknown, Euler was used",))
-    told.finish("completed", warnings=("old server", "old server"))
-    assert result_of(told.events).warnings == (
+    builder = TimelineBuilder()
+    builder.begin("txt2img", images=2)
+    builder.start(0)
+    builder.image(0, 1, warnings=("sampler X is unknown, Euler was used", "VAE not found"))
+    builder.image(0, 2, warnings=("sampler X is unknown, Euler was used",))
+    builder.finish("completed", warnings=("old server", "old server"))
+    assert result_of(builder.events).warnings == (
         "old server",
         "txt2img, image 1: sampler X is unknown, Euler was used",
         "txt2img, image 1: VAE not found",
@@ -327,11 +329,11 @@ def test_two_stages_of_one_type_are_summed_and_told_apart():
 
 def test_a_failure_is_a_record_and_no_image():
     """`records` has it, `images` and `stage_images` have not."""
-    told = Teller()
-    told.begin("txt2img", images=1)
-    told.start(0, 1)
-    told.image(0, 1, "failed", error=OUT_OF_MEMORY)
-    result = result_of(told.events)
+    builder = TimelineBuilder()
+    builder.begin("txt2img", images=1)
+    builder.start(0, 1)
+    builder.image(0, 1, "failed", error=OUT_OF_MEMORY)
+    result = result_of(builder.events)
     assert [(record.outcome, record.error, record.through) for record in result.records] == [
         ("failed", OUT_OF_MEMORY, False)
     ]
@@ -345,25 +347,25 @@ def test_an_artifact_is_the_one_the_run_kept_or_the_one_on_disk(tmp_path):
     """By id and stage."""
     path = tmp_path / "a.png"
     path.write_bytes(b"PNG")
-    told = Teller()
-    told.begin("txt2img", images=2)
-    told.start(0)
-    told.image(0, 1, seed=7)
-    told.image(0, 2, seed=8, path=path)
+    builder = TimelineBuilder()
+    builder.begin("txt2img", images=2)
+    builder.start(0)
+    builder.image(0, 1, seed=7)
+    builder.image(0, 2, seed=8, path=path)
     kept = Artifact(id="r1-1", data=b"x")
-    result = PipelineRunResult(None, {("r1-1", 0): kept}).extended(told.events)
+    result = PipelineRunResult(None, {("r1-1", 0): kept}).extended(builder.events)
     assert result.artifact(result.images[0]) is kept
     assert result.artifact(result.images[1]) == Artifact(id="r1-2", seed=8, path=path)
 
 
-def test_a_picture_that_is_nowhere_is_told():
+def test_a_picture_that_is_nowhere_is_an_error():
     """Kept in memory by a run that is over, or deleted since."""
-    told = Teller()
-    told.begin("txt2img", images=2)
-    told.start(0)
-    told.image(0, 1)
-    told.image(0, 2, path=Path("nowhere/a.png"))
-    result = result_of(told.events)
+    builder = TimelineBuilder()
+    builder.begin("txt2img", images=2)
+    builder.start(0)
+    builder.image(0, 1)
+    builder.image(0, 2, path=Path("nowhere/a.png"))
+    result = result_of(builder.events)
     with pytest.raises(BadImage, match="image r1-1 of txt2img was kept in memory only"):
         result.artifact(result.images[0])
     with pytest.raises(BadImage, match=r"a\.png: no such file"):
@@ -406,11 +408,11 @@ def test_a_result_survives_being_copied_and_sent(copied):
 
 def test_ten_thousand_snapshots_share_one_log():
     """No snapshot holds a copy of what came before it."""
-    told = Teller()
-    told.begin("txt2img", images=1)
-    told.start(0, 1)
-    step = told.step(0, 1, 0.5)
-    snapshots = list(itertools.accumulate([*told.events, *[step] * 10_000], reduce, initial=PipelineRunResult()))
+    builder = TimelineBuilder()
+    builder.begin("txt2img", images=1)
+    builder.start(0, 1)
+    step = builder.step(0, 1, 0.5)
+    snapshots = list(itertools.accumulate([*builder.events, *[step] * 10_000], reduce, initial=PipelineRunResult()))
     assert len({id(snapshot._log) for snapshot in snapshots}) == 1
     assert len(snapshots[5000].events) == 5000
 
@@ -424,7 +426,7 @@ def test_the_counts_of_a_stage_agree_with_its_images():
 
 
 def test_pictures_of_a_stage_that_the_run_never_had_are_refused_by_name():
-    """A typo is told; a stage that this run did without has no pictures."""
+    """A typo is an error; a stage that this run did without has no pictures."""
     result = PipelineRunResult()
     assert result.stage_images("upscale") == ()
     with pytest.raises(ValueError, match="no stage 'upscael'; there are txt2img, img2img, adetailer, upscale"):

@@ -8,21 +8,21 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from told import NAMES, OUT_OF_MEMORY, Teller, timelines, whole_run
+from timelines import NAMES, OUT_OF_MEMORY, TimelineBuilder, timelines, whole_run
 
 from rxpipe.events import ErrorInfo, RunStart
 from rxpipe.status import RunStatus, StageStatus, reduce_status
 
 
 def status_of(events, status=None):
-    """The status after *events*."""
+    """Return the status after *events*."""
     for event in events:
         status = reduce_status(status or RunStatus(), event)
     return status or RunStatus()
 
 
 def statuses(events):
-    """The status after every event."""
+    """Return the status after every event."""
     return list(itertools.accumulate(events, reduce_status, initial=RunStatus()))
 
 
@@ -49,14 +49,14 @@ def test_the_fraction_never_falls_and_is_one_only_at_completion(drawn):
 
 def test_the_images_in_progress_add_up():
     """Two images at half of four are a quarter of the stage; one that finishes takes only its own share along."""
-    told = Teller()
-    told.begin("txt2img", images=4)
-    told.start(0, 4)
-    told.step(0, 1, 0.5)
-    told.step(0, 2, 0.5)
-    assert status_of(told.events).stages[0].fraction == 0.25
-    told.image(0, 2)
-    stage = status_of(told.events).stages[0]
+    builder = TimelineBuilder()
+    builder.begin("txt2img", images=4)
+    builder.start(0, 4)
+    builder.step(0, 1, 0.5)
+    builder.step(0, 2, 0.5)
+    assert status_of(builder.events).stages[0].fraction == 0.25
+    builder.image(0, 2)
+    stage = status_of(builder.events).stages[0]
     assert (stage.in_progress, stage.fraction) == ({1: 0.5}, (1 + 0.5) / 4)
 
 
@@ -81,7 +81,7 @@ def test_it_is_pure(drawn):
 
 @given(timelines(), st.integers(0, 30))
 def test_who_comes_late_is_not_hurt(drawn, start):
-    """Events of a run whose beginning was missed raise nothing; its end is still told."""
+    """Events of a run whose beginning was missed raise nothing; its end is still shown."""
     status = status_of(drawn.events[start:])
     if start < len(drawn.events):
         assert status.state == drawn.events[-1].status
@@ -111,11 +111,11 @@ def test_idle_running_completed():
 )  # fmt: skip
 def test_the_last_word_of_a_run(status, error, message):
     """Statement 36: Error: msg for a failed one."""
-    told = Teller()
-    told.begin("txt2img")
-    told.start(0)
-    told.finish(status, error=error)
-    assert status_of(told.events).message == message
+    builder = TimelineBuilder()
+    builder.begin("txt2img")
+    builder.start(0)
+    builder.finish(status, error=error)
+    assert status_of(builder.events).message == message
 
 
 @pytest.mark.parametrize(
@@ -129,13 +129,13 @@ def test_the_last_word_of_a_run(status, error, message):
 )
 def test_what_the_image_waits_for(phase, message):
     """Until the next step says otherwise."""
-    told = Teller()
-    told.begin("txt2img")
-    told.start(0)
-    told.step(0, 1, phase=phase)
-    assert status_of(told.events).message == message
-    told.step(0, 1, 0.1)
-    assert status_of(told.events).message == "Running txt2img"
+    builder = TimelineBuilder()
+    builder.begin("txt2img")
+    builder.start(0)
+    builder.step(0, 1, phase=phase)
+    assert status_of(builder.events).message == message
+    builder.step(0, 1, 0.1)
+    assert status_of(builder.events).message == "Running txt2img"
 
 
 @pytest.mark.parametrize(
@@ -143,23 +143,23 @@ def test_what_the_image_waits_for(phase, message):
 )
 def test_a_retry_is_told_with_its_pause(delay_s, pause):
     """Whole seconds, never "0 s"."""
-    told = Teller()
-    told.begin("txt2img")
-    told.start(0)
-    told.retry(0, 1, delay_s=delay_s)
-    assert status_of(told.events).message == f"Running txt2img: trying again {pause}"
+    builder = TimelineBuilder()
+    builder.begin("txt2img")
+    builder.start(0)
+    builder.retry(0, 1, delay_s=delay_s)
+    assert status_of(builder.events).message == f"Running txt2img: retrying {pause}"
 
 
 def test_asked_to_stop_it_says_so_until_the_end():
     """Whatever still comes in between."""
-    told = Teller()
-    told.begin("txt2img")
-    told.start(0)
-    stopping = status_of(told.events).stopping()
+    builder = TimelineBuilder()
+    builder.begin("txt2img")
+    builder.start(0)
+    stopping = status_of(builder.events).stopping()
     assert (stopping.state, stopping.message, stopping.active, stopping.eta_text) == ("stopping", "Stopping", True, "")
-    after = reduce_status(stopping, told.step(0, 1, 0.5))
+    after = reduce_status(stopping, builder.step(0, 1, 0.5))
     assert (after.state, after.message, after.eta_text) == ("stopping", "Stopping", "")
-    ended = reduce_status(after, told.finish("cancelled"))
+    ended = reduce_status(after, builder.finish("cancelled"))
     assert (ended.state, ended.message) == ("cancelled", "Cancelled")
 
 
@@ -225,97 +225,97 @@ def test_no_estimate_is_shown_when_nothing_runs():
 
 def test_stage_and_image_in_work():
     """Stage 1.., image 1.. of N, as a person counts."""
-    told = Teller()
-    told.begin("txt2img", "upscale", images=2)
-    assert (status_of(told.events).stage, status_of(told.events).stage_number) == (None, 0)
-    told.start(0)
-    here = status_of(told.events)
+    builder = TimelineBuilder()
+    builder.begin("txt2img", "upscale", images=2)
+    assert (status_of(builder.events).stage, status_of(builder.events).stage_number) == (None, 0)
+    builder.start(0)
+    here = status_of(builder.events)
     assert (here.stage, here.stage_number, here.stage_count) == ("txt2img", 1, 2)
     assert (here.image_index, here.total_images) == (1, 2)
-    told.image(0, 1)
-    assert status_of(told.events).image_index == 2
-    told.image(0, 2)
-    assert status_of(told.events).image_index == 2
-    told.end(0)
-    told.start(1)
-    assert (status_of(told.events).stage, status_of(told.events).stage_number) == ("upscale", 2)
+    builder.image(0, 1)
+    assert status_of(builder.events).image_index == 2
+    builder.image(0, 2)
+    assert status_of(builder.events).image_index == 2
+    builder.end(0)
+    builder.start(1)
+    assert (status_of(builder.events).stage, status_of(builder.events).stage_number) == ("upscale", 2)
 
 
 def test_the_fraction_counts_stages_images_and_steps_alike():
     """Two stages of two images: an image is a quarter, half an image an eighth."""
-    told = Teller()
-    told.begin("txt2img", "upscale", images=2)
-    told.start(0)
-    told.step(0, 1, 0.5)
-    assert status_of(told.events).fraction == pytest.approx(1 / 8)
-    told.image(0, 1)
-    assert status_of(told.events).fraction == pytest.approx(1 / 4)
-    told.image(0, 2)
-    told.end(0)
-    assert status_of(told.events).fraction == pytest.approx(1 / 2)
-    told.start(1)
-    told.step(1, 1, 1.0)
-    assert status_of(told.events).fraction == pytest.approx(3 / 4)
+    builder = TimelineBuilder()
+    builder.begin("txt2img", "upscale", images=2)
+    builder.start(0)
+    builder.step(0, 1, 0.5)
+    assert status_of(builder.events).fraction == pytest.approx(1 / 8)
+    builder.image(0, 1)
+    assert status_of(builder.events).fraction == pytest.approx(1 / 4)
+    builder.image(0, 2)
+    builder.end(0)
+    assert status_of(builder.events).fraction == pytest.approx(1 / 2)
+    builder.start(1)
+    builder.step(1, 1, 1.0)
+    assert status_of(builder.events).fraction == pytest.approx(3 / 4)
 
 
 def test_an_image_drawn_is_not_yet_an_image_finished():
     """The last step of the last image is not 100 %: its file is not there."""
-    told = Teller()
-    told.begin("txt2img", images=1)
-    told.start(0, 1)
-    told.step(0, 1, 1.0)
-    assert status_of(told.events).percent_text == "99 %"
-    told.image(0, 1)
-    told.end(0, done=1)
-    assert status_of(told.events).percent_text == "99 %"
-    told.finish()
-    assert status_of(told.events).percent_text == "100 %"
+    builder = TimelineBuilder()
+    builder.begin("txt2img", images=1)
+    builder.start(0, 1)
+    builder.step(0, 1, 1.0)
+    assert status_of(builder.events).percent_text == "99 %"
+    builder.image(0, 1)
+    builder.end(0, done=1)
+    assert status_of(builder.events).percent_text == "99 %"
+    builder.finish()
+    assert status_of(builder.events).percent_text == "100 %"
 
 
 def test_a_retry_does_not_take_progress_back():
     """The second attempt begins at nought; the bar waits for it."""
-    told = Teller()
-    told.begin("txt2img", images=1)
-    told.start(0, 1)
-    told.step(0, 1, 0.8)
-    told.retry(0, 1)
-    told.step(0, 1, 0.1)
-    assert status_of(told.events).stages[0].current == 0.8
-    told.image(0, 1)
-    assert status_of(told.events).stages[0].current == 0.0
+    builder = TimelineBuilder()
+    builder.begin("txt2img", images=1)
+    builder.start(0, 1)
+    builder.step(0, 1, 0.8)
+    builder.retry(0, 1)
+    builder.step(0, 1, 0.1)
+    assert status_of(builder.events).stages[0].current == 0.8
+    builder.image(0, 1)
+    assert status_of(builder.events).stages[0].current == 0.0
 
 
 def test_failed_images_count_as_finished_and_are_counted():
     """The bar goes on; the stage says how many."""
-    told = Teller()
-    told.begin("txt2img", images=2)
-    told.start(0)
-    told.image(0, 1, "failed", error=OUT_OF_MEMORY)
-    stage = status_of(told.events).stages[0]
+    builder = TimelineBuilder()
+    builder.begin("txt2img", images=2)
+    builder.start(0)
+    builder.image(0, 1, "failed", error=OUT_OF_MEMORY)
+    stage = status_of(builder.events).stages[0]
     assert (stage.finished, stage.failed) == (1, 1)
     assert stage.fraction == 0.5
 
 
 def test_a_stage_of_unknown_length_shows_nothing_until_it_ends():
     """Behind a filter in image order."""
-    told = Teller()
-    told.begin("pick", images=4)
-    told.start(0, None)
-    told.image(0, 1)
-    stage = status_of(told.events)
+    builder = TimelineBuilder()
+    builder.begin("pick", images=4)
+    builder.start(0, None)
+    builder.image(0, 1)
+    stage = status_of(builder.events)
     assert (stage.total_images, stage.image_index, stage.stages[0].fraction) == (None, 2, 0.0)
-    told.end(0, done=1)
-    assert status_of(told.events).stages[0].fraction == 1.0
+    builder.end(0, done=1)
+    assert status_of(builder.events).stages[0].fraction == 1.0
 
 
 def test_stages_that_no_image_reached_are_skipped_in_a_run_that_completed():
     """A filter may leave nothing over; that is no failure."""
-    told = Teller()
-    told.begin("pick", "upscale", images=2)
-    told.start(0)
-    told.end(0, done=0, filtered=2)
-    told.finish("completed")
-    assert [stage.state for stage in status_of(told.events).stages] == ["completed", "skipped"]
+    builder = TimelineBuilder()
+    builder.begin("pick", "upscale", images=2)
+    builder.start(0)
+    builder.end(0, done=0, filtered=2)
+    builder.finish("completed")
+    assert [stage.state for stage in status_of(builder.events).stages] == ["completed", "skipped"]
 
 
 @pytest.mark.parametrize(
@@ -323,22 +323,22 @@ def test_stages_that_no_image_reached_are_skipped_in_a_run_that_completed():
 )
 def test_stages_that_were_not_reached_are_not_shown_as_done(end, states):
     """Where the run failed or was cancelled."""
-    told = Teller()
-    told.begin("txt2img", "upscale")
-    told.start(0)
-    told.fail(0) if end == "failed" else told.cancel(0, 1)
-    told.finish(end)
-    assert [stage.state for stage in status_of(told.events).stages] == states
+    builder = TimelineBuilder()
+    builder.begin("txt2img", "upscale")
+    builder.start(0)
+    builder.fail(0) if end == "failed" else builder.cancel(0, 1)
+    builder.finish(end)
+    assert [stage.state for stage in status_of(builder.events).stages] == states
 
 
 def test_warnings_are_counted():
     """How many, over all images."""
-    told = Teller()
-    told.begin("txt2img")
-    told.start(0)
-    told.image(0, 1, warnings=("a", "b"))
-    told.image(0, 2, warnings=("c",))
-    assert status_of(told.events).warnings == 3
+    builder = TimelineBuilder()
+    builder.begin("txt2img")
+    builder.start(0)
+    builder.image(0, 1, warnings=("a", "b"))
+    builder.image(0, 2, warnings=("c",))
+    assert status_of(builder.events).warnings == 3
 
 
 # -- estimates --------------------------------------------------------------------------------------------------------
@@ -346,76 +346,76 @@ def test_warnings_are_counted():
 
 def test_nothing_is_estimated_before_anything_is_known():
     """No guess from nothing."""
-    told = Teller()
-    told.begin("txt2img")
-    told.start(0)
-    assert status_of(told.events).eta_s is None
-    assert status_of(told.events).eta_text == ""
+    builder = TimelineBuilder()
+    builder.begin("txt2img")
+    builder.start(0)
+    assert status_of(builder.events).eta_s is None
+    assert status_of(builder.events).eta_text == ""
 
 
 def test_a_stage_is_estimated_from_its_own_images():
     """One of two images took 10 s, so 10 s are left; half an image later, 5."""
-    told = Teller()
-    told.begin("txt2img", images=2)
-    told.start(0)
-    told.wait(10)
-    told.image(0, 1)
-    assert status_of(told.events).eta_s == pytest.approx(10)
-    told.wait(5)
-    told.step(0, 2, 0.5)
-    assert status_of(told.events).eta_s == pytest.approx(5)
+    builder = TimelineBuilder()
+    builder.begin("txt2img", images=2)
+    builder.start(0)
+    builder.wait(10)
+    builder.image(0, 1)
+    assert status_of(builder.events).eta_s == pytest.approx(10)
+    builder.wait(5)
+    builder.step(0, 2, 0.5)
+    assert status_of(builder.events).eta_s == pytest.approx(5)
 
 
 def test_later_stages_are_estimated_like_the_one_in_work_or_like_an_earlier_run():
     """First run: as this stage. Second run: as it was."""
-    told = Teller()
-    told.begin("txt2img", "upscale", images=1)
-    told.start(0, 1)
-    told.wait(2)
-    told.step(0, 1, 0.5)
-    assert status_of(told.events).eta_s == pytest.approx(2 + 4)
+    builder = TimelineBuilder()
+    builder.begin("txt2img", "upscale", images=1)
+    builder.start(0, 1)
+    builder.wait(2)
+    builder.step(0, 1, 0.5)
+    assert status_of(builder.events).eta_s == pytest.approx(2 + 4)
     learnt = status_of(whole_run("txt2img", "upscale", images=1, seconds=10.0))
     assert learnt.past == {"txt2img": 10.0, "upscale": 10.0}
-    assert status_of(told.events, learnt).eta_s == pytest.approx(2 + 10)
-    assert status_of(told.events[:2], learnt).eta_s == pytest.approx(10 + 10)
+    assert status_of(builder.events, learnt).eta_s == pytest.approx(2 + 10)
+    assert status_of(builder.events[:2], learnt).eta_s == pytest.approx(10 + 10)
 
 
 @pytest.mark.parametrize("phase", ["queued", "loading"])
 def test_waiting_and_loading_are_not_counted_as_work(phase):
     """A minute in the queue says nothing about the next image."""
-    told = Teller()
-    told.begin("txt2img", images=2)
-    told.start(0)
-    told.step(0, 1, phase=phase)
-    told.wait(60)
-    told.step(0, 1, 0.0)
-    told.wait(10)
-    told.image(0, 1)
-    assert status_of(told.events).stages[0].worked_s == pytest.approx(10)
+    builder = TimelineBuilder()
+    builder.begin("txt2img", images=2)
+    builder.start(0)
+    builder.step(0, 1, phase=phase)
+    builder.wait(60)
+    builder.step(0, 1, 0.0)
+    builder.wait(10)
+    builder.image(0, 1)
+    assert status_of(builder.events).stages[0].worked_s == pytest.approx(10)
 
 
 def test_the_pause_before_a_retry_is_not_counted_as_work():
     """Nor does it lengthen the estimate for the images to come."""
-    told = Teller()
-    told.begin("txt2img", images=2)
-    told.start(0)
-    told.wait(1)
-    told.retry(0, 1, delay_s=30.0)
-    told.wait(30)
-    told.step(0, 1, 0.0)
-    told.wait(10)
-    told.image(0, 1)
-    assert status_of(told.events).stages[0].worked_s == pytest.approx(11)
+    builder = TimelineBuilder()
+    builder.begin("txt2img", images=2)
+    builder.start(0)
+    builder.wait(1)
+    builder.retry(0, 1, delay_s=30.0)
+    builder.wait(30)
+    builder.step(0, 1, 0.0)
+    builder.wait(10)
+    builder.image(0, 1)
+    assert status_of(builder.events).stages[0].worked_s == pytest.approx(11)
 
 
 def test_a_clock_that_goes_back_makes_no_negative_work():
     """Events of two machines."""
-    told = Teller()
-    told.begin("txt2img")
-    told.start(0)
-    told.wait(-100)
-    told.image(0, 1)
-    assert status_of(told.events).stages[0].worked_s == 0.0
+    builder = TimelineBuilder()
+    builder.begin("txt2img")
+    builder.start(0)
+    builder.wait(-100)
+    builder.image(0, 1)
+    assert status_of(builder.events).stages[0].worked_s == 0.0
 
 
 def test_a_stage_in_parts_knows_its_rate():
@@ -425,26 +425,26 @@ def test_a_stage_in_parts_knows_its_rate():
 
 
 def test_all_four_stages_in_image_order():
-    """Stages that overlap: the one in work is the one that spoke last, and nothing falls."""
-    told = Teller()
-    told.begin(*NAMES, images=2)
-    told.total = 2
+    """Stages that overlap: the current one is that of the last event, and nothing falls."""
+    builder = TimelineBuilder()
+    builder.begin(*NAMES, images=2)
+    builder.total = 2
     for image in (1, 2):
         for index in range(4):
             if image == 1:
-                told.start(index)
-            told.wait(1)
-            told.step(index, image, 1.0)
-            told.image(index, image)
-            assert status_of(told.events).stage == NAMES[index]
-    fractions = [status.fraction for status in statuses(told.events)]
+                builder.start(index)
+            builder.wait(1)
+            builder.step(index, image, 1.0)
+            builder.image(index, image)
+            assert status_of(builder.events).stage == NAMES[index]
+    fractions = [status.fraction for status in statuses(builder.events)]
     assert fractions == sorted(fractions)
 
 
 def test_the_first_event_decides_the_run():
     """Its name, its stages and how many images."""
-    told = Teller("r9")
-    start = told.begin("txt2img", images=5)
+    builder = TimelineBuilder("r9")
+    start = builder.begin("txt2img", images=5)
     assert isinstance(start, RunStart)
-    status = status_of(told.events)
+    status = status_of(builder.events)
     assert (status.run_id, status.images, status.stage_count, status.active) == ("r9", 5, 1, True)

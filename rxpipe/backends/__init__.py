@@ -1,29 +1,30 @@
-"""Where pictures are rendered: one port, one folder per kind of server, and `open_backend` to choose among them."""
+"""Backends, which render pictures: one port, one folder per kind, and `open_backend` to choose among them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rxpipe.backends.choice import open_backend
+from rxpipe.backends.resolve import choose, open_backend, open_spec
 
 if TYPE_CHECKING:
-    from rxpipe.backends.webui.diagnosis import Diagnosis
+    from rxpipe.backends.diagnosis import Diagnosis
 
 __all__ = ["diagnose", "open_backend"]
 
 
 def diagnose(url: str, *, auth: str | None = None, timeout_s: float = 5.0, trial: bool = False) -> Diagnosis:
-    """What is reachable at *url* and what is missing there, as plain data; never raises for what it finds.
+    """Return what is there at *url* and what is missing, as plain data; what is wrong is in it and is not raised.
 
     Args:
         url: as in `open_backend`.
-        auth: "user:password", None looks at RXPIPE_BACKEND_AUTH.
+        auth: "user:password", None reads RXPIPE_BACKEND_AUTH.
         timeout_s: for each question.
-        trial: True draws one small picture, which is the only thing that surely works or does not.
+        trial: True renders one small picture, the only proof that it works.
 
     Raises:
         ConfigError: *url* is not an address.
     """
-    from rxpipe.backends.webui.diagnosis import examine  # noqa: PLC0415  # HTTP only when it is called
-
-    return examine(url, auth=auth, timeout_s=timeout_s, trial=trial)
+    spec = choose(url)
+    options = {"auth": auth, "connect_timeout_s": timeout_s, "ask_timeout_s": timeout_s} if spec.url else {}
+    with open_spec(spec, options) as backend:
+        return backend.diagnose(trial=trial)

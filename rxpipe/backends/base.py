@@ -1,7 +1,7 @@
-"""The port: what rxpipe asks of whatever draws.
+"""The port: what rxpipe asks of a backend.
 
-One method matters, `render`; the rest has defaults that suit a backend with nothing to check, wait for or close. Stages
-know this module and no adapter.
+`render` is the only method that a backend must have; the others have defaults that suit a backend with nothing to
+check, list, wait for or close. Stages know this module and no adapter.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 import reactivex as rx
+
+from rxpipe.backends.catalog import Catalog
+from rxpipe.backends.diagnosis import Diagnosis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,9 +30,9 @@ __all__ = ["Backend", "Output", "Preview", "RenderEvent", "StepProgress"]
 
 @dataclass(frozen=True, slots=True)
 class StepProgress:
-    """How far the drawing is.
+    """How far the rendering is.
 
-    fraction: 0..1, None while it cannot be told. step: 1..steps. eta_s: seconds left, queue time not counted.
+    fraction: 0..1, None while it is not known. step: 1..steps. eta_s: seconds left, queue time not counted.
     phase: "queued" behind others, "loading" a model, "working", or "stalled" (no progress for long).
     """
 
@@ -42,7 +45,7 @@ class StepProgress:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """How the picture looks by now: an encoded picture, of any size."""
+    """How the picture looks so far: an encoded picture, of any size."""
 
     data: bytes = field(repr=False)
 
@@ -51,9 +54,9 @@ class Preview:
 class Output:
     """The finished picture.
 
-    data: encoded, PNG as a rule, kept byte for byte. seed: really used, None for the one asked for.
-    unchanged: there was nothing to do (adetailer found nothing), the input goes on as it was, `data` is not read.
-    warnings: what was not as asked for. settings: what was really used, where the backend knows more than the request.
+    data: encoded, PNG as a rule, kept byte for byte. seed: the one used, None for the one asked for.
+    unchanged: there was nothing to do (adetailer found nothing); the input continues as it was, `data` is not read.
+    warnings: what is not as asked for. settings: what was used, where the backend knows more than the request.
     """
 
     data: bytes = field(repr=False)
@@ -67,46 +70,66 @@ RenderEvent = StepProgress | Preview | Output
 
 
 class Backend(ABC):
-    """Draws one picture at a time for one stage.
+    """Renders pictures, one image of one stage per call of `render`.
 
-    name: short, goes into files and logs. description: one sentence for people.
-    overlap_saves: the next image of a stage may be asked for while the last one's file is being written.
-    queue_ahead: so many further images of the same stage may be asked for while one is drawn, for a server with a queue
+    name: short, part of files and logs. description: one sentence for people.
+    url: address of the server, without credentials; None for a backend that has none.
+    overlap_saves: the next image of a stage may be begun while the last one's file is being written.
+    queue_ahead: so many further images of the same stage may be begun while one is rendered, for a server with a queue
         of its own.
-    batches: the images of a txt2img batch are asked for in one request, so they are begun together.
+    batches: the images of a txt2img batch (`txt2img.batch_size`) are asked for in one request, so they are begun
+        together; those that are not in the request wait for its answer.
     """
 
     name: str = "backend"
     description: str = ""
+    url: str | None = None
     overlap_saves: bool = False
     queue_ahead: int = 0
     batches: bool = False
 
     @abstractmethod
     def render(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
-        """One picture, drawn when subscribed to.
+        """Return a cold observable that renders one picture when it is subscribed to.
 
         Args:
-            stage: narrowed to one image: `stage.seed`, `stage.image_index`, `stage.generation`, `stage.config`.
+            stage: for one image: `stage.seed`, `stage.image_index`, `stage.generation`, `stage.config`.
             source: the picture to work on; None for txt2img.
 
         Returns:
-            A cold observable: any number of StepProgress and Preview, exactly one Output, completion. It emits on the
-            scheduler given to subscribe and takes its time from it. An error is one of `rxpipe.errors`. Disposing it
-            before it has ended interrupts the drawing, once; afterwards it emits nothing.
+            Any number of StepProgress and Preview, exactly one Output, completion. It emits on the scheduler given to
+            subscribe and takes its time from it. An error is one of `rxpipe.errors`; its message does not name the
+            stage or the image, which the run knows. Disposing it before it has ended interrupts the rendering, once,
+            and returns immediately; afterwards it emits nothing.
         """
 
     def check(self, plan: StageExecutionPlan) -> Sequence[str]:
-        """Look at a plan before it runs; blocking, called on the run's thread.
+        """Return warnings about a plan before it runs: what will not be as asked for.
 
-        Returns:
-            Warnings: what will not be as asked for.
+        Blocking; called on a thread of the caller's, as `catalog` and `diagnose` are, and safe beside a render.
 
         Raises:
-            BackendError: what cannot be drawn, or nobody there to draw it.
+            BackendError: a stage cannot be rendered, or the server does not answer.
         """
         del plan
         return ()
+
+    def catalog(self) -> Catalog:
+        """Return what the backend has by name: samplers, checkpoints, ... Blocking.
+
+        Raises:
+            BackendError: the server does not answer, or refuses.
+        """
+        return Catalog()
+
+    def diagnose(self, *, trial: bool = False) -> Diagnosis:
+        """Return what is there and what is missing. Blocking; what is wrong is in the result, it is not raised.
+
+        Args:
+            trial: whether to render one small picture, the only proof that it works.
+        """
+        del trial
+        return Diagnosis(self.url or "", reachable=True, api=True, credentials="not needed")
 
     def wait_idle(self) -> Observable[None]:
         """Return an observable that completes once the backend is idle; used before a timed-out render is retried."""
@@ -119,4 +142,4 @@ class Backend(ABC):
         self.close()
 
     def close(self) -> None:  # noqa: B027  # not abstract: most backends hold nothing
-        """Give back connections and threads. Harmless twice."""
+        """Release connections and threads. Harmless twice."""

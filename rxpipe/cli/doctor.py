@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from rxpipe.backends import diagnose
-from rxpipe.backends.choice import choose
+from rxpipe.backends.resolve import EMBEDDED, choose, usual_url
 from rxpipe.cli.outcome import Exit
 from rxpipe.cli.tables import print_line, print_pairs
 from rxpipe.errors import MissingPackage, require
@@ -17,9 +17,8 @@ from rxpipe.errors import MissingPackage, require
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rxpipe.backends.webui.diagnosis import Diagnosis
+    from rxpipe.backends.diagnosis import Diagnosis
 
-_USUAL = "http://127.0.0.1:7860"
 _SHOWN = 8
 
 
@@ -30,12 +29,12 @@ def examine(url: str | None, *, trial: bool, as_json: bool) -> Exit:
         ConfigError: *url* is not an address.
     """
     spec = choose(url)
-    embedded = spec.kind == "sketch"
+    embedded = spec.kind is EMBEDDED
     lacking = _lacking() if embedded else ""
     auth = spec.options.get("auth")
-    found = diagnose(_USUAL if embedded else spec.url, auth=auth, trial=trial and not embedded)
+    found = diagnose(usual_url() if embedded else spec.url, auth=auth, trial=trial and not embedded)
     if as_json:
-        typer.echo(json.dumps({"backend": spec.kind, "reason": spec.reason, **found.as_dict()}))
+        typer.echo(json.dumps({"backend": spec.kind.name, "reason": spec.reason, **found.as_dict()}))
     else:
         shown = Console()
         if embedded:

@@ -1,8 +1,8 @@
 """The config models: PipelineConfig and one frozen model per kind of stage.
 
 Pure; no Rx, no network. Setting names are those of the WebUI payloads, so that presets and habits carry over. However a
-config is made, one ConfigError lists every wrong setting. Beside each model stand its keywords: what code may give by
-name, for type checkers; wider than the fields, which hold what validation has made of it.
+config is made, one ConfigError lists every wrong setting. Next to each model are its keywords, for type checkers: the
+types that code may pass, which are wider than those of the validated fields.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _multiple_of_8(value: int) -> int:
 
 
 def _no_flag(value: object) -> object:
-    if isinstance(value, bool):  # which Python would take for 0 or 1
+    if isinstance(value, bool):  # in Python an int
         raise ValueError("should be a number")  # noqa: TRY004  # pydantic collects ValueErrors
     return value
 
@@ -75,13 +75,13 @@ CfgScale = Annotated[Number, Field(ge=0, le=100)]
 
 
 Paths = list[str] | list[Path] | list[str | Path] | tuple[str | Path, ...]
-"""Paths as code gives them; no Sequence[str], which a single text would be."""
+"""Paths as code passes them; not Sequence[str], which a single string is too."""
 
 
 class Config(BaseModel):
     """The base of all config models: frozen, unknown keys refused.
 
-    section: its name in a file. summary: what it is for; the docstring continues with what each setting means.
+    section: its name in a file. summary: its purpose; the docstring continues with the meaning of each setting.
     """
 
     model_config = ConfigDict(
@@ -92,7 +92,7 @@ class Config(BaseModel):
     _is_writable = field_validator("*")(_writable)
 
     def __init__(self, /, **values: object) -> None:
-        """Validate as loading from a file does, with the same ConfigError."""
+        """Validate as loading from a file does; raise the same ConfigError."""
         try:
             self.__pydantic_validator__.validate_python(values, self_instance=self)
         except ValidationError as error:
@@ -103,14 +103,14 @@ class Config(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: object) -> None:
-        """Let `help` say what each setting means, and what it takes."""
+        """Add the meaning and the type of each setting to what `help` shows."""
         cls.summary = inspect.cleandoc(cls.__doc__ or "")
         cls.__doc__ = f"{cls.summary}\n\n{attributes_text(cls)}"
         cls.__signature__ = signature_of(cls)
 
     @classmethod
     def model_rebuild(cls, **options: Any) -> bool | None:
-        """As pydantic's own, which builds the model when it is first used, but keep the signature."""
+        """Build the model as pydantic does (on first use), and keep the signature."""
         built = super().model_rebuild(**options)
         cls.__signature__ = signature_of(cls)  # pydantic has set its own, full of validators
         return built
@@ -124,7 +124,7 @@ class Config(BaseModel):
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
-        """As pydantic's own, but raise ConfigError."""
+        """Validate as pydantic does, but raise ConfigError."""
         try:
             return super().model_validate(obj, **options)
         except ValidationError as error:
@@ -132,7 +132,7 @@ class Config(BaseModel):
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
-        """As pydantic's own, but raise ConfigError."""
+        """Validate as pydantic does, but raise ConfigError."""
         try:
             return super().model_validate_json(json_data, **options)
         except ValidationError as error:
@@ -619,7 +619,7 @@ class AdetailerConfig(StageConfig, AdetailerUnit):
 
 
 AdetailerStageConfig = AdetailerConfig
-"""The same under the name that says that it is a stage of its own."""
+"""Another name of it, which says that it is a stage of its own."""
 
 
 class UpscaleKeywords(StageKeywords, total=False):
@@ -713,7 +713,7 @@ class CustomKeywords(StageKeywords, total=False):
 
 
 class CustomConfig(StageConfig):
-    """A stage of the user's own as the plan sees it: a function on artifacts or an Rx operator."""
+    """A custom stage as the plan has it: a function on artifacts or an Rx operator."""
 
     if TYPE_CHECKING:
 
@@ -761,7 +761,7 @@ class RetryConfig(Config):
 
 
 class RunMetadata(Config):
-    """What is known about a run from outside. Further keys are kept unchanged; their values are what JSON can hold."""
+    """Metadata of a run. Further keys are kept unchanged; their values are plain JSON."""
 
     if TYPE_CHECKING:
 
@@ -826,7 +826,7 @@ class RunSettings(Config):
     )
     metadata: RunMetadata = Field(
         default=RunMetadata(),
-        description="What is known about the run from outside, any JSON values; written into the files.",
+        description="Metadata of the run, any JSON values; written into the files.",
     )
 
 
@@ -858,14 +858,14 @@ class PipelineConfig(RunSettings):
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object], *, source: str = "") -> PipelineConfig:
-        """A config from plain values, as a TOML, YAML or JSON file gives them.
+        """Return a config from plain values, as read from a TOML, YAML or JSON file.
 
         Args:
             values: sections and settings by name.
-            source: what to call it in errors, such as the file's name.
+            source: its name in errors, such as the file's; "" for none.
 
         Raises:
-            ConfigError: names every unknown key with the nearest valid one and every wrong value with what is allowed.
+            ConfigError: lists every unknown key with the nearest valid one and every wrong value with what is allowed.
         """
         try:
             return cls.model_validate(dict(values))
@@ -875,7 +875,7 @@ class PipelineConfig(RunSettings):
 
     @classmethod
     def load(cls, path: Path | str, *, overrides: Sequence[str] = ()) -> PipelineConfig:
-        """A config from a .toml, .yaml, .yml or .json file.
+        """Return the config in a TOML, YAML or JSON file, told apart by their content.
 
         Args:
             path: the file, UTF-8.

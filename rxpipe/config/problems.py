@@ -1,4 +1,4 @@
-"""What is wrong with a config, in the words of a config file: one line per wrong setting."""
+"""Describe what is wrong with a config, in the terms of a config file: one line per wrong setting."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _WANTED = {
     "less_than_equal": "should be at most {le}",
     "recursion_loop": "refers to itself",
 }
-"""What is allowed, in the words of a config file rather than in those of Python, by pydantic's type of error."""
+"""What is allowed, in the terms of a config file and not of Python, by pydantic's type of error."""
 
 _LONGEST = 80
 """Characters of a wrong value that a message shows."""
@@ -49,7 +49,7 @@ _LONGEST = 80
 def problems_of(error: ValidationError, model: type[BaseModel], root: type[BaseModel]) -> list[str]:
     """Return one line per wrong setting of *model*: stage, setting, the value, what is allowed.
 
-    A name that *model* does not know is looked for in all sections below *root*.
+    A name that *model* does not have is searched in all sections below *root*.
     """
     section = getattr(model, "section", "")
     prefix = () if section in {"", "pipeline"} else (section,)

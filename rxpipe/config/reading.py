@@ -2,56 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from rxpipe.config.fields import kinds_at
+from rxpipe.config.texts import parse_config
 from rxpipe.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from pydantic import BaseModel
 
 
 def read_values(path: Path) -> dict[str, object]:
-    """The plain values of a TOML, YAML or JSON file.
+    """Return the plain values of a TOML, YAML or JSON file, told apart by their content.
 
     Raises:
         ConfigError: unreadable, not of a known kind, not well-formed, or not a table at its top.
     """
-    parsers: dict[str, Callable[[str], object]] = {
-        ".toml": tomllib.loads,
-        ".json": json.loads,
-        ".yaml": _parse_yaml,
-        ".yml": _parse_yaml,
-    }
-    parse = parsers.get(path.suffix.lower())
-    if parse is None:
-        raise ConfigError([f"{path}: not a kind of config file that is known; allowed: {', '.join(parsers)}"])
     try:
-        values = parse(path.read_text(encoding="utf-8-sig"))
+        data = path.read_bytes()
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: not UTF-8 (at byte {error.start}); save it as UTF-8"]) from error
-    except ValueError as error:
-        raise ConfigError([f"{path}: not well-formed: {error}"], hint=_advice(error)) from error
-    except RecursionError:
-        raise ConfigError([f"{path}: not well-formed: nested too deeply"]) from None
-    if not isinstance(values, dict):
-        raise ConfigError([f"{path}: holds a {type(values).__name__} where sections such as txt2img are expected"])
-    return values
-
-
-def _advice(error: ValueError) -> str | None:
-    """For the one mistake that nearly every path on Windows is."""
-    escapes = isinstance(error, tomllib.TOMLDecodeError) and any(word in str(error) for word in ("hex value", "\\"))
-    return r"In TOML, paths with backslashes want single quotes: out = 'C:\pictures'." if escapes else None
+    return parse_config(data, path)
 
 
 def assign(values: Mapping[str, object], assignments: Iterable[str], model: type[BaseModel]) -> dict[str, object]:
@@ -95,13 +71,3 @@ def _scalar(text: str) -> object:
     except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date without such a day
         return text
     return text if isinstance(value, dict) else value
-
-
-def _parse_yaml(text: str) -> object:
-    import yaml  # noqa: PLC0415  # only who reads YAML pays for it
-
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from error
-    return {} if value is None else value

@@ -1,81 +1,47 @@
-"""What a picture says about itself, whoever made it: rxpipe, A1111, ComfyUI, SwarmUI, InvokeAI, NovelAI, Fooocus.
+"""The metadata of a picture of any tool: rxpipe, A1111, ComfyUI, SwarmUI, InvokeAI, NovelAI, Fooocus.
 
-Beside config and artifact in the row; reads bytes, writes nothing. Settings come out under A1111's names in every
-dialect, so that a picture of any tool can be compared with, or drawn again by, another.
+One file reads one dialect. Settings come out under A1111's names in every dialect, so that a picture of any tool can be
+compared with another's, and rendered again.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import re
 import struct
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from rxpipe.errors import BadImage
-from rxpipe.pictures import png
+from rxpipe.pictures import a1111, comfyui, fooocus, invokeai, novelai, png, swarmui
+from rxpipe.pictures.dialect import Dialect, Parsed
+from rxpipe.pictures.exif import read_texts
+from rxpipe.pictures.lineage import LINEAGE_KEY, Lineage, parse_lineage
 
-if TYPE_CHECKING:
-    from PIL import Image
+__all__ = ["Dialect", "ImageInfo", "read_info"]
 
-__all__ = ["Dialect", "ImageInfo", "Lineage", "StageRecord", "read_info"]
-
-Dialect = Literal["rxpipe", "a1111", "comfyui", "swarmui", "invokeai", "novelai", "fooocus"]
-
-_LINEAGE_KEY = "rxpipe"
-_EXIF_IFD = 0x8769
-_USER_COMMENT, _MAKER_NOTE = 0x9286, 0x927C
-_EXIF_TEXTS = {0x010E: "ImageDescription", 0x010F: "Make", 0x0110: "Model", 0x0131: "Software"}
 _UNDECODABLE = (OSError, SyntaxError, ValueError, struct.error, RuntimeError)  # Pillow's; the last from AVIF
-_EMBEDDED = re.compile(r"(prompt|workflow):(\{.*)", re.IGNORECASE | re.DOTALL)  # ComfyUI in WebP: a key within a text
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
+_READERS = (swarmui.read, fooocus.read, invokeai.read, novelai.read, comfyui.read, a1111.read)
+"""A reader for each dialect; the first that understands the texts decides. A1111's accepts almost any."""
 
 
-class StageRecord(_Frozen):
-    """One stage that rxpipe led the image through; settings as the stage was told."""
-
-    stage: str
-    backend: str
-    settings: dict[str, JsonValue] = Field(default_factory=dict)
-
-
-class Lineage(_Frozen):
-    """rxpipe's own text: who the image is and what it went through, oldest stage first.
-
-    rxpipe: the version that wrote it. stage: the one this file was written after. seed: None for an undrawn photo.
-    """
-
-    rxpipe: str = ""
-    stage: str = ""
-    id: str
-    number: int = 1
-    seed: int | None = None
-    parent: str | None = None
-    lineage: tuple[StageRecord, ...] = ()
-    metadata: dict[str, JsonValue] = Field(default_factory=dict)
-
-
-class ImageInfo(_Frozen):
+class ImageInfo(BaseModel):
     """A picture's format, size and all that is written in it.
 
     format: Pillow's name, such as PNG. width, height: pixels as stored, before any EXIF rotation.
-    dialect: whose words they are; None where nothing was understood.
+    dialect: the program whose metadata it is; None where none was recognised.
     settings: A1111's names (Steps, Sampler, CFG scale, Seed, Size, Model, ...) to values as text, in the file's order.
-    lineage: what rxpipe noted; None for pictures of others.
+    lineage: rxpipe's own record; None for pictures of other programs.
     texts: everything as found, by key; EXIF under `UserComment`, `Software` and the like, a GIF's or JPEG's under
         `comment`.
-    problems: what stood there but could not be understood.
+    problems: metadata that is there but could not be read.
     """
 
+    model_config = ConfigDict(frozen=True)
     format: str
     width: int
     height: int
@@ -89,21 +55,21 @@ class ImageInfo(_Frozen):
 
     @property
     def seed(self) -> int | None:
-        """What it was drawn from, None where nobody said."""
-        said = self.settings.get("Seed", "")
-        if re.fullmatch(r"-?\d{1,20}", said):
-            return int(said)
+        """The seed it was rendered from; None where the metadata has none."""
+        seed = self.settings.get("Seed", "")
+        if re.fullmatch(r"-?\d{1,20}", seed):
+            return int(seed)
         return self.lineage.seed if self.lineage else None
 
 
 def read_info(source: Path | str | bytes) -> ImageInfo:
-    """All that a picture says about itself.
+    """Read format, size and all metadata of a picture.
 
     Args:
         source: a file, or the encoded picture. PNG is read without Pillow, all else with it.
 
     Raises:
-        BadImage: no such file, no picture, or a torn one; says which file and where.
+        BadImage: no such file, no picture, or a damaged one; names the file and the place in it.
     """
     if isinstance(source, bytes):
         return _read(source)
@@ -127,37 +93,25 @@ def _read(data: bytes) -> ImageInfo:
 
 
 def _parse(kind: str, width: int, height: int, texts: dict[str, str]) -> ImageInfo:
-    said = next((found for read in _DIALECTS if (found := read(texts)) is not None), _Parsed())
-    lineage, problem = _lineage(texts.get(_LINEAGE_KEY))
+    parsed = next((found for read in _READERS if (found := read(texts)) is not None), Parsed())
+    lineage, problem = parse_lineage(texts.get(LINEAGE_KEY))
     return ImageInfo(
         format=kind,
         width=width,
         height=height,
-        dialect="rxpipe" if lineage else said.dialect,
-        prompt=_sound(said.prompt),
-        negative_prompt=_sound(said.negative_prompt),
-        settings={_sound(key): _sound(value) for key, value in said.settings.items()},
+        dialect="rxpipe" if lineage else parsed.dialect,
+        prompt=_utf8_safe(parsed.prompt),
+        negative_prompt=_utf8_safe(parsed.negative_prompt),
+        settings={_utf8_safe(key): _utf8_safe(value) for key, value in parsed.settings.items()},
         lineage=lineage,
-        texts={_sound(key): _sound(value) for key, value in texts.items()},
+        texts={_utf8_safe(key): _utf8_safe(value) for key, value in texts.items()},
         problems=(problem,) if problem else (),
     )
 
 
-def _sound(text: str) -> str:
-    """*text* with "?" for lone surrogates, which JSON can hold and nothing else can."""
+def _utf8_safe(text: str) -> str:
+    """Return *text* with "?" for lone surrogates, which JSON can hold and nothing else can."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _lineage(text: str | None) -> tuple[Lineage | None, str | None]:
-    """The lineage, or what is wrong with it."""
-    if text is None:
-        return None, None
-    try:
-        return Lineage.model_validate_json(text), None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(key) for key in first["loc"]) or "the whole"
-        return None, f"text {_LINEAGE_KEY!r}: {where}: {first['msg']}"
 
 
 # -- other formats than PNG -------------------------------------------------------------------------------------------
@@ -168,286 +122,14 @@ def _read_with_pillow(data: bytes) -> ImageInfo:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is wrong enough comes as an error
+            warnings.simplefilter("ignore")  # what matters is raised as an error
             with Image.open(io.BytesIO(data)) as image:
                 image.load()
-                return _parse(image.format or "unknown", *image.size, _texts_of(image))
+                return _parse(image.format or "unknown", *image.size, read_texts(image))
     except UnidentifiedImageError as error:
         raise BadImage(
             f"Not a picture that can be read: it begins with {data[:12]!r}.",
             hint="Give a PNG, JPEG, WebP, AVIF or GIF.",
         ) from error
     except (*_UNDECODABLE, Image.DecompressionBombError) as error:
-        raise BadImage(f"The picture cannot be decoded: {error}.", hint="Fetch or draw it again.") from error
-
-
-def _texts_of(image: Image.Image) -> dict[str, str]:
-    texts = {}
-    if comment := image.info.get("comment"):
-        texts["comment"] = _decoded(comment)
-    exif = image.getexif()
-    inner = exif.get_ifd(_EXIF_IFD)
-    for tag, name in _EXIF_TEXTS.items():
-        if tag in exif:
-            texts[name] = _decoded(exif[tag])
-    if said := inner.get(_USER_COMMENT, exif.get(_USER_COMMENT)):
-        texts["UserComment"] = _user_comment(said)
-    note = inner.get(_MAKER_NOTE, exif.get(_MAKER_NOTE))
-    if isinstance(note, str):  # a camera's is binary; Fooocus writes a word
-        texts["MakerNote"] = note
-    for text in list(texts.values()):
-        if part := _EMBEDDED.match(text):
-            texts[part[1].lower()] = part[2]
-    return texts
-
-
-def _decoded(value: object) -> str:
-    return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).rstrip("\0")
-
-
-def _user_comment(value: object) -> str:
-    """The text of EXIF UserComment: 8 bytes that name its coding, then the text; some writers leave the name out."""
-    if not isinstance(value, bytes):
-        return str(value).rstrip("\0")
-    coding, body = value[:8], value[8:]
-    if coding == b"UNICODE\0":
-        # Big-endian by habit; EXIF lets the file's own byte order hold, and some follow it. Text has many small codes.
-        little = body.startswith(b"\xff\xfe") or body[1::2].count(0) > body[::2].count(0)
-        return body.decode("utf-16-le" if little else "utf-16-be", "replace").lstrip("\ufeff").rstrip("\0")
-    return _decoded(body if coding in {b"ASCII\0\0\0", bytes(8)} else value)
-
-
-# -- dialects ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Parsed:
-    """What a dialect's reader understood."""
-
-    dialect: Dialect | None = None
-    prompt: str = ""
-    negative_prompt: str = ""
-    settings: dict[str, str] = field(default_factory=dict)
-
-
-_LABELS = {
-    "steps": "Steps",
-    "sampler": "Sampler",
-    "sampler_name": "Sampler",
-    "scheduler": "Schedule type",
-    "noise_schedule": "Schedule type",
-    "cfg": "CFG scale",
-    "cfg_scale": "CFG scale",
-    "cfgscale": "CFG scale",
-    "guidance_scale": "CFG scale",
-    "scale": "CFG scale",
-    "seed": "Seed",
-    "noise_seed": "Seed",
-    "model": "Model",
-    "base_model": "Model",
-    "ckpt_name": "Model",
-    "unet_name": "Model",
-    "vae": "VAE",
-    "vae_name": "VAE",
-    "denoise": "Denoising strength",
-    "strength": "Denoising strength",
-    "clip_skip": "Clip skip",
-}
-_SIZE_PAIR = re.compile(r"\(?(\d+), ?(\d+)\)?")
-
-
-def _main_text(texts: Mapping[str, str]) -> str:
-    return texts.get("parameters") or texts.get("UserComment") or texts.get("comment") or ""
-
-
-def _settings(values: Mapping[str, object], *, leave: frozenset[str] = frozenset(), **labels: str) -> dict[str, str]:
-    """*values* under A1111's names where it has one, as text; width and height become `Size`.
-
-    Args:
-        leave: keys not to take. labels: names that hold in this dialect only.
-    """
-    settings: dict[str, str] = {}
-    width, height = values.get("width"), values.get("height")
-    for key, value in values.items():
-        if key in leave or value is None or (key == "height" and width is not None):
-            continue
-        if key == "width" and height is not None:
-            settings["Size"] = f"{width}x{height}"
-        else:
-            settings[labels.get(key, _LABELS.get(key, key))] = _as_text(value)
-    return settings
-
-
-def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _mapping(text: str | None) -> dict[str, object] | None:
-    """The JSON object in *text*; None where it is anything else."""
-    if text is None or not text.lstrip().startswith("{"):
-        return None
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _text_in(values: Mapping[str, object], *keys: str) -> str:
-    """The first of *keys* that holds a text; lists of texts are joined."""
-    for key in keys:
-        value = values.get(key)
-        if isinstance(value, list):
-            value = ", ".join(str(part) for part in value)
-        if isinstance(value, str) and value:
-            return value
-    return ""
-
-
-def _swarmui(texts: Mapping[str, str]) -> _Parsed | None:
-    values = _mapping(_main_text(texts)) or {}
-    params = values.get("sui_image_params")
-    if not isinstance(params, dict):
-        return None
-    extra = values.get("sui_extra_data")
-    params = {**params, **(extra if isinstance(extra, dict) else {})}
-    return _Parsed(
-        dialect="swarmui",
-        prompt=_text_in(params, "prompt"),
-        negative_prompt=_text_in(params, "negativeprompt"),
-        settings=_settings(params, leave=frozenset({"prompt", "negativeprompt"})),
-    )
-
-
-def _fooocus(texts: Mapping[str, str]) -> _Parsed | None:
-    scheme = texts.get("fooocus_scheme") or texts.get("MakerNote")
-    made_by = texts.get("Software", "")
-    values = _mapping(_main_text(texts))
-    if values is None:
-        marked = "fooocus_scheme" in texts or made_by.startswith("Fooocus")
-        return _a1111_text(_main_text(texts), "fooocus") if marked and scheme == "a1111" else None
-    if scheme != "fooocus" and not {"base_model", "guidance_scale"} <= values.keys():
-        return None
-    size = _SIZE_PAIR.fullmatch(str(values.get("resolution", "")))
-    if size:
-        values["resolution"] = f"{size[1]}x{size[2]}"
-    return _Parsed(
-        dialect="fooocus",
-        prompt=_text_in(values, "prompt", "full_prompt"),
-        negative_prompt=_text_in(values, "negative_prompt", "full_negative_prompt"),
-        settings=_settings(values, leave=frozenset({"prompt", "negative_prompt"}), resolution="Size"),
-    )
-
-
-def _invokeai(texts: Mapping[str, str]) -> _Parsed | None:
-    values = _mapping(texts.get("invokeai_metadata"))
-    if values is None:
-        return None
-    model = values.get("model")
-    if isinstance(model, dict):
-        values["model"] = model.get("name") or model.get("model_name") or model
-    return _Parsed(
-        dialect="invokeai",
-        prompt=_text_in(values, "positive_prompt"),
-        negative_prompt=_text_in(values, "negative_prompt"),
-        settings=_settings(values, leave=frozenset({"positive_prompt", "negative_prompt"}), scheduler="Sampler"),
-    )
-
-
-def _novelai(texts: Mapping[str, str]) -> _Parsed | None:
-    if not texts.get("Software", "").startswith("NovelAI"):
-        return None
-    values = _mapping(texts.get("Comment")) or {}
-    return _Parsed(
-        dialect="novelai",
-        prompt=_text_in(values, "prompt") or texts.get("Description", ""),
-        negative_prompt=_text_in(values, "uc"),
-        settings=_settings({**values, "model": texts.get("Source")}, leave=frozenset({"prompt", "uc"})),
-    )
-
-
-def _comfyui(texts: Mapping[str, str]) -> _Parsed | None:
-    graph = _mapping(texts.get("prompt")) or {}
-    nodes = {key: node for key, node in graph.items() if isinstance(node, dict) and "class_type" in node}
-    if not nodes and "nodes" not in (_mapping(texts.get("workflow")) or {}):
-        return None
-    summary = _a1111_text(_main_text(texts), "comfyui")  # some of its saving nodes write A1111's text too
-    if summary is not None and summary.settings:
-        return summary
-    return _read_graph(nodes)
-
-
-def _a1111(texts: Mapping[str, str]) -> _Parsed | None:
-    said = _a1111_text(_main_text(texts), "a1111")
-    sure = "parameters" in texts or (said is not None and said.settings)  # a bare comment may be anybody's
-    return said if sure else None
-
-
-def _a1111_text(text: str, dialect: Dialect) -> _Parsed | None:
-    if not text or _mapping(text) is not None:
-        return None
-    parsed = png.parse_parameters(text)
-    return _Parsed(
-        dialect=dialect,
-        prompt=parsed.prompt,
-        negative_prompt=parsed.negative_prompt,
-        settings=dict(parsed.settings),
-    )
-
-
-_DIALECTS = (_swarmui, _fooocus, _invokeai, _novelai, _comfyui, _a1111)
-
-
-# -- ComfyUI's graph --------------------------------------------------------------------------------------------------
-
-_Nodes = Mapping[str, dict[str, object]]
-_GRAPH_SETTINGS = frozenset(
-    {*_LABELS, "width", "height", "denoise", "upscale_method", "scale_by"} - {"model", "vae", "scale", "strength"}
-)
-
-
-def _read_graph(nodes: _Nodes) -> _Parsed:
-    """Prompts and settings of a ComfyUI graph: of its first sampler, and of the nodes that feed it."""
-    sampler = _sampler(nodes)
-    order = sorted(nodes, key=lambda key: key != sampler)
-    values: dict[str, object] = {}
-    for key in order:
-        for name, value in _inputs(nodes, key).items():
-            if name in _GRAPH_SETTINGS and isinstance(value, str | int | float):
-                values.setdefault(name, value)
-    feeds = _inputs(nodes, sampler)
-    prompt = _text_behind(nodes, feeds.get("positive", feeds.get("conditioning")))
-    negative = _text_behind(nodes, feeds.get("negative"))
-    return _Parsed(dialect="comfyui", prompt=prompt, negative_prompt=negative, settings=_settings(values))
-
-
-def _sampler(nodes: _Nodes) -> str:
-    """The node that the prompts flow into: rather one that knows steps, such as KSampler; "" where there is none."""
-    for wanted in ({"positive", "negative", "steps"}, {"positive", "negative"}, {"conditioning"}):
-        for key in nodes:
-            if wanted <= _inputs(nodes, key).keys():
-                return key
-    return ""
-
-
-def _inputs(nodes: _Nodes, key: str) -> Mapping[str, object]:
-    inputs = nodes.get(key, {}).get("inputs")
-    return inputs if isinstance(inputs, dict) else {}
-
-
-def _text_behind(nodes: _Nodes, link: object) -> str:
-    """The nearest text that flows into *link*, through any nodes between."""
-    waiting, seen = [link], set()
-    while waiting:
-        at = waiting.pop(0)
-        key = at[0] if isinstance(at, list) and at else None
-        if not isinstance(key, str) or key in seen:
-            continue
-        seen.add(key)
-        inputs = _inputs(nodes, key)
-        if text := _text_in(
-            {k: v for k, v in inputs.items() if isinstance(v, str)}, "text", "text_g", "text_l", "value"
-        ):
-            return text
-        waiting.extend(value for value in inputs.values() if isinstance(value, list))
-    return ""
+        raise BadImage(f"The picture cannot be decoded: {error}.", hint="Fetch or render it again.") from error

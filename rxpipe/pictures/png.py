@@ -1,16 +1,14 @@
-"""PNG as bytes: check, read and insert text, and A1111's `parameters` text both ways.
+"""PNG as bytes: check, read and insert texts; format and size of other pictures.
 
-The bottom of the row beside the operators: knows nothing of runs, imports neither Pillow nor numpy. Nothing here
-decodes a pixel, and a picture is copied once at most, in the join of an insert.
+Imports neither Pillow nor numpy. Nothing here decodes a pixel, and a picture is copied once at most, in the join of an
+insert.
 """
 
 from __future__ import annotations
 
-import json
-import re
 import struct
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rxpipe.errors import BadImage
@@ -21,12 +19,9 @@ if TYPE_CHECKING:
 __all__ = [
     "COMPRESSED_TEXT_LIMIT",
     "Header",
-    "Parameters",
     "PictureSize",
     "check",
-    "format_parameters",
     "insert_text",
-    "parse_parameters",
     "pixel_size",
     "read_text",
 ]
@@ -45,12 +40,12 @@ _MAX_SIDE_PX = 2**31 - 1
 _MAX_KEY = 79  # characters, by the PNG standard
 _PALETTE = 3
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 .. SOF15, whatever the coding
-_BROKEN = "The file is damaged; fetch or draw the picture again."
+_BROKEN = "The file is damaged; fetch or render the picture again."
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a PNG's IHDR says.
+    """The content of a PNG's IHDR.
 
     width, height: pixels, 1 .. 2**31 - 1.
     bit_depth: bits a channel (or a palette index), 1 .. 16.
@@ -65,7 +60,7 @@ class Header:
 
 
 class PictureSize(NamedTuple):
-    """Format and size of a picture, as its first bytes tell them; pixels, before any EXIF rotation."""
+    """Format and size of a picture by its first bytes; pixels, before any EXIF rotation."""
 
     format: Literal["PNG", "JPEG", "WEBP", "GIF"]
     width: int
@@ -82,7 +77,7 @@ class _Chunk(NamedTuple):
 
 
 def check(data: bytes) -> Header:
-    """The header of a PNG whose every byte up to IEND is in its place; nothing is decoded.
+    """Check that every byte of a PNG up to IEND is in its place, and return its header; nothing is decoded.
 
     Checked: the signature, each chunk's extent, name and CRC, IHDR, a palette where one is needed, pixel data in one
     row of chunks, and the end marker. Bytes behind the end marker are left alone, as all readers do.
@@ -111,7 +106,7 @@ def _check_sum(view: memoryview, chunk: _Chunk) -> None:
 
 
 def _check_order(runs: list[bytes], header: Header) -> None:
-    """Refuse what no reader could draw."""
+    """Refuse what no reader could show."""
     pixels = runs.count(b"IDAT")
     if pixels == 0:
         raise BadImage("PNG: there is no pixel data (no IDAT chunk).", hint=_BROKEN)
@@ -140,7 +135,7 @@ def _read_header(data: bytes, chunk: _Chunk) -> Header:
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:
-    """Every chunk up to and with IEND, in order; BadImage where one does not fit. Checksums are not looked at."""
+    """Yield every chunk up to and with IEND, in order; BadImage where one does not fit. Checksums are not checked."""
     if not data.startswith(_SIGNATURE):
         other = pixel_size(data)
         raise BadImage(f"Not a PNG but a {other.format}." if other else f"Not a PNG: it begins with {data[:12]!r}.")
@@ -164,9 +159,9 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
 
 
 def read_text(data: bytes) -> dict[str, str]:
-    """Every text of a PNG by its key, in file order: tEXt, zTXt and iTXt, before and behind the pixels.
+    """Return every text of a PNG by its key, in file order: tEXt, zTXt and iTXt, before and behind the pixels.
 
-    Of two texts under one key the later wins, as in Pillow. Checksums are not looked at; see `check`.
+    Of two texts under one key the later wins, as in Pillow. Checksums are not checked; see `check`.
 
     Raises:
         BadImage: not a PNG, or cut off; a compressed text that is damaged or unpacks to more than 1 MiB.
@@ -216,10 +211,10 @@ def insert_text(
     compressed: Collection[str] = (),
     keep: Collection[str] = (),
 ) -> bytes:
-    """The same PNG with *texts* in front of its pixels; any text it had under these keys is gone.
+    """Return the same PNG with *texts* in front of its pixels; any text it had under these keys is gone.
 
     Latin-1 texts become tEXt, others iTXt, exactly as Pillow's `PngInfo.add_text` writes them. All other bytes stay as
-    they are. Checksums of the picture are not looked at; see `check`.
+    they are. Checksums of the picture are not checked; see `check`.
 
     Args:
         data: a PNG.
@@ -257,7 +252,7 @@ def insert_text(
 
 
 def _chunk_key(data: bytes, chunk: _Chunk) -> bytes:
-    """The key of a text chunk; all of its body where the separator is missing."""
+    """Return the key of a text chunk; all of its body where the separator is missing."""
     stop = data.find(b"\0", chunk.start + 8, chunk.stop - 4)
     return data[chunk.start + 8 : chunk.stop - 4 if stop < 0 else stop]
 
@@ -292,7 +287,7 @@ def _text_chunk(key: bytes, text: str, *, packed: bool) -> bytes:
 
 
 def pixel_size(data: bytes) -> PictureSize | None:
-    """Format and size of a PNG, JPEG, WebP or GIF; None where the bytes are none of these, or end too early."""
+    """Return format and size of a PNG, JPEG, WebP or GIF; None where the bytes are none of these, or end too early."""
     try:
         if data.startswith(_SIGNATURE):
             return PictureSize("PNG", *struct.unpack_from(">II", data, 16))
@@ -333,119 +328,3 @@ def _webp_size(data: bytes) -> PictureSize | None:
         width, height = struct.unpack_from("<HH", data, 26)
         return PictureSize("WEBP", width & 0x3FFF, height & 0x3FFF)
     return None
-
-
-# -- A1111's text -----------------------------------------------------------------------------------------------------
-
-_ORDER = (
-    *("Steps", "Sampler", "Schedule type", "CFG scale", "Distilled CFG Scale", "Image CFG scale", "Seed"),
-    *("Face restoration", "Size", "Model hash", "Model", "VAE hash", "VAE", "Variation seed"),
-    *("Variation seed strength", "Seed resize from", "Denoising strength", "Conditional mask weight", "Clip skip"),
-    *("ENSD", "Token merging ratio", "Token merging ratio hr", "Init image hash", "RNG", "NGMS", "Tiling"),
-)
-_RANK = {key: rank for rank, key in enumerate(_ORDER)} | {"Version": len(_ORDER) + 1, "User": len(_ORDER) + 2}
-_PAIRS_NEEDED = 3  # fewer, and every reader takes the last line for a part of the prompt
-_KEY = re.compile(r"\w[\w \-/]{1,200}")
-# As in modules/infotext_utils.py of stable-diffusion-webui, with keys bounded so that a long line cannot stall it.
-_PAIR = re.compile(r'(\w[\w \-/]{1,200}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
-_SIZE = re.compile(r"(\d+)x(\d+)")
-_NEGATIVE = "Negative prompt:"
-
-
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """What A1111's text says.
-
-    settings: the last line's pairs as written, unquoted, in their order; empty where there was no such line.
-    """
-
-    prompt: str
-    negative_prompt: str = ""
-    settings: Mapping[str, str] = field(default_factory=dict)
-
-    def fields(self) -> dict[str, str]:
-        """The settings as WebUI's paste button sees them.
-
-        `WxH` is split in two (`Size-1`, `Size-2`); a missing `Clip skip` is 1, a missing `RNG` is GPU, a missing
-        `Schedule type` is Automatic.
-        """
-        seen: dict[str, str] = {}
-        for key, value in self.settings.items():
-            if size := _SIZE.fullmatch(value):
-                seen[f"{key}-1"], seen[f"{key}-2"] = size.groups()
-            else:
-                seen[key] = value
-        return {**seen, **{k: v for k, v in _ASSUMED.items() if k not in seen}}
-
-
-_ASSUMED = {"Clip skip": "1", "RNG": "GPU", "Schedule type": "Automatic"}
-
-
-def format_parameters(
-    prompt: str, negative_prompt: str = "", settings: Mapping[str, str | float | None] | None = None
-) -> str:
-    """The text for the key `parameters`, as A1111 writes it and CivitAI and others read it.
-
-    Args:
-        prompt: may span lines.
-        negative_prompt: its line is absent when empty.
-        settings: A1111's keys in any order, and others; None values are left out. A1111's own are written in its order,
-            others behind them as they come, `Version` last. With fewer than three the line is left out, since every
-            reader would take it for a part of the prompt.
-
-    Raises:
-        ValueError: a key that no reader would recognise: it needs two or more letters, digits, spaces, "-" or "/".
-    """
-    pairs = {key: _plain(value) for key, value in (settings or {}).items() if value is not None}
-    for key in pairs:
-        if not _KEY.fullmatch(key):
-            raise ValueError(f"{key!r} cannot be a key of A1111's text: use letters, digits, spaces, '-' and '/'.")
-    lines = [prompt]
-    if negative_prompt:
-        lines.append(f"{_NEGATIVE} {negative_prompt}")
-    if len(pairs) >= _PAIRS_NEEDED:
-        ordered = sorted(pairs, key=lambda key: _RANK.get(key, len(_ORDER)))
-        lines.append(", ".join(f"{key}: {_quote(pairs[key])}" for key in ordered))
-    return "\n".join(lines).strip()
-
-
-def parse_parameters(text: str) -> Parameters:
-    """Prompt, negative prompt and settings of A1111's text, by A1111's own rules.
-
-    The last line holds settings only if it has three pairs or more. Blanks around each line are dropped. Text in no
-    such form is all prompt; nothing raises.
-    """
-    *lines, last = text.strip().split("\n")
-    pairs = _PAIR.findall(last) if last.count(":") >= _PAIRS_NEEDED else []
-    if len(pairs) < _PAIRS_NEEDED:
-        lines, pairs = [*lines, last], []
-    prompt: list[str] = []
-    negative: list[str] = []
-    into = prompt
-    for line in map(str.strip, lines):
-        if line.startswith(_NEGATIVE):
-            into = negative
-        said = line.removeprefix(_NEGATIVE).strip() if into is negative else line
-        if said or into:  # leading empty lines vanish
-            into.append(said)
-    settings = {key: _unquote(value.strip()) for key, value in pairs}
-    return Parameters("\n".join(prompt), "\n".join(negative), settings)
-
-
-def _plain(value: str | float) -> str:
-    return value if isinstance(value, str) else str(value)
-
-
-def _quote(value: str) -> str:
-    """A JSON string where the plain value would not be read back; A1111 does so for comma, colon and newline."""
-    unsafe = not value or value != value.strip() or value[0] == '"' or any(sign in value for sign in ",:\n")
-    return json.dumps(value, ensure_ascii=False) if unsafe else value
-
-
-def _unquote(value: str) -> str:
-    if len(value) > 1 and value[0] == value[-1] == '"':
-        try:
-            return str(json.loads(value))
-        except ValueError:  # somebody's plain value that happens to stand in quotes
-            return value
-    return value

@@ -1,1 +1,1 @@
-"""Generic Rx parts that know no event of rxpipe: a subject, operators, a worker, schedulers for GUI threads."""
+"""Generic Rx parts that know no event of rxpipe: a serial queue, a subject, operators, a worker, GUI schedulers."""

@@ -1,8 +1,8 @@
 """Rx schedulers for GUI threads: any thread may schedule, only the GUI thread runs.
 
-At the bottom of the row, known to the controller and the views. One queue core and a thin port per loop (Tk, Qt,
-asyncio, a bare `pump()`). Its one surprise: a producer never calls the toolkit, it only appends to a deque, so a busy,
-not yet started or already destroyed window can neither block it nor raise into it.
+One queue core and a thin port per loop (Tk, Qt, asyncio, a bare `pump()`), for the controller and the views. A producer
+never calls the toolkit, it only appends to a deque: a window that is busy, not yet started or already destroyed can
+neither block it nor raise into it.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class LoopCounters:
-    """What a scheduler has done so far; all counts from 0, never falling.
+    """What a scheduler has done so far; all counts start from 0 and never fall.
 
-    delivered: actions that ran through. failed: actions that raised. cancelled: actions disposed before their turn.
-    dropped_after_close: actions scheduled when the window was gone. discarded_at_close: actions that waited then.
+    delivered: actions that finished. failed: actions that raised. cancelled: actions disposed before they ran.
+    dropped_after_close: actions scheduled after the window was destroyed. discarded_at_close: actions that waited then.
     drains: ticks that found work. longest_drain_s: the longest of them, seconds.
     """
 
@@ -75,7 +75,7 @@ class LoopCounters:
 
 
 def _pop(queue: deque[ScheduledItem]) -> ScheduledItem | None:
-    """The oldest item, None if there is none; another thread may clear the queue at any moment."""
+    """Remove and return the oldest item, or None; another thread may clear the queue at any moment."""
     try:
         return queue.popleft()
     except IndexError:
@@ -83,7 +83,7 @@ def _pop(queue: deque[ScheduledItem]) -> ScheduledItem | None:
 
 
 class _Beat(abc.DisposableBase):
-    """A periodic action that keeps to its grid: it never drifts, and skips beats it is too late for."""
+    """A periodic action without drift: beats that were missed are skipped."""
 
     def __init__(
         self, scheduler: MainLoopScheduler, period_s: float, action: Callable[[Any], Any], state: Any = None
@@ -97,7 +97,7 @@ class _Beat(abc.DisposableBase):
     def _strike(self, _scheduler: abc.SchedulerBase, _state: Any = None) -> None:
         if self._disposed:
             return
-        self._state = self._action(self._state)  # raising ends the beat and is reported by the drain
+        self._state = self._action(self._state)  # an exception ends the beat; the drain reports it
         missed = (self._scheduler.monotonic() - self._due) // self._period_s if self._period_s else 0.0
         self._due += self._period_s * (1 + max(0.0, missed))
         self._next = self._scheduler.schedule_at(self._due, self._strike)
@@ -117,7 +117,7 @@ class MainLoopScheduler(PeriodicScheduler):
     at most a frame late unless the GUI thread is busy. An action that raises is reported and the next one runs.
 
     Args:
-        budget_s: seconds, > 0, after which a drain lets the toolkit paint and take input before it goes on.
+        budget_s: seconds, > 0, after which a drain lets the toolkit paint and take input before it continues.
         on_error: called on the GUI thread with what an action raised. Absent: the toolkit's own report (Tk's
             `report_callback_exception`, asyncio's exception handler, `sys.excepthook`). Either way loguru gets a line.
 
@@ -147,17 +147,17 @@ class MainLoopScheduler(PeriodicScheduler):
 
     @property
     def closed(self) -> bool:
-        """Whether the window is gone. It never opens again."""
+        """Whether the window was destroyed or `close` called. It is final."""
         return self._closed
 
     @property
     def pending(self) -> int:
-        """How many actions wait, timed ones and cancelled ones not yet swept included."""
+        """How many actions wait, including timed ones and cancelled ones not yet removed."""
         return len(self._ready) + len(self._timed) + len(self._heap)
 
     @property
     def counters(self) -> LoopCounters:
-        """What was done so far."""
+        """Return the counts so far."""
         return LoopCounters(
             delivered=self._delivered,
             failed=self._failed,
@@ -169,17 +169,17 @@ class MainLoopScheduler(PeriodicScheduler):
         )
 
     def monotonic(self) -> float:
-        """Seconds on the clock that due times are kept in; only differences mean something."""
+        """Return seconds on the clock of the due times; only differences mean something."""
         return time.monotonic()
 
     def schedule(self, action: rx_typing.ScheduledAction[_State], state: _State | None = None) -> abc.DisposableBase:
-        """Run *action* on the GUI thread as soon as its turn comes; disposing the answer before that prevents it."""
+        """Run *action* on the GUI thread after those scheduled before it, unless it is disposed until then."""
         return self._push(self._ready, ScheduledItem(action, state))
 
     def schedule_relative(
         self, duetime: rx_typing.RelativeTime, action: rx_typing.ScheduledAction[_State], state: _State | None = None
     ) -> abc.DisposableBase:
-        """Run *action* on the GUI thread *duetime* from now (seconds or timedelta; at once if it is not above 0)."""
+        """Run *action* on the GUI thread *duetime* from now (seconds or timedelta; without delay if not above 0)."""
         seconds = self.to_seconds(duetime)
         if seconds <= 0:
             return self.schedule(action, state)
@@ -207,7 +207,7 @@ class MainLoopScheduler(PeriodicScheduler):
         return self._push(self._timed, ScheduledItem(action, state, due))
 
     def close(self) -> None:
-        """Take nothing any more and forget what waits: the window is gone. Safe to repeat, from any thread."""
+        """Drop what waits and all that is scheduled later: the window is destroyed. Safe to repeat, from any thread."""
         if self._closed:
             return
         self._closed = True
@@ -278,7 +278,7 @@ class MainLoopScheduler(PeriodicScheduler):
     def _run(self, item: ScheduledItem) -> None:
         try:
             ran = item.run(self)
-        except Exception as error:  # noqa: BLE001  a stranger's action; handed on to the report, and the rest must run
+        except Exception as error:  # noqa: BLE001  # user code; it is reported, and the rest must run
             self._failed += 1
             self._report(error)
         else:
@@ -312,11 +312,11 @@ class MainLoopScheduler(PeriodicScheduler):
         logger.opt(exception=error).error("an action on the GUI thread raised {}", type(error).__name__)
         try:
             (self._on_error or self._report_natively)(error)
-        except Exception as second:  # noqa: BLE001  a stranger's hook; it must not stop the drain
+        except Exception as second:  # noqa: BLE001  # user code; it must not stop the drain
             logger.opt(exception=second).error("the error hook of the GUI scheduler raised {}", type(second).__name__)
 
     def _turn(self, budget_s: float | None = None) -> float | None:
-        """One drain for a port; what `drain` returns, once it is sure that later pushes will wake the loop."""
+        """Drain once for a port; return what `drain` does, once it is certain that later pushes will wake the loop."""
         if self._closed:
             return None
         idle_s = self.drain(budget_s)
@@ -329,7 +329,7 @@ class MainLoopScheduler(PeriodicScheduler):
     # -- what a port fills in ---------------------------------------------------------------------------------------
 
     def _wake(self) -> None:
-        """Any thread: have a turn soon. Must neither block nor raise."""
+        """Have `_turn` called soon on the GUI thread. Called on any thread; must neither block nor raise."""
 
     def _report_natively(self, error: Exception) -> None:
         sys.excepthook(type(error), error, error.__traceback__)
@@ -356,7 +356,7 @@ set ::{name} [after 1 {name}_turn]
 class TkScheduler(MainLoopScheduler):
     """For Tk: polls from the GUI thread with `after`, once a frame while idle, and closes when *root* is destroyed.
 
-    Make it on the thread that made *root*. It works under `mainloop()` and under a loop of your own over `update()`.
+    Make it on the thread that made *root*. It works under `mainloop()` and under your own loop over `update()`.
 
     Args:
         root: the `Tk`, or any widget of it; when that one is destroyed, the scheduler is closed.
@@ -367,11 +367,11 @@ class TkScheduler(MainLoopScheduler):
         self, root: Any, *, budget_s: float = BUDGET_S, on_error: Callable[[Exception], object] | None = None
     ) -> None:
         super().__init__(budget_s=budget_s, on_error=on_error)
-        self._armed = True  # for good: it polls, nobody need wake it
+        self._armed = True  # always: it polls and needs no wake
         self._root = root
         self._name = f"rxpipe_{id(self):x}"
         _INTERPRETERS[id(root.tk)] = root.tk
-        # A tag of our own, because a root.bind("<Destroy>") of someone else would replace ours.
+        # A separate tag, because another root.bind("<Destroy>") would replace this one.
         root.bindtags((self._name, *root.bindtags()))
         root.bind_class(self._name, "<Destroy>", self._destroyed)
         root.tk.eval(_TK_TURN.format(name=self._name, poll=root.register(self._poll), frame=_milliseconds(FRAME_S)))
@@ -437,7 +437,7 @@ class QtScheduler(MainLoopScheduler):
             self._port.deleteLater()
 
     def _pause(self) -> None:
-        """The event loop ends: no worker may touch Qt while it is taken down; a later exec() goes on from here."""
+        """Stop using Qt while the event loop ends, as no worker may touch it then; a later exec() continues."""
         if not self._closed:
             self._armed = True
             self._run_timer(1)
@@ -527,7 +527,7 @@ class AsyncioScheduler(MainLoopScheduler):
 
     def _tick(self) -> None:
         self._cancel_timer()
-        idle_s: float | None = 0.0  # should an action leave the loop with an exception, another run of it goes on here
+        idle_s: float | None = 0.0  # if an action leaves the loop with an exception, its next run continues here
         try:
             idle_s = self._turn()
         finally:
@@ -567,15 +567,15 @@ class PumpScheduler(MainLoopScheduler):
 
     @property
     def now(self) -> datetime:
-        """The wall clock, or the clock that was given."""
+        """Return the time of the wall clock, or of the given clock."""
         return super().now if self._clock is None else UTC_ZERO + timedelta(seconds=self._clock())
 
     def monotonic(self) -> float:
-        """Seconds on the clock that due times are kept in."""
+        """Return seconds on the clock of the due times."""
         return super().monotonic() if self._clock is None else self._clock()
 
     def pump(self, budget_s: float | None = None) -> float | None:
-        """Run what is due, on the thread that calls; `drain` says how long and what comes back."""
+        """Run what is due on the calling thread, with the budget and the result of `drain`."""
         return self._turn(budget_s)
 
     def _wake(self) -> None:
@@ -583,5 +583,5 @@ class PumpScheduler(MainLoopScheduler):
             return
         try:
             self._on_wake()
-        except Exception as error:  # noqa: BLE001  a stranger's hook, called from the producer, who must not suffer for it
+        except Exception as error:  # noqa: BLE001  # user code, called on the producer's thread
             logger.opt(exception=error).error("the wake hook of the GUI scheduler raised {}", type(error).__name__)

@@ -1,6 +1,6 @@
-"""Generic Rx operators, knowing no event of ours: retry_backoff, deadline, barrier, coalesce.
+"""Generic Rx operators that know no event of rxpipe: retry_backoff, deadline, lift, observe, barrier, coalesce.
 
-All of them take time from the scheduler given at subscribe, so that a test can replace it, and pass it on upwards.
+Those with timers use the scheduler given at subscribe, so that a test can replace it. All pass it to their source.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import reactivex as rx
 from reactivex import Observable, abc
@@ -166,30 +166,89 @@ class _SerialObserver(abc.ObserverBase[Any]):
         self._sending: SerialQueue[Callable[[], object]] = SerialQueue(call_first)
 
     def on_next(self, value: Any) -> None:
-        self._send(functools.partial(self._observer.on_next, value))
+        self._sending.put(functools.partial(self._observer.on_next, value))
+        self._sending.drain()
 
     def on_error(self, error: Exception) -> None:
-        self._send(functools.partial(self._observer.on_error, error))
+        self._sending.put(functools.partial(self._observer.on_error, error))
+        self._sending.drain()
 
     def on_completed(self) -> None:
-        self._send(self._observer.on_completed)
-
-    def _send(self, notification: Callable[[], object]) -> None:
-        self._sending.put(notification)
+        self._sending.put(self._observer.on_completed)
         self._sending.drain()
 
 
 def _made(error: Callable[[], Exception]) -> Exception:
     try:
         return error()
-    except Exception as raised:  # noqa: BLE001  # a stranger's function; it is handed on
+    except Exception as raised:  # noqa: BLE001  # user code; it is passed on
         return raised
 
 
-def barrier(source: Observable[_T]) -> Observable[_T]:
-    """All values at once when the source completes; none if it fails: `--a--b--|` becomes `--------(ab|)`."""
+class Handlers(NamedTuple):
+    """What an operator does with each notification of its source; what is not given passes to the observer."""
 
-    def subscribe(observer: abc.ObserverBase[_T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+    on_next: Callable[[Any], None] | None = None
+    on_completed: Callable[[], None] | None = None
+    on_error: Callable[[Exception], None] | None = None
+
+
+def lift(handlers: Callable[[abc.ObserverBase[Any]], Handlers]) -> Operator[_T, _R]:
+    """Make an operator of one source from its handlers, as RxJS's `lift` does.
+
+    Args:
+        handlers: called at each subscription with its observer, so that state kept there belongs to one subscription.
+
+    What a handler raises propagates to the source.
+    """
+
+    def operator(source: Observable[_T]) -> Observable[_R]:
+        def subscribe(
+            observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            given = handlers(observer)
+            return source.subscribe(
+                given.on_next or observer.on_next,
+                given.on_error or observer.on_error,
+                given.on_completed or observer.on_completed,
+                scheduler=scheduler,
+            )
+
+        return Observable(subscribe)
+
+    return operator
+
+
+def observe(
+    on_next: Callable[[_T], None] | None = None, on_completed: Callable[[], None] | None = None
+) -> Operator[_T, _T]:
+    """The source; *on_next* is called with each value, *on_completed* before the end, each before that passes.
+
+    Unlike in RxPY's `do_action` what they raise propagates to the source, and a value that made *on_next* raise does
+    not pass.
+    """
+
+    def handlers(observer: abc.ObserverBase[_T]) -> Handlers:
+        return Handlers(
+            on_next and _in_sequence(on_next, observer.on_next),
+            on_completed and _in_sequence(on_completed, observer.on_completed),
+        )
+
+    return lift(handlers)
+
+
+def _in_sequence(first: Callable[..., None], second: Callable[..., None]) -> Callable[..., None]:
+    def both(*values: Any) -> None:
+        first(*values)
+        second(*values)
+
+    return both
+
+
+def barrier(source: Observable[_T]) -> Observable[_T]:
+    """All values together when the source completes; none if it fails: `--a--b--|` becomes `--------(ab|)`."""
+
+    def handlers(observer: abc.ObserverBase[_T]) -> Handlers:
         values: list[_T] = []
 
         def completed() -> None:
@@ -197,9 +256,10 @@ def barrier(source: Observable[_T]) -> Observable[_T]:
                 observer.on_next(value)
             observer.on_completed()
 
-        return source.subscribe(values.append, observer.on_error, completed, scheduler=scheduler)
+        return Handlers(values.append, completed)
 
-    return Observable(subscribe)
+    gathered: Operator[_T, _T] = lift(handlers)
+    return gathered(source)
 
 
 def coalesce(
@@ -209,20 +269,20 @@ def coalesce(
     passes: Callable[[_T], bool],
     scheduler: abc.SchedulerBase | None = None,
 ) -> Operator[_T, _T]:
-    """Values that must pass at once and in order; of all others the latest per key and period.
+    """Values that must pass immediately and in order; of all others the latest per key and period.
 
         --s-abc-----e|             period of 5 marbles; s and e pass, a b c share a key
         --s------c--e|
 
     Args:
         period_s: seconds, > 0, from the first value that waits until those that wait are sent.
-        key: what a value replaces: one with an equal key that still waits. Hashable. Asked only of values that wait.
+        key: what a value replaces: one with an equal key that still waits. Hashable. Called only with values that wait.
         passes: whether a value must neither wait nor be replaced.
         scheduler: times the period; absent: the one given at subscribe.
 
     Order is kept: what waits is sent before a value that passes, before an error and before the end. Source and
-    scheduler may be on different threads; values are then delivered on either, never on both at once, and no lock is
-    held meanwhile. An error of *key* or *passes* ends the stream. Raises ValueError at once if period_s <= 0.
+    scheduler may be on different threads; values are then delivered on either, never on both at the same time, and
+    no lock is held meanwhile. An error of *key* or *passes* ends the stream. Raises ValueError if period_s <= 0.
     """
     if period_s <= 0:
         raise ValueError(f"period_s must be above 0 seconds, got {period_s!r}")

@@ -1,4 +1,4 @@
-"""ScheduledItem: what a scheduler keeps of an action until it runs, and its caller of it to cancel it."""
+"""ScheduledItem: an action that waits in a scheduler, and the disposable that cancels it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ class ScheduledItem(abc.DisposableBase):
 
     def run(self, scheduler: abc.SchedulerBase) -> bool:
         """Run the action, once; False if it was disposed before."""
-        action, state = self.action, self._state
+        state = self._state
+        action = self.action  # read last, as `dispose` clears it first: an action that is still there has its state
         self.action = self._state = None
-        if self.disposed or action is None:
+        if action is None:
             return False
         inner = action(scheduler, state)
-        if isinstance(inner, abc.DisposableBase):
+        if inner is not None and isinstance(inner, abc.DisposableBase):  # the second alone is slow where it is None
             self._inner = inner
             if self.disposed:  # disposed meanwhile; disposing twice is harmless, not at all is not
                 inner.dispose()
@@ -46,7 +47,7 @@ class ScheduledItem(abc.DisposableBase):
     def dispose(self) -> None:
         """Cancel the action, or dispose what it returned."""
         self.disposed = True
-        self.action = self._state = None
+        self.action = self._state = None  # from left to right
         inner, self._inner = self._inner, None
         if inner is not None:
             inner.dispose()

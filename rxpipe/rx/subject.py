@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from reactivex import Observable
+from reactivex import Observable, abc
 from reactivex.disposable import BooleanDisposable, CompositeDisposable, Disposable
 
 from rxpipe.rx.serial import SerialQueue
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Iterator
 
-    from reactivex import abc
 
 _T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 class EventSubject(Generic[_T]):
@@ -32,7 +32,7 @@ class EventSubject(Generic[_T]):
     immediately, and its value follows in order. A subscriber whose `on_next` raises is unsubscribed, as Rx has it, and
     its exception is passed to *report* once; the writer and the other subscribers never see it. A KeyboardInterrupt
     propagates to the writer and costs no subscriber a value, except the one in whose callback it was raised: the next
-    `drain` or `on_next` goes on with the subscriber after that one.
+    `drain` or `on_next` continues with the subscriber after that one.
 
     Args:
         replay_latest: a new subscriber first gets the latest value, if there is one, and misses none after it.
@@ -41,13 +41,22 @@ class EventSubject(Generic[_T]):
 
     def __init__(self, *, replay_latest: bool = False, report: Callable[[BaseException], None] | None = None) -> None:
         self._queue: SerialQueue[tuple[_T] | Callable[[], None]] = SerialQueue(self._deliver_first)
-        self._delivery: tuple[tuple[_T], Iterator[abc.ObserverBase[_T]]] | None = None
+        self._delivering: tuple[_T] | None = None
+        self._to_come: Iterator[abc.ObserverBase[_T]] = iter(())
         self._observers_lock = threading.Lock()
         self._observers: tuple[abc.ObserverBase[_T], ...] = ()
         self._replay_latest = replay_latest
         self._latest: tuple[_T] | None = None
         self._report = to_excepthook if report is None else report
         self.observable: Observable[_T] = Observable(self._subscribe)
+
+    def select(self, part: Callable[[_T], _R]) -> Observable[_R]:
+        """Return the stream of a part of each value; cheaper than mapping `observable`, and as isolated."""
+
+        def subscribe(observer: abc.ObserverBase[_R], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            return self._subscribe(_Selected(observer, part))
+
+        return Observable(subscribe)
 
     @property
     def subscribers(self) -> int:
@@ -60,16 +69,16 @@ class EventSubject(Generic[_T]):
         return self._queue.is_draining_here
 
     def on_next(self, value: _T) -> None:
-        """Deliver *value* to all, after everything that was handed in before it."""
+        """Deliver *value* to all, after everything that was put in before it."""
         self._queue.put((value,))
         self._queue.drain()
 
     def enqueue(self, value: _T) -> None:
-        """Take *value* into the order without delivering it; `drain` does. For writers who hold a lock of their own."""
+        """Put *value* in without delivering it, which `drain` does. For writers that hold a lock meanwhile."""
         self._queue.put((value,))
 
     def call_when_drained(self, action: Callable[[], None]) -> None:
-        """Call *action* once everything handed in before it has been delivered; again if an interrupt cut it short.
+        """Call *action* once everything put in before it has been delivered; again if an interrupt cut it short.
 
         What it raises is passed to *report*.
         """
@@ -83,29 +92,26 @@ class EventSubject(Generic[_T]):
     def _deliver_first(self, waiting: deque[tuple[_T] | Callable[[], None]]) -> None:
         """Deliver the first item and remove it; an interrupt leaves it there, with the subscribers still to come."""
         item = waiting[0]
-        if isinstance(item, tuple):
-            self._deliver(item)
-        else:
+        if not isinstance(item, tuple):
             self._call(item)
-        waiting.popleft()
-        self._delivery = None
-
-    def _deliver(self, item: tuple[_T]) -> None:
-        delivery = self._delivery
-        if delivery is None or delivery[0] is not item:
+            waiting.popleft()
+            return
+        if item is not self._delivering:  # else a delivery of it was interrupted
             self._latest = item if self._replay_latest else None
-            delivery = self._delivery = (item, iter(self._observers))
-        value = item[0]
-        for observer in delivery[1]:
+            self._to_come = iter(self._observers)
+            self._delivering = item
+        for observer in self._to_come:
             try:
-                observer.on_next(value)
+                observer.on_next(item[0])
             except (Exception, SystemExit) as error:  # noqa: BLE001  # user code; it is passed on
                 self._fail(observer, error)
+        waiting.popleft()
+        self._delivering = None
 
     def _call(self, action: Callable[[], None]) -> None:
         try:
             action()
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # raised again it would be called again, for ever
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # if it propagated, the action would be called for ever
             self._report(error)
 
     def _subscribe(self, observer: abc.ObserverBase[_T], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
@@ -139,6 +145,24 @@ class EventSubject(Generic[_T]):
     def _fail(self, observer: abc.ObserverBase[_T], error: BaseException) -> None:
         self._remove(observer)
         self._report(error)
+
+
+class _Selected(abc.ObserverBase[Any]):
+    """Passes a part of each value on."""
+
+    __slots__ = ("_on_next", "_part")
+
+    def __init__(self, observer: abc.ObserverBase[Any], part: Callable[[Any], Any]) -> None:
+        self._on_next, self._part = observer.on_next, part
+
+    def on_next(self, value: Any) -> None:
+        self._on_next(self._part(value))
+
+    def on_error(self, error: Exception) -> None:
+        raise NotImplementedError  # no value of a subject ends the stream
+
+    def on_completed(self) -> None:
+        raise NotImplementedError
 
 
 def to_excepthook(error: BaseException) -> None:

@@ -1,7 +1,7 @@
 """WorkerScheduler: one named daemon thread for one run.
 
-RxPY's EventLoopScheduler dies of the first exception, for every stream on it, and its ThreadPoolScheduler holds up the
-end of the interpreter. This one survives, is daemon, and is closed explicitly.
+RxPY's EventLoopScheduler ends at the first exception, for every stream on it, and its ThreadPoolScheduler delays the
+end of the interpreter. This one continues, is daemon, and is closed explicitly.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _TState = TypeVar("_TState")
 
 
 class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
-    """Runs actions one after another on a daemon thread of its own, each at its time, equal times in order.
+    """Runs actions one after another on its own daemon thread, each when it is due, equal times in order.
 
-    The thread starts with the first action and ends with `close()`, after the action in work. An action that raises is
-    reported to `threading.excepthook` and costs nobody else's. Scheduling on a closed worker does nothing.
+    The thread starts with the first action and ends with `close()`, after the action in progress. An action that raises
+    is reported to `threading.excepthook`, and the next one runs. Scheduling on a closed worker does nothing.
 
     Args:
         name: of the thread.
-        failed: called with what an action raised, after that was reported, on the worker's thread. It must not raise.
+        failed: called on the worker's thread with what an action raised, after it was reported. It must not raise.
     """
 
     def __init__(
@@ -52,16 +52,16 @@ class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
 
     @property
     def now(self) -> datetime:
-        """Wall-clock time, aware UTC."""
+        """Return the wall-clock time, aware UTC."""
         return datetime.now(UTC)
 
     @property
     def thread(self) -> threading.Thread | None:
-        """The worker's thread, None before its first action."""
+        """Return the worker's thread, None before its first action."""
         return self._thread
 
     def schedule(self, action: abc.ScheduledAction[_TState], state: _TState | None = None) -> abc.DisposableBase:
-        """Run *action* as soon as those before it are through."""
+        """Run *action* after those that are due before it."""
         return self._at(time.monotonic(), action, state)
 
     def schedule_relative(
@@ -78,14 +78,14 @@ class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
         return self.schedule_relative(wait, action, state)
 
     def close(self) -> None:
-        """Drop what waits and let the thread end after the action in work. Harmless twice, and from any thread."""
+        """Drop what waits and let the thread end after the action in progress. Safe to repeat, from any thread."""
         with self._wake:
             self._closed = True
             self._heap.clear()
             self._wake.notify()
 
     def dispose(self) -> None:
-        """The same as `close()`."""
+        """Do the same as `close()`."""
         self.close()
 
     def _at(self, due: float, action: abc.ScheduledAction[_TState], state: _TState | None) -> abc.DisposableBase:
@@ -114,7 +114,7 @@ class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
             self._failed(error)
 
     def _next(self) -> ScheduledItem | None:
-        """The next action once it is due; None when closed."""
+        """Wait for the next action to be due and return it; None when closed."""
         with self._wake:
             while not self._closed:
                 if not self._heap:

@@ -1,1 +1,1 @@
-"""What is done with events and pictures: written to disk, logged, learned from."""
+"""Sinks of events and pictures: image files, the log, learning records."""

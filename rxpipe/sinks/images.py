@@ -1,4 +1,4 @@
-"""Pictures to files: A1111's folders, numbers and texts; whole or not at all, and never over another file.
+"""Write pictures to files: A1111's folders, numbers and texts; whole or not at all, and never over another file.
 
 A stage calls the writer, so that the event about a picture follows its file. A picture is written under a temporary
 name, synced, and given its final name in one step that refuses a name in use.
@@ -10,32 +10,29 @@ import contextlib
 import errno
 import functools
 import importlib.metadata
-import json
 import os
 import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
-from rxpipe.errors import BadImage, SaveError
-from rxpipe.pictures import png
+from rxpipe.errors import SaveError
+from rxpipe.pictures import a1111, png
+from rxpipe.pictures.formats import file_ending
+from rxpipe.pictures.lineage import LINEAGE_KEY, format_lineage
 from rxpipe.plan import StageType
 from rxpipe.sinks.names import NamePattern
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from rxpipe.artifact import Artifact
     from rxpipe.plan import StageExecution
 
-__all__ = ["LINEAGE_KEY", "ImageWriter", "lineage_text", "parameters_text"]
-
-LINEAGE_KEY = "rxpipe"
-"""Key of rxpipe's own PNG text: JSON of where the picture came from."""
+__all__ = ["ImageWriter"]
 
 _FOLDERS = {StageType.TXT2IMG.value: "txt2img-images", StageType.UPSCALE.value: "extras-images"}
 _OTHER_FOLDER = "img2img-images"
@@ -44,8 +41,6 @@ _HELD = (5, 32, 33)  # Windows: access denied, sharing violation, lock violation
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4)
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EACCES}
 _NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
-_OTHER_FORMATS = ((b"BM", ".bmp"), (b"II*\0", ".tif"), (b"MM\0*", ".tif"), (b"\xff\x0a", ".jxl"))
-_ENDINGS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif"}
 
 
 class ImageWriter:
@@ -75,7 +70,7 @@ class ImageWriter:
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
-        """Make the folder, so that one that cannot be had is told before anything is drawn.
+        """Make the folder, so that one that cannot be made is an error before anything is rendered.
 
         Raises:
             SaveError: it cannot be made.
@@ -86,7 +81,7 @@ class ImageWriter:
             raise _save_error(error, self.out) from error
 
     def write(self, artifact: Artifact, execution: StageExecution, now: datetime) -> Artifact:
-        """The artifact, its picture now in a file.
+        """Write the picture to a file; return the artifact that refers to it.
 
         A PNG gets the text `parameters`, unless the backend has written one, and rxpipe's lineage; its pixels are not
         touched. Any other format is written as it is.
@@ -95,7 +90,7 @@ class ImageWriter:
             now: its date, in its own time zone, names the folder.
 
         Raises:
-            BadImage: there is no picture, or its bytes are none.
+            BadImage: there is no picture, or its bytes are no known format.
             SaveError: it could not be written; nothing is left under any name.
         """
         data = artifact.read()
@@ -126,7 +121,7 @@ class ImageWriter:
             try:
                 self._patiently(functools.partial(_move_to_new, temporary, target))
             except FileExistsError:
-                with self._lock:  # somebody else writes here: look again, and never back
+                with self._lock:  # another process writes here: look again, and never back
                     self._next[folder] = max(self._next[folder], _first_free(folder))
             else:
                 return target
@@ -225,132 +220,29 @@ def _save_error(error: OSError, folder: Path) -> SaveError:
     return SaveError(f"{where}: the picture could not be saved: {cause}.", hint=hint)
 
 
-def file_ending(data: bytes) -> str:
-    """Of the file of a picture: ".png", ".jpg", ... BadImage if the bytes are none that is known."""
-    size = png.pixel_size(data)
-    if size is not None:
-        return _ENDINGS[size.format]
-    if data[4:8] == b"ftyp":
-        return ".avif" if data[8:11] == b"avi" else ".heic"
-    for head, ending in _OTHER_FORMATS:
-        if data.startswith(head):
-            return ending
-    raise BadImage(f"The picture to be saved is none: its bytes begin with {data[:12]!r}.")
-
-
 # -- texts --------------------------------------------------------------------------------------------------------
 
 
 def _with_texts(data: bytes, artifact: Artifact, execution: StageExecution) -> bytes:
-    texts = {LINEAGE_KEY: lineage_text(artifact, execution)}
-    if said := parameters_text(artifact, execution, png.pixel_size(data)):
-        texts = {"parameters": said, **texts}
+    texts = {LINEAGE_KEY: format_lineage(artifact, stage=execution.stage_type, version=_version())}
+    if parameters := a1111.parameters_text(_facts(artifact, execution, png.pixel_size(data))):
+        texts = {"parameters": parameters, **texts}
     return png.insert_text(data, texts, compressed=(LINEAGE_KEY,), keep=("parameters",))
 
 
-def lineage_text(artifact: Artifact, execution: StageExecution) -> str:
-    """JSON of who the image is and what it went through.
-
-    Keys: format (1), rxpipe (its version), stage, id, number, seed, parent, lineage (stage, backend, settings of each,
-    oldest first), metadata. What is no JSON value is written as text.
-    """
-    values = {
-        "format": 1,
-        "rxpipe": _version(),
-        "stage": execution.stage_type,
-        "id": artifact.id,
-        "number": artifact.number,
-        "seed": artifact.seed,
-        "parent": artifact.parent,
-        "lineage": [
-            {"stage": entry.stage, "backend": entry.backend, "settings": entry.settings} for entry in artifact.lineage
-        ],
-        "metadata": artifact.metadata,
-    }
-    return json.dumps(values, default=_plain, separators=(",", ":"))
-
-
-def _plain(value: object) -> object:
-    return dict(value) if isinstance(value, Mapping) else str(value)
-
-
-_GENERATION = {
-    "steps": "Steps",
-    "sampler_name": "Sampler",
-    "scheduler": "Schedule type",
-    "cfg_scale": "CFG scale",
-    "model": "Model",
-    "vae": "VAE",
-    "clip_skip": "Clip skip",
-}
-
-
-def parameters_text(artifact: Artifact, execution: StageExecution, size: png.PictureSize | None) -> str:
-    """A1111's text for a picture that has none of its own; what nobody said is absent.
-
-    What the backend noted as really used in the artifact's last lineage entry goes before what was asked for.
-
-    Args:
-        size: of the picture, px. On upscale `Size` is what it was before, as A1111's extras tab leaves it.
-    """
-    said, config = execution.generation, execution.config
+def _facts(artifact: Artifact, execution: StageExecution, size: png.PictureSize | None) -> a1111.StageFacts:
+    """What A1111's text is made from; what the backend recorded as really used precedes what was asked for."""
+    asked = execution.generation.model_dump()
     last = artifact.lineage[-1] if artifact.lineage else None
     used = last.settings if last is not None and last.stage == execution.stage_type else {}
-    settings: dict[str, str | float | None] = {}
-    for field, key in _GENERATION.items():
-        value = used.get(field) or getattr(said, field)
-        settings[key] = value if isinstance(value, str | int | float) else None
-    if settings["Clip skip"] == 1:
-        del settings["Clip skip"]
-    settings |= {"Seed": artifact.seed, "Size": size and f"{size.width}x{size.height}"}
-    settings["Version"] = f"rxpipe {_version()}"
-    if isinstance(config, Txt2ImgConfig):
-        settings |= _txt2img_settings(config)
-    elif isinstance(config, Img2ImgConfig):
-        settings["Denoising strength"] = config.denoising_strength
-    elif isinstance(config, AdetailerConfig):
-        settings |= _adetailer_settings(config)
-    elif isinstance(config, UpscaleConfig):
-        settings |= _upscale_settings(config, size)
-    return png.format_parameters(said.prompt, said.negative_prompt, settings)
-
-
-def _txt2img_settings(config: Txt2ImgConfig) -> dict[str, str | float | None]:
-    varied = config.subseed_strength > 0
-    settings: dict[str, str | float | None] = {
-        "Distilled CFG Scale": config.distilled_cfg_scale,
-        "Variation seed": config.subseed if varied else None,
-        "Variation seed strength": config.subseed_strength if varied else None,
-        "Tiling": "True" if config.tiling else None,
-    }
-    if config.hires is not None and config.hires.enabled:
-        hires = config.hires
-        settings["Denoising strength"] = hires.denoising_strength
-        settings |= {"Hires upscale": hires.scale, "Hires steps": hires.steps or None, "Hires upscaler": hires.upscaler}
-        settings["Size"] = f"{config.width}x{config.height}"  # of the first pass, as A1111 has it
-    if config.refiner is not None and config.refiner.enabled:
-        settings |= {"Refiner": config.refiner.checkpoint, "Refiner switch at": config.refiner.switch_at}
-    return settings
-
-
-def _adetailer_settings(config: AdetailerConfig) -> dict[str, str | float | None]:
-    settings: dict[str, str | float | None] = {}
-    for place, unit in enumerate((config, *config.units), start=1):
-        nth = {1: "", 2: " 2nd", 3: " 3rd"}.get(place, f" {place}th")
-        settings[f"ADetailer model{nth}"] = unit.detector
-        settings[f"ADetailer confidence{nth}"] = unit.confidence
-        settings[f"ADetailer denoising strength{nth}"] = unit.denoising_strength
-    return settings
-
-
-def _upscale_settings(config: UpscaleConfig, size: png.PictureSize | None) -> dict[str, str | float | None]:
-    before = size and f"{round(size.width / config.scale)}x{round(size.height / config.scale)}"
-    return {
-        "Size": before,
-        "Postprocess upscale by": config.scale,
-        "Postprocess upscaler": config.upscaler,
-        "Denoising strength": config.denoising_strength if config.mode == "img2img" else None,
-    }
+    return a1111.StageFacts(
+        stage=execution.config.section,
+        generation=asked | {name: used.get(name) or asked[name] for name in a1111.SETTING_NAMES},
+        section=execution.config.model_dump(),
+        seed=artifact.seed,
+        size=None if size is None else (size.width, size.height),
+        version=_version(),
+    )
 
 
 @functools.cache

@@ -1,14 +1,13 @@
-"""Learning records: what was wished and what came of it, one line of JSON per successful run.
+"""Learning records: the config and the result of each successful run, one line of JSON per run.
 
-A sink, and off by default: it exists only where someone gives it to a controller. A line is appended under a lock, in
-one write, and synced; a line torn by a crash costs itself and none before or after it.
+A sink, and off by default: it is used only if it is given to a controller. A line is appended under a lock, in one
+write, and synced; a line torn by a crash affects none before or after it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import sys
 import time
@@ -25,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from rxpipe.config import Img2ImgConfig, Txt2ImgConfig
 from rxpipe.errors import BadImage
 from rxpipe.events import StageEvent, StageStep
+from rxpipe.presets import dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,7 +39,7 @@ _NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 class VariantRecord(BaseModel):
-    """One planned image: what it was drawn from, how it ended, and its files, oldest first."""
+    """One planned image: its seed, its outcome, and its files, oldest first."""
 
     model_config = ConfigDict(frozen=True)
     image: str
@@ -51,11 +51,11 @@ class VariantRecord(BaseModel):
 class LearningRecord(BaseModel):
     """One successful run.
 
-    timestamp: of its end, aware UTC. config: what was wished, by section, as a preset file holds it. plan: what was
-    decided. primary_model, sampler, scheduler, steps, cfg_scale: of the first drawing stage, as really used where the
-    backend told; None where nobody said. durations_s: per stage. tally: planned, done, failed, cancelled, filtered.
-    outcomes: per stage, how many images left it done, passed, failed or cancelled. warnings: what was not as asked for,
-    each once. outputs: every file, in order.
+    timestamp: of its end, aware UTC. config: by section, as a preset file holds it. plan: of its stages.
+    primary_model, sampler, scheduler, steps, cfg_scale: of the first generation stage, as really used if the backend
+    reported it, else as requested; None if neither is known. durations_s: seconds per stage. tally: planned, done,
+    failed, cancelled, filtered. outcomes: per stage, how many images were done, passed, failed or cancelled in it.
+    warnings: what differs from the request, each once. outputs: every file, in order.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -80,17 +80,17 @@ class LearningRecord(BaseModel):
 
     @classmethod
     def of(cls, result: PipelineRunResult, *, steps: bool = True) -> LearningRecord:
-        """What there is to learn from a run that has ended.
+        """Return the record of a run that has ended.
 
         Args:
-            result: its plan may be missing, in a timeline read back; what only a plan knows is then left out.
+            result: it may lack a plan, if read from a timeline; the fields that need the plan then keep their defaults.
             steps: whether `events` holds the sampler steps too.
 
         Raises:
             ValueError: the run has not ended.
         """
         if not result.events or result.status in {"pending", "running"}:
-            raise ValueError(f"run {result.run_id} has not ended, there is nothing to learn from it yet")
+            raise ValueError(f"run {result.run_id} has not ended; a record needs its result")
         return cls(
             run_id=result.events[0].run_id,
             timestamp=result.events[-1].timestamp,
@@ -107,13 +107,13 @@ class LearningRecord(BaseModel):
 
 
 class LearningRecordWriter:
-    """Appends a line for each run that completed; for a cancelled, partial or failed one it touches nothing.
+    """Appends a line for each run that completed; ignores runs that were cancelled, partial or failed.
 
     Given to a controller: `PipelineController(runner, sinks=[LearningRecordWriter()])`. Safe with any number of
-    writers, threads and processes on one file. It writes on the thread that tells the end of the run.
+    writers, threads and processes on one file. It writes on the thread that emits the end of the run.
 
     Args:
-        path: of the file; made, with its folder, with the first record. Absent: `learning.jsonl` in the user's data
+        path: of the file, which the first record creates, with its folder. None: `learning.jsonl` in the user's data
             folder (`~/.local/share/rxpipe` on Linux).
         steps: whether the events recorded hold the sampler steps too, which are most of them.
     """
@@ -127,7 +127,7 @@ class LearningRecordWriter:
         """Record a run that has ended; called by the controller.
 
         Raises:
-            OSError: the file cannot be written; what it held is as it was.
+            OSError: the file cannot be written; its contents are unchanged.
         """
         if result.success:
             line = LearningRecord.of(result, steps=self._steps).model_dump_json()
@@ -137,7 +137,7 @@ class LearningRecordWriter:
 
 
 def read_records(path: Path | str) -> Iterator[LearningRecord]:
-    """The records of a file, oldest first; a line that a crash has torn is skipped and logged.
+    """Yield the records of a file, oldest first; a line that a crash has torn is skipped and logged.
 
     Raises:
         OSError: the file cannot be read.
@@ -173,7 +173,7 @@ def _append(path: Path, line: bytes) -> None:
 
 
 def _torn(descriptor: int, size: int) -> bool:
-    """Whether the last line has no end: its writer was cut off."""
+    """Return whether the last line has no end, because its writer crashed."""
     if size == 0:
         return False
     os.lseek(descriptor, size - 1, os.SEEK_SET)
@@ -182,7 +182,7 @@ def _torn(descriptor: int, size: int) -> bool:
 
 def _write_all(descriptor: int, data: bytes) -> None:
     rest = memoryview(data)
-    while rest:  # one write as a rule; a nearly full disk takes less and then says so
+    while rest:  # one write as a rule; a nearly full disk takes less, and then raises
         rest = rest[os.write(descriptor, rest) :]
 
 
@@ -190,12 +190,12 @@ def _sync(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in _NO_SYNC:  # a pipe or a network folder that knows no sync
+        if error.errno not in _NO_SYNC:  # a pipe, or a network folder without sync
             raise
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a new name in *folder* last; not every system can, and then the file itself is synced all the same."""
+    """Sync the entry of a new file in its folder, where the system supports that; the file itself is synced anyway."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -206,13 +206,13 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Alone among all writers, of this process and of others; the lock goes with the process that holds it."""
+    """Hold the lock of all writers, of this process and of others; it is released if the process dies."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _lock(descriptor)
         yield
     finally:
-        os.close(descriptor)  # gives the lock back too
+        os.close(descriptor)  # releases the lock too
 
 
 if sys.platform == "win32":
@@ -249,7 +249,7 @@ def _outcomes(result: PipelineRunResult) -> dict[str, dict[str, int]]:
 
 
 def _decided(plan: StageExecutionPlan, used: Mapping[str, object]) -> dict[str, Any]:
-    """The fields that a plan knows, each replaced by what was really used where that is known."""
+    """Return the fields that need the plan, with the values really used if they are known, else those requested."""
     drawing = _drawing_stage(plan)
     requested = drawing.generation.model_dump() if drawing else {}
 
@@ -257,7 +257,7 @@ def _decided(plan: StageExecutionPlan, used: Mapping[str, object]) -> dict[str, 
         return used.get(name) or requested.get(name)
 
     return {
-        "config": _config(plan),
+        "config": dump(plan),
         "plan": plan.model_dump(mode="json"),
         "primary_model": word("model") or None,
         "sampler": word("sampler_name"),
@@ -267,30 +267,18 @@ def _decided(plan: StageExecutionPlan, used: Mapping[str, object]) -> dict[str, 
     }
 
 
-def _config(plan: StageExecutionPlan) -> dict[str, JsonValue]:
-    """What was requested in the shape of a preset; a second stage of the same type is "upscale 2"."""
-    config: dict[str, JsonValue] = plan.settings.model_dump(mode="json", exclude_unset=True)
-    seen: Counter[str] = Counter()
-    for stage in plan.stages:
-        seen[stage.stage_type] += 1
-        number = seen[stage.stage_type]
-        name = stage.stage_type if number == 1 else f"{stage.stage_type} {number}"
-        config[name] = json.loads(stage.config.model_dump_json(exclude_unset=True))
-    return config
-
-
 def _drawing_stage(plan: StageExecutionPlan) -> StageExecution | None:
     return next((stage for stage in plan.stages if isinstance(stage.config, Txt2ImgConfig | Img2ImgConfig)), None)
 
 
 def _used(result: PipelineRunResult) -> Mapping[str, object]:
-    """What the first drawing stage really used for the first image, as far as the run still knows."""
+    """Return what the first generation stage really used for the first image; empty if that is not known any more."""
     stage = _drawing_stage(result.plan) if result.plan else None
     image = next(iter(result.stage_images(stage.stage_type)), None) if stage else None
     if image is None:
         return {}
     try:
         entries = result.artifact(image).lineage
-    except BadImage:  # a timeline read back, its files gone
+    except BadImage:  # a timeline from a file, whose pictures are gone
         return {}
     return entries[-1].settings if entries else {}

@@ -1,6 +1,6 @@
 """The log as a sink of the events: one bound loguru line per lifecycle event.
 
-As a library rxpipe is silent until someone calls `logger.enable("rxpipe")`. Bound fields: run, stage, image, kind.
+As a library rxpipe is silent until `logger.enable("rxpipe")` is called. Bound fields: run, stage, image, kind.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def log_events(events: Observable[StageEvent]) -> abc.DisposableBase:
-    """Log every lifecycle event of a stream until disposed; steps are no lifecycle."""
+    """Log every lifecycle event of a stream (all but steps) until disposed; return the subscription."""
     return events.subscribe(_log, lambda error: logger.error("{}", _plain(f"the stream of events failed: {error!r}")))
 
 
@@ -53,9 +53,9 @@ def _level(event: StageEvent) -> str:
 
 
 def line(event: StageEvent) -> str:
-    """The event as one plain line for a person, the same in a log and on a console that is no terminal.
+    """Return the event as one plain line for a person, the same in a log and on a console that is not a terminal.
 
-    Line breaks and control characters of servers' messages and of names are blanks in it.
+    Line breaks and control characters in messages and names become blanks.
     """
     return _plain(_text(event))
 

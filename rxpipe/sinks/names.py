@@ -1,6 +1,6 @@
-"""What a picture's file is called, apart from its number: A1111's patterns, cleaned for every file system.
+"""Names of picture files, apart from their number: A1111's patterns, cleaned for every file system.
 
-Pure. Beside the writer that uses it; a pattern is read once, and an unknown token is told then and not per picture.
+Pure. A pattern is read once, so that an unknown token is an error then and not at each picture.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _WORDS = 8
 
 
 def clean_part(text: str) -> str:
-    r"""*text* as one part of a path that every file system takes: no way up or down, no name that Windows reserves.
+    r"""Return *text* as one part of a path for every file system: no way up or down, no name that Windows reserves.
 
     `#<>:"/\|?*` and control characters become "_"; leading blanks, trailing blanks and dots go; at most 128 characters
     and 128 bytes stay. May be empty.
@@ -59,7 +59,7 @@ class NamePattern:
         self.pattern = pattern
 
     def fill(self, artifact: Artifact, execution: StageExecution, now: datetime) -> str:
-        """The name for this picture, clean, without number and ending; empty where nothing of it is known."""
+        """Return the name for this picture, clean, without number and ending; empty where nothing of it is known."""
 
         def value(token: re.Match[str]) -> str:
             known = _TOKENS[token[1]](artifact, execution, now, token[2] or "")

@@ -1,4 +1,4 @@
-"""The stages, each an Rx operator on artifacts: the four that backends render, and the user's own."""
+"""The stages, each an Rx operator on artifacts: the four that backends render, and custom ones."""
 
 from rxpipe.stages.base import ImageStage, Stage, StageOperator
 from rxpipe.stages.builtin import (

@@ -1,7 +1,7 @@
-"""The shape all stages share: a description that, bound to a run, is an ordinary Rx operator on artifacts.
+"""The base of all stages: a description that, bound to a run, is an ordinary Rx operator on artifacts.
 
-What a stage does to one image is a plain function of (execution, artifact, backend), `render`. Lane, retry, time limit
-and events are the same for all of them.
+What a stage does to one image is a function of (execution, artifact, backend), `render`. Lane, retry, time limit and
+events are the same for all stages.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rxpipe.artifact import Artifact
 from rxpipe.config import CustomConfig, RunSettings, StageConfig, Txt2ImgConfig
 from rxpipe.errors import BackendFailed, BackendTimeout, ConfigError
 from rxpipe.plan import plan_stages
-from rxpipe.rx.operators import Operator, deadline, retry_backoff
+from rxpipe.rx.operators import Operator, deadline, observe, retry_backoff
 from rxpipe.rx.subject import EventSubject
 from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.stages.session import Session
@@ -47,7 +47,7 @@ StageOperator = Callable[[Observable[Artifact]], Observable[Artifact]]
 class Stage(ABC):
     """A description of a stage; immutable. Bound to a run it is an Rx operator on artifacts.
 
-    blocking: it holds the run's thread and does not look whether it is still wanted.
+    blocking: it holds the run's thread and cannot be cancelled while it works on an image.
     """
 
     blocking = False
@@ -57,17 +57,17 @@ class Stage(ABC):
 
     @abstractmethod
     def bind(self, tracker: StageTracker) -> StageOperator:
-        """The stage as an Rx operator within a run."""
+        """Return the stage as an Rx operator within a run."""
 
     def on(self, backend: Backend, events: Callable[[StageEvent], None] | None = None) -> StageOperator:
-        """The stage alone, as an Rx operator that can stand in anybody's `pipe(...)`.
+        """Return the stage alone, as an Rx operator for any `pipe(...)`.
 
         It writes no file. Disposing the subscription cancels it and interrupts the backend. An image that fails is
-        dropped or passed on as its `on_error` says; what stops the stage arrives as the observable's error.
+        dropped or passed on as its `on_error` says; what stops the stage is the observable's error.
 
         Args:
-            backend: what draws.
-            events: called with each event of the stage, on the thread it happens on.
+            backend: renders.
+            events: called with each event of the stage, on the thread where it occurs.
 
         Emissions come on the scheduler given to subscribe, or on a worker thread of the subscription's own.
         """
@@ -84,10 +84,10 @@ class Stage(ABC):
 
 
 def section_of(kind: type[_C], given: _C | None, settings: Mapping[str, object]) -> _C:
-    """The section that a stage was given, or made of settings.
+    """Return the section that a stage was given, or one made of its settings.
 
     Raises:
-        ConfigError: a setting is wrong, or what was given is neither.
+        ConfigError: a setting is wrong, or *given* is of another type, or there are settings too.
     """
     if given is None:
         return kind.model_validate(dict(settings))
@@ -100,17 +100,17 @@ def section_of(kind: type[_C], given: _C | None, settings: Mapping[str, object])
 
 
 class ImageStage(Stage):
-    """A stage that makes one picture out of one: all but operators."""
+    """A stage that makes one picture out of one image: all but operators."""
 
     @abstractmethod
     def render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
-        """Return what becomes of one image: progress, one picture, completion; or an error of `rxpipe.errors`."""
+        """Return the rendering of one image: progress, one picture, completion; or an error of `rxpipe.errors`."""
 
     def bind(self, tracker: StageTracker) -> StageOperator:
         """Return the stage as an Rx operator that begins one image at a time on the run's lane.
 
-        Where the backend wants it and no later stage shares the lane, the next image begins while one is written, and
-        the images of a batch begin together.
+        If the backend supports it and no later stage shares the lane, the next image begins while one is written.
+        The images of a batch begin together.
         """
         scope = tracker.scope
         ahead = scope.backend.queue_ahead if tracker.last_of_group else 0
@@ -139,17 +139,19 @@ class ImageStage(Stage):
     def _attempt(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
         made = self.render(execution, artifact, backend)
         if not isinstance(made, Observable):
-            raise BackendFailed(f"backend {backend.name}: render gave a {type(made).__name__}; allowed: an Observable.")
+            raise BackendFailed(
+                f"backend {backend.name}: render returned a {type(made).__name__}; allowed: an Observable."
+            )
         return made
 
 
 def _batch_size(execution: StageExecution, backend: Backend) -> int:
-    """How many consecutive images the backend asks for in one request."""
+    """Return how many consecutive images go into one request to the backend."""
     return execution.config.batch_size if backend.batches and isinstance(execution.config, Txt2ImgConfig) else 1
 
 
 def _with_retry_and_timeout(cell: Cell, attempt: Observable[StageOutput]) -> Observable[StageOutput]:
-    """The attempt with the run's time limit and retries on it."""
+    """Return the attempt with the time limit and the retries of the run."""
     settings, backend = cell.tracker.scope.settings, cell.tracker.scope.backend
     if settings.timeout_s is not None:
         late = BackendTimeout(f"no picture within {settings.timeout_s:g} s.", hint="Raise timeout_s, or ask for less.")
@@ -164,9 +166,9 @@ def _with_retry_and_timeout(cell: Cell, attempt: Observable[StageOutput]) -> Obs
 
 
 def delay_policy(retry: RetryConfig, jitter: random.Random) -> Callable[[int, Exception], float | None]:
-    """Seconds before the next attempt by exponential backoff with jitter, None if it would not help or none is left.
+    """Return the delays of retries: seconds by exponential backoff with jitter, None if there is no further attempt.
 
-    A backend that names a time to come back at (`retry_after_s`) is obeyed where that is longer.
+    A time that the backend asked to wait (`retry_after_s`) takes precedence if it is longer.
     """
 
     def delay_s(attempt: int, error: Exception) -> float | None:
@@ -180,37 +182,22 @@ def delay_policy(retry: RetryConfig, jitter: random.Random) -> Callable[[int, Ex
 
 
 def count_inputs(tracker: StageTracker, source: Observable[Artifact]) -> Observable[Artifact]:
-    """The source, its images counted as they arrive."""
+    """Return the source; count its images as they arrive."""
 
-    def subscribe(
-        observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        def on_next(artifact: Artifact) -> None:
-            tracker.received += 1
-            observer.on_next(artifact)
+    def received(_: Artifact) -> None:
+        tracker.received += 1
 
-        def on_completed() -> None:
-            tracker.source_ended = True
-            observer.on_completed()
+    def ended() -> None:
+        tracker.source_ended = True
 
-        return source.subscribe(on_next, observer.on_error, on_completed, scheduler=scheduler)
-
-    return Observable(subscribe)
+    counting: Operator[Artifact, Artifact] = observe(received, ended)
+    return counting(source)
 
 
 def emit_stage_end(tracker: StageTracker, source: Observable[Artifact]) -> Observable[Artifact]:
-    """The source, its completion told as the stage's end before it passes."""
-
-    def subscribe(
-        observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        def on_completed() -> None:
-            tracker.end()
-            observer.on_completed()
-
-        return source.subscribe(observer.on_next, observer.on_error, on_completed, scheduler=scheduler)
-
-    return Observable(subscribe)
+    """Return the source; emit the end of the stage before its completion."""
+    ending: Operator[Artifact, Artifact] = observe(on_completed=tracker.end)
+    return ending(source)
 
 
 class _StandaloneRun:
@@ -232,7 +219,7 @@ class _StandaloneRun:
         self, observer: abc.ObserverBase[Artifact], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         worker = WorkerScheduler(f"rxpipe-{self._stage.config.section}")  # its thread starts only if it is used
-        settings = RunSettings(input=(Path("given"),))  # the source gives the pictures
+        settings = RunSettings(input=(Path("given"),))  # the pictures come from the source
         session = Session(
             run_id=uuid.uuid4().hex[:8],
             backend=self._backend,

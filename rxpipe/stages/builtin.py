@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-import reactivex as rx
-
+from rxpipe.backends.sizes import Size, upscaled
 from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
-from rxpipe.errors import BackendFailed
 from rxpipe.pictures.png import pixel_size
 from rxpipe.stages.base import ImageStage, section_of
 
@@ -22,28 +20,28 @@ if TYPE_CHECKING:
 
 
 class _PictureStage(ImageStage):
-    """A stage of which the backend makes one picture out of another."""
+    """A stage whose backend renders one picture from another."""
 
     def render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
-        """Have the backend work on the picture."""
+        """Return the backend's rendering of the picture."""
         return backend.render(execution, artifact)
 
 
 class Txt2ImgStage(ImageStage):
-    """Make pictures from the prompt and the image's seed; whatever comes in has no picture."""
+    """Makes pictures from the prompt and the seed of each image; the images that come in have none."""
 
     def render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
-        """Have the backend make a picture from nothing but the settings."""
+        """Return the backend's rendering of the settings alone."""
         del artifact
         return backend.render(execution, None)
 
 
 class Img2ImgStage(_PictureStage):
-    """Redraw each picture by its denoising strength."""
+    """Redraws each picture, as much as its denoising strength says."""
 
 
 class AdetailerStage(_PictureStage):
-    """Redraw what detectors find in each picture; one in which nothing is found leaves with outcome "passed"."""
+    """Redraws what detectors find in each picture; one without detections has the outcome "passed"."""
 
 
 class UpscaleStage(_PictureStage):
@@ -51,28 +49,14 @@ class UpscaleStage(_PictureStage):
 
     def render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
         """Have the picture made larger; one that would exceed `max_megapixels` fails before the backend is asked."""
-        too_large = _too_large(execution, artifact)
-        return rx.throw(too_large) if too_large else super().render(execution, artifact, backend)
-
-
-def _too_large(execution: StageExecution, artifact: Artifact) -> BackendFailed | None:
-    config = execution.config
-    size = pixel_size(artifact.read())
-    if size is None or not isinstance(config, UpscaleConfig):
-        return None
-    width, height = round(size.width * config.scale), round(size.height * config.scale)
-    megapixels = width * height / 1e6
-    if megapixels <= config.max_megapixels:
-        return None
-    return BackendFailed(
-        f"{size.width}x{size.height} by {config.scale:g} would be {width}x{height}, {megapixels:.1f} megapixels, "
-        f"and {config.max_megapixels:g} are allowed.",
-        hint="Lower upscale.scale or raise upscale.max_megapixels.",
-    )
+        size = pixel_size(artifact.read())
+        if size is not None and isinstance(execution.config, UpscaleConfig):
+            upscaled(execution.config, Size(size.width, size.height))  # raises; the operator makes an error of it
+        return super().render(execution, artifact, backend)
 
 
 def txt2img(config: Txt2ImgConfig | str | None = None, /, **settings: Unpack[Txt2ImgKeywords]) -> Txt2ImgStage:
-    """Make the stage that makes pictures from a prompt: `txt2img("a lighthouse", images=4)`; see `Txt2ImgConfig`.
+    """Return the stage that makes pictures from a prompt: `txt2img("a lighthouse", images=4)`; see `Txt2ImgConfig`.
 
     Raises:
         ConfigError: a setting is wrong.
@@ -83,7 +67,7 @@ def txt2img(config: Txt2ImgConfig | str | None = None, /, **settings: Unpack[Txt
 
 
 def img2img(config: Img2ImgConfig | None = None, /, **settings: Unpack[Img2ImgKeywords]) -> Img2ImgStage:
-    """Make the stage that redraws pictures; settings as in `Img2ImgConfig`.
+    """Return the stage that redraws pictures; settings as in `Img2ImgConfig`.
 
     Raises:
         ConfigError: a setting is wrong.
@@ -92,7 +76,7 @@ def img2img(config: Img2ImgConfig | None = None, /, **settings: Unpack[Img2ImgKe
 
 
 def adetailer(config: AdetailerConfig | None = None, /, **settings: Unpack[AdetailerKeywords]) -> AdetailerStage:
-    """Make the stage that redraws what its detectors find; settings as in `AdetailerConfig`.
+    """Return the stage that redraws what its detectors find; settings as in `AdetailerConfig`.
 
     Raises:
         ConfigError: a setting is wrong.
@@ -101,7 +85,7 @@ def adetailer(config: AdetailerConfig | None = None, /, **settings: Unpack[Adeta
 
 
 def upscale(config: UpscaleConfig | None = None, /, **settings: Unpack[UpscaleKeywords]) -> UpscaleStage:
-    """Make the stage that makes pictures larger; settings as in `UpscaleConfig`.
+    """Return the stage that makes pictures larger; settings as in `UpscaleConfig`.
 
     Raises:
         ConfigError: a setting is wrong.

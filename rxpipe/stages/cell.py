@@ -1,4 +1,4 @@
-"""Cell: one image in one stage, from its rendering to its file, its event and on to the next stage."""
+"""Cell: one image in one stage: its rendering, its file, its event, and its way to the next stage."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from reactivex import Observable
 from reactivex.disposable import SerialDisposable
 
-from rxpipe.artifact import Artifact, LineageEntry
+from rxpipe.artifact import Artifact
 from rxpipe.backends.base import Output, Preview, RenderEvent, StepProgress
 from rxpipe.config import CustomConfig
 from rxpipe.errors import BackendFailed, BadResponse, RxPipeError, StageFunctionError, TooManyFailures
+from rxpipe.pictures.formats import file_ending
+from rxpipe.pictures.lineage import LineageEntry
 from rxpipe.plan import StageType
-from rxpipe.sinks.images import file_ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
     from rxpipe.stages.scope import RunScope
     from rxpipe.stages.tracker import StageTracker
 
-_GENERATION = (StageType.TXT2IMG, StageType.IMG2IMG)  # others mend the picture of the image's own seed
+_GENERATION = (StageType.TXT2IMG, StageType.IMG2IMG)  # the others keep the seed that the image has
 
 StageOutput = RenderEvent | Artifact
-"""What a stage emits about an image while it works: a function gives an artifact where a backend gives an Output."""
+"""What a stage emits about an image: the picture is an Output of a backend, or the Artifact of a function."""
 
 
 class CellState(enum.Enum):
-    """WAITING, RENDERING, SAVING, then an outcome for good."""
+    """WAITING, RENDERING, SAVING, then a final outcome."""
 
     WAITING = "waiting"
     RENDERING = "rendering"
@@ -51,10 +52,10 @@ _OPEN = frozenset({CellState.WAITING, CellState.RENDERING, CellState.SAVING})
 class Cell:
     """One image in one stage of one run.
 
-    index: 1.., in the order in which images enter the stage. artifact: as it came in. execution: the stage narrowed to
-    this image. started_at: when it began. fraction: how far it is, 0..1, never falling. slot: its place on the run's
-    lane, None for an image that passes an operator.
-    state: an outcome is taken once, by whoever comes first (`settle`, `skip`).
+    index: 1.., in the order in which images enter the stage. artifact: as it came in. execution: the stage for this
+    image. started_at: when it began. fraction: how far it is, 0..1, never falling. slot: its place on the run's lane,
+    None for an image that passes an operator.
+    state: an outcome is set once, by the first call of `take_outcome` or `skip`.
     """
 
     def __init__(self, tracker: StageTracker, index: int, artifact: Artifact, slot: Slot | None = None) -> None:
@@ -66,15 +67,17 @@ class Cell:
         self.fraction = 0.0
         self.state = CellState.WAITING
         self._pictures: list[Output | Artifact] = []
-        self._unexpected_type = ""  # of an emission that no backend may make
+        self._unexpected_type = ""  # the type of an emission that is not a StageOutput
         self._rendering = SerialDisposable()
         self._observer: abc.ObserverBase[Artifact] | None = None
         self._scheduler: abc.SchedulerBase | None = None
+        self._scope: RunScope = tracker.scope
+        self._control: RunControl = tracker.scope.control
 
-    # -- what a stage makes of it -------------------------------------------------------------------------------------
+    # -- rendering ----------------------------------------------------------------------------------------------------
 
     def run(self, outputs: Observable[StageOutput]) -> Observable[Artifact]:
-        """Return what *outputs*, subscribed to once, amount to: the artifact that continues, if one does.
+        """Return the artifact that results from *outputs*, subscribed to once; empty if the image does not continue.
 
         Its error is StageAborted and ends the run.
         """
@@ -95,9 +98,9 @@ class Cell:
         return Observable(subscribe)
 
     def skip(self) -> bool:
-        """Give the image up, from any thread; False unless it is being rendered.
+        """Cancel the image, from any thread; return False unless it is being rendered.
 
-        The caller returns at once; the event is emitted on the run's thread, as all others are.
+        Returns immediately; the event is emitted on the run's thread, as all others are.
         """
         with self._control.lock:
             if self.state is not CellState.RENDERING:
@@ -114,8 +117,8 @@ class Cell:
             self._scheduler.schedule(report)
         return True
 
-    def settle(self, state: CellState) -> bool:
-        """Take the outcome, unless the cell has one; False if somebody was first."""
+    def take_outcome(self, state: CellState) -> bool:
+        """Set the outcome; return False if the cell has one already."""
         with self._control.lock:
             if self.state not in _OPEN:
                 return False
@@ -123,10 +126,10 @@ class Cell:
             return True
 
     def _on_output(self, output: StageOutput) -> None:
-        if isinstance(output, (Output, Artifact)):  # a union would be made anew for every step
+        if isinstance(output, (Output, Artifact)):  # isinstance with a union would build it for every step
             self._pictures.append(output)
         elif self._control.oldest_of(self.tracker) is not self:
-            return  # it waits behind another of ours, whose progress is the one to show
+            return  # only the oldest image of a stage reports progress
         elif isinstance(output, StepProgress):
             self.tracker.step(self, output)
         elif isinstance(output, Preview):
@@ -135,7 +138,7 @@ class Cell:
             self._unexpected_type = type(output).__name__
 
     def _backend_done(self, then: Callable[[], None]) -> None:
-        """Let the next image begin while this one is finished, which waits for those before it."""
+        """Let the next image begin, and call *then* once the images before this one have finished."""
         if self.slot is not None and self._scope.output.saver is not None:
             self.slot.free()
         self._in_order(then)
@@ -149,7 +152,7 @@ class Cell:
     # -- its end ------------------------------------------------------------------------------------------------------
 
     def _save(self) -> None:
-        """Write the picture and report it: here and now, or on the saver's thread and back."""
+        """Write and report the picture: on this thread, or on the saver's and then back on the run's."""
         if not self._begin_saving():
             return
         saver, scheduler = self._scope.output.saver, self._scheduler
@@ -168,9 +171,9 @@ class Cell:
         try:
             with self._control.committing() as allowed:
                 if not allowed:
-                    return  # cut off while it came in; the end of the run reports it
+                    return  # cancelled meanwhile; the end of the run reports it
                 finished = self._store(self._only_picture())
-        except Exception as error:  # noqa: BLE001  # of whoever made the picture or its notes; it is handed on
+        except Exception as error:  # noqa: BLE001  # of the backend, user code or the file system; it is reported as the image's
             cause = error
             back(lambda: self._failed(cause))
         else:
@@ -183,19 +186,19 @@ class Cell:
         if len(self._pictures) == 1:
             return _checked(self._pictures[0])
         came = f"{len(self._pictures)} pictures" if self._pictures else "no picture"
-        raise BadResponse(f"the backend gave {came} where one was asked for.")
+        raise BadResponse(f"the backend emitted {came} where one was expected.")
 
     def _store(self, picture: Output | Artifact) -> Artifact:
-        """Put the picture where it belongs and report it."""
+        """Store the picture and report the image finished."""
         warnings = picture.warnings if isinstance(picture, Output) else ()
         changed = self._changed(picture)
         artifact = self.artifact if changed is None else self._scope.output.store(changed, self.execution)
-        self.settle(CellState.PASSED if changed is None else CellState.DONE)
+        self.take_outcome(CellState.PASSED if changed is None else CellState.DONE)
         self.tracker.finish_image(self, artifact, warnings=warnings)
         return artifact
 
     def _changed(self, picture: Output | Artifact) -> Artifact | None:
-        """Return the artifact with the new picture and a record of its making; None if it was left unchanged."""
+        """Return the artifact with the new picture and a lineage entry; None if it was left unchanged."""
         before, seed = self.artifact, self.execution.seed
         if isinstance(picture, Artifact):
             if picture is before:
@@ -209,13 +212,13 @@ class Cell:
         seed = seed if picture.seed is None else picture.seed
         settings = {**_recorded_settings(self.execution), "seed": seed, **picture.settings}
         entry = LineageEntry(self.execution.stage_type, self._scope.backend.name, settings)
-        draws_anew = self.execution.stage_type in _GENERATION or before.seed is None
-        return replace(before.with_data(picture.data), seed=seed if draws_anew else before.seed).with_lineage(entry)
+        renders_anew = self.execution.stage_type in _GENERATION or before.seed is None
+        return replace(before.with_data(picture.data), seed=seed if renders_anew else before.seed).with_lineage(entry)
 
     def _failed(self, cause: Exception) -> None:
         error = as_rxpipe_error(cause, self.tracker)
         passes = error.scope != "run" and self.execution.config.on_error == "pass"
-        if self._control.over or not self.settle(CellState.PASSED if passes else CellState.FAILED):
+        if self._control.over or not self.take_outcome(CellState.PASSED if passes else CellState.FAILED):
             return
         if error.scope == "run":
             self._abort(error)
@@ -256,31 +259,23 @@ class Cell:
         observer.on_completed()
 
     def _release(self) -> None:
-        """Let go of the pictures now: the cell is in a reference cycle with its subscription."""
+        """Drop the pictures now: the cell is in a reference cycle with its subscription."""
         self._observer = None
         self._pictures = []
 
-    @property
-    def _scope(self) -> RunScope:
-        return self.tracker.scope
-
-    @property
-    def _control(self) -> RunControl:
-        return self.tracker.scope.control
-
 
 def _checked(picture: Output | Artifact) -> Output | Artifact:
-    """The picture, if what should be its bytes are the bytes of one."""
+    """Return the picture; raise unless its data are the bytes of one."""
     if isinstance(picture, Artifact) or picture.unchanged:
         return picture
     if not isinstance(picture.data, bytes):
-        raise BadResponse(f"the backend gave a {type(picture.data).__name__} as a picture; allowed: encoded bytes.")
+        raise BadResponse(f"the backend emitted a {type(picture.data).__name__} as a picture; allowed: encoded bytes.")
     file_ending(picture.data)
     return picture
 
 
 def as_rxpipe_error(cause: BaseException, tracker: StageTracker) -> RxPipeError:
-    """The error as one of ours, its cause kept: what a user's function raised, or a backend against its contract."""
+    """Return the error, or one of `rxpipe.errors` caused by it if a function or a backend raised another type."""
     if isinstance(cause, RxPipeError):
         return cause
     message = f"{type(cause).__name__}: {cause}"

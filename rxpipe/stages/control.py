@@ -1,8 +1,8 @@
 """RunControl: the one place where a run is stopped, skipped, cancelled or ended.
 
-A decision is taken once, under one lock, by whoever comes first. What has to be done about it hangs on it as a list of
-steps that any thread can carry out or go on with, so that an exception in the middle (a second Ctrl+C, a backend that
-raises while it is interrupted) never leaves a run open.
+A decision is taken once, under one lock, by the first thread that asks for it. Its consequences are a list of steps
+that any thread can run or continue, so that an exception in the middle (a second Ctrl+C, a backend that raises while it
+is interrupted) never leaves a run open.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from rxpipe.stages.tracker import StageAborted, StageTracker
 
 GRACE_S = 0.5
-"""Seconds that the end of a run waits for a picture that is just being written."""
+"""Seconds that the end of a run waits for a picture that is being written."""
 
 
 class RunPhase(enum.Enum):
-    """NEW, RUNNING, STOPPING (no further image is begun), then CANCELLED or ENDED for good."""
+    """NEW, RUNNING, STOPPING (no further image is begun), then CANCELLED or ENDED."""
 
     NEW = "new"
     RUNNING = "running"
@@ -38,15 +38,15 @@ class RunPhase(enum.Enum):
 
 
 class RunControl:
-    """Decides how a run goes on, from any thread, and has what follows carried out.
+    """Takes the decisions about a run, from any thread, and runs the steps that follow.
 
-    phase: only ever moves forward. failure: the first stage that could not continue, and why; it decides the outcome
-    whatever ends the run. outcome, error: what `end` was given. latest: the cell that was begun last.
+    phase: only moves forward. failure: the first stage that could not continue, with its error; it decides the outcome
+    whatever ends the run. outcome, error: as given to `end`. latest: the cell that began last.
     lock: guards the phase and the states of the cells; re-entrant, since a signal handler may interrupt its holder.
 
     Args:
         rescue: schedules an action on a thread that no signal interrupts; None if there is none.
-        ends_on_failure: whether a stage that fails ends the run at once, whatever an operator behind it would do.
+        ends_on_failure: whether a stage that fails ends the run immediately, whatever an operator after it does.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class RunControl:
         self.lock = threading.RLock()
         self._in_flight: list[Cell] = []
         self._committing = threading.RLock()
-        self._steps = SerialQueue(self._carry_out_first)
+        self._steps = SerialQueue(self._run_first_step)
         self._interrupted: Callable[[], None] | None = None
         self._rescue = rescue
         self._ends_on_failure = ends_on_failure
 
-    # -- what goes on -------------------------------------------------------------------------------------------------
+    # -- state --------------------------------------------------------------------------------------------------------
 
     @property
     def over(self) -> bool:
@@ -79,28 +79,31 @@ class RunControl:
 
     def oldest_of(self, tracker: StageTracker) -> Cell | None:
         """Return the cell of a stage that has been in progress for longest, None if it has none."""
-        return next((cell for cell in self._in_flight if cell.tracker is tracker), None)
+        for cell in self._in_flight:
+            if cell.tracker is tracker:
+                return cell
+        return None
 
     def may_begin(self) -> bool:
         """Return whether another image may begin."""
         return self.phase is RunPhase.RUNNING
 
     def start(self) -> bool:
-        """Begin the run; False if it was stopped or cancelled before."""
+        """Begin the run; return False if it was stopped or cancelled before."""
         with self.lock:
             if self.phase is RunPhase.NEW:
                 self.phase = RunPhase.RUNNING
             return self.phase is RunPhase.RUNNING
 
     def begin(self, cell: Cell, *, in_flight: bool = True) -> None:
-        """Note that a cell begins; one that is not *in_flight* cannot be skipped or waited for."""
+        """Record that a cell begins; one that is not *in_flight* cannot be skipped or waited for."""
         with self.lock:
             self.latest = cell
             if in_flight:
                 self._in_flight.append(cell)
 
     def leave(self, cell: Cell) -> None:
-        """Note that a cell is no longer in progress."""
+        """Record that a cell is no longer in progress."""
         with self.lock:
             if cell in self._in_flight:
                 self._in_flight.remove(cell)
@@ -114,9 +117,9 @@ class RunControl:
 
     @contextmanager
     def committing(self) -> Iterator[bool]:
-        """Hold off the end of the run while an image is written and reported; yields False if the run is over.
+        """Delay the end of the run while an image is written and reported; yield False if the run is over.
 
-        A cancel therefore falls before an image or after it, never between its file and its event.
+        A cancel therefore takes effect before or after an image, never between its file and its event.
         """
         with self._committing:
             yield not self.over
@@ -134,21 +137,21 @@ class RunControl:
             self.check_stop()
 
     def skip(self, image_index: int | None = None) -> bool:
-        """Give up an image in progress, the oldest one or that of *image_index*; False if none can be given up."""
+        """Cancel an image in progress, the oldest one or that of *image_index*; return False if there is none."""
         if self.over:
             return False
-        wanted = [cell for cell in self.in_flight if image_index in {None, cell.index}]
-        return any(cell.skip() for cell in wanted)
+        cells = [cell for cell in self.in_flight if image_index in {None, cell.index}]
+        return any(cell.skip() for cell in cells)
 
     def cancel(self) -> None:
-        """Cancel the run unless it is over, and carry out what follows. Harmless twice."""
+        """Cancel the run unless it is over, and run the steps that follow. Harmless twice."""
         with self.lock:
             if not self.over:
                 self.phase = RunPhase.CANCELLED
         self.finish()
 
     def fail(self, failure: StageAborted, report: Callable[[], None]) -> None:
-        """Note that a stage cannot continue, have that reported, and end the run. Only the first failure counts."""
+        """Record that a stage cannot continue, call *report*, and end the run. Only the first failure counts."""
         with self.lock:
             self.failure = self.failure or failure  # before it is reported: a subscriber may cancel
         report()
@@ -156,27 +159,27 @@ class RunControl:
             self.end("failed")
 
     def end(self, outcome: RunOutcome, error: ErrorInfo | None = None) -> None:
-        """End the run unless it is over, and carry out what follows."""
+        """End the run unless it is over, and run the steps that follow."""
         with self.lock:
             if not self.over:
                 self.outcome, self.error = outcome, error
                 self.phase = RunPhase.ENDED
         self.finish()
 
-    # -- what follows from them ---------------------------------------------------------------------------------------
+    # -- steps that follow --------------------------------------------------------------------------------------------
 
     def on_over(self, *steps: Callable[[], None]) -> None:
-        """Have *steps* called in this order once the run is over.
+        """Register *steps* to be called in this order once the run is over.
 
-        A step may be called again if an interrupt cut it short, so each must bear that. What it raises is reported,
-        and the next one follows.
+        A step that an interrupt cut short is called again, so each must be idempotent. What it raises is reported, and
+        the next one follows.
         """
         self._steps.waiting.extend(steps)
 
     def finish(self) -> None:
-        """Carry out what is left of the steps, if the run is over; from any thread, as often as wanted.
+        """Run the remaining steps if the run is over; from any thread, any number of times.
 
-        Returns at once while another call is at it.
+        Returns immediately while another call runs them.
         """
         if not self.over:
             return
@@ -187,11 +190,11 @@ class RunControl:
                 self._rescue(self.finish)
             raise
 
-    def _carry_out_first(self, waiting: deque[Callable[[], None]]) -> None:
+    def _run_first_step(self, waiting: deque[Callable[[], None]]) -> None:
         step = waiting[0]
         try:
             step()
-        except Exception as error:  # noqa: BLE001  # of a backend or a subscriber; the run must end all the same
+        except Exception as error:  # noqa: BLE001  # of a backend or a subscriber; the run must end anyway
             to_excepthook(error)
         except BaseException:
             if step is self._interrupted:  # for the second time: continue without it
@@ -201,6 +204,6 @@ class RunControl:
         waiting.popleft()
 
     def wait_for_commit(self) -> None:
-        """Wait, at most `GRACE_S`, for an image that is just being written by another thread."""
+        """Wait, at most `GRACE_S`, for an image that another thread is writing."""
         if self._committing.acquire(timeout=GRACE_S):
             self._committing.release()

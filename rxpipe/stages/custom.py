@@ -1,6 +1,6 @@
-"""Stages of the user's own: a plain function on artifacts, or any Rx operator on them.
+"""Custom stages: a plain function on artifacts, or any Rx operator on them.
 
-Both have the same events, cancel and metadata as the stages that a backend draws; functions have retry and on_error
+Both have the same events, cancel and metadata as the stages that a backend renders; functions have retry and on_error
 too.
 """
 
@@ -44,14 +44,14 @@ P = ParamSpec("P")
 
 
 class Cancelled(BaseException):
-    """Unwinds a function stage from inside `report` once it is no longer wanted; no `except Exception` stops it."""
+    """Raised by `report` in a function stage that was cancelled; no `except Exception` catches it."""
 
 
 class Report:
-    """Lets a function stage tell how far it is and learn whether it is still wanted.
+    """Lets a function stage report how far it is and check whether it was cancelled.
 
-    A function that has a parameter named `report` is given one. `report(0.4)` tells a fraction 0..1, and a preview if
-    one is given; once the run was cancelled it does not return, so that the function ends there.
+    A function that has a parameter named `report` gets one. `report(0.4)` emits a fraction 0..1, and a preview if one
+    is given; once the image or the run was cancelled it raises `Cancelled`, so that the function ends there.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class Report:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the result is no longer wanted; for functions that want to tidy up."""
+        """Whether the image or the run was cancelled; for functions that have to clean up."""
         return not self._is_wanted()
 
     def __call__(self, fraction: float, *, preview: bytes | None = None) -> None:
-        """Tell the fraction 0..1 that is done, and how the picture looks by now (an encoded one)."""
+        """Emit the fraction 0..1 that is done, and as *preview* the picture so far, encoded."""
         if self.cancelled:
             raise Cancelled
         self._emit(StepProgress(fraction=fraction))
@@ -80,8 +80,8 @@ class Report:
 class FunctionStage(ImageStage):
     """A plain function `Artifact -> Artifact` as a stage.
 
-    It is called on the run's worker thread. It may give a Pillow image or an array instead of an artifact; the artifact
-    that it was given, for "left unchanged". What it raises concerns that image only.
+    It is called on the run's worker thread. It may return a Pillow image or an array instead of an artifact; to leave
+    an image unchanged it returns the artifact that it got. What it raises concerns that image only.
     """
 
     config: CustomConfig
@@ -96,7 +96,7 @@ class FunctionStage(ImageStage):
         self.blocking = not self._reports
 
     def render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
-        """The function's picture."""
+        """Return the call of the function: what it reports, then its picture."""
         del backend
 
         def subscribe(
@@ -110,7 +110,7 @@ class FunctionStage(ImageStage):
                     observer.on_next(self._call(artifact, report))
                 except Cancelled:
                     return
-                except BaseException as error:  # noqa: BLE001  # a user's function, which may call sys.exit; it is handed on
+                except BaseException as error:  # noqa: BLE001  # user code, which may call sys.exit; emitted as the error
                     observer.on_error(self._as_stage_error(error))
                     return
                 observer.on_completed()
@@ -123,13 +123,13 @@ class FunctionStage(ImageStage):
         return Observable(subscribe)
 
     def _call(self, artifact: Artifact, report: Report) -> Artifact:
-        given = self._function(artifact, report=report) if self._reports else self._function(artifact)
-        if isinstance(given, Artifact):
-            return given
-        if not hasattr(given, "__array_interface__"):  # what Pillow images and arrays have in common
-            kind = type(given).__name__
+        made = self._function(artifact, report=report) if self._reports else self._function(artifact)
+        if isinstance(made, Artifact):
+            return made
+        if not hasattr(made, "__array_interface__"):  # what Pillow images and arrays have in common
+            kind = type(made).__name__
             raise TypeError(f"it returned {kind}; allowed: an Artifact, a Pillow image, or an array")
-        return artifact.with_image(given)
+        return artifact.with_image(made)
 
     def _as_stage_error(self, error: BaseException) -> RxPipeError:
         if isinstance(error, RxPipeError):
@@ -161,7 +161,7 @@ class ImageFunction(Generic[P]):
         self._retry_on = retry_on
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> FunctionStage:
-        """The stage that calls the function with these arguments after the artifact."""
+        """Return the stage that calls the function with these arguments after the artifact."""
         settings = _recorded(self.function, args, kwargs)
         config = CustomConfig(name=self._name, kind="function", on_error=self._on_error, settings=settings)
         bound = functools.partial(_called, self.function, args, kwargs)
@@ -190,7 +190,7 @@ def image_stage(
 
 
 def image_stage(function: Callable[..., ImageLike] | None = None, /, **settings: Any) -> Any:
-    """A plain function over one artifact made into a stage.
+    """Make a plain function on one artifact into a stage.
 
         @image_stage
         def watermark(artifact: Artifact, text: str) -> Image.Image: ...
@@ -198,11 +198,11 @@ def image_stage(function: Callable[..., ImageLike] | None = None, /, **settings:
         chain(txt2img(prompt="a lighthouse"), watermark("me"), upscale())
 
     Args:
-        function: takes an artifact and further arguments; gives an artifact, a Pillow image or an array. Where it has a
-            parameter named `report` it is given a `Report`.
+        function: takes an artifact and further arguments; returns an artifact, a Pillow image or an array. A parameter
+            named `report` gets a `Report`.
         name: of the stage, by default the function's.
         on_error: as for every stage: an image that fails is dropped, passed on unchanged, or stops the stage.
-        retry_on: exceptions that trying again may heal, beside ConnectionError and TimeoutError.
+        retry_on: exceptions after which the image is retried, in addition to ConnectionError and TimeoutError.
     """
     if function is not None:
         return ImageFunction(function)
@@ -212,8 +212,8 @@ def image_stage(function: Callable[..., ImageLike] | None = None, /, **settings:
 class OperatorStage(Stage):
     """Any Rx operator on artifacts as a stage: it may filter, pick, reorder or expand.
 
-    It emits one StageImageProgress per artifact that leaves; what entered and never left is counted as filtered. An
-    error of the operator stops the stage.
+    Each artifact that it emits has a StageImageProgress; those that it does not emit are counted as filtered. An error
+    of the operator stops the stage.
     """
 
     config: CustomConfig
@@ -223,7 +223,7 @@ class OperatorStage(Stage):
         self._operator = operator
 
     def bind(self, tracker: StageTracker) -> StageOperator:
-        """The operator within a run, fed in the lane's turn."""
+        """Return the operator within a run, its images fed in the order of the lane."""
         images = _OperatorTracker(tracker)
 
         def operator(source: Observable[Artifact]) -> Observable[Artifact]:
@@ -233,18 +233,18 @@ class OperatorStage(Stage):
         return operator
 
     def _applied(self, source: Observable[Artifact]) -> Observable[Artifact]:
-        """What the user's operator makes of the stream; what it raises at once is an error of its stage like any."""
+        """Return the stream after the user's operator; what the call itself raises becomes an error of the stream."""
         try:
             made = self._operator(source)
-        except Exception as error:  # noqa: BLE001  # a user's operator; it is handed on
+        except Exception as error:  # noqa: BLE001  # user code; emitted as the error
             return rx.throw(error)
         if isinstance(made, Observable):
             return made
-        return rx.throw(TypeError(f"it gave {type(made).__name__} where an Observable was expected"))
+        return rx.throw(TypeError(f"it returned {type(made).__name__} where an Observable was expected"))
 
 
 class _OperatorTracker:
-    """Which artifacts entered an operator and which left it."""
+    """Tracks which artifacts entered an operator and which it emitted."""
 
     def __init__(self, tracker: StageTracker) -> None:
         self._tracker = tracker
@@ -287,21 +287,21 @@ class _OperatorTracker:
         return Observable(subscribe)
 
     def _record_output(self, artifact: Artifact) -> Artifact | None:
-        """The artifact that leaves, told and in its file; None if the run was stopped meanwhile."""
+        """Store and report an artifact that the operator emitted; return it, or None if the run is over."""
         if not isinstance(artifact, Artifact):
             kind = type(artifact).__name__
-            raise StageFunctionError(f"{self._tracker.where} let out a {kind}; allowed: artifacts.")
+            raise StageFunctionError(f"{self._tracker.where} emitted a {kind}; allowed: artifacts.")
         tracker = self._tracker
         with tracker.scope.control.committing() as allowed:
             if not allowed:
                 return None
             tracker.start()
-            artifact = self._named(artifact)
+            artifact = self._with_own_id(artifact)
             cell = self._leaving_cell(artifact)
             if artifact.data is not None:
                 execution = tracker.execution.for_image(image_index=cell.index, seed=artifact.seed)
                 artifact = tracker.scope.output.store(artifact, execution)
-            cell.settle(CellState.DONE)
+            cell.take_outcome(CellState.DONE)
             tracker.finish_image(cell, artifact)
         return artifact
 
@@ -310,8 +310,8 @@ class _OperatorTracker:
         known = self._cells.get(artifact.id) or self._cells.get(artifact.parent or "")
         return known or Cell(self._tracker, self._emitted.total(), artifact)
 
-    def _named(self, artifact: Artifact) -> Artifact:
-        """A second artifact of the same id is a further image, and gets an id of its own."""
+    def _with_own_id(self, artifact: Artifact) -> Artifact:
+        """Return the artifact; a second one with the same id is a further image and gets an id of its own."""
         self._emitted[artifact.id] += 1
         count = self._emitted[artifact.id]
         return artifact if count == 1 else artifact.derive(str(count))
@@ -322,18 +322,18 @@ class _OperatorTracker:
 
 
 def operator_stage(name: str, operator: StageOperator, **settings: Any) -> OperatorStage:
-    """Any Rx operator on artifacts as a named stage; *settings* are recorded with it."""
+    """Return any Rx operator on artifacts as a named stage; *settings* are recorded in the plan."""
     recorded = {key: _plain(value) for key, value in settings.items()}
     return OperatorStage(CustomConfig(name=name, kind="operator", settings=recorded), operator)
 
 
 def keep_if(predicate: Callable[[Artifact], bool]) -> OperatorStage:
-    """A stage that lets through the images for which *predicate* holds."""
+    """Return a stage that keeps the images for which *predicate* is true."""
     return operator_stage("keep_if", ops.filter(predicate), predicate=stage_name(predicate))
 
 
 def keep_best(count: int, *, by: Callable[[Artifact], float]) -> OperatorStage:
-    """A stage that waits for all images and lets through the *count* with the highest *by*, in their own order.
+    """Return a stage that waits for all images and keeps the *count* with the highest *by*, in their own order.
 
     Raises:
         ValueError: *count* is below 1.
@@ -352,7 +352,7 @@ def keep_best(count: int, *, by: Callable[[Artifact], float]) -> OperatorStage:
 
 
 def expand(function: Callable[[Artifact], Iterable[Artifact]]) -> OperatorStage:
-    """A stage that makes any number of images out of each; those beyond the first of an id are planned in addition."""
+    """Return a stage that makes any number of images from each; a second one with the same id gets an id of its own."""
 
     def operator(source: Observable[Artifact]) -> Observable[Artifact]:
         return source.flat_map(lambda artifact: _each(function(artifact)))
@@ -361,7 +361,7 @@ def expand(function: Callable[[Artifact], Iterable[Artifact]]) -> OperatorStage:
 
 
 def _each(artifacts: Iterable[Artifact]) -> Observable[Artifact]:
-    """All of them at once, on the thread that asks: RxPY's own would hop through its trampoline."""
+    """Emit all of them immediately, on the subscriber's thread; RxPY's `from_iterable` would use its trampoline."""
 
     def subscribe(observer: abc.ObserverBase[Artifact], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         for artifact in artifacts:
@@ -376,7 +376,7 @@ _CROSS = {"here": (1, 1), "left": (0, 1), "right": (2, 1), "above": (1, 0), "bel
 
 
 def sharpness(artifact: Artifact) -> float:
-    """How sharp a picture is: the variance of its Laplacian (grey levels squared); higher is sharper."""
+    """Return how sharp a picture is: the variance of its Laplacian (grey levels squared); higher is sharper."""
     from PIL import ImageMath  # noqa: PLC0415  # importing rxpipe loads no Pillow
 
     grey = artifact.to_image().convert("L")
@@ -395,16 +395,16 @@ def sharpness(artifact: Artifact) -> float:
 
 
 def stage_name(function: Callable[..., Any], default: str = "operator") -> str:
-    """What to call a stage made of *function*: its own name where it has one."""
+    """Return the name of a stage made of *function*: its own if that is an identifier, else *default*."""
     name = str(getattr(function, "__name__", "")).strip("_")
     return name if name.isidentifier() else default
 
 
 def _recorded(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments by name, as plain JSON values.
+    """Return the arguments by name, as plain JSON values.
 
     Raises:
-        TypeError: they are not those that the function takes behind the artifact; told where the stage is written.
+        TypeError: the function does not take these arguments after the artifact.
     """
     signature = inspect.signature(function)
     taken = [parameter for name, parameter in signature.parameters.items() if name != "report"]

@@ -1,10 +1,10 @@
-"""What the stages of one run share: RunScope, and in it the Reporter, which makes events, and where pictures go."""
+"""What the stages of one run share: RunScope, with its Reporter, which makes events, and its ImageStore."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rxpipe.events import StagePreview
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend
     from rxpipe.config import RunSettings
-    from rxpipe.events import StageEvent
     from rxpipe.plan import StageExecution
     from rxpipe.rx.lane import Lane
     from rxpipe.stages.control import RunControl
@@ -33,24 +32,24 @@ class ImageStore(Protocol):
     saver: abc.SchedulerBase | None
 
     def store(self, artifact: Artifact, execution: StageExecution) -> Artifact:
-        """Return the artifact as it is kept; raises one of `rxpipe.errors`."""
+        """Store the picture and return the artifact as it is kept; raise one of `rxpipe.errors`."""
 
 
 class InMemory:
-    """Keeps pictures where they are: in their artifacts."""
+    """Keeps pictures in their artifacts."""
 
     def __init__(self, saver: abc.SchedulerBase | None = None) -> None:
         self.saver = saver
 
     def store(self, artifact: Artifact, execution: StageExecution) -> Artifact:
-        """Return the artifact as it is."""
+        """Return the artifact unchanged."""
         del execution
         return artifact
 
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """Makes what a run reports: events on its timeline, previews beside them, and the artifacts they speak of.
+    """What a run reports: events on its timeline, previews beside them, and the artifacts that they are about.
 
     artifacts: by id and stage index; grows.
     """
@@ -59,14 +58,8 @@ class Reporter:
     previews: Callable[[StagePreview], None] = lambda _: None
     artifacts: dict[tuple[str, int], Artifact] = field(default_factory=dict)
 
-    def emit(self, kind: type[StageEvent], execution: StageExecution, total_images: int | None, **fields: Any) -> None:
-        """Emit an event of a stage, if the timeline has a place for it."""
-        fields["stage_type"], fields["stage_index"] = execution.stage_type, execution.stage_index
-        fields["total_images"] = total_images
-        self.timeline.emit(kind, fields)
-
     def preview(self, execution: StageExecution, image_index: int, data: bytes) -> None:
-        """Send the picture so far, encoded."""
+        """Emit the picture so far, encoded."""
         self.previews(
             StagePreview(
                 run_id=self.timeline.run_id,
@@ -86,7 +79,7 @@ class Reporter:
 class RunScope:
     """What a stage needs to know of the run it is part of.
 
-    clock: the scheduler that the run takes its time from.
+    clock: the scheduler of the run.
     """
 
     backend: Backend

@@ -1,4 +1,4 @@
-"""Session: the course of a run, or of a stage by itself: what its stages share, and the order in which it ends."""
+"""Session: a run, or a stage by itself: what its stages share, and the order in which it ends."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """Connects stages once and ends them once, whoever decides that and on whichever thread.
+    """Connects stages once and ends them once, on whichever thread that is decided.
 
-    control: takes the decisions; its steps are the end, in the order in which they were registered.
+    control: takes the decisions; its steps end the run, in the order in which they were registered.
 
     Args:
         run_id: of every event.
         backend: renders.
         settings: of the run.
-        clock: runs everything and tells the time.
+        clock: runs everything and is the clock of the events.
         updates: where events go.
         previews: called with each preview.
-        output: keeps finished pictures.
+        output: keeps finished pictures; None: in memory.
         plan: of the result; None for a stage by itself.
         rescue, ends_on_failure: as of `RunControl`.
     """
@@ -82,7 +82,7 @@ class Session:
     def connect(
         self, images: Observable[Artifact], trackers: Sequence[StageTracker], observer: abc.ObserverBase[Artifact]
     ) -> None:
-        """Subscribe to the images that leave the last stage."""
+        """Subscribe *observer* to the images that finish the last stage."""
         self.trackers = trackers
         self._subscription.disposable = images.subscribe(
             observer.on_next, observer.on_error, observer.on_completed, scheduler=self.scope.clock
@@ -92,7 +92,7 @@ class Session:
         self.timeline.end_stages()
         failure, latest = self.control.failure, self.control.latest
         if failure is not None:
-            failure.stage.report_failure(failure.error)  # accepted only if its own thread has not come to it yet
+            failure.stage.report_failure(failure.error)  # dropped by the timeline if its own thread has reported it
         cancelled = failure is None and self.control.phase is RunPhase.CANCELLED
         for tracker in self.trackers:
             in_progress = cancelled and latest is not None and latest.tracker is tracker

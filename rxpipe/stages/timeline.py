@@ -1,7 +1,7 @@
-"""Timeline: the one place that numbers, stamps, folds and sends a run's events, and where their grammar holds.
+"""Timeline: the one place that numbers, stamps, folds and emits a run's events, and that enforces their grammar.
 
-The thread that cancels and the thread that renders are two: what one of them says too late, because the other has ended
-the stage or the run meanwhile, is dropped here, under the lock that numbers.
+One thread may cancel while another renders: an event that comes too late, because the other thread has ended the stage
+or the run, is dropped here, under the lock that numbers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.events import TERMINALS, RunEnd, StageStart
+from rxpipe.events import TERMINALS, RunEnd, StageStart, StageStep
 from rxpipe.result import RunUpdate, reduce
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class Timeline:
     """Emits the events of one run: seq without a gap, time never decreasing, nothing before RunStart or after RunEnd.
 
-    Of a stage nothing is emitted before its StageStart or after its terminal. From any thread, a signal handler's too.
+    Nothing of a stage is emitted before its StageStart or after its terminal. Safe from any thread and signal handler.
 
-    result: the run so far; each event is folded into it once, and travels with the result that includes it.
+    result: the run so far; each event is folded into it once, and emitted with the result that includes it.
 
     Args:
         run_id: of every event.
@@ -54,45 +54,47 @@ class Timeline:
         self._ending = self._closed = False
 
     def emit(self, kind: type[StageEvent], fields: dict[str, Any]) -> None:
-        """Send one event of that kind, if there is a place for it. *fields*: its own; a dict to be used up."""
+        """Emit one event of that kind, unless the grammar forbids it. *fields*: its own; the dict is modified."""
         self.put(kind, fields)
         self._updates.drain()
 
     def put(self, kind: type[StageEvent], fields: dict[str, Any]) -> None:
-        """As `emit`, but delivered by whoever drains the updates next. For those who hold a lock of their own."""
+        """As `emit`, but leave delivery to the next drain of the updates; for callers that hold a lock of their own."""
         with self._lock:  # numbered and queued in one step, delivered without the lock
-            self._record_pending()
+            if self._pending is not None:  # an interrupt cut it short
+                self._record(self._pending)
             while self._fits(kind, fields.get("stage_index")):
                 self._last = max(self._last, self._now())
                 fields["run_id"], fields["seq"], fields["timestamp"] = self.run_id, self._count, self._last
-                event = kind.model_validate(fields)
+                event = kind.__pydantic_validator__.validate_python(
+                    fields
+                )  # model_validate, without its checks of arguments
                 if event.seq == self._count:  # else a signal handler emitted one of its own meanwhile
                     self._pending = RunUpdate(event, reduce(self.result, event))
-                    self._record_pending()
+                    self._record(self._pending)
                     return
 
     def end_stages(self) -> None:
-        """From here on no stage begins, and of those that are open only the terminals are taken."""
+        """Accept no further StageStart, and of the open stages nothing but their terminals."""
         with self._lock:
             self._ending = True
 
-    def _record_pending(self) -> None:
-        """Record the event that is about to be; if an interrupt cuts that short, the next call completes it."""
-        update = self._pending
-        if update is None:
-            return
-        self._note(update.event)
-        if update.event.seq == self._count:
+    def _record(self, update: RunUpdate) -> None:
+        """Record an event; called again if an interrupt cut that short, which changes nothing that is done already."""
+        event, result = update
+        if not isinstance(event, StageStep):
+            self._note(event)
+        if event.seq == self._count:
             # One statement, so that no interrupt between two of them has it sent twice or never.
             _, self._count = self._updates.enqueue(update), self._count + 1  # type: ignore[func-returns-value]
-        self.result = update.result
+        self.result = result
         self._pending = None
 
     def _fits(self, kind: type[StageEvent], stage: int | None) -> bool:
         if self._closed:
             return False
         if stage is None:
-            return kind is RunEnd or not self._count  # RunStart, from whoever comes first
+            return kind is RunEnd or not self._count  # RunStart, from the first thread that emits it
         if kind is StageStart:
             return not self._ending
         return stage in self._open and (not self._ending or kind in TERMINALS)

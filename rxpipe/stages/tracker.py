@@ -1,4 +1,4 @@
-"""StageTracker: the books of one stage within one run: it numbers its images, counts them and reports what happens."""
+"""StageTracker: numbers and counts the images of one stage within one run, and reports its events."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class StageAborted(Exception):
-    """Travels down the chain when a stage fails: which one, and why. Users see the error that it carries."""
+    """Ends the chain when a stage fails: holds the stage and its error. Users see that error only."""
 
     def __init__(self, stage: StageTracker, error: RxPipeError) -> None:
         super().__init__(f"{stage.where}: {error.message}")
@@ -46,10 +46,10 @@ class StageTracker:
     Args:
         execution: the stage as planned.
         scope: of the run.
-        planned: images expected if not all have arrived when the first one begins, None if nobody can know.
+        planned: images expected if not all have arrived when the first one begins, None if that is unknown.
         stage_count: stages in the chain.
         last_of_group: no later stage shares the lane with this one.
-        blocking: its function holds the run's thread and does not look whether it is still wanted.
+        blocking: its function holds the run's thread and cannot be cancelled.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class StageTracker:
         self.execution = execution
         self.scope = scope
         self.last_of_group = last_of_group
+        self._timeline = scope.reporter.timeline
         self.blocking = blocking
         self.received = 0
         self.source_ended = False
@@ -78,7 +79,7 @@ class StageTracker:
 
     @property
     def where(self) -> str:
-        """For people: "upscale (stage 3 of 3)"."""
+        """The stage as a text for people: "upscale (stage 3 of 3)"."""
         return f"{self.execution.stage_type} (stage {self.execution.stage_index + 1} of {self._stage_count})"
 
     @property
@@ -90,11 +91,11 @@ class StageTracker:
 
     @property
     def unaccounted(self) -> int:
-        """How many of the images have not finished the stage, as far as their number is known."""
+        """How many images have not finished the stage; 0 if their number is unknown."""
         return max(0, (self._total or 0) - sum(self._counts.values()))
 
     def start(self) -> None:
-        """Report that the stage begins, unless it has been."""
+        """Report that the stage begins, once."""
         if self._started_at is None:
             self._started_at = self.scope.now()
             self._total = self.received if self.source_ended else self._planned
@@ -114,7 +115,7 @@ class StageTracker:
         return cell
 
     def step(self, cell: Cell, progress: StepProgress) -> None:
-        """Report how far the image is; its fraction never falls, whatever the backend says."""
+        """Report how far the image is; its fraction never falls, whatever the backend reports."""
         fraction = progress.fraction
         if fraction is not None and not math.isnan(fraction):
             fraction = cell.fraction = max(cell.fraction, min(1.0, fraction))
@@ -184,4 +185,7 @@ class StageTracker:
         return 0.0 if moment is None else max(0.0, (self.scope.now() - moment).total_seconds())
 
     def _emit(self, kind: type[StageEvent], **fields: Any) -> None:
-        self.scope.reporter.emit(kind, self.execution, self._total, **fields)
+        execution = self.execution
+        fields["stage_type"], fields["stage_index"] = execution.stage_type, execution.stage_index
+        fields["total_images"] = self._total
+        self._timeline.emit(kind, fields)

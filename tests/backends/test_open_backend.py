@@ -7,24 +7,25 @@ import pytest
 from loguru import logger
 
 from rxpipe import backends
-from rxpipe.backends import choice, diagnose, open_backend
+from rxpipe.backends import diagnose, open_backend, resolve
+from rxpipe.backends.base import Backend
+from rxpipe.backends.kind import BackendKind
 from rxpipe.errors import ConfigError
 from rxpipe.testing.servers.webui import WebUIServer
 
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch, tmp_path):
-    """No environment, no config file, no port that a real server could be on."""
+    """No environment and no config file."""
     for name in ("RXPIPE_BACKEND", "RXPIPE_BACKEND_AUTH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RXPIPE_CONFIG", str(tmp_path / "config.toml"))
-    monkeypatch.setattr(choice._probe_local, "__defaults__", ((1, 2),))
     return tmp_path / "config.toml"
 
 
 def test_without_anything_the_embedded_one_is_taken():
     """And says why."""
-    backend = open_backend()
+    backend = open_backend(ports=(1, 2))
 
     assert backend.name == "sketch"
     assert "(no WebUI with its API answers on 127.0.0.1:1-2)" in backend.description
@@ -51,6 +52,9 @@ def test_options_may_stand_behind_the_name():
         ("box.local", "http://box.local:7860"),
         ("box:9000", "http://box:9000"),
         ("https://me:pw@box.example/webui", "https://box.example/webui"),
+        ("webui:7862", "http://127.0.0.1:7862"),
+        ("webui://box", "http://box:7860"),
+        ("webui", "http://127.0.0.1:7860"),
     ],
 )
 def test_an_address_is_a_webui(where, url):
@@ -88,25 +92,22 @@ def test_the_config_file_gives_options_and_credentials(nothing_set):
     assert "pw-secret" not in repr(vars(backend)) + backend.description
 
 
-def test_a_running_webui_is_found(monkeypatch):
-    """The first port that answers as one; a port where something else answers is told."""
+def test_a_running_webui_is_found():
+    """The first port that answers as one; another program's port is passed over."""
     with WebUIServer(api=False) as other, WebUIServer(auth=("me", "pw")) as server:
-        monkeypatch.setattr(choice._probe_local, "__defaults__", ((1, other.port, server.port),))
-
-        backend = open_backend()
+        backend = open_backend("auto", ports=(1, other.port, server.port))
 
     assert backend.url == server.url
     assert "(found running)" in backend.description
 
 
-def test_a_webui_without_its_api_is_told_in_the_log(monkeypatch):
+def test_a_webui_without_its_api_is_reported_in_the_log():
     """People see their server run and wonder."""
     lines = []
     sink = logger.add(lines.append, format="{level} {message}")
     logger.enable("rxpipe")
     with WebUIServer(api=False) as server:
-        monkeypatch.setattr(choice._probe_local, "__defaults__", ((server.port, 1),))
-        backend = open_backend()
+        backend = open_backend(ports=(server.port, 1))
     logger.remove(sink)
     logger.disable("rxpipe")
 
@@ -121,6 +122,8 @@ def test_a_webui_without_its_api_is_told_in_the_log(monkeypatch):
         ("skech", "did you mean 'sketch'?"),
         ("http://", "allowed"),
         ("comfy", "allowed: 'auto', 'sketch'"),
+        ("comfy", "kinds: sketch, webui (http, https)"),
+        ("ftp://box", "kinds: sketch, webui (http, https)"),
         ("sketch:pace", "options are name=value"),
         ("sketch:pce_s=0.1", "no option 'pce_s'; did you mean 'pace_s'?"),
         ("http://box:port", "the port is not a number"),
@@ -128,7 +131,7 @@ def test_a_webui_without_its_api_is_told_in_the_log(monkeypatch):
         ("me:pw-secret@", "allowed"),
     ],
 )
-def test_a_mistake_is_told_with_what_is_allowed(where, message):
+def test_a_mistake_is_reported_with_what_is_allowed(where, message):
     """And without the password in it."""
     with pytest.raises(ConfigError) as caught:
         open_backend(where)
@@ -137,7 +140,7 @@ def test_a_mistake_is_told_with_what_is_allowed(where, message):
     assert "pw-secret" not in str(caught.value)
 
 
-def test_a_wrong_option_is_told_with_the_nearest():
+def test_a_wrong_option_is_reported_with_the_nearest():
     """Before any connection."""
     with pytest.raises(ConfigError, match="no option 'strickt'; did you mean 'strict'"):
         open_backend("http://box:1", strickt=True)
@@ -153,7 +156,7 @@ def test_a_wrong_option_is_told_with_the_nearest():
         ('[backend]\nurl = "http://box:1"\npol_s = 1\n', "no option 'pol_s'; did you mean 'poll_s'"),
     ],
 )
-def test_a_wrong_config_file_is_told_by_its_path(nothing_set, text, message):
+def test_a_wrong_config_file_is_reported_by_its_path(nothing_set, text, message):
     """Which file, which field."""
     nothing_set.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=message) as caught:
@@ -170,6 +173,58 @@ def test_importing_the_backends_loads_neither_http_nor_numpy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  ours
 
     assert done.stdout.strip() == "[]"
+
+
+def test_another_kind_is_one_line_in_the_table(monkeypatch):
+    """Its name and its scheme open it, its port is probed, and mistakes name it."""
+
+    class Another(Backend):
+        name = "another"
+
+        def __init__(self, url, *, slow=False):
+            self.url, self.slow = url, slow
+
+        def render(self, stage, source):
+            raise NotImplementedError
+
+    kind = BackendKind(
+        "another", lambda: Another, schemes=("another",), default_port=8188, ports=(3,), examples=("another://host",),
+        probe=lambda port, _timeout_s: "yes" if port == 3 else "no", title="another server",
+    )  # fmt: skip
+    monkeypatch.setattr(resolve, "KINDS", (*resolve.KINDS, kind))
+
+    assert open_backend("another://box:1").url == "box:1"
+    assert open_backend("another:8189", slow=True).slow
+    assert open_backend("another").url == "8188"
+    assert open_backend("http://box:1").name == "webui"
+    assert open_backend(ports=(3, 2)).url == "http://127.0.0.1:3"
+    with pytest.raises(
+        ConfigError, match=r"or another://host; kinds: sketch, webui \(http, https\), another \(another\)"
+    ):
+        open_backend("ftp://box")
+
+
+# -- the port's own catalog and diagnosis -----------------------------------------------------------------------------
+
+
+def test_a_backend_without_a_server_lists_nothing_and_is_well():
+    """The defaults of the port."""
+    backend = open_backend("sketch")
+
+    assert backend.url is None
+    assert (backend.catalog().samplers, backend.catalog().names("models")) == (None, ())
+    assert (backend.diagnose().ok, backend.diagnose().reachable, backend.diagnose().url) == (True, True, "")
+    assert not backend.batches
+
+
+def test_an_open_backend_lists_what_its_server_has():
+    """Over a connection that it has; with its credentials."""
+    with WebUIServer(auth=("me", "pw")) as server, open_backend(server.url, auth="me:pw") as backend:
+        assert "Euler a" in backend.catalog().names("samplers")
+        assert "mediapipe_face_full" in backend.catalog().names("detectors")
+        assert backend.diagnose().credentials == "accepted"
+        assert server.connections == 1
+        assert backend.batches
 
 
 # -- diagnose ---------------------------------------------------------------------------------------------------------
@@ -204,7 +259,7 @@ def test_a_healthy_server_is_described(flavour):
         ({"adetailer": False}, {"adetailer": None, "ok": True}, "install the extension ADetailer"),
     ],
 )
-def test_what_is_missing_is_told_with_what_to_do(options, expected, advice):
+def test_what_is_missing_is_reported_with_what_to_do(options, expected, advice):
     """Flags, credentials, the extension."""
     with WebUIServer(**options) as server:
         found = diagnose(server.url)
@@ -213,17 +268,17 @@ def test_what_is_missing_is_told_with_what_to_do(options, expected, advice):
     assert advice in " ".join(found.advice)
 
 
-def test_credentials_are_told_apart():
+def test_accepted_and_refused_credentials_are_distinguished():
     """Accepted, refused."""
     with WebUIServer(auth=("me", "pw")) as server:
         assert diagnose(server.url, auth="me:pw").credentials == "accepted"
         assert diagnose(server.url, auth="me:wrong").credentials == "refused"
 
 
-def test_nobody_there_is_a_finding_and_no_exception():
+def test_no_server_is_a_finding_and_no_exception():
     """The doctor is for the ill."""
     found = diagnose("127.0.0.1:1")
 
     assert (found.reachable, found.ok) == (False, False)
-    assert "no answer" in found.problem
+    assert "no server answers" in found.problem
     assert backends.__all__ == ["diagnose", "open_backend"]

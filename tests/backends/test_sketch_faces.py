@@ -20,7 +20,7 @@ FACE = (170, 60, 280, 175)  # left, top, right, bottom, as anybody would say
 @pytest.fixture(scope="module", autouse=True)
 def each_picture_is_looked_at_once():
     """The detector holds no state: the same pixels have the same faces, which most tests here need to have found."""
-    look, seen = faces._look, {}
+    look, seen = faces.find_faces, {}
 
     def shared(pixels):
         key = pixels.shape, pixels.tobytes()
@@ -30,7 +30,7 @@ def each_picture_is_looked_at_once():
         return list(seen[key])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(faces, "_look", shared)
+        patch.setattr(faces, "find_faces", shared)
         yield
 
 

@@ -13,7 +13,7 @@ import random
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "backends" / "webui"))
 
 from webui_runs import IMAGES, STAGES, cancel_at, meet  # it stands beside the tests
 

@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from rxpipe.artifact import Artifact, LineageEntry
+from rxpipe.artifact import Artifact
 from rxpipe.config import RunSettings, Txt2ImgConfig
 from rxpipe.errors import BadImage
+from rxpipe.pictures.lineage import LineageEntry
 from rxpipe.pictures.metadata import ImageInfo, read_info
 from rxpipe.plan import plan_stages
 from rxpipe.sinks.images import ImageWriter
@@ -240,11 +241,10 @@ def test_rxpipes_own_pictures_tell_their_lineage(tmp_path):
     assert (info.dialect, info.prompt, info.seed, info.problems) == ("rxpipe", "a cat", 7, ())
     assert info.settings["Sampler"] == "Euler"
     assert (info.lineage.id, info.lineage.stage, info.lineage.seed) == ("r-1", "txt2img", 7)
-    assert info.lineage.lineage[0].model_dump() == {
-        "stage": "txt2img",
-        "backend": "sketch",
-        "settings": {"seed": 7, "hires": None},
-    }
+    assert info.lineage.lineage == (entry,)
+    assert info.model_dump(mode="json")["lineage"]["lineage"] == [
+        {"stage": "txt2img", "backend": "sketch", "settings": {"seed": 7, "hires": None}}
+    ]
     assert info.lineage.metadata == {"score": 0.5}
 
 

@@ -88,7 +88,7 @@ def test_a_call_that_never_returns_is_interrupted_once(marbles, full_chain):
 
 
 def test_in_image_order_every_open_stage_is_cancelled_and_one_was_in_work(marbles, full_chain):
-    """Only the stage in work has an image_index."""
+    """Only the current stage has an image_index."""
     run = marbles.run(full_chain(3, order="image"), {"adetailer": "----"}, cancel="-" * 30 + "!")
     cancelled = of(run.events.accept().values, rxp.StageCancelled)
     assert [(e.stage_type, e.image_index) for e in cancelled] == [
@@ -156,8 +156,8 @@ def test_cancel_in_the_pause_before_a_retry_makes_no_further_call(marbles):
         run.events.accept()
 
 
-def test_skip_gives_up_one_image_and_goes_on(marbles, full_chain):
-    """The skipped one is told as cancelled; the run is partial; its call was interrupted once."""
+def test_skip_cancels_one_image_and_continues(marbles, full_chain):
+    """The skipped one is reported as cancelled; the run is partial; its call was interrupted once."""
     backend = ScriptedBackend(marbles, {"img2img": ["-o|", "-------", "-o|"]})
     executor = rxp.PipelineExecutor(backend, scheduler=marbles.clock)
     run = executor.start(full_chain(3, out=None))
@@ -172,8 +172,8 @@ def test_skip_gives_up_one_image_and_goes_on(marbles, full_chain):
     assert not run.skip_image()
 
 
-def test_stop_after_image_lets_the_one_in_work_finish(marbles, full_chain):
-    """It leaves its stage, then the run is cancelled."""
+def test_stop_after_image_lets_the_one_in_progress_finish(marbles, full_chain):
+    """It finishes its stage, then the run is cancelled."""
     backend = ScriptedBackend(marbles, {"txt2img": "-----o|"})
     executor = rxp.PipelineExecutor(backend, scheduler=marbles.clock)
     run = executor.start(full_chain(3, out=None))
@@ -188,8 +188,8 @@ def test_stop_after_image_lets_the_one_in_work_finish(marbles, full_chain):
     assert len(backend.calls) == 2
 
 
-def test_a_function_that_is_deaf_is_left_behind_with_one_warning(tmp_path):
-    """The run ends at once, the result is dropped, the next run has a new worker."""
+def test_a_function_that_blocks_is_left_behind_with_one_warning(tmp_path):
+    """The run ends immediately, the result is dropped, the next run has a new worker."""
     let_go, inside = threading.Event(), threading.Event()
     lines = []
     sink = logger.add(lambda message: lines.append(message.record), level="WARNING")
@@ -208,11 +208,11 @@ def test_a_function_that_is_deaf_is_left_behind_with_one_warning(tmp_path):
     given = tmp_path / "given.png"
     given.write_bytes(tiny_picture(1))
 
-    class Nobody(rxp.Backend):
+    class Unreachable(rxp.Backend):
         def render(self, stage, source):
             raise AssertionError((stage, source))
 
-    executor = rxp.PipelineExecutor(Nobody())
+    executor = rxp.PipelineExecutor(Unreachable())
     run = executor.start(rxp.chain(deaf(), out=None), inputs=[given])
     assert inside.wait(5)
     run.cancel()

@@ -54,7 +54,7 @@ class InterruptAt:
 
 
 class Interruptible(rxp.Backend):
-    """Renders the images in *hanging* for ever, others at once; counts interrupts per image."""
+    """Renders the images in *hanging* for ever, others immediately; counts interrupts per image."""
 
     name = "interruptible"
 
@@ -94,7 +94,7 @@ def chain(images=2, **settings):
 
 
 def a_run_in_the_middle(marbles):
-    """An executor, its run with the second image being rendered, what a subscriber saw, and the backend."""
+    """Return an executor, its run with the second image being rendered, what a subscriber saw, and the backend."""
     backend = Interruptible(hanging=[2])
     executor = rxp.PipelineExecutor(backend, scheduler=marbles.clock)
     seen = []
@@ -106,7 +106,7 @@ def a_run_in_the_middle(marbles):
 
 
 def check_cancelled(run, seen, where):
-    """One RunEnd, one terminal a stage, and a subscriber saw all but the one event whose delivery to it was cut.
+    """Check for one RunEnd, one terminal per stage, and a subscriber that saw all but the event whose delivery was cut.
 
     *where*: the line at which the cancel was interrupted.
     """
@@ -325,7 +325,7 @@ def test_stop_after_image_begins_no_further_one_and_lets_all_in_progress_finish(
 
 
 def test_an_adetailer_that_fails_on_every_picture_is_a_warning_of_the_run(marbles):
-    """The pictures are through, and nobody takes them for detailed ones."""
+    """The pictures finish, and are not reported as detailed ones."""
     job = rxp.chain(rxp.txt2img(prompt="a", images=2), rxp.adetailer(), retry=rxp.RetryConfig(attempts=1))
     error = rxp.BackendFailed("no such detector.")
     run = marbles.run(job, {"adetailer": "-#"}, errors={"adetailer": error})

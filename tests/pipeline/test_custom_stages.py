@@ -23,7 +23,7 @@ def of(events, kind, stage=None):
 
 
 def pictures(run):
-    """Of the last stage each image left, decoded, by seed."""
+    """Return the last picture of each image, decoded, by seed."""
     return {record.seed: run.result.artifact(record).to_image() for record in run.result.images}
 
 
@@ -34,7 +34,7 @@ def brighter(artifact: rxp.Artifact, by: int = 1) -> Image.Image:
 
 
 def test_a_function_stands_between_two_stages(marbles):
-    """It works on the picture of the stage before and hands on its own; the next stage goes on from there."""
+    """It works on the picture of the stage before and emits its own; the next stage continues from there."""
     chain = rxp.chain(rxp.txt2img(prompt="a", images=2, seed=10), brighter(5), rxp.upscale(enabled=False))
     run = marbles.run(chain)
     assert {seed: picture.getpixel((0, 0)) for seed, picture in pictures(run).items()} == {10: 15, 11: 16}
@@ -261,7 +261,7 @@ def test_a_chain_takes_a_bare_operator_and_refuses_what_is_none(marbles):
 
 
 def test_two_stages_of_one_kind_are_two_stages(marbles):
-    """A chain composed in code may repeat a stage; index tells them apart."""
+    """A chain composed in code may repeat a stage; they differ by their index."""
     chain = rxp.chain(rxp.txt2img(prompt="a"), rxp.img2img(denoising_strength=0.2), rxp.img2img(denoising_strength=0.6))
     run = marbles.run(chain)
     assert [(c.stage_index, c.config.denoising_strength) for c in run.backend.calls[1:]] == [(1, 0.2), (2, 0.6)]
@@ -285,7 +285,7 @@ def test_a_stage_alone_stands_in_anybodys_pipe(marbles):
 
 
 def test_disposing_a_stage_alone_cancels_it(marbles):
-    """The backend's drawing is cut short, once, and the stage is told cancelled."""
+    """The backend's rendering is interrupted, once, and the stage is reported cancelled."""
     backend = ScriptedBackend(marbles, {"txt2img": "------o|"})
     events = []
     stream = rxp.seeds(7, images=2).pipe(rxp.txt2img(prompt="a").on(backend, events.append))
@@ -315,12 +315,12 @@ def test_a_stage_alone_without_a_scheduler_has_a_worker_of_its_own():
         names.append(threading.current_thread().name)
         return artifact
 
-    class Nobody(rxp.Backend):
+    class Unreachable(rxp.Backend):
         def render(self, stage, source):
             raise AssertionError((stage, source))
 
     source = rx.just(rxp.Artifact(id="a", data=tiny_picture(1)))
-    source.pipe(where().on(Nobody())).subscribe(on_completed=done.set)
+    source.pipe(where().on(Unreachable())).subscribe(on_completed=done.set)
     assert done.wait(5)
     assert names == ["rxpipe-custom"]
     for thread in set(threading.enumerate()) - before:
@@ -330,7 +330,7 @@ def test_a_stage_alone_without_a_scheduler_has_a_worker_of_its_own():
 
 @pytest.mark.parametrize(("operator", "words"), [(lambda _: 1 // 0, "ZeroDivisionError"), (lambda _: None, "NoneType")])
 def test_an_operator_that_cannot_be_applied_fails_its_stage(marbles, operator, words):
-    """Raising at once, or giving no observable: the run ends and says which stage and why."""
+    """Raising in the call, or returning no observable: the run ends and says which stage and why."""
     run = marbles.run(rxp.chain(rxp.txt2img(prompt="a"), rxp.operator_stage("mine", operator)))
     run.events.accept()
     assert run.status == "failed"
@@ -339,7 +339,7 @@ def test_an_operator_that_cannot_be_applied_fails_its_stage(marbles, operator, w
 
 
 def test_a_function_that_calls_exit_costs_its_image(marbles):
-    """The run goes on and says what came."""
+    """The run continues and says what came."""
 
     @rxp.image_stage
     def leaver(artifact):

@@ -23,7 +23,7 @@ KEPT = rxp.image_stage(
 
 
 class Gate:
-    """Holds the first thread that comes to it until it is opened."""
+    """Blocks the first thread that reaches it until it is opened."""
 
     def __init__(self):
         self.reached, self._open = threading.Event(), threading.Event()
@@ -38,12 +38,12 @@ class Gate:
 
 
 class Instant(rxp.Backend):
-    """Draws at once, on the run's thread; the images in *hanging* never."""
+    """Renders immediately, on the run's thread; the images in *hanging* never."""
 
     name = "instant"
 
-    def __init__(self, *, steps=(), hanging=(), beside=False):
-        self.steps, self.hanging, self.overlap_saves = steps, hanging, beside
+    def __init__(self, *, steps=(), hanging=(), overlap_saves=False):
+        self.steps, self.hanging, self.overlap_saves = steps, hanging, overlap_saves
         self.calls = []
         self.hangs = threading.Event()
 
@@ -75,7 +75,7 @@ def one_stage(images=1, **settings):
 
 
 def test_a_cancel_while_the_run_is_about_to_announce_itself_still_begins_with_run_start():
-    """Whoever comes first tells RunStart; it is told once, and before RunEnd."""
+    """The first thread emits RunStart; it is emitted once, and before RunEnd."""
     gate = Gate()
 
     class Held(WorkerScheduler):
@@ -117,8 +117,8 @@ def test_a_cancel_in_the_middle_of_the_announcement_leaves_it_the_first_and_only
     assert kinds(run) in (["run_start", "run_end"], ["run_start", "stage_start", "stage_cancelled", "run_end"])
 
 
-def test_a_step_that_was_on_its_way_when_the_run_was_cancelled_is_not_told_after_the_terminal():
-    """The drawing thread is held in the middle of a step, the run is cancelled, then it goes on."""
+def test_a_step_that_was_on_its_way_when_the_run_was_cancelled_is_not_emitted_after_the_terminal():
+    """The rendering thread is held in the middle of a step, the run is cancelled, then it continues."""
     gate = Gate()
 
     class Slow(float):
@@ -141,7 +141,7 @@ def test_a_step_that_was_on_its_way_when_the_run_was_cancelled_is_not_told_after
     assert kinds(run) == ["run_start", "stage_start", "stage_cancelled", "run_end"]
 
 
-def test_what_cannot_be_written_into_a_file_costs_its_image_and_the_run_goes_on(tmp_path):
+def test_what_cannot_be_written_into_a_file_costs_its_image_and_the_run_continues(tmp_path):
     """A note that is no JSON is found out while the file is made; it is that image's failure."""
     chain = rxp.chain(rxp.txt2img(prompt="a lighthouse", images=2, seed=1), KEPT(), out=tmp_path)
     run = rxp.PipelineExecutor(Instant()).start(chain)
@@ -152,7 +152,7 @@ def test_what_cannot_be_written_into_a_file_costs_its_image_and_the_run_goes_on(
 
 
 def test_what_a_backends_own_action_raises_ends_the_run(monkeypatch):
-    """No observable tells of it, so the worker does: StageFailed with the cause, and the traceback for its author."""
+    """No observable reports it, so the worker does: StageFailed with the cause, and the traceback for its author."""
     reported = []
     monkeypatch.setattr(threading, "excepthook", lambda args: reported.append(args.exc_value))
 
@@ -205,7 +205,7 @@ def test_a_cancel_by_who_hears_of_a_failure_leaves_it_a_failure(marbles):
 
 
 def test_skipping_before_anything_is_drawn_says_that_it_skipped_nothing(marbles):
-    """At StageStart no image is in work yet."""
+    """At StageStart no image is in progress yet."""
     executor = rxp.PipelineExecutor(ScriptedBackend(marbles), scheduler=marbles.clock)
     run = executor.start(one_stage(2))
     said = []
@@ -216,10 +216,10 @@ def test_skipping_before_anything_is_drawn_says_that_it_skipped_nothing(marbles)
 
 
 def test_skipping_takes_the_image_that_is_drawn_and_not_the_one_being_written(monkeypatch, tmp_path):
-    """A slow disk neither holds up who asks nor costs the picture that is on its way into a file."""
+    """A slow disk neither blocks the caller nor costs the picture that is being written."""
     gate = Gate()
     monkeypatch.setattr("rxpipe.sinks.images.os.fsync", lambda _: gate.hold())
-    backend = Instant(hanging=[2], beside=True)
+    backend = Instant(hanging=[2], overlap_saves=True)
     run = rxp.PipelineExecutor(backend).start(one_stage(2, out=tmp_path))
     assert gate.reached.wait(5)
     assert backend.hangs.wait(5)
@@ -233,7 +233,7 @@ def test_skipping_takes_the_image_that_is_drawn_and_not_the_one_being_written(mo
     assert [record.outcome for record in run.result.records] == ["done", "cancelled"]
 
 
-def test_a_run_that_was_over_before_anybody_was_told_of_its_start_is_known_all_the_same(marbles):
+def test_a_run_that_was_over_before_its_start_was_delivered_is_known_all_the_same(marbles):
     """A subscriber starts the next run and cancels it; when its RunStart is delivered it has long ended."""
     runner = rxp.PipelineRunner(rxp.PipelineExecutor(ScriptedBackend(marbles), scheduler=marbles.clock))
     runs = [runner.start(one_stage())]
@@ -252,14 +252,14 @@ def test_a_run_that_was_over_before_anybody_was_told_of_its_start_is_known_all_t
 @pytest.mark.parametrize(
     ("telling", "words"),
     [
-        (rx.of(rxp.Output("text")), "gave a str as a picture"),
+        (rx.of(rxp.Output("text")), "emitted a str as a picture"),
         (rx.of(rxp.Output(b"junk")), "The picture to be saved is none"),
         (rx.of("a picture"), "emitted a str; allowed: StepProgress, Preview and one Output"),
-        (None, "render gave a NoneType; allowed: an Observable"),
+        (None, "render returned a NoneType; allowed: an Observable"),
     ],
 )
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_what_no_backend_may_give_is_told_in_words(marbles, tmp_path, telling, words, on_disk):
+def test_what_no_backend_may_emit_is_an_error_in_words(marbles, tmp_path, telling, words, on_disk):
     """An error of that image, whether pictures are written or not; nothing hangs."""
 
     class Odd(rxp.Backend):
@@ -278,7 +278,7 @@ def test_what_no_backend_may_give_is_told_in_words(marbles, tmp_path, telling, w
 
 
 def test_waiting_inside_a_subscriber_is_refused_in_words(full_chain):
-    """It would wait for itself; `start` is the way, and the run goes on."""
+    """It would wait for itself; `start` is the way, and the run continues."""
 
     class Instant(rxp.Backend):
         def render(self, stage, source):
@@ -329,7 +329,7 @@ def test_save_final_leaves_no_empty_folder_and_says_what_is_gone(marbles, tmp_pa
         (lambda: rxp.build_chain(rxp.txt2img("a")), "a run was given <stage txt2img"),
     ],
 )
-def test_the_likeliest_first_mistakes_are_told_in_words(wrong, words):
+def test_the_likeliest_first_mistakes_are_errors_in_words(wrong, words):
     """What came and what is allowed, not an attribute that something does not have."""
     with pytest.raises(rxp.RxPipeError, match=words):
         wrong()

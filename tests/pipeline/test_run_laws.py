@@ -30,7 +30,7 @@ def sometimes(artifact, every):
 
 
 def middle_stages():
-    """A stage of any kind that may stand behind the first."""
+    """Draw a stage of any kind that may follow the first."""
     on_error = st.sampled_from(["drop", "pass", "stop"])
     return st.one_of(
         st.builds(lambda e: rxp.img2img(on_error=e), on_error),
@@ -76,7 +76,7 @@ def check_grammar(events):
 
 
 def check_stage(events):
-    """One start first, one terminal last, totals that never change, indices in order, fractions that never fall."""
+    """Check for one start first, one terminal last, a constant total, indices in order, fractions that never fall."""
     assert isinstance(events[0], rxp.StageStart)
     assert isinstance(events[-1], rxp.StageEnd | rxp.StageFailed | rxp.StageCancelled)
     assert all(isinstance(e, rxp.StageStep | rxp.StageRetry | rxp.StageImageProgress) for e in events[1:-1])
@@ -84,8 +84,8 @@ def check_stage(events):
     indices = [e.image_index for e in events if isinstance(e, rxp.StageImageProgress)]
     assert indices == sorted(indices)
     for index in set(indices):
-        told = [e.fraction for e in events if isinstance(e, rxp.StageStep) and e.image_index == index]
-        known = [fraction for fraction in told if fraction is not None]
+        emitted = [e.fraction for e in events if isinstance(e, rxp.StageStep) and e.image_index == index]
+        known = [fraction for fraction in emitted if fraction is not None]
         assert known == sorted(known)
     if isinstance(events[-1], rxp.StageEnd):
         end = events[-1]
@@ -96,7 +96,7 @@ def check_stage(events):
 
 
 def check_result(result, live):
-    """The fold of what was emitted, and books that balance."""
+    """Check that the result is the fold of the events, and that its counts add up."""
     assert result.events == tuple(live)
     assert rxp.PipelineRunResult.from_events(live, result.plan) == result
     tally = result.tally
@@ -115,7 +115,7 @@ def check_result(result, live):
 
 
 def check_fraction(live):
-    """What a person sees never goes backwards and says 1.0 only of a completed run."""
+    """Check that the fraction never falls and is 1.0 only of a completed run."""
     status, before = rxp.RunStatus(), 0.0
     for event in live:
         status = rxp.reduce_status(status, event)

@@ -1,4 +1,4 @@
-"""What a run amounts to, statements 22 to 26 of the contract: inputs, results, second runs."""
+"""The result of a run, statements 22 to 26 of the contract: inputs, results, second runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def runner_on(marbles, scripts=None, **more):
 
 
 class Painter(rxp.Backend):
-    """Answers at once with a picture that tells which picture it was given."""
+    """Answers immediately with a picture that shows which picture it was given."""
 
     name = "painter"
 
@@ -62,7 +62,7 @@ def test_each_stage_works_on_the_picture_of_the_stage_before(marbles, full_chain
 
 
 def test_the_result_holds_what_was_emitted_and_what_it_means(marbles, full_chain, tmp_path):
-    """Events element for element; images, variants, durations, plan and metadata beside them."""
+    """Events element for element; images, variants, durations, plan and metadata next to them."""
     runner, _ = runner_on(marbles, {"txt2img": "--(o|)"})
     live, snapshots = [], []
     runner.executor.events.subscribe(live.append)
@@ -133,7 +133,7 @@ def test_the_next_run_may_be_started_by_who_hears_of_the_end(marbles, full_chain
 
 
 def test_two_runs_at_once_are_refused_by_name(marbles, full_chain):
-    """The error names the run that is going on; that one is not disturbed."""
+    """The error names the run in progress, which is unaffected."""
     runner, _ = runner_on(marbles)
     run = runner.start(full_chain(1, out=None))
     with pytest.raises(RunActive, match=run.run_id):
@@ -262,10 +262,10 @@ def test_between_stages_an_artifact_refers_to_its_file(marbles, full_chain, tmp_
     assert len(list(tmp_path.rglob("*.png"))) == 8
 
 
-class Beside(rxp.Backend):
+class OverlappingSaves(rxp.Backend):
     """Draws for 3 ms each and notes how many drawings are open, and when."""
 
-    name = "beside"
+    name = "overlapping"
 
     def __init__(self, *, overlap_saves=False, queue_ahead=0):
         self.overlap_saves, self.queue_ahead = overlap_saves, queue_ahead
@@ -306,7 +306,7 @@ class Beside(rxp.Backend):
 @pytest.mark.parametrize("order", ["stage", "image"])
 def test_a_stage_has_as_many_drawings_open_as_its_backend_asks_for(marbles, settings, most, order):
     """One, or with queue_ahead=1 two of the last stage of a group; results leave in order all the same."""
-    backend = Beside(**settings)
+    backend = OverlappingSaves(**settings)
     chain = rxp.chain(rxp.txt2img(prompt="a", images=5, seed=0), rxp.upscale(), out=None, order=order)
     run = rxp.PipelineExecutor(backend, scheduler=marbles.clock).start(chain)
     marbles.run()
@@ -319,7 +319,7 @@ def test_a_stage_has_as_many_drawings_open_as_its_backend_asks_for(marbles, sett
 
 def test_cancel_interrupts_every_drawing_that_is_open(marbles):
     """With one queued ahead there are two, each interrupted once; nothing begins afterwards."""
-    backend = Beside(queue_ahead=1)
+    backend = OverlappingSaves(queue_ahead=1)
     chain = rxp.chain(rxp.txt2img(prompt="a", images=5, seed=0), out=None)
     run = rxp.PipelineExecutor(backend, scheduler=marbles.clock).start(chain)
     marbles.clock.advance_by("500us")

@@ -1,4 +1,4 @@
-"""The tests that began the project: upscale is serial, tells how far it is, and Cancel stops it in bounded time."""
+"""The tests that began the project: upscale is serial, reports how far it is, and Cancel stops it in bounded time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BOUND_S = 1.0
 
 
 class CountingBackend(rxp.Backend):
-    """Draws on the run's scheduler, counts how many drawings of a stage are open at once, and can hang for ever."""
+    """Renders on the run's scheduler, counts the open calls of a stage, and can hang for ever."""
 
     name = "counting"
 
@@ -64,7 +64,7 @@ def image_indices(events, kind, stage):
 
 
 def test_multi_image_run_upscale_is_serial_and_honors_cancel():
-    """Never two upscale calls at once; a cancel after the first image makes no second call and keeps the first."""
+    """Upscale calls never overlap; a cancel after the first image makes no second call and keeps the first."""
     backend = CountingBackend()
     result = rxp.PipelineRunner(backend).run(chain_of_two(images=5))
     assert result.success
@@ -108,12 +108,12 @@ def test_upscale_stage_logs_stage_and_image_progress():
         ("stage_end", None),
     ]
     assert {line["extra"]["run"] for line in lines} == {result.run_id}
-    told = [line["message"] for line in lines if line["extra"]["stage"] == "upscale"]
-    assert told[0] == "upscale started, 2 images"
-    assert told[1].startswith("upscale image 1/2 done in ")
-    assert told[2].startswith("upscale image 2/2 done in ")
-    assert told[3].startswith("upscale completed in ")
-    assert told[3].endswith(": 2 done")
+    messages = [line["message"] for line in lines if line["extra"]["stage"] == "upscale"]
+    assert messages[0] == "upscale started, 2 images"
+    assert messages[1].startswith("upscale image 1/2 done in ")
+    assert messages[2].startswith("upscale image 2/2 done in ")
+    assert messages[3].startswith("upscale completed in ")
+    assert messages[3].endswith(": 2 done")
     lifecycle = [e for e in result.events if not isinstance(e, rxp.StageStep)]
     assert len(lines) == len(lifecycle)
 

@@ -1,4 +1,4 @@
-"""retry_backoff, deadline and barrier, each with: never, empty, one, many, error, no end, disposed early, a throw."""
+"""retry_backoff, deadline, observe and barrier, each: never, empty, one, many, error, no end, disposed, a throw."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reactivex.subject import Subject
 
 from rxpipe.errors import BackendTimeout
 from rxpipe.rx.mainloop import PumpScheduler
-from rxpipe.rx.operators import barrier, deadline, retry_backoff
+from rxpipe.rx.operators import Handlers, barrier, deadline, lift, observe, retry_backoff
 
 MS = 0.001
 ROUNDS, VALUES = 300, 20
@@ -324,6 +324,63 @@ def test_an_error_due_while_a_value_is_being_delivered_follows_it():
     observers[0].on_next("a")
     observers[0].on_next("b")
     assert seen == [("a", True), "#"]
+
+
+# -- lift and observe -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["-----", "---|", "--a|", "-a-b-c|", "-a-b-#", "-a-b---"])
+@pytest.mark.parametrize("observed", [True, False], ids=["observed", "neither function given"])
+def test_observe_passes_everything_on(marbles, source, observed):
+    """In its time, whether anything looks on or not."""
+    operator = observe(lambda _: None, lambda: None) if observed else observe()
+    marbles.expect(marbles.cold(source).pipe(operator)).to_be(source)
+
+
+def test_observe_calls_its_functions_before_the_notification_passes():
+    """Values and the end; there is no function for an error."""
+    seen, source = [], Subject()
+    source.pipe(observe(lambda value: seen.append(("observed", value)), lambda: seen.append("ending"))).subscribe(
+        lambda value: seen.append(("passed", value)), on_completed=lambda: seen.append("ended")
+    )
+    source.on_next("a")
+    source.on_completed()
+    assert seen == [("observed", "a"), ("passed", "a"), "ending", "ended"]
+
+
+def test_disposing_early_lets_the_source_of_observe_go(marbles):
+    """Nothing is observed after it."""
+    seen, source = [], marbles.cold("-a-b-c|")
+    marbles.expect(source.pipe(observe(seen.append)), "^---!").to_be("-a-b")
+    source.subscriptions.to_be("^---!")
+    assert seen == ["a", "b"]
+
+
+def test_what_a_function_of_observe_raises_propagates_and_its_value_does_not_pass():
+    """To the source, as what a subscriber raises does."""
+    source, got = Subject(), []
+    source.pipe(observe(throw)).subscribe(got.append)
+    with pytest.raises(ZeroDivisionError):
+        source.on_next("a")
+    assert got == []
+
+
+def test_lift_makes_an_operator_that_changes_each_kind_of_notification(marbles):
+    """A value becomes two, an error the end; state is of one subscription."""
+
+    def handlers(observer):
+        count = itertools.count(1)
+
+        def twice(value):
+            observer.on_next(value)
+            observer.on_next(f"{value}{next(count)}")
+
+        return Handlers(twice, on_error=lambda _: observer.on_completed())
+
+    stream = marbles.cold("-a-b-#").pipe(lift(handlers))
+    first, second = marbles.expect(stream), marbles.expect(stream)
+    for recorded in (first, second):
+        recorded.to_be("-[ax]-[by]-|", {"a": "a", "x": "a1", "b": "b", "y": "b2"})
 
 
 # -- barrier ----------------------------------------------------------------------------------------------------------

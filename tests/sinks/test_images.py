@@ -21,19 +21,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from rxpipe.artifact import Artifact, LineageEntry
+from rxpipe.artifact import Artifact
 from rxpipe.config import (
     AdetailerConfig,
     AdetailerUnit,
     CustomConfig,
     HiresConfig,
     Img2ImgConfig,
+    RefinerConfig,
     RunSettings,
     Txt2ImgConfig,
     UpscaleConfig,
 )
 from rxpipe.errors import BadImage, ConfigError, SaveError
 from rxpipe.pictures import png
+from rxpipe.pictures.lineage import LineageEntry
 from rxpipe.plan import plan_stages
 from rxpipe.sinks import images
 from rxpipe.sinks.images import ImageWriter
@@ -263,6 +265,45 @@ def test_the_lineage_tells_where_the_picture_came_from(tmp_path):
             ("a\nSteps: 9, Seed: 7, Size: 64x32, ADetailer model: face_yolov8n.pt, ADetailer confidence: 0.3, "
             "ADetailer denoising strength: 0.4, ADetailer model 2nd: hand, ADetailer confidence 2nd: 0.3, "
             "ADetailer denoising strength 2nd: 0.4, "),
+        ),
+        (
+            [Txt2ImgConfig(prompt="a, b\nc", negative_prompt="d: e", sampler_name="DPM++ 2M", scheduler="Karras",
+                           cfg_scale=6.5, clip_skip=1, vae="v", model="m", tiling=True, distilled_cfg_scale=3.5)],
+            ("a, b\nc\nNegative prompt: d: e\nSteps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG sc"
+             "ale: 6.5, Distilled CFG Scale: 3.5, Seed: 7, Size: 64x32, Model: m, VAE: v, Tiling: True"
+             ", "),
+        ),
+        (
+            [Txt2ImgConfig(prompt="a", hires=HiresConfig(steps=7, upscaler="R-ESRGAN 4x+"), width=1024, subseed=9,
+                           refiner=RefinerConfig(checkpoint="r, x", switch_at=0.7))],
+            ('a\nSteps: 20, CFG scale: 7.0, Seed: 7, Size: 1024x512, Denoising strength: 0.7, Hires ups'
+             'cale: 2.0, Hires steps: 7, Hires upscaler: R-ESRGAN 4x+, Refiner: "r, x", Refiner switch'
+             ' at: 0.7, '),
+        ),
+        (
+            [Txt2ImgConfig(prompt="a", hires=HiresConfig(enabled=False),
+                           refiner=RefinerConfig(checkpoint="r", enabled=False))],
+            ("a\nSteps: 20, CFG scale: 7.0, Seed: 7, Size: 64x32, "),
+        ),
+        (
+            [Txt2ImgConfig(prompt="a"), UpscaleConfig(scale=3, mode="img2img", denoising_strength=0.2)],
+            ("a\nSteps: 20, CFG scale: 7.0, Seed: 7, Size: 21x11, Denoising strength: 0.2, Postprocess "
+             "upscale by: 3.0, "),
+        ),
+        (
+            [Txt2ImgConfig(prompt="a"), Img2ImgConfig(steps=12, denoising_strength=1, sampler_name="Heun"),
+             AdetailerConfig(prompt="face", units=(AdetailerUnit(detector="h,1"), AdetailerUnit(confidence=0),
+                                                   AdetailerUnit(denoising_strength=1)))],
+            ('face\nSteps: 12, Sampler: Heun, CFG scale: 7.0, Seed: 7, Size: 64x32, ADetailer model: fa'
+             'ce_yolov8n.pt, ADetailer confidence: 0.3, ADetailer denoising strength: 0.4, ADetailer m'
+             'odel 2nd: "h,1", ADetailer confidence 2nd: 0.3, ADetailer denoising strength 2nd: 0.4, A'
+             'Detailer model 3rd: face_yolov8n.pt, ADetailer confidence 3rd: 0.0, ADetailer denoising '
+             'strength 3rd: 0.4, ADetailer model 4th: face_yolov8n.pt, ADetailer confidence 4th: 0.3, '
+             'ADetailer denoising strength 4th: 1.0, '),
+        ),
+        (
+            [CUSTOM],
+            ("Seed: 7, Size: 64x32, "),
         ),
     ],
 )  # fmt: skip

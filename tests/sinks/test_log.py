@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger
 from reactivex.subject import Subject
-from told import OUT_OF_MEMORY, Teller, timelines, whole_run
+from timelines import OUT_OF_MEMORY, TimelineBuilder, timelines, whole_run
 
 from rxpipe.events import ErrorInfo, RunEnd, StageImageProgress
 from rxpipe.rx.subject import EventSubject
@@ -18,7 +18,7 @@ from rxpipe.sinks.log import line, log_events
 
 @pytest.fixture
 def records():
-    """What reaches a loguru sink while rxpipe's log is enabled."""
+    """Record what reaches a loguru sink while rxpipe's log is enabled."""
     caught = []
     sink = logger.add(lambda message: caught.append(message.record), level="DEBUG")
     logger.enable("rxpipe")
@@ -28,7 +28,7 @@ def records():
 
 
 def logged(events, records):
-    """The records of *events*, sent through a hot stream."""
+    """Return the records of *events*, sent through a hot stream."""
     subject = EventSubject()
     subscription = log_events(subject.observable)
     for event in events:
@@ -37,12 +37,12 @@ def logged(events, records):
     return records
 
 
-def told_image(**fields):
-    """The line of one image of upscale, the second of four."""
-    told = Teller()
-    told.begin("upscale", images=4)
-    told.start(0, 4)
-    return line(told.image(0, 2, **fields))
+def image_line(**fields):
+    """Return the line of one image of upscale, the second of four."""
+    builder = TimelineBuilder()
+    builder.begin("upscale", images=4)
+    builder.start(0, 4)
+    return line(builder.image(0, 2, **fields))
 
 
 def test_one_line_per_lifecycle_event(records):
@@ -97,7 +97,7 @@ def test_after_disposal_nothing_is_logged(records):
 
 
 def test_a_stream_that_fails_is_logged(records):
-    """Not swallowed, and not thrown at whoever told it."""
+    """Not swallowed, and not thrown at the source of it."""
     subject = Subject()
     log_events(subject)
     subject.on_error(ValueError("no\nmore"))
@@ -107,29 +107,29 @@ def test_a_stream_that_fails_is_logged(records):
 
 
 @pytest.mark.parametrize(
-    ("tell", "level"),
+    ("emit", "level"),
     [
-        (lambda told: told.image(0, 1), "INFO"),
-        (lambda told: told.image(0, 1, "passed"), "INFO"),
-        (lambda told: told.image(0, 1, "passed", error=OUT_OF_MEMORY), "WARNING"),
-        (lambda told: told.image(0, 1, warnings=("x",)), "WARNING"),
-        (lambda told: told.image(0, 1, "failed", error=OUT_OF_MEMORY), "WARNING"),
-        (lambda told: told.image(0, 1, "cancelled"), "INFO"),
-        (lambda told: told.retry(0, 1), "WARNING"),
-        (lambda told: told.fail(0), "ERROR"),
-        (lambda told: told.cancel(0, 1), "INFO"),
-        (lambda told: told.end(0), "INFO"),
-        (lambda told: told.finish("completed"), "INFO"),
-        (lambda told: told.finish("partial"), "WARNING"),
-        (lambda told: told.finish("failed", error=OUT_OF_MEMORY), "ERROR"),
-        (lambda told: told.finish("cancelled"), "INFO"),
+        (lambda builder: builder.image(0, 1), "INFO"),
+        (lambda builder: builder.image(0, 1, "passed"), "INFO"),
+        (lambda builder: builder.image(0, 1, "passed", error=OUT_OF_MEMORY), "WARNING"),
+        (lambda builder: builder.image(0, 1, warnings=("x",)), "WARNING"),
+        (lambda builder: builder.image(0, 1, "failed", error=OUT_OF_MEMORY), "WARNING"),
+        (lambda builder: builder.image(0, 1, "cancelled"), "INFO"),
+        (lambda builder: builder.retry(0, 1), "WARNING"),
+        (lambda builder: builder.fail(0), "ERROR"),
+        (lambda builder: builder.cancel(0, 1), "INFO"),
+        (lambda builder: builder.end(0), "INFO"),
+        (lambda builder: builder.finish("completed"), "INFO"),
+        (lambda builder: builder.finish("partial"), "WARNING"),
+        (lambda builder: builder.finish("failed", error=OUT_OF_MEMORY), "ERROR"),
+        (lambda builder: builder.finish("cancelled"), "INFO"),
     ],
 )
-def test_levels_say_how_bad_it_is(records, tell, level):
+def test_levels_say_how_bad_it_is(records, emit, level):
     """A cancel is no fault; what failed or was not as asked for is."""
-    told = Teller()
-    told.begin("upscale")
-    event = tell(told)
+    builder = TimelineBuilder()
+    builder.begin("upscale")
+    event = emit(builder)
     assert [record["level"].name for record in logged([event], records)] == [level]
 
 
@@ -156,41 +156,44 @@ def test_levels_say_how_bad_it_is(records, tell, level):
 )  # fmt: skip
 def test_the_line_of_an_image(fields, text):
     """What became of it, how long it took, from which seed, where it is, and what was wrong."""
-    assert told_image(**fields) == text.replace("out/a b.png", str(Path("out/a b.png")))
+    assert image_line(**fields) == text.replace("out/a b.png", str(Path("out/a b.png")))
 
 
 @pytest.mark.parametrize(
-    ("tell", "text"),
+    ("emit", "text"),
     [
-        (lambda told: told.begin("txt2img", "upscale", images=2), "run r1 started: txt2img > upscale, 2 images"),
-        (lambda told: told.start(0, None), "txt2img started"),
-        (lambda told: told.start(0, 1), "txt2img started, 1 image"),
-        (lambda told: told.step(0, 1), "txt2img image 1 working"),
-        (lambda told: told.step(0, 1, 0.0, phase="loading"), "txt2img image 1 loading 0 %"),
-        (lambda told: told.step(0, 1, 0.29), "txt2img image 1 working 29 %"),
-        (lambda told: told.step(0, 1, 1.0), "txt2img image 1 working 99 %"),
+        (lambda builder: builder.begin("txt2img", "upscale", images=2), "run r1 started: txt2img > upscale, 2 images"),
+        (lambda builder: builder.start(0, None), "txt2img started"),
+        (lambda builder: builder.start(0, 1), "txt2img started, 1 image"),
+        (lambda builder: builder.step(0, 1), "txt2img image 1 working"),
+        (lambda builder: builder.step(0, 1, 0.0, phase="loading"), "txt2img image 1 loading 0 %"),
+        (lambda builder: builder.step(0, 1, 0.29), "txt2img image 1 working 29 %"),
+        (lambda builder: builder.step(0, 1, 1.0), "txt2img image 1 working 99 %"),
         (
-            lambda told: told.retry(0, 1, attempt=2, delay_s=1.5),
+            lambda builder: builder.retry(0, 1, attempt=2, delay_s=1.5),
             "txt2img image 1 attempt 2 failed, again in 1.5 s: CUDA out of memory. Lower the size.",
         ),
-        (lambda told: told.end(0, done=0), "txt2img completed in 1.0 s: no image"),
+        (lambda builder: builder.end(0, done=0), "txt2img completed in 1.0 s: no image"),
         (
-            lambda told: told.end(0, done=3, passed=1, failed=2, cancelled=4, filtered=5),
+            lambda builder: builder.end(0, done=3, passed=1, failed=2, cancelled=4, filtered=5),
             "txt2img completed in 1.0 s: 3 done, 1 passed, 2 failed, 4 cancelled, 5 filtered",
         ),
-        (lambda told: told.fail(0), "txt2img failed: CUDA out of memory. Lower the size."),
-        (lambda told: told.cancel(0, 2), "txt2img cancelled at image 2"),
-        (lambda told: told.cancel(0), "txt2img cancelled"),
-        (lambda told: told.finish("cancelled"), "run r1 cancelled"),
-        (lambda told: told.finish("failed", error=OUT_OF_MEMORY), "run r1 failed: CUDA out of memory. Lower the size."),
+        (lambda builder: builder.fail(0), "txt2img failed: CUDA out of memory. Lower the size."),
+        (lambda builder: builder.cancel(0, 2), "txt2img cancelled at image 2"),
+        (lambda builder: builder.cancel(0), "txt2img cancelled"),
+        (lambda builder: builder.finish("cancelled"), "run r1 cancelled"),
+        (
+            lambda builder: builder.finish("failed", error=OUT_OF_MEMORY),
+            "run r1 failed: CUDA out of memory. Lower the size.",
+        ),
     ],
     ids=lambda value: "" if callable(value) else value,
 )
-def test_the_line_of_every_other_event(tell, text):
+def test_the_line_of_every_other_event(emit, text):
     """Never 100 % before the file is there."""
-    told = Teller()
-    told.stages = ("txt2img", "upscale")
-    assert line(tell(told)) == text
+    builder = TimelineBuilder()
+    builder.stages = ("txt2img", "upscale")
+    assert line(emit(builder)) == text
 
 
 @pytest.mark.parametrize(
@@ -205,9 +208,9 @@ def test_the_line_of_every_other_event(tell, text):
 )
 def test_what_a_server_says_cannot_break_a_line_or_a_terminal(records, message, text):
     """One line stays one line, braces stay braces, colours stay away."""
-    told = Teller()
-    told.begin("txt2img")
-    event = told.finish("failed", error=ErrorInfo(type="E", message=message))
+    builder = TimelineBuilder()
+    builder.begin("txt2img")
+    event = builder.finish("failed", error=ErrorInfo(type="E", message=message))
     (record,) = logged([event], records)
     assert record["message"] == f"run r1 failed: {text}"
 
@@ -223,8 +226,8 @@ def test_every_event_of_any_run_has_one_printable_line(drawn):
 @given(st.text())
 def test_any_message_is_one_printable_line(message):
     """Whoever wrote it."""
-    told = Teller()
-    told.begin(message)
-    assert line(told.finish("failed", error=ErrorInfo(type="E", message=message))).isprintable()
-    assert line(told.image(0, 1, warnings=(message,))).isprintable()
-    assert {type(event) for event in told.events[1:]} == {RunEnd, StageImageProgress}
+    builder = TimelineBuilder()
+    builder.begin(message)
+    assert line(builder.finish("failed", error=ErrorInfo(type="E", message=message))).isprintable()
+    assert line(builder.image(0, 1, warnings=(message,))).isprintable()
+    assert {type(event) for event in builder.events[1:]} == {RunEnd, StageImageProgress}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rxpipe.chain import with_settings
-
 import rxpipe as rxp
+from rxpipe.chains import with_settings
 
 rxp.Txt2ImgConfig(promt="a lighthouse")  # wrong: name
 rxp.Txt2ImgConfig(steps="many")  # wrong: type

@@ -28,7 +28,6 @@ import rxpipe as rxp
 from rxpipe.config import SECTIONS
 from rxpipe.testing.servers.webui import WebUIServer, noise
 from rxpipe.views.gui import connection, file_manager, form_values
-from rxpipe.views.gui.recall import read_job
 from rxpipe.views.gui.state import WindowState
 from rxpipe.views.gui.viewer import PictureWindow, facts
 from rxpipe.views.gui.window import MainWindow
@@ -394,7 +393,7 @@ def test_the_error_of_a_backend_is_shown_once_and_gone_when_it_is_back(open_wind
     window = open_window(url, opener=rxp.open_backend)
     window.connection._retry_s = 0.2
     assert settle(window, lambda: window.status_light.state == "error", 10)
-    assert "no answer" in window.notice["text"]
+    assert "no server answers" in window.notice["text"]
     window.connection.recheck()
     with WebUIServer(draw=noise, port=int(url.rpartition(":")[2])):
         assert settle(window, lambda: window.status_light.state == "ready", 10)
@@ -575,7 +574,7 @@ def test_a_picture_made_here_is_drawn_again_with_its_seed(open_window):
 def test_a_picture_of_another_tool_fills_the_form(name):
     """Its prompt, seed, steps and size, as its text has them."""
     said = rxp_info(DATA / name)
-    config = read_job(DATA / name)
+    config = rxp.load_job(DATA / name)
     assert config.txt2img.prompt == said.prompt
     assert config.txt2img.seed == said.seed
     assert config.txt2img.steps == int(said.settings["Steps"])

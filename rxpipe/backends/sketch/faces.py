@@ -1,51 +1,24 @@
-"""adetailer: faces found by scikit-image's LBP cascade and refined inside a soft mask, all else left as it was.
+"""adetailer: faces refined inside a soft mask, all else left as it was.
 
-The detector looks at small copies of the picture, several times, plain and mirrored; how many looks agree is the
-confidence. One look is one slice of work, the longest there is (under 0.3 s).
+One look of the detector is one slice of work, the longest there is (under 0.3 s).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 from rxpipe.backends.sketch.field import F32, U8, smooth
 from rxpipe.backends.sketch.frame import Frame, PaintResult, bands, preview_of
+from rxpipe.pictures.faces import Face, find_faces
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from rxpipe.backends.sketch.frame import Work
-
-_LOOKS_PX = (512, 440, 376)
-"""Longest side of the copies that are looked at; never above 512."""
-_MOST_ENLARGED = 1.5
-_SMALLEST_PX = 26
-_SAME = 0.45
-"""Two finds are one if they share this much of the smaller one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Face:
-    """A find, in px from the picture's upper left corner.
-
-    confidence: 0..1, the share of the plain looks that agree times that of the mirrored ones.
-    """
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-    confidence: float
-
-    @property
-    def area(self) -> int:
-        """In px."""
-        return (self.right - self.left) * (self.bottom - self.top)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +49,8 @@ def refine_faces(pixels: U8, units: Sequence[Unit], steps: int) -> Work:
         units: run in order, each on what the one before it left.
         steps: 1 or more; spread over everything that is found.
     """
-    looks = yield from _look(pixels)
-    faces = [_chosen(looks, unit, pixels.shape) for unit in units]
+    found = yield from find_faces(pixels)
+    faces = [_chosen(found, unit, pixels.shape) for unit in units]
     facts: dict[str, object] = {"faces": [_face_facts(face) for found in faces for face in found]}
     if not any(faces):
         return PaintResult(pixels, unchanged=True, facts=facts)
@@ -89,84 +62,6 @@ def refine_faces(pixels: U8, units: Sequence[Unit], steps: int) -> Work:
             step, steps, (before + (after - before) * np.float32(step / steps) + np.float32(0.5)).astype(np.uint8)
         )
     return PaintResult(refined, facts=facts)
-
-
-def find_faces(pixels: U8) -> Generator[None, None, list[Face]]:
-    """All faces in a picture that any plain and any mirrored look agree on, the largest first."""
-    faces = yield from _look(pixels)
-    return faces
-
-
-def _look(pixels: U8) -> Generator[None, None, list[Face]]:
-    picture = Image.fromarray(pixels)
-    finds: list[tuple[bool, int, tuple[float, float, float, float]]] = []
-    _cascade()
-    yield
-    for number, longest in enumerate(_LOOKS_PX):
-        scale = longest / max(_LOOKS_PX[0] / _MOST_ENLARGED, *picture.size)
-        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        copy = np.asarray(picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
-        for mirrored in (False, True):
-            finds += [(mirrored, number, box) for box in _detect(copy, pixels.shape, mirrored=mirrored)]
-            yield
-        if len({mirrored for mirrored, _, _ in finds}) < 2 and number:
-            return []
-    return sorted(_agreed(finds, pixels.shape), key=lambda face: -face.area)
-
-
-@cache
-def _cascade() -> Any:
-    """The detector, loaded once; it holds no state between calls."""
-    from skimage.data import lbp_frontal_face_cascade_filename  # noqa: PLC0415  # a third of a second, for faces only
-    from skimage.feature import Cascade  # noqa: PLC0415  # 0.3 s, for adetailer only
-
-    return Cascade(lbp_frontal_face_cascade_filename())  # type: ignore[no-untyped-call]  # it has no types
-
-
-def _detect(copy: U8, shape: tuple[int, ...], *, mirrored: bool) -> list[tuple[float, float, float, float]]:
-    """One look: boxes (left, top, right, bottom) in px of the picture."""
-    height, width = copy.shape[:2]
-    if min(height, width) < _SMALLEST_PX:
-        return []
-    finds = _cascade().detect_multi_scale(
-        img=np.ascontiguousarray(copy[:, ::-1] if mirrored else copy), scale_factor=1.15, step_ratio=1.5,
-        min_size=(_SMALLEST_PX, _SMALLEST_PX), max_size=(height, width), min_neighbor_number=4,
-    )  # fmt: skip
-    scale = shape[1] / width
-    boxes = []
-    for find in finds:
-        left = width - find["c"] - find["width"] if mirrored else find["c"]
-        boxes.append(
-            (left * scale, find["r"] * scale, (left + find["width"]) * scale, (find["r"] + find["height"]) * scale)
-        )
-    return boxes
-
-
-def _agreed(finds: list[tuple[bool, int, tuple[float, float, float, float]]], shape: tuple[int, ...]) -> list[Face]:
-    """Finds that lie on one another made one face each, with their confidence."""
-    groups: list[list[tuple[bool, int, tuple[float, float, float, float]]]] = []
-    for find in sorted(finds, key=lambda f: -(f[2][2] - f[2][0])):
-        home = next((group for group in groups if any(_overlap(find[2], other[2]) > _SAME for other in group)), None)
-        if home is None:
-            groups.append([find])
-        else:
-            home.append(find)
-    faces = []
-    for group in groups:
-        plain, mirrored = ({number for side, number, _ in group if side is which} for which in (False, True))
-        confidence = len(plain) * len(mirrored) / len(_LOOKS_PX) ** 2
-        if confidence:
-            left, top, right, bottom = np.median([box for _, _, box in group], axis=0)
-            faces.append(Face(max(0, round(left)), max(0, round(top)), min(shape[1], round(right)),
-                              min(shape[0], round(bottom)), round(confidence, 3)))  # fmt: skip
-    return faces
-
-
-def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
-    """The share of the smaller box that lies in the other."""
-    wide, high = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
-    return max(0.0, wide) * max(0.0, high) / smaller
 
 
 def _chosen(faces: list[Face], unit: Unit, shape: tuple[int, ...]) -> list[Face]:

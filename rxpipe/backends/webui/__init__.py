@@ -1,10 +1,11 @@
 """A WebUI server (AUTOMATIC1111, Forge and their kin) behind the port.
 
 ```text
-address.py   the server's URL and credentials         answers.py    what came back, checked
-client.py    HTTP, and errors typed once               names.py      names known to the server, nearest match
-payloads.py  requests, made by pure functions          progress.py   how far our job is, and whose job runs
-call.py      one request in flight                     stops.py      interrupting our jobs only
-backend.py   the port                                  diagnosis.py  what is reachable and what is missing
+kind.py      its line in the table of kinds       outputs.py    from a stage to its request, from the answer to pictures
+hints.py     its address, advice for its errors   answers.py    the JSON of an answer, split and validated
+payloads.py  requests, as pure functions          actual.py     the settings that were used, compared
+job.py       the hooks of a render                names.py      names that the server has
+progress.py  whose job runs, and how far ours is  checks.py     a plan before it runs
+backend.py   the port                             diagnosis.py  what is there and what is missing
 ```
 """

@@ -1,21 +1,24 @@
-"""What came back, checked and not believed: the JSON taken apart, pictures decoded once, `info` read.
+"""Answers of a WebUI: the JSON is split into pictures and `info`, each is validated.
 
-Megabytes of base64 are cut out before the JSON is parsed. Whatever bytes come in, the only error out is BadResponse.
+Megabytes of base64 are cut out before the JSON is parsed. Whatever bytes come in, the only error is BadResponse.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rxpipe.backends.http import pictures
+from rxpipe.backends.http.failures import hint_for, read_json, shown
 from rxpipe.backends.webui import base64s
-from rxpipe.errors import BadImage, BadResponse
-from rxpipe.pictures import png
+from rxpipe.errors import BadResponse
+
+if TYPE_CHECKING:
+    from rxpipe.pictures import png
 
 _KEYS = re.compile(rb'"(images|image)"\s*:\s*([\["])')
 _CUT = "\x00cut"
@@ -24,7 +27,7 @@ _SHOWN = 120
 
 
 class Info(BaseModel):
-    """The `info` string of txt2img and img2img, as far as it is looked at."""
+    """The `info` string of txt2img and img2img, as far as it is read."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     seed: int
@@ -39,25 +42,25 @@ class Info(BaseModel):
     version: str | None = None
 
     def seed_of(self, index: int) -> int:
-        """The seed of the picture at *index*, 0.. without the grid."""
+        """Return the seed of the picture at *index*, 0.. without the grid."""
         return self.all_seeds[index] if index < len(self.all_seeds) else self.seed + index
 
     def text_of(self, index: int) -> str:
-        """The infotext of the picture at *index*, 0.. without the grid; empty where there is none."""
+        """Return the infotext of the picture at *index*, 0.. without the grid; empty where there is none."""
         index += self.index_of_first_image
         return self.infotexts[index] if index < len(self.infotexts) else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to a request: base64 of each picture in order, without any grid. info: None for extra-single-image."""
+    """The answer to one request: base64 of each picture in order, no grid. info: None for extra-single-image."""
 
     pictures: tuple[bytes | memoryview, ...] = field(repr=False)
     info: Info | None = None
 
 
 def read_generation(body: bytes, *, expected: int) -> Answer:
-    """The answer of txt2img or img2img.
+    """Return the answer of txt2img or img2img.
 
     Args:
         body: the response's bytes.
@@ -66,7 +69,7 @@ def read_generation(body: bytes, *, expected: int) -> Answer:
     Raises:
         BadResponse: torn or other JSON, no or fewer or more pictures, an `info` that cannot be read.
     """
-    pictures, rest = _taken_apart(body, "images")
+    pictures, rest = _split(body, "images")
     info = _read_info(rest.get("info"))
     if info.index_of_first_image:
         pictures = pictures[info.index_of_first_image :]
@@ -75,76 +78,52 @@ def read_generation(body: bytes, *, expected: int) -> Answer:
             f"{len(pictures)} pictures came where {expected} was asked for."
             if expected == 1
             else f"{len(pictures)} pictures came where {expected} were asked for.",
-            hint="The job was interrupted from elsewhere, or a script changed how many there are.",
+            hint="Another client interrupted it, or a script changed how many there are.",
         )
     return Answer(tuple(pictures), info)
 
 
 def read_single(body: bytes) -> Answer:
-    """The answer of extra-single-image.
+    """Return the answer of extra-single-image.
 
     Raises:
         BadResponse: torn or other JSON, or no picture.
     """
-    pictures, _ = _taken_apart(body, "image")
+    pictures, _ = _split(body, "image")
     if len(pictures) != 1 or not len(pictures[0]):
-        raise BadResponse("no picture came.")
+        raise BadResponse("the answer has no picture.")
     return Answer(tuple(pictures))
 
 
-def read_json(body: bytes) -> Any:
-    """Any other answer.
-
-    Raises:
-        BadResponse: not JSON; shows how it begins.
-    """
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BadResponse(f"no JSON came ({_why(error)}) but {_shown(body)}.", hint=_hint_for(body)) from error
-
-
 def read_picture(text: bytes | memoryview) -> tuple[bytes, png.Header, tuple[str, ...]]:
-    """One picture: its bytes, its header, and what was not as it should be.
-
-    A PNG is kept byte for byte, every chunk checked. Another format, which a server with the option `samples_format`
-    sends, is converted to PNG with a warning.
+    """Return one picture of an answer; see `http.pictures.read_picture`.
 
     Raises:
         BadResponse: not base64, not a picture, or a broken one.
     """
-    data = base64s.decode(text)
-    try:
-        return data, png.check(data), ()
-    except BadImage as error:
-        size = png.pixel_size(data)
-        if size is None or size.format == "PNG":
-            raise BadResponse(f"the picture is broken: {error.message}") from error
-    converted = _as_png(data)
-    warning = f"the server sent {size.format}, not PNG; the picture was converted (its option samples_format says so)"
-    return converted, png.check(converted), (warning,)
+    return pictures.read_picture(base64s.decode(text), hint="its option samples_format says so")
 
 
-# -- taking the JSON apart --------------------------------------------------------------------------------------------
+# -- splitting the JSON -----------------------------------------------------------------------------------------------
 
 
-def _taken_apart(body: bytes, key: str) -> tuple[list[bytes | memoryview], dict[str, Any]]:
-    """The pictures under *key*, and the other keys."""
+def _split(body: bytes, key: str) -> tuple[list[bytes | memoryview], dict[str, Any]]:
+    """Return the pictures under *key*, and the other keys."""
     cut = _cut_out(body, key)
     if cut is not None:
         return cut
     whole = read_json(body)
     if not isinstance(whole, dict) or key not in whole:
-        raise BadResponse(f"no {key!r} is in the answer but {_shown(body)}.", hint=_hint_for(body))
+        raise BadResponse(f"the answer has no {key!r}: {shown(body)}.", hint=hint_for(body))
     found = whole.pop(key)
     pictures = found if isinstance(found, list) else [found]
     if not all(isinstance(picture, str) for picture in pictures) or isinstance(found, list) != (key == "images"):
-        raise BadResponse(f"{key!r} holds no pictures but {json.dumps(found)[:_SHOWN]}.")
+        raise BadResponse(f"{key!r} holds no pictures: {json.dumps(found)[:_SHOWN]}.")
     return [picture.encode("utf-8", "replace") for picture in pictures], whole
 
 
 def _cut_out(body: bytes, key: str) -> tuple[list[bytes | memoryview], dict[str, Any]] | None:
-    """The fast way for answers laid out as servers lay them out; None where this one is not.
+    """Split an answer laid out as servers lay it out, quickly; None where this one is not.
 
     Base64 holds neither quotes nor backslashes, so a picture ends at the next quote.
     """
@@ -165,7 +144,7 @@ def _cut_out(body: bytes, key: str) -> tuple[list[bytes | memoryview], dict[str,
 
 
 def _strings(body: bytes, start: int) -> tuple[list[bytes | memoryview], int]:
-    """The strings of a list whose bracket ends before *start*, and where the list ends; -1 for anything unusual."""
+    """Return the strings of a list whose bracket ends before *start*, and where it ends; -1 for anything unusual."""
     view, pictures = memoryview(body), list[bytes | memoryview]()
     while True:
         start = _skip_blanks(body, start)
@@ -200,30 +179,3 @@ def _read_info(text: object) -> Info:
         first = error.errors()[0]
         where = ".".join(str(key) for key in first["loc"]) or "info"
         raise BadResponse(f"the answer's `info` cannot be read: {where}: {first['msg']}.") from error
-
-
-def _as_png(data: bytes) -> bytes:
-    from PIL import Image  # noqa: PLC0415  # only where a server sends something else than PNG
-
-    buffer = io.BytesIO()
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.save(buffer, "PNG", compress_level=1)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadResponse(f"the picture is broken: {error}.") from error
-    return buffer.getvalue()
-
-
-def _why(error: Exception) -> str:
-    return str(error) if isinstance(error, ValueError) else "nested too deeply"
-
-
-def _shown(body: bytes) -> str:
-    text = " ".join(body[:_SHOWN].decode("utf-8", "replace").split())
-    return f"{len(body)} bytes that begin with {text!r}" if body else "an empty body"
-
-
-def _hint_for(body: bytes) -> str | None:
-    if b"<html" in body[:1000].lower():
-        return "Something else than a WebUI answers there, or a proxy stands before it: check the URL."
-    return None

@@ -1,97 +1,38 @@
-"""What is reachable at an address and what is missing there, as plain data for a person to read.
-
-The same questions that a run asks, each answered, or with the reason why not. `advice` says what a fault means.
-"""
+"""What is there at a WebUI's address and what is missing, by the same requests that a run sends."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from rxpipe.backends.webui.address import Address
+from rxpipe.backends.diagnosis import Credentials, Diagnosis, Trial
 from rxpipe.backends.webui.answers import read_generation, read_picture
-from rxpipe.backends.webui.client import Connection
-from rxpipe.backends.webui.names import ServerCatalogs, ask_optional, fetch_catalogs
+from rxpipe.backends.webui.names import ALL_KINDS, WebUICatalog, fetch_catalog, read_optional
 from rxpipe.backends.webui.payloads import Txt2ImgRequest
 from rxpipe.backends.webui.progress import ProgressClient
 from rxpipe.errors import BackendError, BackendUnavailable
 
 if TYPE_CHECKING:
-    from rxpipe.backends.webui.names import Catalog
+    from rxpipe.backends.http.address import Address
+    from rxpipe.backends.http.connection import Connection
 
-Credentials = Literal["not needed", "accepted", "missing", "refused", "unknown"]
-_KINDS = ("samplers", "schedulers", "upscalers", "models", "vaes", "adetailer")
 _TRIAL = Txt2ImgRequest(prompt="a lighthouse", steps=4, width=128, height=128, seed=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One small picture rendered. seconds: the whole request. version: of the server, by its own word."""
+def examine(connection: Connection, address: Address, *, timeout_s: float, trial: bool) -> Diagnosis:
+    """Return what is found at the other end of *connection*; see `Backend.diagnose`.
 
-    seconds: float
-    version: str | None = None
-    model: str | None = None
-    sampler: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """What was found at an address.
-
-    reachable: something answers HTTP there. api: it is a WebUI with its API. problem: what is wrong, None if nothing.
-    kind: "forge" or "a1111"; None if unknown. busy: it renders for some client right now.
-    latency_s: of a small question. progress_per_task: False where only global progress is reported (`--nowebui`).
-    model: the loaded checkpoint. adetailer: the extension's version, "installed" if that is unknown, None without it.
-    advice: what to do, most important first.
+    Args:
+        connection: to *address*.
+        address: of the server.
+        timeout_s: for each question.
+        trial: whether to render one small picture.
     """
-
-    url: str
-    reachable: bool = False
-    api: bool = False
-    credentials: Credentials = "unknown"
-    problem: str | None = None
-    kind: Literal["forge", "a1111"] | None = None
-    busy: bool = False
-    latency_s: float | None = None
-    progress_per_task: bool = False
-    model: str | None = None
-    models: tuple[str, ...] = ()
-    samplers: tuple[str, ...] = ()
-    schedulers: tuple[str, ...] = ()
-    upscalers: tuple[str, ...] = ()
-    vaes: tuple[str, ...] = ()
-    adetailer: str | None = None
-    detectors: tuple[str, ...] = ()
-    trial: Trial | None = None
-    advice: tuple[str, ...] = field(default_factory=tuple)
-
-    @property
-    def ok(self) -> bool:
-        """Whether a run could begin there."""
-        return self.problem is None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The same as plain JSON values."""
-        return {"ok": self.ok, **asdict(self)}
-
-
-def examine(url: str, *, auth: str | None = None, timeout_s: float = 5.0, trial: bool = False) -> Diagnosis:
-    """Ask the server at *url* everything; see `rxpipe.backends.diagnose`."""
-    address = Address.parse(url, auth=auth)
-    connection = Connection(address, connect_timeout_s=timeout_s)
+    progress_client = ProgressClient()  # the server may have been restarted with other flags since the last run
+    found, begin = Diagnosis(address.base), time.monotonic()
     try:
-        return _examined(Diagnosis(address.base), connection, address, timeout_s, trial=trial)
-    finally:
-        connection.close()
-
-
-def _examined(
-    found: Diagnosis, connection: Connection, address: Address, timeout_s: float, *, trial: bool
-) -> Diagnosis:
-    begin = time.monotonic()
-    try:
-        snapshot = ProgressClient().read_server(connection, timeout_s=timeout_s)
+        snapshot = progress_client.read_server(connection, timeout_s=timeout_s)
     except BackendUnavailable as error:
         return _with_problem(found, error)
     except BackendError as error:
@@ -106,8 +47,8 @@ def _examined(
     )
     try:
         found = _with_names(found, connection, timeout_s)
-        found = _with_server(found, connection, timeout_s)
-        return replace(found, trial=_tried(connection)) if trial else found
+        found = _with_server(found, connection, progress_client, timeout_s)
+        return replace(found, trial=_render_trial(connection)) if trial else found
     except BackendError as error:
         return _with_problem(found, error)
 
@@ -125,44 +66,42 @@ def _refused(found: Diagnosis, error: BackendError, address: Address) -> Diagnos
 
 
 def _with_names(found: Diagnosis, connection: Connection, timeout_s: float) -> Diagnosis:
-    catalogs = fetch_catalogs(connection, _KINDS, timeout_s=timeout_s)
+    catalog = fetch_catalog(connection, ALL_KINDS, timeout_s=timeout_s)
     return replace(
         found,
-        models=_listed(catalogs.models),
-        samplers=_listed(catalogs.samplers),
-        schedulers=_listed(catalogs.schedulers),
-        upscalers=_listed(catalogs.upscalers),
-        vaes=_listed(catalogs.vaes),
-        adetailer=_adetailer(catalogs, connection, timeout_s),
-        detectors=_listed(catalogs.detectors),
-        advice=(*found.advice, *_advice(catalogs)),
+        models=catalog.names("models"),
+        samplers=catalog.names("samplers"),
+        schedulers=catalog.names("schedulers"),
+        upscalers=catalog.names("upscalers"),
+        vaes=catalog.names("vaes"),
+        adetailer=_adetailer(catalog, connection, timeout_s),
+        detectors=catalog.names("detectors"),
+        advice=(*found.advice, *_advice(catalog)),
     )
 
 
-def _listed(catalog: Catalog) -> tuple[str, ...]:
-    return tuple(item.name for item in catalog or ())
-
-
-def _adetailer(catalogs: ServerCatalogs, connection: Connection, timeout_s: float) -> str | None:
-    if not catalogs.adetailer:
+def _adetailer(catalog: WebUICatalog, connection: Connection, timeout_s: float) -> str | None:
+    if not catalog.adetailer:
         return None
-    version = ask_optional(connection, "/adetailer/v1/version", timeout_s=timeout_s)
+    version = read_optional(connection, "/adetailer/v1/version", timeout_s=timeout_s)
     return str(version["version"]) if isinstance(version, dict) and "version" in version else "installed"
 
 
-def _advice(catalogs: ServerCatalogs) -> list[str]:
+def _advice(catalog: WebUICatalog) -> list[str]:
     advice = []
-    if not catalogs.models:
+    if not catalog.models:
         advice.append("It lists no checkpoint: put one into models/Stable-diffusion.")
-    if not catalogs.adetailer:
+    if not catalog.adetailer:
         advice.append("For the adetailer stage install the extension ADetailer.")
     return advice
 
 
-def _with_server(found: Diagnosis, connection: Connection, timeout_s: float) -> Diagnosis:
-    per_task = ProgressClient().probe(connection, timeout_s=timeout_s)
-    modules = ask_optional(connection, "/sdapi/v1/sd-modules", timeout_s=timeout_s)
-    options = ask_optional(connection, "/sdapi/v1/options", timeout_s=timeout_s)
+def _with_server(
+    found: Diagnosis, connection: Connection, progress_client: ProgressClient, timeout_s: float
+) -> Diagnosis:
+    per_task = progress_client.probe(connection, timeout_s=timeout_s)
+    modules = read_optional(connection, "/sdapi/v1/sd-modules", timeout_s=timeout_s)
+    options = read_optional(connection, "/sdapi/v1/options", timeout_s=timeout_s)
     model = options.get("sd_model_checkpoint") if isinstance(options, dict) else None
     advice = () if per_task else ("Started with --nowebui it reports progress only for all clients together.",)
     return replace(
@@ -174,10 +113,10 @@ def _with_server(found: Diagnosis, connection: Connection, timeout_s: float) -> 
     )
 
 
-def _tried(connection: Connection) -> Trial:
-    """Render one small picture; may load a model first, so nothing but the connection limits it."""
+def _render_trial(connection: Connection) -> Trial:
+    """Render one small picture. It may load a model first, so only the connection limits the time."""
     begin = time.monotonic()
-    response = connection.post(_TRIAL.path, _TRIAL.body(), timeout_s=None, what="trial")
+    response = connection.post(_TRIAL.path, _TRIAL.body(), timeout_s=None)
     answer = read_generation(response.body, expected=1)
     read_picture(answer.pictures[0])
     seconds, info = time.monotonic() - begin, answer.info

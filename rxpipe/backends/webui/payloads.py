@@ -1,48 +1,30 @@
-"""The requests to a server: one frozen model each, made by pure functions from a stage and a picture's size.
+"""Requests to the server: one frozen model per request, made by pure functions from a stage and a picture's size.
 
-Nothing server-wide is written: model, VAE and clip skip travel in the request's own `override_settings`. A picture is
+Nothing server-wide is written: model, VAE and clip skip are in the request's own `override_settings`. A picture is
 spliced into the finished JSON as base64, so that megabytes are copied once.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from rxpipe.backends.sizes import Size
 from rxpipe.backends.webui.base64s import encode
 from rxpipe.config import AdetailerConfig, AdetailerUnit, HiresConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
-from rxpipe.errors import BackendFailed, BackendRejected
+from rxpipe.errors import BackendRejected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rxpipe.plan import StageExecution
 
-DEFAULT_STEPS = 20  # the server's own default of 50 is nobody's habit
-DEFAULT_UPSCALER = "Lanczos"  # every server has it; "None" would hand the picture back at its own size
+DEFAULT_STEPS = 20  # the server's own default of 50 is hardly ever meant
+DEFAULT_UPSCALER = "Lanczos"  # every server has it; "None" would return the picture at its own size
 _GRID_PX = 8  # the server rounds sizes down to multiples of it
 _SMALLEST_PX = 64
-
-
-class Size(NamedTuple):
-    """A picture's width and height in pixels."""
-
-    width: int
-    height: int
-
-    def __str__(self) -> str:
-        return f"{self.width}x{self.height}"
-
-    @property
-    def drawable(self) -> Size:
-        """What the server would make of it: multiples of 8 px, at least 64."""
-        return Size(*(max(_SMALLEST_PX, side - side % _GRID_PX) for side in self))
-
-    def scaled(self, factor: float) -> Size:
-        """Both sides times *factor*, rounded down as the server does."""
-        return Size(int(self.width * factor), int(self.height * factor))
 
 
 class Request(BaseModel):
@@ -148,16 +130,21 @@ class ExtrasRequest(Request):
     codeformer_weight: float = 0.0
 
 
+def drawable(size: Size) -> Size:
+    """Return what the server makes of a size: multiples of 8 px, at least 64."""
+    return Size(*(max(_SMALLEST_PX, side - side % _GRID_PX) for side in size))
+
+
 # -- one function per stage -------------------------------------------------------------------------------------------
 
 
 def txt2img(stage: StageExecution, config: Txt2ImgConfig, *, batch_size: int = 1) -> Txt2ImgRequest:
-    """The request for *batch_size* pictures with the seeds stage.seed, stage.seed + 1, ..."""
-    drawn = stage.generation
+    """Return the request for *batch_size* pictures with the seeds stage.seed, stage.seed + 1, ..."""
+    generation = stage.generation
     return Txt2ImgRequest(
         **_generation(stage),
-        width=drawn.width or config.width,
-        height=drawn.height or config.height,
+        width=generation.width or config.width,
+        height=generation.height or config.height,
         styles=config.styles or None,
         batch_size=batch_size,
         subseed=config.subseed if config.subseed_strength else None,
@@ -173,12 +160,12 @@ def txt2img(stage: StageExecution, config: Txt2ImgConfig, *, batch_size: int = 1
 
 
 def img2img(stage: StageExecution, config: Img2ImgConfig, size: Size) -> Img2ImgRequest:
-    """The request over a picture of *size*, which is also the result's where the stage names none."""
-    drawable = size.drawable
+    """Return the request over a picture of *size*, which is also the result's where the stage names none."""
+    grid = drawable(size)
     return Img2ImgRequest(
         **_generation(stage),
-        width=stage.generation.width or drawable.width,
-        height=stage.generation.height or drawable.height,
+        width=stage.generation.width or grid.width,
+        height=stage.generation.height or grid.height,
         denoising_strength=config.denoising_strength,
         resize_mode=config.resize_mode,
         override_settings=_overrides(stage, config.override_settings),
@@ -189,26 +176,26 @@ def img2img(stage: StageExecution, config: Img2ImgConfig, size: Size) -> Img2Img
 def adetailer(
     stage: StageExecution, config: AdetailerConfig, size: Size, *, schema: Mapping[str, Any] | None = None
 ) -> Img2ImgRequest:
-    """The request that details an existing picture and leaves the rest of it alone.
+    """Return the request that details an existing picture and leaves the rest of it alone.
 
     The outer pass is skipped (the second argument): it would send the whole picture through the VAE. Width and height
     are those of the detail pass.
 
     Args:
-        stage: narrowed to one image.
+        stage: for one image.
         config: its section; the section itself is the first unit.
         size: of the picture.
-        schema: properties of the extension's own schema, None where it has none.
+        schema: properties of the extension's own schema, None where it reports none.
 
     Raises:
         BackendRejected: a unit asks for what the extension does not know.
     """
-    drawable = size.drawable
+    grid = drawable(size)
     units = [adetailer_unit(_with_sampler(unit, stage), schema) for unit in (config, *config.units)]
     return Img2ImgRequest(
         **_generation(stage),
-        width=drawable.width,
-        height=drawable.height,
+        width=grid.width,
+        height=grid.height,
         denoising_strength=config.denoising_strength,
         override_settings=_overrides(stage, {}),
         alwayson_scripts={"ADetailer": {"args": [True, True, *units]}},
@@ -216,7 +203,7 @@ def adetailer(
 
 
 def upscale(config: UpscaleConfig) -> ExtrasRequest:
-    """The request of mode "single"."""
+    """Return the request of mode "single"."""
     return ExtrasRequest(
         upscaling_resize=config.scale,
         upscaler_1=config.upscaler or DEFAULT_UPSCALER,
@@ -227,8 +214,8 @@ def upscale(config: UpscaleConfig) -> ExtrasRequest:
 
 
 def upscale_by_img2img(stage: StageExecution, config: UpscaleConfig, size: Size) -> Img2ImgRequest:
-    """The request of mode "img2img": resized by the upscaler, then redrawn at the larger size."""
-    larger = size.scaled(config.scale).drawable
+    """Return the request of mode "img2img": resized by the upscaler, then rendered at the larger size."""
+    larger = drawable(size.scaled(config.scale))
     extra: dict[str, JsonValue] = {"upscaler_for_img2img": config.upscaler} if config.upscaler else {}
     return Img2ImgRequest(
         **_generation(stage),
@@ -240,25 +227,8 @@ def upscale_by_img2img(stage: StageExecution, config: UpscaleConfig, size: Size)
     )
 
 
-def guard_size(config: UpscaleConfig, size: Size) -> Size:
-    """The size that upscaling a picture of *size* gives.
-
-    Raises:
-        BackendFailed: more megapixels than the stage allows.
-    """
-    result = size.scaled(config.scale)
-    megapixels = result.width * result.height / 1e6
-    if megapixels > config.max_megapixels:
-        raise BackendFailed(
-            f"upscale: {size} px times {config.scale:g} gives {result} px, {megapixels:.1f} MP; "
-            f"allowed are {config.max_megapixels:g} MP.",
-            hint="Lower upscale.scale or raise upscale.max_megapixels.",
-        )
-    return result
-
-
 def sampled_steps(request: Request) -> int | None:
-    """How many steps the server's progress will count to; None where that depends on what it finds."""
+    """Return how many steps the server's progress counts to; None where that depends on what it finds."""
     if isinstance(request, Txt2ImgRequest):
         return None if request.enable_hr else request.steps
     if isinstance(request, Img2ImgRequest) and "ADetailer" not in (request.alwayson_scripts or {}):
@@ -270,25 +240,25 @@ def sampled_steps(request: Request) -> int | None:
 
 
 def _generation(stage: StageExecution) -> dict[str, Any]:
-    drawn = stage.generation
+    generation = stage.generation
     return {
-        "prompt": drawn.prompt,
-        "negative_prompt": drawn.negative_prompt,
+        "prompt": generation.prompt,
+        "negative_prompt": generation.negative_prompt,
         "seed": -1 if stage.seed is None else stage.seed,
-        "steps": drawn.steps or DEFAULT_STEPS,
-        "cfg_scale": drawn.cfg_scale,
-        "sampler_name": drawn.sampler_name,
-        "scheduler": drawn.scheduler,
+        "steps": generation.steps or DEFAULT_STEPS,
+        "cfg_scale": generation.cfg_scale,
+        "sampler_name": generation.sampler_name,
+        "scheduler": generation.scheduler,
     }
 
 
 def _overrides(stage: StageExecution, own: Mapping[str, JsonValue]) -> dict[str, JsonValue] | None:
-    """What the stage names, and what its section hands to the server as it is; the latter wins."""
-    drawn = stage.generation
+    """Return the settings that the stage names, and those of its section's own `override_settings`, which win."""
+    generation = stage.generation
     named: dict[str, JsonValue] = {
-        "sd_model_checkpoint": drawn.model,
-        "sd_vae": drawn.vae,
-        "CLIP_stop_at_last_layers": drawn.clip_skip,
+        "sd_model_checkpoint": generation.model,
+        "sd_vae": generation.vae,
+        "CLIP_stop_at_last_layers": generation.clip_skip,
     }
     return {**{key: value for key, value in named.items() if value is not None}, **own} or None
 
@@ -318,7 +288,7 @@ def _refiner(config: Txt2ImgConfig) -> dict[str, Any]:
 
 
 def _with_sampler(unit: AdetailerUnit, stage: StageExecution) -> AdetailerUnit:
-    """The extension looks at a unit's scheduler only next to a sampler of its own."""
+    """Return the unit with a sampler: the extension reads a unit's scheduler only where it has a sampler of its own."""
     if unit.scheduler is None or unit.sampler_name is not None:
         return unit
     return unit.model_copy(update={"sampler_name": stage.generation.sampler_name})
@@ -362,7 +332,7 @@ _DEFAULTS = {key: AdetailerUnit.model_fields[name].default for key, name in _UNI
 
 
 def adetailer_unit(unit: AdetailerUnit, schema: Mapping[str, Any] | None = None) -> dict[str, JsonValue]:
-    """One unit as the extension takes it.
+    """Return one unit as the extension takes it.
 
     An unknown key silently turns the whole unit off, so only what differs from its default is sent, and nothing that
     *schema* does not have.
@@ -380,7 +350,7 @@ def adetailer_unit(unit: AdetailerUnit, schema: Mapping[str, Any] | None = None)
     unknown = [_UNIT_FIELDS.get(key, key) for key in renamed if key not in schema]
     if unknown:
         raise BackendRejected(
-            f"adetailer: the server's extension has no setting for {', '.join(unknown)}.",
+            f"the server's ADetailer extension has no setting for {', '.join(unknown)}.",
             hint="Update the ADetailer extension or leave these at their defaults.",
         )
     return renamed

@@ -1,7 +1,7 @@
-"""How far our job is, and whose job it is that runs: two kinds of snapshot, one tracker per call.
+"""How far our job is, and whose job it is that runs: two kinds of snapshot, one tracker per request.
 
 A server with a page reports progress per task, by `force_task_id`. Without one, and for upscaling, there is only the
-global progress of whichever job runs: then leftovers and other clients' jobs are told apart by what they look like.
+global progress of whichever job runs: our job is then recognised by its kind, its number of steps and its start.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rxpipe.backends.base import StepProgress
+from rxpipe.backends.http.pace import Pace
 from rxpipe.backends.webui import base64s
 from rxpipe.backends.webui.payloads import ExtrasRequest, Request, Txt2ImgRequest, sampled_steps
 from rxpipe.errors import BackendRejected, BadResponse
 
 if TYPE_CHECKING:
-    from rxpipe.backends.webui.client import Connection
+    from rxpipe.backends.http.connection import Connection
 
-JobOwner = Literal["ours", "waiting", "nobody", "other"]
-"""Who runs: our job; another while ours waits; nobody; or another, and it is unknown where ours is."""
+JobOwner = Literal["ours", "waiting", "none", "other"]
+"""Whose job runs: ours; another while ours waits; none; or another one, and where ours is, is not known."""
 
 _OWN_ID = b'"force_task_id"'
 _START = 0.01  # what the global progress shows before the first step
@@ -80,21 +81,21 @@ _SnapshotT = TypeVar("_SnapshotT", bound=_Snapshot)
 
 
 class ProgressClient:
-    """Asks the server how far it is, the better way where it has it. Safe from any thread."""
+    """Reads progress from the server, per task where it reports that. Safe from any thread."""
 
     def __init__(self) -> None:
         self._per_task: bool | None = None
 
     @property
     def per_task(self) -> bool | None:
-        """True if the server reports progress per task; None until it was probed."""
+        """Whether the server reports progress per task; None before `probe`."""
         return self._per_task
 
     def probe(self, connection: Connection, *, timeout_s: float) -> bool:
-        """Return whether the server reports progress per task, for ids that a request may choose; probes once.
+        """Whether the server reports progress per task, for ids that a request may choose; asks it the first time.
 
         Raises:
-            BackendError: it cannot be asked.
+            BackendError: there is no answer.
         """
         if self._per_task is None:
             try:
@@ -109,20 +110,20 @@ class ProgressClient:
     def read_task(
         self, connection: Connection, task: str, *, timeout_s: float, last_preview: int = -1, preview: bool = False
     ) -> TaskSnapshot:
-        """How far *task* is. A preview comes only if it is another than *last_preview*.
+        """Return how far *task* is. It has a preview only if that is another one than *last_preview*.
 
         Raises:
-            BackendError: no answer, or not such a one.
+            BackendError: there is no answer, or not such a one.
         """
         asked = {"id_task": task, "id_live_preview": last_preview, "live_preview": preview}
         response = connection.post("/internal/progress", json.dumps(asked).encode(), timeout_s=timeout_s)
         return _valid(TaskSnapshot, response.body)
 
     def read_server(self, connection: Connection, *, timeout_s: float, preview: bool = False) -> ServerSnapshot:
-        """How far whichever job is that runs.
+        """Return how far the job is that runs.
 
         Raises:
-            BackendError: no answer, or not such a one.
+            BackendError: there is no answer, or not such a one.
         """
         tail = "" if preview else "?skip_current_image=true"
         return _valid(ServerSnapshot, connection.get(f"/sdapi/v1/progress{tail}", timeout_s=timeout_s).body)
@@ -132,18 +133,18 @@ def _valid(model: type[_SnapshotT], body: bytes) -> _SnapshotT:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise BadResponse(f"no progress came but {body[:80]!r}.") from error
+        raise BadResponse(f"the answer is no progress: {body[:80]!r}.") from error
 
 
 @dataclass(slots=True)
 class JobTracker:
-    """What one call has seen of its job. Time comes in with each snapshot; safe from any thread.
+    """What one request has seen of its job. Time comes in with each reading; safe from any thread.
 
     request: what was posted. stalled_s: so long without a step is "stalled".
     baseline: the global progress just before the request was sent; None where it was not read.
-    queued_behind: another call of ours that was in flight when this one was sent; ours cannot run before it has ended.
-    ended: set once the job is known to have ended.
-    began: our job was seen running. changed_s: when anything last moved.
+    queued_behind: another request of ours that was in flight when this one was sent; ours cannot run before it ended.
+    ended: set once the job is known to have ended. began: our job was seen running.
+    preview_id: of the last preview per task, -1 before the first.
     """
 
     request: Request
@@ -152,26 +153,25 @@ class JobTracker:
     queued_behind: JobTracker | None = None
     ended: threading.Event = field(default_factory=threading.Event)
     began: bool = False
-    changed_s: float | None = None
     preview_id: int = -1
-    _fraction: float | None = None
-    _first: tuple[float, float] | None = None  # time and fraction, once steps are counted
-    _last: object = None
+    _pace: Pace = field(init=False)
     _last_progress: float = 0.0
-    _preview: str | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._pace = Pace(stalled_s=self.stalled_s)
 
     # -- whose job it is ----------------------------------------------------------------------------------------------
 
     def owner_of(self, snapshot: ProgressSnapshot) -> JobOwner:
-        """Return who runs, by this snapshot and those before it."""
+        """Return whose job runs, by this snapshot and those before it."""
         with self._lock:
             return self._owner_of(snapshot)
 
     def _owner_of(self, snapshot: ProgressSnapshot) -> JobOwner:
         if isinstance(snapshot, TaskSnapshot):
             self.began |= snapshot.active
-            return "ours" if snapshot.active else "waiting" if snapshot.queued else "nobody"
+            return "ours" if snapshot.active else "waiting" if snapshot.queued else "none"
         owner = self._owner_by_server(snapshot)
         self.began |= owner == "ours"
         self._last_progress = snapshot.progress
@@ -179,10 +179,10 @@ class JobTracker:
 
     def _owner_by_server(self, snapshot: ServerSnapshot) -> JobOwner:
         if self.queued_behind is not None and self.queued_behind.ended.is_set():
-            self.queued_behind = self.baseline = None  # whatever ran before it has ended too
+            self.queued_behind = self.baseline = None  # what ran before it has ended too
         if snapshot.state.job_count == 0:
             self.baseline = None
-            return "nobody"
+            return "none"
         if self.queued_behind is not None:
             return "waiting"
         if self._is_before_ours(snapshot):
@@ -191,7 +191,7 @@ class JobTracker:
         return "ours" if self._may_be_ours(snapshot.state) else "other"
 
     def _is_before_ours(self, snapshot: ServerSnapshot) -> bool:
-        """The job that ran, or had left its traces, when ours was sent. A new one begins at a lower progress."""
+        """Whether it is the job that was shown when ours was sent. A new one begins at a lower progress."""
         old = self.baseline
         if old is None or old.state.job_count == 0:
             return False
@@ -202,7 +202,7 @@ class JobTracker:
     def _may_be_ours(self, state: ServerState) -> bool:
         if state.job in _JOBS and state.job != _job_of(self.request):
             return False
-        if state.job.startswith(("task(", "Batch ")):  # the page's user, or more batches than we request
+        if state.job.startswith(("task(", "Batch ")):  # from the server's page, or more batches than we ever ask for
             return False
         steps = sampled_steps(self.request)
         # before the first step the last job's number of steps is still shown
@@ -211,74 +211,49 @@ class JobTracker:
     # -- how far it is ------------------------------------------------------------------------------------------------
 
     def observe(self, snapshot: ProgressSnapshot, now_s: float) -> tuple[StepProgress, bytes | None]:
-        """What a reading means for our picture, and a preview where a new one came."""
+        """Return what a reading means for our picture, and a preview where a new one came."""
         with self._lock:
             owner = self._owner_of(snapshot)
-            self._note_change(snapshot, now_s)
+            self._pace.note(snapshot.model_dump(exclude={"live_preview", "current_image"}), now_s)
             if owner == "waiting" and isinstance(snapshot, TaskSnapshot):
-                self.changed_s = now_s  # a queue may be long; that the server knows our job is a sign of life
+                self._pace.note_activity(now_s)  # a queue may be long; that the server knows our job is a sign of life
             if owner != "ours":
-                gone = owner == "nobody" and self.began
-                return StepProgress(self._fraction, phase="working" if gone else "queued"), None
+                gone = owner == "none" and self.began
+                return StepProgress(self._pace.fraction, phase="working" if gone else "queued"), None
             return self._progress(snapshot, now_s), self._new_preview(snapshot)
 
     def end(self) -> None:
-        """The job is known to have ended."""
+        """Note that the job has ended."""
         with self._lock:
             self.ended.set()
-            self.queued_behind = None  # else each call would keep all those before it
+            self.queued_behind = None  # else each request would keep all those before it
 
     def silent_s(self, now_s: float) -> float:
-        """Seconds since anything moved on the server."""
+        """Return the seconds since anything moved on the server."""
         with self._lock:
-            if self.changed_s is None:
-                self.changed_s = now_s
-            return now_s - self.changed_s
+            return self._pace.silent_s(now_s)
 
     def note_activity(self, now_s: float) -> None:
-        """Something of ours moved that no reading shows, such as bytes of the answer."""
+        """Note a sign of life that no reading shows, such as bytes of the answer."""
         with self._lock:
-            self.changed_s = now_s
-
-    def _note_change(self, snapshot: ProgressSnapshot, now_s: float) -> None:
-        seen = snapshot.model_dump(exclude={"live_preview", "current_image"})
-        if seen != self._last or self.changed_s is None:
-            self._last, self.changed_s = seen, now_s
+            self._pace.note_activity(now_s)
 
     def _progress(self, snapshot: ProgressSnapshot, now_s: float) -> StepProgress:
         if isinstance(self.request, ExtrasRequest):
             return StepProgress()  # it says 1.0 from the start
-        fraction = _fraction_of(snapshot)
+        fraction, begun = _fraction_of(snapshot), self._pace.fraction is not None
         steps = sampled_steps(self.request)
-        if not fraction or (self._fraction is None and steps is None and fraction >= _OVER):
-            # nothing counted yet, or the thrown-away first pass of ADetailer
-            return self._still(now_s, "loading" if self._fraction is None else "working")
-        self._fraction = max(fraction, self._fraction or 0.0)
-        self._first = self._first or (now_s, self._fraction)
-        step = min(steps, int(self._fraction * steps) + 1) if steps else None
-        return self._still(now_s, "working", step, steps)
-
-    def _still(
-        self, now_s: float, phase: Literal["loading", "working"], step: int | None = None, steps: int | None = None
-    ) -> StepProgress:
-        since_s = now_s if self.changed_s is None else self.changed_s
-        stalled = phase == "working" and now_s - since_s >= self.stalled_s
-        return StepProgress(self._fraction, step, steps, self._eta_s(now_s), "stalled" if stalled else phase)
-
-    def _eta_s(self, now_s: float) -> float | None:
-        """Seconds left at the pace since the first counted step, so that neither queue nor model load is in it."""
-        if self._first is None or self._fraction is None:
-            return None
-        (begin_s, begun), done = self._first, self._fraction
-        return (1 - done) * (now_s - begin_s) / (done - begun) if done > begun else None
+        if not fraction or (not begun and steps is None and fraction >= _OVER):
+            # nothing counted yet, or the first pass of ADetailer, which is discarded
+            return self._pace.observe(None, None, None, now_s, "working" if begun else "loading")
+        return self._pace.observe(fraction, None, steps, now_s)
 
     def _new_preview(self, snapshot: ProgressSnapshot) -> bytes | None:
         preview = snapshot.preview
         if isinstance(snapshot, TaskSnapshot) and snapshot.id_live_preview is not None:
             self.preview_id = snapshot.id_live_preview
-        if not preview or preview == self._preview:
+        if not preview or not self._pace.is_new(preview):
             return None
-        self._preview = preview
         try:
             return base64s.decode(preview.encode())
         except BadResponse:

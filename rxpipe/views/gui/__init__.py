@@ -2,7 +2,7 @@
 
 ```text
 form_values.py  what the form means, pure        window.py   the window over one controller
-recall.py       a preset or picture as config    form.py     prompt and stage cards
+form.py         prompt and stage cards
 state.py        what is remembered               gallery.py  finished pictures, decoded on a thread
 connection.py   the way to a backend             viewer.py   one picture with its metadata
 file_manager.py folders, in the file manager     theme.py, widgets.py    how it looks

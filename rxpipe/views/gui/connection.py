@@ -9,10 +9,10 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from rxpipe.backends import diagnose, open_backend
+from rxpipe.backends import open_backend
 from rxpipe.backends.base import Backend
 from rxpipe.config import PipelineConfig, Txt2ImgConfig
-from rxpipe.errors import BackendUnavailable, RxPipeError
+from rxpipe.errors import RxPipeError
 from rxpipe.plan import build_stage_execution_plan
 from rxpipe.rx.subject import EventSubject
 
@@ -110,7 +110,7 @@ class BackendConnection:
         else:
             text = backend.description or backend.name
             report(ConnectionState("ready", name, text, backend))
-            if names := known_names(name, backend):
+            if names := known_names(backend):
                 report(ConnectionState("ready", name, text, backend, names))
 
     def _on_state(self, state: ConnectionState, number: int) -> None:
@@ -132,19 +132,16 @@ class BackendConnection:
             self._subject.on_next(state)
 
 
-def known_names(where: str, backend: Backend) -> dict[str, tuple[str, ...]]:
-    """Return what a server offers, for the lists of the form; blocking. Empty for a backend without an address."""
-    url = getattr(backend, "url", None)
-    if not url:
-        return {}
+def known_names(backend: Backend) -> dict[str, tuple[str, ...]]:
+    """Return what a backend lists, for the fields of the form; blocking. Empty where it lists nothing."""
     try:
-        found = diagnose(where if "://" in where else url)
-    except (BackendUnavailable, RxPipeError):
+        catalog = backend.catalog()
+    except RxPipeError:
         return {}
     names = {
-        "txt2img.sampler_name": found.samplers,
-        "txt2img.model": found.models,
-        "upscale.upscaler": found.upscalers,
-        "adetailer.detector": found.detectors,
+        "txt2img.sampler_name": catalog.names("samplers"),
+        "txt2img.model": catalog.names("models"),
+        "upscale.upscaler": catalog.names("upscalers"),
+        "adetailer.detector": catalog.names("detectors"),
     }
-    return {key: tuple(values) for key, values in names.items() if values}
+    return {key: values for key, values in names.items() if values}

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rxpipe.config import SECTIONS, PipelineConfig, Txt2ImgConfig
+from rxpipe.config import SECTIONS, PipelineConfig, StageConfig, Txt2ImgConfig
+from rxpipe.presets import apply, dump, stage_that_takes
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "txt2img": ("width", "height", "steps", "cfg_scale", "sampler_name", "model"),
@@ -28,7 +29,7 @@ class FormValues:
     """The values of the form, all as text.
 
     enabled: which stages are on. fields: "stage.field" to text, "" where the backend decides. inputs: pictures to start
-    from where txt2img is off. base: what a preset said beyond the fields, as plain values by section.
+    from where txt2img is off. base: what a preset holds beyond the fields, as plain values by section.
     """
 
     prompt: str = ""
@@ -58,24 +59,22 @@ def config_of(form: FormValues) -> PipelineConfig:
     for stage in SECTIONS:
         if form.enabled.get(stage):
             values[stage] = _section(form, stage)
-    first = next((stage for stage in SECTIONS if stage in values), None)
-    if first is not None:
-        known = SECTIONS[first].model_fields
-        values[first] |= {name: getattr(form, name) for name in SHARED if name in known}
-    values["input"] = () if first == "txt2img" else form.inputs
+    stages = [stage for stage in SECTIONS if stage in values]
+    shared = {name: getattr(form, name) for name in SHARED if stage_that_takes(name, stages)}
+    values = apply(values, stages=stages, generation=shared)
+    values["input"] = () if "txt2img" in stages else form.inputs
     values["out"] = str(Path(form.out or "outputs").expanduser())
     return PipelineConfig.from_mapping(values)
 
 
 def form_of(config: PipelineConfig) -> FormValues:
     """Return the form that means *config*, without its run_id: the next run gets its own."""
-    base = config.model_dump(mode="json", exclude_unset=True, exclude={"input", "out"})
-    base = {name: value for name, value in base.items() if value is not None}
+    in_form = {"input", "out"}
+    base: dict[str, Any] = {k: v for k, v in dump(config).items() if v is not None and k not in in_form}
     base.get("metadata", {}).pop("run_id", None)
     sections = {stage: getattr(config, stage) for stage in SECTIONS}
     present = {stage: section for stage, section in sections.items() if section is not None and section.enabled}
-    first = next(iter(present.values()), None)
-    shared = {name: _text(getattr(first, name, None)) for name in SHARED if getattr(first, name, None) is not None}
+    shared = {name: _text(value) for name in SHARED if (value := _shared_value(present, name)) is not None}
     fields = {
         f"{stage}.{name}": _text(getattr(sections[stage] or SECTIONS[stage](), name))
         for stage, names in FIELDS.items()
@@ -89,6 +88,11 @@ def form_of(config: PipelineConfig) -> FormValues:
         out=str(config.out or "outputs"),
         base=base,
     )
+
+
+def _shared_value(present: Mapping[str, StageConfig], name: str) -> object:
+    stage = stage_that_takes(name, present)
+    return None if stage is None else getattr(present[stage], name)
 
 
 def further(form: FormValues, stage: str) -> tuple[str, ...]:

@@ -17,11 +17,13 @@ from PIL import Image, ImageDraw, ImageTk
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from rxpipe.backends import open_backend
+from rxpipe.backends.resolve import usual_url
 from rxpipe.config import SECTIONS
 from rxpipe.controller import PipelineController
 from rxpipe.errors import RxPipeError
 from rxpipe.events import RunEnd, RunStart, StageImageProgress
 from rxpipe.pictures.metadata import read_info
+from rxpipe.presets import dump, read_job
 from rxpipe.runner import PipelineRunner
 from rxpipe.rx.mainloop import TkScheduler
 from rxpipe.status import RunStatus
@@ -30,7 +32,6 @@ from rxpipe.views.gui.file_manager import reveal
 from rxpipe.views.gui.form import Form
 from rxpipe.views.gui.form_values import config_of, form_of
 from rxpipe.views.gui.gallery import Gallery, GalleryItem, PictureLoader, as_bytes
-from rxpipe.views.gui.recall import PRESETS, read_job
 from rxpipe.views.gui.state import WindowState, default_state_path
 from rxpipe.views.gui.theme import Theme
 from rxpipe.views.gui.viewer import PictureWindow, parameters_of
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from rxpipe.events import StageEvent, StagePreview
     from rxpipe.views.gui.form_values import FormValues
 
-_WHERES = ("auto", "sketch", "http://127.0.0.1:7860")
+_WHERES = ("auto", "sketch", usual_url())
 _PREVIEW_PX = 1024
 _LOADABLE = [
     ("Presets and pictures", "*.toml *.yaml *.yml *.json *.png *.jpg *.jpeg *.webp *.avif"),
@@ -153,11 +154,12 @@ class MainWindow:
                 return
             path = Path(chosen)
         try:
-            values = form_of(read_job(path))
+            job = read_job(path)
+            values = form_of(job.config())
         except RxPipeError as error:
             self._say(str(error), bad=True)
             return
-        if path.suffix.lower() not in PRESETS:
+        if job.kind == "picture":
             values = _with_folder(values, self.form.fields["out"].read())
         self.form.write(values)
         self._say(f"Loaded {path.name}")
@@ -174,9 +176,8 @@ class MainWindow:
             if not chosen:
                 return
             path = Path(chosen)
-        values = config.model_dump(mode="json", exclude_unset=True)
         try:
-            path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+            path.write_text(yaml.safe_dump(dump(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
         except OSError as error:
             self._say(f"{path}: cannot be written: {error.strerror}", bad=True)
         else:

@@ -1,0 +1,60 @@
+"""What was found at a backend, as plain data for `rxpipe doctor` and for programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Credentials = Literal["not needed", "accepted", "missing", "refused", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One small picture that was rendered. seconds: the whole request. version: of the server, as it says itself."""
+
+    seconds: float
+    version: str | None = None
+    model: str | None = None
+    sampler: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What was found at a backend. Where a backend does not report a fact, the default of its field holds.
+
+    url: where it is, without credentials; empty for a backend within the process. reachable: something answers there.
+    api: it answers as a server of this kind. problem: what is wrong, None if nothing. kind: the server's flavour, such
+    as "forge" or "a1111"; None where it is not known. busy: it renders for a client right now. latency_s: of a small
+    request. progress_per_task: False where progress is only reported for all clients together. model: the loaded
+    checkpoint. adetailer: the extension's version, "installed" where it reports none, None without it.
+    advice: what to do, most important first.
+    """
+
+    url: str = ""
+    reachable: bool = False
+    api: bool = False
+    credentials: Credentials = "unknown"
+    problem: str | None = None
+    kind: str | None = None
+    busy: bool = False
+    latency_s: float | None = None
+    progress_per_task: bool = False
+    model: str | None = None
+    models: tuple[str, ...] = ()
+    samplers: tuple[str, ...] = ()
+    schedulers: tuple[str, ...] = ()
+    upscalers: tuple[str, ...] = ()
+    vaes: tuple[str, ...] = ()
+    adetailer: str | None = None
+    detectors: tuple[str, ...] = ()
+    trial: Trial | None = None
+    advice: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether a run could begin there."""
+        return self.problem is None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the same as plain JSON values."""
+        return {"ok": self.ok, **asdict(self)}

@@ -1,0 +1,309 @@
+"""HTTP to one server: connections are kept alive, bodies are read raw, every failure is a typed error.
+
+A `Connection` is used by one thread at a time and can be aborted from any other, which frees a thread that waits for an
+answer. Credentials are sent with each request and appear nowhere else: the errors raised here carry no frames of the
+HTTP library, whose locals hold the headers.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakSet
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from rxpipe.backends.http.failures import ErrorHints, RequestInfo, read_json, refusal, root_cause_text, without_frames
+from rxpipe.errors import BackendError, BackendTimeout, BackendUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from urllib3 import PoolManager
+
+    from rxpipe.backends.http.address import Address
+
+_PIECES = 32  # an answer is read in so many, each showing that it is still coming
+_PIECE_BYTES = (1 << 12, 1 << 20)  # the smallest and the largest
+_OK = range(200, 300)
+_MISSING = {404, 405}
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer with its whole body."""
+
+    status: int
+    body: bytes = field(repr=False)
+    elapsed_s: float
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def json(self) -> Any:
+        """The body as JSON.
+
+        Raises:
+            BadResponse: the body is not JSON.
+        """
+        return read_json(self.body)
+
+
+class Connection:
+    """One connection to the server, kept alive. For one thread at a time; `abort` and `received` for any thread.
+
+    Args:
+        address: of the server.
+        hints: what the errors advise.
+        connect_timeout_s: longest wait for the connection, > 0.
+
+    received: bytes of answers read so far.
+    """
+
+    def __init__(self, address: Address, *, hints: ErrorHints | None = None, connect_timeout_s: float = 5.0) -> None:
+        self._address = address
+        self._hints = hints or ErrorHints()
+        self._connect_timeout_s = connect_timeout_s
+        self._connections: WeakSet[HTTPConnection] = WeakSet()
+        self._aborted = threading.Event()
+        self._session = self._open_session()
+        self.received = 0
+
+    @property
+    def aborted(self) -> bool:
+        """True once the connection was aborted; it sends nothing any more."""
+        return self._aborted.is_set()
+
+    def get(self, path: str, *, timeout_s: float | None) -> Response:
+        """Return the answer to a GET of *path*; see `send`."""
+        return self.send("GET", path, timeout_s=timeout_s)
+
+    def get_optional(self, path: str, *, timeout_s: float | None) -> Response | None:
+        """Return the answer to a GET of a path that not every server has; None where it is missing. See `send`."""
+        answer = self._exchange("GET", path, None, timeout_s)
+        return None if answer.status in _MISSING else self._accepted("GET", path, answer)
+
+    def post(self, path: str, body: bytes = b"", *, timeout_s: float | None) -> Response:
+        """Return the answer to a POST of *body* (JSON) to *path*; see `send`."""
+        return self.send("POST", path, body, timeout_s=timeout_s)
+
+    def send(self, method: str, path: str, body: bytes | None = None, *, timeout_s: float | None) -> Response:
+        """Return the server's answer to one request.
+
+        Args:
+            method: GET or POST.
+            path: from the root, beginning with a slash.
+            body: JSON, None for none.
+            timeout_s: longest silence while waiting for bytes, and for the connection where that is shorter; None waits
+                for ever.
+
+        Raises:
+            BackendError: of the kind that fits; its message ends with method, path and address.
+        """
+        return self._accepted(method, path, self._exchange(method, path, body, timeout_s))
+
+    def _accepted(self, method: str, path: str, answer: Response) -> Response:
+        """Return an answer whose status is a success; the typed error for any other is raised."""
+        if answer.status in _OK:
+            return answer
+        raise refusal(self._hints, RequestInfo(method, path, self._address.base), answer)
+
+    def _exchange(self, method: str, path: str, body: bytes | None, timeout_s: float | None) -> Response:
+        """Return the answer whatever its status."""
+        begin = time.monotonic()
+        try:
+            response = self._session.request(
+                method,
+                self._address.base + path,
+                data=body,
+                headers={"Content-Type": "application/json"} if body else None,
+                timeout=(min(self._connect_timeout_s, timeout_s or self._connect_timeout_s), timeout_s),
+                stream=True,
+                allow_redirects=False,
+            )
+            content = self._read(response)
+        except (requests.RequestException, HTTPError, HTTPException, OSError, AttributeError, ValueError) as failure:
+            # AttributeError, ValueError: what a library makes of a socket that was shut down under it
+            request = RequestInfo(method, path, self._address.base)
+            error = self._as_backend_error(request, failure, time.monotonic() - begin)
+            cause = without_frames(failure)
+        else:
+            return Response(response.status_code, content, time.monotonic() - begin, response.headers)
+        raise error from cause  # outside the except block, so that no frame with headers hangs on it
+
+    def abort(self) -> None:
+        """Shut the sockets down: a waiting call raises an error, and nothing more is sent. Harmless twice."""
+        self._aborted.set()
+        for connection in list(self._connections):
+            _shutdown_socket(connection.sock)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+    def _read(self, response: requests.Response) -> bytes:
+        raw, pieces = response.raw, list[bytes]()
+        length = response.headers.get("Content-Length", "")
+        size = min(max(int(length) // _PIECES if length.isdigit() else 0, _PIECE_BYTES[0]), _PIECE_BYTES[1])
+        while piece := raw.read(size, decode_content=True):
+            self.received += len(piece)
+            pieces.append(piece)
+        raw.release_conn()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _as_backend_error(self, request: RequestInfo, failure: Exception, elapsed_s: float) -> BackendError:
+        """Return the typed error for a failure of the connection."""
+        if self.aborted:
+            return BackendUnavailable(request.message("the request was aborted on our side"))
+        text = root_cause_text(failure)
+        if isinstance(failure, requests.ConnectTimeout):
+            limit = f"no connection within {self._connect_timeout_s:g} s"
+            return BackendUnavailable(request.message(limit), hint="Is the address right, and is the machine on?")
+        if isinstance(failure, requests.Timeout | ReadTimeoutError | TimeoutError):
+            return BackendTimeout(request.message(f"no answer in {elapsed_s:.1f} s"))
+        if "refused" in text.lower():
+            return BackendUnavailable(request.message(f"no server answers: {text}"), hint=self._hints.refused)
+        return BackendUnavailable(
+            request.message(f"the connection broke after {elapsed_s:.1f} s: {text}"),
+            hint="The server may have crashed or restarted; see its console.",
+        )
+
+    def _open_session(self) -> requests.Session:
+        session = requests.Session()
+        session.trust_env = not self._address.is_loopback  # a proxy for our own machine only breaks things
+        session.headers.clear()
+        session.headers.update(_headers(self._address))
+        session.auth = _Authorize(self._address)  # also keeps .netrc from putting in its own
+        adapter = _Adapter(self._watch)
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        return session
+
+    def _watch(self, connection: HTTPConnection) -> None:
+        """Note each connection, before and after it connects."""
+        self._connections.add(connection)
+        if self.aborted:
+            _shutdown_socket(connection.sock)
+            raise ConnectionAbortedError("aborted on our side")
+
+
+class _Authorize(requests.auth.AuthBase):
+    def __init__(self, address: Address) -> None:
+        self._credentials = address.credentials
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._credentials is not None:
+            request.headers["Authorization"] = self._credentials.header()
+        return request
+
+
+class _Adapter(HTTPAdapter):
+    """An adapter that shows each connection to *watch* when it is made and when it stands."""
+
+    def __init__(self, watch: Callable[[HTTPConnection], None]) -> None:
+        self._watch = watch
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self._watched(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        self._watched(manager)
+        return manager
+
+    def _watched(self, manager: PoolManager) -> None:
+        watch = self._watch
+
+        class Http(HTTPConnection):
+            def connect(self) -> None:
+                watch(self)
+                super().connect()
+                watch(self)
+
+        class Https(HTTPSConnection):
+            def connect(self) -> None:
+                watch(self)
+                super().connect()
+                watch(self)
+
+        http = type("HttpPool", (HTTPConnectionPool,), {"ConnectionCls": Http})
+        https = type("HttpsPool", (HTTPSConnectionPool,), {"ConnectionCls": Https})
+        manager.pool_classes_by_scheme = cast("Any", {"http": http, "https": https})
+
+
+class ConnectionPool:
+    """Connections to one server, reused; one is made when none is free. Safe from any thread."""
+
+    def __init__(self, address: Address, *, hints: ErrorHints | None = None, connect_timeout_s: float = 5.0) -> None:
+        self._make = functools.partial(Connection, address, hints=hints, connect_timeout_s=connect_timeout_s)
+        self._free: list[Connection] = []
+        self._in_use: list[Connection] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def acquire(self) -> Connection:
+        """Return a connection for the caller alone."""
+        with self._lock:
+            connection = self._free.pop() if self._free else self._make()
+            self._in_use.append(connection)
+            return connection
+
+    def release(self, connection: Connection) -> None:
+        """Make the connection free again, or close it where it was aborted."""
+        with self._lock:
+            self._in_use.remove(connection)
+            keep = not (connection.aborted or self._closed)
+            if keep:
+                self._free.append(connection)
+        if not keep:
+            connection.close()
+
+    @contextmanager
+    def borrowed(self) -> Iterator[Connection]:
+        """Yield a connection for the caller alone and release it afterwards."""
+        connection = self.acquire()
+        try:
+            yield connection
+        finally:
+            self.release(connection)
+
+    def close(self) -> None:
+        """Close what is free and abort what is in use, which is closed when it is released."""
+        with self._lock:
+            self._closed = True
+            free, self._free = self._free, []
+            in_use = tuple(self._in_use)
+        for connection in free:
+            connection.close()
+        for connection in in_use:
+            connection.abort()
+
+
+def _headers(address: Address) -> dict[str, str]:
+    headers = {
+        "User-Agent": "rxpipe",
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",  # gzip of base64 costs the server more than the wire saves
+        "Connection": "keep-alive",
+    }
+    if not address.is_loopback:  # tunnels that show a page to browsers first
+        headers |= {"ngrok-skip-browser-warning": "1", "skip_zrok_interstitial": "1"}
+    return headers
+
+
+def _shutdown_socket(sock: socket.socket | None) -> None:
+    if sock is not None:
+        try:
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        except OSError:
+            return  # already down

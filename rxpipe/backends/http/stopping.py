@@ -1,0 +1,236 @@
+"""Stopping requests: one interrupt, while our job is the running one, and then seeing that the job is gone.
+
+Many servers interrupt whatever runs: sent while our job waits, an interrupt hits another client's job, sent before the
+start it is lost. So a stop asks first, on a thread of its own. After the grace time the socket is shut down, which
+frees the call's thread; a job that still waits in the server's queue is interrupted when it begins.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from rxpipe.errors import BackendError, BackendTimeout, BackendUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rxpipe.backends.http.connection import Connection, ConnectionPool
+
+_FAST_S = 0.02  # between questions while the grace lasts
+_SLOW_S = 0.5  # and afterwards
+_ASK_S = 2.0  # longest wait for one answer once the grace is over
+_GONE_TWICE = 2
+
+
+class StoppableJob(Protocol):
+    """A job on a server, as far as stopping it needs. Its methods are called by one thread at a time.
+
+    connection: that the request was sent over. answered: set once the answer came or the connection broke.
+    """
+
+    connection: Connection
+    answered: threading.Event
+
+    @property
+    def began(self) -> bool:
+        """Whether the job was seen running."""
+        ...
+
+    def is_ours(self, connection: Connection, timeout_s: float) -> bool:
+        """Ask the server whether an interrupt would hit our job now. Raises BackendError."""
+        ...
+
+    def interrupt(self, connection: Connection, timeout_s: float) -> None:
+        """Interrupt the job. Raises BackendError."""
+        ...
+
+    def is_gone(self, connection: Connection, timeout_s: float, *, interrupted: bool, after_grace: bool) -> bool:
+        """Whether the job has ended, by what `is_ours` just read; may ask again. Raises BackendError."""
+        ...
+
+    def end(self) -> None:
+        """Note that the job has ended, or that it is followed no longer."""
+        ...
+
+
+class Interrupter:
+    """Interrupts the jobs of one backend and waits until they are gone. Safe from any thread.
+
+    Args:
+        connections: to ask over.
+        name: of the threads.
+        grace_s: until the call's socket is shut down.
+        idle_timeout_s: how long a job that waits in the server's queue is followed.
+    """
+
+    def __init__(
+        self, connections: ConnectionPool, *, grace_s: float, idle_timeout_s: float, name: str = "rxpipe-http"
+    ) -> None:
+        self._connections = connections
+        self._name = name
+        self.grace_s = grace_s
+        self.idle_timeout_s = idle_timeout_s
+        self._closed = threading.Event()
+        self._changed = threading.Condition()
+        self._stopping: list[_Interrupt] = []
+        self._in_grace = 0
+        self._abandoned = 0
+
+    @property
+    def pending(self) -> int:
+        """How many stopped jobs were not yet seen gone."""
+        with self._changed:
+            return len(self._stopping)
+
+    @property
+    def abandoned(self) -> int:
+        """How many stopped jobs are followed no longer and were not seen gone."""
+        with self._changed:
+            return self._abandoned
+
+    def start(self, job: StoppableJob) -> None:
+        """Stop a job; returns immediately.
+
+        The thread is no daemon while the grace lasts, so that a program that ends right after a cancel still sends its
+        interrupt.
+        """
+        interrupt = _Interrupt(self, job)
+        with self._changed:
+            self._stopping.append(interrupt)
+            self._in_grace += 1
+        threading.Thread(target=self._run_interrupt, args=(interrupt,), name=f"{self._name}-stop").start()
+
+    def reset_abandoned(self) -> None:
+        """Begin counting again."""
+        with self._changed:
+            self._abandoned = 0
+
+    def close(self) -> None:
+        """Wait until every grace time is over, then follow no job any longer."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._in_grace == 0, timeout=self.grace_s + _ASK_S)
+        self._closed.set()
+
+    def _run_interrupt(self, interrupt: _Interrupt) -> None:
+        gone = False
+        try:
+            gone = interrupt.interrupt()
+        finally:
+            with self._changed:
+                self._in_grace -= 1
+                self._changed.notify_all()
+            if gone:
+                self._ended(interrupt, gone=True)
+            else:
+                drain = threading.Thread(target=self._drain, args=(interrupt,), name=f"{self._name}-drain", daemon=True)
+                drain.start()
+
+    def _drain(self, interrupt: _Interrupt) -> None:
+        gone = False
+        try:
+            gone = interrupt.wait_until_gone()
+        finally:
+            self._ended(interrupt, gone=gone)
+
+    def _ended(self, interrupt: _Interrupt, *, gone: bool) -> None:
+        interrupt.job.end()
+        with self._changed:
+            self._stopping.remove(interrupt)
+            self._abandoned += not gone
+            self._changed.notify_all()
+
+    # -- for its interrupts -------------------------------------------------------------------------------------------
+
+    def others(self, interrupt: _Interrupt) -> list[StoppableJob]:
+        """Return the other jobs that are being stopped and have no answer yet."""
+        with self._changed:
+            return [other.job for other in self._stopping if other is not interrupt and not other.job.answered.is_set()]
+
+    def pause(self, seconds: float) -> bool:
+        """Wait; True where the backend was closed meanwhile."""
+        return self._closed.wait(seconds)
+
+    @property
+    def connections(self) -> ConnectionPool:
+        """To ask over."""
+        return self._connections
+
+
+class _Interrupt:
+    """One job being stopped; used by one thread at a time."""
+
+    def __init__(self, interrupter: Interrupter, job: StoppableJob) -> None:
+        self._interrupter = interrupter
+        self.job = job
+        self._begin_s = time.monotonic()
+        self._interrupt_sent = False
+        self._others: Sequence[StoppableJob] = ()  # of ours, which our interrupt may have hit
+        self._aborted = False
+        self._gone = 0
+        self._was_ours = job.began
+
+    @property
+    def _left_s(self) -> float:
+        return self._begin_s + self._interrupter.grace_s - time.monotonic()
+
+    def interrupt(self) -> bool:
+        """Interrupt the job once it runs; True once the answer came. Shuts the socket down when the grace is over."""
+        while self._left_s > 0 and not self.job.answered.is_set():
+            if not self._interrupt_sent or self._hit_another():
+                self._interrupt_sent = False
+                self._try(max(_FAST_S, self._left_s / 2))  # half for connecting, half for the answer
+            self.job.answered.wait(max(0.0, min(self._left_s, _FAST_S)))
+        if self.job.answered.is_set():
+            return True
+        self._aborted = True
+        self.job.connection.abort()
+        return False
+
+    def wait_until_gone(self) -> bool:
+        """Follow the job, without its connection, until it is gone; False where the time was up before."""
+        pause_s, self._gone = _FAST_S, 0
+        while time.monotonic() - self._begin_s < self._interrupter.idle_timeout_s:
+            if self._interrupter.pause(pause_s):
+                return False
+            self._try(_ASK_S)
+            if self._gone >= _GONE_TWICE:
+                return True
+            pause_s = min(2 * pause_s, _SLOW_S)
+        return False
+
+    def _hit_another(self) -> bool:
+        """Whether our interrupt ended another job of ours: it was before ours in the queue, and ours runs now."""
+        return any(other.answered.is_set() and not other.connection.aborted for other in self._others)
+
+    def _try(self, timeout_s: float) -> None:
+        try:
+            with self._interrupter.connections.borrowed() as connection:
+                self._look(connection, timeout_s)
+        except BackendUnavailable:
+            self._gone += 1  # the job died with its server
+        except BackendTimeout:
+            if self._was_ours and self._left_s <= 0:  # ours when last seen: better than leaving it to run
+                self._interrupt_unseen()
+        except BackendError:
+            self._gone = 0
+
+    def _look(self, connection: Connection, timeout_s: float) -> None:
+        self._was_ours = self.job.is_ours(connection, timeout_s)
+        answered = self.job.answered.is_set() and not self._aborted  # our abort ends the call too
+        if self._was_ours and not self._interrupt_sent and not answered:
+            self._interrupt_sent, self._others = True, self._interrupter.others(self)
+            self.job.interrupt(connection, timeout_s)
+        gone = self.job.is_gone(connection, timeout_s, interrupted=self._interrupt_sent, after_grace=self._left_s <= 0)
+        self._gone = self._gone + 1 if gone else 0
+
+    def _interrupt_unseen(self) -> None:
+        if self._interrupt_sent:
+            return
+        self._interrupt_sent = True
+        try:
+            with self._interrupter.connections.borrowed() as connection:
+                self.job.interrupt(connection, _ASK_S)
+        except BackendError:
+            self._gone = 0

@@ -1,0 +1,38 @@
+"""BackendKind: what `open_backend` must know of a kind of backend before it loads one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rxpipe.backends.base import Backend
+
+Found = Literal["yes", "other", "no"]
+"""What a probe found at a port: a server of the kind, another program, nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendKind:
+    """One line of the table of kinds. Making one loads nothing heavy.
+
+    name: as in `Backend.name`. load: imports the adapter and returns what makes a backend: of a URL and options by name
+    where the kind has schemes, else of options alone. words: further names that mean the kind.
+    schemes: of URLs that mean it. default_port: where its servers usually listen.
+    ports: on this machine, where a running server is looked for. probe: looks at one of them: port and seconds.
+    title: what is looked for, for people. unrecognised: advice where another program answers.
+    examples: what `open_backend` takes for it, for messages.
+    """
+
+    name: str
+    load: Callable[[], Callable[..., Backend]]
+    words: tuple[str, ...] = ()
+    schemes: tuple[str, ...] = ()
+    default_port: int | None = None
+    ports: tuple[int, ...] = ()
+    probe: Callable[[int, float], Found] | None = None
+    title: str = ""
+    unrecognised: str = ""
+    examples: tuple[str, ...] = ()

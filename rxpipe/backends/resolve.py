@@ -1,0 +1,252 @@
+"""Which backend is opened: the one named, else by environment, config file, a running server, else the embedded one.
+
+`KINDS` is the table of what there is; a new kind is one line there. Neither HTTP nor numpy is loaded before a backend
+is opened; ports are probed with the standard library.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+import os
+import re
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+from loguru import logger
+
+from rxpipe.backends.http.address import without_credentials
+from rxpipe.backends.kind import BackendKind
+from rxpipe.backends.webui.kind import WEBUI
+from rxpipe.errors import ConfigError, require, suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from rxpipe.backends.base import Backend
+    from rxpipe.backends.kind import Found
+
+BACKEND_VARIABLE = "RXPIPE_BACKEND"
+"""Environment variable that names the backend, in any form that `open_backend` takes."""
+
+CONFIG_VARIABLE = "RXPIPE_CONFIG"
+"""Environment variable that names the config file, where it is not in its usual place."""
+
+_PROBE_S = 0.5
+_AUTO = ("", "auto")
+_HOST = re.compile(r"\[?[\w.:-]+\]?:\d+(/.*)?|:?\d{2,5}|localhost(/.*)?|[\w-]+(\.[\w-]+)+(/.*)?")
+
+
+def _load_sketch() -> Callable[..., Backend]:
+    from rxpipe.backends.sketch import SketchBackend  # noqa: PLC0415  # numpy only where it is used
+
+    return SketchBackend
+
+
+EMBEDDED = BackendKind(
+    name="sketch", load=_load_sketch, words=("embedded",), examples=("'sketch'", "'sketch:pace=0.05'")
+)
+"""The kind that is opened where no server is found."""
+
+KINDS = (EMBEDDED, WEBUI)
+
+
+def open_backend(where: str | int | None = None, *, ports: Sequence[int] | None = None, **options: Any) -> Backend:
+    """Open the backend that *where* names.
+
+    Args:
+        where: "http://host:port" (or "host:port", or a port on this machine) for a WebUI, with "user:password@" where
+            it needs that; "sketch" or "embedded" for the one that needs no server, "sketch:name=value,..." with
+            options; None or "auto": RXPIPE_BACKEND, else `backend.url` in the config file, else a WebUI that answers on
+            127.0.0.1:7860 to 7864, else the embedded one.
+        ports: on this machine where "auto" looks for a server; None for the usual ones.
+        options: of that backend's constructor.
+
+    Which one is opened, and why, is in `backend.description` and in one line of the log.
+
+    Raises:
+        ConfigError: *where*, an option or the config file is not what is allowed; the message says what is.
+        MissingPackage: the embedded backend is opened, and the extra that it needs is not installed.
+    """
+    spec = choose(str(where) if isinstance(where, int) else where, ports=ports)
+    backend = open_spec(spec, options)
+    backend.description = f"{backend.description} ({spec.reason})"
+    logger.bind(backend=backend.name).info("backend: {}", backend.description)
+    return backend
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSpec:
+    """Which backend is to be opened. options: from where it was named, credentials among them. reason: for people.
+
+    url: empty for a kind without servers.
+    """
+
+    kind: BackendKind
+    reason: str
+    url: str = field(default="", repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+def choose(where: str | None = None, *, ports: Sequence[int] | None = None) -> BackendSpec:
+    """Return what `open_backend` would open, without opening it. Raises ConfigError as it does."""
+    if where is not None and where.strip() not in _AUTO:
+        return _from_text(where.strip(), "as asked for")
+    from_environment = os.environ.get(BACKEND_VARIABLE, "").strip()
+    if from_environment not in _AUTO:
+        return _from_text(from_environment, f"from {BACKEND_VARIABLE}")
+    return _from_file(config_path()) or _probe_local(ports)
+
+
+def usual_url() -> str:
+    """Return the address that a server on this machine has by default."""
+    return next(f"http://127.0.0.1:{kind.default_port}" for kind in KINDS if kind.default_port is not None)
+
+
+def config_path() -> Path:
+    """Return where the user's config file is, whether it exists or not."""
+    named = os.environ.get(CONFIG_VARIABLE)
+    return Path(named) if named else Path(platformdirs.user_config_dir("rxpipe", appauthor=False)) / "config.toml"
+
+
+# -- what a text means ------------------------------------------------------------------------------------------------
+
+
+def _from_text(text: str, reason: str, options: Mapping[str, Any] | None = None) -> BackendSpec:
+    word, _, rest = text.partition(":")
+    kind = next((kind for kind in KINDS if word.lower() in (kind.name, *kind.words)), None)
+    if kind is None:
+        return BackendSpec(_kind_of_address(text, reason), reason, url=text, options=options or {})
+    if kind.schemes:  # "webui:8080", "webui://host"
+        return BackendSpec(kind, reason, url=rest.removeprefix("//") or str(kind.default_port), options=options or {})
+    return BackendSpec(kind, reason, options={**_parsed_options(text, rest), **(options or {})})
+
+
+def _kind_of_address(text: str, reason: str) -> BackendKind:
+    """Return the kind that an address means: by its scheme, and the first kind with servers where it has none."""
+    shown = without_credentials(text)
+    scheme, separator, rest = shown.partition("://")
+    servers = [kind for kind in KINDS if kind.schemes]
+    for kind in servers:
+        if (rest and scheme.lower() in kind.schemes) if separator else _HOST.fullmatch(shown):
+            return kind
+    words = [word for kind in KINDS for word in (kind.name, *kind.words)]
+    close = difflib.get_close_matches(shown.partition(":")[0].lower(), (*words, "auto"), n=1, cutoff=0.6)
+    did_you_mean = f"did you mean {close[0]!r}? " if close else ""
+    raise ConfigError([f"backend {shown!r} ({reason}): {did_you_mean}{_allowed()}"])
+
+
+def _allowed() -> str:
+    examples = ["'auto'", *(example for kind in KINDS for example in kind.examples)]
+    kinds = ", ".join(f"{kind.name} ({', '.join(kind.schemes)})" if kind.schemes else kind.name for kind in KINDS)
+    return f"allowed: {', '.join(examples[:-1])}, or {examples[-1]}; kinds: {kinds}"
+
+
+def _parsed_options(text: str, rest: str) -> dict[str, Any]:
+    pairs = [pair.partition("=") for pair in rest.split(",") if pair.strip()]
+    if any(not equals or not name.strip() for name, equals, _ in pairs):
+        raise ConfigError([f"backend {text!r}: options are name=value, as in sketch:pace=0.05"])
+    return {name.strip(): _scalar(value.strip()) for name, _, value in pairs}
+
+
+def _scalar(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+# -- the config file --------------------------------------------------------------------------------------------------
+
+
+def _from_file(path: Path) -> BackendSpec | None:
+    table = _backend_table(path)
+    url = table.pop("url", None)
+    if url is None:
+        return None
+    if not isinstance(url, str):
+        raise ConfigError([f"{path}: backend.url: got {url!r}, {_allowed()}"])
+    user, password = table.pop("user", None), table.pop("password", None)
+    if user is not None:
+        table["auth"] = f"{user}:{password or ''}"
+    return _from_text(url, f"from {path}", table)
+
+
+def _backend_table(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except (ValueError, UnicodeError) as error:
+        raise ConfigError([f"{path}: not well-formed TOML: {error}"]) from error
+    table = values.get("backend", {})
+    if not isinstance(table, dict):
+        raise ConfigError([f"{path}: backend: a table such as [backend] with url = ... is expected"])
+    return dict(table)
+
+
+# -- servers on this machine ------------------------------------------------------------------------------------------
+
+
+def _probe_local(ports: Sequence[int] | None) -> BackendSpec:
+    """Return the first server that answers as one of its kind, all ports probed in parallel, else the embedded one."""
+    places = [(kind, port) for kind in KINDS if kind.probe is not None for port in ports or kind.ports]
+    with ThreadPoolExecutor(len(places), thread_name_prefix="rxpipe-probe") as pool:
+        found = list(pool.map(lambda place: _probe(*place), places))
+    for (kind, port), answer in zip(places, found, strict=True):
+        if answer == "yes":
+            return BackendSpec(kind, "found running", url=f"http://127.0.0.1:{port}")
+    for (kind, port), answer in zip(places, found, strict=True):
+        if answer == "other":
+            logger.warning("something answers at 127.0.0.1:{}, but {}", port, kind.unrecognised)
+            break
+    return BackendSpec(EMBEDDED, f"no {' or '.join(_looked_for(ports))}")
+
+
+def _probe(kind: BackendKind, port: int) -> Found:
+    return "no" if kind.probe is None else kind.probe(port, _PROBE_S)
+
+
+def _looked_for(ports: Sequence[int] | None) -> list[str]:
+    looked = [(kind.title, ports or kind.ports) for kind in KINDS if kind.probe is not None]
+    return [f"{title} answers on 127.0.0.1:{numbers[0]}-{numbers[-1]}" for title, numbers in looked]
+
+
+# -- opening ----------------------------------------------------------------------------------------------------------
+
+
+def open_spec(spec: BackendSpec, options: Mapping[str, Any]) -> Backend:
+    """Open the backend of a spec, with further options of its constructor.
+
+    Raises:
+        ConfigError: an option that it does not have, or a URL that is no address.
+    """
+    if spec.kind is EMBEDDED:
+        require(f"The embedded backend ({spec.reason})", "numpy", "skimage")
+    make = spec.kind.load()
+    known = [name for name in inspect.signature(make).parameters if name != "url"]
+    given = {_full_name(name, known): value for name, value in {**spec.options, **options}.items()}
+    _check_options(spec, known, given)
+    return make(spec.url, **given) if spec.kind.schemes else make(**given)
+
+
+def _full_name(name: str, known: Sequence[str]) -> str:
+    """Return the option's name with its unit, which may be left out: pace for pace_s."""
+    return f"{name}_s" if name not in known and f"{name}_s" in known else name
+
+
+def _check_options(spec: BackendSpec, known: Sequence[str], given: Mapping[str, Any]) -> None:
+    problems = [
+        f"backend {spec.kind.name} ({spec.reason}): no option {name!r}; {suggestion(name, known)}"
+        for name in given
+        if name not in known
+    ]
+    if problems:
+        raise ConfigError(problems)

@@ -1,0 +1,104 @@
+"""The settings that a server used, compared with those asked for: silent fallbacks become warnings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rxpipe.backends.webui.names import WebUICatalog, same_model, same_sampler, same_scheduler
+from rxpipe.errors import BadImage
+from rxpipe.pictures import a1111, png
+
+if TYPE_CHECKING:
+    from rxpipe.backends.webui.answers import Answer
+    from rxpipe.backends.webui.payloads import ExtrasRequest, Img2ImgRequest, Txt2ImgRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ActualSettings:
+    """What an answer reports of one picture, None where it does not. detailed: ADetailer took its settings."""
+
+    seed: int | None = None
+    sampler_name: str | None = None
+    scheduler: str | None = None
+    model: str | None = None
+    model_hash: str | None = None
+    vae: str | None = None
+    clip_skip: int | None = None
+    version: str | None = None
+    detailed: bool = False
+
+
+def actual_settings(answer: Answer, index: int) -> ActualSettings:
+    """Return what was used for the picture at *index*, 0.. without the grid."""
+    info = answer.info
+    if info is None:
+        return ActualSettings()
+    settings = a1111.parse_parameters(info.text_of(index)).settings
+    return ActualSettings(
+        seed=info.seed_of(index),
+        sampler_name=info.sampler_name or settings.get("Sampler"),
+        scheduler=settings.get("Schedule type"),
+        model=info.sd_model_name or settings.get("Model"),
+        model_hash=info.sd_model_hash or settings.get("Model hash"),
+        vae=info.sd_vae_name,
+        clip_skip=info.clip_skip,
+        version=info.version,
+        detailed=any(key.startswith("ADetailer model") for key in settings),
+    )
+
+
+def compare(request: Txt2ImgRequest | Img2ImgRequest, actual: ActualSettings, catalog: WebUICatalog) -> tuple[str, ...]:
+    """Return a warning for each of sampler, scheduler and checkpoint that is not the one asked for."""
+    warnings = []
+    asked = request.sampler_name
+    if asked and actual.sampler_name and not same_sampler(catalog, asked, actual.sampler_name):
+        warnings.append(f"sampler {actual.sampler_name!r} was used where {asked!r} was asked for")
+    asked = request.scheduler
+    if asked and actual.scheduler and not same_scheduler(catalog, asked, actual.scheduler):
+        warnings.append(f"scheduler {actual.scheduler!r} was used where {asked!r} was asked for")
+    return (*warnings, *compare_model(request, actual, catalog))
+
+
+def compare_model(
+    request: Txt2ImgRequest | Img2ImgRequest | ExtrasRequest, actual: ActualSettings, catalog: WebUICatalog
+) -> tuple[str, ...]:
+    """Return the same for the checkpoint alone."""
+    asked = getattr(request, "model", None)
+    if not asked or not actual.model or same_model(catalog, asked, actual.model, actual.model_hash):
+        return ()
+    return (f"checkpoint {actual.model!r} was used where {asked!r} was asked for",)
+
+
+def settings_of(actual: ActualSettings, header: png.Header) -> dict[str, object]:
+    """Return what is recorded of the image: only what the server reports."""
+    values = {
+        "sampler_name": actual.sampler_name,
+        "scheduler": actual.scheduler,
+        "model": actual.model,
+        "model_hash": actual.model_hash,
+        "vae": actual.vae,
+        "clip_skip": actual.clip_skip,
+        "server_version": actual.version,
+        "width": header.width,
+        "height": header.height,
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def with_source_text(data: bytes, source: bytes) -> bytes:
+    """Return a detailed picture with the text of the picture it was made from, and what ADetailer adds to it.
+
+    The server's own text describes the first pass, which is discarded: one step of Euler at 128x128.
+    """
+    try:
+        before = png.read_text(source).get("parameters")
+        added = png.read_text(data).get("parameters")
+        if not before or not added:
+            return data
+        said, ours = a1111.parse_parameters(before), a1111.parse_parameters(added)
+        details = {key: value for key, value in ours.settings.items() if key.startswith("ADetailer")}
+        text = a1111.format_parameters(said.prompt, said.negative_prompt, {**said.settings, **details})
+        return png.insert_text(data, {"parameters": text})
+    except (BadImage, ValueError):  # a source that is no PNG, or a text in no known form
+        return data

@@ -1,0 +1,47 @@
+"""What is particular to a WebUI's HTTP: its address, and what to do about its errors."""
+
+from __future__ import annotations
+
+import re
+
+from rxpipe.backends.http.address import Address
+from rxpipe.backends.http.failures import ErrorHints, KnownFailure
+from rxpipe.errors import BackendFailed, BackendRejected
+
+DEFAULT_PORT = 7860
+KNOWN_TAILS = ("/sdapi/v1", "/sdapi", "/docs")
+
+HINTS = ErrorHints(
+    refused=(
+        f"Start the WebUI with --api, or give the address it listens on, such as http://127.0.0.1:{DEFAULT_PORT}."
+    ),
+    api_path="/sdapi",
+    missing_api="A WebUI without its API: start it with --api.",
+    failures=(
+        KnownFailure(
+            re.compile(r"out of memory|OutOfMemory|not enough memory|alloc\w* .*failed", re.IGNORECASE),
+            BackendFailed,
+            "Lower the size, the factor or the batch, or start the WebUI with --medvram.",
+        ),
+        KnownFailure(
+            re.compile(r"all NaNs|NansException", re.IGNORECASE),
+            BackendFailed,
+            "Try another VAE or checkpoint, or start the WebUI with --no-half-vae.",
+        ),
+        KnownFailure(
+            re.compile(r"Invalid encoded image"),
+            BackendFailed,
+            "The input picture is of a kind the server does not read.",
+        ),
+        KnownFailure(
+            re.compile(r"could not find upscaler|model '.*' not found|Sampler not found", re.IGNORECASE),
+            BackendRejected,
+            "See `rxpipe doctor` for the names it has.",
+        ),
+    ),
+)
+
+
+def parse_address(url: str, *, auth: str | None = None) -> Address:
+    """Return the address of a WebUI; see `Address.parse`."""
+    return Address.parse(url, auth=auth, known_tails=KNOWN_TAILS, default_port=DEFAULT_PORT)

@@ -1,0 +1,293 @@
+"""One image on a WebUI: the hooks of its call, and the job that its request became on the server."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rxpipe.backends.http.call import Ready, RenderJob
+from rxpipe.backends.webui.outputs import request_for
+from rxpipe.backends.webui.payloads import ExtrasRequest, Txt2ImgRequest
+from rxpipe.backends.webui.progress import JobOwner, JobTracker, ProgressSnapshot, ServerSnapshot
+from rxpipe.config import Txt2ImgConfig
+from rxpipe.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rxpipe.artifact import Artifact
+    from rxpipe.backends.base import Output, StepProgress
+    from rxpipe.backends.http.batches import Batches, BatchMember, Turn
+    from rxpipe.backends.http.call import CallServices
+    from rxpipe.backends.http.connection import Connection
+    from rxpipe.backends.http.stopping import Interrupter
+    from rxpipe.backends.webui.outputs import OutputReader, RenderRequest
+    from rxpipe.backends.webui.progress import ProgressClient
+    from rxpipe.plan import StageExecution
+
+_INTERRUPT = "/sdapi/v1/interrupt"
+_WAKE_S = 0.05  # after a dispose until the images that waited continue: a cancel disposes them too
+
+
+class InFlightJobs:
+    """The jobs of one backend that were sent and have not ended, oldest first. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._trackers: list[JobTracker] = []
+        self._lock = threading.Lock()
+
+    @property
+    def latest(self) -> JobTracker | None:
+        """The one sent last, None if there is none."""
+        with self._lock:
+            return next((tracker for tracker in reversed(self._trackers) if not tracker.ended.is_set()), None)
+
+    def add(self, tracker: JobTracker) -> None:
+        """Note that its request is about to be sent."""
+        with self._lock:
+            self._trackers = [*(one for one in self._trackers if not one.ended.is_set()), tracker]
+
+
+@dataclass(frozen=True, slots=True)
+class WebUIServices:
+    """What all jobs of a backend share. previews: whether the picture so far is asked for."""
+
+    calls: CallServices
+    progress_client: ProgressClient
+    interrupter: Interrupter
+    in_flight: InFlightJobs
+    batches: Batches
+    previews: bool
+
+
+@dataclass(slots=True)
+class InFlightRequest:
+    """A request that was sent, as a `StoppableJob`.
+
+    connection: that it was sent over. tracker: what was seen of its job. task: None where progress is global.
+    answered: set once its answer came or its connection broke, or we shut it down.
+    """
+
+    connection: Connection
+    tracker: JobTracker
+    task: str | None
+    progress_client: ProgressClient
+    answered: threading.Event = field(default_factory=threading.Event)
+    _owner: JobOwner | None = None
+
+    @property
+    def began(self) -> bool:
+        """Whether the job was seen running."""
+        return self.tracker.began
+
+    def note_answered(self) -> None:
+        """Note that the request is over; its job has ended with it, unless we aborted the connection."""
+        self.answered.set()
+        if not self.connection.aborted:
+            self.tracker.end()
+
+    def read(
+        self, connection: Connection, timeout_s: float, *, preview: bool = False, last_preview: int = -1
+    ) -> ProgressSnapshot:
+        """Return what the server reports of the job."""
+        if self.task is None:
+            return self.progress_client.read_server(connection, timeout_s=timeout_s, preview=preview)
+        return self.progress_client.read_task(
+            connection, self.task, timeout_s=timeout_s, last_preview=last_preview, preview=preview
+        )
+
+    def is_ours(self, connection: Connection, timeout_s: float) -> bool:
+        """Ask whether our job is the running one, which an interrupt would hit."""
+        self._owner = self.tracker.owner_of(self.read(connection, timeout_s))
+        return self._owner == "ours"
+
+    def interrupt(self, connection: Connection, timeout_s: float) -> None:
+        """Interrupt the running job."""
+        connection.post(_INTERRUPT, timeout_s=timeout_s)
+
+    def is_gone(self, connection: Connection, timeout_s: float, *, interrupted: bool, after_grace: bool) -> bool:
+        """Whether the job has ended, by the last reading."""
+        if self._owner == "ours" and self.task is not None and after_grace:
+            # a task that raised stays the active one until the next begins
+            snapshot = self.progress_client.read_server(connection, timeout_s=timeout_s)
+            return snapshot.state.job_count == 0
+        return self._owner == "none" or (self._owner == "other" and interrupted)
+
+    def end(self) -> None:
+        """Note that the job has ended, or that it is followed no longer."""
+        self.tracker.end()
+
+
+class WebUIJob(RenderJob[ProgressSnapshot]):
+    """One image of one stage.
+
+    Args:
+        services: of the backend.
+        reader: makes pictures of the answer.
+        stage: for one image.
+        source: the picture to work on, None for txt2img.
+    """
+
+    def __init__(
+        self, services: WebUIServices, reader: OutputReader, stage: StageExecution, source: Artifact | None
+    ) -> None:
+        self._services = services
+        self._reader = reader
+        self._stage = stage
+        self._source = source
+        self._request: RenderRequest
+        self._member: BatchMember | None = None
+        self._task: str | None = None
+        self._baseline: ServerSnapshot | None = None
+        self._queued_behind: JobTracker | None = None
+        self._sent: InFlightRequest | None = None
+        self._stopped = False
+
+    # -- on the call's thread -----------------------------------------------------------------------------------------
+
+    def prepare(self, resume: Callable[[Ready], None]) -> Ready | None:
+        """Make the request; wait where another image's request brings this picture."""
+        self._request = request_for(self._stage, self._source, self._reader.catalog)
+        self.path = self._request.payload.path
+        config = self._stage.config
+        if not isinstance(config, Txt2ImgConfig) or config.batch_size == 1:
+            return Ready()
+        images = batch_of(config, self._index)
+        self._member = self._services.batches.join(
+            self._batch_key(images), images, self._index, lambda turn: resume(self._ready(turn))
+        )
+        if self._stopped:
+            self._member.leave()
+            return None
+        turn = self._member.take_turn()
+        return None if turn is None else self._ready(turn)
+
+    def before_send(self, connection: Connection) -> None:
+        """Choose an id for the job where the server reports progress by it, else read what runs before it."""
+        if not isinstance(self._request.payload, ExtrasRequest):
+            task = f"task(rxpipe-{uuid.uuid4().hex[:12]})"
+            self._request = self._request.with_task(task)
+            self._task = task if self._reports_tasks(connection) else None
+        if self._task is None:
+            self._baseline = self._read_baseline(connection)
+            self._queued_behind = self._services.in_flight.latest
+
+    def _reports_tasks(self, connection: Connection) -> bool:
+        try:
+            return self._services.progress_client.probe(connection, timeout_s=self._ask_s)
+        except BackendError:
+            return False  # the request itself raises what is wrong
+
+    def _read_baseline(self, connection: Connection) -> ServerSnapshot | None:
+        """Return the progress before ours, so that another client's job and leftovers are recognised."""
+        try:
+            return self._services.progress_client.read_server(connection, timeout_s=self._ask_s)
+        except BackendError:
+            return None  # the request itself raises what is wrong
+
+    def begin(self, connection: Connection) -> None:
+        """Note that the request follows."""
+        tracker = JobTracker(
+            self._request.payload,
+            stalled_s=self._services.calls.timeouts.stalled_s,
+            baseline=self._baseline,
+            queued_behind=self._queued_behind,
+        )
+        self._services.in_flight.add(tracker)
+        self._sent = InFlightRequest(connection, tracker, self._task, self._services.progress_client)
+
+    def send(self, connection: Connection) -> Output:
+        """Post the request; return this image's picture and hand over those of others."""
+        payload, sent = self._request.payload, self._in_flight
+        try:
+            response = connection.post(payload.path, payload.body(self._request.picture), timeout_s=None)
+        finally:
+            sent.note_answered()
+        pictures = self._reader.pictures(self._stage, self._request, response.body)
+        return (pictures[0] if self._member is None else self._member.deliver(pictures))()
+
+    # -- progress -----------------------------------------------------------------------------------------------------
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection while the job is in flight."""
+        sent = self._sent
+        return None if sent is None or sent.answered.is_set() else sent.connection
+
+    def poll(self, connection: Connection) -> ProgressSnapshot | None:
+        """Read how far the job is."""
+        sent = self._in_flight
+        return sent.read(connection, self._ask_s, preview=self._services.previews, last_preview=sent.tracker.preview_id)
+
+    def observe(self, reading: ProgressSnapshot, now_s: float) -> tuple[StepProgress, bytes | None]:
+        """Return the progress after a reading, and a preview where a new one came."""
+        return self._in_flight.tracker.observe(reading, now_s)
+
+    def is_unknown(self, reading: ProgressSnapshot) -> bool:
+        """Whether no job runs, so that ours is not there."""
+        return self._in_flight.tracker.owner_of(reading) == "none"
+
+    def note_activity(self, now_s: float) -> None:
+        """Note that bytes of the answer came."""
+        self._in_flight.tracker.note_activity(now_s)
+
+    def silent_s(self, now_s: float) -> float:
+        """Return the seconds since anything moved on the server."""
+        return self._in_flight.tracker.silent_s(now_s)
+
+    # -- stopping -----------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Interrupt the job if it is in flight; images that waited for its answer continue shortly afterwards."""
+        self._stopped = True
+        sent, member = self._sent, self._member
+        if sent is not None and not sent.answered.is_set():
+            self._services.interrupter.start(sent)
+        if member is not None:
+            member.leave(wake=False)
+            self._services.calls.polls.schedule_relative(_WAKE_S, lambda *_: member.wake_others())
+
+    def withdraw(self) -> None:
+        """Leave the batch; images that waited for the answer send their own request."""
+        if self._member is not None:
+            self._member.leave()
+
+    # -- its batch ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _index(self) -> int:
+        return self._stage.image_index or 1
+
+    @property
+    def _ask_s(self) -> float:
+        return self._services.calls.timeouts.ask_s
+
+    @property
+    def _in_flight(self) -> InFlightRequest:
+        if self._sent is None:
+            raise RuntimeError("the request was not sent")  # the call asks only for a job in flight
+        return self._sent
+
+    def _batch_key(self, images: range) -> tuple[str, int | None, range]:
+        """All that makes a batch: what is asked for, the seed that its images count from, and its images."""
+        settings = self._request.payload.model_dump_json(exclude={"seed", "force_task_id", "batch_size"})
+        return settings, None if self._stage.seed is None else self._stage.seed - self._index, images
+
+    def _ready(self, turn: Turn) -> Ready:
+        """Return the next thing to do; a range of images becomes the request for them."""
+        if not isinstance(turn, range):
+            return Ready(turn)
+        payload = self._request.payload
+        if isinstance(payload, Txt2ImgRequest):
+            seed = -1 if self._stage.seed is None else self._stage.seed - self._index + turn.start
+            payload = payload.model_copy(update={"seed": seed, "batch_size": len(turn)})
+            self._request = type(self._request)(payload)
+        return Ready()
+
+
+def batch_of(config: Txt2ImgConfig, index: int) -> range:
+    """Return the indices of the batch that an image belongs to."""
+    first = index - (index - 1) % config.batch_size
+    return range(first, max(index, min(config.images, first + config.batch_size - 1)) + 1)

@@ -1,0 +1,132 @@
+"""Read the values in a config file by its content: TOML, YAML or JSON, whatever the file is called.
+
+Its first line tells the three apart. The ending of its name only decides whose error is reported, and stands in where
+the content could be any of them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from typing import TYPE_CHECKING
+
+from rxpipe.errors import ConfigError
+from rxpipe.pictures.formats import picture_format
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+__all__ = ["ALLOWED", "is_binary", "parse_config"]
+
+ALLOWED = "a config in TOML, YAML or JSON, with sections such as txt2img"
+
+_SUFFIXES = {".toml": "TOML", ".yaml": "YAML", ".yml": "YAML", ".json": "JSON"}
+_TOML_LINE = re.compile(r"""\[\[?\s*[A-Za-z_"'][^\[\],]*\]\]?\s*(#.*)?$|[\w.'" -]+=""")
+_YAML_LINE = re.compile(r"""---|[%!&]|[?-]\s|("[^"]*"|'[^']*'|[^\s:#'"][^:#]*)\s*:(\s|$)""")
+_MAY_BE_EMPTY = {"TOML", "YAML"}
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_FIRST_LINE = 1000  # characters of it that are looked at
+_SHOWN = 40  # characters of a text that is no config
+
+
+def is_binary(data: bytes) -> bool:
+    """Whether the bytes are no text; text in UTF-16 is text."""
+    return b"\0" in data and not data.startswith(_UTF16)
+
+
+def parse_config(data: bytes, path: Path, *, allowed: str = ALLOWED) -> dict[str, object]:
+    """Return the values in the bytes of a config file; an empty .toml or .yaml file holds none.
+
+    Args:
+        path: names the file in errors. allowed: what could stand there instead, for errors.
+
+    Raises:
+        ConfigError: not UTF-8, of no known kind, not well-formed, or not a table at its top.
+    """
+    text = _decoded(data, path, allowed)
+    by_suffix = _SUFFIXES.get(path.suffix.lower())
+    kinds = _kinds(text, by_suffix)
+    failures: dict[str, Exception] = {}
+    came = _plain_text(text)
+    for kind in kinds:
+        try:
+            values = _PARSERS[kind](text)
+        except (ValueError, RecursionError) as error:
+            failures[kind] = error
+            continue
+        if isinstance(values, dict):
+            return values
+        if not isinstance(values, str):  # YAML reads almost any text as a string
+            came = f"{kind} that holds a {type(values).__name__} where sections such as txt2img are expected"
+    if not failures:
+        raise ConfigError([f"{path}: looks like {came}; allowed: {allowed}"])
+    kind = by_suffix if by_suffix in failures else kinds[0]
+    raise _malformed(path, kind, failures[kind]) from failures[kind]
+
+
+def _kinds(text: str, by_suffix: str | None) -> tuple[str, ...]:
+    """The kinds to try, likeliest first; none where neither the content nor the file's name says one."""
+    looks = _looks_like(text)
+    if by_suffix is None or by_suffix == looks:
+        return (looks,) if looks else ()
+    if looks is None:
+        return (by_suffix,) if by_suffix in _MAY_BE_EMPTY else ()
+    return (looks, by_suffix)
+
+
+def _decoded(data: bytes, path: Path, allowed: str) -> str:
+    if is_binary(data):
+        name = picture_format(data)
+        came = f"a picture ({name})" if name else "binary data"
+        raise ConfigError([f"{path}: looks like {came}; allowed: {allowed}"])
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: not UTF-8 (at byte {error.start}); save it as UTF-8"]) from error
+
+
+def _looks_like(text: str) -> str | None:
+    """The kind that the first line which is no comment belongs to."""
+    lines = (line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
+    first = next(lines, "").strip()[:_FIRST_LINE]
+    if first.startswith("{"):
+        inside = (first[1:] or next(lines, "")).lstrip()
+        return "JSON" if inside[:1] in {'"', "}"} else "YAML"
+    if _TOML_LINE.match(first):
+        return "TOML"
+    if first.startswith("["):
+        return "JSON"
+    return "YAML" if _YAML_LINE.match(first) else None
+
+
+def _plain_text(text: str) -> str:
+    shown = " ".join(text[: 2 * _SHOWN].split())
+    if not shown:
+        return "an empty file"
+    return f"plain text ({shown[:_SHOWN]!r}{'...' if len(shown) > _SHOWN else ''})"
+
+
+def _malformed(path: Path, kind: str, error: Exception) -> ConfigError:
+    reason = "nested too deeply" if isinstance(error, RecursionError) else error
+    return ConfigError([f"{path}: not well-formed {kind}: {reason}"], hint=_advice(error))
+
+
+def _advice(error: Exception) -> str | None:
+    """Return a hint for the one mistake that nearly every path on Windows is."""
+    escapes = isinstance(error, tomllib.TOMLDecodeError) and any(word in str(error) for word in ("hex value", "\\"))
+    return r"In TOML, paths with backslashes need single quotes: out = 'C:\pictures'." if escapes else None
+
+
+def _parse_yaml(text: str) -> object:
+    import yaml  # noqa: PLC0415  # needed only to read YAML
+
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    return {} if value is None else value
+
+
+_PARSERS: Mapping[str, Callable[[str], object]] = {"TOML": tomllib.loads, "YAML": _parse_yaml, "JSON": json.loads}

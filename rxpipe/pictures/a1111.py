@@ -1,0 +1,274 @@
+"""A1111's `parameters` text: everything that writes and reads it.
+
+A prompt, a negative prompt, and a last line of `Key: value` pairs, as CivitAI and other programs read them. The writer
+takes plain values, so that it knows no config and no plan.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from rxpipe.pictures.dialect import Dialect, Parsed, json_object, main_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = [
+    "SETTING_NAMES",
+    "Parameters",
+    "StageFacts",
+    "format_parameters",
+    "parameters_text",
+    "parse_parameters",
+    "read",
+    "read_text",
+]
+
+SETTING_NAMES: Mapping[str, str] = {
+    "steps": "Steps",
+    "sampler_name": "Sampler",
+    "scheduler": "Schedule type",
+    "cfg_scale": "CFG scale",
+    "model": "Model",
+    "vae": "VAE",
+    "clip_skip": "Clip skip",
+}
+"""Settings that every stage which renders has: their names in a config and A1111's."""
+
+_Value: TypeAlias = str | float | None
+
+_ORDER = (
+    *("Steps", "Sampler", "Schedule type", "CFG scale", "Distilled CFG Scale", "Image CFG scale", "Seed"),
+    *("Face restoration", "Size", "Model hash", "Model", "VAE hash", "VAE", "Variation seed"),
+    *("Variation seed strength", "Seed resize from", "Denoising strength", "Conditional mask weight", "Clip skip"),
+    *("ENSD", "Token merging ratio", "Token merging ratio hr", "Init image hash", "RNG", "NGMS", "Tiling"),
+)
+_RANK = {key: rank for rank, key in enumerate(_ORDER)} | {"Version": len(_ORDER) + 1, "User": len(_ORDER) + 2}
+_PAIRS_NEEDED = 3  # fewer, and every reader takes the last line for a part of the prompt
+_KEY = re.compile(r"\w[\w \-/]{1,200}")
+# As in modules/infotext_utils.py of stable-diffusion-webui, with keys bounded so that a long line cannot stall it.
+_PAIR = re.compile(r'(\w[\w \-/]{1,200}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+_SIZE = re.compile(r"(\d+)x(\d+)")
+_NEGATIVE = "Negative prompt:"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The content of the text.
+
+    settings: the last line's pairs as written, unquoted, in their order; empty where there was no such line.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def fields(self) -> dict[str, str]:
+        """Return the settings as WebUI's paste button sees them.
+
+        `WxH` is split in two (`Size-1`, `Size-2`); a missing `Clip skip` is 1, a missing `RNG` is GPU, a missing
+        `Schedule type` is Automatic.
+        """
+        seen: dict[str, str] = {}
+        for key, value in self.settings.items():
+            if size := _SIZE.fullmatch(value):
+                seen[f"{key}-1"], seen[f"{key}-2"] = size.groups()
+            else:
+                seen[key] = value
+        return {**seen, **{k: v for k, v in _ASSUMED.items() if k not in seen}}
+
+
+_ASSUMED = {"Clip skip": "1", "RNG": "GPU", "Schedule type": "Automatic"}
+
+
+def format_parameters(
+    prompt: str, negative_prompt: str = "", settings: Mapping[str, str | float | None] | None = None
+) -> str:
+    """Return the text for the key `parameters`, as A1111 writes it and CivitAI and others read it.
+
+    Args:
+        prompt: may span lines.
+        negative_prompt: its line is absent when empty.
+        settings: A1111's keys in any order, and others; None values are left out. A1111's own are written in its order,
+            others behind them as they come, `Version` last. With fewer than three the line is left out, since every
+            reader would take it for a part of the prompt.
+
+    Raises:
+        ValueError: a key that no reader would recognise: it needs two or more letters, digits, spaces, "-" or "/".
+    """
+    pairs = {key: _plain(value) for key, value in (settings or {}).items() if value is not None}
+    for key in pairs:
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"{key!r} cannot be a key of A1111's text: use letters, digits, spaces, '-' and '/'.")
+    lines = [prompt]
+    if negative_prompt:
+        lines.append(f"{_NEGATIVE} {negative_prompt}")
+    if len(pairs) >= _PAIRS_NEEDED:
+        ordered = sorted(pairs, key=lambda key: _RANK.get(key, len(_ORDER)))
+        lines.append(", ".join(f"{key}: {_quote(pairs[key])}" for key in ordered))
+    return "\n".join(lines).strip()
+
+
+def parse_parameters(text: str) -> Parameters:
+    """Read prompt, negative prompt and settings of A1111's text by A1111's own rules.
+
+    The last line holds settings only if it has three pairs or more. Blanks around each line are dropped. Text in no
+    such form is all prompt; nothing raises.
+    """
+    *lines, last = text.strip().split("\n")
+    pairs = _PAIR.findall(last) if last.count(":") >= _PAIRS_NEEDED else []
+    if len(pairs) < _PAIRS_NEEDED:
+        lines, pairs = [*lines, last], []
+    prompt: list[str] = []
+    negative: list[str] = []
+    into = prompt
+    for line in map(str.strip, lines):
+        if line.startswith(_NEGATIVE):
+            into = negative
+        words = line.removeprefix(_NEGATIVE).strip() if into is negative else line
+        if words or into:  # leading empty lines vanish
+            into.append(words)
+    settings = {key: _unquote(value.strip()) for key, value in pairs}
+    return Parameters("\n".join(prompt), "\n".join(negative), settings)
+
+
+def _plain(value: str | float) -> str:
+    return value if isinstance(value, str) else str(value)
+
+
+def _quote(value: str) -> str:
+    """Return a JSON string where the plain value would not be read back; A1111 does so for comma, colon and newline."""
+    unsafe = not value or value != value.strip() or value[0] == '"' or any(sign in value for sign in ",:\n")
+    return json.dumps(value, ensure_ascii=False) if unsafe else value
+
+
+def _unquote(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        try:
+            return str(json.loads(value))
+        except ValueError:  # a plain value that happens to stand in quotes
+            return value
+    return value
+
+
+# -- for a stage ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageFacts:
+    """What the text for a picture is made from, as plain values.
+
+    stage: "txt2img", "img2img", "adetailer", "upscale", or any other name for a stage without settings of its own.
+    generation: prompt, negative_prompt and the settings in `SETTING_NAMES`, as really used. section: every setting of
+    the stage by its name in a config. size: of the picture, px; None if unknown. version: of rxpipe.
+    """
+
+    stage: str
+    generation: Mapping[str, object]
+    section: Mapping[str, Any]
+    seed: int | None
+    size: tuple[int, int] | None
+    version: str
+
+
+def parameters_text(facts: StageFacts) -> str:
+    """Return A1111's text for a picture that has none of its own; what is not known is absent.
+
+    On upscale `Size` is the one before it, as A1111's extras tab leaves it.
+    """
+    settings: dict[str, _Value] = {label: _value(facts.generation.get(name)) for name, label in SETTING_NAMES.items()}
+    if settings["Clip skip"] == 1:
+        del settings["Clip skip"]
+    settings |= {"Seed": facts.seed, "Size": _pixels(facts.size), "Version": f"rxpipe {facts.version}"}
+    of_stage = _OF_STAGE.get(facts.stage)
+    if of_stage is not None:
+        settings |= of_stage(facts)
+    prompt, negative_prompt = (str(facts.generation[name]) for name in ("prompt", "negative_prompt"))
+    return format_parameters(prompt, negative_prompt, settings)
+
+
+def _value(value: object) -> _Value:
+    return value if isinstance(value, str | int | float) else None
+
+
+def _pixels(size: tuple[int, int] | None) -> str | None:
+    return None if size is None else f"{size[0]}x{size[1]}"
+
+
+def _txt2img(facts: StageFacts) -> dict[str, _Value]:
+    section = facts.section
+    varied = section["subseed_strength"] > 0
+    settings: dict[str, _Value] = {
+        "Distilled CFG Scale": section["distilled_cfg_scale"],
+        "Variation seed": section["subseed"] if varied else None,
+        "Variation seed strength": section["subseed_strength"] if varied else None,
+        "Tiling": "True" if section["tiling"] else None,
+    }
+    hires, refiner = section["hires"], section["refiner"]
+    if hires and hires["enabled"]:
+        settings["Denoising strength"] = hires["denoising_strength"]
+        settings |= {"Hires upscale": hires["scale"], "Hires steps": hires["steps"] or None}
+        settings["Hires upscaler"] = hires["upscaler"]
+        settings["Size"] = _pixels((section["width"], section["height"]))  # of the first pass, as A1111 has it
+    if refiner and refiner["enabled"]:
+        settings |= {"Refiner": refiner["checkpoint"], "Refiner switch at": refiner["switch_at"]}
+    return settings
+
+
+def _img2img(facts: StageFacts) -> dict[str, _Value]:
+    return {"Denoising strength": facts.section["denoising_strength"]}
+
+
+def _adetailer(facts: StageFacts) -> dict[str, _Value]:
+    settings: dict[str, _Value] = {}
+    for number, unit in enumerate((facts.section, *facts.section["units"]), start=1):
+        nth = {1: "", 2: " 2nd", 3: " 3rd"}.get(number, f" {number}th")
+        settings[f"ADetailer model{nth}"] = unit["detector"]
+        settings[f"ADetailer confidence{nth}"] = unit["confidence"]
+        settings[f"ADetailer denoising strength{nth}"] = unit["denoising_strength"]
+    return settings
+
+
+def _upscale(facts: StageFacts) -> dict[str, _Value]:
+    section, size = facts.section, facts.size
+    before = size and (round(size[0] / section["scale"]), round(size[1] / section["scale"]))
+    return {
+        "Size": _pixels(before),
+        "Postprocess upscale by": section["scale"],
+        "Postprocess upscaler": section["upscaler"],
+        "Denoising strength": section["denoising_strength"] if section["mode"] == "img2img" else None,
+    }
+
+
+_OF_STAGE: Mapping[str, Callable[[StageFacts], dict[str, _Value]]] = {
+    "txt2img": _txt2img,
+    "img2img": _img2img,
+    "adetailer": _adetailer,
+    "upscale": _upscale,
+}
+
+
+# -- in a picture -----------------------------------------------------------------------------------------------------
+
+
+def read(texts: Mapping[str, str]) -> Parsed | None:
+    """Return what A1111 or Forge wrote into a picture; None where the texts are of another kind."""
+    parsed = read_text(main_text(texts), "a1111")
+    sure = "parameters" in texts or (parsed is not None and parsed.settings)  # a bare comment may be of any program
+    return parsed if sure else None
+
+
+def read_text(text: str, dialect: Dialect) -> Parsed | None:
+    """Return the content of one text in A1111's form, which other programs of *dialect* write too; None for JSON."""
+    if not text or json_object(text) is not None:
+        return None
+    parsed = parse_parameters(text)
+    return Parsed(
+        dialect=dialect,
+        prompt=parsed.prompt,
+        negative_prompt=parsed.negative_prompt,
+        settings=dict(parsed.settings),
+    )

@@ -1,0 +1,18 @@
+"""What to run, as plain config values: read from a file of any kind, changed by options, written as a preset.
+
+```text
+jobs.py      a file, told apart by its content, and the table of kinds
+picture.py   the kind "picture": what any tool wrote into it, as the config that renders it again
+options.py   options and assignments applied to values; an option goes to the first stage that takes it
+shape.py     a config or a plan in the shape of a preset file
+```
+
+The other kind, a config in TOML, YAML or JSON, is read by `rxpipe.config`.
+"""
+
+from rxpipe.presets.jobs import KINDS, Job, load_job, read_job
+from rxpipe.presets.options import apply, stage_that_takes
+from rxpipe.presets.picture import config_from_picture
+from rxpipe.presets.shape import dump
+
+__all__ = ["KINDS", "Job", "apply", "config_from_picture", "dump", "load_job", "read_job", "stage_that_takes"]

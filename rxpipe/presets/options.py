@@ -1,0 +1,105 @@
+"""Apply options to the values of a config: `--stages`, `--prompt`, `--set stage.key=value`. Pure.
+
+An option such as a prompt goes to the first stage that runs and takes it; later stages inherit it.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from rxpipe.config import SECTIONS, override
+from rxpipe.errors import ConfigError, suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_NONE: Mapping[str, object] = MappingProxyType({})
+
+
+def stage_that_takes(name: str, stages: Iterable[str]) -> str | None:
+    """Return the first of *stages* that has a setting called *name*; None where none has."""
+    return next((stage for stage in stages if name in SECTIONS[stage].model_fields), None)
+
+
+def apply(
+    values: Mapping[str, object],
+    *,
+    stages: Sequence[str] | None = None,
+    generation: Mapping[str, object] = _NONE,
+    settings: Mapping[str, object] = _NONE,
+    sets: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return *values*, which stay as they are, with options applied; of the stages only those that run are left.
+
+    Args:
+        values: of a config, unchecked.
+        stages: names in order, switched on if need be; None for those of *values* that are not switched off.
+        generation: settings of stages by name; each goes to the first stage that runs and takes it.
+        settings: of the run as a whole. Pictures under "input" replace txt2img unless *stages* names it.
+        sets: "stage.key=value" each; any other option precedes them.
+
+    Raises:
+        ConfigError: names every stage, option and assignment that cannot be applied, as options of a command line.
+    """
+    changed: dict[str, Any] = {**override(values, sets), **settings}
+    if stages is None:
+        skipped = {"txt2img"} if settings.get("input") else set()
+        names = [name for name in SECTIONS if _is_enabled(changed.get(name)) and name not in skipped]
+    else:
+        _check_stages(stages, sets)
+        names = list(stages)
+    for name in SECTIONS:
+        if name in names:
+            changed[name] = _as_section(changed.get(name), switch_on=stages is not None)
+        else:
+            changed.pop(name, None)
+    _assign(changed, names, generation)
+    return changed
+
+
+def _assign(values: dict[str, Any], stages: Sequence[str], generation: Mapping[str, object]) -> None:
+    problems = []
+    for name, value in generation.items():
+        stage = stage_that_takes(name, stages)
+        if stage is None:
+            option = "--" + name.removesuffix("_name").replace("_", "-")
+            problems.append(f"{option}: none of the stages that run takes it ({', '.join(stages) or 'none runs'})")
+        elif isinstance(values[stage], dict):
+            values[stage][name] = value
+    if problems:
+        raise ConfigError(problems)
+
+
+def _is_enabled(section: object) -> bool:
+    """Whether a section is there and not switched off; one that is no table is kept, for the config to refuse."""
+    if isinstance(section, dict):
+        return section.get("enabled", True) is not False
+    return section is not None
+
+
+def _as_section(section: object, *, switch_on: bool) -> object:
+    """Return a table of its own; one whose stage was named is switched on."""
+    if section is None:
+        return {}
+    if not isinstance(section, dict):
+        return section
+    return {**section, "enabled": True} if switch_on and "enabled" in section else dict(section)
+
+
+def _check_stages(names: Sequence[str], sets: Sequence[str]) -> None:
+    problems = [
+        f"--stages: there is no stage {name!r}; {suggestion(name, SECTIONS)}" for name in names if name not in SECTIONS
+    ]
+    if problems:
+        raise ConfigError(problems)
+    in_order = [name for name in SECTIONS if name in names]
+    if list(names) != in_order:
+        raise ConfigError(
+            [f"--stages {','.join(names)}: each stage runs once, in the order {', '.join(SECTIONS)}."],
+            hint=f"Write --stages {','.join(in_order)}, or compose another order in code with rxpipe.chain(...).",
+        )
+    unused = {assignment.partition(".")[0].strip() for assignment in sets} & SECTIONS.keys() - set(names)
+    if unused:
+        listed = ", ".join(name for name in SECTIONS if name in unused)
+        raise ConfigError([f"--set changes {listed}, which --stages {','.join(names)} leaves out"])

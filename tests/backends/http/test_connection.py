@@ -1,0 +1,288 @@
+"""The connection: typed errors with each kind of server's hints, credentials in no output, a connection to abort."""
+
+import base64
+import logging
+import re
+import threading
+import traceback
+
+import pytest
+from loguru import logger
+
+from rxpipe.backends.http.address import Address, Credentials
+from rxpipe.backends.http.connection import Connection
+from rxpipe.backends.http.failures import ErrorHints, KnownFailure
+from rxpipe.backends.webui.hints import HINTS, KNOWN_TAILS
+from rxpipe.errors import (
+    BackendFailed,
+    BackendRejected,
+    BackendTimeout,
+    BackendUnavailable,
+    BadResponse,
+    ConfigError,
+)
+from rxpipe.testing.servers.webui import Fault, WebUIServer
+
+SECRET = "hunter2-secret"  # noqa: S105  a password for the test server
+BASIC = base64.b64encode(f"me:{SECRET}".encode()).decode()
+COMFY = ErrorHints(
+    refused="Start ComfyUI with --listen.",
+    failures=(KnownFailure(re.compile("OutOfMemory"), BackendFailed, "Start ComfyUI with --lowvram."),),
+)
+HINTS_OF = {"webui": HINTS, "another": COMFY, "none": ErrorHints()}
+TXT2IMG = b'{"prompt": "a cat", "width": 64, "height": 64, "steps": 2}'
+
+
+@pytest.fixture
+def connection_to():
+    """Makes connections that are closed after the test."""
+    made = []
+
+    def make(url, **options):
+        made.append(Connection(Address.parse(url), **options))
+        return made[-1]
+
+    yield make
+    for connection in made:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("http://127.0.0.1:7860", "http://127.0.0.1:7860"),
+        ("http://localhost:7860/", "http://127.0.0.1:7860"),
+        ("127.0.0.1:7860", "http://127.0.0.1:7860"),
+        ("https://me:pw@box.example/webui/", "https://box.example/webui"),
+        ("http://[::1]:7860/sdapi/v1", "http://[::1]:7860"),
+        ("http://box:7860/docs", "http://box:7860"),
+        ("http://box:7860/?__theme=dark", "http://box:7860"),
+    ],
+)
+def test_an_address_is_brought_to_one_form(url, base):
+    """`localhost` costs seconds on Windows; what people copy from the browser is cut off."""
+    assert Address.parse(url, known_tails=KNOWN_TAILS).base == base
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("box", "http://box:8188"),
+        ("8189", "http://127.0.0.1:8189"),
+        (":8189", "http://127.0.0.1:8189"),
+        ("box:1/prompt", "http://box:1"),
+        ("http://box", "http://box"),
+        ("https://box/comfy", "https://box/comfy"),
+    ],
+)
+def test_a_kind_of_server_has_its_own_port_and_paths(url, base):
+    """The port is that of its kind where neither scheme nor port is given."""
+    assert Address.parse(url, known_tails=("/prompt",), default_port=8188).base == base
+
+
+@pytest.mark.parametrize("url", ["ftp://box", "http://", f"http://me:{SECRET}@box:port", f"me:{SECRET}@:x"])
+def test_what_is_no_address_is_refused_without_its_password(url):
+    """The message shows what came, and no secret."""
+    with pytest.raises(ConfigError) as caught:
+        Address.parse(url)
+
+    assert SECRET not in str(caught.value)
+    assert "http://" in str(caught.value) or "port" in str(caught.value)
+
+
+def test_credentials_come_from_url_caller_or_environment(monkeypatch):
+    """In this order, and percent signs are taken back."""
+    monkeypatch.setenv("RXPIPE_BACKEND_AUTH", "env:1")
+    expected = {
+        "http://me:p%40w@box": Credentials("me", "p@w"),
+        "http://box": Credentials("env", "1"),
+    }
+    for url, credentials in expected.items():
+        assert Address.parse(url).credentials.header() == credentials.header()
+    assert Address.parse("http://box", auth="given:2").credentials.header() == Credentials("given", "2").header()
+
+
+def test_auth_that_is_not_user_and_password_is_refused_unseen():
+    """The value itself is not shown."""
+    with pytest.raises(ConfigError) as caught:
+        Address.parse("http://box", auth=SECRET)
+
+    assert SECRET not in str(caught.value)
+
+
+def test_credentials_are_sent_up_front(connection_to):
+    """A1111 sends no challenge that one could wait for."""
+    with WebUIServer("a1111", auth=("me", SECRET)) as server:
+        connection_to(server.url.replace("//", f"//me:{SECRET}@")).get("/sdapi/v1/samplers", timeout_s=5)
+
+        assert [call.status for call in server.calls] == [200]
+
+
+@pytest.mark.parametrize("fault", [None, Fault.RESET, Fault.RESET_MID_BODY, Fault.SHORT_BODY, Fault.GENERIC])
+def test_credentials_appear_in_no_error_log_or_traceback(connection_to, fault):
+    """Not even where a logger prints every local variable of every frame, as loguru's diagnose does."""
+    lines = []
+    sink = logger.add(lines.append, diagnose=True, backtrace=True, level=0)
+    logger.enable("rxpipe")
+    logging.getLogger("urllib3").setLevel(logging.DEBUG)
+    with WebUIServer(auth=("me", "another" if fault is None else SECRET)) as server:
+        connection = connection_to(server.url.replace("//", f"//me:{SECRET}@"))
+        if fault is not None:
+            server.fault("txt2img", fault)
+        try:
+            connection.post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=5)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is what a user would log
+            logger.exception("failed")
+            seen = traceback.TracebackException.from_exception(error, capture_locals=True)
+            lines += [*seen.format(), repr(error), str(vars(error))]
+    logger.remove(sink)
+    logger.disable("rxpipe")
+    logging.getLogger("urllib3").setLevel(logging.NOTSET)
+
+    output = "".join(str(part) for part in lines)
+    assert "failed" in output
+    assert SECRET not in output
+    assert BASIC not in output
+    assert SECRET not in repr(connection.__dict__)
+
+
+REFUSALS = [
+    (Fault.UNAUTHORIZED, BackendRejected, "answered 401", "RXPIPE_BACKEND_AUTH"),
+    (Fault.NO_API, BackendRejected, "answered 404", "--api"),
+    (Fault.UNPROCESSABLE, BackendRejected, "Script 'ADetailer' not found", "setting"),
+    (Fault.TOO_MANY_REQUESTS, BackendUnavailable, "answered 429", "busy"),
+    (Fault.BAD_GATEWAY, BackendUnavailable, "answered 502", "busy"),
+    (Fault.UNAVAILABLE, BackendUnavailable, "answered 503", "busy"),
+    (Fault.GATEWAY_TIMEOUT, BackendUnavailable, "answered 504", "busy"),
+    (Fault.HTML_PAGE, BackendUnavailable, "502 Bad Gateway", "busy"),
+    (Fault.OUT_OF_MEMORY, BackendFailed, "OutOfMemoryError: CUDA out of memory", "Lower the size"),
+    (Fault.NAN, BackendFailed, "NansException: A tensor with all NaNs", "--no-half-vae"),
+    (Fault.BAD_INPUT, BackendFailed, "Invalid encoded image", "input picture"),
+    (Fault.GENERIC, BackendFailed, "RuntimeError: Expected all tensors", "console"),
+    (Fault.RESET, BackendUnavailable, "the connection broke", "crashed or restarted"),
+    (Fault.RESET_MID_BODY, BackendUnavailable, "the connection broke", "crashed or restarted"),
+    (Fault.SHORT_BODY, BackendUnavailable, "the connection broke", "crashed or restarted"),
+    (Fault.NEVER, BackendTimeout, "no answer in 0.", None),
+]
+
+
+OTHER_HINTS = {Fault.NO_API: None, Fault.NAN: "console", Fault.BAD_INPUT: "console", Fault.OUT_OF_MEMORY: "console"}
+
+
+@pytest.mark.parametrize("flavour", ["forge", "a1111"])
+@pytest.mark.parametrize("kind_of_server", HINTS_OF)
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal[0].name)
+def test_every_failure_is_a_typed_error_that_says_what_to_do(flavour, kind_of_server, refusal, connection_to):
+    """What came, what was asked where, and what to try in the terms of the server; in the words of both servers."""
+    fault, kind, message, hint = refusal
+    if kind_of_server != "webui":
+        hint = OTHER_HINTS.get(fault, hint)
+    if (kind_of_server, fault) == ("another", Fault.OUT_OF_MEMORY):
+        hint = "--lowvram"
+    with WebUIServer(flavour) as server:
+        server.fault("txt2img", fault)
+        with pytest.raises(kind) as caught:
+            connection_to(server.url, hints=HINTS_OF[kind_of_server]).post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=0.3)
+
+    error = caught.value
+    assert type(error) is kind
+    assert error.message.endswith(f" (POST /sdapi/v1/txt2img at {server.url}).")
+    assert message in error.message
+    assert error.hint is None if hint is None else hint in error.hint
+
+
+def test_retry_after_travels_with_the_error(connection_to, webui_server):
+    """So that the pause before the next attempt is the server's."""
+    webui_server.fault("txt2img", Fault.UNAVAILABLE.but(retry_after_s=7))
+    with pytest.raises(BackendUnavailable) as caught:
+        connection_to(webui_server.url).post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=5)
+
+    assert caught.value.retry_after_s == 7
+
+
+@pytest.mark.parametrize(
+    ("kind_of_server", "hint"), [("webui", "--api"), ("another", "--listen"), ("none", "Start the server")]
+)
+def test_no_server_is_reported_with_what_to_start(kind_of_server, hint, connection_to, webui_server):
+    """The commonest failure of all."""
+    webui_server.go_down()
+    with pytest.raises(BackendUnavailable) as caught:
+        connection_to(webui_server.url, hints=HINTS_OF[kind_of_server]).get("/sdapi/v1/samplers", timeout_s=5)
+
+    assert "no server answers: Connection refused (GET /sdapi/v1/samplers at " in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_wrong_fields_are_reported_by_name(connection_to, webui_server):
+    """FastAPI's list, in one line."""
+    with pytest.raises(BackendRejected, match=r"answered 422 after .* steps: Input should be a valid integer"):
+        connection_to(webui_server.url).post("/sdapi/v1/txt2img", b'{"steps": "many"}', timeout_s=5)
+
+
+def test_a_path_that_a_server_lacks_is_none_where_it_is_optional(connection_to, webui_server):
+    """And the same error as ever where it is not, or for any other refusal."""
+    connection = connection_to(webui_server.url, hints=HINTS)
+    assert connection.get_optional("/sdapi/v1/samplers", timeout_s=5).status == 200
+    assert connection.get_optional("/nowhere", timeout_s=5) is None
+    with pytest.raises(BackendRejected, match="answered 404"):
+        connection.get("/nowhere", timeout_s=5)
+    webui_server.fault("samplers", Fault.UNAUTHORIZED)
+    with pytest.raises(BackendRejected, match="answered 401"):
+        connection.get_optional("/sdapi/v1/samplers", timeout_s=5)
+
+
+def test_a_connection_is_kept_alive(connection_to, webui_server):
+    """A new one costs a round trip, and seconds on some systems."""
+    connection = connection_to(webui_server.url)
+    for _ in range(3):
+        connection.get("/sdapi/v1/samplers", timeout_s=5)
+
+    assert webui_server.connections == 1
+
+
+def test_answers_are_asked_for_uncompressed(connection_to, webui_server):
+    """Compressing base64 costs the server more than the wire saves."""
+    connection_to(webui_server.url).get("/sdapi/v1/samplers", timeout_s=5)
+
+    assert webui_server.calls[0].headers["accept-encoding"] == "identity"
+
+
+def test_hanging_up_frees_a_thread_that_waits_for_an_answer(connection_to, webui_server):
+    """From another thread; the server never answers."""
+    webui_server.fault("txt2img", Fault.NEVER)
+    connection = connection_to(webui_server.url)
+    errors = []
+
+    def wait():
+        try:
+            connection.post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=None)
+        except BackendUnavailable as error:
+            errors.append(error.message)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    assert webui_server.wait_calls("txt2img")
+    connection.abort()
+    waiting.join(5)
+
+    assert "aborted on our side" in errors[0]
+
+
+def test_nothing_is_sent_over_an_aborted_connection(connection_to, webui_server):
+    """A cancel that came before the request went out."""
+    connection = connection_to(webui_server.url)
+    connection.abort()
+    with pytest.raises(BackendUnavailable, match="aborted"):
+        connection.post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=5)
+
+    assert webui_server.calls == ()
+
+
+@pytest.mark.parametrize("fault", [Fault.TRUNCATED_JSON, Fault.EMPTY_BODY])
+def test_a_torn_body_is_reported_when_it_is_read(fault, connection_to, webui_server):
+    """A 200 whose JSON breaks off."""
+    webui_server.fault("samplers", fault)
+    reply = connection_to(webui_server.url).get("/sdapi/v1/samplers", timeout_s=5)
+
+    with pytest.raises(BadResponse, match="the answer is not JSON"):
+        reply.json()

@@ -1,0 +1,234 @@
+"""What comes back is taken apart quickly and believed in nothing: recorded answers, broken ones, and any bytes."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stages import PICTURE
+
+from rxpipe.backends.http.failures import message_of, read_json, retry_after_s
+from rxpipe.backends.webui import base64s
+from rxpipe.backends.webui.answers import read_generation, read_picture, read_single
+from rxpipe.errors import BadResponse
+
+TEXT = base64.b64encode(PICTURE).decode()
+INFO = json.dumps({"seed": 5, "all_seeds": [5, 6], "infotexts": ["a cat\nSteps: 2, Sampler: Euler, Seed: 5"]})
+RECORDED = sorted((Path(__file__).parents[2] / "data" / "webui").glob("*/*.json"))
+
+
+def body(images=(TEXT,), info=INFO, **more):
+    """An answer as servers send it."""
+    return json.dumps({"images": list(images), "parameters": {}, "info": info, **more}).encode()
+
+
+def test_pictures_and_info_are_read():
+    """The text of each picture, and the seeds really used."""
+    answer = read_generation(body([TEXT, TEXT]), expected=2)
+
+    assert [bytes(picture).decode() for picture in answer.pictures] == [TEXT, TEXT]
+    assert [answer.info.seed_of(0), answer.info.seed_of(1)] == [5, 6]
+    assert answer.info.text_of(0).startswith("a cat")
+
+
+def test_a_grid_is_cut_off():
+    """It comes first, and `index_of_first_image` says so."""
+    info = json.dumps({"seed": 5, "all_seeds": [5, 6], "index_of_first_image": 1, "infotexts": ["grid", "one", "two"]})
+    answer = read_generation(body(["GRID", TEXT, TEXT], info), expected=2)
+
+    assert [bytes(picture).decode() for picture in answer.pictures] == [TEXT, TEXT]
+    assert answer.info.text_of(0) == "one"
+
+
+@pytest.mark.parametrize("images", [[], [TEXT], [TEXT] * 3])
+def test_another_count_than_asked_for_is_reported(images):
+    """An interrupt from elsewhere looks like that."""
+    with pytest.raises(BadResponse, match=f"{len(images)} pictures came where 2 were asked for"):
+        read_generation(body(images), expected=2)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b' {\n "images" : [ "%b" , "%b" ],\n "info": INFO}',
+        b'{"info": INFO, "images": ["%b","%b"]}',
+        b'{"parameters": {"images": ["x"]}, "images": ["%b","%b"], "info": INFO}',
+    ],
+)
+def test_any_layout_of_the_json_is_read(odd):
+    """The fast way is only for what servers usually send; everything else goes the slow way to the same end."""
+    text, info = TEXT.encode(), json.dumps(INFO).encode()
+    sent = odd.replace(b"INFO", info) % (text, text)
+
+    assert [bytes(picture) for picture in read_generation(sent, expected=2).pictures] == [text, text]
+
+
+def test_a_single_picture_is_read_whatever_the_html_beside_it():
+    """`html_info` may speak of an image too."""
+    sent = json.dumps({"html_info": 'an "image":"none" <p>', "image": TEXT}).encode()
+
+    assert bytes(read_single(sent).pictures[0]).decode() == TEXT
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        (b"", "the answer is not JSON"),
+        (b'{"images": ["AAAA"', "the answer is not JSON"),
+        (b"<html><body>login</body></html>", "the answer is not JSON"),
+        (b"null", "the answer has no 'images'"),
+        (b'{"images": 3, "info": "{}"}', "holds no pictures: 3"),
+        (b'{"images": [3], "info": "{}"}', "holds no pictures:"),
+        (b'{"images": "AAAA", "info": "{}"}', "holds no pictures:"),
+        (b'{"images": ["AAAA"]}', "`info` cannot be read"),
+        (b'{"images": ["AAAA"], "info": "{}"}', "`info` cannot be read: seed"),
+        (b'{"images": ["AAAA"], "info": "{torn"}', "`info` cannot be read"),
+        (b'{"images": ["AAAA"], "info": "{\\"seed\\": 1, \\"index_of_first_image\\": -1}"}', "index_of_first_image"),
+        (b"[" * 100_000, "the answer is not JSON"),
+    ],
+)
+def test_what_is_no_answer_is_reported(sent, message):
+    """What came is shown, shortened."""
+    with pytest.raises(BadResponse, match=message):
+        read_generation(sent, expected=1)
+
+
+def test_a_page_of_html_hints_at_a_proxy():
+    """A 200 that is no JSON is not the server's."""
+    with pytest.raises(BadResponse) as caught:
+        read_json(b"<!doctype html><html>login</html>")
+
+    assert "proxy" in caught.value.hint
+
+
+@pytest.mark.parametrize("head", ["", "data:image/png;base64,"])
+def test_a_png_is_kept_byte_for_byte(head):
+    """With or without a data-URL head."""
+    data, header, warnings = read_picture((head + TEXT).encode())
+
+    assert data == PICTURE
+    assert (header.width, header.height) == (64, 64)
+    assert warnings == ()
+
+
+def test_another_format_is_converted_with_a_warning(picture_of):
+    """A server whose option samples_format is not png."""
+    data, header, warnings = read_picture(base64.b64encode(picture_of("JPEG")))
+
+    assert data.startswith(b"\x89PNG")
+    assert (header.width, header.height) == (64, 48)
+    assert "samples_format" in warnings[0]
+
+
+@pytest.fixture
+def picture_of():
+    """Makes a picture of 64x48 px in a format."""
+    import io  # noqa: PLC0415  only here
+
+    from PIL import Image  # noqa: PLC0415  only here
+
+    def make(kind):
+        buffer = io.BytesIO()
+        Image.new("RGB", (64, 48), "teal").save(buffer, kind)
+        return buffer.getvalue()
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"@*@", "not base64"),
+        (b"AAA", "not base64"),
+        (base64.b64encode(b"hello world"), "picture is broken"),
+        (base64.b64encode(PICTURE[:-20]), "picture is broken"),
+        (base64.b64encode(PICTURE[:60] + b"x" + PICTURE[61:]), "wrong checksum"),
+        (base64.b64encode(b"\xff\xd8\xff\xc0\0\x11\x08\0\x10\0\x10" + b"\0" * 20), "picture is broken"),
+        (b"", "picture is broken"),
+    ],
+)
+def test_a_broken_picture_is_never_passed_on(text, message):
+    """Strict base64, every chunk, the end marker."""
+    with pytest.raises(BadResponse, match=message):
+        read_picture(text)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_base64_is_the_same_with_and_without_its_accelerator(fast, monkeypatch):
+    """pybase64 is speed and nothing else."""
+    if not fast:
+        monkeypatch.setattr(base64s, "_fast_decode", None)
+        monkeypatch.setattr(base64s, "_fast_encode", None)
+
+    assert base64s.encode(PICTURE).decode() == TEXT
+    assert base64s.decode(memoryview(TEXT.encode())) == PICTURE
+    for wrong in (b"@@@@", b"AAAAA", b"AA==AAAA", b"AA\nAA"):
+        with pytest.raises(BadResponse, match="not base64"):
+            base64s.decode(wrong)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in RECORDED if "images" in (json.loads(path.read_bytes())["response"].get("json") or {})]
+)
+def test_recorded_answers_are_read(path):
+    """Of both servers; their pictures are shortened in the tree, their `info` is whole."""
+    exchange = json.loads(path.read_bytes())
+    sent = exchange["response"]["json"]
+    pictures = [picture if isinstance(picture, str) else TEXT for picture in sent["images"]]
+    first = json.loads(sent["info"])["index_of_first_image"]
+    answer = read_generation(json.dumps({**sent, "images": pictures}).encode(), expected=len(pictures) - first)
+
+    assert answer.info.seed_of(0) >= 0
+    assert answer.info.sd_model_name
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+ANSWERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "images": JSON | st.lists(st.just(TEXT) | st.text(max_size=6), max_size=3),
+        "image": JSON | st.just(TEXT),
+        "info": JSON | st.just(INFO) | JSON.map(json.dumps),
+        "detail": JSON,
+        "html_info": JSON,
+    },
+)
+
+
+@given(sent=st.binary(max_size=200) | JSON.map(json.dumps).map(str.encode) | ANSWERS.map(json.dumps).map(str.encode))
+@settings(max_examples=300, deadline=None)
+def test_whatever_bytes_come_the_only_error_is_bad_response(sent):
+    """No layout and no type of JSON gets past it as another error."""
+    for read in (lambda: read_generation(sent, expected=1), lambda: read_single(sent)):
+        try:
+            pictures = read().pictures
+        except BadResponse:
+            continue
+        for picture in pictures:
+            try:
+                read_picture(picture)
+            except BadResponse:
+                continue
+    assert isinstance(message_of(sent), str)
+
+
+@given(sent=st.text(max_size=30) | st.none())
+def test_any_retry_after_is_seconds_or_nothing(sent):
+    """A header is text from outside too."""
+    wait_s = retry_after_s(sent)
+
+    assert wait_s is None or wait_s >= 0
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("7", 7.0), ("0", 0.0), ("soon", None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0)]
+)
+def test_retry_after_is_seconds_or_a_date(header, seconds):
+    """Both forms that HTTP knows."""
+    assert retry_after_s(header) == seconds
