@@ -96,14 +96,14 @@ def test_the_backend_renders(capsys):
 
 
 def test_the_test_that_is_shown_passes_and_fails_as_shown(marbles):
-    """It is a test module of its own; the failure is what the text says of another second upscale."""
+    """It is a test module of its own; the failure is what the text says of a slower txt2img."""
     [block] = blocks("python", mark="test")
     [name] = re.findall(r"def (test_\w+)", block)
     execute(block)[name](marbles)
 
     [shown] = blocks("text", section("Test your pipeline"))
     with pytest.raises(Mismatch) as raised:
-        execute(block.replace('"-o|"]', '"--o|"]'))[name](marbles)
+        execute(block.replace('"--o|"', '"---o|"'))[name](marbles)
     failure = [line.strip() for line in str(raised.value).splitlines()]
     assert [line for line in shown.splitlines() if line.strip() not in failure] == []
 
