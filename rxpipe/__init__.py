@@ -3,17 +3,33 @@
 ```text
 config -> plan -> chain -> events -> result -> views
 
-errors.py      the exception tree                  executor.py    one run at a time, hot events, exact cancel
-artifact.py    one image and where it came from    runner.py      events folded into a PipelineRunResult
-config/       settings and their files            controller.py  intents in, snapshots out, on a GUI's thread
-plan.py        what is decided                     stages/        txt2img, img2img, adetailer, upscale, your own
-events.py      what happened                       backends/      who draws: sketch (embedded), WebUI servers
-result.py      what it amounts to                  sinks/         pictures to files, events to a log
-status.py      what a person wants to see of it    views/         console, Tk, Qt, notebook
-chain.py       stages in order                     testing/       marbles, scripted backend, WebUI test server
+errors.py      the exception tree
+pictures/      picture files as bytes: PNG texts, and metadata of any tool
+rx/            Rx parts that know no pictures: operators, the lane, hot subjects, schedulers of GUI threads and of a run
+cached.py      a cached property without a lock
+config/        the settings: models, config files, messages about mistakes
+artifact.py    one image, its picture and its lineage
+recall.py      a picture as the config that renders it again
+plan.py        the config resolved: what each stage runs with
+events.py      the events of a run, and their grammar
+result.py      the result: a fold of the events
+status.py      the status that views show: another fold
+backends/      the backend port; sketch (embedded), webui (AUTOMATIC1111 and Forge)
+sinks/         pictures to files, events to a log, learning records
+stages/        txt2img, img2img, adetailer, upscale, your own; control (cancel, skip, stop), cell (an image in a stage)
+chains.py      stages in order
+executor.py    starts a run, one at a time; its handle with wait, cancel, skip
+runner.py      runs to the result, or live
+controller.py  a run for a GUI: intents in, status out, on the GUI's thread
+views/         console, Tk, Qt, notebook, the window
+testing/       marbles, a scripted backend, laws, a WebUI test server
+cli/           the command `rxpipe`
 ```
 
-Public names are loaded when they are first asked for, and are listed in `__init__.pyi`. Importing rxpipe loads no GUI
+A module imports only those above it; `pyproject.toml` holds the contract. A stage is an Rx operator on artifacts:
+`rxp.upscale(scale=2).on(backend)` works in any `pipe(...)`.
+
+Public names are loaded when they are first used, and are listed in `__init__.pyi`. Importing rxpipe loads no GUI
 toolkit, no HTTP and no numpy, and logs nothing until `loguru.logger.enable("rxpipe")`.
 """
 

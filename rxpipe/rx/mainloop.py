@@ -495,6 +495,26 @@ def _qt_port(binding: str) -> Any:
 class AsyncioScheduler(MainLoopScheduler):
     """For asyncio: one `call_soon_threadsafe` wakes the loop per batch; it costs nothing while idle.
 
+    ```python
+    import asyncio
+
+    import rxpipe as rxp
+    from rxpipe.rx.mainloop import AsyncioScheduler
+
+
+    async def main() -> None:
+        runner = rxp.PipelineRunner(rxp.open_backend())
+        controller = rxp.PipelineController(runner, scheduler=AsyncioScheduler())
+        ended = asyncio.Event()
+        controller.status.subscribe(lambda status: print(status.percent_text, status.message, status.eta_text))
+        controller.events.subscribe(lambda event: ended.set() if event.kind == "run_end" else None)
+        controller.start(rxp.chain(rxp.txt2img(prompt="a lighthouse at dusk", images=2), rxp.upscale(scale=2)))
+        await ended.wait()
+
+
+    asyncio.run(main())
+    ```
+
     Args:
         loop: the loop whose thread runs the actions; it may start later. Absent: the running one.
         budget_s, on_error: as for `MainLoopScheduler`.

@@ -1,7 +1,21 @@
 """A run in a Qt window: StatusBar, PreviewPane, StageTimeline; widgets to be put into any layout.
 
-    bar = StatusBar(); layout.addWidget(bar)
-    bar.attach(controller)
+```python
+from PySide6.QtWidgets import QApplication
+
+import rxpipe as rxp
+from rxpipe.rx.mainloop import QtScheduler
+from rxpipe.views.qt import StatusBar
+
+app = QApplication.instance() or QApplication([])
+runner = rxp.PipelineRunner(rxp.open_backend())
+controller = rxp.PipelineController(runner, scheduler=QtScheduler(app))
+bar = StatusBar()  # or in a layout of yours: layout.addWidget(bar)
+bar.show()
+bar.attach(controller)
+controller.start(rxp.chain(rxp.txt2img(prompt="a lighthouse at dusk", images=2), rxp.upscale(scale=2)))
+app.exec()
+```
 
 The same behaviour as in `rxpipe.views.tk`, over PySide6. They follow the palette of the application, light or dark.
 Only the GUI thread may call them, which a controller with `scheduler=QtScheduler(app)` sees to.
