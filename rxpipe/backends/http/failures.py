@@ -26,12 +26,19 @@ _LATER = {429, 502, 503, 504}
 class KnownFailure:
     """A failure that a server reports as a 500, recognised by its text.
 
-    kind: the error to raise. hint: what to do about it.
+    kind: the error to raise. hint: what to do about it. passes: it may be over the next time; only for BackendFailed.
     """
 
     pattern: re.Pattern[str]
     kind: type[BackendFailed | BackendRejected]
     hint: str
+    passes: bool = False
+
+    def error(self, message: str) -> BackendFailed | BackendRejected:
+        """Return the error."""
+        if self.passes and issubclass(self.kind, BackendFailed):
+            return self.kind(message, hint=self.hint, retryable=True)
+        return self.kind(message, hint=self.hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +79,13 @@ def refusal(hints: ErrorHints, request: RequestInfo, answer: Response) -> Backen
     message = request.message(f"answered {status} after {answer.elapsed_s:.1f} s: {text}")
     if status in _LATER:
         wait_s = retry_after_s(headers.get("Retry-After"))
-        return BackendUnavailable(message, hint="It is busy or restarting.", retry_after_s=wait_s)
+        return BackendUnavailable(message, hint="It is busy or restarting.", retry_after_s=wait_s, scope="image")
     if status < 500:  # noqa: PLR2004  # HTTP's own
         return BackendRejected(message, hint=_refusal_hint(hints, request.path, status, headers, text))
     for known in hints.failures:
         if known.pattern.search(text):
-            return known.kind(message, hint=known.hint)
-    return BackendFailed(message, hint="The server's console says more.")
+            return known.error(message)
+    return BackendFailed(message, hint="The server's console says more.", retryable=True)
 
 
 def _refusal_hint(hints: ErrorHints, path: str, status: int, headers: Mapping[str, str], text: str) -> str | None:
@@ -157,7 +164,7 @@ def retry_after_s(value: str | None) -> float | None:
         return float(value)
     try:
         when = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)

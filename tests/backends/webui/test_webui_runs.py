@@ -16,6 +16,10 @@ HEALS = {
     *("REFUSED", "RESET", "RESET_MID_BODY", "SHORT_BODY", "NEVER", "HTML_PAGE", "TOO_MANY_REQUESTS"),
     *("BAD_GATEWAY", "UNAVAILABLE", "GATEWAY_TIMEOUT", "SLOW", "SLOW_DRIP", "DIES"),
 }
+HEALS_ONCE = {
+    *("TRUNCATED_JSON", "EMPTY_BODY", "BAD_BASE64", "NOT_AN_IMAGE", "FLIPPED_BYTE", "CUT_PNG", "NO_IMAGES"),
+    *("FEWER_IMAGES", "OUT_OF_MEMORY", "GENERIC"),
+}
 COSTS_THE_RUN = {"UNAUTHORIZED", "NO_API", "UNPROCESSABLE", "STUCK"}
 TYPES = {
     "BackendUnavailable": {
@@ -57,7 +61,7 @@ def test_four_stages_and_eight_images_over_real_http(flavour, tmp_path):
     assert len(list(tmp_path.rglob("*.png"))) == 32
 
 
-ONE_OF_EACH_KIND = {"RESET_MID_BODY", "NEVER", "UNAUTHORIZED", "OUT_OF_MEMORY", "CUT_PNG"}
+ONE_OF_EACH_KIND = {"RESET_MID_BODY", "NEVER", "UNAUTHORIZED", "OUT_OF_MEMORY", "CUT_PNG", "NAN", "UNAVAILABLE"}
 FAULTS = [
     pytest.param(fault, id=fault.name, marks=[] if fault.name in ONE_OF_EACH_KIND else pytest.mark.slow)
     for fault in Fault.every()
@@ -69,8 +73,9 @@ def test_a_fault_heals_or_costs_its_own_image_and_nothing_else(fault):
     """The fault table: the second txt2img request of a run of three images."""
     row = meet(fault)
 
-    if fault.name in HEALS:
+    if fault.name in HEALS | HEALS_ONCE:
         assert (row.status, row.kept, row.files) == ("completed", IMAGES, IMAGES * len(STAGES))
+        assert row.retries == 1 or fault.name in HEALS
     elif fault.name in COSTS_THE_RUN:
         assert (row.status, row.files) == ("failed", 1), "the picture made before it is kept"
     else:
@@ -81,13 +86,40 @@ def test_a_fault_heals_or_costs_its_own_image_and_nothing_else(fault):
     assert fault.name in TYPES.get(kind, {"SLOW_DRIP"}), row.error
 
 
+STAYS_ONE = [
+    pytest.param(fault, id=fault.name, marks=[] if fault.name in ONE_OF_EACH_KIND else pytest.mark.slow)
+    for fault in Fault.every()
+    if fault.name in HEALS_ONCE or (fault.kind == "instead" and fault.status in {429, 502, 503, 504})
+]
+
+
+@pytest.mark.parametrize("fault", STAYS_ONE)
+def test_a_fault_that_stays_with_one_image_costs_that_image_alone(fault):
+    """What can heal by itself is repeated once, a busy server is asked as often as the settings say, and no more."""
+    row = meet(fault, on_call=range(2, 2 + (2 if fault.name in HEALS_ONCE else 3)))
+
+    assert (row.status, row.kept) == ("partial", IMAGES - 1)
+    assert row.retries == (1 if fault.name in HEALS_ONCE else 2)
+
+
+@pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.OUT_OF_MEMORY])
+def test_a_fault_that_stays_for_ever_ends_the_run_after_so_many_images(fault):
+    """Three images in a row, each with its own attempts; nothing is asked for afterwards."""
+    row = meet(fault, on_call=1, times=None)
+
+    assert (row.status, row.kept) == ("failed", 0)
+    assert row.posts == IMAGES * (2 if fault.name in HEALS_ONCE else 3)
+
+
 @pytest.mark.parametrize("stage", STAGES[1:])
-@pytest.mark.parametrize("fault", [Fault.RESET_MID_BODY, Fault.OUT_OF_MEMORY, Fault.CUT_PNG, Fault.UNAUTHORIZED])
+@pytest.mark.parametrize(
+    "fault", [Fault.RESET_MID_BODY, Fault.OUT_OF_MEMORY, Fault.CUT_PNG, Fault.NAN, Fault.UNAUTHORIZED]
+)
 def test_later_stages_lose_no_more_than_the_first(stage, fault):
     """Adetailer passes the picture on where it cannot be mended; the others lose their one image."""
     row = meet(fault, stage, flavour="a1111")
 
-    if fault is Fault.RESET_MID_BODY:
+    if fault is not Fault.NAN and fault is not Fault.UNAUTHORIZED:
         assert (row.status, row.kept) == ("completed", IMAGES)
     elif fault is Fault.UNAUTHORIZED:
         assert row.status == "failed"
@@ -208,7 +240,9 @@ def test_with_queue_ahead_cancel_interrupts_both_and_no_other(stage):
         assert [hit.job.stage for hit in server.interrupts] == [stage, stage]
 
 
-@pytest.mark.parametrize("fault", [Fault.RESET, Fault.OUT_OF_MEMORY, Fault.DIES, Fault.CUT_PNG, Fault.UNAVAILABLE])
+@pytest.mark.parametrize(
+    "fault", [Fault.RESET, Fault.OUT_OF_MEMORY, Fault.DIES, Fault.CUT_PNG, Fault.NAN, Fault.UNAVAILABLE]
+)
 def test_with_queue_ahead_a_fault_costs_no_more(fault):
     """The neighbour in the queue goes on, or is drawn again."""
     retry = rxp.RetryConfig(first_delay_s=0.15, jitter=0.0)
@@ -217,7 +251,7 @@ def test_with_queue_ahead_a_fault_costs_no_more(fault):
         result = rxp.PipelineRunner(backend).run(ahead_chain(4, retry=retry))
 
     kept = sum(variant.outcome == "done" for variant in result.variants)
-    assert kept == (3 if fault in {Fault.OUT_OF_MEMORY, Fault.CUT_PNG} else 4)
+    assert kept == (3 if fault is Fault.NAN else 4)
 
 
 def test_skipping_an_image_interrupts_its_drawing_and_goes_on_with_the_next():
