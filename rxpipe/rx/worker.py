@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from reactivex import abc
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
+from reactivex.scheduler.scheduler import Scheduler
 
 from rxpipe.rx.scheduled import ScheduledItem
 
@@ -25,6 +26,19 @@ if TYPE_CHECKING:
     from reactivex import typing
 
 _TState = TypeVar("_TState")
+
+
+def elapsed_s(clock: abc.SchedulerBase) -> float:
+    """Return the seconds since some moment on a scheduler's clock, for durations.
+
+    A scheduler that runs by the machine's time counts by the monotonic clock, which no correction of the date moves;
+    any other, such as a virtual one, by its own.
+    """
+    monotonic = getattr(clock, "monotonic", None)
+    if callable(monotonic):
+        return float(monotonic())
+    by_machine = getattr(type(clock), "now", None) is Scheduler.now
+    return time.monotonic() if by_machine else clock.to_seconds(clock.now)
 
 
 class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
@@ -54,6 +68,10 @@ class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
     def now(self) -> datetime:
         """Return the wall-clock time, aware UTC."""
         return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds on the clock of the due times, which no correction of the date moves."""
+        return time.monotonic()
 
     @property
     def thread(self) -> threading.Thread | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 300  # characters of a server's own message
 _SHOWN_BODY = 120  # bytes of a body that is not JSON
+_MOST_VALUES = 1_000_000  # of a JSON answer
 _MOVED = range(300, 400)
 _AUTH = {401, 403}
 _LATER = {429, 502, 503, 504}
@@ -105,6 +106,8 @@ def read_json(body: bytes) -> Any:
     Raises:
         BadResponse: the body is not JSON; the message shows how it begins.
     """
+    if sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES:  # each costs tens of bytes once it is read
+        raise BadResponse(f"the answer has more than {_MOST_VALUES} values: {shown(body)}.", retryable=False)
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:

@@ -55,6 +55,8 @@ class WebUIBackend(Backend):
         silence_s: without any sign of life until a render is abandoned; None for never. An upscaler that counts no
             steps gives none, and waiting in the server's queue does.
         unknown_job_s: a render that the server does not know is abandoned after so long.
+        unanswered_s: a render is abandoned when no small question was answered for so long; None for never.
+        answer_s: from the head of an answer to its end; one with large pictures is given more.
         grace_s: after a cancel, until the connection is shut down.
         idle_timeout_s: longest wait for the server to be idle after a timeout.
 
@@ -80,6 +82,8 @@ class WebUIBackend(Backend):
         stalled_s: float = 30.0,
         silence_s: float | None = 1800.0,
         unknown_job_s: float = 60.0,
+        unanswered_s: float | None = 180.0,
+        answer_s: float = 60.0,
         grace_s: float = 0.5,
         idle_timeout_s: float = 120.0,
     ) -> None:
@@ -95,7 +99,7 @@ class WebUIBackend(Backend):
                 connections=self._connections,
                 workers=WorkerPool("rxpipe-webui-call"),
                 polls=WorkerScheduler("rxpipe-webui-poll"),
-                timeouts=Timeouts(poll_s, ask_timeout_s, stalled_s, silence_s, unknown_job_s),
+                timeouts=Timeouts(poll_s, ask_timeout_s, stalled_s, silence_s, unknown_job_s, unanswered_s, answer_s),
             ),
             progress_client=ProgressClient(),
             interrupter=Interrupter(

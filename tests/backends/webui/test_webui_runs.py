@@ -1,8 +1,11 @@
 """Whole runs over real HTTP: four stages with files and seeds right, every fault, cancel at any moment."""
 
 import base64
+import inspect
 import random
+import threading
 import time
+from datetime import datetime, timedelta
 
 import pytest
 from webui_runs import IMAGES, STAGES, cancel_at, config, meet
@@ -14,7 +17,7 @@ from rxpipe.testing.servers.webui import Fault, WebUIServer
 
 HEALS = {
     *("REFUSED", "RESET", "RESET_MID_BODY", "SHORT_BODY", "NEVER", "HTML_PAGE", "TOO_MANY_REQUESTS"),
-    *("BAD_GATEWAY", "UNAVAILABLE", "GATEWAY_TIMEOUT", "SLOW", "SLOW_DRIP", "DIES"),
+    *("BAD_GATEWAY", "UNAVAILABLE", "GATEWAY_TIMEOUT", "SLOW", "SLOW_DRIP", "DIES", "BYTE_BY_BYTE"),
 }
 HEALS_ONCE = {
     *("TRUNCATED_JSON", "EMPTY_BODY", "BAD_BASE64", "NOT_AN_IMAGE", "FLIPPED_BYTE", "CUT_PNG", "NO_IMAGES"),
@@ -26,12 +29,12 @@ TYPES = {
         *("REFUSED", "RESET", "RESET_MID_BODY", "SHORT_BODY", "HTML_PAGE", "TOO_MANY_REQUESTS"),
         *("BAD_GATEWAY", "UNAVAILABLE", "GATEWAY_TIMEOUT", "DIES"),
     },
-    "BackendTimeout": {"NEVER", "SLOW", "STUCK"},
+    "BackendTimeout": {"NEVER", "SLOW", "STUCK", "BYTE_BY_BYTE"},
     "BackendRejected": {"UNAUTHORIZED", "NO_API", "UNPROCESSABLE"},
     "BackendFailed": {"OUT_OF_MEMORY", "NAN", "BAD_INPUT", "GENERIC"},
     "BadResponse": {
         *("TRUNCATED_JSON", "EMPTY_BODY", "BAD_BASE64", "NOT_AN_IMAGE", "FLIPPED_BYTE", "CUT_PNG"),
-        *("NO_IMAGES", "FEWER_IMAGES"),
+        *("NO_IMAGES", "FEWER_IMAGES", "ENDLESS_BODY", "GZIP_BOMB"),
     },
 }
 
@@ -273,6 +276,60 @@ def test_skipping_an_image_interrupts_its_drawing_and_goes_on_with_the_next():
         ]
         assert reported == ["done", "cancelled", "done"]
         assert len(server.interrupts) == 1
+
+
+def test_a_clock_that_jumps_changes_no_duration_and_ends_no_render(monkeypatch):
+    """400 days forward in the middle of a render, by a correction of the date; the timestamps follow it."""
+    jumped = threading.Event()
+
+    class Jumping(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(days=400 * jumped.is_set())
+
+    monkeypatch.setattr("rxpipe.rx.worker.datetime", Jumping)
+    with WebUIServer(latency_s=0.0) as server, WebUIBackend(server.url, poll_s=0.02, silence_s=5.0) as backend:
+        hold = server.hold("img2img", 5)
+        run = rxp.PipelineExecutor(backend).start(ahead_chain(1))
+        assert hold.wait_reached()
+        jumped.set()
+        polls = len(server.calls_to("progress"))
+        assert server.wait_for(lambda: len(server.calls_to("progress")) > polls + 5)
+        hold.release()
+        assert run.wait(20)
+    assert run.result.status == "completed"
+    assert max(run.result.durations.values()) < 20
+    first, *_, last = run.result.events
+    assert (last.timestamp - first.timestamp).days >= 400
+
+
+def test_a_server_that_answers_no_question_is_reported_before_silence_is(tmp_path):
+    """It takes requests and answers none, not even how far it is; half an hour of silence is for those that answer."""
+    retry = rxp.RetryConfig(attempts=1)
+    with WebUIServer(latency_s=0.0) as server:
+        backend = WebUIBackend(server.url, poll_s=0.02, ask_timeout_s=0.1, unanswered_s=0.3, idle_timeout_s=0.2)
+        server.hold("txt2img", 2)
+        run = rxp.PipelineExecutor(backend).start(
+            rxp.chain(rxp.txt2img(width=64, height=64), out=tmp_path, retry=retry)
+        )
+        assert server.wait_running("txt2img")
+        server.freeze()
+        assert run.wait(10)
+        backend.close()
+    [error] = [record.error for record in run.result.records]
+    assert error.type == "BackendTimeout"
+    assert "has answered no question for" in error.message
+
+
+def test_a_server_that_takes_the_request_and_says_it_is_idle_is_reported_in_a_minute(tmp_path):
+    """By its progress it does not know the job."""
+    retry = rxp.RetryConfig(attempts=1)
+    with WebUIServer(latency_s=0.0) as server, WebUIBackend(server.url, poll_s=0.02, unknown_job_s=0.3) as backend:
+        server.fault("txt2img", Fault.NEVER)
+        result = rxp.PipelineRunner(backend).run(rxp.chain(rxp.txt2img(width=64, height=64), out=tmp_path, retry=retry))
+    assert "the server does not know the job" in result.records[0].error.message
+    defaults = inspect.signature(WebUIBackend).parameters
+    assert max(defaults[name].default for name in ("unknown_job_s", "unanswered_s")) <= 180
 
 
 def test_warnings_reach_the_event(tmp_path):

@@ -57,6 +57,7 @@ def meet(
             idle_timeout_s=2.0,
             ask_timeout_s=1.0,
             grace_s=0.2,
+            answer_s=0.5,
         )
         runner = rxp.PipelineRunner(backend)
         if fault.kind == "refused":
