@@ -67,7 +67,7 @@ def test_four_stages_and_eight_images_over_real_http(flavour, tmp_path):
 ONE_OF_EACH_KIND = {"RESET_MID_BODY", "NEVER", "UNAUTHORIZED", "OUT_OF_MEMORY", "CUT_PNG", "NAN", "UNAVAILABLE"}
 FAULTS = [
     pytest.param(fault, id=fault.name, marks=[] if fault.name in ONE_OF_EACH_KIND else pytest.mark.slow)
-    for fault in Fault.every()
+    for fault in (*Fault.every(), *Fault.without_end())
 ]
 
 

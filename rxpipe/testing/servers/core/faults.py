@@ -76,8 +76,13 @@ class Fault:
 
     @staticmethod
     def every() -> tuple[Fault, ...]:
-        """Return all ready faults, in the order in which a table should list them."""
+        """Return the ready faults that come to an end, in the order in which a table should list them."""
         return _EVERY
+
+    @staticmethod
+    def without_end() -> tuple[Fault, ...]:
+        """Return the ready faults whose answers have no end, which only a client with limits survives."""
+        return _WITHOUT_END
 
 
 _EVERY = (
@@ -94,9 +99,11 @@ _EVERY = (
     Fault("BAD_GATEWAY", "instead", status=502, message="Bad Gateway"),
     Fault("UNAVAILABLE", "instead", status=503, message="Service Unavailable", retry_after_s=1),
     Fault("GATEWAY_TIMEOUT", "instead", status=504, message="Gateway Timeout"),
+)
+_WITHOUT_END = (
     Fault("ENDLESS_BODY", "endless"),
     Fault("GZIP_BOMB", "bomb"),
     Fault("BYTE_BY_BYTE", "byte_by_byte", seconds=0.2),
 )
-for _fault in _EVERY:
+for _fault in (*_EVERY, *_WITHOUT_END):
     setattr(Fault, _fault.name, _fault)
