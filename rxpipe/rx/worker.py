@@ -18,6 +18,7 @@ from reactivex import abc
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 from reactivex.scheduler.scheduler import Scheduler
 
+from rxpipe.rx.forks import renew_after_fork
 from rxpipe.rx.scheduled import ScheduledItem
 
 if TYPE_CHECKING:
@@ -63,6 +64,13 @@ class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin anew in a child process, without the thread and the actions of the parent."""
+        self._heap = []
+        self._wake = threading.Condition()
+        self._thread = None
 
     @property
     def now(self) -> datetime:
