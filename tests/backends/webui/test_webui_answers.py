@@ -3,10 +3,12 @@
 import base64
 import json
 import struct
+import time
 import zlib
 from pathlib import Path
 
 import pytest
+from hostile_answers import read_every_way
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stages import PICTURE
@@ -279,3 +281,11 @@ def test_an_answer_of_countless_values_is_not_read(values):
 )
 def test_odd_dates_of_retry_after_are_seconds_or_nothing(text):
     assert retry_after_s(text) is None or retry_after_s(text) >= 0
+
+
+def test_hostile_answers_raise_no_error_but_ours():
+    """2 % of those that `tests/benchmarks/bench_answers.py` reads; each in at most 5 s."""
+    for number in range(0, 10_000, 50):
+        begin = time.monotonic()
+        read_every_way(number)
+        assert time.monotonic() - begin < 5, number
