@@ -74,9 +74,10 @@ class Backend(ABC):
 
     name: short, part of files and logs. description: one sentence for people.
     url: address of the server, without credentials; None for a backend that has none.
-    overlap_saves: the next image of a stage may be begun while the last one's file is being written.
-    queue_ahead: so many further images of the same stage may be begun while one is rendered, for a server with a queue
-        of its own.
+    capacity: images that it renders in parallel, at least 1. With 1 the images of a stage finish in index order; with
+        more each is reported when it is written.
+    queue_ahead: so many further images may be begun meanwhile, for a server with a queue of its own. Where the two come
+        to more than one image, pictures are written on a thread of their own.
     batches: the images of a txt2img batch (`txt2img.batch_size`) are asked for in one request, so they are begun
         together; those that are not in the request wait for its answer.
     """
@@ -84,7 +85,7 @@ class Backend(ABC):
     name: str = "backend"
     description: str = ""
     url: str | None = None
-    overlap_saves: bool = False
+    capacity: int = 1
     queue_ahead: int = 0
     batches: bool = False
 

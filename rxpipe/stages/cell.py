@@ -128,8 +128,6 @@ class Cell:
     def _on_output(self, output: StageOutput) -> None:
         if isinstance(output, (Output, Artifact)):  # isinstance with a union would build it for every step
             self._pictures.append(output)
-        elif self._control.oldest_of(self.tracker) is not self:
-            return  # only the oldest image of a stage reports progress
         elif isinstance(output, StepProgress):
             self.tracker.step(self, output)
         elif isinstance(output, Preview):

@@ -15,6 +15,9 @@ from reactivex import Observable
 from reactivex.disposable import Disposable
 
 import rxpipe as rxp
+from rxpipe.rx.subject import EventSubject
+from rxpipe.stages.control import RunControl, RunPhase
+from rxpipe.stages.timeline import Timeline
 from rxpipe.testing import ScriptedBackend
 from rxpipe.testing.scripted import tiny_picture
 
@@ -60,7 +63,6 @@ class Interruptible(rxp.Backend):
 
     def __init__(self, *, hanging=(), queue_ahead=0, batches=False):
         self.hanging, self.queue_ahead, self.batches = hanging, queue_ahead, batches
-        self.overlap_saves = True
         self.begun, self.interrupts, self.observers = [], [], {}
 
     def render(self, stage, source):
@@ -344,3 +346,24 @@ def test_a_picture_in_which_nothing_is_found_is_no_warning(marbles):
     run = marbles.run(rxp.chain(rxp.txt2img(prompt="a"), rxp.adetailer()), {"adetailer": "-u|"})
     run.events.accept()
     assert run.result.warnings == ()
+
+
+def test_a_failure_after_a_cancel_leaves_it_a_cancel():
+    """The cancel came first; a stage that fails while it is carried out decides nothing."""
+    control = RunControl()
+    assert control.start()
+    control.cancel()
+    control.fail(ZeroDivisionError("late"), lambda: None)
+    assert (control.failure, control.phase) == (None, RunPhase.CANCELLED)
+
+
+def test_a_stage_starts_once_even_after_its_end(marbles):
+    """An operator that emits on two threads may report its start twice."""
+    updates = EventSubject()
+    timeline = Timeline("r1", lambda: marbles.clock.now, updates, rxp.PipelineRunResult())
+    stage = {"stage_type": "txt2img", "stage_index": 0, "total_images": 1}
+    counts = {"done": 0, "passed": 0, "failed": 0, "cancelled": 0, "filtered": 0, "duration_s": 0.0}
+    timeline.emit(rxp.RunStart, {"stages": ("txt2img",), "images": 1, "config": ""})
+    for kind, fields in ((rxp.StageStart, {}), (rxp.StageStart, {}), (rxp.StageEnd, counts), (rxp.StageStart, {})):
+        timeline.emit(kind, {**stage, **fields})
+    assert [event.kind for event in timeline.result.events] == ["run_start", "stage_start", "stage_end"]

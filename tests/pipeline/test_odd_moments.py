@@ -42,8 +42,8 @@ class Instant(rxp.Backend):
 
     name = "instant"
 
-    def __init__(self, *, steps=(), hanging=(), overlap_saves=False):
-        self.steps, self.hanging, self.overlap_saves = steps, hanging, overlap_saves
+    def __init__(self, *, steps=(), hanging=(), queue_ahead=0):
+        self.steps, self.hanging, self.queue_ahead = steps, hanging, queue_ahead
         self.calls = []
         self.hangs = threading.Event()
 
@@ -219,7 +219,7 @@ def test_skipping_takes_the_image_that_is_drawn_and_not_the_one_being_written(mo
     """A slow disk neither blocks the caller nor costs the picture that is being written."""
     gate = Gate()
     monkeypatch.setattr("rxpipe.sinks.images.os.fsync", lambda _: gate.hold())
-    backend = Instant(hanging=[2], overlap_saves=True)
+    backend = Instant(hanging=[2], queue_ahead=1)
     run = rxp.PipelineExecutor(backend).start(one_stage(2, out=tmp_path))
     assert gate.reached.wait(5)
     assert backend.hangs.wait(5)

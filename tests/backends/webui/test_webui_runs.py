@@ -45,7 +45,7 @@ def test_four_stages_and_eight_images_over_real_http(flavour, tmp_path):
         backend.close()
 
         assert server.max_active_drawings == 1
-        assert server.max_in_flight == 1
+        assert server.max_in_flight == 2, "one is queued ahead"
         assert not server.calls_to("options")
     assert result.status == "completed"
     assert [event.seq for event in result.events] == list(range(len(result.events)))
@@ -101,13 +101,13 @@ def test_later_stages_lose_no_more_than_the_first(stage, fault):
 @pytest.mark.parametrize("count", [1, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dead", [False, True])
 def test_cancel_at_a_random_moment_gives_control_back_and_leaves_whole_files(dead, count):
-    """Within a second, nothing posted afterwards, at most one interrupt, on a slow and on a dead server."""
+    """Within a second, nothing posted afterwards, at most one interrupt a job; the server slow or dead."""
     moments = random.Random(17)  # noqa: S311  moments, not secrets
     for row in (cancel_at(moments.uniform(0.02, 1.3), dead=dead) for _ in range(count)):
         assert row.status == "cancelled"
         assert row.seconds < 1.0
         assert (row.late_posts, row.torn, row.freed) == (0, 0, True)
-        assert row.interrupts <= 1
+        assert row.interrupts <= 2
 
 
 @pytest.mark.parametrize("password", ["right-secret", "wrong-secret"])
@@ -222,7 +222,7 @@ def test_with_queue_ahead_a_fault_costs_no_more(fault):
 
 def test_skipping_an_image_interrupts_its_drawing_and_goes_on_with_the_next():
     """The partial picture that the server then returns is discarded."""
-    with WebUIServer(latency_s={"txt2img": 0.02}) as server, WebUIBackend(server.url) as backend:
+    with WebUIServer(latency_s={"txt2img": 0.02}) as server, WebUIBackend(server.url, queue_ahead=0) as backend:
         hold = server.hold("txt2img", 5)
         run = rxp.PipelineExecutor(backend).start(ahead_chain(3))
         assert hold.wait_reached()
