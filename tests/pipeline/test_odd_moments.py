@@ -14,7 +14,7 @@ import rxpipe as rxp
 from rxpipe.backends.base import Output, StepProgress
 from rxpipe.errors import BackendRejected
 from rxpipe.rx.worker import WorkerScheduler
-from rxpipe.testing import ScriptedBackend
+from rxpipe.testing import FaultyFiles, ScriptedBackend
 from rxpipe.testing.scripted import tiny_picture
 
 KEPT = rxp.image_stage(
@@ -215,12 +215,12 @@ def test_skipping_before_anything_is_drawn_says_that_it_skipped_nothing(marbles)
     assert run.result.status == "completed"
 
 
-def test_skipping_takes_the_image_that_is_drawn_and_not_the_one_being_written(monkeypatch, tmp_path):
+def test_skipping_takes_the_image_that_is_drawn_and_not_the_one_being_written(tmp_path):
     """A slow disk neither blocks the caller nor costs the picture that is being written."""
-    gate = Gate()
-    monkeypatch.setattr("rxpipe.sinks.images.os.fsync", lambda _: gate.hold())
+    gate, disk = Gate(), FaultyFiles()
+    disk.before("fsync", gate.hold)
     backend = Instant(hanging=[2], overlap_saves=True)
-    run = rxp.PipelineExecutor(backend).start(one_stage(2, out=tmp_path))
+    run = rxp.PipelineExecutor(backend, files=disk).start(one_stage(2, out=tmp_path))
     assert gate.reached.wait(5)
     assert backend.hangs.wait(5)
     said = []
