@@ -60,8 +60,8 @@ class Instant(rxp.Backend):
         return Observable(subscribe)
 
     def draw(self, observer, stage):
-        for fraction in self.steps:
-            observer.on_next(StepProgress(fraction))
+        for step in self.steps:
+            observer.on_next(step)
         observer.on_next(Output(tiny_picture(stage.seed)))
         observer.on_completed()
 
@@ -121,10 +121,11 @@ def test_a_step_that_was_on_its_way_when_the_run_was_cancelled_is_not_emitted_af
     """The rendering thread is held in the middle of a step, the run is cancelled, then it continues."""
     gate = Gate()
 
-    class Slow(float):
-        def __lt__(self, other):
-            gate.hold()
-            return super().__lt__(other)
+    class Slow(StepProgress):
+        def __getattribute__(self, name):
+            if name == "fraction":
+                gate.hold()
+            return super().__getattribute__(name)
 
     told_cancelled = Gate()
     executor = rxp.PipelineExecutor(Instant(steps=[Slow(0.5)]))
