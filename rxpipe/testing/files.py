@@ -1,10 +1,13 @@
 """FaultyFiles: a file system that fails as a test chooses, for the sinks that write pictures and records.
 
 ```python
-def test_a_full_disk_costs_the_image(tmp_path):
+def test_a_full_disk_ends_a_run_with_a_save_error(marbles, tmp_path):
     files = FaultyFiles()
     files.fail("fsync", errno.ENOSPC)
-    run = PipelineExecutor(backend, files=files).start(chain(txt2img("a lighthouse"), out=tmp_path))
+    executor = PipelineExecutor(ScriptedBackend(marbles), scheduler=marbles.clock, files=files)
+    run = executor.start(chain(txt2img("a lighthouse"), out=tmp_path))
+    marbles.run()
+    assert run.result.error.type == "SaveError"
 ```
 """
 

@@ -8,8 +8,9 @@ import threading
 
 import pytest
 
+import rxpipe as rxp
 from rxpipe.sinks.files import SystemFiles, write_all
-from rxpipe.testing import FaultyFiles
+from rxpipe.testing import FaultyFiles, ScriptedBackend
 
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
@@ -82,6 +83,22 @@ def test_a_slow_call_holds_up_its_own_thread_only(tmp_path):
     done.set()
     slow.join(10)
     assert sorted(files.names(tmp_path)) == ["other", "slow"]
+
+
+def test_a_full_disk_ends_a_run_with_a_save_error(marbles, tmp_path):
+    """Given to an executor: the next run has room again."""
+    files = FaultyFiles()
+    files.fail("fsync", errno.ENOSPC, times=1)
+    executor = rxp.PipelineExecutor(ScriptedBackend(marbles), scheduler=marbles.clock, files=files)
+    job = rxp.chain(rxp.txt2img("a lighthouse"), out=tmp_path)
+    run = executor.start(job)
+    marbles.run()
+    assert (run.result.status, run.result.error.type) == ("failed", "SaveError")
+    assert os.strerror(errno.ENOSPC) in run.result.error.message
+    run = executor.start(job)
+    marbles.run()
+    assert run.result.success
+    assert [path.name[:5] for path in tmp_path.rglob("*") if path.is_file()] == ["00000"]
 
 
 def test_a_call_that_does_not_exist_is_refused():
