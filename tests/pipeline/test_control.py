@@ -7,7 +7,6 @@ import linecache
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -263,11 +262,9 @@ def test_a_plan_that_takes_long_holds_up_no_other_run(marbles):
     thread = threading.Thread(target=lambda: slow.plan, daemon=True)
     thread.start()
     assert computing.wait(5)
-    began = time.monotonic()
     run = rxp.PipelineExecutor(ScriptedBackend(marbles), scheduler=marbles.clock).start(other)
     marbles.run()
-    assert (run.result.status, thread.is_alive()) == ("completed", True)
-    assert time.monotonic() - began < 5, "it waited for the other plan"
+    assert (run.result.status, thread.is_alive()) == ("completed", True), "it waited for the other plan"
     go_on.set()
     thread.join(5)
 
