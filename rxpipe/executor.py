@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from rxpipe.events import StageEvent
     from rxpipe.plan import StageExecutionPlan
     from rxpipe.result import PipelineRunResult, RunUpdate
+    from rxpipe.sinks.files import Files
 
 _MAX_SEED = 2**32
 _SLICE_S = 0.1
@@ -60,10 +61,14 @@ class PipelineExecutor:
     Args:
         backend: renders.
         scheduler: runs everything and is the clock; None for a daemon thread per run.
+        files: the calls to the file system, for tests with faults (`rxpipe.testing.FaultyFiles`); None: the real ones.
     """
 
-    def __init__(self, backend: Backend, *, scheduler: abc.SchedulerBase | None = None) -> None:
+    def __init__(
+        self, backend: Backend, *, scheduler: abc.SchedulerBase | None = None, files: Files | None = None
+    ) -> None:
         self.backend = backend
+        self._files = files
         self._scheduler = scheduler
         self._updates: EventSubject[RunUpdate] = EventSubject()
         self._previews: EventSubject[StagePreview] = EventSubject()
@@ -112,6 +117,7 @@ class PipelineExecutor:
                 chain,
                 self.backend,
                 scheduler=self._scheduler,
+                files=self._files,
                 updates=self._updates,
                 previews=self._previews.on_next,
                 on_end=self._end_run,
@@ -229,6 +235,7 @@ class _RunSession(Session):
         backend: Backend,
         *,
         scheduler: abc.SchedulerBase | None,
+        files: Files | None,
         updates: EventSubject[RunUpdate],
         previews: Callable[[StagePreview], None],
         on_end: Callable[[_RunSession, Callable[[], None]], None],
@@ -248,7 +255,7 @@ class _RunSession(Session):
         self._warnings: tuple[str, ...] = ()
         saver = (scheduler or self._saver) if backend.capacity + backend.queue_ahead > 1 else None
         out = self.plan.settings.out
-        self._files = None if out is None else FileStore(ImageWriter(out), self._now, saver)
+        self._files = None if out is None else FileStore(ImageWriter(out, files=files), self._now, saver)
         super().__init__(
             run_id=run_id,
             backend=backend,

@@ -7,7 +7,6 @@ import linecache
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -183,7 +182,7 @@ def test_what_a_backend_raises_while_it_is_interrupted_is_reported_and_the_run_e
 CHILD = """
 import os, signal, sys, threading
 import rxpipe as rxp
-import rxpipe.sinks.images as images
+from rxpipe.testing import FaultyFiles
 from rxpipe.testing.scripted import tiny_picture
 import reactivex as rx
 
@@ -197,14 +196,15 @@ def interrupt():
     threading.Event().wait(float(sys.argv[2]))
     os.kill(os.getpid(), signal.SIGINT)
 
-def slow_disk(_):
+def wait_for_the_disk():
     if not interrupting.is_alive() and not interrupting.ident:
         interrupting.start()
     threading.Event().wait(0.4)
 
 interrupting = threading.Thread(target=interrupt, daemon=True)
-images.os.fsync = slow_disk
-runner = rxp.PipelineRunner(Ready())
+disk = FaultyFiles()
+disk.before("fsync", wait_for_the_disk)
+runner = rxp.PipelineRunner(rxp.PipelineExecutor(Ready(), files=disk))
 chain = rxp.chain(rxp.txt2img(prompt="a", images=5, seed=1), out=sys.argv[1])
 try:
     runner.run(chain)
@@ -217,7 +217,7 @@ except KeyboardInterrupt:
     pass
 active = runner.executor.active
 print("ended" if active is None or active.wait(2) else "open", runner.last_result.status)
-images.os.fsync = lambda _: None
+disk.heal()
 print(runner.run(rxp.chain(rxp.txt2img(prompt="a", seed=1), out=sys.argv[1])).status)
 """
 
@@ -264,11 +264,9 @@ def test_a_plan_that_takes_long_holds_up_no_other_run(marbles):
     thread = threading.Thread(target=lambda: slow.plan, daemon=True)
     thread.start()
     assert computing.wait(5)
-    began = time.monotonic()
     run = rxp.PipelineExecutor(ScriptedBackend(marbles), scheduler=marbles.clock).start(other)
     marbles.run()
-    assert (run.result.status, thread.is_alive()) == ("completed", True)
-    assert time.monotonic() - began < 5, "it waited for the other plan"
+    assert (run.result.status, thread.is_alive()) == ("completed", True), "it waited for the other plan"
     go_on.set()
     thread.join(5)
 
