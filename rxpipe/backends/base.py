@@ -57,6 +57,7 @@ class Output:
     data: encoded, PNG as a rule, kept byte for byte. seed: the one used, None for the one asked for.
     unchanged: there was nothing to do (adetailer found nothing); the input continues as it was, `data` is not read.
     warnings: what is not as asked for. settings: what was used, where the backend knows more than the request.
+    server: which of several rendered it; None where there is only one.
     """
 
     data: bytes = field(repr=False)
@@ -64,6 +65,7 @@ class Output:
     unchanged: bool = False
     warnings: tuple[str, ...] = ()
     settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    server: str | None = None
 
 
 RenderEvent = StepProgress | Preview | Output

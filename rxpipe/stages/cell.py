@@ -188,11 +188,11 @@ class Cell:
 
     def _store(self, picture: Output | Artifact) -> Artifact:
         """Store the picture and report the image finished."""
-        warnings = picture.warnings if isinstance(picture, Output) else ()
+        warnings, server = (picture.warnings, picture.server) if isinstance(picture, Output) else ((), None)
         changed = self._changed(picture)
         artifact = self.artifact if changed is None else self._scope.output.store(changed, self.execution)
         self.take_outcome(CellState.PASSED if changed is None else CellState.DONE)
-        self.tracker.finish_image(self, artifact, warnings=warnings)
+        self.tracker.finish_image(self, artifact, warnings=warnings, server=server)
         return artifact
 
     def _changed(self, picture: Output | Artifact) -> Artifact | None:
@@ -209,6 +209,8 @@ class Cell:
             return None
         seed = seed if picture.seed is None else picture.seed
         settings = {**_recorded_settings(self.execution), "seed": seed, **picture.settings}
+        if picture.server is not None:
+            settings["server"] = picture.server
         entry = LineageEntry(self.execution.stage_type, self._scope.backend.name, settings)
         renders_anew = self.execution.stage_type in _GENERATION or before.seed is None
         return replace(before.with_data(picture.data), seed=seed if renders_anew else before.seed).with_lineage(entry)

@@ -134,7 +134,13 @@ class StageTracker:
         self._emit(StageRetry, image_index=cell.index, attempt=attempt, delay_s=delay_s, error=info)
 
     def finish_image(
-        self, cell: Cell, artifact: Artifact, *, error: RxPipeError | None = None, warnings: tuple[str, ...] = ()
+        self,
+        cell: Cell,
+        artifact: Artifact,
+        *,
+        error: RxPipeError | None = None,
+        warnings: tuple[str, ...] = (),
+        server: str | None = None,
     ) -> None:
         """Report that an image finished the stage with the cell's outcome."""
         outcome: Any = cell.state.value
@@ -154,6 +160,7 @@ class StageTracker:
                 duration_s=self._since(cell.started_at),
                 path=artifact.path,
                 warnings=warnings,
+                server=server,
             )
         self.scope.control.cancel_if_drained()
 
