@@ -9,6 +9,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import reactivex as rx
 from reactivex import Observable
 from reactivex.disposable import Disposable, SerialDisposable
 from reactivex.scheduler import CurrentThreadScheduler
@@ -40,7 +41,8 @@ class _Member:
 
     groups: batches or single images in progress, with the number of their calls. resting_until: seconds of the clock.
     unable: the needs that its `check` refused, and why. absent: it did not answer `check`.
-    stopping: calls that were cut short and may still run there.
+    stopping: calls that were cut short and may still run there. suspected_at_s: when the last one was cut short; it is
+    the member's fault if a time limit did it, and not if the user did.
     """
 
     backend: Backend
@@ -55,6 +57,7 @@ class _Member:
     resting_until: float = 0.0
     stopping: int = 0
     absent: bool = False
+    suspected_at_s: float | None = None
 
     @property
     def where(self) -> str:
@@ -132,6 +135,14 @@ class PoolBackend(Backend):
                 reasons = "; ".join(f"{where}: {error.message}" for where, error in refusals if error)
                 raise BackendRejected(f"no backend of the pool can render {stage.stage_type}: {reasons}")
         return warnings
+
+    def wait_idle(self) -> Observable[None]:
+        """Complete immediately: an image that timed out is rendered by another member, and its own one rests.
+
+        No member gets an image before it is idle after an interrupt.
+        """
+        self._placement.rest_suspects()
+        return rx.empty()
 
     def catalog(self) -> Catalog:
         """Return what any member has; blocking. A member that does not answer is left out.
@@ -211,6 +222,7 @@ class _Placement:
         """Free the member; it counts as healthy."""
         with self._lock:
             member.failures, member.rest_s, member.resting_until = 0, FIRST_REST_S, 0.0
+            member.suspected_at_s = None
             member.image_s = took_s if member.image_s is None else 0.5 * (member.image_s + took_s)
         self._release(call, member)
         self.place_waiting()
@@ -228,6 +240,7 @@ class _Placement:
         """Free the member once it is idle: a cancel, a skip or a time limit ended the call there."""
         with self._lock:
             member.stopping += 1
+            member.suspected_at_s = call.now_s
 
         def idle() -> None:
             with self._lock:
@@ -243,6 +256,14 @@ class _Placement:
 
         self._release(call, member)
         member.backend.wait_idle().subscribe(on_error=not_idle, on_completed=idle, scheduler=call.scheduler)
+
+    def rest_suspects(self) -> None:
+        """Rest the members that had a call cut short: a time limit did it."""
+        with self._lock:
+            for member in self._members:
+                if member.suspected_at_s is not None:
+                    member.rest(member.suspected_at_s)
+                    member.suspected_at_s = None
 
     def place_waiting(self) -> None:
         """Try every call that waits, the oldest first."""

@@ -97,6 +97,17 @@ def test_a_member_that_hangs_costs_one_time_limit(marbles):
     hanging["txt2img"].subscriptions.to_be("^" + "-" * 99 + "!")
 
 
+def test_a_member_that_hangs_and_is_idle_again_rests_before_it_gets_another_image(marbles):
+    """It answers every interrupt and renders nothing: no image is given to it three times."""
+    hanging = Member(marbles, "hanging", {"txt2img": "-" * 5000}, queue_ahead=1)
+    fine = Member(marbles, "fine", queue_ahead=1)
+    job = rxp.chain(rxp.txt2img(prompt="a", images=8, seed=1), out=None, retry=RETRY, timeout_s=0.1)
+    run, took_s = play(marbles, [hanging, fine], job)
+    assert run.result.success
+    assert len(hanging.calls) == 2
+    assert took_s < 0.1 + 10 * 5 * FRAME_S
+
+
 def test_what_every_member_fails_at_is_the_images_failure(marbles):
     """Each was asked once; the others' images go on."""
     scripts = {"txt2img": ["#", "----o|"]}
