@@ -14,6 +14,7 @@ import weakref
 import pytest
 
 import rxpipe as rxp
+from rxpipe.backends.pool import PoolBackend
 from rxpipe.backends.webui.backend import WebUIBackend
 from rxpipe.testing.servers.webui import WebUIServer
 
@@ -82,6 +83,24 @@ def test_a_run_in_progress_stays_with_the_parent():
         assert not server.interrupts
 
 
+@posix
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_pool_that_is_forked_in_the_middle_of_a_run_is_free_in_the_child():
+    """What its members are rendering is the parent's."""
+    with WebUIServer(latency_s=0.0) as server:
+        pool = PoolBackend([WebUIBackend(server.url)])
+        executor = rxp.PipelineExecutor(pool)
+        hold = server.hold("txt2img", 5)
+        run = executor.start(chain())
+        assert hold.wait_reached()
+        hold.release()
+        server.setup.latency_s["txt2img"] = 0.3
+        assert in_child(lambda: 0 if rxp.PipelineRunner(pool).run(chain()).success else 1) == 0
+        assert run.wait(10)
+        assert run.result.success
+        pool.close()
+
+
 PROGRAM = """
 import sys, threading
 import rxpipe as rxp
@@ -112,8 +131,8 @@ def test_the_end_of_the_program_cancels_its_run_and_interrupts_the_server(end):
 
         assert child.returncode == {"end": 0, "exit": 3, "raise": 1}[end], errors
         assert server.wait_idle(2.0)
-        assert [job.outcome for job in server.jobs] == ["interrupted"]
-        assert len(server.interrupts) == 1
+        assert {job.outcome for job in server.jobs} == {"interrupted"}, "the one that waited in the queue too"
+        assert len(server.interrupts) == len(server.jobs)
         assert ("mine" in errors) == (end == "raise")
     assert seconds < 3.0, "a second, and the end of an interpreter on a busy machine"
 
@@ -135,7 +154,7 @@ def test_a_signal_to_the_command_line_cancels_the_run_and_interrupts_the_server(
             output = child.communicate(timeout=20)
         seconds = time.monotonic() - begin
         assert server.wait_idle(2.0), output
-        assert [job.outcome for job in server.jobs] == ["interrupted"], output
+        assert {job.outcome for job in server.jobs} == {"interrupted"}, output
         assert '"status": "cancelled"' in output[0]
     assert seconds < 3.0
 
