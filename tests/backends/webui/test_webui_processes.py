@@ -118,7 +118,7 @@ print("reached", flush=True)
 ENDS = {"end": "", "exit": "sys.exit(3)", "raise": "raise ValueError('mine')"}
 
 
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("end", ["end", *(pytest.param(end, marks=pytest.mark.slow) for end in ("exit", "raise"))])
 def test_the_end_of_the_program_cancels_its_run_and_interrupts_the_server(end):
     """Within a second, and the exit status stays the program's."""
     with WebUIServer(latency_s=30.0) as server:
@@ -138,7 +138,9 @@ def test_the_end_of_the_program_cancels_its_run_and_interrupts_the_server(end):
 
 
 @posix
-@pytest.mark.parametrize("number", ["SIGHUP", "SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    "number", ["SIGHUP", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGTERM", "SIGINT"))]
+)
 def test_a_signal_to_the_command_line_cancels_the_run_and_interrupts_the_server(number, tmp_path):
     """A closed terminal sends SIGHUP."""
     with WebUIServer(latency_s=30.0) as server:

@@ -58,6 +58,7 @@ def meet(
             ask_timeout_s=1.0,
             grace_s=0.2,
             answer_s=0.5,
+            queue_ahead=0,  # so that the second request is the second image's
         )
         runner = rxp.PipelineRunner(backend)
         if fault.kind == "refused":
