@@ -9,7 +9,7 @@ RxPipeError
 │   ├── BackendTimeout            no answer in time                         retryable   one image
 │   ├── BackendRejected           401, 404, 422, a setting refused                      every image
 │   ├── BackendFailed             a 500, out of memory, NaN                             one image
-│   └── BadResponse               an answer that is not what was requested              one image
+│   └── BadResponse               an answer that is not as requested    retryable once  one image
 ├── StageFunctionError            a user's function or operator raised                  one image
 ├── TooManyFailures               images failed in a row (a setting)                    every image
 ├── SaveError                     disk full, folder read-only                           every image
@@ -19,8 +19,9 @@ RxPipeError
 └── RunFailed                     raised only by `result.raise_for_status()`
 ```
 
-`retryable` and `scope` belong to the class: whether a retry can succeed, and whether the error concerns one image or
-all of them. A cancel is an outcome, not an error, and has no type here.
+`retryable`, `once` and `scope` belong to the class: whether a retry can succeed, whether one retry is enough to know,
+and whether the error concerns one image or all of them. Where an instance knows better, it says so: a 500 of no known
+kind is retryable once, a 503 concerns one image. A cancel is an outcome, not an error, and has no type here.
 """
 
 from __future__ import annotations
@@ -43,9 +44,14 @@ def suggestion(name: str, allowed: Iterable[str]) -> str:
 
 
 class RxPipeError(Exception):
-    """The root. `hint` says what to do about the error, None if there is no advice."""
+    """The root.
+
+    hint: what to do about the error, None if there is no advice. retryable: whether a retry can succeed.
+    once: of the errors of an image that are retryable once, only the first is retried. scope: what it concerns.
+    """
 
     retryable: bool = False
+    once: bool = False
     scope: Scope = "image"
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
@@ -79,14 +85,21 @@ class BackendError(RxPipeError):
 
 
 class BackendUnavailable(BackendError):
-    """No server answers, or it is busy. `retry_after_s`: seconds that it asked to wait, None if it named none."""
+    """No server answers, or it is busy.
+
+    retry_after_s: seconds that it asked to wait, None if it named none. scope: "image" for a server that answers and is
+    busy: the next request may be let in.
+    """
 
     retryable = True
-    scope = "run"
+    scope: Scope = "run"
 
-    def __init__(self, message: str, *, hint: str | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, retry_after_s: float | None = None, scope: Scope = "run"
+    ) -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+        self.scope = scope
 
 
 class BackendTimeout(BackendError):
@@ -102,11 +115,30 @@ class BackendRejected(BackendError):
 
 
 class BackendFailed(BackendError):
-    """The backend tried and failed: out of memory, NaN, an error of its own."""
+    """The backend tried and failed: out of memory, NaN, an error of its own.
+
+    `retryable` is of the instance: True if the failure may have been of the moment.
+    """
+
+    once = True
+
+    def __init__(self, message: str, *, hint: str | None = None, retryable: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.retryable = retryable
 
 
 class BadResponse(BackendError):
-    """The answer is not what was requested: torn JSON, no image, fewer images, a broken picture."""
+    """The answer is not what was requested: torn JSON, no image, fewer images, a broken picture.
+
+    `retryable` is of the instance: False for an answer that no retry would make smaller.
+    """
+
+    retryable = True
+    once = True
+
+    def __init__(self, message: str, *, hint: str | None = None, retryable: bool = True) -> None:
+        super().__init__(message, hint=hint)
+        self.retryable = retryable
 
 
 class StageFunctionError(RxPipeError):
@@ -117,7 +149,7 @@ class StageFunctionError(RxPipeError):
 
     def __init__(self, message: str, *, hint: str | None = None, retryable: bool = False) -> None:
         super().__init__(message, hint=hint)
-        self.retryable = retryable  # unlike all others, by its cause and not by its class
+        self.retryable = retryable
 
 
 class TooManyFailures(RxPipeError):

@@ -93,6 +93,19 @@ def test_a_busy_server_may_name_its_time():
     assert BackendUnavailable("busy", retry_after_s=2.5).retry_after_s == 2.5
 
 
+@pytest.mark.parametrize("kind", [errors.BackendFailed, errors.BadResponse])
+def test_an_error_of_one_image_may_be_retryable_once(kind):
+    """Whether it is, the instance says."""
+    assert kind("500", retryable=True).retryable
+    assert not kind("500", retryable=False).retryable
+    assert kind.once
+
+
+def test_a_busy_server_concerns_one_image_and_a_server_that_is_gone_all():
+    assert BackendUnavailable("503", scope="image").scope == "image"
+    assert BackendUnavailable("refused").scope == "run"
+
+
 def test_a_functions_error_is_retryable_where_its_cause_is():
     """The one error of which the instance decides; the class stays what it was."""
     assert StageFunctionError("timeout", retryable=True).retryable

@@ -1,6 +1,6 @@
 """Drive one run from the command line: show it, stop it on request, print its outcome.
 
-Ctrl+C (or SIGTERM) only sets a flag in the signal handler; the run is cancelled outside, where no lock is held.
+Ctrl+C (or SIGTERM, SIGHUP) only sets a flag in the signal handler; the run is cancelled outside, where no lock is held.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rxpipe.executor import Run
     from rxpipe.result import PipelineRunResult
 
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _SLICE_S = 0.1
 _SHOW_CURSOR = b"\x1b[?25h\n"
 _EXITS = {"completed": Exit.COMPLETED, "partial": Exit.PARTIAL, "cancelled": Exit.CANCELLED}
@@ -92,7 +93,7 @@ class JsonLines:
 
 
 class Interrupts:
-    """Ctrl+C and SIGTERM while the context lasts: the first sets `requested`, the second ends the process immediately.
+    """Ctrl+C, SIGTERM and SIGHUP while the context lasts: the first sets `requested`, the second ends the process.
 
     Args:
         live: whether the cursor is hidden and must be shown again.
@@ -105,7 +106,7 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # other threads get no signals
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _SIGNALS:
                 if (
                     signal.getsignal(number) is not signal.SIG_IGN
                 ):  # ignored signals stay ignored, as for a background job

@@ -53,8 +53,8 @@ class Cell:
     """One image in one stage of one run.
 
     index: 1.., in the order in which images enter the stage. artifact: as it came in. execution: the stage for this
-    image. started_at: when it began. fraction: how far it is, 0..1, never falling. slot: its place on the run's lane,
-    None for an image that passes an operator.
+    image. began_s: when it began, as `RunScope.elapsed_s` counts. fraction: how far it is, 0..1, never falling.
+    slot: its place on the run's lane, None for an image that passes an operator.
     state: an outcome is set once, by the first call of `take_outcome` or `skip`.
     """
 
@@ -63,7 +63,7 @@ class Cell:
         own = tracker.execution.seed
         seed = artifact.seed if own is None else own + artifact.number - 1
         self.execution: StageExecution = tracker.execution.for_image(image_index=index, seed=seed)
-        self.started_at = tracker.scope.now()
+        self.began_s = tracker.scope.elapsed_s()
         self.fraction = 0.0
         self.state = CellState.WAITING
         self._pictures: list[Output | Artifact] = []

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 300  # characters of a server's own message
 _SHOWN_BODY = 120  # bytes of a body that is not JSON
+_MOST_VALUES = 1_000_000  # of a JSON answer
 _MOVED = range(300, 400)
 _AUTH = {401, 403}
 _LATER = {429, 502, 503, 504}
@@ -26,12 +27,19 @@ _LATER = {429, 502, 503, 504}
 class KnownFailure:
     """A failure that a server reports as a 500, recognised by its text.
 
-    kind: the error to raise. hint: what to do about it.
+    kind: the error to raise. hint: what to do about it. passes: it may be over the next time; only for BackendFailed.
     """
 
     pattern: re.Pattern[str]
     kind: type[BackendFailed | BackendRejected]
     hint: str
+    passes: bool = False
+
+    def error(self, message: str) -> BackendFailed | BackendRejected:
+        """Return the error."""
+        if self.passes and issubclass(self.kind, BackendFailed):
+            return self.kind(message, hint=self.hint, retryable=True)
+        return self.kind(message, hint=self.hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +80,13 @@ def refusal(hints: ErrorHints, request: RequestInfo, answer: Response) -> Backen
     message = request.message(f"answered {status} after {answer.elapsed_s:.1f} s: {text}")
     if status in _LATER:
         wait_s = retry_after_s(headers.get("Retry-After"))
-        return BackendUnavailable(message, hint="It is busy or restarting.", retry_after_s=wait_s)
+        return BackendUnavailable(message, hint="It is busy or restarting.", retry_after_s=wait_s, scope="image")
     if status < 500:  # noqa: PLR2004  # HTTP's own
         return BackendRejected(message, hint=_refusal_hint(hints, request.path, status, headers, text))
     for known in hints.failures:
         if known.pattern.search(text):
-            return known.kind(message, hint=known.hint)
-    return BackendFailed(message, hint="The server's console says more.")
+            return known.error(message)
+    return BackendFailed(message, hint="The server's console says more.", retryable=True)
 
 
 def _refusal_hint(hints: ErrorHints, path: str, status: int, headers: Mapping[str, str], text: str) -> str | None:
@@ -98,6 +106,8 @@ def read_json(body: bytes) -> Any:
     Raises:
         BadResponse: the body is not JSON; the message shows how it begins.
     """
+    if sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES:  # each costs tens of bytes once it is read
+        raise BadResponse(f"the answer has more than {_MOST_VALUES} values: {shown(body)}.", retryable=False)
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -157,7 +167,7 @@ def retry_after_s(value: str | None) -> float | None:
         return float(value)
     try:
         when = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)

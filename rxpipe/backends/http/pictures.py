@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from rxpipe.artifact import Artifact
 
 
-def read_picture(data: bytes, *, hint: str = "") -> tuple[bytes, png.Header, tuple[str, ...]]:
+_MOST_PIXELS = 256 << 20  # where nothing says how many were asked for
+_CHANNELS = (1, 0, 3, 1, 2, 0, 4)  # by colour type
+_BEST_RATIO = 1033  # of deflate
+
+
+def read_picture(
+    data: bytes, *, hint: str = "", most_pixels: int = _MOST_PIXELS
+) -> tuple[bytes, png.Header, tuple[str, ...]]:
     """Return a picture's bytes, its header, and warnings.
 
     A PNG is kept byte for byte, every chunk is validated. Another format is converted to PNG, with a warning.
@@ -23,20 +30,36 @@ def read_picture(data: bytes, *, hint: str = "") -> tuple[bytes, png.Header, tup
     Args:
         data: the encoded picture.
         hint: why the server may send another format; becomes part of the warning.
+        most_pixels: that it may have; by its header, before it is decoded.
 
     Raises:
-        BadResponse: not a picture, or a broken one.
+        BadResponse: not a picture, a broken one, or one that claims far more pixels than were asked for.
     """
+    size = png.pixel_size(data)
+    if size is not None and size.width * size.height > most_pixels:
+        raise BadResponse(
+            f"the picture claims {size.width}x{size.height} px, far more than was asked for, and was not read.",
+            retryable=False,
+        )
     try:
-        return data, png.check(data), ()
+        header = png.check(data)
     except BadImage as error:
-        size = png.pixel_size(data)
         if size is None or size.format == "PNG":
             raise BadResponse(f"the picture is broken: {error.message}") from error
+    else:
+        if _unpacked_bytes(header) > _BEST_RATIO * len(data):
+            raise BadResponse(
+                f"the picture is broken: {header.width}x{header.height} px cannot be in {len(data)} bytes."
+            )
+        return data, header, ()
     converted = _as_png(data)
     why = f" ({hint})" if hint else ""
     warning = f"the server sent {size.format}, not PNG; the picture was converted{why}"
     return converted, png.check(converted), (warning,)
+
+
+def _unpacked_bytes(header: png.Header) -> int:
+    return header.height * (header.width * _CHANNELS[header.color_type] * header.bit_depth // 8)
 
 
 def _as_png(data: bytes) -> bytes:
@@ -69,11 +92,11 @@ def same_pixels(before: bytes, after: bytes) -> bool:
     Raises:
         BadResponse: the second one cannot be decoded.
     """
-    from PIL import ImageChops  # noqa: PLC0415  # importing rxpipe loads no Pillow
+    from PIL import Image, ImageChops  # noqa: PLC0415  # importing rxpipe loads no Pillow
 
     try:
         old, new = _rgb(before), _rgb(after)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BadResponse(f"the picture cannot be decoded: {error}.") from error
     return old.size == new.size and ImageChops.difference(old, new).getbbox() is None
 

@@ -100,17 +100,21 @@ class Interrupter:
         with self._changed:
             self._stopping.append(interrupt)
             self._in_grace += 1
-        threading.Thread(target=self._run_interrupt, args=(interrupt,), name=f"{self._name}-stop").start()
+        try:
+            threading.Thread(target=self._run_interrupt, args=(interrupt,), name=f"{self._name}-stop").start()
+        except RuntimeError:  # the program ends and starts no thread any more
+            self._run_interrupt(interrupt)
 
     def reset_abandoned(self) -> None:
         """Begin counting again."""
         with self._changed:
             self._abandoned = 0
 
-    def close(self) -> None:
-        """Wait until every grace time is over, then follow no job any longer."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._in_grace == 0, timeout=self.grace_s + _ASK_S)
+    def close(self, *, wait: bool = True) -> None:
+        """Follow no job any longer; *wait*: until every grace time is over."""
+        if wait:
+            with self._changed:
+                self._changed.wait_for(lambda: self._in_grace == 0, timeout=self.grace_s + _ASK_S)
         self._closed.set()
 
     def _run_interrupt(self, interrupt: _Interrupt) -> None:
@@ -124,8 +128,14 @@ class Interrupter:
             if gone:
                 self._ended(interrupt, gone=True)
             else:
-                drain = threading.Thread(target=self._drain, args=(interrupt,), name=f"{self._name}-drain", daemon=True)
-                drain.start()
+                self._start_draining(interrupt)
+
+    def _start_draining(self, interrupt: _Interrupt) -> None:
+        drain = threading.Thread(target=self._drain, args=(interrupt,), name=f"{self._name}-drain", daemon=True)
+        try:
+            drain.start()
+        except RuntimeError:  # as in `start`
+            self._ended(interrupt, gone=False)
 
     def _drain(self, interrupt: _Interrupt) -> None:
         gone = False

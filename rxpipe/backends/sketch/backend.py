@@ -21,7 +21,7 @@ from rxpipe.backends.sketch.jobs import job, takes_faces
 from rxpipe.backends.sketch.picture import Stopped
 from rxpipe.config import AdetailerConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BackendFailed, RxPipeError
-from rxpipe.rx.worker import WorkerScheduler
+from rxpipe.rx.worker import WorkerScheduler, elapsed_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -87,7 +87,7 @@ class _RenderTask(abc.DisposableBase):
         # Immediate would nest each slice in the one before; the trampoline runs them immediately too.
         nesting = isinstance(scheduler, ImmediateScheduler)
         self._clock = self._own or (CurrentThreadScheduler.singleton() if nesting or scheduler is None else scheduler)
-        self._start = self._clock.now
+        self._start_s = elapsed_s(self._clock)
         self._next = SerialDisposable()
         self._over = threading.Event()
 
@@ -104,7 +104,7 @@ class _RenderTask(abc.DisposableBase):
             self._own.close()
 
     def _elapsed_s(self) -> float:
-        return (self._clock.now - self._start).total_seconds()
+        return elapsed_s(self._clock) - self._start_s
 
     def _wanted(self) -> bool:
         return not self._over.is_set()

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rxpipe.backends.http import pictures
 from rxpipe.backends.http.failures import hint_for, read_json, shown
+from rxpipe.backends.http.limits import most_pixels
 from rxpipe.backends.webui import base64s
 from rxpipe.errors import BadResponse
 
@@ -24,6 +25,7 @@ _KEYS = re.compile(rb'"(images|image)"\s*:\s*([\["])')
 _CUT = "\x00cut"
 _LOOK_FOR_KEY = 1 << 16  # bytes; `images` comes first and `html_info` is short
 _SHOWN = 120
+_MOST_PICTURES = 1000
 
 
 class Info(BaseModel):
@@ -95,13 +97,20 @@ def read_single(body: bytes) -> Answer:
     return Answer(tuple(pictures))
 
 
-def read_picture(text: bytes | memoryview) -> tuple[bytes, png.Header, tuple[str, ...]]:
+def read_picture(text: bytes | memoryview, *, asked: int | None = None) -> tuple[bytes, png.Header, tuple[str, ...]]:
     """Return one picture of an answer; see `http.pictures.read_picture`.
+
+    Args:
+        text: base64.
+        asked: how many pixels were asked for, None where that is not known.
 
     Raises:
         BadResponse: not base64, not a picture, or a broken one.
     """
-    return pictures.read_picture(base64s.decode(text), hint="its option samples_format says so")
+    hint = "its option samples_format says so"
+    if asked is None:
+        return pictures.read_picture(base64s.decode(text), hint=hint)
+    return pictures.read_picture(base64s.decode(text), hint=hint, most_pixels=most_pixels(asked))
 
 
 # -- splitting the JSON -----------------------------------------------------------------------------------------------
@@ -158,6 +167,8 @@ def _strings(body: bytes, start: int) -> tuple[list[bytes | memoryview], int]:
         if mark != b'"' or stop < 0:
             return [], -1
         pictures.append(view[start + 1 : stop])
+        if len(pictures) > _MOST_PICTURES:
+            raise BadResponse(f"the answer has more than {_MOST_PICTURES} pictures.", retryable=False)
         start = stop + 1
 
 

@@ -22,6 +22,7 @@ HINTS = ErrorHints(
             re.compile(r"out of memory|OutOfMemory|not enough memory|alloc\w* .*failed", re.IGNORECASE),
             BackendFailed,
             "Lower the size, the factor or the batch, or start the WebUI with --medvram.",
+            passes=True,  # the server frees memory after it
         ),
         KnownFailure(
             re.compile(r"all NaNs|NansException", re.IGNORECASE),

@@ -201,8 +201,10 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
     def send(self, connection: Connection) -> Output:
         """Post the request; return this image's picture and hand over those of others."""
         payload, sent = self._request.payload, self._in_flight
+        body = payload.body(self._request.picture)
+        limit = self._request.limit(len(body), self._services.calls.timeouts.answer_s)
         try:
-            response = connection.post(payload.path, payload.body(self._request.picture), timeout_s=None)
+            response = connection.post(payload.path, body, timeout_s=None, limit=limit)
         finally:
             sent.note_answered()
         pictures = self._reader.pictures(self._stage, self._request, response.body)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rxpipe.backends.base import Output
 from rxpipe.backends.http.failures import RequestInfo
+from rxpipe.backends.http.limits import AnswerLimit
 from rxpipe.backends.http.pictures import other_size, same_pixels, size_of
 from rxpipe.backends.sizes import Size, upscaled
 from rxpipe.backends.webui import payloads
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rxpipe.plan import StageExecution
 
 _T = TypeVar("_T")
+_DEFAULT_HR_SCALE = 2.0  # the server's
 Payload = Txt2ImgRequest | Img2ImgRequest | ExtrasRequest
 
 
@@ -35,6 +37,28 @@ class RenderRequest:
     payload: Payload
     picture: bytes | None = field(default=None, repr=False)
     source_size: Size | None = None
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures it asks for."""
+        return 1 if isinstance(self.payload, ExtrasRequest) else self.payload.batch_size
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels each of them has, at most."""
+        payload, source = self.payload, self.source_size or Size(0, 0)
+        if isinstance(payload, ExtrasRequest):
+            size = source.scaled(payload.upscaling_resize)
+        elif isinstance(payload, Txt2ImgRequest) and payload.enable_hr:
+            larger = payload.size.scaled(max(1.0, payload.hr_scale or _DEFAULT_HR_SCALE))
+            size = Size(max(larger.width, payload.hr_resize_x or 0), max(larger.height, payload.hr_resize_y or 0))
+        else:
+            size = payload.size
+        return max(size.width * size.height, source.width * source.height)
+
+    def limit(self, sent: int, answer_s: float) -> AnswerLimit:
+        """Return the limit of its answer; *sent*: the bytes that are posted, *answer_s*: for an answer of no size."""
+        return AnswerLimit.of_pictures(self.pictures, self.pixels, sent=sent, body_s=answer_s)
 
     def with_task(self, task: str) -> RenderRequest:
         """Return the request under an id of ours; an upscale has none."""
@@ -98,7 +122,7 @@ class OutputReader:
                 made = [lambda: self._detailed(request, answer)]
             else:
                 indices = range(payload.batch_size)
-                made = [functools.partial(self._generated, payload, answer, index) for index in indices]
+                made = [functools.partial(self._generated, request, payload, answer, index) for index in indices]
         return [functools.partial(self._in_context, payload, make) for make in made]
 
     def _in_context(self, payload: Payload, read: Callable[[], _T]) -> _T:
@@ -107,16 +131,18 @@ class OutputReader:
             return read()
         except BadResponse as error:
             message = RequestInfo("POST", payload.path, self.base).message(error.message)
-            raise BadResponse(message, hint=error.hint) from error
+            raise BadResponse(message, hint=error.hint, retryable=error.retryable) from error
 
     def _upscaled(self, request: RenderRequest, payload: ExtrasRequest, answer: Answer) -> Output:
-        data, header, warnings = read_picture(answer.pictures[0])
+        data, header, warnings = read_picture(answer.pictures[0], asked=request.pixels)
         asked = request.source_size.scaled(payload.upscaling_resize) if request.source_size else None
         settings = {"upscaler": payload.upscaler_1, "width": header.width, "height": header.height}
         return Output(data, warnings=(*warnings, *other_size(asked, header)), settings=settings)
 
-    def _generated(self, payload: Txt2ImgRequest | Img2ImgRequest, answer: Answer, index: int) -> Output:
-        data, header, odd = read_picture(answer.pictures[index])
+    def _generated(
+        self, request: RenderRequest, payload: Txt2ImgRequest | Img2ImgRequest, answer: Answer, index: int
+    ) -> Output:
+        data, header, odd = read_picture(answer.pictures[index], asked=request.pixels)
         actual = actual_settings(answer, index)
         warnings = self._judged(compare(payload, actual, self.catalog))
         asked = None if isinstance(payload, Txt2ImgRequest) and payload.enable_hr else payload.size
@@ -135,7 +161,7 @@ class OutputReader:
                 "the server's ADetailer dropped its settings silently.",
                 hint="A setting is unknown to the version installed there; see its console.",
             )
-        data, header, odd = read_picture(answer.pictures[0])
+        data, header, odd = read_picture(answer.pictures[0], asked=request.pixels)
         # sampler and size of the outer pass concern a picture that is discarded
         warnings = (*odd, *self._judged(compare_model(request.payload, actual, self.catalog)))
         if same_pixels(source, data):
