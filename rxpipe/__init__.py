@@ -3,6 +3,7 @@
 ```text
 config -> plan -> chain -> events -> result -> views
 
+shown.py       text from outside as it may be shown
 errors.py      the exception tree
 pictures/      picture files as bytes: PNG texts, and metadata of any tool
 rx/            Rx parts that know no pictures: operators, the lane, hot subjects, schedulers of GUI threads and of a run

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rxpipe.config import UpscaleConfig
-from rxpipe.views.console import plain
+from rxpipe.shown import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

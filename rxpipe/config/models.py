@@ -7,6 +7,7 @@ types that code may pass, which are wider than those of the validated fields.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from pathlib import Path
 from types import MappingProxyType
@@ -24,13 +25,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticSerializationError, to_json
 
+from rxpipe.config.bounds import check
 from rxpipe.config.fields import attributes_text, signature_of
 from rxpipe.config.problems import problems_of
 from rxpipe.config.reading import assign, read_values
 from rxpipe.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pydantic import GetJsonSchemaHandler
     from pydantic_core import CoreSchema
@@ -58,6 +60,7 @@ def _no_flag(value: object) -> object:
 def _writable(value: object) -> object:
     if value is None or isinstance(value, bool | int | float | BaseModel):
         return value
+    check(value)
     try:
         to_json(value)
     except PydanticSerializationError:
@@ -93,10 +96,8 @@ class Config(BaseModel):
 
     def __init__(self, /, **values: object) -> None:
         """Validate as loading from a file does; raise the same ConfigError."""
-        try:
+        with _as_config_error(type(self)):
             self.__pydantic_validator__.validate_python(values, self_instance=self)
-        except ValidationError as error:
-            raise ConfigError(problems_of(error, type(self), PipelineConfig)) from None
 
     # Nested sections are validated in place and not through __init__, so that an error keeps its full path.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # pydantic's own switch, on a function
@@ -125,18 +126,27 @@ class Config(BaseModel):
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
         """Validate as pydantic does, but raise ConfigError."""
-        try:
+        with _as_config_error(cls):
             return super().model_validate(obj, **options)
-        except ValidationError as error:
-            raise ConfigError(problems_of(error, cls, PipelineConfig)) from None
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
         """Validate as pydantic does, but raise ConfigError."""
-        try:
+        with _as_config_error(cls):
             return super().model_validate_json(json_data, **options)
-        except ValidationError as error:
-            raise ConfigError(problems_of(error, cls, PipelineConfig)) from None
+
+
+@contextlib.contextmanager
+def _as_config_error(model: type[Config]) -> Iterator[None]:
+    """Raise what validating *model* raises as a ConfigError."""
+    try:
+        yield
+    except ValidationError as error:
+        raise ConfigError(problems_of(error, model, PipelineConfig)) from None
+    except ConfigError:
+        raise
+    except ValueError as error:  # Python's own, of a number too long to be text
+        raise ConfigError([f"{model.section or model.__name__}: {error}"]) from None
 
 
 class StageKeywords(TypedDict, total=False):
