@@ -23,6 +23,7 @@ from rxpipe.cli import app
 from rxpipe.cli.settings import TABLES, settings_of
 from rxpipe.errors import BackendFailed
 from rxpipe.events import parse_event
+from rxpipe.pictures.png import insert_text
 
 DATA = Path(__file__).parent / "data"
 SMALL = ("--width", "64", "--height", "64", "--steps", "2", "--seed", "7")
@@ -186,6 +187,20 @@ def test_a_file_is_run_by_its_content_whatever_its_name(kind, name):
     assert ran.exit_code == 0, ran.output
     stage = json.loads(ran.stdout)["stages"][0]["config"]
     assert (stage["prompt"], stage["seed"]) == ("a cat", 1)
+
+
+def test_what_a_picture_would_send_is_shown_and_asked_about(tmp_path):
+    """Without --trust or --no-trust nothing runs."""
+    entry = {"stage": "txt2img", "backend": "b", "settings": {"prompt": "a", "override_settings": {"x": 1}}}
+    text = json.dumps({"id": "x", "lineage": [entry]})
+    (tmp_path / "a.png").write_bytes(insert_text(png(), {"rxpipe": text}))
+    asked = rxpipe("run", "a.png", "--dry-run")
+    assert asked.exit_code == 2
+    assert "txt2img.override_settings would be sent: {'x': 1}" in asked.stderr
+    assert "--trust" in asked.stderr
+    sent = '"override_settings": {"x": 1}'
+    assert sent in rxpipe("run", "a.png", "--trust", "--dry-run", "--json").stdout
+    assert sent not in rxpipe("run", "a.png", "--no-trust", "--dry-run", "--json").stdout
 
 
 def test_dry_run_prints_the_plan_and_draws_nothing(tmp_path):

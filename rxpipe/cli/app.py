@@ -90,6 +90,15 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             metavar="STAGE.KEY=VALUE",
         ),
     ] = None,
+    trust: Annotated[
+        bool | None,
+        _option(
+            "Send, or leave out, what a PICTURE has beyond drawing settings, such as options of the server. Neither: "
+            "list that and stop.",
+            _WHAT,
+            "--trust/--no-trust",
+        ),
+    ] = None,
     backend: Annotated[
         str,
         _option(
@@ -142,6 +151,7 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             input=photo or (),
             stages=None if stages is None else [name.strip() for name in stages.split(",") if name.strip()],
             assignments=assignment or (),
+            trust=trust,
         ).config()
         _check(config)
         if dry_run:
