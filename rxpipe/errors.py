@@ -29,6 +29,8 @@ import difflib
 import importlib.util
 from typing import TYPE_CHECKING, Literal
 
+from rxpipe.shown import escaped
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -43,7 +45,10 @@ def suggestion(name: str, allowed: Iterable[str]) -> str:
 
 
 class RxPipeError(Exception):
-    """The root. `hint` says what to do about the error, None if there is no advice."""
+    """The root. `hint` says what to do about the error, None if there is no advice.
+
+    As text it holds nothing that steers a terminal, whatever a server or a file has put into it.
+    """
 
     retryable: bool = False
     scope: Scope = "image"
@@ -54,7 +59,7 @@ class RxPipeError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}" if self.hint else self.message
+        return escaped(f"{self.message} {self.hint}" if self.hint else self.message, keep="\n")
 
 
 class ConfigError(RxPipeError, ValueError):

@@ -247,6 +247,46 @@ def test_a_folder_that_cannot_be_written_fails_with_its_name(monkeypatch):
     assert "choose another folder" in ran.stderr
 
 
+EVIL = "\x1b]0;owned\x07\x1b[2J\u202ecod\u2066.\x9b31m\r"
+
+
+class Evil(Painted):
+    """Says terminal codes wherever a server can say something."""
+
+    description = EVIL
+
+    def check(self, plan):
+        del plan
+        return (f"check {EVIL}",)
+
+    def render(self, stage, source):
+        del source
+        if stage.image_index == 1:
+            return rx.throw(BackendFailed(f"500: {EVIL}", hint=EVIL))
+        return rx.of(Output(png(), warnings=(f"drawn {EVIL}",)))
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"], ["--verbose"]], ids=str)
+def test_what_a_server_says_steers_no_terminal(monkeypatch, flags):
+    """On stdout and stderr, in lines of events, with --json, in warnings of the run."""
+    monkeypatch.setattr("rxpipe.backends.open_backend", lambda *_, **__: Evil())
+    ran = rxpipe("run", *SMALL, "--stages", "txt2img", *flags, "--set", "max_failures_in_a_row=1")
+    shown = ran.stdout + ran.stderr
+    assert all(char.isprintable() or char == "\n" for char in shown)
+    assert r"\x1b]0;owned" in shown or r"\u001b" in shown
+    assert "check " in ran.stdout
+
+
+def test_what_a_config_or_a_picture_says_steers_no_terminal(tmp_path):
+    """Keys, values, texts."""
+    (tmp_path / "a.json").write_text(json.dumps({EVIL: EVIL, "txt2img": {"steps": EVIL, f"x{EVIL}": 1}}))
+    (tmp_path / "a.yaml").write_text('txt2img: {steps: !"\\e[2J" x}')
+    (tmp_path / "a.png").write_bytes(insert_text(png(), {"parameters": f"{EVIL}\nSteps: 1, Seed: 2, Model: {EVIL}"}))
+    for arguments in (["run", "a.json"], ["run", "a.yaml"], ["info", "a.png"], ["run", "a.png", "--dry-run"]):
+        ran = rxpipe(*arguments)
+        assert all(char.isprintable() or char == "\n" for char in ran.stdout + ran.stderr)
+
+
 def test_json_prints_events_and_nothing_else(monkeypatch):
     """Every line is an event, ASCII whatever the prompt is; a run's failure is reported on stderr."""
     painted(monkeypatch, ("upscale", 1), ("upscale", 2))

@@ -97,6 +97,8 @@ class ConsoleView:
             self.close()
             if event.error is not None:
                 self.say(str(event.error))
+            for warning in event.warnings:
+                self.say(f"warning: {warning}")
         elif self._verbose and is_lifecycle(event):
             self.say(line(event))
         elif (trouble := _trouble(event)) is not None:
