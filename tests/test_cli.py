@@ -24,6 +24,8 @@ from rxpipe.cli.settings import TABLES, settings_of
 from rxpipe.errors import BackendFailed
 from rxpipe.events import parse_event
 from rxpipe.pictures.png import insert_text
+from rxpipe.result import PipelineRunResult
+from rxpipe.sinks.learning import LearningRecordWriter, read_records
 
 DATA = Path(__file__).parent / "data"
 SMALL = ("--width", "64", "--height", "64", "--steps", "2", "--seed", "7")
@@ -537,6 +539,48 @@ def test_a_closed_pipe_ends_it_quietly(arguments):
 
     assert err == b""
     assert program.returncode == 130
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize(
+    "arguments",
+    [["stages"], ["stages", "--json"], ["--version"], ["run", *SMALL], ["run", "--json", *SMALL], ["run", "--dry-run"]],
+    ids=" ".join,
+)
+def test_a_full_disk_behind_stdout_is_no_success(arguments):
+    """The exit code says so, and one line."""
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(  # noqa: S603  our own program
+            [sys.executable, "-m", "rxpipe", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ran.returncode == 1
+    assert ran.stderr == f"rxpipe: the output cannot be written: {os.strerror(28)}\n"
+
+
+def test_a_folder_whose_name_is_no_utf_8(tmp_path):
+    """Files, events, timeline and record; as the working directory, as --out, as an input."""
+    folder = tmp_path / "f\udcff"
+    folder.mkdir()
+    for arguments, where in (([], folder), (["--out", folder / "x"], tmp_path)):
+        command = [sys.executable, "-m", "rxpipe", "run", "--json", *SMALL, "--stages", "txt2img", "--images", "1"]
+        ran = subprocess.run(  # noqa: S603  our own program
+            [*command, *map(str, arguments)],
+            cwd=where,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        events = [parse_event(line) for line in ran.stdout.splitlines()]
+        path = next(event.path for event in events if getattr(event, "path", None))
+        assert path.is_file()
+        result = PipelineRunResult.from_events(events)
+        result.write_timeline(tmp_path / "timeline")
+        assert PipelineRunResult.read_timeline(tmp_path / "timeline").images[0].path == path
+        LearningRecordWriter(tmp_path / "records").on_result(result)
+        assert list(read_records(tmp_path / "records"))[-1].outputs == (path,)
+        assert rxpipe("run", "--dry-run", "--input", path).exit_code == 0
+        assert rxpipe("run", path, "--dry-run").exit_code == 0
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])

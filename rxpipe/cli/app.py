@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rxpipe.cli.outcome import Exit, escape_unencodable, flush_stdout, problem, report_errors
+from rxpipe.cli.outcome import Exit, escape_unencodable, flush_stdout, lose_stdout, problem, report_errors
 
 app = typer.Typer(
     name="rxpipe",
@@ -26,6 +26,11 @@ def main() -> None:
     escape_unencodable()
     try:
         app()
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        lose_stdout(error)
+        raise SystemExit(Exit.FAILED) from None
     finally:
         flush_stdout()
 

@@ -76,9 +76,27 @@ def escape_unencodable() -> None:
 
 
 def flush_stdout() -> None:
-    """Flush stdout; with its reader gone (`| head`), leave nothing for the interpreter's own flush to complain of."""
+    """Flush stdout; with its reader gone (`| head`), leave nothing for the interpreter's own flush to complain of.
+
+    Raises:
+        SystemExit: what was printed could not be written, so that the command did not succeed.
+    """
     try:
         sys.stdout.flush()
-    except (OSError, ValueError):
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        _drop_stdout()
+    except (OSError, ValueError) as error:
+        lose_stdout(error)
+        raise SystemExit(Exit.FAILED) from None
+
+
+def lose_stdout(error: OSError | ValueError) -> None:
+    """Report that stdout cannot be written, unless its reader has left; nothing more goes there."""
+    if not isinstance(error, BrokenPipeError):
+        problem(f"the output cannot be written: {getattr(error, 'strerror', None) or error}")
+    _drop_stdout()
+
+
+def _drop_stdout() -> None:
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

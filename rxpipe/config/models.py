@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Required, Self, TypedDict, Unpack
@@ -61,10 +62,20 @@ def _writable(value: object) -> object:
     if value is None or isinstance(value, bool | int | float | BaseModel):
         return value
     check(value)
+    paths = value if isinstance(value, tuple) else (value,)
     try:
+        if paths and all(isinstance(path, Path) for path in paths):
+            return _encodable(value, paths)
         to_json(value)
-    except PydanticSerializationError:
+    except (PydanticSerializationError, UnicodeEncodeError):
         raise ValueError("cannot be written as JSON in UTF-8, as events and files are") from None
+    return value
+
+
+def _encodable(value: object, paths: Iterable[Path]) -> object:
+    """Return *value*; raises UnicodeEncodeError for a path that no file can have, unlike bytes that are no UTF-8."""
+    for path in paths:
+        os.fsencode(path)
     return value
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import hashlib
 import importlib.metadata
 import os
 import re
@@ -37,6 +38,8 @@ __all__ = ["ImageWriter"]
 _FOLDERS = {StageType.TXT2IMG.value: "txt2img-images", StageType.UPSCALE.value: "extras-images"}
 _OTHER_FOLDER = "img2img-images"
 _NUMBERED = re.compile(r"(\d{5,18})(?:[-.].*)?")
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
+_ABANDONED_S = 3600  # age of a temporary file that no running program writes any more
 _HELD = (5, 32, 33)  # Windows: access denied, sharing violation, lock violation: a viewer or scanner looks at the file
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4)
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EACCES}
@@ -160,9 +163,18 @@ def _folder(out: Path | str) -> Path:
 
 
 def _first_free(folder: Path) -> int:
+    """Return the next number, and delete what killed runs have left, by its name and age."""
+    greatest = -1
+    oldest = time.time() - _ABANDONED_S
     with os.scandir(folder) as entries:
-        numbers = (_NUMBERED.fullmatch(entry.name) for entry in entries)
-        return max((int(number[1]) for number in numbers if number), default=-1) + 1
+        for entry in entries:
+            if number := _NUMBERED.fullmatch(entry.name):
+                greatest = max(greatest, int(number[1]))
+            elif _TEMPORARY.fullmatch(entry.name):
+                with contextlib.suppress(OSError):  # another run was faster
+                    if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                        Path(entry.path).unlink()
+    return greatest + 1
 
 
 def _write_synced(path: Path, data: bytes) -> None:
@@ -192,13 +204,15 @@ def _move_to_new(temporary: Path, target: Path) -> None:
 
 
 def _move_by_reservation(temporary: Path, target: Path) -> None:
-    """For file systems without links: reserve the name by an empty file of our own, and replace only that."""
-    target.open("xb").close()
+    """For file systems without links: reserve the name by a hidden file of our own, so that a kill leaves no other."""
+    reservation = target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:32]}.tmp")
+    reservation.open("xb").close()
     try:
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
         temporary.replace(target)
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
+    finally:
+        reservation.unlink(missing_ok=True)
 
 
 def _save_error(error: OSError, folder: Path) -> SaveError:

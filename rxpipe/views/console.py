@@ -41,7 +41,8 @@ _TURNING = "-\\|/"
 class ConsoleView:
     """Shows runs on a console.
 
-    closed: True once the reader is gone (a closed pipe); nothing is written after that.
+    closed: True once the reader is gone (a closed pipe) or the disk is full; nothing is written after that.
+    failure: the error that closed it; None for a reader that is gone.
 
     Args:
         console: rich's; by default one on stdout.
@@ -53,6 +54,7 @@ class ConsoleView:
         self.console = console or Console()
         self.live = takes_live(self.console) if live is None else live
         self.closed = False
+        self.failure: OSError | None = None
         self._verbose = verbose
         self._status = RunStatus()
         self._began: datetime | None = None
@@ -71,8 +73,12 @@ class ConsoleView:
         try:
             self.console.print(Text(plain(text, self.console.encoding)), soft_wrap=True)
             self.console.file.flush()
-        except (OSError, SystemExit):  # rich leaves the program at a closed pipe, and that is not a view's to decide
+        except (
+            OSError,
+            SystemExit,
+        ) as error:  # rich leaves the program at a closed pipe, not a view's to do
             self.closed = True
+            self.failure = error if isinstance(error, OSError) else None
 
     def stopping(self) -> None:
         """Show that the run is stopping."""

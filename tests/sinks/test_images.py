@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -454,6 +455,50 @@ def test_without_links_a_failed_rename_gives_the_name_back(tmp_path, monkeypatch
     with pytest.raises(SaveError):
         written(tmp_path)
     assert files(tmp_path) == []
+
+
+def test_without_links_a_kill_leaves_no_file_under_a_final_name(tmp_path, monkeypatch):
+    """Whenever it comes; and the next runs go on beside what it left, and clean it up after an hour."""
+
+    class KilledError(BaseException):
+        pass
+
+    def killed(*_args, **_kwargs):
+        raise KilledError
+
+    monkeypatch.setattr(images.os, "link", failing(errno.EPERM))
+    with monkeypatch.context() as during:
+        during.setattr(images.Path, "replace", killed)
+        during.setattr(images.Path, "unlink", lambda *_, **__: None)  # a killed program cleans nothing
+        with pytest.raises(KilledError):
+            written(tmp_path)
+    folder = next(path.parent for path in tmp_path.rglob("*.tmp"))
+    left = sorted(folder.iterdir())
+    assert len(left) == 2
+    assert all(images._TEMPORARY.fullmatch(path.name) for path in left)
+    again = written(tmp_path)
+    assert again.stat().st_size
+    assert set(left) < set(folder.iterdir())
+    for path in left:
+        os.utime(path, (time.time() - 3700,) * 2)
+    last = written(tmp_path)
+    assert sorted(folder.iterdir()) == sorted([again, last])
+
+
+def test_only_our_own_old_files_are_cleaned(tmp_path):
+    """Neither a younger one, nor another program's, nor a folder."""
+    folder = written(tmp_path).parent
+    name = "." + "0a" * 16 + ".tmp"
+    old = [folder / name, folder / "a.tmp", folder / ".x.tmp", folder / f"1{name}"]
+    young = folder / ("." + "0b" * 16 + ".tmp")
+    directory = folder / ("." + "0c" * 16 + ".tmp")
+    directory.mkdir()
+    for path in (*old, young):
+        path.touch()
+    for path in (*old, directory):
+        os.utime(path, (1, 1))
+    written(tmp_path)
+    assert [path.exists() for path in (*old, young, directory)] == [False, True, True, True, True, True]
 
 
 def held(times: int, monkeypatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Self
 
@@ -29,20 +30,22 @@ class WindowState(BaseModel):
     def load(cls, path: Path) -> Self:
         """Return the saved state; the defaults if there is none or it cannot be read."""
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate(json.loads(path.read_bytes()))
         except FileNotFoundError:
             return cls()
         except OSError as error:
             reason = error.strerror
         except ValidationError as error:
             reason = f"{error.error_count()} wrong values"  # which may hold anything, a password too
+        except (ValueError, RecursionError):
+            reason = "no JSON"
         logger.warning("{}: cannot be used, the window starts with its defaults: {}", path, reason)
         return cls()
 
     def save(self, path: Path) -> None:
         """Save the state. The window works without it, so a failure is only logged."""
         kept = self.model_copy(update={"backend": without_credentials(self.backend)})  # no password in this file
-        text = kept.model_dump_json(indent=1)
+        text = json.dumps(kept.model_dump(mode="json"), indent=1)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")

@@ -179,8 +179,8 @@ class MainWindow:
             path = Path(chosen)
         try:
             path.write_text(yaml.safe_dump(dump(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
-        except OSError as error:
-            self._say(f"{path}: cannot be written: {error.strerror}", bad=True)
+        except (OSError, UnicodeError) as error:
+            self._say(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}", bad=True)
         else:
             self._say(f"Saved {path.name}")
 
