@@ -10,7 +10,7 @@ rx/            Rx parts that know no pictures: operators, the lane, hot subjects
 cached.py      a cached property without a lock
 config/        the settings: models, config files, messages about mistakes
 artifact.py    one image, its picture and its lineage
-recall.py      a picture as the config that renders it again
+presets/       what to run, from any file: a config, or a picture to render again
 plan.py        the config resolved: what each stage runs with
 events.py      the events of a run, and their grammar
 result.py      the result: a fold of the events

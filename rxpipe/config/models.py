@@ -147,6 +147,9 @@ class Config(BaseModel):
             return super().model_validate_json(json_data, **options)
 
 
+Config.__signature__ = signature_of(Config)  # as those of its sections are set
+
+
 @contextlib.contextmanager
 def _as_config_error(model: type[Config]) -> Iterator[None]:
     """Raise what validating *model* raises as a ConfigError."""
