@@ -53,6 +53,7 @@ class ImageRecord:
     duration_s: float | None
     warnings: tuple[str, ...] = ()
     error: ErrorInfo | None = None
+    server: str | None = None
 
     @classmethod
     def of(cls, event: StageImageProgress) -> ImageRecord:
@@ -68,6 +69,7 @@ class ImageRecord:
             duration_s=event.duration_s,
             warnings=event.warnings,
             error=event.error,
+            server=event.server,
         )
 
     @property
