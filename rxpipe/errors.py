@@ -30,6 +30,8 @@ import difflib
 import importlib.util
 from typing import TYPE_CHECKING, Literal
 
+from rxpipe.shown import escaped
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -48,6 +50,7 @@ class RxPipeError(Exception):
 
     hint: what to do about the error, None if there is no advice. retryable: whether a retry can succeed.
     once: of the errors of an image that are retryable once, only the first is retried. scope: what it concerns.
+    As text it holds nothing that steers a terminal, whatever a server or a file has put into it.
     """
 
     retryable: bool = False
@@ -60,7 +63,7 @@ class RxPipeError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}" if self.hint else self.message
+        return escaped(f"{self.message} {self.hint}" if self.hint else self.message, keep="\n")
 
 
 class ConfigError(RxPipeError, ValueError):

@@ -6,6 +6,7 @@ import inspect
 import json
 import pickle
 import pydoc
+import re
 from pathlib import Path
 
 import pytest
@@ -346,12 +347,12 @@ SINGLE_QUOTES = r"In TOML, paths with backslashes need single quotes: out = 'C:\
             "looks like an empty file; allowed: a config in TOML, YAML or JSON, with sections",
         ),
         ("a.json", '{"order": }', "not well-formed JSON: Expecting value: line 1 column 11"),
-        ("a.json", "[" * 100_000, "not well-formed JSON: nested too deeply"),
-        ("a.yaml", "[" * 5_000, "not well-formed YAML: nested too deeply"),
+        ("a.json", "[" * 100_000, "JSON: nested too deeply; at most 64 levels are allowed"),
+        ("a.yaml", "[" * 5_000, "YAML: nested too deeply; at most 64 levels are allowed"),
         ("a.yaml", "txt2img:\n\tsteps: 3", "not well-formed YAML: while scanning for the next token"),
         ("a.yaml", "a: 2024-13-45", "not well-formed YAML: month must be in 1..12"),
         ("a.yaml", "!!python/object:os.system x", "not well-formed YAML: could not determine a constructor"),
-        ("a.yaml", "steps: &a [*a]", "steps: unknown key; it is a setting of txt2img"),
+        ("a.yaml", "steps: &a [*a]", "YAML: an alias stands within what it repeats"),
         ("a.json", "[1, 2]", "holds a list where sections such as txt2img are expected"),
         ("a.yaml", "[]", "holds a list where sections such as txt2img are expected"),
         ("a.yaml", "false", "holds a bool where sections such as txt2img are expected"),
@@ -553,7 +554,7 @@ def test_the_signature_reads_as_written():
     written = "(*, enabled: bool = True, checkpoint: str, switch_at: float = 0.8) -> None"
     assert str(inspect.signature(RefinerConfig)) == written
     shown = pydoc.render_doc(Txt2ImgConfig, renderer=pydoc.plaintext)
-    assert "steps: int = 20, cfg_scale: float = 7.0" in shown
+    assert "steps: int = 20, cfg_scale: float = 7.0" in re.sub(r"[\s|]+", " ", shown)  # Python 3.13 gives each a line
     assert "steps: Sampling steps, 1 to 1000." in shown
 
 

@@ -15,6 +15,7 @@ from PIL import Image, PngImagePlugin
 import rxpipe as rxp
 from rxpipe.config import SECTIONS, CustomConfig, PipelineConfig, RunSettings, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BadImage, ConfigError
+from rxpipe.pictures import png
 from rxpipe.pictures.formats import picture_format
 from rxpipe.plan import build_stage_execution_plan, plan_stages
 from rxpipe.presets import KINDS, apply, config_from_picture, dump, load_job, read_job, stage_that_takes
@@ -275,3 +276,69 @@ def test_a_dumped_plan_is_the_dumped_config():
         RunSettings(),
     )
     assert list(dump(twice))[-4:] == ["txt2img", "upscale", "mark", "upscale 2"]
+
+
+# -- pictures of strangers ------------------------------------------------------------------------------------------
+
+
+def stranger(tmp_path, stage="txt2img", **settings):
+    """A picture whose lineage asks for *settings*."""
+    data = png.insert_text(
+        picture("PNG"),
+        {"rxpipe": json.dumps({"id": "x", "lineage": [{"stage": stage, "backend": "b", "settings": settings}]})},
+    )
+    (tmp_path / "stranger.png").write_bytes(data)
+    return tmp_path / "stranger.png"
+
+
+STEERING = [
+    ("txt2img", {"override_settings": {"outdir_samples": "/etc"}}, "txt2img.override_settings would be sent: {'outdir"),
+    ("txt2img", {"alwayson_scripts": {"x": {"args": [1]}}}, "txt2img.alwayson_scripts would be sent: {'x': "),
+    ("img2img", {"override_settings": {"x": 1}}, "img2img.override_settings would be sent"),
+    ("txt2img", {"styles": ["a"]}, "txt2img.styles would be sent: ['a']"),
+    ("txt2img", {"model": "../../x.ckpt"}, "txt2img.model would be sent: '../../x.ckpt'"),
+    ("txt2img", {"model": "C:\\x.ckpt"}, "txt2img.model would be sent"),
+    ("txt2img", {"vae": "/srv/x.pt"}, "txt2img.vae would be sent"),
+    ("txt2img", {"hires": {"upscaler": "//host/x"}}, "txt2img.hires would be sent"),
+    ("txt2img", {"refiner": {"checkpoint": "http://host/x"}}, "txt2img.refiner would be sent"),
+    ("adetailer", {"detector": "../x.pt"}, "adetailer.detector would be sent"),
+    ("adetailer", {"units": [{"detector": "~/x.pt"}]}, "adetailer.units would be sent"),
+    ("upscale", {"upscaler": "..\\x"}, "upscale.upscaler would be sent"),
+    ("upscale", {"max_megapixels": 1e9}, "upscale.max_megapixels would be sent"),
+]
+
+
+@pytest.mark.parametrize(("stage", "settings", "told"), STEERING, ids=lambda value: str(value)[:40])
+def test_a_strangers_picture_does_not_steer_a_server(tmp_path, stage, settings, told):
+    """What does more than draw is shown and asked about; trusted it is sent, else it can be left out."""
+    path = stranger(tmp_path, stage, **settings, **({} if stage == "upscale" else {"prompt": "a pier"}))
+    for load in (load_job, config_from_picture):
+        with pytest.raises(ConfigError, match="--trust") as raised:
+            load(path)
+        assert told in str(raised.value)
+    assert read_job(path).values[stage].keys().isdisjoint(settings)
+    plain = getattr(load_job(path, trust=False), stage)
+    sent = getattr(load_job(path, trust=True), stage)
+    assert not plain.model_fields_set & settings.keys()
+    assert sent.model_fields_set >= settings.keys()
+
+
+def test_plain_drawing_settings_of_a_strangers_picture_need_no_trust(tmp_path):
+    """Names in folders of the server's own, sections of numbers, and any prompt."""
+    settings = {
+        "prompt": "/imagine http://a ../b",
+        "model": "SDXL/juggernaut.safetensors [abc]",
+        "hires": {"scale": 1.5, "upscaler": "Latent"},
+        "override_settings": {},
+        "seed": 7,
+    }
+    config = load_job(stranger(tmp_path, **settings))
+    assert (config.txt2img.model, config.txt2img.hires.scale) == (settings["model"], 1.5)
+
+
+def test_a_model_path_in_a1111s_text_is_held_too(tmp_path):
+    """Any tool's text is a stranger's."""
+    data = png.insert_text(picture("PNG"), {"parameters": "a pier\nSteps: 3, Seed: 5, CFG scale: 2, Model: ../../x"})
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(ConfigError, match=r"txt2img\.model would be sent: '\.\./\.\./x'"):
+        load_job(tmp_path / "a.png")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rxpipe.cli.outcome import Exit, escape_unencodable, flush_stdout, problem, report_errors
+from rxpipe.cli.outcome import Exit, escape_unencodable, flush_stdout, lose_stdout, problem, report_errors
 
 app = typer.Typer(
     name="rxpipe",
@@ -26,6 +26,11 @@ def main() -> None:
     escape_unencodable()
     try:
         app()
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        lose_stdout(error)
+        raise SystemExit(Exit.FAILED) from None
     finally:
         flush_stdout()
 
@@ -90,6 +95,15 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             metavar="STAGE.KEY=VALUE",
         ),
     ] = None,
+    trust: Annotated[
+        bool | None,
+        _option(
+            "Send, or leave out, what a PICTURE has beyond drawing settings, such as options of the server. Neither: "
+            "list that and stop.",
+            _WHAT,
+            "--trust/--no-trust",
+        ),
+    ] = None,
     backend: Annotated[
         list[str] | None,
         _option(
@@ -143,6 +157,7 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             input=photo or (),
             stages=None if stages is None else [name.strip() for name in stages.split(",") if name.strip()],
             assignments=assignment or (),
+            trust=trust,
         ).config()
         _check(config)
         if dry_run:

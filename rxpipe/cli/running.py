@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from loguru import logger
 
-from rxpipe.cli.outcome import Exit, problem
+from rxpipe.cli.outcome import Exit, lose_stdout, problem
 from rxpipe.executor import PipelineExecutor
 from rxpipe.views.console import ConsoleView
 
@@ -59,6 +59,9 @@ def run_config(config: PipelineConfig, backend: Backend, *, as_json: bool, verbo
             _say_outcome(result, view, config)
         elif result.error is not None:
             problem(str(result.error))
+        if output.failure is not None and not isinstance(output.failure, BrokenPipeError):
+            lose_stdout(output.failure)
+            return Exit.FAILED
         return _EXITS.get(result.status, Exit.FAILED)
 
 
@@ -72,11 +75,12 @@ def _wait(run: Run, requested: Callable[[], bool], view: ConsoleView) -> None:
 class JsonLines:
     """Writes one event per line to stdout, in ASCII, so that any console and any pipe can hold it.
 
-    closed: True once the reader of stdout is gone.
+    closed: True once the reader of stdout is gone or its disk full. failure: the error that said so.
     """
 
     def __init__(self) -> None:
         self.closed = False
+        self.failure: OSError | None = None
 
     def attach(self, events: Observable[StageEvent]) -> None:
         """Write every event as it is emitted."""
@@ -88,8 +92,8 @@ class JsonLines:
         try:
             sys.stdout.write(json.dumps(event.model_dump(mode="json")) + "\n")
             sys.stdout.flush()
-        except OSError:
-            self.closed = True
+        except OSError as error:
+            self.closed, self.failure = True, error
 
 
 class Interrupts:

@@ -7,7 +7,9 @@ types that code may pass, which are wider than those of the validated fields.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import os
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Required, Self, TypedDict, Unpack
@@ -24,13 +26,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticSerializationError, to_json
 
+from rxpipe.config.bounds import check
 from rxpipe.config.fields import attributes_text, signature_of
 from rxpipe.config.problems import problems_of
 from rxpipe.config.reading import assign, read_values
 from rxpipe.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pydantic import GetJsonSchemaHandler
     from pydantic_core import CoreSchema
@@ -58,10 +61,21 @@ def _no_flag(value: object) -> object:
 def _writable(value: object) -> object:
     if value is None or isinstance(value, bool | int | float | BaseModel):
         return value
+    check(value)
+    paths = value if isinstance(value, tuple) else (value,)
     try:
+        if paths and all(isinstance(path, Path) for path in paths):
+            return _encodable(value, paths)
         to_json(value)
-    except PydanticSerializationError:
+    except (PydanticSerializationError, UnicodeEncodeError):
         raise ValueError("cannot be written as JSON in UTF-8, as events and files are") from None
+    return value
+
+
+def _encodable(value: object, paths: Iterable[Path]) -> object:
+    """Return *value*; raises UnicodeEncodeError for a path that no file can have, unlike bytes that are no UTF-8."""
+    for path in paths:
+        os.fsencode(path)
     return value
 
 
@@ -93,10 +107,8 @@ class Config(BaseModel):
 
     def __init__(self, /, **values: object) -> None:
         """Validate as loading from a file does; raise the same ConfigError."""
-        try:
+        with _as_config_error(type(self)):
             self.__pydantic_validator__.validate_python(values, self_instance=self)
-        except ValidationError as error:
-            raise ConfigError(problems_of(error, type(self), PipelineConfig)) from None
 
     # Nested sections are validated in place and not through __init__, so that an error keeps its full path.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # pydantic's own switch, on a function
@@ -125,18 +137,30 @@ class Config(BaseModel):
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
         """Validate as pydantic does, but raise ConfigError."""
-        try:
+        with _as_config_error(cls):
             return super().model_validate(obj, **options)
-        except ValidationError as error:
-            raise ConfigError(problems_of(error, cls, PipelineConfig)) from None
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
         """Validate as pydantic does, but raise ConfigError."""
-        try:
+        with _as_config_error(cls):
             return super().model_validate_json(json_data, **options)
-        except ValidationError as error:
-            raise ConfigError(problems_of(error, cls, PipelineConfig)) from None
+
+
+Config.__signature__ = signature_of(Config)  # as those of its sections are set
+
+
+@contextlib.contextmanager
+def _as_config_error(model: type[Config]) -> Iterator[None]:
+    """Raise what validating *model* raises as a ConfigError."""
+    try:
+        yield
+    except ValidationError as error:
+        raise ConfigError(problems_of(error, model, PipelineConfig)) from None
+    except ConfigError:
+        raise
+    except ValueError as error:  # Python's own, of a number too long to be text
+        raise ConfigError([f"{model.section or model.__name__}: {error}"]) from None
 
 
 class StageKeywords(TypedDict, total=False):

@@ -7,9 +7,11 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
+from rxpipe.config.bounds import MAX_BYTES, MAX_DEPTH, OutOfBounds, too_deep
 from rxpipe.config.fields import kinds_at
 from rxpipe.config.texts import parse_config
 from rxpipe.errors import ConfigError
+from rxpipe.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +26,8 @@ def read_values(path: Path) -> dict[str, object]:
         ConfigError: unreadable, not of a known kind, not well-formed, or not a table at its top.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
     return parse_config(data, path)
@@ -41,13 +44,18 @@ def assign(values: Mapping[str, object], assignments: Iterable[str], model: type
         name, equals, text = assignment.partition("=")
         keys = [key.strip() for key in name.split(".")]
         if not equals or not all(keys):
-            raise ConfigError([f"{assignment!r}: not of the form stage.key=value, such as txt2img.steps=30"])
+            raise ConfigError([f"{shown(assignment)}: not of the form stage.key=value, such as txt2img.steps=30"])
+        if len(keys) > MAX_DEPTH:
+            raise ConfigError([f"{shown(assignment)}: {too_deep()}"])
         table = changed
         for key in keys[:-1]:
             inner = table.get(key)
             table[key] = dict(inner) if isinstance(inner, Mapping) else {}
             table = table[key]
-        table[keys[-1]] = _given(text.strip(), kinds_at(model, keys))
+        try:
+            table[keys[-1]] = _given(text.strip(), kinds_at(model, keys))
+        except OutOfBounds as error:
+            raise ConfigError([f"{shown(assignment)}: {error}"]) from None
     return changed
 
 
@@ -63,11 +71,13 @@ def _given(text: str, kinds: set[object]) -> object:
 
 
 def _scalar(text: str) -> object:
-    """A value as YAML reads it; what happens not to be YAML stays text."""
-    import yaml  # noqa: PLC0415  # only who overrides pays for it
+    """A value as YAML reads it; what happens not to be YAML stays text. Raises OutOfBounds."""
+    from rxpipe.config.yaml_values import parse_yaml  # noqa: PLC0415  # only who overrides pays for it
 
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date without such a day
+        value = parse_yaml(text)
+    except OutOfBounds:
+        raise
+    except ValueError:
         return text
     return text if isinstance(value, dict) else value

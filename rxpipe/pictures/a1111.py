@@ -47,6 +47,7 @@ _ORDER = (
     *("ENSD", "Token merging ratio", "Token merging ratio hr", "Init image hash", "RNG", "NGMS", "Tiling"),
 )
 _RANK = {key: rank for rank, key in enumerate(_ORDER)} | {"Version": len(_ORDER) + 1, "User": len(_ORDER) + 2}
+_LONGEST_LINE = 1 << 17  # characters of a last line that is searched for pairs; one of A1111's has some hundred
 _PAIRS_NEEDED = 3  # fewer, and every reader takes the last line for a part of the prompt
 _KEY = re.compile(r"\w[\w \-/]{1,200}")
 # As in modules/infotext_utils.py of stable-diffusion-webui, with keys bounded so that a long line cannot stall it.
@@ -116,10 +117,10 @@ def parse_parameters(text: str) -> Parameters:
     """Read prompt, negative prompt and settings of A1111's text by A1111's own rules.
 
     The last line holds settings only if it has three pairs or more. Blanks around each line are dropped. Text in no
-    such form is all prompt; nothing raises.
+    such form is all prompt; so is a last line of more than 128 KiB. Nothing raises.
     """
     *lines, last = text.strip().split("\n")
-    pairs = _PAIR.findall(last) if last.count(":") >= _PAIRS_NEEDED else []
+    pairs = _PAIR.findall(last) if len(last) <= _LONGEST_LINE and last.count(":") >= _PAIRS_NEEDED else []
     if len(pairs) < _PAIRS_NEEDED:
         lines, pairs = [*lines, last], []
     prompt: list[str] = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import hashlib
 import importlib.metadata
 import os
 import re
@@ -38,6 +39,8 @@ __all__ = ["ImageWriter"]
 _FOLDERS = {StageType.TXT2IMG.value: "txt2img-images", StageType.UPSCALE.value: "extras-images"}
 _OTHER_FOLDER = "img2img-images"
 _NUMBERED = re.compile(r"(\d{5,18})(?:[-.].*)?")
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
+_ABANDONED_S = 3600  # age of a temporary file that no running program writes any more
 _HELD = (5, 32, 33)  # Windows: access denied, sharing violation, lock violation: a viewer or scanner looks at the file
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4)
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EACCES}
@@ -163,8 +166,17 @@ def _folder(out: Path | str) -> Path:
 
 
 def _first_free(files: Files, folder: Path) -> int:
-    numbers = map(_NUMBERED.fullmatch, files.names(folder))
-    return max((int(number[1]) for number in numbers if number), default=-1) + 1
+    """Return the next number, and delete what killed runs have left, by its name and age."""
+    greatest = -1
+    oldest = time.time() - _ABANDONED_S
+    for name in files.names(folder):
+        if number := _NUMBERED.fullmatch(name):
+            greatest = max(greatest, int(number[1]))
+        elif _TEMPORARY.fullmatch(name):
+            with contextlib.suppress(OSError):  # another run was faster
+                if (folder / name).lstat().st_mtime < oldest:
+                    files.unlink(folder / name)
+    return greatest + 1
 
 
 def _write_synced(files: Files, path: Path, data: bytes) -> None:
@@ -192,14 +204,16 @@ def _move_to_new(files: Files, temporary: Path, target: Path) -> None:
 
 
 def _move_by_reservation(files: Files, temporary: Path, target: Path) -> None:
-    """For file systems without links: reserve the name by an empty file of our own, and replace only that."""
-    os.close(files.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    """For file systems without links: reserve the name by a hidden file of our own, so that a kill leaves no other."""
+    reservation = target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:32]}.tmp")
+    os.close(files.open(reservation, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     try:
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
         files.replace(temporary, target)
-    except BaseException:
+    finally:
         with contextlib.suppress(FileNotFoundError):
-            files.unlink(target)
-        raise
+            files.unlink(reservation)
 
 
 def _save_error(error: OSError, folder: Path) -> SaveError:

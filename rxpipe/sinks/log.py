@@ -85,7 +85,8 @@ def _text(event: StageEvent) -> str:
         case StageCancelled():
             return f"{event.stage_type} cancelled" + (f" at {_of(event)}" if event.image_index else "")
         case RunEnd():
-            return f"run {event.run_id} {event.status}" + (f": {event.error}" if event.error else "")
+            text = f"run {event.run_id} {event.status}" + (f": {event.error}" if event.error else "")
+            return "; ".join([text, *(f"warning: {warning}" for warning in event.warnings)])
 
 
 def _image(event: StageImageProgress) -> str:

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from rxpipe.events import RunEnd, RunStart, StageImageProgress, StageRetry, is_lifecycle
+from rxpipe.shown import plain
 from rxpipe.sinks.log import line
 from rxpipe.status import RunStatus, reduce_status
 from rxpipe.views.palette import duration_text, stage_caption, tone_of
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from rxpipe.events import StageEvent
     from rxpipe.status import StageStatus
 
-__all__ = ["ConsoleView", "plain", "takes_live"]
+__all__ = ["ConsoleView", "takes_live"]
 
 _STYLES = {"quiet": "dim", "busy": "cyan", "good": "green", "warn": "yellow", "bad": "red"}
 _PER_SECOND = 8
@@ -35,14 +36,13 @@ _BESIDE_THE_BAR = 58
 _NAME_WIDTH = 20
 _PERCENT_WIDTH = 5
 _TURNING = "-\\|/"
-_GLYPHS = "━─·"
-_SPELT = str.maketrans({"━": "#", "─": ".", "·": "-", "…": "...", "→": "->"})
 
 
 class ConsoleView:
     """Shows runs on a console.
 
-    closed: True once the reader is gone (a closed pipe); nothing is written after that.
+    closed: True once the reader is gone (a closed pipe) or the disk is full; nothing is written after that.
+    failure: the error that closed it; None for a reader that is gone.
 
     Args:
         console: rich's; by default one on stdout.
@@ -54,6 +54,7 @@ class ConsoleView:
         self.console = console or Console()
         self.live = takes_live(self.console) if live is None else live
         self.closed = False
+        self.failure: OSError | None = None
         self._verbose = verbose
         self._status = RunStatus()
         self._began: datetime | None = None
@@ -72,8 +73,12 @@ class ConsoleView:
         try:
             self.console.print(Text(plain(text, self.console.encoding)), soft_wrap=True)
             self.console.file.flush()
-        except (OSError, SystemExit):  # rich leaves the program at a closed pipe, and that is not a view's to decide
+        except (
+            OSError,
+            SystemExit,
+        ) as error:  # rich leaves the program at a closed pipe, not a view's to do
             self.closed = True
+            self.failure = error if isinstance(error, OSError) else None
 
     def stopping(self) -> None:
         """Show that the run is stopping."""
@@ -98,6 +103,8 @@ class ConsoleView:
             self.close()
             if event.error is not None:
                 self.say(str(event.error))
+            for warning in event.warnings:
+                self.say(f"warning: {warning}")
         elif self._verbose and is_lifecycle(event):
             self.say(line(event))
         elif (trouble := _trouble(event)) is not None:
@@ -167,27 +174,6 @@ def takes_live(console: Console) -> bool:
     """
     isatty = getattr(console.file, "isatty", None)
     return bool(isatty and isatty()) and console.is_terminal and not console.is_dumb_terminal
-
-
-def plain(text: str, encoding: str) -> str:
-    """Return the text on one line, as *encoding* can hold it, without control sequences."""
-    one_line = " ".join(text.split("\n")) if "\n" in text else text
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in one_line)
-    try:
-        shown.encode(encoding)
-        _GLYPHS.encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        ascii_only = shown.translate(_SPELT)
-        return ascii_only.encode(_known(encoding), "backslashreplace").decode(_known(encoding))
-    return shown
-
-
-def _known(encoding: str) -> str:
-    try:
-        "".encode(encoding)
-    except LookupError:
-        return "ascii"
-    return encoding
 
 
 def _trouble(event: StageEvent) -> str | None:

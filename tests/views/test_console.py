@@ -22,8 +22,9 @@ from rxpipe.events import (
     StageStep,
 )
 from rxpipe.rx.subject import EventSubject
+from rxpipe.shown import plain
 from rxpipe.status import RunStatus, StageStatus, reduce_status
-from rxpipe.views.console import ConsoleView, plain, takes_live
+from rxpipe.views.console import ConsoleView, takes_live
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 
