@@ -257,7 +257,7 @@ class _RunSession(Session):
         self.done = threading.Event()
         self._digest = _digest(self.plan)
         self._chain, self._updates, self._on_end = chain, updates, on_end
-        run_id = self.plan.run_id or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        run_id = self.plan.run_id or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(6)}"
         self._sources = list(sources(self.plan, run_id, self.seed))
         self._warnings: tuple[str, ...] = ()
         saver = (scheduler or self._saver) if backend.capacity + backend.queue_ahead > 1 else None

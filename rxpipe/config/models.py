@@ -826,7 +826,7 @@ class RunSettings(Config):
         def __init__(self, **settings: Unpack[RunSettingsKeywords]) -> None: ...
 
     order: Order = Field(
-        default="stage",
+        default="auto",
         description=(
             "stage: all images through one stage, then the next; image: each image through all stages; auto: "
             "stages that share a checkpoint image by image, group after group."
