@@ -83,8 +83,8 @@ def run(  # noqa: PLR0917  # typer makes an option of each
     assignment: Annotated[
         list[str] | None,
         _option(
-            "Any setting: stage.key=value, such as upscale.scale=3; `rxpipe stages` lists them. May be given more "
-            "than once.",
+            "Any setting: stage.key=value, such as upscale.scale=3; tables and lists as JSON or TOML; `rxpipe stages` "
+            "lists them. May be given more than once.",
             _WHAT,
             "--set",
             metavar="STAGE.KEY=VALUE",
