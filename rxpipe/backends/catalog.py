@@ -115,6 +115,7 @@ def _references(stage: StageExecution) -> Iterator[tuple[str, str, str | None]]:
     generation, config = stage.generation, stage.config
     if isinstance(config, UpscaleConfig) and config.mode == "single":
         yield "upscalers", "upscaler", config.upscaler
+        yield "upscalers", "upscaler_2", config.upscaler_2
         return
     yield "samplers", "sampler_name", generation.sampler_name
     yield "schedulers", "scheduler", generation.scheduler
