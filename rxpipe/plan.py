@@ -61,6 +61,7 @@ class GenerationSettings(_Frozen):
     scheduler: str | None = None
     model: str | None = None
     vae: str | None = None
+    modules: tuple[str, ...] = ()
     clip_skip: int | None = None
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 OnError = Literal["drop", "pass", "stop"]
+OnInterrupted = Literal["warn", "retry"]
 Order = Literal["stage", "image", "auto"]
 Save = Literal["all", "final"]
 
@@ -145,6 +146,7 @@ class StageKeywords(TypedDict, total=False):
 
     enabled: bool
     on_error: OnError
+    on_interrupted: OnInterrupted
 
 
 class StageConfig(Config):
@@ -162,6 +164,13 @@ class StageConfig(Config):
         description=(
             "What happens to an image that fails: drop it, pass it on unchanged (not in txt2img, which has no "
             "input), or stop the stage."
+        ),
+    )
+    on_interrupted: OnInterrupted = Field(
+        default="warn",
+        description=(
+            "What happens to a picture that another client of a WebUI server interrupted: warn keeps it unfinished, "
+            "retry renders it again, as often as the run retries."
         ),
     )
 
@@ -205,6 +214,9 @@ class HiresKeywords(TypedDict, total=False):
     upscaler: str
     steps: int
     denoising_strength: float
+    cfg_scale: float | None
+    prompt: str | None
+    negative_prompt: str | None
     sampler_name: str | None
     scheduler: str | None
     checkpoint: str | None
@@ -235,6 +247,17 @@ class HiresConfig(Config):
     )
     denoising_strength: Fraction = Field(
         default=0.7, description="How much the second pass changes, 0 (nothing) to 1 (everything)."
+    )
+    cfg_scale: CfgScale | None = Field(
+        default=None,
+        description=(
+            "How closely the second pass follows the prompt, 0 to 100; None: as in the first pass. Servers that have "
+            "one value for both passes, such as AUTOMATIC1111, ignore it."
+        ),
+    )
+    prompt: str | None = Field(default=None, description="Prompt of the second pass; None: that of the first pass.")
+    negative_prompt: str | None = Field(
+        default=None, description="Negative prompt of the second pass; None: that of the first pass."
     )
     sampler_name: str | None = Field(
         default=None, description="Sampler of the second pass; None: the one of the first pass."
@@ -294,6 +317,7 @@ class Txt2ImgKeywords(RenderingKeywords, total=False):
     scheduler: str | None
     model: str | None
     vae: str | None
+    modules: list[str] | tuple[str, ...]
     clip_skip: int | None
     batch_size: int
     subseed: int
@@ -335,6 +359,10 @@ class Txt2ImgConfig(RenderingConfig):
         default=None, description='Checkpoint by name; None or "": the one that the server has loaded.'
     )
     vae: str | None = Field(default=None, description='VAE by name; None or "": the one that the server has loaded.')
+    modules: tuple[str, ...] = Field(
+        default=(),
+        description="Text encoders of a Forge server by name, loaded with the checkpoint; none: those it has loaded.",
+    )
     clip_skip: Annotated[Whole, Field(ge=1, le=12)] | None = Field(
         default=None,
         description="Layer of CLIP to stop at, counted from the last, 1 to 12; None: the backend's default.",

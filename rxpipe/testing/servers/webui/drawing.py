@@ -121,15 +121,22 @@ def png_size(picture: bytes) -> tuple[int, int]:
     return width, height
 
 
-def with_parameters(picture: bytes, text: str) -> bytes:
-    """Return the PNG with its text chunks gone and `text` as `parameters`: tEXt if latin-1 can hold it, iTXt if not."""
-    try:
-        chunk = _chunk(b"tEXt", b"parameters\0" + text.encode("latin-1"))
-    except UnicodeEncodeError:
-        chunk = _chunk(b"iTXt", b"parameters\0\0\0\0\0" + text.encode())
+def with_parameters(picture: bytes, text: str | None) -> bytes:
+    """Return the PNG with its text chunks gone and `text` as `parameters`: tEXt if latin-1 can hold it, iTXt if not.
+
+    None: no text at all.
+    """
+    chunk = b"" if text is None else _parameters_chunk(text)
     parts = [picture[:_AFTER_IHDR], chunk]
     parts += [picture[start:stop] for name, start, stop in _chunks(picture) if name not in (b"tEXt", b"iTXt", b"zTXt")]
     return b"".join(parts)
+
+
+def _parameters_chunk(text: str) -> bytes:
+    try:
+        return _chunk(b"tEXt", b"parameters\0" + text.encode("latin-1"))
+    except UnicodeEncodeError:
+        return _chunk(b"iTXt", b"parameters\0\0\0\0\0" + text.encode())
 
 
 def parameters_of(picture: bytes) -> str | None:

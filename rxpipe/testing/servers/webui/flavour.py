@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal
@@ -44,8 +44,11 @@ class Flavour:
 
     def failure(self, error: str, message: str, body: Any = "") -> Answer:
         """Return what any other exception becomes: a 500."""
-        text = "message" if self.name == "forge" else "errors"
-        return json_answer({"error": error, "detail": "", "body": body, text: message}, 500)
+        forge = self.name == "forge"
+        answer = json_answer(
+            {"error": error, "detail": "", "body": body, "message" if forge else "errors": message}, 500
+        )
+        return replace(answer, last=forge)  # uvicorn ends the connection after an exception that nothing handled
 
 
 @cache

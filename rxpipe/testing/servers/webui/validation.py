@@ -106,7 +106,11 @@ def validate(flavour: Flavour, model: str, given: Any) -> dict[str, Any]:
     Raises:
         Invalid: with every wrong field in it.
     """
-    schema = flavour.openapi["components"]["schemas"][model]
+    return validate_against(flavour, flavour.openapi["components"]["schemas"][model], given)
+
+
+def validate_against(flavour: Flavour, schema: Mapping[str, Any], given: Any) -> dict[str, Any]:
+    """Return the same by a schema that is in no document."""
     if not isinstance(given, dict):
         raise Invalid(_wrong(flavour, [(["body"], given, _Wrong("dict_type"))]))
     for name in schema.get("required", ()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from rxpipe.testing.servers.webui.engine import Engine
 from rxpipe.testing.servers.webui.generate import Generation, HttpError, decode, upscale
 from rxpipe.testing.servers.webui.infotext import read_infotext
 from rxpipe.testing.servers.webui.jobs import JobError, JobQueue
-from rxpipe.testing.servers.webui.validation import Invalid, parse_json, validate
+from rxpipe.testing.servers.webui.validation import Invalid, parse_json, validate, validate_against
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,10 +31,28 @@ Handler = Callable[["RecordedRequest", Any], Answer]
 """Answers a call; gets its parsed body, None without one."""
 
 _GUARDED = "/sdapi/"
+_NEEDS_BODY = (
+    "/sdapi/v1/txt2img",
+    "/sdapi/v1/img2img",
+    "/sdapi/v1/extra-single-image",
+    "/sdapi/v1/extra-batch-images",
+    "/sdapi/v1/png-info",
+    "/sdapi/v1/interrogate",
+    "/sdapi/v1/options",
+    "/internal/progress",
+)
+_PROGRESS_REQUEST = {
+    "properties": {
+        "id_task": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "id_live_preview": {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": -1},
+        "live_preview": {"anyOf": [{"type": "boolean"}, {"type": "null"}], "default": True},
+    }
+}
 _STAGE_OF_PATH = {
     "/sdapi/v1/txt2img": "txt2img",
     "/sdapi/v1/img2img": "img2img",
     "/sdapi/v1/extra-single-image": "upscale",
+    "/sdapi/v1/extra-batch-images": "upscale",
 }
 
 
@@ -63,6 +82,7 @@ class WebUI(Site):
             "/sdapi/v1/txt2img": self._txt2img,
             "/sdapi/v1/img2img": self._img2img,
             "/sdapi/v1/extra-single-image": self._extras,
+            "/sdapi/v1/extra-batch-images": self._extras_batch,
             "/sdapi/v1/png-info": self._png_info,
             "/sdapi/v1/interrogate": self._interrogate,
             "/sdapi/v1/options": self._set_options,
@@ -84,6 +104,10 @@ class WebUI(Site):
             "/sdapi/v1/options": self._get_options,
             "/sdapi/v1/cmd-flags": self._cmd_flags,
             "/sdapi/v1/scripts": self._scripts,
+            "/sdapi/v1/prompt-styles": self._styles,
+            "/sdapi/v1/loras": self._loras,
+            f"/sdapi/v1/{'sd-modules' if self.flavour.name == 'forge' else 'sd-vae'}": self._modules,
+            "/queue/status": self._queue_status,
             "/openapi.json": lambda _call, _body: json_answer(self.flavour.openapi),
             "/docs": lambda _call, _body: _page("Stable Diffusion API"),
             "/": lambda _call, _body: _page("Stable Diffusion"),
@@ -117,7 +141,7 @@ class WebUI(Site):
             return json_answer({"detail": "Not Found"}, 404)
         if call.method not in handlers:
             return json_answer({"detail": "Method Not Allowed"}, 405, {"allow": ", ".join(sorted(handlers))})
-        if call.method == "POST" and request.body and body is None:
+        if call.method == "POST" and body is None and (request.body or path in _NEEDS_BODY):
             body = parse_json(self.flavour, request.body)  # raises with what is wrong with it
         if refusal := self._refuse(request):
             return refusal
@@ -125,10 +149,17 @@ class WebUI(Site):
 
     def _exists(self, path: str) -> bool:
         if path.startswith("/adetailer/"):
-            return self.setup.adetailer and self.setup.api
-        if path == "/" or path.startswith("/internal/"):
+            return self.setup.adetailer and self.setup.api and not self._is_late()
+        if path in ("/", "/queue/status") or path.startswith("/internal/"):
             return not self.setup.nowebui
         return self.setup.api
+
+    def _is_late(self) -> bool:
+        """Return whether the extension's paths are still missing, counting this request."""
+        with self.request_log.changed:
+            late = self.setup.adetailer_late > 0
+            self.setup.adetailer_late -= late
+        return late
 
     def _refuse(self, request: Request) -> Answer | None:
         """Return the 401 of a request without valid credentials, None where it is allowed."""
@@ -185,6 +216,15 @@ class WebUI(Site):
     def _extras(self, call: RecordedRequest, body: Any) -> Answer:
         return upscale(self.engine, call, self._valid("ExtrasSingleImageRequest", body))
 
+    def _extras_batch(self, call: RecordedRequest, body: Any) -> Answer:
+        values = self._valid("ExtrasBatchImagesRequest", body)
+        entries = values.pop("imageList")
+        if not all(isinstance(entry, dict) and {"data", "name"} <= entry.keys() for entry in entries):
+            return self.flavour.http_error(422, "imageList holds data and name of each picture")
+        parts = [json.loads(upscale(self.engine, call, {**values, "image": entry["data"]}).body) for entry in entries]
+        html = parts[-1]["html_info"] if parts else ""
+        return json_answer({"html_info": html, "images": [part["image"] for part in parts]})
+
     def _png_info(self, call: RecordedRequest, body: Any) -> Answer:
         del call
         text = parameters_of(decode(self._valid("PNGInfoRequest", body)["image"])) or ""
@@ -207,9 +247,7 @@ class WebUI(Site):
                 raise JobError("KeyError", f"'{name}'")
             if name == "sd_model_checkpoint" and self.engine.find_checkpoint(value) is None:
                 raise JobError("RuntimeError", f"model '{value}' not found")
-        with self.request_log.changed:
-            self.engine.options |= body or {}
-            self.setup.saved_options |= body or {}
+        self.engine.set_options(body or {})
         return json_answer(None)
 
     def _interrupt(self, call: RecordedRequest, body: Any) -> Answer:
@@ -238,6 +276,29 @@ class WebUI(Site):
     def _scripts(self, call: RecordedRequest, body: Any) -> Answer:
         del call, body
         return json_answer(self.engine.scripts())
+
+    def _styles(self, call: RecordedRequest, body: Any) -> Answer:
+        del call, body
+        return json_answer(self.engine.styles())
+
+    def _loras(self, call: RecordedRequest, body: Any) -> Answer:
+        del call, body
+        path = "/models/Lora"
+        names = self.setup.loras
+        return json_answer(
+            [{"name": name, "alias": name, "path": f"{path}/{name}.safetensors", "metadata": {}} for name in names]
+        )
+
+    def _modules(self, call: RecordedRequest, body: Any) -> Answer:
+        del call, body
+        return json_answer(self.engine.modules())
+
+    def _queue_status(self, call: RecordedRequest, body: Any) -> Answer:
+        """Answer as Gradio does of its own queue, which API requests are not in."""
+        del call, body
+        empty: dict[str, Any] = {"rank": None, "queue_size": 0, "avg_event_process_time": None}
+        empty |= {"avg_event_concurrent_process_time": None, "rank_eta": None, "queue_eta": 0}
+        return json_answer({"msg": "estimation", **empty})
 
     def _sd_models(self, call: RecordedRequest, body: Any) -> Answer:
         del call, body
@@ -288,7 +349,7 @@ class WebUI(Site):
     def _internal_progress(self, call: RecordedRequest, body: Any) -> Answer:
         """Return the page's own progress, per task; a task that raised stays active until the next one starts."""
         del call
-        wanted = body if isinstance(body, dict) else {}
+        wanted = validate_against(self.flavour, _PROGRESS_REQUEST, body)
         with self.request_log.changed:
             task, queue = wanted.get("id_task"), self.queue
             known: dict[str, Any] = {
