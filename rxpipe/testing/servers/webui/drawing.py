@@ -189,6 +189,22 @@ def grid_of(pictures: Sequence[bytes], mode: Literal["RGB", "RGBA"]) -> bytes:
     return save_png(sheet)
 
 
+def laid_over(source: bytes, drawn: bytes, mask: bytes, *, keeps_size: bool, invert: bool) -> bytes:
+    """Return the source with what was drawn where the mask is white: nothing else of it changes.
+
+    Args:
+        keeps_size: the result is as large as the source; otherwise as large as what was drawn.
+        invert: black takes the place of white.
+    """
+    from PIL import Image, ImageChops  # noqa: PLC0415 - see open_picture
+
+    below, above = open_picture(source).convert("RGB"), open_picture(drawn).convert("RGB")
+    size = below.size if keeps_size else above.size
+    shows = open_picture(mask).convert("L").resize(size)
+    shows = ImageChops.invert(shows) if invert else shows
+    return save_png(Image.composite(above.resize(size), below.resize(size), shows))
+
+
 def decode_upload(text: Any) -> bytes:
     """Return the bytes of a base64 picture, with or without a data-URL head, as a PNG-loadable file.
 

@@ -20,6 +20,7 @@ from rxpipe.testing.servers.webui.drawing import (
     DrawRequest,
     decode_upload,
     grid_of,
+    laid_over,
     open_picture,
     png_size,
     save_png,
@@ -312,7 +313,11 @@ class Generation:
             mask=self.mask,
             options={**values, "init_images": None, "mask": None, "checkpoint": self.checkpoint.name},
         )
-        return self.engine.draw(request)
+        drawn = self.engine.draw(request)
+        if self.mask is None or request.source is None:
+            return drawn
+        alone, invert = values["inpaint_full_res"], bool(values["inpainting_mask_invert"])
+        return laid_over(request.source, drawn, self.mask, keeps_size=bool(alone), invert=invert)
 
     # -- ADetailer ----------------------------------------------------------------------------------------------------
 
