@@ -22,12 +22,15 @@ _FIELDS = {label: name for name, label in a1111.SETTING_NAMES.items()} | {
     "Seed": "seed",
 }
 _ONCE = ("images", "batch_size")
+_OF_ITS_MAKER = ("payload", "mask")
+"""What a stranger's picture must not decide: what is sent to a server unchecked, and which file here is read."""
 
 
 def config_from_picture(path: Path | str) -> PipelineConfig:
     """Return the config that renders a picture again: one image of the same seed, through the same stages.
 
-    Understands what rxpipe, A1111, Forge, ComfyUI and others write into their pictures.
+    Understands what rxpipe, A1111, Forge, ComfyUI and others write into their pictures. `payload` and a mask are left
+    out: a picture by somebody else would decide what is sent to a server, and which file is read.
 
     Raises:
         BadImage: the picture cannot be read. ConfigError: it does not say how it was made, or what no config can say.
@@ -76,10 +79,11 @@ def _from_lineage(path: Path, lineage: Lineage) -> dict[str, Any]:
         )
     values: dict[str, Any] = {}
     for record in lineage.lineage:
-        known = SECTIONS[record.stage].model_fields
-        values[record.stage] = {
-            name: value for name, value in record.settings.items() if name in known and name not in _ONCE
-        }
+        left_out = {*_ONCE, *_OF_ITS_MAKER}
+        if "scale" in record.settings:  # width and height are then those that resulted
+            left_out |= {"width", "height"}
+        known = SECTIONS[record.stage].model_fields.keys() - left_out
+        values[record.stage] = {name: value for name, value in record.settings.items() if name in known}
     return values
 
 
