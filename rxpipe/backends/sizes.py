@@ -55,25 +55,30 @@ def crops(config: UpscaleConfig) -> bool:
     return config.fit == "crop" and config.width is not None and config.height is not None
 
 
+def enlarged(config: UpscaleConfig, size: Size) -> Size:
+    """Return the size that upscaling a picture of *size* gives, however large that is."""
+    if crops(config) and config.width is not None and config.height is not None:
+        return Size(config.width, config.height)
+    width, height = size.scaled(scale_of(config, size))
+    return Size(max(1, width), max(1, height))
+
+
 def upscaled(config: UpscaleConfig, size: Size) -> Size:
     """Return the size that upscaling a picture of *size* gives.
 
     Raises:
         BackendFailed: the result has more megapixels than the stage allows.
     """
-    factor = scale_of(config, size)
-    result = size.scaled(factor)
-    if crops(config):
-        result = Size(config.width or result.width, config.height or result.height)
+    result = enlarged(config, size)
     megapixels = result.width * result.height / 1e6
     if megapixels > config.max_megapixels:
-        set_by = "scale" if factor == config.scale else "width and upscale.height"
+        set_by = "scale" if config.width is None and config.height is None else "width and upscale.height"
         raise BackendFailed(
-            f"{size} px times {factor:g} gives {result} px, {megapixels:.1f} MP; "
+            f"{size} px times {scale_of(config, size):g} gives {result} px, {megapixels:.1f} MP; "
             f"allowed are {config.max_megapixels:g} MP.",
             hint=f"Lower upscale.{set_by} or raise upscale.max_megapixels.",
         )
-    return Size(max(1, result.width), max(1, result.height))
+    return result
 
 
 def sizes(plan: StageExecutionPlan) -> tuple[Size | None, ...]:

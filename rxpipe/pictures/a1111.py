@@ -26,6 +26,7 @@ __all__ = [
     "postprocess_settings",
     "read",
     "read_text",
+    "with_settings",
 ]
 
 SETTING_NAMES: Mapping[str, str] = {
@@ -111,6 +112,12 @@ def format_parameters(
         ordered = sorted(pairs, key=lambda key: _RANK.get(key, len(_ORDER)))
         lines.append(", ".join(f"{key}: {_quote(pairs[key])}" for key in ordered))
     return "\n".join(lines).strip()
+
+
+def with_settings(text: str, settings: Mapping[str, str | float | None]) -> str:
+    """Return a text that ends in settings with more of them behind, the rest as it was; None values are left out."""
+    pairs = (f"{key}: {_quote(_plain(value))}" for key, value in settings.items() if value is not None)
+    return ", ".join((text.rstrip(), *pairs))
 
 
 def parse_parameters(text: str) -> Parameters:

@@ -9,6 +9,8 @@ from rxpipe.backends.sizes import Size
 from rxpipe.errors import BadImage, BadResponse
 from rxpipe.pictures import png
 
+_ORIENTATION, _UPRIGHT = 0x0112, 1
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -51,16 +53,31 @@ def _as_png(data: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def size_of(source: Artifact, data: bytes) -> Size:
-    """Return the picture's size as a server sees it, a photo turned upright.
+def upright(source: Artifact) -> tuple[bytes, Size]:
+    """Return a picture as it is sent, and its size: upright, since not every server turns a phone's photo.
+
+    Its bytes are kept where nothing has to be turned.
 
     Raises:
         BadImage: not a picture.
     """
+    data = source.read()
     size = png.pixel_size(data)
-    if size is not None and size.format == "PNG":
-        return Size(size.width, size.height)
-    return Size(*source.to_image().size)
+    if size is not None and size.format == "PNG" and b"eXIf" not in data:
+        return data, Size(size.width, size.height)
+    image = source.to_image()
+    if _orientation(data) == _UPRIGHT:
+        return data, Size(*image.size)
+    turned = source.with_image(image)
+    return turned.read(), Size(*image.size)
+
+
+def _orientation(data: bytes) -> int:
+    """How the picture lies by its EXIF data, 1 for upright."""
+    from PIL import Image  # noqa: PLC0415  # importing rxpipe loads no Pillow
+
+    with Image.open(io.BytesIO(data)) as image:
+        return int(image.getexif().get(_ORIENTATION, _UPRIGHT))
 
 
 def same_pixels(before: bytes, after: bytes) -> bool:

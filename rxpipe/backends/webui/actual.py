@@ -10,6 +10,8 @@ from rxpipe.errors import BadImage
 from rxpipe.pictures import a1111, png
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rxpipe.backends.webui.answers import Answer
     from rxpipe.backends.webui.payloads import ExtrasRequest, Img2ImgRequest, Txt2ImgRequest
 
@@ -102,3 +104,15 @@ def with_source_text(data: bytes, source: bytes) -> bytes:
         return png.insert_text(data, {"parameters": text})
     except (BadImage, ValueError):  # a source that is no PNG, or a text in no known form
         return data
+
+
+def with_postprocessing(data: bytes, settings: Mapping[str, str | float | None]) -> bytes:
+    """Return an upscaled picture with what was done added to its text; one without a text stays as it is."""
+    try:
+        text = png.read_text(data).get("parameters")
+    except BadImage:
+        return data
+    said = a1111.parse_parameters(text or "").settings
+    if text is None or not said:
+        return data
+    return png.insert_text(data, {"parameters": a1111.with_settings(text, settings)})

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rxpipe.backends.masks import check_masks
 from rxpipe.backends.sizes import sizes
 from rxpipe.backends.webui.names import WebUICatalog, fetch_catalog, kinds_of
-from rxpipe.backends.webui.payloads import adetailer_unit
-from rxpipe.config import AdetailerConfig
+from rxpipe.backends.webui.outputs import check_request
+from rxpipe.config import UpscaleConfig
 from rxpipe.errors import BackendRejected
 
 if TYPE_CHECKING:
@@ -33,18 +34,25 @@ def check_plan(
         sentences = (problem if problem.endswith("?") else f"{problem}." for problem in problems)
         raise BackendRejected("\n".join(sentences), hint="`rxpipe doctor` lists what the server has.")
     for stage in plan.stages:
-        _check_units(stage, catalog)
+        check_request(stage, catalog)
+    check_masks(plan)
     sizes(plan)
     return catalog, tuple(_warnings(plan, catalog))
 
 
-def _check_units(stage: StageExecution, catalog: WebUICatalog) -> None:
-    if isinstance(stage.config, AdetailerConfig):
-        for unit in (stage.config, *stage.config.units):
-            adetailer_unit(unit, catalog.unit_schema)
-
-
 def _warnings(plan: StageExecutionPlan, catalog: WebUICatalog) -> list[str]:
+    return [*_of_vaes(plan, catalog), *(warning for stage in plan.stages for warning in _without_effect(stage))]
+
+
+def _without_effect(stage: StageExecution) -> list[str]:
+    config = stage.config
+    if not isinstance(config, UpscaleConfig) or config.mode == "img2img":
+        return []
+    unused = [name for name in ("override_settings", "alwayson_scripts") if getattr(config, name)]
+    return [f"{stage.stage_type}: {name} has no effect in mode single; set mode to img2img" for name in unused]
+
+
+def _of_vaes(plan: StageExecutionPlan, catalog: WebUICatalog) -> list[str]:
     wanted = {stage.generation.vae or "None" for stage in plan.stages} - {"Automatic", "None"}
     if wanted and catalog.vaes is None:
         return [f"the server does not list its VAEs, so {', '.join(map(repr, sorted(wanted)))} was not looked up"]

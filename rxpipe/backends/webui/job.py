@@ -202,7 +202,7 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
         """Post the request; return this image's picture and hand over those of others."""
         payload, sent = self._request.payload, self._in_flight
         try:
-            response = connection.post(payload.path, payload.body(self._request.picture), timeout_s=None)
+            response = connection.post(payload.path, self._request.body(), timeout_s=None)
         finally:
             sent.note_answered()
         pictures = self._reader.pictures(self._stage, self._request, response.body)

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from rxpipe.backends.base import Output
 from rxpipe.backends.http.failures import RequestInfo
-from rxpipe.backends.http.pictures import other_size, same_pixels, size_of
+from rxpipe.backends.http.pictures import other_size, same_pixels, upright
+from rxpipe.backends.masks import encoded_mask
 from rxpipe.backends.sizes import Size, upscaled
 from rxpipe.backends.webui import payloads
-from rxpipe.backends.webui.actual import actual_settings, compare, compare_model, settings_of, with_source_text
+from rxpipe.backends.webui.actual import (
+    actual_settings,
+    compare,
+    compare_model,
+    settings_of,
+    with_postprocessing,
+    with_source_text,
+)
 from rxpipe.backends.webui.answers import Answer, read_generation, read_picture, read_single
 from rxpipe.backends.webui.payloads import ExtrasRequest, Img2ImgRequest, Txt2ImgRequest
-from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.config import AdetailerConfig, CustomConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BackendRejected, BadResponse
+from rxpipe.pictures.a1111 import postprocess_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +34,7 @@ if TYPE_CHECKING:
     from rxpipe.plan import StageExecution
 
 _T = TypeVar("_T")
+_ANY_SIZE = Size(512, 512)
 Payload = Txt2ImgRequest | Img2ImgRequest | ExtrasRequest
 
 
@@ -35,13 +45,18 @@ class RenderRequest:
     payload: Payload
     picture: bytes | None = field(default=None, repr=False)
     source_size: Size | None = None
+    mask: bytes | None = field(default=None, repr=False)
+
+    def body(self) -> bytes:
+        """Return the request as JSON."""
+        return self.payload.body(self.picture, self.mask)
 
     def with_task(self, task: str) -> RenderRequest:
         """Return the request under an id of ours; an upscale has none."""
         payload = self.payload
         if isinstance(payload, ExtrasRequest):
             return self
-        return RenderRequest(payload.model_copy(update={"force_task_id": task}), self.picture, self.source_size)
+        return replace(self, payload=payload.model_copy(update={"force_task_id": task}))
 
 
 def request_for(stage: StageExecution, source: Artifact | None, catalog: WebUICatalog) -> RenderRequest:
@@ -56,9 +71,24 @@ def request_for(stage: StageExecution, source: Artifact | None, catalog: WebUICa
         return RenderRequest(payloads.txt2img(stage, config))
     if source is None:
         raise BackendRejected("there is no picture to work on.")
-    picture = source.read()
-    size = size_of(source, picture)
-    return RenderRequest(_payload_over(stage, size, catalog), picture, size)
+    picture, size = upright(source)
+    if isinstance(config, UpscaleConfig):
+        upscaled(config, size)  # raises where the result would be too large
+    mask = encoded_mask(config, source, size) if isinstance(config, Img2ImgConfig) and config.mask else None
+    return RenderRequest(_payload_over(stage, size, catalog), picture, size, mask)
+
+
+def check_request(stage: StageExecution, catalog: WebUICatalog) -> None:
+    """Raise unless the request for a picture of any size can be made.
+
+    Raises:
+        BackendRejected: a setting, or a field of `payload`, is none of the server's.
+    """
+    config = stage.config
+    if isinstance(config, Txt2ImgConfig):
+        payloads.txt2img(stage, config)
+    elif not isinstance(config, CustomConfig):
+        _payload_over(stage, _ANY_SIZE, catalog)
 
 
 def _payload_over(stage: StageExecution, size: Size, catalog: WebUICatalog) -> Img2ImgRequest | ExtrasRequest:
@@ -68,9 +98,8 @@ def _payload_over(stage: StageExecution, size: Size, catalog: WebUICatalog) -> I
     if isinstance(config, AdetailerConfig):
         return payloads.adetailer(stage, config, size, schema=catalog.unit_schema)
     if isinstance(config, UpscaleConfig):
-        upscaled(config, size)
         by_img2img = config.mode == "img2img"
-        return payloads.upscale_by_img2img(stage, config, size) if by_img2img else payloads.upscale(config)
+        return payloads.upscale_by_img2img(stage, config, size) if by_img2img else payloads.upscale(config, size)
     raise BackendRejected(f"a WebUI renders txt2img, img2img, adetailer and upscale, not {stage.stage_type}.")
 
 
@@ -91,14 +120,14 @@ class OutputReader:
         payload = request.payload
         if isinstance(payload, ExtrasRequest):
             single = self._in_context(payload, lambda: read_single(body))
-            made = [lambda: self._upscaled(request, payload, single)]
+            made = [lambda: self._upscaled(stage, request, payload, single)]
         else:
             answer = self._in_context(payload, lambda: read_generation(body, expected=payload.batch_size))
             if isinstance(stage.config, AdetailerConfig):
                 made = [lambda: self._detailed(request, answer)]
             else:
                 indices = range(payload.batch_size)
-                made = [functools.partial(self._generated, payload, answer, index) for index in indices]
+                made = [functools.partial(self._generated, request, payload, answer, index) for index in indices]
         return [functools.partial(self._in_context, payload, make) for make in made]
 
     def _in_context(self, payload: Payload, read: Callable[[], _T]) -> _T:
@@ -109,17 +138,24 @@ class OutputReader:
             message = RequestInfo("POST", payload.path, self.base).message(error.message)
             raise BadResponse(message, hint=error.hint) from error
 
-    def _upscaled(self, request: RenderRequest, payload: ExtrasRequest, answer: Answer) -> Output:
+    def _upscaled(
+        self, stage: StageExecution, request: RenderRequest, payload: ExtrasRequest, answer: Answer
+    ) -> Output:
         data, header, warnings = read_picture(answer.pictures[0])
-        asked = request.source_size.scaled(payload.upscaling_resize) if request.source_size else None
         settings = {"upscaler": payload.upscaler_1, "width": header.width, "height": header.height}
-        return Output(data, warnings=(*warnings, *other_size(asked, header)), settings=settings)
+        said = stage.config.model_dump() | {"upscaler": payload.upscaler_1}
+        data = with_postprocessing(data, postprocess_settings(said, (header.width, header.height)))
+        return Output(data, warnings=(*warnings, *other_size(_enlarged(request, payload), header)), settings=settings)
 
-    def _generated(self, payload: Txt2ImgRequest | Img2ImgRequest, answer: Answer, index: int) -> Output:
+    def _generated(
+        self, request: RenderRequest, payload: Txt2ImgRequest | Img2ImgRequest, answer: Answer, index: int
+    ) -> Output:
         data, header, odd = read_picture(answer.pictures[index])
         actual = actual_settings(answer, index)
         warnings = self._judged(compare(payload, actual, self.catalog))
         asked = None if isinstance(payload, Txt2ImgRequest) and payload.enable_hr else payload.size
+        if request.mask is not None and isinstance(payload, Img2ImgRequest) and payload.inpaint_full_res:
+            asked = request.source_size  # its width and height are those of the part that was redrawn
         return Output(
             data,
             seed=actual.seed,
@@ -153,3 +189,10 @@ class OutputReader:
         if warnings and self.strict:
             raise BackendRejected(f"{'; '.join(warnings)}.", hint="Name what the server has, or leave strict off.")
         return warnings
+
+
+def _enlarged(request: RenderRequest, payload: ExtrasRequest) -> Size | None:
+    """Return the size that was asked for."""
+    if payload.upscaling_crop and payload.upscaling_resize_w and payload.upscaling_resize_h:
+        return Size(payload.upscaling_resize_w, payload.upscaling_resize_h)
+    return request.source_size.scaled(payload.upscaling_resize) if request.source_size else None
