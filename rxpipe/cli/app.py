@@ -252,7 +252,7 @@ def doctor(
 @app.command("testserver")
 def serve_for_tests(
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 0,
-    flavour: Annotated[str, typer.Option(help="forge or a1111.")] = "forge",
+    flavour: Annotated[str, typer.Option(help="forge, a1111, neo, reforge, classic, amd or sdnext.")] = "forge",
     latency: Annotated[float, typer.Option(help="Seconds per picture.")] = 0.5,
     draw: Annotated[str, typer.Option(help="Pictures it returns: sketch (real pictures) or noise (fast).")] = "sketch",
 ) -> None:

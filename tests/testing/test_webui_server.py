@@ -775,5 +775,5 @@ def test_each_caller_gets_an_openapi_document_of_its_own():
 
 
 def test_an_unknown_flavour_is_refused_at_once():
-    with pytest.raises(ValueError, match="'forge' or 'a1111', not 'comfyui'"):
+    with pytest.raises(ValueError, match="one of forge, a1111, neo, reforge, classic, amd, sdnext, not 'comfyui'"):
         WebUIServer("comfyui")

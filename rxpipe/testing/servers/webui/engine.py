@@ -150,7 +150,8 @@ class Engine:
     def scripts(self) -> dict[str, list[str]]:
         """Return the scripts of each tab, as /scripts lists them."""
         listed: dict[str, list[str]] = self.flavour.answers["/sdapi/v1/scripts"]
-        hidden = set() if self.setup.adetailer else {"adetailer"}
+        installed = self.setup.adetailer and "detail endpoint" not in self.flavour.traits
+        hidden = set() if installed else {"adetailer"}
         return {
             tab: [*(name for name in names if name not in hidden), *self.setup.extensions]
             for tab, names in listed.items()
@@ -215,7 +216,7 @@ class Engine:
         costs time; the option itself is restored unless the request says otherwise.
         """
         given: dict[str, Any] = values["override_settings"] or {}
-        if self.flavour.name == "a1111":
+        if self.flavour.base == "a1111":
             given = dict(given)  # the echo in `parameters` keeps what was sent; Forge's lacks what was removed
         wanted = self.find_checkpoint(given.get("sd_model_checkpoint"))
         if wanted is None:
@@ -233,10 +234,14 @@ class Engine:
     def overridden(self, values: dict[str, Any]) -> Iterator[None]:
         """Apply a request's override_settings as the servers do: an option that is not in their file stays changed."""
         given = values["override_settings"] or {}
-        stored = {name: self.options[name] for name in given if name in self.held}
+        restored = "options are restored" in self.flavour.traits
+        names = [name for name in given if name in self.options and (restored or name in self.held)]
+        stored = {name: self.options[name] for name in names}
         try:
             for name, value in given.items():
                 if name not in self.options:
+                    if restored:
+                        continue
                     raise JobError("KeyError", f"'{name}'")
                 if name == "sd_model_checkpoint" and self.find_checkpoint(value) is None:
                     continue

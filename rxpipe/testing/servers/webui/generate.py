@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from rxpipe.testing.servers.core.requests import RecordedRequest
     from rxpipe.testing.servers.webui.engine import Engine
 
+_GAP_S = 0.05  # between two of SD.Next's phases, while which nothing seems to run
 _SEEDS = 2**32
 _OUTER_SHARE = 0.1  # of an ADetailer call's time goes into the pass that is thrown away
 _SKIPPED_SIZE = 128
@@ -74,7 +75,9 @@ class Generation:
         self.call = call
         self.values = values
         self.img2img = "init_images" in values
+        self.traits = engine.flavour.traits
         self._check_scripts()
+        self._check_sampler()
         if self.img2img and values["init_images"] is None:
             raise HttpError(404, "Init image not found")
         self.mask = decode(values["mask"]) if values.get("mask") else None
@@ -87,18 +90,34 @@ class Generation:
         names = [self.values["script_name"], *self.values["alwayson_scripts"]]
         for name in names:
             if name and name.lower() not in (entry.lower() for entry in known):
+                if "detail endpoint" in self.traits:  # its job has begun by then, and is not ended
+                    self.engine.queue.set(job="API-TXT", job_count=1)
+                    raise HttpError(422, f"Always on script not found: {name}")
                 raise HttpError(422, f"Script '{name}' not found")
+
+    def _check_sampler(self) -> None:
+        name = self.values["sampler_name"]
+        if not name or "unknown sampler is 404" not in self.traits:
+            return
+        known = [entry["name"] for entry in self.engine.flavour.answers["/sdapi/v1/samplers"]]
+        if name not in known:
+            raise HttpError(404, "Sampler not found")
 
     def run(self) -> Answer:
         """Wait for the queue, draw, and answer."""
         kind = "img2img" if self.img2img else "txt2img"
         task_id = self.values["force_task_id"] or self.engine.new_task(kind)
         job = self.engine.new_job(self.call, f"scripts_{kind}", task_id)
-        with self.engine.queue.turn(job):
-            if job.fault and job.fault.kind == "bad_input":
-                raise HttpError(500, job.fault.message)
-            self.sources = [decode(text) for text in self.values.get("init_images") or ()]
-            self._work(job)
+        try:
+            with self.engine.queue.turn(job):
+                if job.fault and job.fault.kind == "bad_input":
+                    raise HttpError(500, job.fault.message)
+                self.sources = [decode(text) for text in self.values.get("init_images") or ()]
+                self._work(job)
+        except JobError:
+            if "failures are empty" not in self.traits:
+                raise
+            return _assemble([], {}, "{}")
         return self._answer()
 
     # -- the job ------------------------------------------------------------------------------------------------------
@@ -131,7 +150,7 @@ class Generation:
                 "RuntimeError",
                 "Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: [0]",
             )
-            raise JobError(*(forge if self.engine.flavour.name == "forge" else a1111))
+            raise JobError(*(forge if self.engine.flavour.base == "forge" else a1111))
         self.adetailer_args = read_args(
             values["alwayson_scripts"],
             answers["/adetailer/v1/schema"],
@@ -146,15 +165,27 @@ class Generation:
         self.sampling = resolve_sampling(
             answers["/sdapi/v1/samplers"], answers["/sdapi/v1/schedulers"], name, values["scheduler"]
         )
+        if not self._has_schedulers:
+            self.sampling = self.sampling._replace(schedule_field=None)
         self.steps = 1 if skip else values["steps"]
         self.width: int = _SKIPPED_SIZE if skip else values["width"]
         self.height: int = _SKIPPED_SIZE if skip else values["height"]
+        if self.img2img and not values["resize_mode"] and "no resize at mode 0" in self.traits:
+            self.width, self.height = png_size(self.sources[0])
         self._decide_seeds()
         self._decide_extra()
+
+    @property
+    def _has_schedulers(self) -> bool:
+        """Whether a schedule is a setting of its own."""
+        return not self.traits & {"schedulers in sampler names", "schedulers fail"}
 
     def _check_values(self) -> None:
         """Raise what the servers raise for values that no check refuses before the job."""
         values = self.values
+        vae = (values["override_settings"] or {}).get("sd_vae")
+        if vae is not None and "vae option is a path" in self.traits:
+            raise JobError("FileNotFoundError", f"No such file or directory: {vae!r}")
         if values["steps"] == 0:
             raise JobError("ZeroDivisionError", "integer division or modulo by zero")
         if values["n_iter"] < 1 or values["batch_size"] < 1:
@@ -226,7 +257,7 @@ class Generation:
 
     def _module_fields(self) -> dict[str, Any]:
         """Forge's VAEs and text encoders: those that it knows by their file names."""
-        if self.engine.flavour.name != "forge":
+        if self.engine.flavour.base != "forge":
             return {}
         given = (str(name).rpartition("/")[2] for name in self.settings.get("forge_additional_modules") or ())
         known = (name for name in given if name in self.engine.setup.modules)
@@ -251,7 +282,7 @@ class Generation:
     @property
     def _sampled_steps(self) -> int:
         """Steps that are really run: img2img skips those that its denoising strength leaves out."""
-        if not self.img2img or self.adetailer_args.skip_img2img:
+        if not self.img2img or self.adetailer_args.skip_img2img or "interrupt is lost between phases" in self.traits:
             return self.steps
         return int(min(self.values["denoising_strength"], 0.999) * self.steps) + 1
 
@@ -274,7 +305,9 @@ class Generation:
     def _sample(self, job: Job, steps: int, latency_s: float) -> float:
         """Take the time of the steps; return the fraction that was done when it ended, 1.0 for all."""
         queue, slice_s = self.engine.queue, latency_s / (steps + 2)
+        self._phase("TE Encode")
         queue.work(slice_s)  # encoding the prompt: the last job's sampling_steps is still shown
+        self._phase("Inference")
         queue.set(sampling_steps=steps, sampling_step=0)
         for step in range(steps):
             self.engine.meet_fault(job, step / steps)
@@ -285,8 +318,18 @@ class Generation:
             queue.set(sampling_step=step)
             self._preview(step)
         self.engine.meet_fault(job, 1.0)
+        self._phase("VAE Decode")
         queue.work(slice_s)
         return 1.0
+
+    def _phase(self, name: str) -> None:
+        """Begin a phase that is a job of its own, with nothing running before it; its begin clears an interrupt."""
+        if "interrupt is lost between phases" not in self.traits:
+            return
+        queue = self.engine.queue
+        queue.set(job="", job_count=0, sampling_steps=0, sampling_step=0)
+        queue.work(_GAP_S if self.engine.setup.latency_s else 0.0)
+        queue.set(job=name, job_count=1, interrupted=False)
 
     def _preview(self, step: int) -> None:
         every, state = self.engine.options["show_progress_every_n_steps"], self.engine.queue.state
@@ -299,7 +342,7 @@ class Generation:
         if self.adetailer_args.skip_img2img:
             return self.sources[index % len(self.sources)]
         values = self.values
-        hires = values["hr_scale"] if values.get("enable_hr") else 1
+        hires = values["hr_scale"] if values.get("enable_hr") and self._enlarges else 1
         request = DrawRequest(
             "img2img" if self.img2img else "txt2img",
             width=max(_LATENT, int(self.width * hires) // _LATENT * _LATENT),
@@ -318,6 +361,13 @@ class Generation:
             return drawn
         alone, invert = values["inpaint_full_res"], bool(values["inpainting_mask_invert"])
         return laid_over(request.source, drawn, self.mask, keeps_size=bool(alone), invert=invert)
+
+    @property
+    def _enlarges(self) -> bool:
+        """Whether the second pass is larger than the first."""
+        return "hires is forced by fields" not in self.traits or bool(
+            self.values["hr_resize_mode"] and self.values["hr_force"]
+        )
 
     # -- ADetailer ----------------------------------------------------------------------------------------------------
 
@@ -368,7 +418,7 @@ class Generation:
         ]
         first = 0
         if values["save_images"] and self.engine.options["return_grid"] and len(pictures) > 1:
-            grid = grid_of(pictures, "RGBA" if self.engine.flavour.name == "forge" else "RGB")
+            grid = grid_of(pictures, "RGBA" if self.engine.flavour.base == "forge" else "RGB")
             texts = [self._infotext(0), *texts]
             pictures = [with_parameters(grid, texts[0]), *pictures]
             first = 1
@@ -396,7 +446,7 @@ class Generation:
         fields = {
             "Steps": self.steps,
             "Sampler": self.sampling.sampler,
-            "Schedule type": self.sampling.schedule,
+            "Schedule type": self.sampling.schedule if self._has_schedulers else None,
             "CFG scale": values["cfg_scale"],
             "Seed": self.seeds[index],
             "Face restoration": self._face_restorer(),
@@ -410,16 +460,19 @@ class Generation:
             "Clip skip": self._clip_skip() if self._clip_skip() > 1 else None,
         }
         extra = {name: value for name, value in self.extra.items() if name not in fields}
-        version = {"Version": self.engine.flavour.version}
+        app = {"App": "SD.Next"} if "app in infotext" in self.traits else {}
+        version = {**app, "Version": self.engine.flavour.version}
         return write_infotext(values["prompt"] or "", values["negative_prompt"] or "", fields | extra | version)
 
     def _vae(self) -> str | None:
         """A1111's VAE, if it is known; Forge has modules instead and does not look at the option."""
         name = self.settings.get("sd_vae")
-        known = self.engine.flavour.name == "a1111" and name in self.engine.setup.modules
+        known = self.engine.flavour.base == "a1111" and name in self.engine.setup.modules
         return str(name) if known else None
 
     def _clip_skip(self) -> int:
+        if "clip_skip" in self.values:
+            return int(self.values["clip_skip"] or 1)
         return int(self.settings.get("CLIP_stop_at_last_layers", 1))
 
     def _face_restorer(self) -> str | None:
@@ -461,6 +514,9 @@ class Generation:
             "is_using_inpainting_conditioning": False,
             "version": self.engine.flavour.version,
         }
+        if "app in infotext" in self.traits:
+            for name in ("sd_model_name", "sd_vae_name", "version", "restore_faces"):
+                del info[name]
         return json.dumps(info)
 
 
@@ -486,7 +542,9 @@ def upscale(engine: Engine, call: RecordedRequest, values: dict[str, Any]) -> An
             raise HttpError(500, job.fault.message)
         known = [entry["name"] for entry in engine.flavour.answers["/sdapi/v1/upscalers"]]
         for name in (values["upscaler_1"], values["upscaler_2"]):
-            if name not in known:
+            if name not in known and "failures are empty" in engine.flavour.traits:
+                values = {**values, "upscaler_1": "None"}  # a line in its log, and the picture as it was
+            elif name not in known:
                 # The state is not ended: an idle server continues to report this job until the next one.
                 raise JobError("AssertionError", f"could not find upscaler named {name}")
         picture = _upscaled(engine, job, source, values)
@@ -573,6 +631,29 @@ def _upscale_info(values: dict[str, Any]) -> dict[str, Any]:
         fields["Postprocess CodeFormer visibility"] = values["codeformer_visibility"]
         fields["Postprocess CodeFormer weight"] = values["codeformer_weight"]
     return fields
+
+
+def detail(engine: Engine, call: RecordedRequest, values: dict[str, Any]) -> Answer:
+    """Answer SD.Next's POST /detail; an unknown detector is a line in its log, and the picture comes back."""
+    source = decode(values.get("image"))
+    job = engine.new_job(call, "Detailer", None)
+    picture = source
+    with engine.queue.turn(job):
+        engine.queue.begin("Detailer", None)
+        engine.queue.set(job_count=1)
+        engine.queue.stand(job, 0)
+        engine.meet_fault(job, 0.5)
+        engine.queue.work(engine.latency_of(job, "adetailer"))
+        known = [entry["name"] for entry in engine.flavour.answers["/sdapi/v1/detailers"]]
+        width, height = png_size(source)
+        if any(name in known for name in values.get("detailer_models") or ()):
+            seed = int(values.get("seed") or 0)
+            request = DrawRequest("adetailer", width, height, seed=seed, source=source, options=dict(values))
+            picture = engine.draw(request)
+        engine.queue.end()
+    image = spoil(call.fault, [encoded(engine, picture)])[0]
+    head = json.dumps({"detections": None, "seed": values.get("seed", -1), "info": ""}, separators=(",", ":"))
+    return Answer(200, b"".join((head[:-1].encode(), b',"image":"', image, b'"}')))
 
 
 # -- faults in the pictures -------------------------------------------------------------------------------------------

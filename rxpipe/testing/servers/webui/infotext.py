@@ -36,7 +36,7 @@ def resolve_sampling(
             if name.endswith(f" {option}") and not _find_sampler(samplers, name):
                 chosen, name = entry, name.removesuffix(f" {option}")
     sampler = _find_sampler(samplers, name) or samplers[0]
-    own = sampler["options"].get("scheduler")
+    own = (sampler.get("options") or {}).get("scheduler")
     if chosen["name"] == "automatic" and own:
         chosen = next(entry for entry in schedulers if entry["name"] == own)
     schedule_field = None if chosen["name"] == "automatic" else chosen["label"]

@@ -31,7 +31,7 @@ class WebUIServer(LoopbackServer[WebUI]):
     ```
 
     Args:
-        flavour: "forge" or "a1111": whose bodies, lists and error words.
+        flavour: "forge" or "a1111", which were recorded, or a fork: "neo", "reforge", "classic", "amd", "sdnext".
         draw: a PNG for a DrawRequest, or "noise" (fast), or "sketch": drawn by the embedded backend.
         latency_s: seconds a picture, for all stages or by stage (txt2img, img2img, adetailer, upscale).
         switch_s: seconds a change of checkpoint takes.

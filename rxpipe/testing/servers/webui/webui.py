@@ -13,7 +13,7 @@ from rxpipe.testing.servers.core.wire import HTML, Answer, Request, json_answer
 from rxpipe.testing.servers.webui.adetailer import skips_img2img
 from rxpipe.testing.servers.webui.drawing import parameters_of
 from rxpipe.testing.servers.webui.engine import Engine
-from rxpipe.testing.servers.webui.generate import Generation, HttpError, decode, upscale
+from rxpipe.testing.servers.webui.generate import Generation, HttpError, decode, detail, upscale
 from rxpipe.testing.servers.webui.infotext import read_infotext
 from rxpipe.testing.servers.webui.jobs import JobError, JobQueue
 from rxpipe.testing.servers.webui.validation import Invalid, parse_json, validate, validate_against
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Handler = Callable[["RecordedRequest", Any], Answer]
 """Answers a call; gets its parsed body, None without one."""
 
+NO_CONTENT = Answer(204, b"")
 _GUARDED = "/sdapi/"
 _NEEDS_BODY = (
     "/sdapi/v1/txt2img",
@@ -53,6 +54,7 @@ _STAGE_OF_PATH = {
     "/sdapi/v1/img2img": "img2img",
     "/sdapi/v1/extra-single-image": "upscale",
     "/sdapi/v1/extra-batch-images": "upscale",
+    "/sdapi/v1/detail": "adetailer",
 }
 
 
@@ -83,6 +85,7 @@ class WebUI(Site):
             "/sdapi/v1/img2img": self._img2img,
             "/sdapi/v1/extra-single-image": self._extras,
             "/sdapi/v1/extra-batch-images": self._extras_batch,
+            **({"/sdapi/v1/detail": self._detail} if "detail endpoint" in self.flavour.traits else {}),
             "/sdapi/v1/png-info": self._png_info,
             "/sdapi/v1/interrogate": self._interrogate,
             "/sdapi/v1/options": self._set_options,
@@ -109,11 +112,19 @@ class WebUI(Site):
             f"/sdapi/v1/{'sd-modules' if self.flavour.name == 'forge' else 'sd-vae'}": self._modules,
             "/queue/status": self._queue_status,
             "/openapi.json": lambda _call, _body: json_answer(self.flavour.openapi),
+            **self._fork_routes(),
             "/docs": lambda _call, _body: _page("Stable Diffusion API"),
             "/": lambda _call, _body: _page("Stable Diffusion"),
             "/internal/ping": self._empty,
             "/internal/pending-tasks": self._pending_tasks,
         }
+
+    def _fork_routes(self) -> dict[str, Handler]:
+        if "schedulers fail" not in self.flavour.traits:
+            return {}
+        wrong = [{"type": "string_type", "loc": ["response", 0, "cls"], "msg": "Input should be a valid string"}]
+        error = {"error": "ResponseValidationError", "code": 500, "detail": "", "body": wrong, "errors": ""}
+        return {"/sdapi/v1/schedulers": lambda _call, _body: json_answer(error, 500)}
 
     # -- the way in ---------------------------------------------------------------------------------------------------
 
@@ -148,6 +159,8 @@ class WebUI(Site):
         return handlers[call.method](call, body)
 
     def _exists(self, path: str) -> bool:
+        if path in self.flavour.without:
+            return False
         if path.startswith("/adetailer/"):
             return self.setup.adetailer and self.setup.api and not self._is_late()
         if path in ("/", "/queue/status") or path.startswith("/internal/"):
@@ -197,7 +210,7 @@ class WebUI(Site):
     def finish(self, answer: Answer, seconds: float) -> Answer:
         """Return the answer as sent: A1111 adds its time to all but those of unhandled exceptions."""
         failed = b'"error":"HTTPException"' not in answer.body[:100] and answer.status == 500  # noqa: PLR2004  # HTTP's own
-        if self.flavour.name == "forge" or failed:
+        if self.flavour.base == "forge" or failed:
             return answer
         headers = {**answer.headers, "x-process-time": str(round(seconds, 4))}
         return Answer(answer.status, answer.body, answer.content_type, headers)
@@ -208,13 +221,22 @@ class WebUI(Site):
         return validate(self.flavour, model, {} if body is None else body)
 
     def _txt2img(self, call: RecordedRequest, body: Any) -> Answer:
-        return Generation(self.engine, call, self._valid("StableDiffusionProcessingTxt2Img", body)).run()
+        return Generation(self.engine, call, self._generation("StableDiffusionProcessingTxt2Img", body)).run()
 
     def _img2img(self, call: RecordedRequest, body: Any) -> Answer:
-        return Generation(self.engine, call, self._valid("StableDiffusionProcessingImg2Img", body)).run()
+        return Generation(self.engine, call, self._generation("StableDiffusionProcessingImg2Img", body)).run()
+
+    def _generation(self, model: str, body: Any) -> dict[str, Any]:
+        return {**self.flavour.defaults(model), **self._valid(model, body)}
+
+    def _detail(self, call: RecordedRequest, body: Any) -> Answer:
+        """SD.Next's own detailer: one picture in, one out."""
+        values = body if isinstance(body, dict) else {}
+        return detail(self.engine, call, values)
 
     def _extras(self, call: RecordedRequest, body: Any) -> Answer:
-        return upscale(self.engine, call, self._valid("ExtrasSingleImageRequest", body))
+        model = "ExtrasSingleImageRequest"
+        return upscale(self.engine, call, {**self.flavour.defaults(model), **self._valid(model, body)})
 
     def _extras_batch(self, call: RecordedRequest, body: Any) -> Answer:
         values = self._valid("ExtrasBatchImagesRequest", body)
@@ -229,7 +251,7 @@ class WebUI(Site):
         del call
         text = parameters_of(decode(self._valid("PNGInfoRequest", body)["image"])) or ""
         fields = read_infotext(text)
-        if self.flavour.name == "forge":
+        if self.flavour.base == "forge":
             fields.pop("Model", None)
         defaults = self.flavour.png_info_defaults
         return json_answer({"info": text, "items": {}, "parameters": {**defaults, **fields} if fields else {}})
@@ -252,11 +274,11 @@ class WebUI(Site):
 
     def _interrupt(self, call: RecordedRequest, body: Any) -> Answer:
         self.queue.interrupt(call)
-        return self._empty(call, body)
+        return NO_CONTENT if "interrupt is 204" in self.flavour.traits else self._empty(call, body)
 
     def _skip(self, call: RecordedRequest, body: Any) -> Answer:
         self.queue.skip(call)
-        return self._nothing(call, body)
+        return NO_CONTENT if "interrupt is 204" in self.flavour.traits else self._nothing(call, body)
 
     def _nothing(self, call: RecordedRequest, body: Any) -> Answer:
         del call, body
@@ -302,13 +324,13 @@ class WebUI(Site):
 
     def _sd_models(self, call: RecordedRequest, body: Any) -> Answer:
         del call, body
-        return json_answer([checkpoint.listed(self.flavour.name) for checkpoint in self.engine.checkpoints])
+        return json_answer([checkpoint.listed(self.flavour.base) for checkpoint in self.engine.checkpoints])
 
     def _cmd_flags(self, call: RecordedRequest, body: Any) -> Answer:
         """Answer as Forge started with --port does: a 500, as its response model requires a string."""
         del call, body
         recorded = self.flavour.answers["/sdapi/v1/cmd-flags"]
-        return json_answer(recorded, 500 if self.flavour.name == "forge" else 200)
+        return json_answer(recorded, 500 if self.flavour.base == "forge" else 200)
 
     def _pending_tasks(self, call: RecordedRequest, body: Any) -> Answer:
         del call, body
