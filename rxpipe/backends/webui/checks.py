@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rxpipe.backends.catalog import find, nearest
 from rxpipe.backends.sizes import sizes
-from rxpipe.backends.webui.names import WebUICatalog, fetch_catalog, kinds_of
+from rxpipe.backends.webui.names import LORA, WebUICatalog, fetch_catalog, kinds_of, prompts_of
+from rxpipe.backends.webui.options import read_options
 from rxpipe.backends.webui.payloads import adetailer_unit
-from rxpipe.config import AdetailerConfig
+from rxpipe.config import AdetailerConfig, Txt2ImgConfig
 from rxpipe.errors import BackendRejected
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rxpipe.backends.http.connection import Connection
     from rxpipe.backends.webui.progress import ProgressClient
     from rxpipe.plan import StageExecution, StageExecutionPlan
@@ -35,13 +39,43 @@ def check_plan(
     for stage in plan.stages:
         _check_units(stage, catalog)
     sizes(plan)
-    return catalog, tuple(_warnings(plan, catalog))
+    options = read_options(connection, timeout_s=timeout_s)
+    return catalog, tuple(_warnings(plan, catalog) + _misses(plan, catalog) + _formats(options))
 
 
 def _check_units(stage: StageExecution, catalog: WebUICatalog) -> None:
     if isinstance(stage.config, AdetailerConfig):
         for unit in (stage.config, *stage.config.units):
             adetailer_unit(unit, catalog.unit_schema)
+
+
+def _misses(plan: StageExecutionPlan, catalog: WebUICatalog) -> list[str]:
+    """Return warnings about what the server leaves out silently: styles and LoRAs that it does not have."""
+    wanted: dict[tuple[str, str, str], None] = {}
+    for stage in plan.stages:
+        if isinstance(stage.config, Txt2ImgConfig):
+            wanted |= dict.fromkeys(("styles", "style", name) for name in stage.config.styles)
+        for prompt in prompts_of(stage):
+            wanted |= dict.fromkeys(("loras", "LoRA", name) for name in LORA.findall(prompt))
+    return [
+        f"the server has no {what} {name!r} and leaves it out; {nearest(items, name).removesuffix('?')}"
+        for kind, what, name in wanted
+        if (items := catalog.items(kind)) is not None and find(items, name) is None
+    ]
+
+
+def _formats(options: Mapping[str, object]) -> list[str]:
+    """Return warnings about options of the server that cost quality, or the text in its files."""
+    warnings = []
+    name = options.get("samples_format", "png")
+    if name != "png":
+        warnings.append(
+            f"the server's option samples_format is {name!r}: each stage's picture is encoded with loss; "
+            "set it to 'png' in the server's settings"
+        )
+    if options.get("enable_pnginfo", True) is False:
+        warnings.append("the server's option enable_pnginfo is off: the text in the files is put in here")
+    return warnings
 
 
 def _warnings(plan: StageExecutionPlan, catalog: WebUICatalog) -> list[str]:
