@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rxpipe.plan import StageExecution
 
 _INTERRUPT = "/sdapi/v1/interrupt"
+_LOST_AFTER = 2  # rises of the progress; the first may be of the step in progress
 _WAKE_S = 0.05  # after a dispose until the images that waited continue: a cancel disposes them too
 
 
@@ -87,6 +88,8 @@ class InFlightRequest:
     services: WebUIServices
     answered: threading.Event = field(default_factory=threading.Event)
     _owner: JobOwner | None = None
+    _progress: float = 0.0
+    _rises: int = 0
 
     @property
     def _progress_client(self) -> ProgressClient:
@@ -115,11 +118,21 @@ class InFlightRequest:
 
     def is_ours(self, connection: Connection, timeout_s: float) -> bool:
         """Ask whether our job is the running one, which an interrupt would hit."""
-        self._owner = self.tracker.owner_of(self.read(connection, timeout_s))
+        snapshot = self.read(connection, timeout_s)
+        self._owner = self.tracker.owner_of(snapshot)
+        progress = snapshot.progress or 0.0
+        if self._owner == "ours":
+            self._rises += progress > self._progress
+            self._progress = progress
         return self._owner == "ours"
+
+    def continues(self) -> bool:
+        """Whether more than the step in progress was done since the interrupt."""
+        return self._rises >= _LOST_AFTER
 
     def interrupt(self, connection: Connection, timeout_s: float) -> None:
         """Interrupt the running job."""
+        self._rises = 0
         connection.post(_INTERRUPT, timeout_s=timeout_s)
 
     def is_gone(self, connection: Connection, timeout_s: float, *, interrupted: bool, after_grace: bool) -> bool:

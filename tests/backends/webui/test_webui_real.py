@@ -1,5 +1,6 @@
 """What real servers do and ours once did not: hires, pictures of scripts, options, names, formats, interrupts."""
 
+import itertools
 import threading
 
 import pytest
@@ -7,10 +8,12 @@ import requests
 from stages import Watched, artifact, drawn, stage_of
 
 import rxpipe as rxp
+from rxpipe.backends.base import StepProgress
 from rxpipe.backends.webui.backend import WebUIBackend
 from rxpipe.pictures import a1111, png
 from rxpipe.plan import build_stage_execution_plan
-from rxpipe.testing.servers.webui import WebUIServer
+from rxpipe.testing.servers.webui import Fault, WebUIServer
+from rxpipe.testing.servers.webui.jobs import JobQueue
 
 TXT2IMG = rxp.Txt2ImgConfig(prompt="a lighthouse", width=64, height=64, steps=4)
 FACE = rxp.AdetailerConfig(detector="mediapipe_face_full")
@@ -377,3 +380,55 @@ def test_an_extension_whose_paths_come_late_is_found(backend_for):
     """In the first second of a server its page answers, and /adetailer does not."""
     with WebUIServer(adetailer_late=1) as server:
         assert checked(backend_for(server), txt2img=TXT2IMG, adetailer=FACE) == ()
+
+
+@pytest.mark.parametrize("nowebui", [False, True])
+def test_an_interrupt_that_the_begin_of_the_job_cleared_is_sent_again(backend_for, monkeypatch, nowebui):
+    """Sent between two jobs it is lost, and the second would run all of its steps."""
+    lost = []
+
+    def interrupt(queue, call):
+        lost.append(call)
+        if len(lost) > 1:
+            applied(queue, call)
+
+    applied = JobQueue.interrupt
+    monkeypatch.setattr(JobQueue, "interrupt", interrupt)
+    with WebUIServer(latency_s=6.0, nowebui=nowebui) as server:
+        backend = backend_for(server, queue_ahead=1)
+        drawing = Watched(backend.render(stage_of(changed(steps=60)), None))
+        assert server.wait_running()
+        assert drawing.wait_for(lambda seen: seen.of(StepProgress))
+        drawing.subscription.dispose()
+        drawing.worker.close()
+        assert server.wait_idle(timeout_s=3.0)
+        assert [job.outcome for job in server.jobs] == ["interrupted"]
+        assert len(lost) == 2
+
+
+# -- connections ------------------------------------------------------------------------------------------------------
+
+
+@both
+def test_the_request_after_a_failure_of_the_server_meets_no_broken_connection(webui_server, backend_for):
+    """Forge ends its connection after an exception and does not say so."""
+    backend = backend_for(webui_server)
+    webui_server.fault("txt2img", Fault.GENERIC, on_call=range(1, 12))
+    for _ in range(11):
+        with pytest.raises(rxp.BackendFailed):
+            drawn(backend, stage_of(TXT2IMG))
+    assert drawn(backend, stage_of(TXT2IMG)).data
+
+
+# -- the time left ----------------------------------------------------------------------------------------------------
+
+
+def test_the_time_left_falls_between_two_steps_and_makes_no_event_of_its_own(backend_for):
+    """It climbed within a step, and made an event of every poll."""
+    with WebUIServer(latency_s=3.0) as server:
+        seen = Watched(backend_for(server, poll_s=0.02).render(stage_of(changed(steps=5)), None))
+        assert seen.output.data
+    told = [(one.fraction, one.eta_s) for one in seen.of(StepProgress) if one.eta_s is not None]
+    within = [(one[1], two[1]) for one, two in itertools.pairwise(told) if one[0] == two[0]]
+    assert all(later < earlier for earlier, later in within)
+    assert len(seen.of(StepProgress)) < 15
