@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 from rxpipe.backends.catalog import find, nearest
 from rxpipe.backends.sizes import sizes
 from rxpipe.backends.webui.names import LORA, WebUICatalog, fetch_catalog, kinds_of, prompts_of
-from rxpipe.backends.webui.options import read_options
+from rxpipe.backends.webui.options import format_warnings, read_options
 from rxpipe.backends.webui.payloads import adetailer_unit
 from rxpipe.config import AdetailerConfig, Txt2ImgConfig
 from rxpipe.errors import BackendRejected
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rxpipe.backends.http.connection import Connection
     from rxpipe.backends.webui.progress import ProgressClient
     from rxpipe.plan import StageExecution, StageExecutionPlan
@@ -40,7 +38,7 @@ def check_plan(
         _check_units(stage, catalog)
     sizes(plan)
     options = read_options(connection, timeout_s=timeout_s)
-    return catalog, tuple(_warnings(plan, catalog) + _misses(plan, catalog) + _formats(options))
+    return catalog, tuple(_warnings(plan, catalog) + _misses(plan, catalog) + format_warnings(options))
 
 
 def _check_units(stage: StageExecution, catalog: WebUICatalog) -> None:
@@ -62,20 +60,6 @@ def _misses(plan: StageExecutionPlan, catalog: WebUICatalog) -> list[str]:
         for kind, what, name in wanted
         if (items := catalog.items(kind)) is not None and find(items, name) is None
     ]
-
-
-def _formats(options: Mapping[str, object]) -> list[str]:
-    """Return warnings about options of the server that cost quality, or the text in its files."""
-    warnings = []
-    name = options.get("samples_format", "png")
-    if name != "png":
-        warnings.append(
-            f"the server's option samples_format is {name!r}: each stage's picture is encoded with loss; "
-            "set it to 'png' in the server's settings"
-        )
-    if options.get("enable_pnginfo", True) is False:
-        warnings.append("the server's option enable_pnginfo is off: the text in the files is put in here")
-    return warnings
 
 
 def _warnings(plan: StageExecutionPlan, catalog: WebUICatalog) -> list[str]:

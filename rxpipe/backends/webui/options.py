@@ -43,6 +43,20 @@ def read_options(connection: Connection, *, timeout_s: float) -> dict[str, Any]:
     return options if isinstance(options, dict) else {}
 
 
+def format_warnings(options: Mapping[str, object]) -> list[str]:
+    """Return warnings about options of the server that cost quality, or the text in its files."""
+    warnings = []
+    name = options.get("samples_format", "png")
+    if name != "png":
+        warnings.append(
+            f"the server's option samples_format is {name!r}: each stage's picture is encoded with loss; "
+            "set it to 'png' in the server's settings"
+        )
+    if options.get("enable_pnginfo", True) is False:
+        warnings.append("the server's option enable_pnginfo is off: the text in the files is put in here")
+    return warnings
+
+
 class OptionKeeper:
     """Keeps the options of one server as they are. Safe from any thread.
 
