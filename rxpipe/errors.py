@@ -7,6 +7,7 @@ RxPipeError
 ├── BackendError                  rendering failed
 │   ├── BackendUnavailable        refused, reset, 429, 502, 503, 504        retryable   every image
 │   ├── BackendTimeout            no answer in time                         retryable   one image
+│   ├── BackendInterrupted        another client stopped the job            retryable   one image
 │   ├── BackendRejected           401, 404, 422, a setting refused                      every image
 │   ├── BackendFailed             a 500, out of memory, NaN                             one image
 │   └── BadResponse               an answer that is not what was requested              one image
@@ -91,6 +92,12 @@ class BackendUnavailable(BackendError):
 
 class BackendTimeout(BackendError):
     """No answer in time. A retry waits until the backend was interrupted and is idle."""
+
+    retryable = True
+
+
+class BackendInterrupted(BackendError):
+    """Another client of the server stopped the job; raised only where that is asked for (`on_interrupted`)."""
 
     retryable = True
 

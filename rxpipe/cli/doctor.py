@@ -78,6 +78,7 @@ def _pairs(found: Diagnosis) -> list[tuple[str, str]]:
         ("schedulers", _listed(found.schedulers)),
         ("upscalers", _listed(found.upscalers)),
         ("VAEs", _listed(found.vaes)),
+        ("VAEs and text encoders", _listed(found.modules)),
         ("ADetailer", found.adetailer or ("missing" if found.ok else "")),
         ("detectors", _listed(found.detectors)),
         ("trial", "" if trial is None else f"rendered in {trial.seconds:.1f} s: {by or 'model not reported'}"),

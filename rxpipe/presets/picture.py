@@ -10,6 +10,7 @@ from rxpipe.errors import BadImage, ConfigError
 from rxpipe.pictures import a1111
 from rxpipe.pictures.formats import picture_format
 from rxpipe.pictures.metadata import read_info
+from rxpipe.pictures.names import sampler_named, scheduler_named
 
 if TYPE_CHECKING:
     from rxpipe.pictures.lineage import Lineage
@@ -90,9 +91,23 @@ def _from_lineage(path: Path, lineage: Lineage) -> dict[str, Any]:
 def _from_settings(info: ImageInfo) -> dict[str, Any]:
     values: dict[str, Any] = {"prompt": info.prompt, "negative_prompt": info.negative_prompt}
     values |= {_FIELDS[key]: value for key, value in info.settings.items() if key in _FIELDS}
+    values |= _by_a1111s_names(values)
     if "seed" not in values and info.seed is not None:
         values["seed"] = info.seed
     width, x, height = info.settings.get("Size", "").partition("x")
     if x:
         values |= {"width": width, "height": height}
     return values
+
+
+def _by_a1111s_names(values: dict[str, Any]) -> dict[str, Any]:
+    """Return sampler and scheduler by A1111's names, where another program's are known."""
+    sampler, scheduler = values.get("sampler_name"), values.get("scheduler")
+    named: dict[str, Any] = {}
+    if isinstance(scheduler, str) and (known := scheduler_named(scheduler)) is not None:
+        named["scheduler"] = known
+    if isinstance(sampler, str) and (found := sampler_named(sampler)) is not None:
+        named["sampler_name"] = found.sampler
+        if found.scheduler is not None:
+            named["scheduler"] = found.scheduler
+    return named

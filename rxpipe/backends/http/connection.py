@@ -37,6 +37,7 @@ _PIECES = 32  # an answer is read in so many, each showing that it is still comi
 _PIECE_BYTES = (1 << 12, 1 << 20)  # the smallest and the largest
 _OK = range(200, 300)
 _MISSING = {404, 405}
+_SERVER_FAILED = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class Connection:
         self._connections: WeakSet[HTTPConnection] = WeakSet()
         self._aborted = threading.Event()
         self._session = self._open_session()
+        self._opened = 0
         self.received = 0
 
     @property
@@ -117,18 +119,21 @@ class Connection:
         raise refusal(self._hints, RequestInfo(method, path, self._address.base), answer)
 
     def _exchange(self, method: str, path: str, body: bytes | None, timeout_s: float | None) -> Response:
-        """Return the answer whatever its status."""
-        begin = time.monotonic()
+        """Return the answer whatever its status.
+
+        A server may end its connection after a failure of its own without saying so, so nothing is sent on that one any
+        more. A GET on a kept connection that breaks before a byte came is repeated once, on a new one.
+        """
+        begin, opened = time.monotonic(), self._opened
         try:
-            response = self._session.request(
-                method,
-                self._address.base + path,
-                data=body,
-                headers={"Content-Type": "application/json"} if body else None,
-                timeout=(min(self._connect_timeout_s, timeout_s or self._connect_timeout_s), timeout_s),
-                stream=True,
-                allow_redirects=False,
-            )
+            try:
+                response = self._request(method, path, body, timeout_s)
+            except requests.ConnectionError as failure:
+                kept = opened == self._opened and not isinstance(failure, requests.Timeout)
+                if method != "GET" or not kept or self.aborted:
+                    raise
+                self._session.close()
+                response = self._request(method, path, body, timeout_s)
             content = self._read(response)
         except (requests.RequestException, HTTPError, HTTPException, OSError, AttributeError, ValueError) as failure:
             # AttributeError, ValueError: what a library makes of a socket that was shut down under it
@@ -136,8 +141,21 @@ class Connection:
             error = self._as_backend_error(request, failure, time.monotonic() - begin)
             cause = without_frames(failure)
         else:
+            if response.status_code >= _SERVER_FAILED:
+                self._session.close()
             return Response(response.status_code, content, time.monotonic() - begin, response.headers)
         raise error from cause  # outside the except block, so that no frame with headers hangs on it
+
+    def _request(self, method: str, path: str, body: bytes | None, timeout_s: float | None) -> requests.Response:
+        return self._session.request(
+            method,
+            self._address.base + path,
+            data=body,
+            headers={"Content-Type": "application/json"} if body else None,
+            timeout=(min(self._connect_timeout_s, timeout_s or self._connect_timeout_s), timeout_s),
+            stream=True,
+            allow_redirects=False,
+        )
 
     def abort(self) -> None:
         """Shut the sockets down: a waiting call raises an error, and nothing more is sent. Harmless twice."""
@@ -189,6 +207,7 @@ class Connection:
 
     def _watch(self, connection: HTTPConnection) -> None:
         """Note each connection, before and after it connects."""
+        self._opened += 1
         self._connections.add(connection)
         if self.aborted:
             _shutdown_socket(connection.sock)

@@ -154,7 +154,7 @@ def retry_after_s(value: str | None) -> float | None:
     if value is None:
         return None
     if re.fullmatch(r"\s*\d{1,9}(\.\d+)?\s*", value):
-        return float(value)
+        return float(value.strip())
     try:
         when = parsedate_to_datetime(value)
     except (TypeError, ValueError):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from rxpipe.backends.sizes import Size
 from rxpipe.errors import BadImage, BadResponse
 from rxpipe.pictures import png
 
 _ORIENTATION, _UPRIGHT = 0x0112, 1
+_QUALITIES = (80, 75, 90, 95, 100, 85, 70, 60)  # the usual first
+_ROUNDED = 3  # levels of 255 that two programs may differ by
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from PIL import Image
 
     from rxpipe.artifact import Artifact
@@ -93,6 +97,70 @@ def same_pixels(before: bytes, after: bytes) -> bool:
     except (OSError, SyntaxError, ValueError) as error:
         raise BadResponse(f"the picture cannot be decoded: {error}.") from error
     return old.size == new.size and ImageChops.difference(old, new).getbbox() is None
+
+
+def same_but_encoded(before: bytes, after: bytes) -> bool:
+    """Whether a picture is another one, encoded with loss and otherwise the same: compared with our own encoding of it.
+
+    Args:
+        before: the picture, of any format.
+        after: the encoded one, JPEG or WebP.
+
+    Raises:
+        BadResponse: the second one cannot be decoded.
+    """
+    from PIL import Image  # noqa: PLC0415  # importing rxpipe loads no Pillow
+
+    try:
+        old, new = _rgb(before), _rgb(after)
+        with Image.open(io.BytesIO(after)) as encoded:
+            candidates = list(_encodings(encoded))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BadResponse(f"the picture cannot be decoded: {error}.") from error
+    return old.size == new.size and any(
+        _largest_difference(_encoded(old, settings), new) <= _ROUNDED for settings in candidates
+    )
+
+
+def _encodings(encoded: Image.Image) -> Iterator[dict[str, Any]]:
+    """Yield the settings that a picture may have been encoded with: a JPEG holds them, of a WebP they are guessed."""
+    if encoded.format == "JPEG":
+        from PIL.JpegImagePlugin import get_sampling  # noqa: PLC0415  # see above
+
+        tables = getattr(encoded, "quantization", None)
+        yield {"format": "JPEG", "qtables": tables, "subsampling": get_sampling(encoded)}
+    else:
+        yield from ({"format": encoded.format or "WEBP", "quality": quality} for quality in _QUALITIES)
+        yield {"format": encoded.format or "WEBP", "lossless": True}
+
+
+def _encoded(image: Image.Image, settings: dict[str, Any]) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, **settings)
+    return _rgb(buffer.getvalue())
+
+
+def is_plain_resize(before: bytes, after: bytes) -> bool:
+    """Whether a picture is another one resized by Lanczos and nothing else.
+
+    Raises:
+        BadResponse: the second one cannot be decoded.
+    """
+    from PIL import Image  # noqa: PLC0415  # importing rxpipe loads no Pillow
+
+    try:
+        old, new = _rgb(before), _rgb(after)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BadResponse(f"the picture cannot be decoded: {error}.") from error
+    return _largest_difference(old.resize(new.size, Image.Resampling.LANCZOS), new) <= _ROUNDED
+
+
+def _largest_difference(one: Image.Image, other: Image.Image) -> int:
+    """Return the largest difference of two RGB pictures of one size, in levels of 255."""
+    from PIL import ImageChops  # noqa: PLC0415  # importing rxpipe loads no Pillow
+
+    bands = ImageChops.difference(one, other).split()
+    return max(int(cast("tuple[float, float]", band.getextrema())[1]) for band in bands)
 
 
 def _rgb(data: bytes) -> Image.Image:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rxpipe.backends.catalog import find, nearest
 from rxpipe.backends.masks import check_masks
 from rxpipe.backends.sizes import sizes
-from rxpipe.backends.webui.names import WebUICatalog, fetch_catalog, kinds_of
+from rxpipe.backends.webui.names import LORA, WebUICatalog, fetch_catalog, kinds_of, prompts_of
+from rxpipe.backends.webui.options import format_warnings, read_options
 from rxpipe.backends.webui.outputs import check_request
-from rxpipe.config import UpscaleConfig
+from rxpipe.config import Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BackendRejected
 
 if TYPE_CHECKING:
@@ -37,7 +39,23 @@ def check_plan(
         check_request(stage, catalog)
     check_masks(plan)
     sizes(plan)
-    return catalog, tuple(_warnings(plan, catalog))
+    options = read_options(connection, timeout_s=timeout_s)
+    return catalog, tuple(_warnings(plan, catalog) + _misses(plan, catalog) + format_warnings(options))
+
+
+def _misses(plan: StageExecutionPlan, catalog: WebUICatalog) -> list[str]:
+    """Return warnings about what the server leaves out silently: styles and LoRAs that it does not have."""
+    wanted: dict[tuple[str, str, str], None] = {}
+    for stage in plan.stages:
+        if isinstance(stage.config, Txt2ImgConfig):
+            wanted |= dict.fromkeys(("styles", "style", name) for name in stage.config.styles)
+        for prompt in prompts_of(stage):
+            wanted |= dict.fromkeys(("loras", "LoRA", name) for name in LORA.findall(prompt))
+    return [
+        f"the server has no {what} {name!r} and leaves it out; {nearest(items, name).removesuffix('?')}"
+        for kind, what, name in wanted
+        if (items := catalog.items(kind)) is not None and find(items, name) is None
+    ]
 
 
 def _warnings(plan: StageExecutionPlan, catalog: WebUICatalog) -> list[str]:

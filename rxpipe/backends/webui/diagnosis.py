@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rxpipe.backends.diagnosis import Credentials, Diagnosis, Trial
 from rxpipe.backends.webui.answers import read_generation, read_picture
 from rxpipe.backends.webui.names import ALL_KINDS, WebUICatalog, fetch_catalog, read_optional
+from rxpipe.backends.webui.options import format_warnings, read_options
 from rxpipe.backends.webui.payloads import Txt2ImgRequest
 from rxpipe.backends.webui.progress import ProgressClient
 from rxpipe.errors import BackendError, BackendUnavailable
@@ -73,7 +74,8 @@ def _with_names(found: Diagnosis, connection: Connection, timeout_s: float) -> D
         samplers=catalog.names("samplers"),
         schedulers=catalog.names("schedulers"),
         upscalers=catalog.names("upscalers"),
-        vaes=catalog.names("vaes"),
+        vaes=() if catalog.module_paths is not None else catalog.names("vaes"),
+        modules=catalog.names("modules"),
         adetailer=_adetailer(catalog, connection, timeout_s),
         detectors=catalog.names("detectors"),
         advice=(*found.advice, *_advice(catalog)),
@@ -101,16 +103,20 @@ def _with_server(
 ) -> Diagnosis:
     per_task = progress_client.probe(connection, timeout_s=timeout_s)
     modules = read_optional(connection, "/sdapi/v1/sd-modules", timeout_s=timeout_s)
-    options = read_optional(connection, "/sdapi/v1/options", timeout_s=timeout_s)
-    model = options.get("sd_model_checkpoint") if isinstance(options, dict) else None
+    options = read_options(connection, timeout_s=timeout_s)
+    model = options.get("sd_model_checkpoint")
     advice = () if per_task else ("Started with --nowebui it reports progress only for all clients together.",)
     return replace(
         found,
         progress_per_task=per_task,
         kind="a1111" if modules is None else "forge",
         model=str(model) if model else None,
-        advice=(*found.advice, *advice),
+        advice=(*found.advice, *advice, *(f"{_capital(warning)}." for warning in format_warnings(options))),
     )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _render_trial(connection: Connection) -> Trial:

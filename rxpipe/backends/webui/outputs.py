@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rxpipe.backends.base import Output
 from rxpipe.backends.http.failures import RequestInfo
-from rxpipe.backends.http.pictures import other_size, same_pixels, upright
+from rxpipe.backends.http.pictures import is_plain_resize, other_size, same_but_encoded, same_pixels, upright
 from rxpipe.backends.masks import encoded_mask
 from rxpipe.backends.sizes import Size, upscaled
-from rxpipe.backends.webui import payloads
+from rxpipe.backends.webui import base64s, payloads
 from rxpipe.backends.webui.actual import (
     actual_settings,
     compare,
@@ -20,10 +20,13 @@ from rxpipe.backends.webui.actual import (
     with_postprocessing,
     with_source_text,
 )
-from rxpipe.backends.webui.answers import Answer, read_generation, read_picture, read_single
+from rxpipe.backends.webui.answers import Answer, read_generation, read_picture, read_single, with_text
+from rxpipe.backends.webui.fitting import fitted
 from rxpipe.backends.webui.payloads import ExtrasRequest, Img2ImgRequest, Txt2ImgRequest
+from rxpipe.backends.webui.spelling import listed
 from rxpipe.config import AdetailerConfig, CustomConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
-from rxpipe.errors import BackendRejected, BadResponse
+from rxpipe.errors import BackendRejected, BadImage, BadResponse
+from rxpipe.pictures import png
 from rxpipe.pictures.a1111 import postprocess_settings
 
 if TYPE_CHECKING:
@@ -66,16 +69,20 @@ def request_for(stage: StageExecution, source: Artifact | None, catalog: WebUICa
         BackendRejected: a WebUI has no such stage, or there is no picture to work on.
         BackendFailed: the result would be too large.
     """
+    stage = listed(stage, catalog)
     config = stage.config
     if isinstance(config, Txt2ImgConfig):
-        return RenderRequest(payloads.txt2img(stage, config))
+        return RenderRequest(fitted(payloads.txt2img(stage, config), stage.generation.modules, catalog))
     if source is None:
         raise BackendRejected("there is no picture to work on.")
     picture, size = upright(source)
     if isinstance(config, UpscaleConfig):
         upscaled(config, size)  # raises where the result would be too large
     mask = encoded_mask(config, source, size) if isinstance(config, Img2ImgConfig) and config.mask else None
-    return RenderRequest(_payload_over(stage, size, catalog), picture, size, mask)
+    payload = _payload_over(stage, size, catalog)
+    if not isinstance(payload, ExtrasRequest):
+        payload = fitted(payload, stage.generation.modules, catalog)
+    return RenderRequest(payload, picture, size, mask)
 
 
 def check_request(stage: StageExecution, catalog: WebUICatalog) -> None:
@@ -143,9 +150,12 @@ class OutputReader:
     ) -> Output:
         data, header, warnings = read_picture(answer.pictures[0])
         settings = {"upscaler": payload.upscaler_1, "width": header.width, "height": header.height}
+        source = request.picture or b""
+        warnings += (*other_size(_enlarged(request, payload), header), *_without_effect(payload, source, data))
         said = stage.config.model_dump() | {"upscaler": payload.upscaler_1}
-        data = with_postprocessing(data, postprocess_settings(said, (header.width, header.height)))
-        return Output(data, warnings=(*warnings, *other_size(_enlarged(request, payload), header)), settings=settings)
+        done = postprocess_settings(said, (header.width, header.height))
+        data = with_postprocessing(with_text(data, _text_of(source)), done)
+        return Output(data, warnings=warnings, settings=settings)
 
     def _generated(
         self, request: RenderRequest, payload: Txt2ImgRequest | Img2ImgRequest, answer: Answer, index: int
@@ -153,11 +163,12 @@ class OutputReader:
         data, header, odd = read_picture(answer.pictures[index])
         actual = actual_settings(answer, index)
         warnings = self._judged(compare(payload, actual, self.catalog))
-        asked = None if isinstance(payload, Txt2ImgRequest) and payload.enable_hr else payload.size
+        warnings += _surplus(answer, index)
+        asked = payload.result_size
         if request.mask is not None and isinstance(payload, Img2ImgRequest) and payload.inpaint_full_res:
             asked = request.source_size  # its width and height are those of the part that was redrawn
         return Output(
-            data,
+            with_text(data, actual.text),
             seed=actual.seed,
             warnings=(*odd, *warnings, *other_size(asked, header)),
             settings=settings_of(actual, header),
@@ -173,10 +184,11 @@ class OutputReader:
             )
         data, header, odd = read_picture(answer.pictures[0])
         # sampler and size of the outer pass concern a picture that is discarded
-        warnings = (*odd, *self._judged(compare_model(request.payload, actual, self.catalog)))
-        if same_pixels(source, data):
+        warnings = (*odd, *self._judged(compare_model(request.payload, actual, self.catalog)), *_surplus(answer, 0))
+        sent = base64s.decode(answer.pictures[0]) if odd else data
+        if same_but_encoded(source, sent) if odd else same_pixels(source, data):
             return Output(b"", seed=actual.seed, unchanged=True, warnings=warnings)
-        data = with_source_text(data, source)
+        data = with_source_text(with_text(data, actual.text), source)
         settings = {
             "model": actual.model,
             "model_hash": actual.model_hash,
@@ -196,3 +208,35 @@ def _enlarged(request: RenderRequest, payload: ExtrasRequest) -> Size | None:
     if payload.upscaling_crop and payload.upscaling_resize_w and payload.upscaling_resize_h:
         return Size(payload.upscaling_resize_w, payload.upscaling_resize_h)
     return request.source_size.scaled(payload.upscaling_resize) if request.source_size else None
+
+
+def _surplus(answer: Answer, index: int) -> tuple[str, ...]:
+    """Return the warning about pictures that nobody asked for, once per answer."""
+    count = answer.surplus
+    if not count or index:
+        return ()
+    more = "1 more picture" if count == 1 else f"{count} more pictures"
+    return (f"the server sent {more} than asked for, as scripts such as ControlNet do",)
+
+
+_PLAIN = frozenset({"None", "Lanczos", "Nearest"})
+
+
+def _without_effect(payload: ExtrasRequest, source: bytes, data: bytes) -> tuple[str, ...]:
+    """Return a warning where the picture was only resized: a server lists models whose weights it does not have."""
+    restoring = payload.gfpgan_visibility or payload.codeformer_visibility
+    own = payload.upscaler_1 not in _PLAIN
+    if not (own or (restoring and payload.upscaler_1 == "Lanczos")) or not is_plain_resize(source, data):
+        return ()
+    if own:
+        name = payload.upscaler_1
+        return (f"upscaler {name!r} changed nothing: the picture was only resized; are its weights there?",)
+    return ("the face restorer changed nothing: no face was found, or its weights are not there",)
+
+
+def _text_of(picture: bytes) -> str | None:
+    """Return the infotext of a PNG; None where it has none, or for a picture of another format."""
+    try:
+        return png.read_text(picture).get("parameters")
+    except BadImage:
+        return None

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from rxpipe.backends.sizes import Size, crops, enlarged, scale_of
 from rxpipe.backends.webui.base64s import encode
-from rxpipe.config import AdetailerConfig, AdetailerUnit, HiresConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.config import AdetailerConfig, AdetailerUnit, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BackendRejected
 
 if TYPE_CHECKING:
@@ -86,6 +86,11 @@ class GenerationRequest(Request):
         return Size(self.width, self.height)
 
     @property
+    def result_size(self) -> Size | None:
+        """What the picture will have, as the server rounds it; None where that is not known."""
+        return self.size
+
+    @property
     def model(self) -> str | None:
         """The checkpoint asked for, None for the one loaded."""
         name = (self.override_settings or {}).get("sd_model_checkpoint")
@@ -110,8 +115,22 @@ class Txt2ImgRequest(GenerationRequest):
     hr_sampler_name: str | None = None
     hr_scheduler: str | None = None
     hr_checkpoint_name: str | None = None
+    hr_additional_modules: tuple[str, ...] | None = None
+    hr_cfg: float | None = None
+    hr_prompt: str | None = None
+    hr_negative_prompt: str | None = None
     refiner_checkpoint: str | None = None
     refiner_switch_at: float | None = None
+
+    @property
+    def result_size(self) -> Size | None:
+        """That of the second pass, where there is one; None where the server derives a side from the other."""
+        if not self.enable_hr:
+            return self.size
+        if self.hr_resize_x or self.hr_resize_y:
+            both = self.hr_resize_x and self.hr_resize_y
+            return drawable(Size(self.hr_resize_x or 0, self.hr_resize_y or 0)) if both else None
+        return drawable(self.size.scaled(self.hr_scale or 1.0))
 
 
 class Img2ImgRequest(GenerationRequest):
@@ -170,7 +189,7 @@ def txt2img(stage: StageExecution, config: Txt2ImgConfig, *, batch_size: int = 1
         restore_faces=config.restore_faces or None,
         override_settings=_overrides(stage, config.override_settings),
         alwayson_scripts=config.alwayson_scripts or None,
-        **_hires(config.hires),
+        **_hires(config, generation.cfg_scale),
         **_refiner(config),
     )
     return with_payload(request, config.payload)
@@ -349,7 +368,9 @@ def _inpainting(config: Img2ImgConfig) -> dict[str, Any]:
     }
 
 
-def _hires(hires: HiresConfig | None) -> dict[str, Any]:
+def _hires(config: Txt2ImgConfig, cfg_scale: float | None) -> dict[str, Any]:
+    """Return the second pass. Forge fails without `hr_additional_modules`; without `hr_cfg` it takes 1.0."""
+    hires = config.hires
     if hires is None or not hires.enabled:
         return {}
     return {
@@ -363,6 +384,10 @@ def _hires(hires: HiresConfig | None) -> dict[str, Any]:
         "hr_sampler_name": hires.sampler_name,
         "hr_scheduler": hires.scheduler,
         "hr_checkpoint_name": hires.checkpoint,
+        "hr_additional_modules": ("Use same choices",),
+        "hr_cfg": cfg_scale if hires.cfg_scale is None else hires.cfg_scale,
+        "hr_prompt": hires.prompt,
+        "hr_negative_prompt": hires.negative_prompt,
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -28,6 +29,7 @@ JobOwner = Literal["ours", "waiting", "none", "other"]
 _OWN_ID = b'"force_task_id"'
 _START = 0.01  # what the global progress shows before the first step
 _OVER = 0.99
+_FAR_BELOW = 0.6  # the pace is a guess, and a full job must not be called cut off
 
 
 class _Snapshot(BaseModel):
@@ -59,6 +61,8 @@ class ServerState(_Snapshot):
     job_timestamp: str = ""
     sampling_step: int = 0
     sampling_steps: int = 0
+    interrupted: bool = False
+    skipped: bool = False
 
 
 class ServerSnapshot(_Snapshot):
@@ -155,7 +159,9 @@ class JobTracker:
     began: bool = False
     preview_id: int = -1
     _pace: Pace = field(init=False)
+    _reported: StepProgress | None = None
     _last_progress: float = 0.0
+    _steps_seen: tuple[tuple[float, float], tuple[float, float]] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -217,10 +223,12 @@ class JobTracker:
             self._pace.note(snapshot.model_dump(exclude={"live_preview", "current_image"}), now_s)
             if owner == "waiting" and isinstance(snapshot, TaskSnapshot):
                 self._pace.note_activity(now_s)  # a queue may be long; that the server knows our job is a sign of life
+            if owner == "none" and self.began and self._reported is not None:
+                return self._reported, None  # it has ended, and its answer is on the way
             if owner != "ours":
-                gone = owner == "none" and self.began
-                return StepProgress(self._pace.fraction, phase="working" if gone else "queued"), None
-            return self._progress(snapshot, now_s), self._new_preview(snapshot)
+                return StepProgress(self._pace.fraction, phase="queued"), None
+            self._reported = self._progress(snapshot, now_s)
+            return self._reported, self._new_preview(snapshot)
 
     def end(self) -> None:
         """Note that the job has ended."""
@@ -246,7 +254,24 @@ class JobTracker:
         if not fraction or (not begun and steps is None and fraction >= _OVER):
             # nothing counted yet, or the first pass of ADetailer, which is discarded
             return self._pace.observe(None, None, None, now_s, "working" if begun else "loading")
+        if steps is not None:
+            here = (time.monotonic(), fraction)
+            self._steps_seen = (self._steps_seen[0] if self._steps_seen else here, here)
         return self._pace.observe(fraction, None, steps, now_s)
+
+    def fell_short(self, now_s: float) -> bool:
+        """Whether the job ended with far fewer steps than planned, by the pace of those that were seen.
+
+        Args:
+            now_s: when the answer came, by `time.monotonic`.
+        """
+        with self._lock:
+            if self._steps_seen is None:
+                return False
+            (begin_s, begun), (last_s, done) = self._steps_seen
+        if last_s <= begin_s or done <= begun:
+            return False
+        return done + (done - begun) / (last_s - begin_s) * (now_s - last_s) < _FAR_BELOW
 
     def _new_preview(self, snapshot: ProgressSnapshot) -> bytes | None:
         preview = snapshot.preview
