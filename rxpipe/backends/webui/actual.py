@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rxpipe.backends.webui.answers import Answer
-    from rxpipe.backends.webui.payloads import ExtrasRequest, Img2ImgRequest, Txt2ImgRequest
+    from rxpipe.backends.webui.payloads import Img2ImgRequest, Request, Txt2ImgRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +117,7 @@ def _same_file(asked: str, used: str) -> bool:
     return len({name.removesuffix(".safetensors").removesuffix(".pt").removesuffix(".ckpt") for name in names}) == 1
 
 
-def compare_model(
-    request: Txt2ImgRequest | Img2ImgRequest | ExtrasRequest, actual: ActualSettings, catalog: WebUICatalog
-) -> tuple[str, ...]:
+def compare_model(request: Request, actual: ActualSettings, catalog: WebUICatalog) -> tuple[str, ...]:
     """Return the same for the checkpoint alone."""
     asked = getattr(request, "model", None)
     if not asked or not actual.model or same_model(catalog, asked, actual.model, actual.model_hash):

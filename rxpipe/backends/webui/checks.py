@@ -35,12 +35,21 @@ def check_plan(
     if problems:
         sentences = (problem if problem.endswith("?") else f"{problem}." for problem in problems)
         raise BackendRejected("\n".join(sentences), hint="`rxpipe doctor` lists what the server has.")
-    for stage in plan.stages:
-        check_request(stage, catalog)
+    ignored = [_ignored(stage, check_request(stage, catalog), catalog) for stage in plan.stages]
     check_masks(plan)
     sizes(plan)
     options = read_options(connection, timeout_s=timeout_s)
-    return catalog, tuple(_warnings(plan, catalog) + _misses(plan, catalog) + format_warnings(options))
+    found = _warnings(plan, catalog) + _misses(plan, catalog) + format_warnings(options)
+    return catalog, (*found, *(warning for warning in ignored if warning), *unread_warnings(catalog))
+
+
+def unread_warnings(catalog: WebUICatalog) -> list[str]:
+    """Return a warning for each list that the server fails to answer."""
+    return [f"the server fails to list its {kind}, so their names are not looked up" for kind in catalog.unread]
+
+
+def _ignored(stage: StageExecution, fields: tuple[str, ...], catalog: WebUICatalog) -> str:
+    return f"{stage.stage_type}: {catalog.flavour.name} has no {', '.join(fields)} and ignores it" if fields else ""
 
 
 def _misses(plan: StageExecutionPlan, catalog: WebUICatalog) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rxpipe.backends.http.call import Ready, RenderJob
 from rxpipe.backends.webui.outputs import request_for
-from rxpipe.backends.webui.payloads import ExtrasRequest, Txt2ImgRequest
+from rxpipe.backends.webui.payloads import SingleRequest, Txt2ImgRequest
 from rxpipe.backends.webui.progress import JobOwner, JobTracker, ProgressSnapshot, ServerSnapshot
 from rxpipe.config import Txt2ImgConfig
 from rxpipe.errors import BackendError, BackendInterrupted
@@ -181,6 +181,7 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
     def prepare(self, resume: Callable[[Ready], None]) -> Ready | None:
         """Make the request; wait where another image's request brings this picture."""
         self._reader = replace(self._reader, catalog=self._services.names.for_stage(self._stage))
+        self._services.progress_client.least_s = self._reader.catalog.flavour.poll_s
         self._request = request_for(self._stage, self._source, self._reader.catalog)
         self.path = self._request.payload.path
         config = self._stage.config
@@ -199,7 +200,7 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
     def before_send(self, connection: Connection) -> None:
         """Choose an id for the job where the server reports progress by it, else read what runs before it."""
         payload = self._request.payload
-        if not isinstance(payload, ExtrasRequest):
+        if not isinstance(payload, SingleRequest):
             self._services.options.before_request(connection, payload.override_settings)
             task = f"task(rxpipe-{uuid.uuid4().hex[:12]})"
             self._request = self._request.with_task(task)
@@ -228,6 +229,7 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
             stalled_s=self._services.calls.timeouts.stalled_s,
             baseline=self._baseline,
             queued_behind=self._queued_behind,
+            phases=self._reader.catalog.flavour.phases,
         )
         self._services.in_flight.add(tracker)
         self._sent = InFlightRequest(connection, tracker, self._task, self._services)

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from rxpipe.backends.catalog import Catalog, CatalogItem, find, name_references
+from rxpipe.backends.webui.flavour import A1111, Flavour, read_flavour
 from rxpipe.config import AdetailerConfig, Txt2ImgConfig
-from rxpipe.errors import BackendError
+from rxpipe.errors import BackendError, BackendFailed
 from rxpipe.pictures.names import SamplerName, plain, scheduler_named, split_sampler
 
 if TYPE_CHECKING:
@@ -49,19 +50,21 @@ class WebUICatalog(Catalog):
 
     unit_schema: properties of ADetailer's own schema. adetailer: False where the extension is missing.
     module_paths: Forge's VAEs and text encoders by name; None where a VAE is an option instead.
-    request_fields: what txt2img knows by the server's OpenAPI document; None where that was not read.
+    flavour: which fork the server is.
+    unread: lists that the server failed to answer, so that their names cannot be looked up.
     fetched: the kinds that were looked for, with or without success.
     """
 
     unit_schema: Mapping[str, Any] | None = field(default=None, repr=False)
     adetailer: bool = True
     module_paths: Mapping[str, str] | None = field(default=None, repr=False)
-    request_fields: frozenset[str] | None = field(default=None, repr=False)
+    flavour: Flavour = field(default=A1111, repr=False)
+    unread: tuple[str, ...] = ()
     fetched: frozenset[str] = field(default=frozenset(), repr=False)
 
     def knows(self, request_field: str) -> bool:
         """Whether txt2img takes a field, as far as is known; the servers ignore those that they do not know."""
-        return self.request_fields is None or request_field in self.request_fields
+        return self.flavour.knows(_TXT2IMG, request_field)
 
     def accepts(self, reference: NameReference) -> bool:
         """Whether the server takes a name, also one that is in no list: latent upscalers, old sampler names."""
@@ -98,33 +101,51 @@ def fetch_catalog(connection: Connection, kinds: Iterable[str], *, timeout_s: fl
     Raises:
         BackendError: no server, no API, no entry.
     """
-    found: dict[str, Any] = {"fetched": frozenset(kinds)}
-    for kind in kinds:
+    found: dict[str, Any] = {"fetched": frozenset(kinds) | {"flavour"}}
+    flavour = read_flavour(connection, timeout_s=timeout_s)
+    for kind in dict.fromkeys(("flavour", *kinds)):
         if kind in _MODULE_KINDS:
             continue
-        if kind == "fields":
-            document = read_optional(connection, "/openapi.json", timeout_s=timeout_s)
-            found["request_fields"] = request_fields(document, _TXT2IMG)
+        if kind == "flavour":
+            found["flavour"] = flavour
+        elif kind == "schedulers" and flavour.schedules != "field":
+            found |= _schedules(flavour)
         elif kind == "adetailer":
-            found |= _ask_adetailer(connection, timeout_s)
+            found |= _ask_detailer(connection, flavour, timeout_s)
         elif kind == "models":
             found["models"] = [
                 _model(item) for item in _dicts(connection.get(_PATHS["models"], timeout_s=timeout_s).json())
             ]
-        elif (items := read_optional(connection, _PATHS[kind], timeout_s=timeout_s)) is not None:
-            found[kind] = [_item(item) for item in _dicts(items) if kind != "styles" or "prompt" in item]
+        else:
+            found |= _ask_list(connection, kind, timeout_s, found)
     if any(kind in _MODULE_KINDS for kind in kinds):
         found |= _ask_modules(connection, timeout_s)
     return WebUICatalog(**found)
 
 
-def request_fields(document: Any, path: str) -> frozenset[str] | None:
-    """Return the fields that a POST to *path* takes, by an OpenAPI document; None where it does not say so."""
+def _ask_list(connection: Connection, kind: str, timeout_s: float, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one list; a server that fails to answer it is as one that has none, and said to be so."""
     try:
-        reference = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
-        return frozenset(document["components"]["schemas"][reference.rpartition("/")[2]]["properties"])
-    except (KeyError, TypeError, AttributeError):
-        return None
+        items = read_optional(connection, _PATHS[kind], timeout_s=timeout_s)
+    except BackendFailed:
+        return {"unread": (*found.get("unread", ()), kind)}
+    if items is None:
+        return {}
+    return {kind: [_item(item) for item in _dicts(items) if kind != "styles" or "prompt" in item]}
+
+
+def _schedules(flavour: Flavour) -> dict[str, Any]:
+    """Return the schedules of a server that has no list of them."""
+    if isinstance(flavour.schedules, str):
+        return {}
+    return {"schedulers": [CatalogItem(label, (name,) if name else ()) for label, name in flavour.schedules.items()]}
+
+
+def _ask_detailer(connection: Connection, flavour: Flavour, timeout_s: float) -> dict[str, Any]:
+    if flavour.detailer == "extension":
+        return _ask_adetailer(connection, timeout_s)
+    listed = read_optional(connection, "/sdapi/v1/detailers", timeout_s=timeout_s)
+    return {"detectors": [CatalogItem(str(item.get("name"))) for item in _dicts(listed)]}
 
 
 def merged(catalog: WebUICatalog, more: WebUICatalog) -> WebUICatalog:
@@ -252,9 +273,7 @@ def kinds_of_stage(stage: StageExecution) -> tuple[str, ...]:
         kinds.append("adetailer")
     if "samplers" in kinds:
         kinds.append("schedulers")  # a name may hold both
-    if isinstance(stage.config, Txt2ImgConfig) and stage.config.hires is not None:
-        kinds.append("fields")
-    return tuple(dict.fromkeys(kind for kind in kinds if kind in (*ALL_KINDS, "fields")))
+    return tuple(dict.fromkeys(kind for kind in ("flavour", *kinds) if kind in ("flavour", *ALL_KINDS)))
 
 
 LORA = re.compile(r"<lora:([^:>]+)")

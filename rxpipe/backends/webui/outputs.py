@@ -20,12 +20,18 @@ from rxpipe.backends.webui.actual import (
     with_postprocessing,
     with_source_text,
 )
-from rxpipe.backends.webui.answers import Answer, read_generation, read_picture, read_single, with_text
-from rxpipe.backends.webui.fitting import fitted
-from rxpipe.backends.webui.payloads import ExtrasRequest, Img2ImgRequest, Txt2ImgRequest
+from rxpipe.backends.webui.answers import Answer, drew_nothing, read_generation, read_picture, read_single, with_text
+from rxpipe.backends.webui.fitting import fitted, fitted_upscale, without_effect
+from rxpipe.backends.webui.payloads import (
+    DetailRequest,
+    ExtrasRequest,
+    Img2ImgRequest,
+    SingleRequest,
+    Txt2ImgRequest,
+)
 from rxpipe.backends.webui.spelling import listed
 from rxpipe.config import AdetailerConfig, CustomConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
-from rxpipe.errors import BackendRejected, BadImage, BadResponse
+from rxpipe.errors import BackendFailed, BackendRejected, BadImage, BadResponse
 from rxpipe.pictures import png
 from rxpipe.pictures.a1111 import postprocess_settings
 
@@ -38,7 +44,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _ANY_SIZE = Size(512, 512)
-Payload = Txt2ImgRequest | Img2ImgRequest | ExtrasRequest
+Payload = Txt2ImgRequest | Img2ImgRequest | ExtrasRequest | DetailRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ class RenderRequest:
     def with_task(self, task: str) -> RenderRequest:
         """Return the request under an id of ours; an upscale has none."""
         payload = self.payload
-        if isinstance(payload, ExtrasRequest):
+        if isinstance(payload, SingleRequest):
             return self
         return replace(self, payload=payload.model_copy(update={"force_task_id": task}))
 
@@ -79,34 +85,40 @@ def request_for(stage: StageExecution, source: Artifact | None, catalog: WebUICa
     if isinstance(config, UpscaleConfig):
         upscaled(config, size)  # raises where the result would be too large
     mask = encoded_mask(config, source, size) if isinstance(config, Img2ImgConfig) and config.mask else None
-    payload = _payload_over(stage, size, catalog)
-    if not isinstance(payload, ExtrasRequest):
-        payload = fitted(payload, stage.generation.modules, catalog)
-    return RenderRequest(payload, picture, size, mask)
+    return RenderRequest(_payload_over(stage, size, catalog), picture, size, mask)
 
 
-def check_request(stage: StageExecution, catalog: WebUICatalog) -> None:
-    """Raise unless the request for a picture of any size can be made.
+def check_request(stage: StageExecution, catalog: WebUICatalog) -> tuple[str, ...]:
+    """Return which fields of a stage's request the server ignores; raise unless one of any size can be made.
 
     Raises:
         BackendRejected: a setting, or a field of `payload`, is none of the server's.
     """
-    config = stage.config
+    stage = listed(stage, catalog)
+    config, ignored = stage.config, tuple[str, ...]()
     if isinstance(config, Txt2ImgConfig):
-        payloads.txt2img(stage, config)
+        request = payloads.txt2img(stage, config)
+        fitted(request, stage.generation.modules, catalog)
+        ignored = without_effect(request, catalog)
     elif not isinstance(config, CustomConfig):
         _payload_over(stage, _ANY_SIZE, catalog)
+    return ignored
 
 
-def _payload_over(stage: StageExecution, size: Size, catalog: WebUICatalog) -> Img2ImgRequest | ExtrasRequest:
-    config = stage.config
+def _payload_over(
+    stage: StageExecution, size: Size, catalog: WebUICatalog
+) -> Img2ImgRequest | ExtrasRequest | DetailRequest:
+    config, modules = stage.config, stage.generation.modules
     if isinstance(config, Img2ImgConfig):
-        return payloads.img2img(stage, config, size)
+        return fitted(payloads.img2img(stage, config, size), modules, catalog)
     if isinstance(config, AdetailerConfig):
-        return payloads.adetailer(stage, config, size, schema=catalog.unit_schema)
+        if catalog.flavour.detailer != "extension":
+            return payloads.detail(stage, config)
+        return fitted(payloads.adetailer(stage, config, size, schema=catalog.unit_schema), modules, catalog)
     if isinstance(config, UpscaleConfig):
-        by_img2img = config.mode == "img2img"
-        return payloads.upscale_by_img2img(stage, config, size) if by_img2img else payloads.upscale(config, size)
+        if config.mode == "img2img":
+            return fitted(payloads.upscale_by_img2img(stage, config, size), modules, catalog)
+        return fitted_upscale(payloads.upscale(config, size), catalog)
     raise BackendRejected(f"a WebUI renders txt2img, img2img, adetailer and upscale, not {stage.stage_type}.")
 
 
@@ -122,12 +134,19 @@ class OutputReader:
         """Return one function per picture of an answer, which decodes it.
 
         Raises:
+            BackendFailed: the answer has no picture, because drawing it failed.
             BadResponse: the answer is not what was asked for; the functions raise it for their picture.
         """
         payload = request.payload
-        if isinstance(payload, ExtrasRequest):
+        if isinstance(payload, DetailRequest):
+            found = self._in_context(payload, lambda: read_single(body))
+            made = [lambda: _by_detailer(request, payload, found)]
+        elif isinstance(payload, ExtrasRequest):
             single = self._in_context(payload, lambda: read_single(body))
             made = [lambda: self._upscaled(stage, request, payload, single)]
+        elif drew_nothing(body):
+            message = RequestInfo("POST", payload.path, self.base).message("the server's drawing failed")
+            raise BackendFailed(message, hint="Its log says why; on SD.Next it is at /sdapi/v1/log.")
         else:
             answer = self._in_context(payload, lambda: read_generation(body, expected=payload.batch_size))
             if isinstance(stage.config, AdetailerConfig):
@@ -201,6 +220,17 @@ class OutputReader:
         if warnings and self.strict:
             raise BackendRejected(f"{'; '.join(warnings)}.", hint="Name what the server has, or leave strict off.")
         return warnings
+
+
+def _by_detailer(request: RenderRequest, payload: DetailRequest, answer: Answer) -> Output:
+    """Return the picture of a server's own detailer, or unchanged where its pixels are the input's."""
+    data, header, odd = read_picture(answer.pictures[0])
+    source = request.picture or b""
+    sent = base64s.decode(answer.pictures[0]) if odd else data
+    if same_but_encoded(source, sent) if odd else same_pixels(source, data):
+        return Output(b"", unchanged=True, warnings=odd)
+    settings = {"detector": payload.detailer_models[0], "width": header.width, "height": header.height}
+    return Output(with_text(data, _text_of(source)), warnings=odd, settings=settings)
 
 
 def _enlarged(request: RenderRequest, payload: ExtrasRequest) -> Size | None:

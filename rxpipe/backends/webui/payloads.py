@@ -147,11 +147,37 @@ class Img2ImgRequest(GenerationRequest):
     inpainting_mask_invert: int | None = None
 
 
-class ExtrasRequest(Request):
+class SingleRequest(Request):
+    """A request over one picture that is no generation: the server reports its progress for all clients only."""
+
+    picture_key: ClassVar[str | None] = "image"
+
+
+class DetailRequest(SingleRequest):
+    """POST /sdapi/v1/detail: SD.Next's own detailer, with the loaded model."""
+
+    path: ClassVar[str] = "/sdapi/v1/detail"
+    seed: int
+    detailer_models: tuple[str, ...]
+    detailer_prompt: str
+    detailer_negative: str
+    detailer_steps: int
+    detailer_strength: float
+    detailer_conf: float
+    detailer_blur: int
+    detailer_padding: int
+    detailer_min_size: float
+    detailer_max_size: float
+    detailer_max: int | None = None
+    detailer_resolution: int | None = None
+    detailer_sampler: str | None = None
+    detailer_cfg_scale: float | None = None
+
+
+class ExtrasRequest(SingleRequest):
     """POST /sdapi/v1/extra-single-image: upscalers and face restorers, no sampling."""
 
     path: ClassVar[str] = "/sdapi/v1/extra-single-image"
-    picture_key: ClassVar[str | None] = "image"
     resize_mode: int = 0
     upscaling_resize: float
     upscaling_resize_w: int | None = None
@@ -160,9 +186,9 @@ class ExtrasRequest(Request):
     upscaler_1: str
     upscaler_2: str | None = None
     extras_upscaler_2_visibility: float | None = None
-    gfpgan_visibility: float = 0.0
-    codeformer_visibility: float = 0.0
-    codeformer_weight: float = 0.0
+    gfpgan_visibility: float | None = None
+    codeformer_visibility: float | None = None
+    codeformer_weight: float | None = None
 
 
 def drawable(size: Size) -> Size:
@@ -241,6 +267,37 @@ def adetailer(
         denoising_strength=config.denoising_strength,
         override_settings=_overrides(stage, config.override_settings),
         alwayson_scripts={**config.alwayson_scripts, "ADetailer": {"args": [True, True, *units]}},
+    )
+    return with_payload(request, config.payload)
+
+
+def detail(stage: StageExecution, config: AdetailerConfig) -> DetailRequest:
+    """Return the request of a server that has a detailer of its own.
+
+    Raises:
+        BackendRejected: more than one detector, or a checkpoint, neither of which it takes.
+    """
+    generation = stage.generation
+    if config.units:
+        raise BackendRejected("adetailer.units: the server takes one detector a stage.", hint="Add a further stage.")
+    if config.checkpoint or config.model:
+        raise BackendRejected("adetailer: the server details with the loaded checkpoint only; leave the model out.")
+    request = DetailRequest(
+        seed=-1 if stage.seed is None else stage.seed,
+        detailer_models=(config.detector,),
+        detailer_prompt=generation.prompt,
+        detailer_negative=generation.negative_prompt,
+        detailer_steps=generation.steps or DEFAULT_STEPS,
+        detailer_strength=config.denoising_strength,
+        detailer_conf=config.confidence,
+        detailer_blur=config.mask_blur,
+        detailer_padding=config.padding,
+        detailer_min_size=config.mask_min_ratio,
+        detailer_max_size=config.mask_max_ratio,
+        detailer_max=config.mask_k_largest or None,
+        detailer_resolution=config.inpaint_width,
+        detailer_sampler=generation.sampler_name,
+        detailer_cfg_scale=generation.cfg_scale,
     )
     return with_payload(request, config.payload)
 

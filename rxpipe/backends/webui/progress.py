@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rxpipe.backends.base import StepProgress
 from rxpipe.backends.http.pace import Pace
 from rxpipe.backends.webui import base64s
-from rxpipe.backends.webui.payloads import ExtrasRequest, Request, Txt2ImgRequest, sampled_steps
+from rxpipe.backends.webui.payloads import Request, SingleRequest, Txt2ImgRequest, sampled_steps
 from rxpipe.errors import BackendRejected, BadResponse
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ JobOwner = Literal["ours", "waiting", "none", "other"]
 _OWN_ID = b'"force_task_id"'
 _START = 0.01  # what the global progress shows before the first step
 _OVER = 0.99
+_LONGEST_GAP_S = 2.0
 _FAR_BELOW = 0.6  # the pace is a guess, and a full job must not be called cut off
 
 
@@ -85,10 +86,15 @@ _SnapshotT = TypeVar("_SnapshotT", bound=_Snapshot)
 
 
 class ProgressClient:
-    """Reads progress from the server, per task where it reports that. Safe from any thread."""
+    """Reads progress from the server, per task where it reports that. Safe from any thread.
+
+    least_s: the global progress is asked for no more often; all who ask in between share an answer.
+    """
 
     def __init__(self) -> None:
+        self.least_s = 0.0
         self._per_task: bool | None = None
+        self._last: tuple[float, bool, ServerSnapshot] | None = None
 
     @property
     def per_task(self) -> bool | None:
@@ -129,8 +135,13 @@ class ProgressClient:
         Raises:
             BackendError: there is no answer, or not such a one.
         """
+        last, now_s = self._last, time.monotonic()
+        if last is not None and now_s - last[0] < self.least_s and (last[1] or not preview):
+            return last[2]
         tail = "" if preview else "?skip_current_image=true"
-        return _valid(ServerSnapshot, connection.get(f"/sdapi/v1/progress{tail}", timeout_s=timeout_s).body)
+        snapshot = _valid(ServerSnapshot, connection.get(f"/sdapi/v1/progress{tail}", timeout_s=timeout_s).body)
+        self._last = (now_s, preview, snapshot)
+        return snapshot
 
 
 def _valid(model: type[_SnapshotT], body: bytes) -> _SnapshotT:
@@ -146,6 +157,8 @@ class JobTracker:
 
     request: what was posted. stalled_s: so long without a step is "stalled".
     baseline: the global progress just before the request was sent; None where it was not read.
+    phases: a job is a row of jobs with gaps between, which neither a name nor steps identify: the one that runs while
+        our request has no answer is ours, and none runs only after some time without any.
     queued_behind: another request of ours that was in flight when this one was sent; ours cannot run before it ended.
     ended: set once the job is known to have ended. began: our job was seen running.
     preview_id: of the last preview per task, -1 before the first.
@@ -155,12 +168,14 @@ class JobTracker:
     stalled_s: float = 30.0
     baseline: ServerSnapshot | None = None
     queued_behind: JobTracker | None = None
+    phases: bool = False
     ended: threading.Event = field(default_factory=threading.Event)
     began: bool = False
     preview_id: int = -1
     _pace: Pace = field(init=False)
     _reported: StepProgress | None = None
     _last_progress: float = 0.0
+    _gap_since_s: float | None = None
     _steps_seen: tuple[tuple[float, float], tuple[float, float]] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -186,6 +201,8 @@ class JobTracker:
     def _owner_by_server(self, snapshot: ServerSnapshot) -> JobOwner:
         if self.queued_behind is not None and self.queued_behind.ended.is_set():
             self.queued_behind = self.baseline = None  # what ran before it has ended too
+        if self.phases:
+            return self._owner_in_phases(snapshot.state)
         if snapshot.state.job_count == 0:
             self.baseline = None
             return "none"
@@ -195,6 +212,16 @@ class JobTracker:
             return "waiting"
         self.baseline = None
         return "ours" if self._may_be_ours(snapshot.state) else "other"
+
+    def _owner_in_phases(self, state: ServerState) -> JobOwner:
+        if self.queued_behind is not None:
+            return "waiting"
+        if state.job_count != 0:
+            self._gap_since_s = None
+            return "ours"
+        now_s = time.monotonic()
+        self._gap_since_s = self._gap_since_s or now_s
+        return "none" if now_s - self._gap_since_s > _LONGEST_GAP_S else "waiting"
 
     def _is_before_ours(self, snapshot: ServerSnapshot) -> bool:
         """Whether it is the job that was shown when ours was sent. A new one begins at a lower progress."""
@@ -247,7 +274,7 @@ class JobTracker:
             self._pace.note_activity(now_s)
 
     def _progress(self, snapshot: ProgressSnapshot, now_s: float) -> StepProgress:
-        if isinstance(self.request, ExtrasRequest):
+        if isinstance(self.request, SingleRequest):
             return StepProgress()  # it says 1.0 from the start
         fraction, begun = _fraction_of(snapshot), self._pace.fraction is not None
         steps = sampled_steps(self.request)
@@ -289,7 +316,7 @@ _JOBS = ("scripts_txt2img", "scripts_img2img", "Upscale", "extras")
 
 
 def _job_of(request: Request) -> str:
-    if isinstance(request, ExtrasRequest):
+    if isinstance(request, SingleRequest):
         return "Upscale"
     return "scripts_txt2img" if isinstance(request, Txt2ImgRequest) else "scripts_img2img"
 

@@ -10,7 +10,8 @@ import rxpipe as rxp
 from rxpipe.backends.sizes import Size
 from rxpipe.backends.webui import payloads
 from rxpipe.backends.webui.fitting import fitted
-from rxpipe.backends.webui.names import WebUICatalog, request_fields
+from rxpipe.backends.webui.flavour import flavour_of
+from rxpipe.backends.webui.names import WebUICatalog
 from rxpipe.testing.servers.webui import openapi
 from rxpipe.testing.servers.webui.flavour import load_flavour
 
@@ -97,7 +98,7 @@ def test_every_field_is_in_the_servers_own_document_with_its_type(flavour, kind)
     document = openapi(flavour)
     known = document["components"]["schemas"][BODIES[request.path]]["properties"]
     if kind == "txt2img":
-        request = fitted(request, (), WebUICatalog(request_fields=request_fields(document, request.path)))
+        request = fitted(request, (), WebUICatalog(flavour=flavour_of(document)))
     sent = json.loads(request.body(PICTURE))
 
     assert set(sent) - set(known) <= (FORGE_ONLY if flavour == "a1111" else set())

@@ -109,7 +109,7 @@ class WebUI(Site):
             "/sdapi/v1/scripts": self._scripts,
             "/sdapi/v1/prompt-styles": self._styles,
             "/sdapi/v1/loras": self._loras,
-            f"/sdapi/v1/{'sd-modules' if self.flavour.name == 'forge' else 'sd-vae'}": self._modules,
+            f"/sdapi/v1/{'sd-modules' if self.flavour.base == 'forge' else 'sd-vae'}": self._modules,
             "/queue/status": self._queue_status,
             "/openapi.json": lambda _call, _body: json_answer(self.flavour.openapi),
             **self._fork_routes(),
