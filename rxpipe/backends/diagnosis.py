@@ -26,7 +26,8 @@ class Diagnosis:
     api: it answers as a server of this kind. problem: what is wrong, None if nothing. kind: the server's flavour, such
     as "forge" or "a1111"; None where it is not known. busy: it renders for a client right now. latency_s: of a small
     request. progress_per_task: False where progress is only reported for all clients together. model: the loaded
-    checkpoint. modules: VAEs and text encoders that a Forge server loads by name. adetailer: the extension's version, "installed" where it reports none, None without it.
+    checkpoint. modules: VAEs and text encoders that a Forge server loads by name. adetailer: the extension's version,
+    "installed" where it reports none, None without it.
     advice: what to do, most important first.
     """
 

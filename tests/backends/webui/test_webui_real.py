@@ -1,6 +1,9 @@
 """What real servers do and ours once did not: hires, pictures of scripts, options, names, formats, interrupts."""
 
 import itertools
+import json
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -164,6 +167,56 @@ def test_options_are_put_back_after_a_job_that_another_clients_was_before(webui_
     ours.join()
     other.join()
     assert options_of(webui_server) == before
+
+
+@pytest.mark.parametrize("flavour", ["forge", "a1111"])
+@pytest.mark.parametrize("moment", range(20))
+def test_a_run_cancelled_at_any_moment_leaves_the_options_as_they_were(flavour, moment, tmp_path):
+    """Read by another client before and after; its job in between has its own options."""
+    config = rxp.PipelineConfig(
+        txt2img={**OVERRIDING.model_dump(exclude_unset=True), "images": 2, "vae": None},
+        upscale=REDRAWN,
+        out=tmp_path,
+    )
+    with WebUIServer(flavour, latency_s=0.1) as server:
+        backend = WebUIBackend(server.url, poll_s=0.02, idle_timeout_s=3.0, grace_s=0.3)
+        before = requests.get(f"{server.url}/sdapi/v1/options", timeout=5).json()
+        run = rxp.PipelineRunner(backend).start(config)
+        run.wait(timeout_s=0.025 * moment)
+        run.cancel()
+        run.wait(timeout_s=5)
+        other = requests.post(f"{server.url}/sdapi/v1/txt2img", json={"steps": 1, "width": 64, "height": 64}, timeout=9)
+        assert json.loads(other.json()["info"])["clip_skip"] == 1
+        backend.close()
+        assert requests.get(f"{server.url}/sdapi/v1/options", timeout=5).json() == before
+
+
+RUN_THAT_IS_KILLED = """
+import sys
+import rxpipe as rxp
+from rxpipe.backends.webui.backend import WebUIBackend
+
+config = rxp.PipelineConfig(
+    txt2img={"width": 64, "height": 64, "clip_skip": 2},
+    upscale={"mode": "img2img", "upscaler": "Lanczos", "scale": 2},
+    out=None,
+)
+rxp.PipelineRunner(WebUIBackend(sys.argv[1])).run(config)
+"""
+
+
+@pytest.mark.parametrize("stage", ["txt2img", "img2img"])
+def test_a_killed_run_leaves_the_options_as_they_were(stage):
+    """Nothing of ours runs afterwards: the server restores them."""
+    with WebUIServer() as server:
+        before = requests.get(f"{server.url}/sdapi/v1/options", timeout=5).json()
+        hold = server.hold(stage, step=1)
+        with subprocess.Popen([sys.executable, "-c", RUN_THAT_IS_KILLED, server.url]) as process:  # noqa: S603  # ours
+            assert hold.wait_reached(timeout_s=30)
+            process.kill()
+        hold.release()
+        assert server.wait_idle()
+        assert requests.get(f"{server.url}/sdapi/v1/options", timeout=5).json() == before
 
 
 # -- VAE and text encoders --------------------------------------------------------------------------------------------
