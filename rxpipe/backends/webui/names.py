@@ -38,8 +38,9 @@ _FREE = {
     "hires.upscaler": _LATENT,
 }
 _LATE_TRIES, _LATE_S = 4, 0.5  # a server adds the paths of its extensions in the second after it answers
-ALL_KINDS = ("samplers", "schedulers", "upscalers", "models", "vaes", "modules", "styles", "loras", "adetailer")
-"""Every list that a WebUI may have; "adetailer" stands for the extension and its detectors."""
+ALL_KINDS = ("samplers", "schedulers", "upscalers", "models", "vaes", "modules", "adetailer")
+"""Every list that a server is described by; "adetailer" stands for the extension and its detectors."""
+_STAGE_KINDS = (*ALL_KINDS, "styles", "loras", "fields")
 _TXT2IMG = "/sdapi/v1/txt2img"
 
 
@@ -112,7 +113,7 @@ def fetch_catalog(connection: Connection, kinds: Iterable[str], *, timeout_s: fl
                 _model(item) for item in _dicts(connection.get(_PATHS["models"], timeout_s=timeout_s).json())
             ]
         elif (items := read_optional(connection, _PATHS[kind], timeout_s=timeout_s)) is not None:
-            found[kind] = [_item(item) for item in _dicts(items) if kind != "styles" or "prompt" in item]
+            found[kind] = [_item(item) for item in _dicts(items) if kind != "styles" or item.get("prompt") is not None]
     if any(kind in _MODULE_KINDS for kind in kinds):
         found |= _ask_modules(connection, timeout_s)
     return WebUICatalog(**found)
@@ -254,7 +255,7 @@ def kinds_of_stage(stage: StageExecution) -> tuple[str, ...]:
         kinds.append("schedulers")  # a name may hold both
     if isinstance(stage.config, Txt2ImgConfig) and stage.config.hires is not None:
         kinds.append("fields")
-    return tuple(dict.fromkeys(kind for kind in kinds if kind in (*ALL_KINDS, "fields")))
+    return tuple(dict.fromkeys(kind for kind in kinds if kind in _STAGE_KINDS))
 
 
 LORA = re.compile(r"<lora:([^:>]+)")
