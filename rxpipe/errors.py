@@ -43,6 +43,13 @@ def suggestion(name: str, allowed: Iterable[str]) -> str:
     return f"did you mean {nearest[0]!r}?" if nearest else f"allowed: {', '.join(names) or 'none'}"
 
 
+def joined(message: str, hint: str | None) -> str:
+    """Return a message and its advice as sentences: a message that ends as none is closed by a full stop."""
+    if not hint:
+        return message
+    return f"{message} {hint}" if message.endswith((".", "!", "?", ":")) else f"{message}. {hint}"
+
+
 class RxPipeError(Exception):
     """The root. `hint` says what to do about the error, None if there is no advice."""
 
@@ -55,7 +62,7 @@ class RxPipeError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}" if self.hint else self.message
+        return joined(self.message, self.hint)
 
 
 class ConfigError(RxPipeError, ValueError):

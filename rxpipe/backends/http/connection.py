@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import requests
@@ -38,6 +39,8 @@ _PIECE_BYTES = (1 << 12, 1 << 20)  # the smallest and the largest
 _OK = range(200, 300)
 _MISSING = {404, 405}
 _SERVER_FAILED = 500
+_UNKNOWN_HOST = ("Name or service not known", "nodename nor servname", "getaddrinfo failed", "No address associated")
+_NO_TLS = ("UNEXPECTED_EOF", "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "handshake operation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,17 +185,37 @@ class Connection:
         if self.aborted:
             return BackendUnavailable(request.message("the request was aborted on our side"))
         text = root_cause_text(failure)
+        if "BadStatusLine" in repr(failure) and "RemoteDisconnected" not in repr(failure):
+            spoken = request.message(f"what answers at {self._address.base} does not speak HTTP: {text.strip()[:40]!r}")
+            return BackendUnavailable(spoken, hint="Check host and port.")
+        if (known := self._unreachable(text)) is not None:
+            return BackendUnavailable(request.message(known[0]), hint=known[1])
         if isinstance(failure, requests.ConnectTimeout):
             limit = f"no connection within {self._connect_timeout_s:g} s"
             return BackendUnavailable(request.message(limit), hint="Is the address right, and is the machine on?")
         if isinstance(failure, requests.Timeout | ReadTimeoutError | TimeoutError):
             return BackendTimeout(request.message(f"no answer in {elapsed_s:.1f} s"))
-        if "refused" in text.lower():
-            return BackendUnavailable(request.message(f"no server answers: {text}"), hint=self._hints.refused)
         return BackendUnavailable(
             request.message(f"the connection broke after {elapsed_s:.1f} s: {text}"),
             hint="The server may have crashed or restarted; see its console.",
         )
+
+    def _unreachable(self, text: str) -> tuple[str, str] | None:
+        """Return what keeps the connection from being made and what to do about it; None where it is something else."""
+        base = self._address.base
+        if "refused" in text.lower():
+            return f"no server answers at {base} ({text.lower()})", self._hints.refused
+        if any(words in text for words in _UNKNOWN_HOST):
+            return (
+                f"the host {urlsplit(base).hostname!r} is unknown ({text.lower()})",
+                "Is the name right, and is the network up?",
+            )
+        if base.startswith("https:") and any(words in text for words in _NO_TLS):
+            plain = base.replace("https://", "http://", 1)
+            return f"the server at {base} speaks http, not https", f"Give {plain} as its address."
+        if "SSL" in text or "CERTIFICATE" in text:
+            return f"the server at {base} is not trusted ({text})", "Its certificate must be known to this machine."
+        return None
 
     def _open_session(self) -> requests.Session:
         session = requests.Session()

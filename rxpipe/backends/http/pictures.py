@@ -11,6 +11,7 @@ from rxpipe.pictures import png
 
 _ORIENTATION, _UPRIGHT = 0x0112, 1
 _QUALITIES = (80, 75, 90, 95, 100, 85, 70, 60)  # the usual first
+_JUDGED_PX = 160  # to each side of the middle
 _ROUNDED = 3  # levels of 255 that two programs may differ by
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _encoded(image: Image.Image, settings: dict[str, Any]) -> Image.Image:
 
 
 def is_plain_resize(before: bytes, after: bytes) -> bool:
-    """Whether a picture is another one resized by Lanczos and nothing else.
+    """Whether a picture is another one resized by Lanczos and nothing else, judged by a part in the middle.
 
     Raises:
         BadResponse: the second one cannot be decoded.
@@ -152,7 +153,11 @@ def is_plain_resize(before: bytes, after: bytes) -> bool:
         old, new = _rgb(before), _rgb(after)
     except (OSError, SyntaxError, ValueError) as error:
         raise BadResponse(f"the picture cannot be decoded: {error}.") from error
-    return _largest_difference(old.resize(new.size, Image.Resampling.LANCZOS), new) <= _ROUNDED
+    (left, right), (top, bottom) = ((max(0, side // 2 - _JUDGED_PX), side // 2 + _JUDGED_PX) for side in new.size)
+    part = new.crop((left, top, min(right, new.width), min(bottom, new.height)))
+    wide, high = old.width / new.width, old.height / new.height
+    source = (left * wide, top * high, (left + part.width) * wide, (top + part.height) * high)
+    return _largest_difference(old.resize(part.size, Image.Resampling.LANCZOS, box=source), part) <= _ROUNDED
 
 
 def _largest_difference(one: Image.Image, other: Image.Image) -> int:

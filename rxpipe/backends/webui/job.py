@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 import uuid
@@ -246,9 +247,9 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
             if self._stage.config.on_interrupted == "retry":
                 raise BackendInterrupted("another client interrupted the job.")
             warnings += ("another client interrupted the job: the picture is unfinished",)
-        pictures = self._reader.pictures(self._stage, self._request, response.body)
-        output = (pictures[0] if self._member is None else self._member.deliver(pictures))()
-        return replace(output, warnings=(*output.warnings, *warnings)) if warnings else output
+        made = self._reader.pictures(self._stage, self._request, response.body)
+        pictures = [functools.partial(_warned, picture, warnings) for picture in made]
+        return (pictures[0] if self._member is None else self._member.deliver(pictures))()
 
     def _cut_off(self, connection: Connection) -> bool:
         """Whether another client ended the job early; the answer does not say so.
@@ -340,6 +341,12 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
             payload = payload.model_copy(update={"seed": seed, "batch_size": len(turn)})
             self._request = type(self._request)(payload)
         return Ready()
+
+
+def _warned(picture: Callable[[], Output], warnings: tuple[str, ...]) -> Output:
+    """Return a picture with warnings about the request that it came with."""
+    output = picture()
+    return replace(output, warnings=(*output.warnings, *warnings)) if warnings else output
 
 
 def batch_of(config: Txt2ImgConfig, index: int) -> range:

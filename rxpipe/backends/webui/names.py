@@ -39,8 +39,9 @@ _FREE = {
     "hires.upscaler": _LATENT,
 }
 _LATE_TRIES, _LATE_S = 4, 0.5  # a server adds the paths of its extensions in the second after it answers
-ALL_KINDS = ("samplers", "schedulers", "upscalers", "models", "vaes", "modules", "styles", "loras", "adetailer")
-"""Every list that a WebUI may have; "adetailer" stands for the extension and its detectors."""
+ALL_KINDS = ("samplers", "schedulers", "upscalers", "models", "vaes", "modules", "adetailer")
+"""Every list that a server is described by; "adetailer" stands for the extension and its detectors."""
+_STAGE_KINDS = ("flavour", *ALL_KINDS, "styles", "loras")
 _TXT2IMG = "/sdapi/v1/txt2img"
 
 
@@ -131,7 +132,7 @@ def _ask_list(connection: Connection, kind: str, timeout_s: float, found: Mappin
         return {"unread": (*found.get("unread", ()), kind)}
     if items is None:
         return {}
-    return {kind: [_item(item) for item in _dicts(items) if kind != "styles" or "prompt" in item]}
+    return {kind: [_item(item) for item in _dicts(items) if kind != "styles" or item.get("prompt") is not None]}
 
 
 def _schedules(flavour: Flavour) -> dict[str, Any]:
@@ -273,7 +274,7 @@ def kinds_of_stage(stage: StageExecution) -> tuple[str, ...]:
         kinds.append("adetailer")
     if "samplers" in kinds:
         kinds.append("schedulers")  # a name may hold both
-    return tuple(dict.fromkeys(kind for kind in ("flavour", *kinds) if kind in ("flavour", *ALL_KINDS)))
+    return tuple(dict.fromkeys(kind for kind in ("flavour", *kinds) if kind in _STAGE_KINDS))
 
 
 LORA = re.compile(r"<lora:([^:>]+)")

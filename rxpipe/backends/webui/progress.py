@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rxpipe.backends.base import StepProgress
+from rxpipe.backends.http.failures import hint_for, shown
 from rxpipe.backends.http.pace import Pace
 from rxpipe.backends.webui import base64s
 from rxpipe.backends.webui.payloads import Request, SingleRequest, Txt2ImgRequest, sampled_steps
@@ -148,7 +149,10 @@ def _valid(model: type[_SnapshotT], body: bytes) -> _SnapshotT:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise BadResponse(f"the answer is no progress: {body[:80]!r}.") from error
+        raise BadResponse(
+            f"what answers is not a WebUI: {shown(body)} came where its progress was asked for.",
+            hint=hint_for(body) or "Check host and port.",
+        ) from error
 
 
 @dataclass(slots=True)

@@ -1,15 +1,22 @@
 """What real servers do and ours once did not: hires, pictures of scripts, options, names, formats, interrupts."""
 
 import itertools
+import json
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 import requests
+from readings import server as server_snapshot
 from stages import Watched, artifact, drawn, stage_of
 
 import rxpipe as rxp
 from rxpipe.backends.base import StepProgress
 from rxpipe.backends.webui.backend import WebUIBackend
+from rxpipe.backends.webui.payloads import Txt2ImgRequest
+from rxpipe.backends.webui.progress import JobTracker
 from rxpipe.pictures import a1111, png
 from rxpipe.plan import build_stage_execution_plan
 from rxpipe.testing.servers.webui import Fault, WebUIServer
@@ -164,6 +171,56 @@ def test_options_are_put_back_after_a_job_that_another_clients_was_before(webui_
     ours.join()
     other.join()
     assert options_of(webui_server) == before
+
+
+@pytest.mark.parametrize("flavour", ["forge", "a1111"])
+@pytest.mark.parametrize("moment", range(20))
+def test_a_run_cancelled_at_any_moment_leaves_the_options_as_they_were(flavour, moment, tmp_path):
+    """Read by another client before and after; its job in between has its own options."""
+    config = rxp.PipelineConfig(
+        txt2img={**OVERRIDING.model_dump(exclude_unset=True), "images": 2, "vae": None},
+        upscale=REDRAWN,
+        out=tmp_path,
+    )
+    with WebUIServer(flavour, latency_s=0.1) as server:
+        backend = WebUIBackend(server.url, poll_s=0.02, idle_timeout_s=3.0, grace_s=0.3)
+        before = requests.get(f"{server.url}/sdapi/v1/options", timeout=5).json()
+        run = rxp.PipelineRunner(backend).start(config)
+        run.wait(timeout_s=0.025 * moment)
+        run.cancel()
+        run.wait(timeout_s=5)
+        other = requests.post(f"{server.url}/sdapi/v1/txt2img", json={"steps": 1, "width": 64, "height": 64}, timeout=9)
+        assert json.loads(other.json()["info"])["clip_skip"] == 1
+        backend.close()
+        assert requests.get(f"{server.url}/sdapi/v1/options", timeout=5).json() == before
+
+
+RUN_THAT_IS_KILLED = """
+import sys
+import rxpipe as rxp
+from rxpipe.backends.webui.backend import WebUIBackend
+
+config = rxp.PipelineConfig(
+    txt2img={"width": 64, "height": 64, "clip_skip": 2},
+    upscale={"mode": "img2img", "upscaler": "Lanczos", "scale": 2},
+    out=None,
+)
+rxp.PipelineRunner(WebUIBackend(sys.argv[1])).run(config)
+"""
+
+
+@pytest.mark.parametrize("stage", ["txt2img", "img2img"])
+def test_a_killed_run_leaves_the_options_as_they_were(stage):
+    """Nothing of ours runs afterwards: the server restores them."""
+    with WebUIServer() as server:
+        before = requests.get(f"{server.url}/sdapi/v1/options", timeout=5).json()
+        hold = server.hold(stage, step=1)
+        with subprocess.Popen([sys.executable, "-c", RUN_THAT_IS_KILLED, server.url]) as process:  # noqa: S603  # ours
+            assert hold.wait_reached(timeout_s=30)
+            process.kill()
+        hold.release()
+        assert server.wait_idle()
+        assert requests.get(f"{server.url}/sdapi/v1/options", timeout=5).json() == before
 
 
 # -- VAE and text encoders --------------------------------------------------------------------------------------------
@@ -371,6 +428,80 @@ def test_a_job_that_another_client_interrupted_is_not_passed_on_as_finished(webu
     else:
         assert isinstance(seen[0], rxp.BackendInterrupted)
         assert seen[0].retryable
+
+
+def test_an_interrupt_shows_in_the_steps_where_the_next_job_cleared_the_flags():
+    """Seen at 3 of 20 and answered a moment later, at a step each 0.1 s."""
+    tracker = JobTracker(Txt2ImgRequest(width=64, height=64, steps=20))
+    begin_s = time.monotonic()
+    for step in (1, 3):
+        tracker.observe(server_snapshot(0.01 + step / 20, step=step), 0.0)
+    assert tracker.fell_short(begin_s)
+    assert not tracker.fell_short(begin_s + 3600)
+    assert not JobTracker(Txt2ImgRequest(width=64, height=64, steps=20)).fell_short(begin_s)
+
+
+def test_every_picture_of_an_interrupted_batch_says_so(backend_for):
+    """Not only that of the image which asked for them."""
+    with WebUIServer() as server:
+        backend, hold = backend_for(server), server.hold("txt2img", step=2)
+        config = changed(images=2, batch_size=2)
+        drawings = [Watched(backend.render(stage_of(config, image_index=n, seed=n), None)) for n in (1, 2)]
+        assert hold.wait_reached()
+        requests.post(f"{server.url}/sdapi/v1/interrupt", timeout=5)
+        assert all("interrupted" in drawing.output.warnings[0] for drawing in drawings)
+
+
+# -- from the command line --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flavour", ["forge", "a1111"])
+def test_everything_from_the_command_line_is_right_in_files_and_texts(flavour, tmp_path):
+    """Hires, ControlNet, clip skip, VAE, styles, a LoRA, on a server that writes JPEG."""
+    config = {
+        "txt2img": {
+            "prompt": "a cat <lora:FINE:1>",
+            "width": 64,
+            "height": 64,
+            "steps": 4,
+            "seed": 5,
+            "clip_skip": 2,
+            "sampler_name": "euler a",
+            "scheduler": "karras",
+            "vae": "vae",
+            "styles": ["FILM"],
+            "hires": {"scale": 2, "upscaler": "lanczos", "cfg_scale": 4},
+            "alwayson_scripts": {"ControlNet": {"args": [{"module": "canny"}]}},
+        }
+    }
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    given = {"modules": ["vae.safetensors"], "loras": ["fine"], "styles": {"Film": ("{prompt}, grain", "blur")}}
+    extensions = ["controlnet"] if flavour == "a1111" else []
+    with WebUIServer(flavour, extensions=extensions, **given) as server:
+        server.site.engine.set_options({"samples_format": "jpg"})
+        before = options_of(server)
+        ran = subprocess.run(  # noqa: S603  # ours
+            [sys.executable, "-m", "rxpipe", "run", str(path), "--backend", server.url, "--out", str(tmp_path / "out")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert options_of(server) == before
+    assert ran.returncode == 0, ran.stderr
+    (file,) = (tmp_path / "out").rglob("*.png")
+    text = png.read_text(file.read_bytes())["parameters"]
+    settings = a1111.parse_parameters(text).settings
+
+    assert png.check(file.read_bytes()).width == 128
+    assert text.startswith("a cat <lora:fine:1>, grain\nNegative prompt: blur\n")
+    assert (settings["Sampler"], settings["Schedule type"], settings["Clip skip"]) == ("Euler a", "Karras", "2")
+    assert settings["Lora hashes"].startswith("fine: ")
+    assert settings["Hires upscaler"] == "Lanczos"
+    assert settings["Module 1" if flavour == "forge" else "VAE"].startswith("vae")
+    assert settings.get("Hires CFG Scale") == ("4.0" if flavour == "forge" else None)
+    assert "1 more picture than asked for" in ran.stdout
+    assert "warning: the server's option samples_format is 'jpg'" in ran.stdout
 
 
 # -- an extension that comes late -------------------------------------------------------------------------------------
