@@ -257,7 +257,8 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
         The server's flags do until the next job begins, and the steps that were seen do afterwards.
         """
         try:
-            state = self._services.progress_client.read_server(connection, timeout_s=self._ask_s).state
+            progress = self._services.progress_client
+            state = progress.read_server(connection, timeout_s=self._ask_s, fresh=True).state
         except BackendError:
             return False
         if state.job_count == 0:

@@ -130,14 +130,17 @@ class ProgressClient:
         response = connection.post("/internal/progress", json.dumps(asked).encode(), timeout_s=timeout_s)
         return _valid(TaskSnapshot, response.body)
 
-    def read_server(self, connection: Connection, *, timeout_s: float, preview: bool = False) -> ServerSnapshot:
-        """Return how far the job is that runs.
+    def read_server(
+        self, connection: Connection, *, timeout_s: float, preview: bool = False, fresh: bool = False
+    ) -> ServerSnapshot:
+        """Return how far the job is that runs; *fresh*: by an answer of its own, however soon after another.
 
         Raises:
             BackendError: there is no answer, or not such a one.
         """
         last, now_s = self._last, time.monotonic()
-        if last is not None and now_s - last[0] < self.least_s and (last[1] or not preview):
+        shared = last is not None and now_s - last[0] < self.least_s and (last[1] or not preview)
+        if last is not None and shared and not fresh:
             return last[2]
         tail = "" if preview else "?skip_current_image=true"
         snapshot = _valid(ServerSnapshot, connection.get(f"/sdapi/v1/progress{tail}", timeout_s=timeout_s).body)

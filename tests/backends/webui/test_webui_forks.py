@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 
 import pytest
@@ -246,6 +247,29 @@ def test_a_cancel_stops_sd_next_whatever_phase_it_is_in(on, phase):
     assert server.jobs[0].outcome in ({"interrupted", "done"} if phase == "VAE Decode" else {"interrupted"})
     assert server.interrupts
     seen.worker.close()
+
+
+def test_too_many_questions_are_no_news_of_a_job(on):
+    """A 429 while it is cancelled neither ends the search for it nor counts as gone."""
+    server, backend = on("sdnext", latency_s=6.0)
+    seen = Watched(backend.render(stage_of(rxp.Txt2ImgConfig(**{**SMALL, "steps": 12})), None))
+    assert server.wait_for(lambda: server.site.queue.state.job == "Inference", 8.0)
+    too_often = Fault("TOO_OFTEN", "instead", status=429, message="127.0.0.1:/sdapi/v1/progress: rate limit exceeded")
+    server.fault("progress", too_often, times=3)
+    seen.subscription.dispose()
+    assert server.wait_idle(4.0)
+    assert [job.outcome for job in server.jobs] == ["interrupted"]
+    seen.worker.close()
+
+
+def test_progress_is_asked_for_rarely_on_sd_next(on):
+    """And one answer is shared by all of its jobs; elsewhere each question is asked."""
+    server, backend = on("sdnext", latency_s=1.2)
+    output = drawn(backend, stage_of(rxp.Txt2ImgConfig(**SMALL)))
+    assert not any("interrupted" in warning for warning in output.warnings)
+    asked = [call.at_monotonic_s for call in server.calls if call.path == "/sdapi/v1/progress"]
+    assert 1 <= len(asked) <= 6
+    assert all(later - earlier > 0.4 for earlier, later in itertools.pairwise(asked[1:-1]))
 
 
 # -- the test servers -------------------------------------------------------------------------------------------------
