@@ -4,17 +4,17 @@
 config -> plan -> chain -> events -> result -> views
 
 errors.py      the exception tree
-pictures/      picture files as bytes: PNG texts, and metadata of any tool
+pictures/      pictures as bytes: formats, metadata of any tool, A1111's text, lineage, faces
 rx/            Rx parts that know no pictures: operators, the lane, hot subjects, schedulers of GUI threads and of a run
 cached.py      a cached property without a lock
 config/        the settings: models, config files, messages about mistakes
 artifact.py    one image, its picture and its lineage
-recall.py      a picture as the config that renders it again
+presets/       what to run: a config file or a picture read by its content, options, preset files
 plan.py        the config resolved: what each stage runs with
 events.py      the events of a run, and their grammar
 result.py      the result: a fold of the events
 status.py      the status that views show: another fold
-backends/      the backend port; sketch (embedded), webui (AUTOMATIC1111 and Forge)
+backends/      the backend port; http (what servers share), webui (AUTOMATIC1111, Forge), sketch (embedded)
 sinks/         pictures to files, events to a log, learning records
 stages/        txt2img, img2img, adetailer, upscale, your own; control (cancel, skip, stop), cell (an image in a stage)
 chains.py      stages in order
@@ -22,7 +22,7 @@ executor.py    starts a run, one at a time; its handle with wait, cancel, skip
 runner.py      runs to the result, or live
 controller.py  a run for a GUI: intents in, status out, on the GUI's thread
 views/         console, Tk, Qt, notebook, the window
-testing/       marbles, a scripted backend, laws, a WebUI test server
+testing/       marbles, a scripted backend, laws, a faulty file system, a WebUI test server
 cli/           the command `rxpipe`
 ```
 

@@ -87,8 +87,7 @@ class Chain:
         planned: int | None = plan.images
         stream, group = sources, 0
         trackers: list[StageTracker] = []
-        following = [execution.group for execution in plan.stages[1:]]
-        for stage, execution, next_group in zip(enabled, plan.stages, [*following, None], strict=True):
+        for stage, execution in zip(enabled, plan.stages, strict=True):
             if execution.group != group:
                 stream, group = barrier(stream), execution.group
             tracker = StageTracker(
@@ -96,7 +95,6 @@ class Chain:
                 scope,
                 planned,
                 stage_count=len(plan.stages),
-                last_of_group=next_group != execution.group,
                 blocking=stage.blocking,
             )
             stream = stage.bind(tracker)(stream)

@@ -118,7 +118,8 @@ class StageImageProgress(BaseStageEvent):
     outcome: "done"; "passed" left unchanged (error set if rendering failed, None if there was nothing to do);
         "failed" with its error; "cancelled" if it was skipped.
     seed: of its rendering. duration_s: in this stage, retries and writing included. path: of its file, None if none
-        was written. warnings: what differs from the request, such as another sampler.
+        was written. warnings: what differs from the request, such as another sampler. server: which of several
+        rendered it, None where there is only one.
     """
 
     kind: Literal["stage_image_progress"] = "stage_image_progress"
@@ -129,6 +130,7 @@ class StageImageProgress(BaseStageEvent):
     duration_s: float | None = None
     path: Path | None = None
     warnings: tuple[str, ...] = ()
+    server: str | None = None
 
 
 class StageRetry(BaseStageEvent):

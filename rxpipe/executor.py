@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from rxpipe.events import StageEvent
     from rxpipe.plan import StageExecutionPlan
     from rxpipe.result import PipelineRunResult, RunUpdate
+    from rxpipe.sinks.files import Files
 
 _MAX_SEED = 2**32
 _SLICE_S = 0.1
@@ -60,15 +61,20 @@ class PipelineExecutor:
     Args:
         backend: renders.
         scheduler: runs everything and is the clock; None for a daemon thread per run.
+        files: the calls to the file system, for tests with faults (`rxpipe.testing.FaultyFiles`); None: the real ones.
     """
 
-    def __init__(self, backend: Backend, *, scheduler: abc.SchedulerBase | None = None) -> None:
+    def __init__(
+        self, backend: Backend, *, scheduler: abc.SchedulerBase | None = None, files: Files | None = None
+    ) -> None:
         self.backend = backend
+        self._files = files
         self._scheduler = scheduler
         self._updates: EventSubject[RunUpdate] = EventSubject()
         self._previews: EventSubject[StagePreview] = EventSubject()
         self._start_lock = threading.RLock()
         self._active: Run | None = None
+        self._session: _RunSession | None = None
         self.updates: Observable[RunUpdate] = self._updates.observable
         self.events: Observable[StageEvent] = self._updates.select(attrgetter("event"))
         self.previews: Observable[StagePreview] = self._previews.observable
@@ -111,11 +117,13 @@ class PipelineExecutor:
                 chain,
                 self.backend,
                 scheduler=self._scheduler,
+                files=self._files,
                 updates=self._updates,
                 previews=self._previews.on_next,
                 on_end=self._end_run,
             )
             run = self._active = Run(session)
+            self._session = session
         try:
             session.begin()
         except BaseException:  # an interrupt between the two: a run that never begins must not block the next
@@ -123,9 +131,10 @@ class PipelineExecutor:
             raise
         return run
 
-    def _end_run(self, put_end: Callable[[], None]) -> None:
+    def _end_run(self, session: _RunSession, put_end: Callable[[], None]) -> None:
         with self._start_lock:  # a subscriber to the end may start the next run, and no RunStart comes before the end
-            self._active = None
+            if session is self._session:  # a step that is run again after an interrupt must not end the next run
+                self._session = self._active = None
             put_end()
 
 
@@ -226,9 +235,10 @@ class _RunSession(Session):
         backend: Backend,
         *,
         scheduler: abc.SchedulerBase | None,
+        files: Files | None,
         updates: EventSubject[RunUpdate],
         previews: Callable[[StagePreview], None],
-        on_end: Callable[[Callable[[], None]], None],
+        on_end: Callable[[_RunSession, Callable[[], None]], None],
     ) -> None:
         # The thread of either starts only if it is used.
         self._worker = WorkerScheduler("rxpipe-run", failed=self._on_worker_error)
@@ -243,9 +253,9 @@ class _RunSession(Session):
         run_id = self.plan.run_id or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         self._sources = list(sources(self.plan, run_id, self.seed))
         self._warnings: tuple[str, ...] = ()
-        saver = (scheduler or self._saver) if backend.overlap_saves or backend.queue_ahead else None
+        saver = (scheduler or self._saver) if backend.capacity + backend.queue_ahead > 1 else None
         out = self.plan.settings.out
-        self._files = None if out is None else FileStore(ImageWriter(out), self._now, saver)
+        self._files = None if out is None else FileStore(ImageWriter(out, files=files), self._now, saver)
         super().__init__(
             run_id=run_id,
             backend=backend,
@@ -357,7 +367,7 @@ class _RunSession(Session):
         if failure is not None:  # a stage that failed decides, whatever ended the run
             outcome, error = "failed", _with_stage(failure.stage.where, ErrorInfo.of(failure.error))
         fields = {"status": outcome, "error": error, "warnings": self._warnings}
-        self._on_end(lambda: self.timeline.put(RunEnd, fields))
+        self._on_end(self, lambda: self.timeline.put(RunEnd, fields))
 
     def _end_once_delivered(self) -> None:
         self._updates.call_when_drained(self.done.set)

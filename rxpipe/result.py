@@ -52,6 +52,7 @@ class ImageRecord:
     duration_s: float | None
     warnings: tuple[str, ...] = ()
     error: ErrorInfo | None = None
+    server: str | None = None
 
     @classmethod
     def of(cls, event: StageImageProgress) -> ImageRecord:
@@ -67,6 +68,7 @@ class ImageRecord:
             duration_s=event.duration_s,
             warnings=event.warnings,
             error=event.error,
+            server=event.server,
         )
 
     @property

@@ -30,15 +30,28 @@ if TYPE_CHECKING:
 State = Literal["idle", "running", "stopping", "completed", "partial", "failed", "cancelled"]
 StageState = Literal["waiting", "running", "completed", "failed", "cancelled", "skipped"]
 
+_IDLE = frozenset({"queued", "loading"})
 _ALMOST = 0.999  # 1.0 is shown only when every file is written
+
+
+@dataclass(frozen=True, slots=True)
+class ImageStatus:
+    """One image in progress. fraction: 0..1, never falling, not even in a retry."""
+
+    fraction: float = 0.0
+    step: int | None = None
+    steps: int | None = None
+    phase: Phase = "working"
 
 
 @dataclass(frozen=True, slots=True)
 class StageStatus:
     """One stage's row.
 
-    finished: images that finished it. total: images it works on, None if unknown. in_progress: fraction 0..1 by image
-    index, never falling within an image. worked_s: seconds of work so far, without queueing, pauses and loading.
+    finished: images that finished it. total: images it works on, None if unknown. in_progress: by image index, those
+    that have reported progress. step, steps, phase: of the image shown, the first of them that is being worked on.
+    worked_s: seconds of the run that went into this stage, without queueing, pauses and loading; where several images
+    are worked on at the same time, each has its share.
     """
 
     name: str
@@ -46,7 +59,7 @@ class StageStatus:
     finished: int = 0
     failed: int = 0
     total: int | None = None
-    in_progress: Mapping[int, float] = field(default_factory=dict)
+    in_progress: Mapping[int, ImageStatus] = field(default_factory=dict)
     step: int | None = None
     steps: int | None = None
     phase: Phase = "working"
@@ -56,7 +69,17 @@ class StageStatus:
     @property
     def current(self) -> float:
         """The sum of the fractions of the images in progress."""
-        return sum(self.in_progress.values())
+        return sum(image.fraction for image in self.in_progress.values())
+
+    @property
+    def shown(self) -> int | None:
+        """Index of the image shown: the first that is being worked on, else the first in progress, else None."""
+        return min(self.in_progress, key=lambda index: (self.in_progress[index].phase in _IDLE, index), default=None)
+
+    @property
+    def working(self) -> int:
+        """How many images are being worked on, as far as they report it."""
+        return sum(image.phase not in _IDLE for image in self.in_progress.values())
 
     @property
     def fraction(self) -> float:
@@ -174,14 +197,20 @@ def _ended(status: RunStatus, event: RunEnd) -> RunStatus:
 
 
 def _clocked(status: RunStatus, now: datetime) -> RunStatus:
-    """Count the time since the last event as work of the current stage, unless it was queued or loading."""
-    if status.updated is None or not status.stage_number or status.phase in {"queued", "loading"}:
+    """Count the time since the last event as work of the stages, shared by the images that are being worked on."""
+    if status.updated is None or not status.stage_number:
         return replace(status, updated=now)
     elapsed = max(0.0, (now - status.updated).total_seconds() - status.pause_s)
-    stage = status.stages[status.stage_number - 1]
-    if stage.state != "running":
-        return replace(status, updated=now)
-    stages = _replaced(status.stages, status.stage_number - 1, replace(stage, worked_s=stage.worked_s + elapsed))
+    working = [stage.working if stage.state == "running" else 0 for stage in status.stages]
+    if not any(working) and status.phase not in _IDLE:  # a backend that reports no progress, or not yet
+        working = [
+            int(n == status.stage_number and stage.state == "running") for n, stage in enumerate(status.stages, 1)
+        ]
+    total = max(1, sum(working))
+    stages = tuple(
+        replace(stage, worked_s=stage.worked_s + elapsed * count / total) if count else stage
+        for stage, count in zip(status.stages, working, strict=True)
+    )
     return replace(status, stages=stages, updated=now)
 
 
@@ -223,19 +252,11 @@ def _stage_after(stage: StageStatus, event: BaseStageEvent) -> StageStatus:
         case StageStart():
             return replace(stage, state="running")
         case StageStep():
-            return replace(
-                stage,
-                in_progress=_advanced(stage.in_progress, event),
-                step=event.step or stage.step,
-                steps=event.steps or stage.steps,
-                phase=event.phase,
-            )
+            return _with_images(stage, {**stage.in_progress, event.image_index or 0: _advanced(stage, event)})
         case StageImageProgress():
+            others = {index: image for index, image in stage.in_progress.items() if index != event.image_index}
             failed = stage.failed + (event.outcome == "failed")
-            others = {index: done for index, done in stage.in_progress.items() if index != event.image_index}
-            return replace(
-                stage, finished=stage.finished + 1, failed=failed, in_progress=others, step=None, phase="working"
-            )
+            return _with_images(replace(stage, finished=stage.finished + 1, failed=failed), others)
         case StageEnd():
             return replace(stage, state="completed", in_progress={}, duration_s=event.duration_s)
         case StageFailed():
@@ -246,15 +267,28 @@ def _stage_after(stage: StageStatus, event: BaseStageEvent) -> StageStatus:
             return stage
 
 
-def _advanced(in_progress: Mapping[int, float], event: StageStep) -> Mapping[int, float]:
-    """Return the fractions after a step; they never fall, not even in a retry."""
-    index = event.image_index or 0
-    return {**in_progress, index: max(in_progress.get(index, 0.0), event.fraction or 0.0)}
+def _with_images(stage: StageStatus, in_progress: Mapping[int, ImageStatus]) -> StageStatus:
+    stage = replace(stage, in_progress=in_progress)
+    image = in_progress[stage.shown] if stage.shown is not None else ImageStatus(steps=stage.steps)
+    return replace(stage, step=image.step, steps=image.steps, phase=image.phase)
+
+
+def _advanced(stage: StageStatus, event: StageStep) -> ImageStatus:
+    """Return an image after a step; what an event does not say stays."""
+    before = stage.in_progress.get(event.image_index or 0, ImageStatus(steps=stage.steps))
+    return ImageStatus(
+        fraction=max(before.fraction, event.fraction or 0.0),
+        step=event.step or before.step,
+        steps=event.steps or before.steps,
+        phase=event.phase,
+    )
 
 
 def _current_image(stage: StageStatus, event: BaseStageEvent) -> int | None:
-    if isinstance(event, StageStep | StageRetry):
+    if isinstance(event, StageRetry):
         return event.image_index
+    if stage.shown is not None:
+        return stage.shown
     number = stage.finished + 1
     return number if stage.total is None else min(number, stage.total)
 
@@ -265,17 +299,28 @@ def _fraction(status: RunStatus) -> float:
 
 
 def _eta(status: RunStatus) -> float | None:
-    """Return the seconds left by each stage's rate, else that of an earlier run, else that of the current stage."""
-    current = status.stages[status.stage_number - 1]
-    rate = current.per_image_s or status.past.get(current.name)
-    if rate is None:
-        return None
+    """Return the seconds left by each stage's rate; None where one is not known yet."""
     left = 0.0
     for stage in status.stages:
         if stage.state in {"waiting", "running"}:
             amount = (stage.total or status.images) - stage.finished - stage.current
-            left += max(0.0, amount) * (stage.per_image_s or status.past.get(stage.name) or rate)
+            rate = _rate(stage, status.past.get(stage.name))
+            if rate is None and amount > 0:
+                return None
+            left += max(0.0, amount) * (rate or 0.0)
     return left
+
+
+def _rate(stage: StageStatus, past: float | None) -> float | None:
+    """Return seconds per image: of an earlier run, corrected by what this one shows; None if neither is known.
+
+    The earlier run weighs as much as one image per image in progress. Without one, the first images of several in
+    progress tell too little.
+    """
+    if past is None:
+        return stage.per_image_s if stage.finished >= len(stage.in_progress) - 1 else None
+    weight = max(1, len(stage.in_progress))
+    return (stage.worked_s + past * weight) / (stage.finished + stage.current + weight)
 
 
 def _message(status: RunStatus, event: StageEvent) -> str:

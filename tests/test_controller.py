@@ -22,10 +22,11 @@ FOUR = rxp.chain(rxp.txt2img(images=2), rxp.img2img(), rxp.adetailer(), rxp.upsc
 class Desk:
     """A controller on a scripted backend, all on one virtual clock, and a record of what it emitted."""
 
-    def __init__(self, marbles, scripts=None, **options):
+    def __init__(self, marbles, scripts=None, *, sees_previews_first=lambda _: None, **options):
         self.clock = marbles.clock
         self.backend = ScriptedBackend(marbles, scripts)
         self.runner = rxp.PipelineRunner(rxp.PipelineExecutor(self.backend, scheduler=self.clock))
+        self.runner.executor.previews.subscribe(sees_previews_first)
         options = {"scheduler": self.clock, "intents": self.clock, "frame_s": FRAME_S, **options}
         self.controller = rxp.PipelineController(self.runner, **options)
         self.emitted = self.kept(self.runner.executor.events)
@@ -99,16 +100,18 @@ def test_of_previews_the_latest_per_frame_arrives(marbles):
 
 
 def test_no_preview_comes_after_the_end_of_its_run(marbles):
-    """A picture that is late does not cover the finished one."""
-    desk = Desk(marbles, {"txt2img": "--p--"})
-    late = desk.kept(desk.runner.executor.previews)
-    desk.controller.start(one())
-    desk.clock.advance_by("5ms")
-    desk.controller.cancel()
-    desk.clock.run()
-    desk.runner.executor._previews.on_next(late[0])
-    desk.clock.run()
-    assert desk.previews == late[:1]
+    """A picture that is late does not cover the finished one: here the run is cancelled while one is delivered."""
+
+    def cancel_at_the_second(_preview):
+        if desk.previews:
+            desk.runner.executor.active.cancel()
+
+    desk = Desk(marbles, {"txt2img": "--p---------------p--"}, sees_previews_first=cancel_at_the_second)
+    shown = desk.kept(desk.runner.executor.previews)
+    desk.play(one())
+    assert desk.status.state == "cancelled"
+    assert len(shown) == 2
+    assert desk.previews == shown[:1]
 
 
 def test_status_is_idle_then_running_then_completed(desk):

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timelines import NAMES, OUT_OF_MEMORY, TimelineBuilder, timelines, whole_run
 
+import rxpipe as rxp
 from rxpipe.events import ErrorInfo, RunStart
-from rxpipe.status import RunStatus, StageStatus, reduce_status
+from rxpipe.status import ImageStatus, RunStatus, StageStatus, reduce_status
+from rxpipe.testing import ScriptedBackend
 
 
 def status_of(events, status=None):
@@ -42,7 +44,8 @@ def test_the_fraction_never_falls_and_is_one_only_at_completion(drawn):
         assert (status.percent_text == "100 %") == (status.state == "completed")
         assert 0 <= status.stage_number <= status.stage_count
         assert status.image_index is None or status.image_index >= 1
-        assert all(0 <= done <= 1 for stage in status.stages for done in (stage.fraction, *stage.in_progress.values()))
+        images = [image for stage in status.stages for image in stage.in_progress.values()]
+        assert all(0 <= done.fraction <= 1 for done in (*status.stages, *images))
     assert shown[-1].state == drawn.events[-1].status
     assert not shown[-1].active
 
@@ -57,7 +60,27 @@ def test_the_images_in_progress_add_up():
     assert status_of(builder.events).stages[0].fraction == 0.25
     builder.image(0, 2)
     stage = status_of(builder.events).stages[0]
-    assert (stage.in_progress, stage.fraction) == ({1: 0.5}, (1 + 0.5) / 4)
+    assert (stage.in_progress, stage.fraction) == ({1: ImageStatus(0.5)}, (1 + 0.5) / 4)
+
+
+@pytest.mark.parametrize("order", ["stage", "image"])
+@pytest.mark.parametrize("slots", [1, 4, 8])
+@pytest.mark.parametrize("unlike", [False, True])
+def test_an_estimate_is_within_a_quarter_from_the_first_third_on(marbles, order, slots, unlike):
+    """One slot, four, eight; like and unlike stages; known from an earlier run; as shown at the end of each instant."""
+    scripts = {"txt2img": "--s--s--s--so|", "upscale": "-s-so|" if unlike else "--s--s--s--so|"}
+    job = rxp.chain(rxp.txt2img(prompt="a", images=30 * slots), rxp.upscale(), order=order)
+    run = marbles.run(job, ScriptedBackend(marbles, scripts, capacity=slots))
+    events = run.events.accept().values
+    status, seen = status_of(events), {}
+    for event in events:
+        status = reduce_status(status, event)
+        seen[(events[-1].timestamp - event.timestamp).total_seconds()] = status.eta_s
+    total_s = max(seen)
+    judged = {left_s: eta_s for left_s, eta_s in seen.items() if 0.1 * total_s < left_s <= total_s * 2 / 3}
+    assert len(judged) > 50
+    for left_s, eta_s in judged.items():
+        assert eta_s == pytest.approx(left_s, rel=0.25)
 
 
 @given(timelines(), timelines())
@@ -366,17 +389,19 @@ def test_a_stage_is_estimated_from_its_own_images():
     assert status_of(builder.events).eta_s == pytest.approx(5)
 
 
-def test_later_stages_are_estimated_like_the_one_in_work_or_like_an_earlier_run():
-    """First run: as this stage. Second run: as it was."""
+def test_later_stages_are_estimated_like_in_an_earlier_run_and_not_at_all_before():
+    """What an upscale takes cannot be known from txt2img; a second run takes what the first one took."""
     builder = TimelineBuilder()
     builder.begin("txt2img", "upscale", images=1)
     builder.start(0, 1)
     builder.wait(2)
     builder.step(0, 1, 0.5)
-    assert status_of(builder.events).eta_s == pytest.approx(2 + 4)
+    assert status_of(builder.events).eta_s is None
     learnt = status_of(whole_run("txt2img", "upscale", images=1, seconds=10.0))
     assert learnt.past == {"txt2img": 10.0, "upscale": 10.0}
-    assert status_of(builder.events, learnt).eta_s == pytest.approx(2 + 10)
+    assert status_of(builder.events, learnt).eta_s == pytest.approx(0.5 * (2 + 10) / 1.5 + 10), (
+        "both runs weigh one image"
+    )
     assert status_of(builder.events[:2], learnt).eta_s == pytest.approx(10 + 10)
 
 
@@ -420,7 +445,7 @@ def test_a_clock_that_goes_back_makes_no_negative_work():
 
 def test_a_stage_in_parts_knows_its_rate():
     """Seconds of work an image, from whole and part images."""
-    assert StageStatus("x", finished=1, in_progress={2: 0.5}, worked_s=3.0).per_image_s == 2.0
+    assert StageStatus("x", finished=1, in_progress={2: ImageStatus(0.5)}, worked_s=3.0).per_image_s == 2.0
     assert StageStatus("x").per_image_s is None
 
 

@@ -57,6 +57,7 @@ class Output:
     data: encoded, PNG as a rule, kept byte for byte. seed: the one used, None for the one asked for.
     unchanged: there was nothing to do (adetailer found nothing); the input continues as it was, `data` is not read.
     warnings: what is not as asked for. settings: what was used, where the backend knows more than the request.
+    server: which of several rendered it; None where there is only one.
     """
 
     data: bytes = field(repr=False)
@@ -64,6 +65,7 @@ class Output:
     unchanged: bool = False
     warnings: tuple[str, ...] = ()
     settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    server: str | None = None
 
 
 RenderEvent = StepProgress | Preview | Output
@@ -74,9 +76,10 @@ class Backend(ABC):
 
     name: short, part of files and logs. description: one sentence for people.
     url: address of the server, without credentials; None for a backend that has none.
-    overlap_saves: the next image of a stage may be begun while the last one's file is being written.
-    queue_ahead: so many further images of the same stage may be begun while one is rendered, for a server with a queue
-        of its own.
+    capacity: images that it renders in parallel, at least 1. With 1 the images of a stage finish in index order; with
+        more each is reported when it is written.
+    queue_ahead: so many further images may be begun meanwhile, for a server with a queue of its own. Where the two come
+        to more than one image, pictures are written on a thread of their own.
     batches: the images of a txt2img batch (`txt2img.batch_size`) are asked for in one request, so they are begun
         together; those that are not in the request wait for its answer.
     """
@@ -84,7 +87,7 @@ class Backend(ABC):
     name: str = "backend"
     description: str = ""
     url: str | None = None
-    overlap_saves: bool = False
+    capacity: int = 1
     queue_ahead: int = 0
     batches: bool = False
 

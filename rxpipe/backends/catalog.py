@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, NamedTuple
 
 from rxpipe.config import AdetailerConfig, Txt2ImgConfig, UpscaleConfig
@@ -49,6 +49,14 @@ class Catalog:
     styles: Items = None
     loras: Items = None
     detectors: Items = None
+
+    @classmethod
+    def union(cls, catalogs: Iterable[Catalog]) -> Catalog:
+        """Return what any of several backends has; a kind that one of them does not list is not listed."""
+        every = tuple(catalogs)
+        kinds = [field.name for field in fields(cls)]
+        listed = {kind: [catalog.items(kind) for catalog in every] for kind in kinds}
+        return cls(**{kind: None if None in items else _merged(items) for kind, items in listed.items()})
 
     def items(self, kind: str) -> Items:
         """Return what the backend has of a *kind*, the name of one of the fields."""
@@ -176,3 +184,7 @@ _UNIT_REFERENCES = (
     ("schedulers", "scheduler"),
     ("models", "checkpoint"),
 )
+
+
+def _merged(lists: Iterable[Items]) -> tuple[CatalogItem, ...]:
+    return tuple({item.name.casefold(): item for items in lists for item in items or ()}.values())

@@ -48,12 +48,21 @@ def _load_sketch() -> Callable[..., Backend]:
     return SketchBackend
 
 
+def _load_pool() -> Callable[..., Backend]:
+    from rxpipe.backends.pool import PoolBackend  # noqa: PLC0415  # only where several are named
+
+    return PoolBackend
+
+
 EMBEDDED = BackendKind(
     name="sketch", load=_load_sketch, words=("embedded",), examples=("'sketch'", "'sketch:pace=0.05'")
 )
 """The kind that is opened where no server is found."""
 
 KINDS = (EMBEDDED, WEBUI)
+
+POOL = BackendKind(name="pool", load=_load_pool)
+"""Several backends as one: what addresses with commas between them mean."""
 
 
 def open_backend(where: str | int | None = None, *, ports: Sequence[int] | None = None, **options: Any) -> Backend:
@@ -62,8 +71,9 @@ def open_backend(where: str | int | None = None, *, ports: Sequence[int] | None 
     Args:
         where: "http://host:port" (or "host:port", or a port on this machine) for a WebUI, with "user:password@" where
             it needs that; "sketch" or "embedded" for the one that needs no server, "sketch:name=value,..." with
-            options; None or "auto": RXPIPE_BACKEND, else `backend.url` in the config file, else a WebUI that answers on
-            127.0.0.1:7860 to 7864, else the embedded one.
+            options; several of them with commas between for a pool; None or "auto": RXPIPE_BACKEND, else `backend.url`
+            or `backend.urls` (a list) in the config file, else a WebUI that answers on 127.0.0.1:7860 to 7864, else the
+            embedded one.
         ports: on this machine where "auto" looks for a server; None for the usual ones.
         options: of that backend's constructor.
 
@@ -84,13 +94,14 @@ def open_backend(where: str | int | None = None, *, ports: Sequence[int] | None 
 class BackendSpec:
     """Which backend is to be opened. options: from where it was named, credentials among them. reason: for people.
 
-    url: empty for a kind without servers.
+    url: empty for a kind without servers. members: of a pool, at least two; options of a pool are those of each member.
     """
 
     kind: BackendKind
     reason: str
     url: str = field(default="", repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    members: tuple[BackendSpec, ...] = ()
 
 
 def choose(where: str | None = None, *, ports: Sequence[int] | None = None) -> BackendSpec:
@@ -118,6 +129,10 @@ def config_path() -> Path:
 
 
 def _from_text(text: str, reason: str, options: Mapping[str, Any] | None = None) -> BackendSpec:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if len(parts) > 1 and all(map(_is_address, parts)):
+        members = tuple(_from_text(part, reason, options) for part in parts)
+        return BackendSpec(POOL, reason, members=members)
     word, _, rest = text.partition(":")
     kind = next((kind for kind in KINDS if word.lower() in (kind.name, *kind.words)), None)
     if kind is None:
@@ -125,6 +140,11 @@ def _from_text(text: str, reason: str, options: Mapping[str, Any] | None = None)
     if kind.schemes:  # "webui:8080", "webui://host"
         return BackendSpec(kind, reason, url=rest.removeprefix("//") or str(kind.default_port), options=options or {})
     return BackendSpec(kind, reason, options={**_parsed_options(text, rest), **(options or {})})
+
+
+def _is_address(text: str) -> bool:
+    words = {word for kind in KINDS for word in (kind.name, *kind.words)}
+    return "://" in text or _HOST.fullmatch(text) is not None or text.partition(":")[0].lower() in words
 
 
 def _kind_of_address(text: str, reason: str) -> BackendKind:
@@ -166,7 +186,13 @@ def _scalar(text: str) -> object:
 
 def _from_file(path: Path) -> BackendSpec | None:
     table = _backend_table(path)
-    url = table.pop("url", None)
+    url, urls = table.pop("url", None), table.pop("urls", None)
+    if urls is not None:
+        if url is not None or not isinstance(urls, list) or not all(isinstance(each, str) for each in urls):
+            raise ConfigError(
+                [f"{path}: backend.urls: got {urls!r}; allowed: a list of addresses, and no url beside it"]
+            )
+        url = ",".join(urls)
     if url is None:
         return None
     if not isinstance(url, str):
@@ -228,6 +254,8 @@ def open_spec(spec: BackendSpec, options: Mapping[str, Any]) -> Backend:
     Raises:
         ConfigError: an option that it does not have, or a URL that is no address.
     """
+    if spec.members:
+        return spec.kind.load()(open_spec(member, options) for member in spec.members)
     if spec.kind is EMBEDDED:
         require(f"The embedded backend ({spec.reason})", "numpy", "skimage")
     make = spec.kind.load()

@@ -91,13 +91,14 @@ def run(  # noqa: PLR0917  # typer makes an option of each
         ),
     ] = None,
     backend: Annotated[
-        str,
+        list[str] | None,
         _option(
-            "The backend that renders; auto: a WebUI that runs on this machine, else the embedded backend.",
+            "The backend that renders; auto: a WebUI that runs on this machine, else the embedded backend. Several "
+            "render together.",
             _HOW,
             metavar="auto|embedded|URL",
         ),
-    ] = "auto",
+    ] = None,
     order: Annotated[
         str | None,
         _option(
@@ -147,7 +148,7 @@ def run(  # noqa: PLR0917  # typer makes an option of each
         if dry_run:
             _print_plan(config, as_json=as_json)
         else:
-            raise typer.Exit(_run(config, backend, pace, as_json=as_json, verbose=verbose))
+            raise typer.Exit(_run(config, ",".join(backend or ["auto"]), pace, as_json=as_json, verbose=verbose))
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -18,17 +18,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rxpipe.backends.diagnosis import Diagnosis
+    from rxpipe.backends.resolve import BackendSpec
 
 _SHOWN = 8
 
 
 def examine(url: str | None, *, trial: bool, as_json: bool) -> Exit:
-    """Print the diagnosis. FAILED if no run could start there; without a server `run` uses the embedded backend.
+    """Print the diagnosis, of every member of a pool. FAILED if no run could start on any of them.
+
+    Without a server `run` uses the embedded backend.
 
     Raises:
         ConfigError: *url* is not an address.
     """
     spec = choose(url)
+    found = [_examine(member, trial=trial, as_json=as_json) for member in spec.members or (spec,)]
+    return Exit.COMPLETED if Exit.COMPLETED in found else Exit.FAILED
+
+
+def _examine(spec: BackendSpec, *, trial: bool, as_json: bool) -> Exit:
     embedded = spec.kind is EMBEDDED
     lacking = _lacking() if embedded else ""
     auth = spec.options.get("auth")

@@ -1,10 +1,10 @@
-"""Lane: pieces of work that take turns, for a whole chain of operators and not for one of them only."""
+"""Lane: limits how much is in progress at once in a whole chain of operators, and not in one of them only."""
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from reactivex import Observable, abc
@@ -20,16 +20,13 @@ _R = TypeVar("_R")
 
 
 class Slot:
-    """One piece of work on a lane; it may let others begin before it ends.
+    """One piece of work on a lane; it may let others begin before it ends."""
 
-    owner: the operator it belongs to. group: the pieces of one owner that count as one.
-    """
-
-    def __init__(self, lane: Lane, owner: object, group: int) -> None:
+    def __init__(self, lane: Lane, line: _Line, group: int) -> None:
         self.inner = SingleAssignmentDisposable()
-        self.owner = owner
+        self.line = line
         self.group = group
-        self.occupied = True
+        self.occupied = line.occupies
         self.action: Callable[[], None] | None = None
         self._lane = lane
 
@@ -38,83 +35,84 @@ class Slot:
         self._lane.free(self)
 
     def in_order(self, action: Callable[[], None]) -> None:
-        """Call *action* once every piece that began earlier has ended."""
-        self._lane.act_in_order(self, action)
+        """Call *action*; on a lane that keeps order, once all pieces of the same operator that began earlier ended."""
+        self._lane.act(self, action)
 
 
 class Lane:
-    """One piece of work at a time, shared by all operators that are given the same lane.
+    """Limits the pieces of work in progress of all operators that are given the same lane.
 
-    Where `concat_map` keeps one operator to one inner observable at a time, a lane does so for a whole chain of them.
-    Of what waits, the lowest key goes first, and among equal keys the oldest: keys that fall along the chain take one
-    value through all of it before the next is begun.
+    Where `concat_map` keeps one operator to one inner observable at a time, a lane keeps a whole chain to *slots* of
+    them. Of what waits, the lowest key goes first, and among equal keys the oldest: keys that fall along the chain take
+    one value through all of it before the next begins, as far as the slots allow.
 
     Args:
-        may_begin: asked before each piece; while it gives False none begins.
+        slots: how many pieces may occupy a slot at the same time, until they call `Slot.free` or end. At least 1.
+        max_in_flight: how many may have begun and not ended, those that freed their slot included; None for *slots*.
+        keeps_order: whether the pieces of one operator finish in the order in which they began.
+        may_begin: asked before each piece; while it returns False none begins.
     """
 
-    def __init__(self, may_begin: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self,
+        slots: int = 1,
+        *,
+        max_in_flight: int | None = None,
+        keeps_order: bool = True,
+        may_begin: Callable[[], bool] = lambda: True,
+    ) -> None:
+        if slots < 1:
+            raise ValueError(f"a lane needs at least 1 slot, got {slots}")
+        self.slots = slots
+        self._max_in_flight = slots if max_in_flight is None else max_in_flight
+        self._keeps_order = keeps_order
         self._may_begin = may_begin
-        self._heap: list[tuple[Any, int, _Waiter]] = []
         self._order = itertools.count()
         self._lock = threading.Lock()
+        self._lines: list[_Line] = []
         self._in_flight: list[Slot] = []
-        self._pumping = False
-        self._closed = False
+        self._pumping = self._closed = False
 
     def concat_map(
-        self,
-        project: Callable[[_T, Slot], Observable[_R]],
-        *,
-        key: Any,
-        slots: int = 1,
-        max_in_flight: int = 1,
-        batch: int = 1,
+        self, project: Callable[[_T, Slot], Observable[_R]], *, key: Any, batch: int = 1, occupies: bool = True
     ) -> Operator[_T, _R]:
         """Map as Rx's `concat_map` does, sharing the lane with all others that are given it.
 
         Args:
             project: called with a value and its slot once it may begin, not before.
-            key: of this operator's work; anything with an order. The source's completion waits under it too.
-            slots: how many of this operator's groups may occupy a slot, until all of their pieces call `Slot.free`.
-            max_in_flight: how many of them may have begun and not ended. Pieces of two operators never overlap.
-            batch: so many consecutive pieces are one group: once the first has begun, the others may begin too.
+            key: of this operator's pieces; anything with an order.
+            batch: so many consecutive pieces count as one: once the first has begun, the others may begin too.
+            occupies: False for work that needs no slot; it begins one piece at a time, whatever occupies the slots.
 
-        An error of the source or of an inner observable passes at once. With it, and when disposed, the operator gives
-        up what it has on the lane, so that others go on.
+        The completion follows the end of this operator's own pieces. An error of the source or of an inner observable
+        passes at once; with it, and when disposed, the operator gives up what it has on the lane.
         """
 
         def operator(source: Observable[_T]) -> Observable[_R]:
             def subscribe(
                 observer: abc.ObserverBase[_R], scheduler: abc.SchedulerBase | None = None
             ) -> abc.DisposableBase:
-                owner = object()
-                numbers = itertools.count()
+                line = _Line(key, batch, occupies, observer.on_completed)
 
                 def failed(error: Exception) -> None:
                     observer.on_error(error)
-                    self._cancel_all_of(owner)
+                    self._remove(line)
 
                 def start(slot: Slot, value: _T) -> None:
                     try:
                         slot.inner.disposable = project(value, slot).subscribe(
                             observer.on_next, failed, lambda: self._release(slot), scheduler=scheduler
                         )
-                    except Exception as error:  # noqa: BLE001  # a stranger's function; it is handed on
+                    except Exception as error:  # noqa: BLE001  # user code; it is passed on
                         failed(error)
 
-                def complete(slot: Slot) -> None:
-                    observer.on_completed()
-                    self._release(slot)
-
                 def enter(value: _T) -> None:
-                    group = next(numbers) // batch
-                    self._enter(key, _Waiter(owner, group, lambda slot: start(slot, value), slots, max_in_flight))
+                    self._enter(line, lambda slot: start(slot, value))
 
-                source_subscription = source.subscribe(
-                    enter, failed, lambda: self._enter(key, _Waiter(owner, -1, complete, 1, 1)), scheduler=scheduler
-                )
-                return CompositeDisposable(source_subscription, Disposable(lambda: self._cancel_all_of(owner)))
+                with self._lock:
+                    self._lines.append(line)
+                ending = source.subscribe(enter, failed, lambda: self._source_ended(line), scheduler=scheduler)
+                return CompositeDisposable(ending, Disposable(lambda: self._remove(line)))
 
             return Observable(subscribe)
 
@@ -124,16 +122,11 @@ class Lane:
         """Dispose the work in flight and never start another. Harmless twice, and completes what was cut short."""
         with self._lock:
             self._closed = True
-            self._heap.clear()
+            self._lines.clear()
         while (slot := self._latest()) is not None:  # the latest first, so that none moves up while it is cancelled
             slot.inner.dispose()
             with self._lock:
-                if slot in self._in_flight:
-                    self._in_flight.remove(slot)
-
-    def _latest(self) -> Slot | None:
-        with self._lock:
-            return self._in_flight[-1] if self._in_flight else None
+                self._forget(slot)
 
     def free(self, slot: Slot) -> None:
         """See `Slot.free`."""
@@ -141,94 +134,139 @@ class Lane:
             slot.occupied = False
         self._pump()
 
-    def act_in_order(self, slot: Slot, action: Callable[[], None]) -> None:
+    def act(self, slot: Slot, action: Callable[[], None]) -> None:
         """See `Slot.in_order`."""
+        if not self._keeps_order:
+            action()
+            return
         with self._lock:
             slot.action = action
-        self._act()
+        self._act(slot.line)
 
-    def _act(self) -> None:
-        """Call what waits at the head of the line."""
+    def _act(self, line: _Line) -> None:
+        """Call what waits at the head of an operator's line."""
         with self._lock:
-            head = self._in_flight[0] if self._in_flight else None
+            head = line.in_flight[0] if line.in_flight else None
             action = head.action if head else None
             if head is not None:
                 head.action = None
         if action is not None:
             action()
 
-    def _cancel_all_of(self, owner: object) -> None:
-        """Cancel all that one operator has waiting or in flight."""
+    def _latest(self) -> Slot | None:
         with self._lock:
-            self._heap = [entry for entry in self._heap if entry[2].owner is not owner]
-            heapq.heapify(self._heap)
-            given_up = [slot for slot in self._in_flight if slot.owner is owner]
-            self._in_flight = [slot for slot in self._in_flight if slot.owner is not owner]
+            return self._in_flight[-1] if self._in_flight else None
+
+    def _forget(self, slot: Slot) -> None:
+        if slot in self._in_flight:
+            self._in_flight.remove(slot)
+            slot.line.in_flight.remove(slot)
+
+    def _remove(self, line: _Line) -> None:
+        """Give up all that one operator has waiting or in flight."""
+        with self._lock:
+            line.waiting.clear()
+            line.source_ended = False
+            if line in self._lines:
+                self._lines.remove(line)
+            given_up = list(line.in_flight)
+            for slot in given_up:
+                self._forget(slot)
         for slot in reversed(given_up):
             slot.inner.dispose()
-        self._act()
         self._pump()
 
-    def _enter(self, key: Any, waiter: _Waiter) -> None:
+    def _enter(self, line: _Line, start: Callable[[Slot], None]) -> None:
         with self._lock:
             if not self._closed:
-                heapq.heappush(self._heap, (key, next(self._order), waiter))
+                line.waiting.append(_Waiter(next(self._order), next(line.numbers) // line.batch, start))
         self._pump()
+
+    def _source_ended(self, line: _Line) -> None:
+        line.source_ended = True
+        self._pump(line)
 
     def _release(self, slot: Slot) -> None:
         with self._lock:
-            if slot in self._in_flight:
-                self._in_flight.remove(slot)
-        self._act()
-        self._pump()
+            self._forget(slot)
+        self._act(slot.line)
+        self._pump(slot.line)
 
-    def _pump(self) -> None:
-        """Start what may begin; a loop and not a recursion, since work may end before its start returns."""
+    def _complete(self, line: _Line) -> None:
         with self._lock:
-            if self._pumping:
-                return
-            self._pumping = True
-        while (begun := self._next()) is not None:
-            slot, waiter = begun
-            if not slot.inner.is_disposed:
-                self._start(waiter, slot)
+            completes = line.source_ended and not (self._closed or line.waiting or line.in_flight)
+            if completes:
+                line.source_ended = False  # once
+        if completes:
+            line.on_completed()
 
-    def _start(self, waiter: _Waiter, slot: Slot) -> None:
+    def _pump(self, ended: _Line | None = None) -> None:
+        """Start what may begin; a loop and not a recursion, since work may end before its start returns.
+
+        What a completion of *ended* brings on the lane begins after all of it has come.
+        """
+        with self._lock:
+            nested, self._pumping = self._pumping, True
         try:
-            waiter.start(slot)
-        except BaseException:  # of who hears of the completion; the lane must not take itself for busy ever after
-            with self._lock:
+            if ended is not None:
+                self._complete(ended)
+            while not nested and (begun := self._next()) is not None:
+                slot, waiter = begun
+                if not slot.inner.is_disposed:
+                    waiter.start(slot)
+        except BaseException:  # of a subscriber; the lane must not stay busy for ever
+            if not nested:
                 self._pumping = False
             raise
 
     def _next(self) -> tuple[Slot, _Waiter] | None:
         with self._lock:
-            if self._closed or not self._heap or not self._may_begin():
+            line = self._first_that_may_begin()
+            if line is None:
                 self._pumping = False
                 return None
-            if not self._heap[0][2].may_begin(self._in_flight):
-                self._pumping = False
-                return None
-            waiter = heapq.heappop(self._heap)[2]
-            slot = Slot(self, waiter.owner, waiter.group)
+            waiter = line.waiting.popleft()
+            slot = Slot(self, line, waiter.group)
             self._in_flight.append(slot)
+            line.in_flight.append(slot)
             return slot, waiter
+
+    def _first_that_may_begin(self) -> _Line | None:
+        if self._closed or not self._may_begin():
+            return None
+        lines = sorted((line for line in self._lines if line.waiting), key=_Line.rank)
+        return next((line for line in lines if self._fits(line)), None)
+
+    def _fits(self, line: _Line) -> bool:
+        if not line.occupies:
+            return not line.in_flight
+        group = line.waiting[0].group
+        if any(slot.group == group for slot in line.in_flight):
+            return True
+        begun = {(slot.line, slot.group): False for slot in self._in_flight if slot.line.occupies}
+        for slot in self._in_flight:
+            if slot.occupied:
+                begun[slot.line, slot.group] = True
+        return len(begun) < self._max_in_flight and sum(begun.values()) < self.slots
 
 
 class _Waiter(NamedTuple):
-    """What waits on a lane, and beside how much else it may begin."""
+    """A piece that has not begun: its age, the group it counts with, and what begins it."""
 
-    owner: object
+    number: int
     group: int
     start: Callable[[Slot], None]
-    slots: int
-    max_in_flight: int
 
-    def may_begin(self, in_flight: list[Slot]) -> bool:
-        if not in_flight:
-            return True
-        if any(slot.owner is not self.owner for slot in in_flight):
-            return False
-        groups = {slot.group for slot in in_flight}
-        occupied = {slot.group for slot in in_flight if slot.occupied}
-        return self.group in groups or (len(groups) < self.max_in_flight and len(occupied) < self.slots)
+
+class _Line:
+    """What one subscription of an operator has on the lane, the oldest first."""
+
+    def __init__(self, key: Any, batch: int, occupies: bool, on_completed: Callable[[], None]) -> None:
+        self.key, self.batch, self.occupies, self.on_completed = key, batch, occupies, on_completed
+        self.waiting: deque[_Waiter] = deque()
+        self.in_flight: list[Slot] = []
+        self.numbers = itertools.count()
+        self.source_ended = False
+
+    def rank(self) -> tuple[Any, int]:
+        return self.key, self.waiting[0].number

@@ -24,6 +24,7 @@ from rxpipe.pictures import a1111, png
 from rxpipe.pictures.formats import file_ending
 from rxpipe.pictures.lineage import LINEAGE_KEY, format_lineage
 from rxpipe.plan import StageType
+from rxpipe.sinks.files import Files, SystemFiles, sync, write_all
 from rxpipe.sinks.names import NamePattern
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ _NUMBERED = re.compile(r"(\d{5,18})(?:[-.].*)?")
 _HELD = (5, 32, 33)  # Windows: access denied, sharing violation, lock violation: a viewer or scanner looks at the file
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4)
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EACCES}
-_NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 class ImageWriter:
@@ -56,6 +56,7 @@ class ImageWriter:
         out: made if it is not there; a relative one is below the working directory at construction.
         pattern: of the name behind the number; see `NamePattern`. Without a seed the default leaves the number alone.
         pause: waits so many seconds before a file that another program holds is tried again (Windows).
+        files: the calls to the file system, for tests with faults; None: the real ones.
     """
 
     def __init__(
@@ -64,10 +65,12 @@ class ImageWriter:
         *,
         pattern: str = "[seed]",
         pause: Callable[[float], object] = time.sleep,
+        files: Files | None = None,
     ) -> None:
         self.out = _folder(out)
         self._pattern = NamePattern(pattern)
         self._pause = pause
+        self._files = files or SystemFiles()
         self._next: dict[Path, int] = {}
         self._lock = threading.Lock()
 
@@ -110,21 +113,21 @@ class ImageWriter:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{uuid.uuid4().hex}.tmp"
         try:
-            _write_synced(temporary, data)
+            _write_synced(self._files, temporary, data)
             return self._publish(temporary, folder, tail)
         finally:
             with contextlib.suppress(FileNotFoundError):
-                self._patiently(temporary.unlink)
+                self._patiently(functools.partial(self._files.unlink, temporary))
 
     def _publish(self, temporary: Path, folder: Path, tail: str) -> Path:
         """Give the file the next free name; another process may take one in between, then the next is tried."""
         while True:
             target = folder / f"{self._number(folder):05}{tail}"
             try:
-                self._patiently(functools.partial(_move_to_new, temporary, target))
+                self._patiently(functools.partial(_move_to_new, self._files, temporary, target))
             except FileExistsError:
                 with self._lock:  # another process writes here: look again, and never back
-                    self._next[folder] = max(self._next[folder], _first_free(folder))
+                    self._next[folder] = max(self._next[folder], _first_free(self._files, folder))
             else:
                 return target
 
@@ -132,7 +135,7 @@ class ImageWriter:
         with self._lock:
             number = self._next.get(folder)
             if number is None:
-                number = _first_free(folder)
+                number = _first_free(self._files, folder)
             self._next[folder] = number + 1
             return number
 
@@ -161,45 +164,43 @@ def _folder(out: Path | str) -> Path:
 # -- files --------------------------------------------------------------------------------------------------------
 
 
-def _first_free(folder: Path) -> int:
-    with os.scandir(folder) as entries:
-        numbers = (_NUMBERED.fullmatch(entry.name) for entry in entries)
-        return max((int(number[1]) for number in numbers if number), default=-1) + 1
+def _first_free(files: Files, folder: Path) -> int:
+    numbers = map(_NUMBERED.fullmatch, files.names(folder))
+    return max((int(number[1]) for number in numbers if number), default=-1) + 1
 
 
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        try:
-            os.fsync(file.fileno())
-        except OSError as error:  # some network folders cannot; the data is written all the same
-            if error.errno not in _NO_SYNC:
-                raise
+def _write_synced(files: Files, path: Path, data: bytes) -> None:
+    descriptor = files.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        write_all(files, descriptor, data)
+        sync(files, descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def _move_to_new(temporary: Path, target: Path) -> None:
+def _move_to_new(files: Files, temporary: Path, target: Path) -> None:
     """Give *temporary* the name *target* in one step. FileExistsError where that name is in use."""
-    if os.name == "nt":
-        temporary.rename(target)  # refuses an existing name there
+    if not files.rename_replaces:
+        files.rename(temporary, target)
         return
     try:
-        os.link(temporary, target)  # unlike a POSIX rename, never replaces
+        files.link(temporary, target)  # unlike a POSIX rename, never replaces
     except FileExistsError:
         raise
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        _move_by_reservation(temporary, target)
+        _move_by_reservation(files, temporary, target)
 
 
-def _move_by_reservation(temporary: Path, target: Path) -> None:
+def _move_by_reservation(files: Files, temporary: Path, target: Path) -> None:
     """For file systems without links: reserve the name by an empty file of our own, and replace only that."""
-    target.open("xb").close()
+    os.close(files.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     try:
-        temporary.replace(target)
+        files.replace(temporary, target)
     except BaseException:
-        target.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            files.unlink(target)
         raise
 
 

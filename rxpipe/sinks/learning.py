@@ -7,7 +7,6 @@ write, and synced; a line torn by a crash affects none before or after it.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sys
 import time
@@ -25,6 +24,7 @@ from rxpipe.config import Img2ImgConfig, Txt2ImgConfig
 from rxpipe.errors import BadImage
 from rxpipe.events import StageEvent, StageStep
 from rxpipe.presets import dump
+from rxpipe.sinks.files import Files, SystemFiles, sync, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["LearningRecord", "LearningRecordWriter", "read_records"]
 
 _PAUSE_S = 0.02  # between two looks at a lock that another process holds (Windows)
-_NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 class VariantRecord(BaseModel):
@@ -116,12 +115,14 @@ class LearningRecordWriter:
         path: of the file, which the first record creates, with its folder. None: `learning.jsonl` in the user's data
             folder (`~/.local/share/rxpipe` on Linux).
         steps: whether the events recorded hold the sampler steps too, which are most of them.
+        files: the calls to the file system, for tests with faults; None: the real ones.
     """
 
-    def __init__(self, path: Path | str | None = None, *, steps: bool = True) -> None:
+    def __init__(self, path: Path | str | None = None, *, steps: bool = True, files: Files | None = None) -> None:
         default = platformdirs.user_data_path("rxpipe", appauthor=False) / "learning.jsonl"
         self.path = Path(path).expanduser().absolute() if path is not None else default
         self._steps = steps
+        self._files = files or SystemFiles()
 
     def on_result(self, result: PipelineRunResult) -> None:
         """Record a run that has ended; called by the controller.
@@ -132,8 +133,8 @@ class LearningRecordWriter:
         if result.success:
             line = LearningRecord.of(result, steps=self._steps).model_dump_json()
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(self.path.with_name(self.path.name + ".lock")):
-                _append(self.path, line.encode())
+            with _locked(self._files, self.path.with_name(self.path.name + ".lock")):
+                _append(self._files, self.path, line.encode())
 
 
 def read_records(path: Path | str) -> Iterator[LearningRecord]:
@@ -155,21 +156,21 @@ def read_records(path: Path | str) -> Iterator[LearningRecord]:
 # -- the file ----------------------------------------------------------------------------------------------------------
 
 
-def _append(path: Path, line: bytes) -> None:
+def _append(files: Files, path: Path, line: bytes) -> None:
     """Write one line and sync it; after a failure the file is as long as before."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
+    descriptor = files.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         size = os.fstat(descriptor).st_size
         try:
-            _write_all(descriptor, (b"\n" if _torn(descriptor, size) else b"") + line + b"\n")
-            _sync(descriptor)
+            write_all(files, descriptor, (b"\n" if _torn(descriptor, size) else b"") + line + b"\n")
+            sync(files, descriptor)
         except OSError:
             os.ftruncate(descriptor, size)
             raise
     finally:
         os.close(descriptor)
     if size == 0:
-        _sync_folder(path.parent)
+        _sync_folder(files, path.parent)
 
 
 def _torn(descriptor: int, size: int) -> bool:
@@ -180,34 +181,20 @@ def _torn(descriptor: int, size: int) -> bool:
     return os.read(descriptor, 1) != b"\n"
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:  # one write as a rule; a nearly full disk takes less, and then raises
-        rest = rest[os.write(descriptor, rest) :]
-
-
-def _sync(descriptor: int) -> None:
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_SYNC:  # a pipe, or a network folder without sync
-            raise
-
-
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(files: Files, folder: Path) -> None:
     """Sync the entry of a new file in its folder, where the system supports that; the file itself is synced anyway."""
     with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = files.open(folder, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            files.fsync(descriptor)
         finally:
             os.close(descriptor)
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(files: Files, path: Path) -> Iterator[None]:
     """Hold the lock of all writers, of this process and of others; it is released if the process dies."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = files.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _lock(descriptor)
         yield

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rxpipe.result import RunUpdate
     from rxpipe.rx.lane import Slot
     from rxpipe.stages.cell import Cell, StageOutput
+    from rxpipe.stages.control import RunControl
 
 _C = TypeVar("_C", bound=StageConfig)
 
@@ -100,21 +101,24 @@ def section_of(kind: type[_C], given: _C | None, settings: Mapping[str, object])
 
 
 class ImageStage(Stage):
-    """A stage that makes one picture out of one image: all but operators."""
+    """A stage that makes one picture out of one image: all but operators.
+
+    uses_backend: whether the backend renders it.
+    """
+
+    uses_backend = True
 
     @abstractmethod
     def render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
         """Return the rendering of one image: progress, one picture, completion; or an error of `rxpipe.errors`."""
 
     def bind(self, tracker: StageTracker) -> StageOperator:
-        """Return the stage as an Rx operator that begins one image at a time on the run's lane.
+        """Return the stage as an Rx operator whose images take the slots of the run's lane.
 
-        If the backend supports it and no later stage shares the lane, the next image begins while one is written.
-        The images of a batch begin together.
+        Of all images that wait in a group of stages, the one that is furthest along begins first. The images of a batch
+        begin together. A stage that needs no backend takes a slot only where the backend has no more than one.
         """
         scope = tracker.scope
-        ahead = scope.backend.queue_ahead if tracker.last_of_group else 0
-        saving = 1 if tracker.last_of_group and scope.output.saver is not None else 0
 
         def image(artifact: Artifact, slot: Slot) -> Observable[Artifact]:
             return self._image(tracker, artifact, slot)
@@ -123,9 +127,8 @@ class ImageStage(Stage):
             on_lane = scope.lane.concat_map(
                 image,
                 key=-tracker.execution.stage_index,
-                slots=1 + ahead,
-                max_in_flight=1 + ahead + saving,
                 batch=_batch_size(tracker.execution, scope.backend),
+                occupies=self.uses_backend or scope.lane.slots == 1,
             )
             return emit_stage_end(tracker, on_lane(count_inputs(tracker, source)))
 
@@ -134,7 +137,7 @@ class ImageStage(Stage):
     def _image(self, tracker: StageTracker, artifact: Artifact, slot: Slot) -> Observable[Artifact]:
         cell = tracker.begin_image(artifact, slot)
         attempt = rx.defer(lambda _: self._attempt(cell.execution, artifact, tracker.scope.backend))
-        return cell.run(_with_retry_and_timeout(cell, attempt))
+        return cell.run(_with_retry_and_timeout(cell, _unless_over(tracker.scope.control, attempt)))
 
     def _attempt(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
         made = self.render(execution, artifact, backend)
@@ -143,6 +146,18 @@ class ImageStage(Stage):
                 f"backend {backend.name}: render returned a {type(made).__name__}; allowed: an Observable."
             )
         return made
+
+
+def _unless_over(control: RunControl, attempt: Observable[StageOutput]) -> Observable[StageOutput]:
+    """Return the attempt; it never begins once the run is over, whose end waits for one that is just beginning."""
+
+    def subscribe(
+        observer: abc.ObserverBase[StageOutput], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        with control.committing() as allowed:
+            return attempt.subscribe(observer, scheduler=scheduler) if allowed else Disposable()
+
+    return Observable(subscribe)
 
 
 def _batch_size(execution: StageExecution, backend: Backend) -> int:

@@ -129,8 +129,6 @@ class Cell:
     def _on_output(self, output: StageOutput) -> None:
         if isinstance(output, (Output, Artifact)):  # isinstance with a union would build it for every step
             self._pictures.append(output)
-        elif self._control.oldest_of(self.tracker) is not self:
-            return  # only the oldest image of a stage reports progress
         elif isinstance(output, StepProgress):
             self.tracker.step(self, output)
         elif isinstance(output, Preview):
@@ -191,11 +189,11 @@ class Cell:
 
     def _store(self, picture: Output | Artifact) -> Artifact:
         """Store the picture and report the image finished."""
-        warnings = picture.warnings if isinstance(picture, Output) else ()
+        warnings, server = (picture.warnings, picture.server) if isinstance(picture, Output) else ((), None)
         changed = self._changed(picture)
         artifact = self.artifact if changed is None else self._scope.output.store(changed, self.execution)
         self.take_outcome(CellState.PASSED if changed is None else CellState.DONE)
-        self.tracker.finish_image(self, artifact, warnings=warnings)
+        self.tracker.finish_image(self, artifact, warnings=warnings, server=server)
         return artifact
 
     def _changed(self, picture: Output | Artifact) -> Artifact | None:
@@ -212,6 +210,8 @@ class Cell:
             return None
         seed = seed if picture.seed is None else picture.seed
         settings = {**recorded_settings(self.execution), "seed": seed, **picture.settings}
+        if picture.server is not None:
+            settings["server"] = picture.server
         entry = LineageEntry(self.execution.stage_type, self._scope.backend.name, settings)
         renders_anew = self.execution.stage_type in _GENERATION or before.seed is None
         return replace(before.with_data(picture.data), seed=seed if renders_anew else before.seed).with_lineage(entry)

@@ -40,6 +40,8 @@ class RunPhase(enum.Enum):
 class RunControl:
     """Takes the decisions about a run, from any thread, and runs the steps that follow.
 
+    The steps are registered where what they end is made: by `Session`, and by the executor for a run.
+
     phase: only moves forward. failure: the first stage that could not continue, with its error; it decides the outcome
     whatever ends the run. outcome, error: as given to `end`. latest: the cell that began last.
     lock: guards the phase and the states of the cells; re-entrant, since a signal handler may interrupt its holder.
@@ -61,7 +63,7 @@ class RunControl:
         self._in_flight: list[Cell] = []
         self._committing = threading.RLock()
         self._steps = SerialQueue(self._run_first_step)
-        self._interrupted: Callable[[], None] | None = None
+        self._interrupted_step: Callable[[], None] | None = None
         self._rescue = rescue
         self._ends_on_failure = ends_on_failure
 
@@ -79,7 +81,7 @@ class RunControl:
 
     def oldest_of(self, tracker: StageTracker) -> Cell | None:
         """Return the cell of a stage that has been in progress for longest, None if it has none."""
-        for cell in self._in_flight:
+        for cell in self.in_flight:
             if cell.tracker is tracker:
                 return cell
         return None
@@ -108,7 +110,7 @@ class RunControl:
             if cell in self._in_flight:
                 self._in_flight.remove(cell)
 
-    def check_stop(self) -> None:
+    def cancel_if_drained(self) -> None:
         """Cancel the run if it was asked to stop and nothing is in progress any more."""
         with self.lock:
             stopped = self.phase is RunPhase.STOPPING and not self._in_flight
@@ -119,7 +121,8 @@ class RunControl:
     def committing(self) -> Iterator[bool]:
         """Delay the end of the run while an image is written and reported; yield False if the run is over.
 
-        A cancel therefore takes effect before or after an image, never between its file and its event.
+        A cancel therefore takes effect before or after an image and not between its file and its event, unless writing
+        the file takes longer than `GRACE_S`.
         """
         with self._committing:
             yield not self.over
@@ -134,10 +137,10 @@ class RunControl:
             begun = self.phase is not RunPhase.NEW
             self.phase = RunPhase.STOPPING
         if begun:
-            self.check_stop()
+            self.cancel_if_drained()
 
     def skip(self, image_index: int | None = None) -> bool:
-        """Cancel an image in progress, the oldest one or that of *image_index*; return False if there is none."""
+        """Cancel the oldest image that is being rendered, or that of *image_index*; return False if there is none."""
         if self.over:
             return False
         cells = [cell for cell in self.in_flight if image_index in {None, cell.index}]
@@ -153,7 +156,8 @@ class RunControl:
     def fail(self, failure: StageAborted, report: Callable[[], None]) -> None:
         """Record that a stage cannot continue, call *report*, and end the run. Only the first failure counts."""
         with self.lock:
-            self.failure = self.failure or failure  # before it is reported: a subscriber may cancel
+            if not self.over:
+                self.failure = self.failure or failure  # before it is reported: a subscriber may cancel
         report()
         if self._ends_on_failure:
             self.end("failed")
@@ -197,9 +201,9 @@ class RunControl:
         except Exception as error:  # noqa: BLE001  # of a backend or a subscriber; the run must end anyway
             to_excepthook(error)
         except BaseException:
-            if step is self._interrupted:  # for the second time: continue without it
+            if step is self._interrupted_step:  # for the second time: continue without it
                 waiting.popleft()
-            self._interrupted = step
+            self._interrupted_step = step
             raise
         waiting.popleft()
 

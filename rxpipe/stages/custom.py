@@ -85,6 +85,7 @@ class FunctionStage(ImageStage):
     """
 
     config: CustomConfig
+    uses_backend = False
 
     def __init__(
         self, config: CustomConfig, function: Callable[..., ImageLike], retry_on: tuple[type[Exception], ...] = ()
@@ -223,12 +224,12 @@ class OperatorStage(Stage):
         self._operator = operator
 
     def bind(self, tracker: StageTracker) -> StageOperator:
-        """Return the operator within a run, its images fed in the order of the lane."""
+        """Return the operator within a run; its images need no slot of the lane."""
         images = _OperatorTracker(tracker)
 
         def operator(source: Observable[Artifact]) -> Observable[Artifact]:
-            fed = tracker.scope.lane.concat_map(images.entering, key=-tracker.execution.stage_index)
-            return images.leaving(self._applied(fed(count_inputs(tracker, source))))
+            entering = tracker.scope.lane.concat_map(images.enter, key=-tracker.execution.stage_index, occupies=False)
+            return images.leaving(self._applied(entering(count_inputs(tracker, source))))
 
         return operator
 
@@ -251,7 +252,7 @@ class _OperatorTracker:
         self._cells: dict[str, Cell] = {}
         self._emitted: Counter[str] = Counter()
 
-    def entering(self, artifact: Artifact, _: Slot) -> Observable[Artifact]:
+    def enter(self, artifact: Artifact, _: Slot) -> Observable[Artifact]:
         def subscribe(observer: abc.ObserverBase[Artifact], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             self._cells[artifact.id] = self._tracker.begin_image(artifact)
             observer.on_next(artifact)

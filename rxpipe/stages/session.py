@@ -68,7 +68,7 @@ class Session:
             backend=backend,
             settings=settings,
             clock=clock,
-            lane=Lane(self.control.may_begin),
+            lane=_lane(backend, output, self.control),
             reporter=Reporter(self.timeline, previews, artifacts),
             output=output or InMemory(),
             control=self.control,
@@ -96,4 +96,11 @@ class Session:
         cancelled = failure is None and self.control.phase is RunPhase.CANCELLED
         for tracker in self.trackers:
             in_progress = cancelled and latest is not None and latest.tracker is tracker
-            tracker.cancel(tracker.next_index if in_progress else None)
+            tracker.report_cancelled(tracker.current_index if in_progress else None)
+
+
+def _lane(backend: Backend, output: ImageStore | None, control: RunControl) -> Lane:
+    """The lane of a run: the backend's slots, one more image in flight while pictures are written beside."""
+    slots = backend.capacity + backend.queue_ahead
+    saving = 1 if output is not None and output.saver is not None else 0
+    return Lane(slots, max_in_flight=slots + saving, keeps_order=backend.capacity == 1, may_begin=control.may_begin)

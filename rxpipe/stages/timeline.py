@@ -50,6 +50,7 @@ class Timeline:
         self._last = now()
         self._count = 0
         self._pending: RunUpdate | None = None
+        self._started: set[int] = set()
         self._open: set[int] = set()
         self._ending = self._closed = False
 
@@ -66,9 +67,7 @@ class Timeline:
             while self._fits(kind, fields.get("stage_index")):
                 self._last = max(self._last, self._now())
                 fields["run_id"], fields["seq"], fields["timestamp"] = self.run_id, self._count, self._last
-                event = kind.__pydantic_validator__.validate_python(
-                    fields
-                )  # model_validate, without its checks of arguments
+                event = kind.__pydantic_validator__.validate_python(fields)  # what model_validate calls
                 if event.seq == self._count:  # else a signal handler emitted one of its own meanwhile
                     self._pending = RunUpdate(event, reduce(self.result, event))
                     self._record(self._pending)
@@ -96,13 +95,14 @@ class Timeline:
         if stage is None:
             return kind is RunEnd or not self._count  # RunStart, from the first thread that emits it
         if kind is StageStart:
-            return not self._ending
+            return not self._ending and stage not in self._started
         return stage in self._open and (not self._ending or kind in TERMINALS)
 
     def _note(self, event: StageEvent) -> None:
         if isinstance(event, RunEnd):
             self._closed = True
         elif isinstance(event, StageStart):
+            self._started.add(event.stage_index)
             self._open.add(event.stage_index)
         elif isinstance(event, TERMINALS):
             self._open.discard(event.stage_index)

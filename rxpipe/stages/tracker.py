@@ -48,7 +48,6 @@ class StageTracker:
         scope: of the run.
         planned: images expected if not all have arrived when the first one begins, None if that is unknown.
         stage_count: stages in the chain.
-        last_of_group: no later stage shares the lane with this one.
         blocking: its function holds the run's thread and cannot be cancelled.
     """
 
@@ -59,12 +58,10 @@ class StageTracker:
         planned: int | None,
         *,
         stage_count: int = 1,
-        last_of_group: bool = True,
         blocking: bool = False,
     ) -> None:
         self.execution = execution
         self.scope = scope
-        self.last_of_group = last_of_group
         self._timeline = scope.reporter.timeline
         self.blocking = blocking
         self.received = 0
@@ -83,7 +80,7 @@ class StageTracker:
         return f"{self.execution.stage_type} (stage {self.execution.stage_index + 1} of {self._stage_count})"
 
     @property
-    def next_index(self) -> int | None:
+    def current_index(self) -> int | None:
         """Index of the image in progress for longest, or of the next one; None when all have finished the stage."""
         oldest = self.scope.control.oldest_of(self)
         index = sum(self._counts.values()) + 1 if oldest is None else oldest.index
@@ -137,27 +134,35 @@ class StageTracker:
         self._emit(StageRetry, image_index=cell.index, attempt=attempt, delay_s=delay_s, error=info)
 
     def finish_image(
-        self, cell: Cell, artifact: Artifact, *, error: RxPipeError | None = None, warnings: tuple[str, ...] = ()
+        self,
+        cell: Cell,
+        artifact: Artifact,
+        *,
+        error: RxPipeError | None = None,
+        warnings: tuple[str, ...] = (),
+        server: str | None = None,
     ) -> None:
         """Report that an image finished the stage with the cell's outcome."""
         outcome: Any = cell.state.value
-        self.scope.control.leave(cell)
-        self._counts[outcome] += 1
-        self._failures_in_a_row = self._failures_in_a_row + 1 if outcome == "failed" else 0
-        if outcome in {"done", "passed"}:
-            self.scope.reporter.artifact(artifact, self.execution.stage_index)
-        self._emit(
-            StageImageProgress,
-            image_index=cell.index,
-            artifact_id=artifact.id,
-            outcome=outcome,
-            error=ErrorInfo.of(error) if error else None,
-            seed=artifact.seed,
-            duration_s=self._since(cell.started_at),
-            path=artifact.path,
-            warnings=warnings,
-        )
-        self.scope.control.check_stop()
+        with self.scope.control.committing():  # no stop falls between the two
+            self.scope.control.leave(cell)
+            self._counts[outcome] += 1
+            self._failures_in_a_row = self._failures_in_a_row + 1 if outcome == "failed" else 0
+            if outcome in {"done", "passed"}:
+                self.scope.reporter.artifact(artifact, self.execution.stage_index)
+            self._emit(
+                StageImageProgress,
+                image_index=cell.index,
+                artifact_id=artifact.id,
+                outcome=outcome,
+                error=ErrorInfo.of(error) if error else None,
+                seed=artifact.seed,
+                duration_s=self._since(cell.started_at),
+                path=artifact.path,
+                warnings=warnings,
+                server=server,
+            )
+        self.scope.control.cancel_if_drained()
 
     def too_many_failures(self) -> bool:
         """Return whether so many images failed in a row that the next would too."""
@@ -177,7 +182,7 @@ class StageTracker:
         """Report that the stage cannot continue, if it is open."""
         self._emit(StageFailed, error=ErrorInfo.of(error))
 
-    def cancel(self, image_index: int | None) -> None:
+    def report_cancelled(self, image_index: int | None) -> None:
         """Report that the run was cancelled, if the stage is open."""
         self._emit(StageCancelled, image_index=image_index)
 

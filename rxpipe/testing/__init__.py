@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rxpipe.testing.clock import Runaway as Runaway
     from rxpipe.testing.clock import VirtualClock as VirtualClock
     from rxpipe.testing.diagram import MarblePicture as MarblePicture
+    from rxpipe.testing.files import FaultyFiles as FaultyFiles
     from rxpipe.testing.grammar import MarbleSyntaxError as MarbleSyntaxError
     from rxpipe.testing.grammar import parse as parse
     from rxpipe.testing.grammar import render as render
@@ -57,6 +58,7 @@ _EVENTS = ("run_end", "run_start", "stage_cancelled", "stage_end", "stage_failed
 _HOMES = {
     "clock": ("MarbleError", "Runaway", "VirtualClock"),
     "diagram": ("MarblePicture",),
+    "files": ("FaultyFiles",),
     "grammar": ("MarbleSyntaxError", "parse", "render"),
     "marbles": ("Marbles",),
     "matchers": ("anything", "close_to", "error_like", "instance", "one_of", "stage_start", "stage_step", *_EVENTS),

@@ -92,6 +92,7 @@ class ScriptedBackend(Backend):
         values: what further letters stand for: a StepProgress, Preview or Output.
         check: raised by `check`, before the run's first stage.
         picture: makes the picture of an execution.
+        capacity, queue_ahead: as of a `Backend`: how many images it renders in parallel, and how many wait behind them.
     """
 
     name = "scripted"
@@ -106,7 +107,10 @@ class ScriptedBackend(Backend):
         values: Mapping[str, RenderEvent] | None = None,
         check: Exception | None = None,
         picture: Callable[[StageExecution], bytes] = lambda stage: tiny_picture(stage.seed),
+        capacity: int = 1,
+        queue_ahead: int = 0,
     ) -> None:
+        self.capacity, self.queue_ahead = capacity, queue_ahead
         self._harness = harness
         self.scripts = dict(scripts or {})
         self.errors = dict(errors or {})

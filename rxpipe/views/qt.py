@@ -103,7 +103,7 @@ class StatusBar(_View):
         self.status = RunStatus()
         self._dot = _Dot(self)
         self.message, self.detail = _Line(self, bold=True), _Line(self)
-        self._bar = _Bar(self)
+        self.progress = _Bar(self)
         self.percent, self.eta = QLabel(self), QLabel(self)
         self.stop = _StopButton("Stop", self)
         self.stop.setAutoDefault(False)  # in a dialog, Return in some field must not stop the run
@@ -119,7 +119,7 @@ class StatusBar(_View):
         self.status = status
         tone = self.colours.of(tone_of(status.state))
         self._dot.set_colour(tone)
-        self._bar.set_value(status.fraction, tone)
+        self.progress.set_value(status.fraction, tone)
         self.message.set_text(status.message)
         self.detail.set_text(detail(status))
         self.percent.setText(status.percent_text if status.active or status.fraction > 0 else "")
@@ -156,7 +156,7 @@ class StatusBar(_View):
         row.addWidget(self._dot)
         row.addWidget(self.message)
         row.addWidget(self.detail, 1)
-        row.addWidget(self._bar)
+        row.addWidget(self.progress)
         row.addWidget(self.percent)
         row.addWidget(self.eta)
         row.addWidget(self.stop)

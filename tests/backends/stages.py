@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 
 import rxpipe as rxp
 from rxpipe.plan import plan_stages
@@ -10,6 +12,8 @@ from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.testing.servers.webui.drawing import noise_png
 
 PICTURE = noise_png(64, 64, 1)
+GRACE_S = 10.0
+"""A grace by which a call that waits is told from one that does not, however busy the machine."""
 
 
 def stage_of(section, *, before=None, image_index=1, seed=7):
@@ -69,6 +73,17 @@ class Watched:
     def of(self, kind):
         """What came of one kind."""
         return [value for value in self.values if isinstance(value, kind)]
+
+
+@contextlib.contextmanager
+def returns_before_any_answer(server):
+    """The block does not wait for the server, which answers nothing meanwhile; a wait would end with `GRACE_S`."""
+    server.freeze()
+    begin = time.monotonic()
+    yield
+    seconds = time.monotonic() - begin
+    server.thaw()
+    assert seconds < GRACE_S / 2, "it waited for an answer"
 
 
 def drawn(backend, stage, source=None):

@@ -8,6 +8,7 @@ from stages import artifact, stage_of
 
 import rxpipe as rxp
 from rxpipe.backends.base import Output, Preview, StepProgress
+from rxpipe.backends.pool import PoolBackend
 from rxpipe.backends.sketch import SketchBackend
 from rxpipe.backends.webui.backend import WebUIBackend
 from rxpipe.pictures import png
@@ -76,7 +77,7 @@ def _virtually(scene, predicate):
     return predicate()
 
 
-@pytest.fixture(params=["sketch", "scripted", "forge", "a1111", "forge without a page"])
+@pytest.fixture(params=["sketch", "scripted", "forge", "a1111", "forge without a page", "pool"])
 def scene(request):
     """One backend in its time; closed afterwards."""
     with ExitStack() as stack:
@@ -86,6 +87,9 @@ def scene(request):
             return
         if request.param == "sketch":
             backend = SketchBackend(pace_s=0.01)
+        elif request.param == "pool":
+            server = stack.enter_context(WebUIServer("forge", latency_s=0.15))
+            backend = PoolBackend([WebUIBackend(server.url, poll_s=0.02), SketchBackend(pace_s=0.01)])
         else:
             flavour, _, rest = request.param.partition(" ")
             server = stack.enter_context(WebUIServer(flavour, latency_s=0.15, nowebui=bool(rest)))

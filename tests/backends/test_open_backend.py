@@ -5,11 +5,13 @@ import sys
 
 import pytest
 from loguru import logger
+from stages import drawn, stage_of
 
 from rxpipe import backends
 from rxpipe.backends import diagnose, open_backend, resolve
 from rxpipe.backends.base import Backend
 from rxpipe.backends.kind import BackendKind
+from rxpipe.config import Txt2ImgConfig
 from rxpipe.errors import ConfigError
 from rxpipe.testing.servers.webui import WebUIServer
 
@@ -81,14 +83,16 @@ def test_the_environment_comes_before_the_config_file(monkeypatch, nothing_set):
 
 def test_the_config_file_gives_options_and_credentials(nothing_set):
     """Its password is sent, and shown nowhere."""
-    nothing_set.write_text(
-        '[backend]\nurl = "http://box:1"\nuser = "me"\npassword = "pw-secret"\nstrict = true\nqueue_ahead = 1\n',
-        encoding="utf-8",
-    )
-    backend = open_backend()
+    with WebUIServer(auth=("me", "pw-secret")) as server:
+        nothing_set.write_text(
+            f'[backend]\nurl = "{server.url}"\nuser = "me"\npassword = "pw-secret"\nstrict = true\nqueue_ahead = 1\n',
+            encoding="utf-8",
+        )
+        with open_backend() as backend:
+            output = drawn(backend, stage_of(Txt2ImgConfig(width=64, height=64), seed=41))
 
+    assert output.seed == 41
     assert backend.queue_ahead == 1
-    assert backend._address.credentials.header().startswith("Basic ")
     assert "pw-secret" not in repr(vars(backend)) + backend.description
 
 

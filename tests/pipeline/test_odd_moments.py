@@ -14,7 +14,7 @@ import rxpipe as rxp
 from rxpipe.backends.base import Output, StepProgress
 from rxpipe.errors import BackendRejected
 from rxpipe.rx.worker import WorkerScheduler
-from rxpipe.testing import ScriptedBackend
+from rxpipe.testing import FaultyFiles, ScriptedBackend
 from rxpipe.testing.scripted import tiny_picture
 
 KEPT = rxp.image_stage(
@@ -42,8 +42,8 @@ class Instant(rxp.Backend):
 
     name = "instant"
 
-    def __init__(self, *, steps=(), hanging=(), overlap_saves=False):
-        self.steps, self.hanging, self.overlap_saves = steps, hanging, overlap_saves
+    def __init__(self, *, steps=(), hanging=(), queue_ahead=0):
+        self.steps, self.hanging, self.queue_ahead = steps, hanging, queue_ahead
         self.calls = []
         self.hangs = threading.Event()
 
@@ -60,8 +60,8 @@ class Instant(rxp.Backend):
         return Observable(subscribe)
 
     def draw(self, observer, stage):
-        for fraction in self.steps:
-            observer.on_next(StepProgress(fraction))
+        for step in self.steps:
+            observer.on_next(step)
         observer.on_next(Output(tiny_picture(stage.seed)))
         observer.on_completed()
 
@@ -121,10 +121,11 @@ def test_a_step_that_was_on_its_way_when_the_run_was_cancelled_is_not_emitted_af
     """The rendering thread is held in the middle of a step, the run is cancelled, then it continues."""
     gate = Gate()
 
-    class Slow(float):
-        def __lt__(self, other):
-            gate.hold()
-            return super().__lt__(other)
+    class Slow(StepProgress):
+        def __getattribute__(self, name):
+            if name == "fraction":
+                gate.hold()
+            return super().__getattribute__(name)
 
     told_cancelled = Gate()
     executor = rxp.PipelineExecutor(Instant(steps=[Slow(0.5)]))
@@ -215,12 +216,12 @@ def test_skipping_before_anything_is_drawn_says_that_it_skipped_nothing(marbles)
     assert run.result.status == "completed"
 
 
-def test_skipping_takes_the_image_that_is_drawn_and_not_the_one_being_written(monkeypatch, tmp_path):
+def test_skipping_takes_the_image_that_is_drawn_and_not_the_one_being_written(tmp_path):
     """A slow disk neither blocks the caller nor costs the picture that is being written."""
-    gate = Gate()
-    monkeypatch.setattr("rxpipe.sinks.images.os.fsync", lambda _: gate.hold())
-    backend = Instant(hanging=[2], overlap_saves=True)
-    run = rxp.PipelineExecutor(backend).start(one_stage(2, out=tmp_path))
+    gate, disk = Gate(), FaultyFiles()
+    disk.before("fsync", gate.hold)
+    backend = Instant(hanging=[2], queue_ahead=1)
+    run = rxp.PipelineExecutor(backend, files=disk).start(one_stage(2, out=tmp_path))
     assert gate.reached.wait(5)
     assert backend.hangs.wait(5)
     said = []

@@ -6,6 +6,8 @@ import itertools
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reactivex import Observable
+from reactivex.disposable import CompositeDisposable, Disposable
 
 import rxpipe as rxp
 from rxpipe.errors import BackendFailed, BackendRejected, BackendTimeout, BackendUnavailable, BadResponse
@@ -64,7 +66,7 @@ scripts = st.dictionaries(
 failures = st.dictionaries(st.sampled_from(["txt2img", "img2img", "adetailer", "upscale"]), st.sampled_from(ERRORS))
 
 
-def check_grammar(events):
+def check_grammar(events, *, in_order=True):
     """`RunStart { stage } RunEnd`, and each stage `StageStart { step, retry, image } terminal`."""
     assert [e.seq for e in events] == list(range(len(events)))
     assert all(a.timestamp <= b.timestamp for a, b in itertools.pairwise(events))
@@ -72,17 +74,17 @@ def check_grammar(events):
     assert isinstance(events[-1], rxp.RunEnd)
     assert not any(isinstance(e, rxp.RunStart | rxp.RunEnd) for e in events[1:-1])
     for index in {e.stage_index for e in events[1:-1]}:
-        check_stage([e for e in events[1:-1] if e.stage_index == index])
+        check_stage([e for e in events[1:-1] if e.stage_index == index], in_order)
 
 
-def check_stage(events):
+def check_stage(events, in_order):
     """Check for one start first, one terminal last, a constant total, indices in order, fractions that never fall."""
     assert isinstance(events[0], rxp.StageStart)
     assert isinstance(events[-1], rxp.StageEnd | rxp.StageFailed | rxp.StageCancelled)
     assert all(isinstance(e, rxp.StageStep | rxp.StageRetry | rxp.StageImageProgress) for e in events[1:-1])
     assert len({e.total_images for e in events}) == 1
     indices = [e.image_index for e in events if isinstance(e, rxp.StageImageProgress)]
-    assert indices == sorted(indices)
+    assert indices == sorted(indices) or not in_order
     for index in set(indices):
         emitted = [e.fraction for e in events if isinstance(e, rxp.StageStep) and e.image_index == index]
         known = [fraction for fraction in emitted if fraction is not None]
@@ -124,28 +126,65 @@ def check_fraction(live):
         before = status.fraction
 
 
-@given(chains, scripts, failures, st.none() | st.integers(0, 120), st.none() | st.integers(0, 60))
+class Counting(ScriptedBackend):
+    """Counts its calls that are open."""
+
+    open = most = 0
+
+    def render(self, stage, source):
+        called = super().render(stage, source)
+
+        def subscribe(observer, scheduler=None):
+            self.open += 1
+            self.most = max(self.most, self.open)
+            over = Disposable(lambda: setattr(self, "open", self.open - 1))
+
+            def ended(notify):
+                over.dispose()
+                notify()
+
+            inner = called.subscribe(
+                observer.on_next,
+                lambda error: ended(lambda: observer.on_error(error)),
+                lambda: ended(observer.on_completed),
+                scheduler=scheduler,
+            )
+            return CompositeDisposable(over, inner)
+
+        return Observable(subscribe)
+
+
+moments = st.tuples(*[st.none() | st.integers(0, most) for most in (120, 60, 60)])
+slots = st.just((1, 0)) | st.tuples(st.integers(1, 8), st.integers(0, 2))
+
+
+@given(chains, scripts, failures, moments, slots)
 @settings(max_examples=300, deadline=None)
-def test_every_run_obeys_the_grammar(chain, script, errors, cancel_ms, skip_ms):
-    """Nothing that a backend, a function or a user does can break it."""
+def test_every_run_obeys_the_grammar(chain, script, errors, moments, slots):
+    """Nothing that a backend, a function or a user does can break it, with 1 to 10 images in progress."""
+    (cancel_ms, skip_ms, stop_ms), (capacity, queue_ahead) = moments, slots
+    begun = []
     with Marbles(verify=False) as marbles:
-        backend = ScriptedBackend(marbles, script, errors=errors)
+        backend = Counting(marbles, script, errors=errors, capacity=capacity, queue_ahead=queue_ahead)
         executor = rxp.PipelineExecutor(backend, scheduler=marbles.clock)
         live = []
         executor.events.subscribe(live.append)
         run = executor.start(chain)
         if skip_ms is not None:
             marbles.at(skip_ms * 1000, lambda *_: run.skip_image())
+        if stop_ms is not None:
+            marbles.at(stop_ms * 1000, lambda *_: run.stop_after_image())
         if cancel_ms is not None:
-            marbles.at(cancel_ms * 1000, lambda *_: run.cancel())
+            marbles.at(cancel_ms * 1000, lambda *_: (run.cancel(), begun.append(len(backend.calls))))
         marbles.run()
         assert run.done
         assert executor.active is None
-        calls = len(backend.calls)
+        assert begun in ([], [len(backend.calls)])
         for stage in {call.stage_type for call in backend.calls}:
             assert all(entry.off_us is not None for entry in backend[stage].subscriptions.entries)
+        assert backend.most <= capacity + queue_ahead
         marbles.clock.advance_by("1s")
-        assert len(backend.calls) == calls
-    check_grammar(live)
+        assert begun in ([], [len(backend.calls)])
+    check_grammar(live, in_order=capacity == 1)
     check_result(run.result, live)
     check_fraction(live)

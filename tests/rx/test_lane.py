@@ -1,4 +1,4 @@
-"""Lane: one piece of work at a time for a whole chain of operators, and as much company as each of them bears."""
+"""Lane: as many pieces of work in progress as it has slots, for a whole chain of operators."""
 
 from __future__ import annotations
 
@@ -170,10 +170,10 @@ def scripted():
     return Scripted()
 
 
-def subscribed(lane, scripted, values="abcd", **company):
-    """What comes out of an operator on *lane* that gets all *values* at once."""
+def subscribed(lane, scripted, values="abcd", key=0, **settings):
+    """What comes out of an operator on *lane* that gets all *values* immediately."""
     seen = []
-    rx.from_iterable(values).pipe(lane.concat_map(scripted.project, key=0, **company)).subscribe(
+    rx.from_iterable(values).pipe(lane.concat_map(scripted.project, key=key, **settings)).subscribe(
         seen.append, lambda error: seen.append(repr(error)), lambda: seen.append("|")
     )
     return seen
@@ -188,9 +188,9 @@ def test_by_default_letting_the_next_begin_changes_nothing(scripted):
     assert scripted.order == ["a", "b"]
 
 
-def test_the_next_may_begin_while_the_last_is_finished_off(scripted):
-    """max_in_flight=2, slots=1: two pieces begun, one of them past `free`."""
-    subscribed(Lane(), scripted, max_in_flight=2)
+def test_the_next_may_begin_while_the_last_finishes(scripted):
+    """max_in_flight=2, one slot: two pieces begun, one of them past `free`."""
+    subscribed(Lane(max_in_flight=2), scripted)
     assert scripted.order == ["a"]
     scripted.slots["a"].free()
     assert scripted.order == ["a", "b"]
@@ -200,45 +200,94 @@ def test_the_next_may_begin_while_the_last_is_finished_off(scripted):
     assert scripted.order == ["a", "b", "c"]
 
 
-def test_several_may_hold_what_only_one_lets_go(scripted):
-    """slots=2: the second is queued ahead at the server."""
-    subscribed(Lane(), scripted, slots=2, max_in_flight=3)
+def test_as_many_begin_as_there_are_slots(scripted):
+    """Two slots, and a third piece in flight once one of them is free."""
+    subscribed(Lane(2, max_in_flight=3), scripted)
     assert scripted.order == ["a", "b"]
     scripted.slots["a"].free()
     assert scripted.order == ["a", "b", "c"]
 
 
-def test_pieces_of_two_operators_never_overlap(scripted):
-    """However much company each bears among its own."""
-    lane, other = Lane(), Scripted()
-    subscribed(lane, scripted, "ab", slots=2, max_in_flight=2)
-    subscribed(lane, other, "xy", slots=2, max_in_flight=2)
+def test_the_slots_are_those_of_the_whole_lane(scripted):
+    """Two operators share two slots; where one leaves a slot, the other takes it."""
+    lane, other = Lane(2), Scripted()
+    subscribed(lane, scripted, "abc")
+    subscribed(lane, other, "xy", key=-1)
     assert (scripted.order, other.order) == (["a", "b"], [])
     scripted.observers["a"].on_completed()
-    assert other.order == []
+    assert (scripted.order, other.order) == (["a", "b"], ["x"])
     scripted.observers["b"].on_completed()
-    assert other.order == ["x", "y"]
+    assert (scripted.order, other.order) == (["a", "b"], ["x", "y"])
+    other.observers["x"].on_completed()
+    assert (scripted.order, other.order) == (["a", "b", "c"], ["x", "y"])
 
 
-def test_completion_waits_for_all_that_is_in_hand(scripted):
-    """The last piece to end is the end."""
-    seen = subscribed(Lane(), scripted, "ab", slots=2, max_in_flight=2)
+def test_a_completion_waits_for_its_own_pieces_only(scripted):
+    """The last piece to end is the end, whatever another operator has in flight."""
+    lane, other = Lane(3), Scripted()
+    seen = subscribed(lane, scripted, "ab")
+    subscribed(lane, other, "x")
     scripted.observers["b"].on_completed()
     assert seen == []
     scripted.observers["a"].on_completed()
     assert seen == ["|"]
+    assert other.order == ["x"]
 
 
-def test_actions_in_order_wait_for_every_earlier_piece(scripted):
-    """The second piece is ready first and told second."""
-    told = []
-    subscribed(Lane(), scripted, "ab", slots=2, max_in_flight=2)
-    scripted.slots["b"].in_order(lambda: told.append("b"))
-    assert told == []
-    scripted.slots["a"].in_order(lambda: told.append("a"))
-    assert told == ["a"]
+def test_actions_in_order_wait_for_every_earlier_piece_of_their_operator(scripted):
+    """The second piece is ready first and acts second; another operator's piece does not wait."""
+    acted, lane, other = [], Lane(3), Scripted()
+    subscribed(lane, scripted, "ab")
+    subscribed(lane, other, "x")
+    scripted.slots["b"].in_order(lambda: acted.append("b"))
+    assert acted == []
+    other.slots["x"].in_order(lambda: acted.append("x"))
+    scripted.slots["a"].in_order(lambda: acted.append("a"))
+    assert acted == ["x", "a"]
     scripted.observers["a"].on_completed()
-    assert told == ["a", "b"]
+    assert acted == ["x", "a", "b"]
+
+
+def test_without_order_an_action_waits_for_nothing(scripted):
+    acted = []
+    subscribed(Lane(2, keeps_order=False), scripted, "ab")
+    scripted.slots["b"].in_order(lambda: acted.append("b"))
+    scripted.slots["a"].in_order(lambda: acted.append("a"))
+    assert acted == ["b", "a"]
+
+
+def test_a_batch_is_one_piece_to_the_slots(scripted):
+    """Two slots hold two batches of two; the next begins when the first has ended whole."""
+    subscribed(Lane(2), scripted, "abcdef", batch=2)
+    assert scripted.order == list("abcd")
+    scripted.observers["a"].on_completed()
+    assert scripted.order == list("abcd")
+    scripted.observers["b"].on_completed()
+    assert scripted.order == list("abcdef")
+
+
+def test_work_that_needs_no_slot_begins_beside_what_has_them_one_piece_at_a_time(scripted):
+    lane, other = Lane(), Scripted()
+    subscribed(lane, scripted, "a")
+    subscribed(lane, other, "xy", occupies=False)
+    assert (scripted.order, other.order) == (["a"], ["x"])
+    other.observers["x"].on_completed()
+    assert other.order == ["x", "y"]
+
+
+def test_nothing_begins_while_the_gate_is_shut(scripted):
+    """And what is in flight is not disturbed."""
+    may_begin = [True]
+    seen = subscribed(Lane(may_begin=lambda: may_begin[0]), scripted, "ab")
+    may_begin[0] = False
+    scripted.observers["a"].on_next("A")
+    scripted.observers["a"].on_completed()
+    assert (scripted.order, seen) == (["a"], ["A"])
+
+
+def test_a_lane_without_a_slot_is_refused():
+    with pytest.raises(ValueError, match="at least 1 slot, got 0"):
+        Lane(0)
 
 
 # -- closing ----------------------------------------------------------------------------------------------------------
@@ -276,12 +325,12 @@ def test_closing_from_inside_the_work_and_twice_is_harmless(marbles):
 
 def test_closing_gives_up_the_latest_piece_first():
     """So that none moves up while it is given up."""
-    lane, given_up = Lane(), []
+    lane, given_up = Lane(2), []
 
     def project(value, _slot):
         return Observable(lambda *_: rx.disposable.Disposable(lambda: given_up.append(value)))
 
-    rx.from_iterable("abc").pipe(lane.concat_map(project, key=0, slots=2, max_in_flight=2)).subscribe()
+    rx.from_iterable("abc").pipe(lane.concat_map(project, key=0)).subscribe()
     lane.close()
     assert given_up == ["b", "a"]
 

@@ -22,43 +22,55 @@ from reactivex import operators as ops
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 from reactivex.subject import Subject
 
-from rxpipe.rx.mainloop import AsyncioScheduler, PumpScheduler, QtScheduler, TkScheduler
+from rxpipe.rx.mainloop import FRAME_S, AsyncioScheduler, PumpScheduler, QtScheduler, TkScheduler
 
-LIMIT_S = 10.0  # after which a test that hangs gives up and fails on its assertions
+LIMIT_S = 60.0  # after which a test that hangs gives up and fails on its assertions; no other test waits so long
+LOOK_S = 0.005  # the period of the loop's own timer, by which lateness is judged: a busy machine delays both
 
 
 class Loop:
     """A real event loop with its scheduler: `run` returns when the condition holds on the loop's thread."""
 
-    def __init__(self, name, request):
+    def __init__(self, name, request, **options):
         self.name = name
         build = getattr(self, f"_build_{name}")
-        self.scheduler = build(request)
+        self.scheduler = build(request, options)
+        self.looks = []  # when the loop's own timer came, at most one in LOOK_S
 
-    def _build_tk(self, request):
+    def _build_tk(self, request, options):
         self.root = request.getfixturevalue("root")
-        return TkScheduler(self.root)
+        return TkScheduler(self.root, **options)
 
-    def _build_qt(self, request):
+    def _build_qt(self, request, options):
         self.app = request.getfixturevalue("qt_app")
         self.anchor = QObject()
-        return QtScheduler(self.anchor)
+        return QtScheduler(self.anchor, **options)
 
-    def _build_asyncio(self, _request):
+    def _build_asyncio(self, _request, options):
         self.loop = asyncio.new_event_loop()
-        return AsyncioScheduler(self.loop)
+        return AsyncioScheduler(self.loop, **options)
 
-    def _build_pump(self, _request):
+    def _build_pump(self, _request, options):
         self.woken = threading.Event()
-        return PumpScheduler(on_wake=self.woken.set)
+        return PumpScheduler(on_wake=self.woken.set, **options)
 
-    def run(self, done=lambda: False, limit_s=LIMIT_S):
-        deadline = time.monotonic() + limit_s
-        getattr(self, f"_run_{self.name}")(lambda: done() or time.monotonic() > deadline)
+    def run(self, done=lambda: False):
+        deadline = time.monotonic() + LIMIT_S
+
+        def over():
+            now = time.monotonic()
+            if not self.looks or now - self.looks[-1] >= LOOK_S:
+                self.looks.append(now)
+            return done() or now > deadline
+
+        getattr(self, f"_run_{self.name}")(over)
+
+    def looks_between(self, begin, end):
+        return sum(begin <= look <= end for look in self.looks)
 
     def _run_tk(self, over):
         def look():
-            self.root.quit() if over() else self.root.after(5, look)
+            self.root.quit() if over() else self.root.after(round(LOOK_S * 1000), look)
 
         self.root.after(0, look)
         self.root.mainloop()
@@ -66,13 +78,13 @@ class Loop:
     def _run_qt(self, over):
         timer = QTimer()
         timer.timeout.connect(lambda: over() and self.app.quit())
-        timer.start(5)
+        timer.start(round(LOOK_S * 1000))
         self.app.exec()
         timer.stop()  # an error's traceback may keep this frame, and with it the timer, alive into the next test
 
     def _run_asyncio(self, over):
         def look():
-            self.loop.stop() if over() else self.loop.call_later(0.005, look)
+            self.loop.stop() if over() else self.loop.call_later(LOOK_S, look)
 
         self.loop.call_soon(look)
         self.loop.run_forever()
@@ -80,7 +92,7 @@ class Loop:
     def _run_pump(self, over):
         while not over():
             idle_s = self.scheduler.pump()
-            self.woken.wait(0.005 if idle_s is None else min(idle_s, 0.005))
+            self.woken.wait(LOOK_S if idle_s is None else min(idle_s, LOOK_S))
             self.woken.clear()
 
     def destroy(self):
@@ -97,10 +109,21 @@ class Loop:
 
 
 @pytest.fixture(params=["tk", "qt", "asyncio", "pump"])
-def loop(request):
-    loop = Loop(request.param, request)
-    yield loop
-    loop.destroy()  # here and now: what a worker's garbage collector found of Qt or Tk would die on the wrong thread
+def make_loop(request):
+    loops = []
+
+    def make(**options):
+        loops.append(Loop(request.param, request, **options))
+        return loops[-1]
+
+    yield make
+    for loop in loops:
+        loop.destroy()  # now: what a worker's garbage collector found of Qt or Tk would die on the wrong thread
+
+
+@pytest.fixture
+def loop(make_loop):
+    return make_loop()
 
 
 @pytest.fixture
@@ -202,10 +225,10 @@ def test_after_the_window_is_gone_a_push_is_a_counted_no_op(loop, worker):
     assert (counters.delivered, counters.discarded_at_close, counters.dropped_after_close) == (1, 1, 11)
 
 
-def test_an_action_that_raises_is_reported_and_the_next_one_runs(loop, log_lines):
+def test_an_action_that_raises_is_reported_and_the_next_one_runs(make_loop, log_lines):
     """One bad subscriber does not stop the loop for the others."""
     ran, reported = [], []
-    loop.scheduler._on_error = reported.append
+    loop = make_loop(on_error=reported.append)
     loop.scheduler.schedule(lambda *_: 1 / 0)
     loop.scheduler.schedule_relative(0.001, lambda *_: 1 / 0)
     loop.scheduler.schedule_relative(0.02, lambda *_: ran.append("after"))
@@ -216,10 +239,9 @@ def test_an_action_that_raises_is_reported_and_the_next_one_runs(loop, log_lines
     assert [line["level"].name for line in log_lines] == ["ERROR", "ERROR"]
 
 
-def test_an_error_hook_that_raises_does_not_stop_the_loop(loop, log_lines):
+def test_an_error_hook_that_raises_does_not_stop_the_loop(make_loop, log_lines):
     """The hook is a stranger's function too."""
-    ran = []
-    loop.scheduler._on_error = lambda _error: 1 / 0
+    ran, loop = [], make_loop(on_error=lambda _error: 1 / 0)
     loop.scheduler.schedule(lambda *_: 1 / 0)
     loop.scheduler.schedule(lambda *_: ran.append(1))
     loop.run(lambda: ran)
@@ -228,19 +250,19 @@ def test_an_error_hook_that_raises_does_not_stop_the_loop(loop, log_lines):
 
 
 def test_timed_actions_are_never_early_and_at_most_a_frame_late(loop, worker):
-    """schedule_relative from a worker is exact to a frame, in the order of the due times."""
-    late = []
+    """schedule_relative from a worker is exact to a frame of the loop's own timer, in the order of the due times."""
+    ran = []
 
     def plan():
         for delay_s in (0.12, 0.03, 0.07):
             due = time.monotonic() + delay_s
-            loop.scheduler.schedule_relative(delay_s, lambda *_, d=due: late.append((time.monotonic() - d, d)))
+            loop.scheduler.schedule_relative(delay_s, lambda *_, due=due: ran.append((due, time.monotonic())))
 
-    worker(plan)
-    loop.run(lambda: len(late) == 3)
-    assert [due for _, due in late] == sorted(due for _, due in late)
-    assert all(lateness >= 0 for lateness, _ in late)
-    assert sorted(lateness for lateness, _ in late)[1] < 0.020  # the middle one: the machine may steal one time slice
+    worker(plan).join(LIMIT_S)
+    loop.run(lambda: len(ran) == 3)
+    assert [due for due, _ in ran] == sorted(due for due, _ in ran)
+    assert all(at >= due for due, at in ran)
+    assert max(loop.looks_between(due, at) for due, at in ran) * LOOK_S <= FRAME_S + 2 * LOOK_S
 
 
 def test_absolute_times_and_timedeltas_are_understood(loop):
@@ -254,17 +276,18 @@ def test_absolute_times_and_timedeltas_are_understood(loop):
 
 
 def test_interval_keeps_its_rate_and_stops_when_disposed(loop):
-    """Twenty beats of 10 ms take about 200 ms: lateness does not add up."""
+    """A beat of 10 ms comes as often as a timer of the loop of 5 ms allows, at least every third time: no drift."""
     beats, started = [], time.monotonic()
-    beating = rx.interval(0.01, scheduler=loop.scheduler).subscribe(
-        on_next=lambda _beat: beats.append(time.monotonic() - started), on_error=pytest.fail
+    beating = rx.interval(2 * LOOK_S, scheduler=loop.scheduler).subscribe(
+        on_next=lambda _beat: beats.append(time.monotonic()), on_error=pytest.fail
     )
-    loop.run(lambda: beats and beats[-1] >= 0.2)
+    loop.run(lambda: len(beats) >= 20)
     beating.dispose()
-    seen = len(beats)
-    loop.run(lambda: time.monotonic() - started > 0.3)
+    assert len(loop.looks) <= 3 * len(beats)
+    assert all(at - started >= 2 * LOOK_S * number for number, at in enumerate(beats, 1))
+    seen, looked = len(beats), len(loop.looks)
+    loop.run(lambda: len(loop.looks) == looked + 20)
     assert len(beats) == seen
-    assert 14 <= seen <= 21
 
 
 def test_delay_and_debounce_work_unmodified(loop, worker):
@@ -303,26 +326,27 @@ def test_what_an_action_returns_is_disposed_with_it(loop):
 
 def test_a_busy_gui_does_not_slow_the_producer(loop, worker):
     """GUI busy 200 of every 230 ms: a producer that works 10 ms an event takes as long as when it emits nothing."""
-    took, got, source = [], [], Subject()
+    ideal_s, emitting_s, got, source = [], [], [], Subject()
     source.pipe(ops.observe_on(loop.scheduler)).subscribe(on_next=got.append, on_error=pytest.fail)
 
     def busy(_scheduler, _state=None):
         _spin(0.2)
         loop.scheduler.schedule_relative(0.03, busy)
 
-    def timed(act):
-        started, work = time.perf_counter(), threading.Event()
+    def emit():
+        work = threading.Event()
         for index in range(30):
-            work.wait(0.01)
-            act(index)
-        return time.perf_counter() - started
+            for act, seconds in ((lambda _index: None, ideal_s), (source.on_next, emitting_s)):
+                started = time.perf_counter()
+                work.wait(0.01)
+                act(index)
+                seconds.append(time.perf_counter() - started)
 
     loop.scheduler.schedule(busy)
-    worker(lambda: took.extend([timed(lambda _index: None), timed(source.on_next)]))
-    loop.run(lambda: took and len(got) == 30)
-    ideal_s, emitting_s = took
+    worker(emit)
+    loop.run(lambda: len(got) == 30)
     assert got == list(range(30))
-    assert emitting_s < 2 * ideal_s  # RxPY's own takes 5 ideals; bench_mainloop.py holds ours to 1.2
+    assert sum(emitting_s) < 2 * sum(ideal_s)  # RxPY's own takes 5 ideals; bench_mainloop.py holds ours to 1.2
 
 
 def test_merge_with_observe_on_does_not_deadlock(loop, worker):
@@ -373,32 +397,45 @@ def test_joining_the_worker_in_a_gui_callback_does_not_deadlock(loop, worker):
 
 
 def test_the_window_may_go_while_a_worker_emits(loop, worker):
-    """The worker goes on to its end without an error and without a pause; what came too late is counted."""
-    source, got, took = Subject(), [], []
+    """The worker continues to its end without an error or a block, and what comes too late is counted."""
+    source, got, emitted, gone = Subject(), [], [], threading.Event()
     source.pipe(ops.observe_on(loop.scheduler)).subscribe(on_next=got.append, on_error=pytest.fail)
-    thread = worker(lambda: took.append(paced(400, 0.001, source.on_next)))
+
+    def emit():
+        pause, left = threading.Event(), 200
+        while left:
+            left -= gone.is_set()
+            emitted.append(len(emitted))
+            source.on_next(emitted[-1])
+            pause.wait(0.001)
+
+    thread = worker(emit)
     loop.run(lambda: len(got) > 50)
     loop.destroy()
+    gone.set()
     thread.join(LIMIT_S)
-    assert 50 < len(got) < 400
-    assert took[0] < 1.0
+    assert not thread.is_alive()
+    assert 50 < len(got) <= len(emitted) - 199
+    assert got == emitted[: len(got)]
     assert loop.scheduler.closed
 
 
 def test_a_flood_leaves_the_loop_time_for_its_own(loop, worker):
-    """Drains keep to their budget and pause between: a beat goes on while half a second's work is queued."""
+    """Drains keep to their budget and pause between: a beat goes on while half a second's work is queued.
+
+    A value takes 0.2 ms, however busy the machine: so many make the 10 ms of a beat, and the 4 ms of a drain.
+    """
     beats, got, source = [], [], Subject()
     source.pipe(ops.observe_on(loop.scheduler)).subscribe(
         on_next=lambda value: (got.append(value), _spin(0.0002)), on_error=pytest.fail
     )
     rx.interval(0.01, scheduler=loop.scheduler).subscribe(
-        on_next=lambda _beat: beats.append(time.monotonic()), on_error=pytest.fail
+        on_next=lambda _beat: beats.append(len(got)), on_error=pytest.fail
     )
     worker(lambda: [source.on_next(index) for index in range(2500)])
     loop.run(lambda: len(got) == 2500)
-    gaps = sorted(after - before for before, after in itertools.pairwise(beats))
     assert len(got) == 2500
-    assert gaps[len(gaps) // 2] < 0.03
+    assert max(after - before for before, after in itertools.pairwise([0, *beats, 2500])) <= 100
     assert loop.scheduler.counters.drains > 50
 
 
@@ -589,7 +626,7 @@ def test_tk_serves_a_modal_dialog_opened_by_an_action(root):
     scheduler.schedule(lambda *_: (root.wait_window(dialog), got.append("closed")))
     scheduler.schedule(lambda *_: got.append("behind the dialog"))
     scheduler.schedule_relative(0.1, lambda *_: dialog.destroy())
-    root.after(5000, root.quit)
+    root.after(round(LIMIT_S * 1000), root.quit)
     scheduler.schedule_relative(0.2, lambda *_: root.quit())
     root.mainloop()
     assert got == ["behind the dialog", "closed"]
@@ -632,7 +669,7 @@ def test_tk_loop_goes_on_after_an_action_that_left_it(root):
     scheduler.schedule(lambda *_: (ran.append(1), root.quit()))
     with pytest.raises(SystemExit):
         root.mainloop()
-    root.after(5000, root.quit)
+    root.after(round(LIMIT_S * 1000), root.quit)
     root.mainloop()
     assert ran == [1]
 
@@ -645,13 +682,13 @@ def test_qt_refuses_what_is_no_qt_object():
 
 def test_qt_closed_by_hand_rests(qt_app):
     """A scheduler that was closed while work waited has no timer left, and its window may still go later."""
-    anchor = QObject()
+    anchor, resting = QObject(), [timer for timer in qt_app.findChildren(QTimer) if timer.isActive()]
     scheduler = QtScheduler(anchor)
     scheduler.schedule(lambda *_: scheduler.schedule_relative(0.005, lambda *_: scheduler.close()))
     QTimer.singleShot(50, qt_app.quit)
     qt_app.exec()
     assert scheduler.closed
-    assert not scheduler._timer.isActive()
+    assert [timer for timer in qt_app.findChildren(QTimer) if timer.isActive()] == resting
     shiboken6.delete(anchor)
 
 
@@ -746,10 +783,8 @@ def test_an_application_closed_during_a_run_exits_at_once(toolkit):
         run()
         """
     source = head + textwrap.dedent(program) + textwrap.dedent(tail)
-    started = time.monotonic()
-    done = python(source)
+    done = python(source)  # which waits for the end of the process, but not for ever
     assert (done.returncode, done.stderr) == (0, "")
-    assert time.monotonic() - started < 10
 
 
 def test_importing_it_loads_no_toolkit():

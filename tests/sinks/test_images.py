@@ -37,9 +37,9 @@ from rxpipe.errors import BadImage, ConfigError, SaveError
 from rxpipe.pictures import png
 from rxpipe.pictures.lineage import LineageEntry
 from rxpipe.plan import plan_stages
-from rxpipe.sinks import images
 from rxpipe.sinks.images import ImageWriter
 from rxpipe.sinks.names import NamePattern, clean_part
+from rxpipe.testing import FaultyFiles
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 DATA = Path(__file__).parent.parent / "data"
@@ -62,12 +62,17 @@ def artifact(seed: int | None = 7, data: bytes | None = None) -> Artifact:
     return Artifact(id="r-1", number=1, seed=seed, data=encoded() if data is None else data, lineage=(entry,))
 
 
-def written(out: Path, *args, **kwargs) -> Path:
-    return ImageWriter(out).write(artifact(*args, **kwargs), execution(), NOW).path
+def written(out: Path, *args, disk: FaultyFiles | None = None, **kwargs) -> Path:
+    return ImageWriter(out, files=disk).write(artifact(*args, **kwargs), execution(), NOW).path
 
 
 def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def disk():
+    return FaultyFiles()
 
 
 # -- where --
@@ -120,15 +125,12 @@ def test_numbers_beyond_five_digits_go_on(tmp_path):
     assert written(tmp_path).name == "100000-7.png"
 
 
-def test_the_folder_is_looked_through_once(tmp_path, monkeypatch):
+def test_the_folder_is_looked_through_once(tmp_path, disk):
     """Thousands of files cost one look, not one a picture."""
-    looks = []
-    scan = os.scandir
-    monkeypatch.setattr(images.os, "scandir", lambda path: looks.append(path) or scan(path))
-    writer = ImageWriter(tmp_path)
+    writer = ImageWriter(tmp_path, files=disk)
     for _ in range(5):
         writer.write(artifact(), execution(), NOW)
-    assert len(looks) == 1
+    assert disk.calls.count("names") == 1
 
 
 def test_a_relative_folder_stays_where_it_was_meant(tmp_path, monkeypatch):
@@ -350,25 +352,42 @@ def test_what_is_no_picture_is_not_written(tmp_path, data):
 # -- failures --
 
 
-def failing(code: int):
-    def fail(*_args, **_kwargs):
-        raise OSError(code, os.strerror(code))
-
-    return fail
-
-
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
-@pytest.mark.parametrize("call", ["fsync", "link"])
-def test_a_failing_disk_leaves_nothing(tmp_path, monkeypatch, code, call):
+@pytest.mark.parametrize("call", ["open", "write", "fsync", "link"])
+def test_a_failing_disk_leaves_nothing(tmp_path, disk, code, call):
     """Neither a final nor a temporary name; the error tells folder, cause and what to do."""
-    monkeypatch.setattr(images.os, call, failing(code))
+    disk.fail(call, code)
     with pytest.raises(SaveError) as caught:
-        written(tmp_path)
+        written(tmp_path, disk=disk)
     assert files(tmp_path) == []
     assert str(tmp_path / "txt2img-images" / "2026-11-23") in caught.value.message
     assert os.strerror(code) in caught.value.message
     assert ".tmp" not in str(caught.value)
     assert "out=" in caught.value.hint
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_a_picture_leaves_nothing(tmp_path, disk):
+    """With room again the next picture takes the number that this one did not get."""
+    disk.fill(room=100)
+    writer = ImageWriter(tmp_path, files=disk)
+    with pytest.raises(SaveError, match=os.strerror(errno.ENOSPC)):
+        writer.write(artifact(), execution(), NOW)
+    assert files(tmp_path) == []
+    disk.heal()
+    path = writer.write(artifact(), execution(), NOW).path
+    assert path.name == "00000-7.png"
+    png.check(path.read_bytes())
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "link", "replace"])
+def test_an_interrupt_while_a_picture_is_written_leaves_nothing(tmp_path, disk, call):
+    """Ctrl+C on the thread that writes, at any of its calls."""
+    if call == "replace":
+        disk.fail("link", errno.EPERM)
+    disk.fail(call, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        written(tmp_path, disk=disk)
+    assert files(tmp_path) == []
 
 
 FULL_DISK = """
@@ -414,11 +433,11 @@ def test_a_file_in_the_place_of_the_folder_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
-def test_a_folder_that_takes_no_files_is_told(tmp_path, monkeypatch, code):
+def test_a_folder_that_takes_no_files_is_told(tmp_path, disk, code):
     """Read-only or not ours."""
-    monkeypatch.setattr(images, "_write_synced", failing(code))
+    disk.fail("open", code)
     with pytest.raises(SaveError, match=os.strerror(code)):
-        written(tmp_path)
+        written(tmp_path, disk=disk)
 
 
 def test_a_path_too_long_is_told(tmp_path):
@@ -427,64 +446,63 @@ def test_a_path_too_long_is_told(tmp_path):
         written(tmp_path / ("x" * 300))
 
 
-def test_a_disk_that_cannot_sync_still_takes_pictures(tmp_path, monkeypatch):
+def test_a_disk_that_cannot_sync_still_takes_pictures(tmp_path, disk):
     """Some network folders know no fsync."""
-    monkeypatch.setattr(images.os, "fsync", failing(errno.EINVAL))
-    assert written(tmp_path).is_file()
+    disk.fail("fsync", errno.EINVAL)
+    assert written(tmp_path, disk=disk).is_file()
 
 
-def test_without_links_a_name_is_reserved_first(tmp_path, monkeypatch):
+def taking_turns(tmp_path, disk) -> list[str]:
+    """Two writers that do not know of each other; the names that the first one's later pictures got."""
+    writer, other = (ImageWriter(tmp_path, files=disk) for _ in range(2))
+    taken = [writer.write(artifact(), execution(), NOW).path]
+    taken += [other.write(artifact(), execution(), NOW).path for _ in range(2)]  # 1 and 2, which the first goes for
+    before = [path.read_bytes() for path in taken]
+    names = [writer.write(artifact(seed), execution(), NOW).path.name for seed in (8, 7)]
+    assert [path.read_bytes() for path in taken] == before
+    assert len(files(tmp_path)) == 5
+    return names
+
+
+def test_without_links_a_name_is_reserved_first(tmp_path, disk):
     """FAT and some network disks: an existing file is not replaced there either."""
-    monkeypatch.setattr(images.os, "link", failing(errno.EPERM))
-    taken = written(tmp_path)
-    before = taken.read_bytes()
-    writer = ImageWriter(tmp_path)
-    writer._next[taken.parent] = 0  # as if another process had taken the name since we looked
-    assert writer.write(artifact(8), execution(), NOW).path.name == "00000-8.png"
-    writer._next[taken.parent] = 0
-    assert writer.write(artifact(7), execution(), NOW).path.name == "00001-7.png"
-    assert taken.read_bytes() == before
-    assert len(files(tmp_path)) == 3
+    disk.fail("link", errno.EPERM)
+    assert taking_turns(tmp_path, disk) == ["00001-8.png", "00003-7.png"]
 
 
-def test_without_links_a_failed_rename_gives_the_name_back(tmp_path, monkeypatch):
+def test_on_windows_a_rename_refuses_a_name_in_use(tmp_path):
+    """No link is made there."""
+    disk = FaultyFiles(windows=True)
+    disk.fail("link", errno.EIO)
+    assert taking_turns(tmp_path, disk) == ["00001-8.png", "00003-7.png"]
+
+
+def test_without_links_a_failed_rename_gives_the_name_back(tmp_path, disk):
     """The empty file that reserved it goes."""
-    monkeypatch.setattr(images.os, "link", failing(errno.EPERM))
-    monkeypatch.setattr(images.Path, "replace", failing(errno.EIO))
+    disk.fail("link", errno.EPERM)
+    disk.fail("replace", errno.EIO)
     with pytest.raises(SaveError):
-        written(tmp_path)
+        written(tmp_path, disk=disk)
     assert files(tmp_path) == []
 
 
-def held(times: int, monkeypatch) -> None:
-    """Another program holds the file for the next *times* calls, as Windows tells it."""
-    real, left = os.link, [times]
-
-    def link(source, target):
-        if left[0]:
-            left[0] -= 1
-            error = PermissionError(errno.EACCES, "in use")
-            error.winerror = 32
-            raise error
-        real(source, target)
-
-    monkeypatch.setattr(images, "_move_to_new", link)
-
-
-def test_a_file_that_a_viewer_holds_is_tried_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize("call", ["rename", "unlink"])
+def test_a_file_that_a_viewer_holds_is_tried_again(tmp_path, call):
     """After short pauses, each longer than the one before."""
-    pauses = []
-    held(3, monkeypatch)
-    done = ImageWriter(tmp_path, pause=pauses.append).write(artifact(), execution(), NOW)
+    pauses, disk = [], FaultyFiles(windows=True)
+    disk.hold(call, times=3)
+    done = ImageWriter(tmp_path, pause=pauses.append, files=disk).write(artifact(), execution(), NOW)
     assert done.path.is_file()
     assert pauses == [0.05, 0.1, 0.2]
 
 
-def test_a_file_that_is_held_for_good_is_told(tmp_path, monkeypatch):
+def test_a_file_that_is_held_for_good_is_told(tmp_path):
     """After five attempts; nothing is left behind."""
-    held(99, monkeypatch)
+    disk = FaultyFiles(windows=True)
+    disk.hold("rename")
     with pytest.raises(SaveError, match="in use"):
-        ImageWriter(tmp_path, pause=lambda _: None).write(artifact(), execution(), NOW)
+        ImageWriter(tmp_path, pause=lambda _: None, files=disk).write(artifact(), execution(), NOW)
+    assert disk.calls.count("rename") == 5
     assert files(tmp_path) == []
 
 

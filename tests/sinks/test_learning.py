@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import subprocess
 import sys
 import threading
@@ -10,8 +10,7 @@ import threading
 import pytest
 
 import rxpipe as rxp
-from rxpipe.sinks import learning
-from rxpipe.testing import Marbles, ScriptedBackend
+from rxpipe.testing import FaultyFiles, Marbles, ScriptedBackend
 
 FULL = rxp.PipelineConfig(
     txt2img=rxp.Txt2ImgConfig(prompt="a lighthouse", images=2, seed=7, steps=12, model="dream.safetensors"),
@@ -192,34 +191,35 @@ def test_a_torn_last_line_is_skipped_and_the_next_record_stands_whole(result, pa
 
 
 @pytest.mark.parametrize("at", ["write", "fsync"])
-def test_a_disk_that_fills_up_leaves_the_file_as_it_was(result, path, monkeypatch, at):
-    writer = rxp.LearningRecordWriter(path)
+def test_a_disk_that_fills_up_leaves_the_file_as_it_was(result, path, at):
+    disk = FaultyFiles()
+    writer = rxp.LearningRecordWriter(path, files=disk)
     writer.on_result(result)
     before = path.read_bytes()
-    write = os.write
-
-    def part_then_full(descriptor, data):
-        if len(data) < 100:
-            raise OSError(28, "No space left on device")
-        return write(descriptor, data[:100] if at == "write" and len(data) > 200 else data[:50])
-
-    def full(_):
-        raise OSError(28, "No space left on device")
-
     if at == "write":
-        monkeypatch.setattr(learning.os, "write", part_then_full)
+        disk.fill(room=100)
     else:
-        monkeypatch.setattr(learning.os, "fsync", full)
+        disk.fail("fsync", errno.ENOSPC)
     with pytest.raises(OSError, match="No space"):
         writer.on_result(result)
     assert path.read_bytes() == before
+    disk.heal()
+    writer.on_result(result)
+    assert len(list(rxp.read_records(path))) == 2
 
 
-def test_a_record_is_synced_before_the_writer_returns(result, path, monkeypatch):
-    synced = []
-    fsync = os.fsync
-    monkeypatch.setattr(learning.os, "fsync", lambda fd: (synced.append(path.stat().st_size), fsync(fd))[1])
-    rxp.LearningRecordWriter(path).on_result(result)
+def test_a_disk_that_cannot_sync_still_takes_records(result, path):
+    """Some network folders know no fsync."""
+    disk = FaultyFiles()
+    disk.fail("fsync", errno.EINVAL)
+    rxp.LearningRecordWriter(path, files=disk).on_result(result)
+    assert len(list(rxp.read_records(path))) == 1
+
+
+def test_a_record_is_synced_before_the_writer_returns(result, path):
+    synced, disk = [], FaultyFiles()
+    disk.before("fsync", lambda: synced.append(path.stat().st_size))
+    rxp.LearningRecordWriter(path, files=disk).on_result(result)
     assert path.stat().st_size in synced
 
 
@@ -236,11 +236,15 @@ def test_threads_share_a_file(result, path):
 WRITE = """
 import os, sys
 import rxpipe as rxp
+from rxpipe.sinks.files import SystemFiles
+
+class Dying(SystemFiles):
+    def write(self, descriptor, data):
+        super().write(descriptor, data[: len(data) // 2])
+        os._exit(9)
+
 result = rxp.PipelineRunResult.read_timeline(sys.argv[1])
-writer = rxp.LearningRecordWriter(sys.argv[2])
-if sys.argv[3] == "crash":
-    write = os.write
-    os.write = lambda descriptor, data: (write(descriptor, data[: len(data) // 2]), os._exit(9))
+writer = rxp.LearningRecordWriter(sys.argv[2], files=Dying() if sys.argv[3] == "crash" else None)
 for _ in range(20):
     writer.on_result(result)
 """

@@ -14,11 +14,13 @@ from reactivex.disposable import Disposable
 from rxpipe.backends.base import Backend, Output, Preview, StepProgress
 from rxpipe.events import RunStart, StageImageProgress, StagePreview
 from rxpipe.rx.subject import EventSubject
-from rxpipe.status import RunStatus, StageStatus
+from rxpipe.status import ImageStatus, RunStatus, StageStatus
 
 STAGES = (
     StageStatus("txt2img", "completed", finished=4, total=4, duration_s=12.34),
-    StageStatus("img2img", "running", finished=1, failed=1, total=4, in_progress={2: 0.4}, step=12, steps=30),
+    StageStatus(
+        "img2img", "running", finished=1, failed=1, total=4, in_progress={2: ImageStatus(0.4)}, step=12, steps=30
+    ),
     StageStatus("adetailer", total=4),
     StageStatus("upscale", "skipped"),
 )

@@ -85,8 +85,8 @@ def shown(events, console, **options):
     return view
 
 
-def status_after(events):
-    status = RunStatus()
+def status_after(events, status=None):
+    status = status or RunStatus()
     for event in events:
         status = reduce_status(status, event)
     return status
@@ -122,7 +122,7 @@ def test_a_pipe_gets_one_plain_line_per_lifecycle_event():
 
 def test_the_block_tells_image_step_percent_and_time_left():
     """A row per stage with its bar; the current one says where it is; below, the run as a whole."""
-    frame = picture_of(status_after(list(whole_run())[:5]))
+    frame = picture_of(status_after(list(whole_run())[:5], status_after(whole_run())))
 
     first, second, foot = frame.splitlines()
     assert "txt2img" in first

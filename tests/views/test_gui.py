@@ -339,7 +339,7 @@ def test_closing_leaves_nothing_that_python_would_ask_tk_to_free(root, tmp_path)
     window = MainWindow(root, backend=Easel(), state_path=tmp_path / "m.json", dark=True)
     window.form.write(replace(window.form.read(), out=str(tmp_path / "out"), images="1"))
     window.run()
-    assert settle(window, lambda: ended(window) and len(window.gallery._photos) == 1, 10)
+    assert settle(window, lambda: ended(window) and window.gallery.loaded == 1, 10)
     viewer = window.open_picture(0)
     assert settle(window, lambda: viewer.shown_size is not None, 5)
     assert owned() > before
@@ -390,11 +390,9 @@ def test_the_error_of_a_backend_is_shown_once_and_gone_when_it_is_back(open_wind
     """A server that is not there yet: red; it starts: green without a click, and runs."""
     with WebUIServer(draw=noise) as server:
         url = server.url
-    window = open_window(url, opener=rxp.open_backend)
-    window.connection._retry_s = 0.2
+    window = open_window(url, opener=rxp.open_backend, retry_s=0.2)
     assert settle(window, lambda: window.status_light.state == "error", 10)
     assert "no server answers" in window.notice["text"]
-    window.connection.recheck()
     with WebUIServer(draw=noise, port=int(url.rpartition(":")[2])):
         assert settle(window, lambda: window.status_light.state == "ready", 10)
         assert window.notice["text"] == ""
@@ -489,9 +487,8 @@ def test_the_slider_and_its_number_say_the_same(open_window):
 def test_without_txt2img_the_window_asks_for_a_picture(open_window, tmp_path):
     """And says so if there is none; with one it runs."""
     window = open_window()
-    window.form.cards["txt2img"].on = False
-    window.form.cards["img2img"].on = True
-    window.form._show_inputs()
+    window.form.cards["txt2img"].flip()
+    window.form.cards["img2img"].flip()
     click(window, window.run_button)
     assert "no picture to start from" in window.notice["text"]
     photo = tmp_path / "photo.png"
@@ -545,7 +542,10 @@ def test_a_preset_fills_the_form_and_keeps_what_the_form_has_no_field_for(open_w
     window.load(preset)
     assert window.form.fields["prompt"].read() == "night"
     assert window.form.cards["upscale"].on
-    assert "hires" in window.form.cards["txt2img"]._further["text"]
+    window.root.update()
+    card = window.form.cards["txt2img"]
+    notes = [label["text"] for label in below(card) if isinstance(label, ttk.Label) and label.winfo_ismapped()]
+    assert any("hires" in note for note in notes)
     config = form_values.config_of(window.form.read())
     assert (config.txt2img.steps, config.txt2img.clip_skip, config.txt2img.hires.scale) == (33, 2, 1.5)
 
@@ -645,12 +645,16 @@ def finished(open_window):
     window = open_window()
     window.form.write(replace(window.form.read(), seed="100"))
     click(window, window.run_button)
-    assert settle(window, lambda: ended(window) and len(window.gallery._photos) == 3, 10)
+    assert settle(window, lambda: ended(window) and window.gallery.loaded == 3, 10)
     return window
 
 
 def viewer_of(window):
     return next((child for child in window.root.winfo_children() if isinstance(child, PictureWindow)), None)
+
+
+def button_of(viewer, text):
+    return next(w for w in below(viewer) if isinstance(w, ttk.Button) and w["text"] == text)
 
 
 def test_a_click_on_a_picture_opens_it_with_its_metadata(finished):
@@ -661,7 +665,7 @@ def test_a_click_on_a_picture_opens_it_with_its_metadata(finished):
     words = viewer.words.get("1.0", "end")
     assert "101" in words
     assert "a lighthouse" in words
-    viewer._toggle()
+    press(finished, "space", focus=viewer)
     assert viewer.full_size
     assert viewer.shown_size == (512, 384)
     press(finished, "Right", focus=viewer)
@@ -679,9 +683,7 @@ def test_the_gallery_can_be_walked_with_the_keyboard(finished):
 
 
 def test_copy_parameters_puts_a1111s_text_on_the_clipboard(finished):
-    viewer = finished.open_picture(0)
-    button = next(w for w in below(viewer) if isinstance(w, ttk.Button) and w["text"] == "Copy parameters")
-    click(finished, button)
+    click(finished, button_of(finished.open_picture(0), "Copy parameters"))
     text = finished.root.clipboard_get()
     assert text.startswith("a lighthouse at dusk")
     assert "Seed: 100" in text
@@ -689,11 +691,11 @@ def test_copy_parameters_puts_a1111s_text_on_the_clipboard(finished):
 
 def test_use_its_settings_and_start_from_this_picture(finished):
     finished.form.fields["prompt"].write("something else")
-    actions = finished._actions
-    actions["Use its settings"](finished.gallery.pictures[2])
+    viewer = finished.open_picture(2)
+    click(finished, button_of(viewer, "Use its settings"))
     assert finished.form.read().seed == "102"
     assert finished.form.read().prompt.startswith("a lighthouse")
-    actions["Start from this picture"](finished.gallery.pictures[2])
+    click(finished, button_of(viewer, "Start from this picture"))
     assert finished.form.read().inputs == (str(finished.gallery.pictures[2].path),)
     assert not finished.form.cards["txt2img"].on
 

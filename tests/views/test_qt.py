@@ -122,8 +122,8 @@ def test_views_follow_the_palette_of_their_window(bar, window, qt_app, ground, p
     bar.show_status(RUNNING)
     qt_app.processEvents()
     drawn = bar.grab().toImage()
-    centre = bar._bar.geometry().center().y()
-    left, right = bar._bar.geometry().left() + 10, bar._bar.geometry().right() - 10
+    centre = bar.progress.geometry().center().y()
+    left, right = bar.progress.geometry().left() + 10, bar.progress.geometry().right() - 10
     assert bar.colours is palette
     assert drawn.pixelColor(left, centre).name() == palette.busy
     assert drawn.pixelColor(right, centre).name() == palette.track

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import shiboken6
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 from staged import Easel
@@ -82,7 +82,7 @@ class QtWindow:
 
     @property
     def timers(self):
-        return int(self.scheduler._interval_ms > 0)
+        return sum(timer.isActive() for timer in self.app.findChildren(QTimer))
 
     @property
     def message(self):

@@ -48,7 +48,8 @@ class WebUIBackend(Backend):
         strict: True makes an error of every silent fallback (another sampler, scheduler or checkpoint than asked for);
             False makes a warning of it.
         previews: whether the picture so far is asked for during the render.
-        queue_ahead: further renders of the same stage that may wait in the server's own queue, 0 or 1.
+        queue_ahead: further renders that may wait in the server's own queue, 0 or 1. With 0 the server idles while a
+            picture is transferred and written.
         poll_s: between two questions for progress, > 0.
         connect_timeout_s: until a connection stands.
         ask_timeout_s: for the answer to a small question.
@@ -64,7 +65,6 @@ class WebUIBackend(Backend):
     """
 
     name = "webui"
-    overlap_saves = True
     batches = True
 
     def __init__(
@@ -74,7 +74,7 @@ class WebUIBackend(Backend):
         auth: str | None = None,
         strict: bool = False,
         previews: bool = True,
-        queue_ahead: int = 0,
+        queue_ahead: int = 1,
         poll_s: float = 0.25,
         connect_timeout_s: float = 5.0,
         ask_timeout_s: float = 10.0,

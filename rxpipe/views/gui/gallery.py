@@ -144,6 +144,11 @@ class Gallery(ttk.Frame):
         self._photos.clear()
         self._draw()
 
+    @property
+    def loaded(self) -> int:
+        """How many of the pictures are shown, and not only their places."""
+        return len(self._photos)
+
     def index_at(self, x: int, y: int) -> int | None:
         """Return the index of the picture at that point of the canvas."""
         column, row = (x - self._gap // 2) // self._pitch, int(self.canvas.canvasy(y)) // self._row_height

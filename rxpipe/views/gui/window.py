@@ -27,7 +27,7 @@ from rxpipe.presets import dump, read_job
 from rxpipe.runner import PipelineRunner
 from rxpipe.rx.mainloop import TkScheduler
 from rxpipe.status import RunStatus
-from rxpipe.views.gui.connection import BackendConnection, ConnectionState
+from rxpipe.views.gui.connection import RETRY_S, BackendConnection, ConnectionState
 from rxpipe.views.gui.file_manager import reveal
 from rxpipe.views.gui.form import Form
 from rxpipe.views.gui.form_values import config_of, form_of
@@ -65,6 +65,7 @@ class MainWindow:
         scale: pixels per pixel at 96 dpi; None for the screen's own.
         state_path: the file that the window keeps its state in.
         opener: opens the backend that a text names.
+        retry_s: seconds until a backend that does not answer is checked again.
         sinks: passed to every controller, such as a `LearningRecordWriter`.
     """
 
@@ -77,6 +78,7 @@ class MainWindow:
         scale: float | None = None,
         state_path: Path | None = None,
         opener: Callable[[str], Backend] = open_backend,
+        retry_s: float = RETRY_S,
         sinks: Iterable[object] = (),
     ) -> None:
         self.root, self._sinks = root, tuple(sinks)
@@ -86,7 +88,7 @@ class MainWindow:
         self.theme = Theme(root, scale=scale)
         self.theme.use(dark=remembered.dark if dark is None else dark)
         self.loader = PictureLoader(self.scheduler)
-        self.connection = BackendConnection(self.scheduler, opener=opener)
+        self.connection = BackendConnection(self.scheduler, opener=opener, retry_s=retry_s)
         self.controller: PipelineController | None = None
         self._backend: Backend | None = None
         self._subscriptions = SerialDisposable()

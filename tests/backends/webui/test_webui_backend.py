@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from stages import PICTURE, Watched, artifact, drawn, stage_of
+from stages import GRACE_S, PICTURE, Watched, artifact, drawn, returns_before_any_answer, stage_of
 
 import rxpipe as rxp
 from rxpipe.backends.base import Output, Preview, StepProgress
@@ -265,17 +265,15 @@ def test_disposing_interrupts_our_running_job_once(section, nowebui, backend_for
     """Nothing is emitted afterwards, and the partial picture is discarded."""
     stage_name = section.section
     with WebUIServer(latency_s=30.0, nowebui=nowebui) as server:
-        backend = backend_for(server)
+        backend = backend_for(server, grace_s=GRACE_S)
         seen = Watched(backend.render(stage_of(section), None if stage_name == "txt2img" else artifact()))
         assert server.wait_running(stage_name)
-        begin = time.monotonic()
-        seen.subscription.dispose()
-        disposed_s = time.monotonic() - begin
+        with returns_before_any_answer(server):
+            seen.subscription.dispose()
         assert server.wait_idle()
         backend.close()
         before = len(seen.values)
 
-        assert disposed_s < 0.1
         assert [hit.job.stage for hit in server.interrupts] == [stage_name]
         assert not seen.completed
         assert seen.error is None
@@ -332,7 +330,7 @@ def test_disposing_after_the_answer_interrupts_no_job(webui_server, backend_for)
 def test_a_dead_server_gives_the_thread_back_within_the_grace(backend_for):
     """The socket is shut down; disposing itself takes no time."""
     with WebUIServer() as server:
-        backend = backend_for(server, grace_s=0.2)
+        backend = backend_for(server, grace_s=1.0)
         hold = server.hold("txt2img")
         seen = Watched(backend.render(stage_of(TXT2IMG), None))
         assert hold.wait_reached()
@@ -344,8 +342,8 @@ def test_a_dead_server_gives_the_thread_back_within_the_grace(backend_for):
         closed_s = time.monotonic() - begin
         server.thaw()
 
-    assert disposed_s < 0.1
-    assert closed_s < 1.0
+    assert disposed_s < 1.0, "it waited for the grace"
+    assert closed_s < 10.0, "it waited for the server, which never answers"
 
 
 def test_settling_waits_until_the_interrupted_job_is_gone(backend_for):
@@ -389,15 +387,14 @@ def test_settling_with_nothing_in_hand_completes_at_once(webui_server, backend_f
 def test_two_drawings_may_wait_in_the_servers_queue(backend_for):
     """`queue_ahead=1`: the second one is interrupted when its turn comes, control is back immediately."""
     with WebUIServer(latency_s=30.0) as server:
-        backend = backend_for(server, queue_ahead=1)
+        backend = backend_for(server, queue_ahead=1, grace_s=GRACE_S)
         first = Watched(backend.render(stage_of(TXT2IMG, seed=1), None))
         assert server.wait_running("txt2img")
         second = Watched(backend.render(stage_of(TXT2IMG, seed=2), None))
         assert server.wait_queued(1)
-        begin = time.monotonic()
-        first.subscription.dispose()
-        second.subscription.dispose()
-        assert time.monotonic() - begin < 0.1
+        with returns_before_any_answer(server):
+            first.subscription.dispose()
+            second.subscription.dispose()
         assert server.wait_for(lambda: len(server.interrupts) == 2)
         assert server.wait_idle()
 

@@ -509,7 +509,10 @@ def test_everything_from_the_command_line_is_right_in_files_and_texts(flavour, t
 
 def test_an_extension_whose_paths_come_late_is_found(backend_for):
     """In the first second of a server its page answers, and /adetailer does not."""
-    with WebUIServer(adetailer_late=1) as server:
+    refused = pytest.raises(rxp.BackendRejected, match="the server has no 'face_yolo9n'")
+    with WebUIServer(adetailer_late=1) as server, refused:
+        checked(backend_for(server), txt2img=TXT2IMG, adetailer=changed(FACE, detector="face_yolo9n"))
+    with WebUIServer(adetailer_late=2) as server:
         assert checked(backend_for(server), txt2img=TXT2IMG, adetailer=FACE) == ()
 
 

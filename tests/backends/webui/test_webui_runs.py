@@ -2,9 +2,9 @@
 
 import base64
 import random
-import time
 
 import pytest
+from stages import GRACE_S, returns_before_any_answer
 from webui_runs import IMAGES, STAGES, cancel_at, config, meet
 
 import rxpipe as rxp
@@ -45,7 +45,7 @@ def test_four_stages_and_eight_images_over_real_http(flavour, tmp_path):
         backend.close()
 
         assert server.max_active_drawings == 1
-        assert server.max_in_flight == 1
+        assert server.max_in_flight == 2, "one is queued ahead"
         assert [call.method for call in server.calls_to("options")] == ["GET"], "the settings are read and not written"
     assert result.status == "completed"
     assert [event.seq for event in result.events] == list(range(len(result.events)))
@@ -101,13 +101,13 @@ def test_later_stages_lose_no_more_than_the_first(stage, fault):
 @pytest.mark.parametrize("count", [1, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dead", [False, True])
 def test_cancel_at_a_random_moment_gives_control_back_and_leaves_whole_files(dead, count):
-    """Within a second, nothing posted afterwards, at most one interrupt, on a slow and on a dead server."""
+    """Within a second, nothing posted afterwards, at most one interrupt a job; the server slow or dead."""
     moments = random.Random(17)  # noqa: S311  moments, not secrets
     for row in (cancel_at(moments.uniform(0.02, 1.3), dead=dead) for _ in range(count)):
         assert row.status == "cancelled"
         assert row.seconds < 1.0
         assert (row.late_posts, row.torn, row.freed) == (0, 0, True)
-        assert row.interrupts <= 1
+        assert row.interrupts <= 2
 
 
 @pytest.mark.parametrize("password", ["right-secret", "wrong-secret"])
@@ -192,14 +192,16 @@ def test_with_queue_ahead_the_next_request_waits_in_the_servers_queue(tmp_path):
 def test_with_queue_ahead_cancel_interrupts_both_and_no_other(stage):
     """Control is back immediately; the one that waits is interrupted when its turn comes."""
     latency_s = {name: 30.0 if name == stage else 0.0 for name in STAGES}
-    with WebUIServer(latency_s=latency_s) as server, WebUIBackend(server.url, queue_ahead=1) as backend:
+    with (
+        WebUIServer(latency_s=latency_s) as server,
+        WebUIBackend(server.url, queue_ahead=1, grace_s=GRACE_S) as backend,
+    ):
         run = rxp.PipelineExecutor(backend).start(ahead_chain(4))
         assert server.wait_running(stage)
         assert server.wait_queued(1)
-        begin = time.monotonic()
-        run.cancel()
-        assert run.wait(1.0)
-        assert time.monotonic() - begin < 1.0
+        with returns_before_any_answer(server):
+            run.cancel()
+            assert run.wait(GRACE_S)
         assert server.wait_for(lambda: len(server.interrupts) == 2)
         assert server.wait_idle()
 
@@ -222,7 +224,7 @@ def test_with_queue_ahead_a_fault_costs_no_more(fault):
 
 def test_skipping_an_image_interrupts_its_drawing_and_goes_on_with_the_next():
     """The partial picture that the server then returns is discarded."""
-    with WebUIServer(latency_s={"txt2img": 0.02}) as server, WebUIBackend(server.url) as backend:
+    with WebUIServer(latency_s={"txt2img": 0.02}) as server, WebUIBackend(server.url, queue_ahead=0) as backend:
         hold = server.hold("txt2img", 5)
         run = rxp.PipelineExecutor(backend).start(ahead_chain(3))
         assert hold.wait_reached()
