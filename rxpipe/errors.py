@@ -7,6 +7,7 @@ RxPipeError
 ├── BackendError                  rendering failed
 │   ├── BackendUnavailable        refused, reset, 429, 502, 503, 504        retryable   every image
 │   ├── BackendTimeout            no answer in time                         retryable   one image
+│   ├── BackendInterrupted        another client stopped the job            retryable   one image
 │   ├── BackendRejected           401, 404, 422, a setting refused                      every image
 │   ├── BackendFailed             a 500, out of memory, NaN                             one image
 │   └── BadResponse               an answer that is not as requested    retryable once  one image
@@ -45,6 +46,13 @@ def suggestion(name: str, allowed: Iterable[str]) -> str:
     return f"did you mean {nearest[0]!r}?" if nearest else f"allowed: {', '.join(names) or 'none'}"
 
 
+def joined(message: str, hint: str | None) -> str:
+    """Return a message and its advice as sentences: a message that ends as none is closed by a full stop."""
+    if not hint:
+        return message
+    return f"{message} {hint}" if message.endswith((".", "!", "?", ":")) else f"{message}. {hint}"
+
+
 class RxPipeError(Exception):
     """The root.
 
@@ -63,7 +71,7 @@ class RxPipeError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return escaped(f"{self.message} {self.hint}" if self.hint else self.message, keep="\n")
+        return escaped(joined(self.message, self.hint), keep="\n")
 
 
 class ConfigError(RxPipeError, ValueError):
@@ -107,6 +115,12 @@ class BackendUnavailable(BackendError):
 
 class BackendTimeout(BackendError):
     """No answer in time. A retry waits until the backend was interrupted and is idle."""
+
+    retryable = True
+
+
+class BackendInterrupted(BackendError):
+    """Another client of the server stopped the job; raised only where that is asked for (`on_interrupted`)."""
 
     retryable = True
 

@@ -20,7 +20,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from rxpipe.errors import RxPipeError
+from rxpipe.errors import RxPipeError, joined
 
 Outcome = Literal["done", "passed", "failed", "cancelled"]
 RunOutcome = Literal["completed", "partial", "failed", "cancelled"]
@@ -49,7 +49,7 @@ class ErrorInfo(BaseModel):
         return cls(type=kind, message=_utf8_safe(str(error)) or kind)
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}" if self.hint else self.message
+        return joined(self.message, self.hint)
 
 
 def _utf8_safe(text: str) -> str:

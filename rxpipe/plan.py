@@ -61,6 +61,7 @@ class GenerationSettings(_Frozen):
     scheduler: str | None = None
     model: str | None = None
     vae: str | None = None
+    modules: tuple[str, ...] = ()
     clip_skip: int | None = None
 
 
@@ -227,6 +228,8 @@ def _generation(section: SectionConfig, inherited: GenerationSettings) -> Genera
     }
     if isinstance(section, CustomConfig):
         own = {}
+    if isinstance(section, UpscaleConfig):  # its width and height are a box that the picture is brought to
+        own |= {"width": None, "height": None}
     return inherited.model_copy(update={"width": None, "height": None, **own})
 
 

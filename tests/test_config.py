@@ -433,6 +433,7 @@ def test_any_plain_values_make_a_config_or_a_config_error(values):
         ("metadata.run_id=007", {"metadata": {"run_id": "007"}}),
         ("metadata.take=7", {"metadata": {"take": 7}}),
         ("retry.attempts=5", {"retry": {"attempts": 5}}),
+        ("retry.first_delay_s=1e-3", {"retry": {"first_delay_s": 0.001}}),
     ],
 )
 def test_an_assignment_sets_one_value(assignment, changed):
@@ -467,6 +468,29 @@ def test_any_prompt_is_taken_as_it_stands(prompt):
 def test_quotes_around_the_whole_of_a_text_are_notation(text):
     """As in the file the setting comes from."""
     assert override({}, [f"txt2img.prompt={text}"]) == {"txt2img": {"prompt": "a cat"}}
+
+
+@pytest.mark.parametrize(
+    ("assignment", "changed"),
+    [
+        ('txt2img.payload.a={"b": [1, true, null]}', {"txt2img": {"payload": {"a": {"b": [1, True, None]}}}}),
+        ("txt2img.payload={a=1, b={c='d'}}", {"txt2img": {"payload": {"a": 1, "b": {"c": "d"}}}}),
+        ("txt2img.payload.a.b=[1, 2]", {"txt2img": {"payload": {"a": {"b": [1, 2]}}}}),
+        ('txt2img.payload."sample.cfg"=5', {"txt2img": {"payload": {"sample.cfg": 5}}}),
+        ("txt2img.payload.script_name=X/Y/Z plot", {"txt2img": {"payload": {"script_name": "X/Y/Z plot"}}}),
+        ("txt2img.payload.a={stem}", {"txt2img": {"payload": {"a": "{stem}"}}}),
+        ("txt2img.payload.a=NaN", {"txt2img": {"payload": {"a": "NaN"}}}),
+        ("txt2img.hires={scale=1.5, steps=10}", {"txt2img": {"hires": {"scale": 1.5, "steps": 10}}}),
+        ('txt2img={"prompt": "a=b.c"}', {"txt2img": {"prompt": "a=b.c"}}),
+        ("adetailer.units=[{detector='hand'}]", {"adetailer": {"units": [{"detector": "hand"}]}}),
+        ("txt2img.styles=['a', 'b']", {"txt2img": {"styles": ["a", "b"]}}),
+        ('txt2img.prompt={"a": 1}', {"txt2img": {"prompt": '{"a": 1}'}}),
+        ("img2img.mask={stem}_mask.png", {"img2img": {"mask": "{stem}_mask.png"}}),
+    ],
+)
+def test_an_assignment_sets_a_table_or_a_list(assignment, changed):
+    """In JSON or as an inline table of TOML, wherever text is not what the setting holds."""
+    assert override({}, [assignment]) == changed
 
 
 def test_assignments_lie_on_top_of_the_values_and_of_each_other():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from rxpipe.config import SECTIONS, CustomConfig, PipelineConfig, RunSettings, T
 from rxpipe.errors import BadImage, ConfigError
 from rxpipe.pictures import png
 from rxpipe.pictures.formats import picture_format
+from rxpipe.pictures.lineage import LineageEntry
 from rxpipe.plan import build_stage_execution_plan, plan_stages
 from rxpipe.presets import KINDS, apply, config_from_picture, dump, load_job, read_job, stage_that_takes
+from rxpipe.sinks.images import ImageWriter
 
 DATA = Path(__file__).parent / "data"
 FORGE = (DATA / "forge-txt2img.png").read_bytes()
@@ -87,6 +90,34 @@ def test_a_picture_of_a_run_gives_the_stages_it_went_through(tmp_path):
     assert (again.txt2img.prompt, again.txt2img.images, again.txt2img.seed) == ("hills", 1, 8)
     assert again.upscale.scale == 1.5
     assert again.img2img is again.adetailer is None
+
+
+def lineage_of(tmp_path, *entries):
+    """The config of a picture that went through these stages."""
+    image = rxp.Artifact(id="a-1", data=picture("PNG"))
+    for stage, settings in entries:
+        image = image.with_lineage(LineageEntry(stage, "webui", settings))
+    stage = plan_stages([UpscaleConfig()], RunSettings()).stages[0]
+    return config_from_picture(ImageWriter(tmp_path).write(image, stage, datetime.now(UTC)).path)
+
+
+def test_a_picture_decides_neither_what_is_sent_unchecked_nor_which_file_is_read(tmp_path):
+    """Payload and the path of a mask are a stranger's."""
+    settings = {"denoising_strength": 0.5, "mask": "/etc/passwd", "payload": {"script_name": "x"}, "mask_blur": 9}
+    config = lineage_of(tmp_path, ("img2img", settings))
+    assert config.img2img == rxp.Img2ImgConfig(denoising_strength=0.5, mask_blur=9)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "settings"),
+    [
+        ({"scale": 1.5, "width": 96, "height": 48}, {"scale": 1.5}),
+        ({"width": 96, "height": 48, "fit": "crop"}, {"width": 96, "height": 48, "fit": "crop"}),
+    ],
+)
+def test_a_picture_was_upscaled_by_its_factor_or_to_its_size(tmp_path, recorded, settings):
+    """The size that resulted is no setting where there was a factor."""
+    assert lineage_of(tmp_path, ("upscale", recorded)).upscale == UpscaleConfig(**settings)
 
 
 @pytest.mark.parametrize(

@@ -88,8 +88,8 @@ def run(  # noqa: PLR0917  # typer makes an option of each
     assignment: Annotated[
         list[str] | None,
         _option(
-            "Any setting: stage.key=value, such as upscale.scale=3; `rxpipe stages` lists them. May be given more "
-            "than once.",
+            "Any setting: stage.key=value, such as upscale.scale=3; tables and lists as JSON or TOML; `rxpipe stages` "
+            "lists them. May be given more than once.",
             _WHAT,
             "--set",
             metavar="STAGE.KEY=VALUE",
@@ -268,7 +268,7 @@ def doctor(
 @app.command("testserver")
 def serve_for_tests(
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 0,
-    flavour: Annotated[str, typer.Option(help="forge or a1111.")] = "forge",
+    flavour: Annotated[str, typer.Option(help="forge, a1111, neo, reforge, classic, amd or sdnext.")] = "forge",
     latency: Annotated[float, typer.Option(help="Seconds per picture.")] = 0.5,
     draw: Annotated[str, typer.Option(help="Pictures it returns: sketch (real pictures) or noise (fast).")] = "sketch",
 ) -> None:

@@ -44,7 +44,7 @@ def run_config(config: PipelineConfig, backend: Backend, *, as_json: bool, verbo
     Raises:
         PlanError, BadImage: before anything runs.
     """
-    view = ConsoleView(verbose=verbose)
+    view = ConsoleView(verbose=verbose, end_error=False)
     output = JsonLines() if as_json else view
     with contextlib.closing(backend), contextlib.closing(view), _logging(view, as_json=as_json, verbose=verbose):
         if not as_json:
@@ -160,7 +160,7 @@ def _logging(view: ConsoleView, *, as_json: bool, verbose: bool) -> Iterator[Non
 def _say_outcome(result: PipelineRunResult, view: ConsoleView, config: PipelineConfig) -> None:
     """Print what was kept, then the files, one per line and last."""
     tally = result.tally
-    if result.error is not None and not view.live:
+    if result.error is not None and not (view.live and view.has_shown(result.error)):
         problem(str(result.error))
     if not result.success:
         begun = len(result.images) - tally.done

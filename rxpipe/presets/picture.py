@@ -12,6 +12,7 @@ from rxpipe.errors import BadImage, ConfigError
 from rxpipe.pictures import a1111
 from rxpipe.pictures.formats import picture_format
 from rxpipe.pictures.metadata import read_open
+from rxpipe.pictures.names import sampler_named, scheduler_named
 from rxpipe.shown import cut
 
 if TYPE_CHECKING:
@@ -33,11 +34,12 @@ _ONCE = ("images", "batch_size")
 _PROSE = frozenset({"prompt", "negative_prompt"})
 _LONGEST_LIST = 200  # characters of names of stages
 _LIMITS = frozenset({"max_megapixels"})
+_FILES = frozenset({"mask"})
 _ELSEWHERE = re.compile(r"^[/\\~]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|://")
 
 Held: TypeAlias = Mapping[str, Mapping[str, object]]
 """Settings of a picture that do more than draw, by stage and name: options and scripts of a server, styles, names that
-are paths to elsewhere, and limits."""
+are paths to elsewhere, files that are read here, and limits."""
 
 
 def is_picture(head: bytes) -> bool:
@@ -89,7 +91,7 @@ def _held(stage: str, section: Mapping[str, object]) -> dict[str, object]:
 
 def _does_more(field: FieldInfo, name: str, value: object) -> bool:
     raises_a_limit = name in _LIMITS and value != field.default
-    return raises_a_limit or not _draws(field.annotation) or _leaves_the_folder(value)
+    return raises_a_limit or name in _FILES or not _draws(field.annotation) or _leaves_the_folder(value)
 
 
 def _draws(annotation: Any) -> bool:
@@ -117,19 +119,34 @@ def _from_lineage(path: Path, lineage: Lineage) -> dict[str, dict[str, Any]]:
         raise ConfigError([f"{path}: it went through {stages}, which no config can say; run the code that made it"])
     values: dict[str, Any] = {}
     for record in lineage.lineage:
-        known = SECTIONS[record.stage].model_fields
-        values[record.stage] = {
-            name: value for name, value in record.settings.items() if name in known and name not in _ONCE
-        }
+        left_out = {*_ONCE}
+        if "scale" in record.settings:  # width and height are then those that resulted
+            left_out |= {"width", "height"}
+        known = SECTIONS[record.stage].model_fields.keys() - left_out
+        values[record.stage] = {name: value for name, value in record.settings.items() if name in known}
     return values
 
 
 def _from_settings(info: ImageInfo) -> dict[str, Any]:
     values: dict[str, Any] = {"prompt": info.prompt, "negative_prompt": info.negative_prompt}
     values |= {_FIELDS[key]: value for key, value in info.settings.items() if key in _FIELDS}
+    values |= _by_a1111s_names(values)
     if "seed" not in values and info.seed is not None:
         values["seed"] = info.seed
     width, x, height = info.settings.get("Size", "").partition("x")
     if x:
         values |= {"width": width, "height": height}
     return values
+
+
+def _by_a1111s_names(values: dict[str, Any]) -> dict[str, Any]:
+    """Return sampler and scheduler by A1111's names, where another program's are known."""
+    sampler, scheduler = values.get("sampler_name"), values.get("scheduler")
+    named: dict[str, Any] = {}
+    if isinstance(scheduler, str) and (known := scheduler_named(scheduler)) is not None:
+        named["scheduler"] = known
+    if isinstance(sampler, str) and (found := sampler_named(sampler)) is not None:
+        named["sampler_name"] = found.sampler
+        if found.scheduler is not None:
+            named["scheduler"] = found.scheduler
+    return named

@@ -19,6 +19,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rxpipe.config import UpscaleConfig
 from rxpipe.errors import SaveError
 from rxpipe.pictures import a1111, png
 from rxpipe.pictures.formats import file_ending
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["ImageWriter"]
 
 _FOLDERS = {StageType.TXT2IMG.value: "txt2img-images", StageType.UPSCALE.value: "extras-images"}
+_DRAWING = (StageType.TXT2IMG.value, StageType.IMG2IMG.value)
 _OTHER_FOLDER = "img2img-images"
 _NUMBERED = re.compile(r"(\d{5,18})(?:[-.].*)?")
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
@@ -247,17 +249,30 @@ def _with_texts(data: bytes, artifact: Artifact, execution: StageExecution) -> b
 
 def _facts(artifact: Artifact, execution: StageExecution, size: png.PictureSize | None) -> a1111.StageFacts:
     """What A1111's text is made from; what the backend recorded as really used precedes what was asked for."""
-    asked = execution.generation.model_dump()
+    config, asked = execution.config, execution.generation.model_dump()
     last = artifact.lineage[-1] if artifact.lineage else None
     used = last.settings if last is not None and last.stage == execution.stage_type else {}
+    generation = asked | {name: used.get(name) or asked[name] for name in a1111.SETTING_NAMES}
+    section, seed = config.model_dump(), artifact.seed
+    if isinstance(config, UpscaleConfig):
+        section["upscaler"] = used.get("upscaler") or section["upscaler"]
+        if config.mode == "single":
+            generation = _drawn_with(artifact)
+            seed = seed if generation else None
     return a1111.StageFacts(
-        stage=execution.config.section,
-        generation=asked | {name: used.get(name) or asked[name] for name in a1111.SETTING_NAMES},
-        section=execution.config.model_dump(),
-        seed=artifact.seed,
+        stage=config.section,
+        generation=generation,
+        section=section,
+        seed=seed,
         size=None if size is None else (size.width, size.height),
         version=_version(),
     )
+
+
+def _drawn_with(artifact: Artifact) -> dict[str, object]:
+    """What the pixels were drawn with before a resize: the settings of the last stage that has a prompt."""
+    drawn = (entry for entry in reversed(artifact.lineage) if entry.stage in _DRAWING)
+    return next((dict(entry.settings) for entry in drawn), {})
 
 
 @functools.cache

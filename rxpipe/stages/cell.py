@@ -16,6 +16,7 @@ from rxpipe.errors import BackendFailed, BadResponse, RxPipeError, StageFunction
 from rxpipe.pictures.formats import file_ending
 from rxpipe.pictures.lineage import LineageEntry
 from rxpipe.plan import StageType
+from rxpipe.stages.recorded import recorded_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,12 +204,12 @@ class Cell:
                 return None
             kept = replace(picture, id=before.id, number=before.number, parent=before.parent, lineage=before.lineage)
             return kept.with_lineage(
-                LineageEntry(self.execution.stage_type, "function", _recorded_settings(self.execution))
+                LineageEntry(self.execution.stage_type, "function", recorded_settings(self.execution))
             )
         if picture.unchanged:
             return None
         seed = seed if picture.seed is None else picture.seed
-        settings = {**_recorded_settings(self.execution), "seed": seed, **picture.settings}
+        settings = {**recorded_settings(self.execution), "seed": seed, **picture.settings}
         if picture.server is not None:
             settings["server"] = picture.server
         entry = LineageEntry(self.execution.stage_type, self._scope.backend.name, settings)
@@ -285,9 +286,3 @@ def as_rxpipe_error(cause: BaseException, tracker: StageTracker) -> RxPipeError:
         error = BackendFailed(f"backend {tracker.scope.backend.name} raised {message}")
     error.__cause__ = cause
     return error
-
-
-def _recorded_settings(execution: StageExecution) -> dict[str, object]:
-    if isinstance(execution.config, CustomConfig):
-        return dict(execution.config.settings)
-    return {**execution.generation.model_dump(exclude_none=True), **execution.payload}

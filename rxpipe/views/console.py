@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from reactivex import Observable, abc
 
-    from rxpipe.events import StageEvent
+    from rxpipe.events import ErrorInfo, StageEvent
     from rxpipe.status import StageStatus
 
 __all__ = ["ConsoleView", "takes_live"]
@@ -48,14 +48,24 @@ class ConsoleView:
         console: rich's; by default one on stdout.
         live: whether to draw the block that moves; None: if the console is a terminal that can.
         verbose: on a live console, a line above the block for every lifecycle event, not only for what went wrong.
+        end_error: whether the error of a failed run is shown; False where the caller prints it.
     """
 
-    def __init__(self, console: Console | None = None, *, live: bool | None = None, verbose: bool = False) -> None:
+    def __init__(
+        self,
+        console: Console | None = None,
+        *,
+        live: bool | None = None,
+        verbose: bool = False,
+        end_error: bool = True,
+    ) -> None:
         self.console = console or Console()
         self.live = takes_live(self.console) if live is None else live
         self.closed = False
         self.failure: OSError | None = None
         self._verbose = verbose
+        self._end_error = end_error
+        self._shown_errors: set[str] = set()
         self._status = RunStatus()
         self._began: datetime | None = None
         self._took_s = 0.0
@@ -80,6 +90,10 @@ class ConsoleView:
             self.closed = True
             self.failure = error if isinstance(error, OSError) else None
 
+    def has_shown(self, error: ErrorInfo) -> bool:
+        """Whether an error was shown already, as that of the image whose failure ended the run."""
+        return error.message.endswith(tuple(self._shown_errors))
+
     def stopping(self) -> None:
         """Show that the run is stopping."""
         self._status = self._status.stopping()
@@ -93,6 +107,7 @@ class ConsoleView:
 
     def _show(self, event: StageEvent) -> None:
         self._status = self._folded(event)
+        event = self._without_repetition(event)
         if not self.live:
             if is_lifecycle(event):
                 self.say(line(event))
@@ -109,6 +124,17 @@ class ConsoleView:
             self.say(line(event))
         elif (trouble := _trouble(event)) is not None:
             self.say(trouble)
+
+    def _without_repetition(self, event: StageEvent) -> StageEvent:
+        """Return an event without an error that was shown, or that the caller shows."""
+        if isinstance(event, RunStart):
+            self._shown_errors.clear()
+        elif isinstance(event, RunEnd) and event.error is not None:
+            if not self._end_error or self.has_shown(event.error):
+                return event.model_copy(update={"error": None})
+        elif isinstance(event, StageImageProgress) and event.error is not None and event.outcome == "failed":
+            self._shown_errors.add(event.error.message)
+        return event
 
     def _folded(self, event: StageEvent) -> RunStatus:
         if isinstance(event, RunStart) or self._began is None:

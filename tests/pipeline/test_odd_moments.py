@@ -188,12 +188,13 @@ def test_images_that_an_operator_did_not_wait_for_are_filtered(marbles, order, d
 
 
 @pytest.mark.parametrize(
-    ("order", "calls", "cut", "done"),
-    [("stage", ["txt2img"] * 2, 0, 0), ("auto", ["txt2img", "upscale", "txt2img"], 2, 1)],
+    ("order", "ending"),
+    [("stage", (["txt2img"] * 2, 0, 0)), ("auto", (["txt2img", "upscale", "txt2img"], 2, 1))],
 )
 @pytest.mark.parametrize("heals", [ops.retry(2), ops.catch(lambda _error, _source: rx.empty())])
-def test_a_failed_stage_ends_the_run_whatever_an_operator_behind_it_would_do(marbles, heals, order, calls, cut, done):
+def test_a_failed_stage_ends_the_run_whatever_an_operator_behind_it_would_do(marbles, heals, order, ending):
     """An operator that tries again, or makes an end of it, gets no further call and no further event."""
+    calls, cut, done = ending
     stages = rxp.txt2img(prompt="a", images=3), rxp.operator_stage("healing", heals), rxp.upscale()
     chain = rxp.chain(*stages, order=order)
     run = marbles.run(chain, {"txt2img": ["-o|", "-#", "-o|"]}, errors={"txt2img": BackendRejected("401.")})

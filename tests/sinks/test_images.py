@@ -261,7 +261,7 @@ def test_the_lineage_tells_where_the_picture_came_from(tmp_path):
             ", Denoising strength: 0.7, Hires upscale: 1.5, Hires upscaler: Latent, "),
         ),
         ([Img2ImgConfig(prompt="a")], "a\nSeed: 7, Size: 64x32, Denoising strength: 0.3, "),
-        ([UpscaleConfig(upscaler="Lanczos")], ("Seed: 7, Size: 32x16, Postprocess upscale by: 2.0, "
+        ([UpscaleConfig(upscaler="Lanczos")], ("a cat\nSeed: 7, Size: 32x16, Postprocess upscale by: 2.0, "
          "Postprocess upscaler: Lanczos, ")),
         (
             [Img2ImgConfig(prompt="a", steps=9), AdetailerConfig(units=(AdetailerUnit(detector="hand"),))],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from reactivex.disposable import SerialDisposable
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rxpipe.backends.http.connection import Connection, ConnectionPool
 
 ReadingT = TypeVar("ReadingT")
+_ETA_SHOWN_S = 1.0  # no event for less
 _FREE_WORKERS = 2  # threads that wait for the next call; a batch uses more for moments only
 
 
@@ -324,7 +325,7 @@ class RenderCall(Generic[ReadingT]):
 
     def _show(self, reading: ReadingT, now_s: float) -> None:
         progress, preview = self._job.observe(reading, now_s)
-        if progress != self._shown:
+        if self._shown is None or _says_more(progress, self._shown):
             self._shown = progress
             self._observer.on_next(progress)
         if preview is not None and not self._ended:
@@ -349,3 +350,10 @@ class RenderCall(Generic[ReadingT]):
                 hint="It may have been restarted; see its console.",
             )
         return None
+
+
+def _says_more(progress: StepProgress, shown: StepProgress) -> bool:
+    """Whether a progress differs from the one shown last by more than less than a second of its time left."""
+    if progress.eta_s is None or shown.eta_s is None or abs(progress.eta_s - shown.eta_s) >= _ETA_SHOWN_S:
+        return progress != shown
+    return replace(progress, eta_s=shown.eta_s) != shown

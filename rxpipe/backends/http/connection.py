@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Self, cast
+from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import requests
@@ -41,6 +42,9 @@ _PIECE_BYTES = (1 << 12, 1 << 20)  # the smallest and the largest
 _DIGITS = 19  # of a length; a longer one is none
 _OK = range(200, 300)
 _MISSING = {404, 405}
+_SERVER_FAILED = 500
+_UNKNOWN_HOST = ("Name or service not known", "nodename nor servname", "getaddrinfo failed", "No address associated")
+_NO_TLS = ("UNEXPECTED_EOF", "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "handshake operation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ class Connection:
         self._own_deadlines = WorkerScheduler("rxpipe-http-deadline") if deadlines is None else None
         self._deadlines = deadlines or cast("WorkerScheduler", self._own_deadlines)
         self._session = self._open_session()
+        self._opened = 0
         self.received = 0
 
     @property
@@ -145,22 +150,25 @@ class Connection:
     def _exchange(
         self, method: str, path: str, body: bytes | None, timeout_s: float | None, limit: AnswerLimit | None = None
     ) -> Response:
-        """Return the answer whatever its status."""
-        begin = time.monotonic()
+        """Return the answer whatever its status.
+
+        A server may end its connection after a failure of its own without saying so, so nothing is sent on that one any
+        more. A GET on a kept connection that breaks before a byte came is repeated once, on a new one.
+        """
+        begin, opened = time.monotonic(), self._opened
         limit = limit or AnswerLimit.small(timeout_s)
         request = RequestInfo(method, path, self._address.base)
         with _Deadline(self._deadlines, self._shut_down) as deadline:
             deadline.end_after(limit.whole_s)
             try:
-                response = self._session.request(
-                    method,
-                    self._address.base + path,
-                    data=body,
-                    headers={"Content-Type": "application/json"} if body else None,
-                    timeout=(min(self._connect_timeout_s, timeout_s or self._connect_timeout_s), timeout_s),
-                    stream=True,
-                    allow_redirects=False,
-                )
+                try:
+                    response = self._request(method, path, body, timeout_s)
+                except requests.ConnectionError as failure:
+                    kept = opened == self._opened and not isinstance(failure, requests.Timeout)
+                    if method != "GET" or not kept or self.aborted or deadline.passed:
+                        raise
+                    self._session.close()
+                    response = self._request(method, path, body, timeout_s)
                 deadline.end_after(limit.body_s if limit.whole_s is None else None)
                 content = self._read(response, limit)
                 deadline.check()
@@ -181,8 +189,21 @@ class Connection:
                 error = self._as_backend_error(request, failure, time.monotonic() - begin, late=deadline.passed)
                 cause = without_frames(failure)
             else:
+                if response.status_code >= _SERVER_FAILED:
+                    self._session.close()
                 return Response(response.status_code, content, time.monotonic() - begin, response.headers)
         raise error from cause  # outside the except block, so that no frame with headers hangs on it
+
+    def _request(self, method: str, path: str, body: bytes | None, timeout_s: float | None) -> requests.Response:
+        return self._session.request(
+            method,
+            self._address.base + path,
+            data=body,
+            headers={"Content-Type": "application/json"} if body else None,
+            timeout=(min(self._connect_timeout_s, timeout_s or self._connect_timeout_s), timeout_s),
+            stream=True,
+            allow_redirects=False,
+        )
 
     def abort(self) -> None:
         """Shut the sockets down: a waiting call raises an error, and nothing more is sent. Harmless twice."""
@@ -228,17 +249,37 @@ class Connection:
                 hint="The line to the server is very slow, or it sends without an end.",
             )
         text = root_cause_text(failure)
+        if "BadStatusLine" in repr(failure) and "RemoteDisconnected" not in repr(failure):
+            spoken = request.message(f"what answers at {self._address.base} does not speak HTTP: {text.strip()[:40]!r}")
+            return BackendUnavailable(spoken, hint="Check host and port.")
+        if (known := self._unreachable(text)) is not None:
+            return BackendUnavailable(request.message(known[0]), hint=known[1])
         if isinstance(failure, requests.ConnectTimeout):
             limit = f"no connection within {self._connect_timeout_s:g} s"
             return BackendUnavailable(request.message(limit), hint="Is the address right, and is the machine on?")
         if isinstance(failure, requests.Timeout | ReadTimeoutError | TimeoutError):
             return BackendTimeout(request.message(f"no answer in {elapsed_s:.1f} s"))
-        if "refused" in text.lower():
-            return BackendUnavailable(request.message(f"no server answers: {text}"), hint=self._hints.refused)
         return BackendUnavailable(
             request.message(f"the connection broke after {elapsed_s:.1f} s: {text}"),
             hint="The server may have crashed or restarted; see its console.",
         )
+
+    def _unreachable(self, text: str) -> tuple[str, str] | None:
+        """Return what keeps the connection from being made and what to do about it; None where it is something else."""
+        base = self._address.base
+        if "refused" in text.lower():
+            return f"no server answers at {base} ({text.lower()})", self._hints.refused
+        if any(words in text for words in _UNKNOWN_HOST):
+            return (
+                f"the host {urlsplit(base).hostname!r} is unknown ({text.lower()})",
+                "Is the name right, and is the network up?",
+            )
+        if base.startswith("https:") and any(words in text for words in _NO_TLS):
+            plain = base.replace("https://", "http://", 1)
+            return f"the server at {base} speaks http, not https", f"Give {plain} as its address."
+        if "SSL" in text or "CERTIFICATE" in text:
+            return f"the server at {base} is not trusted ({text})", "Its certificate must be known to this machine."
+        return None
 
     def _open_session(self) -> requests.Session:
         session = _Session()
@@ -253,6 +294,7 @@ class Connection:
 
     def _watch(self, connection: HTTPConnection) -> None:
         """Note each connection, before and after it connects."""
+        self._opened += 1
         self._connections.add(connection)
         if connection.sock is not None:
             self._sockets.add(connection.sock)

@@ -52,7 +52,9 @@ class ErrorHints:
     """
 
     refused: str = "Start the server, or give the address it listens on."
-    unauthorized: str = "Give user and password: http://user:password@host:port, or RXPIPE_BACKEND_AUTH=user:password."
+    unauthorized: str = (
+        "Set RXPIPE_BACKEND_AUTH=user:password, or give them in the address: http://user:password@host:port."
+    )
     unprocessable: str = "A setting of this stage is not one that the server takes."
     api_path: str | None = None
     missing_api: str | None = None
@@ -95,8 +97,8 @@ def _refusal_hint(hints: ErrorHints, path: str, status: int, headers: Mapping[st
     if status in _MOVED:
         location = headers.get("Location", "").partition("?")[0].rpartition("@")[2]
         return f"It has moved to {location}: give that address."
-    if status == 404 and hints.api_path and path.startswith(hints.api_path) and text == "Not Found":  # noqa: PLR2004
-        return hints.missing_api
+    if status == 404 and hints.api_path and path.startswith(hints.api_path):  # noqa: PLR2004  # HTTP's own
+        return hints.missing_api if text == "Not Found" else "Another program may answer there: check host and port."
     return hints.unprocessable if status == 422 else None  # noqa: PLR2004  # HTTP's own
 
 
@@ -164,7 +166,7 @@ def retry_after_s(value: str | None) -> float | None:
     if value is None:
         return None
     if re.fullmatch(r"\s*\d{1,9}(\.\d+)?\s*", value):
-        return float(value)
+        return float(value.strip())
     try:
         when = parsedate_to_datetime(value)
     except (TypeError, ValueError, IndexError, OverflowError):

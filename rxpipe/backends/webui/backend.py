@@ -1,7 +1,7 @@
 """WebUIBackend: the port over a WebUI server's HTTP API.
 
-Nothing server-wide is ever written: no POST to /options. A render is one request; disposing it interrupts the server
-once, while our job is the running one.
+Nothing server-wide is changed: an option that a request overrides is first written with the value that it has, so that
+the server restores it. A render is one request; disposing it interrupts the server while our job is the running one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from rxpipe.backends.webui.checks import check_plan
 from rxpipe.backends.webui.diagnosis import examine
 from rxpipe.backends.webui.hints import HINTS, parse_address
 from rxpipe.backends.webui.job import InFlightJobs, WebUIJob, WebUIServices
-from rxpipe.backends.webui.names import ALL_KINDS, WebUICatalog, fetch_catalog
+from rxpipe.backends.webui.names import ALL_KINDS, NameLookup, WebUICatalog, fetch_catalog
+from rxpipe.backends.webui.options import OptionKeeper
 from rxpipe.backends.webui.outputs import OutputReader
 from rxpipe.backends.webui.progress import ProgressClient
 from rxpipe.errors import BackendRejected
@@ -95,7 +96,6 @@ class WebUIBackend(Backend):
         self.url = self._address.base
         self.description = f"WebUI at {self._address}"
         self.queue_ahead = queue_ahead
-        self._catalog = WebUICatalog()
         self._strict = strict
         timeouts = Timeouts(poll_s, ask_timeout_s, stalled_s, silence_s, unknown_job_s, unanswered_s, answer_s)
         self._make_services = functools.partial(
@@ -136,7 +136,7 @@ class WebUIBackend(Backend):
             if self._closed:
                 observer.on_error(BackendRejected(f"{self!r} was closed.", hint="Open another one."))
                 return Disposable()
-            reader = OutputReader(self._address.base, self._catalog, self._strict)
+            reader = OutputReader(self._address.base, WebUICatalog(), self._strict)
             job = WebUIJob(self._services, reader, stage, source)
             call = RenderCall(self._services.calls, job, observer, scheduler or self._own_clock)
             call.start()
@@ -152,9 +152,8 @@ class WebUIBackend(Backend):
             BackendRejected: no API, credentials refused, or names that it does not have, each with the nearest match.
         """
         with self._connections.borrowed() as connection:
-            self._catalog, warnings = check_plan(
-                connection, self._services.progress_client, plan, timeout_s=self._ask_s
-            )
+            catalog, warnings = check_plan(connection, self._services.progress_client, plan, timeout_s=self._ask_s)
+        self._services.names.replace(catalog)
         return warnings
 
     def catalog(self) -> Catalog:
@@ -200,6 +199,7 @@ def _make_services(
     previews: bool,
 ) -> WebUIServices:
     connections = ConnectionPool(address, hints=HINTS, connect_timeout_s=connect_timeout_s)
+    progress_client, ask_s = ProgressClient(), timeouts.ask_s
     return WebUIServices(
         calls=CallServices(
             connections=connections,
@@ -207,7 +207,9 @@ def _make_services(
             polls=WorkerScheduler("rxpipe-webui-poll"),
             timeouts=timeouts,
         ),
-        progress_client=ProgressClient(),
+        progress_client=progress_client,
+        names=NameLookup(connections, timeout_s=ask_s),
+        options=OptionKeeper(progress_client, timeout_s=ask_s),
         interrupter=Interrupter(connections, name="rxpipe-webui", grace_s=grace_s, idle_timeout_s=idle_timeout_s),
         in_flight=InFlightJobs(),
         batches=Batches(),

@@ -35,6 +35,11 @@ HINTS = ErrorHints(
             "The input picture is of a kind the server does not read.",
         ),
         KnownFailure(
+            re.compile(r"Invalid image format"),
+            BackendRejected,
+            "The server's option samples_format names a format that it cannot write: set it to png in its settings.",
+        ),
+        KnownFailure(
             re.compile(r"could not find upscaler|model '.*' not found|Sampler not found", re.IGNORECASE),
             BackendRejected,
             "See `rxpipe doctor` for the names it has.",

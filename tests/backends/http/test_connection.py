@@ -215,8 +215,46 @@ def test_no_server_is_reported_with_what_to_start(kind_of_server, hint, connecti
     with pytest.raises(BackendUnavailable) as caught:
         connection_to(webui_server.url, hints=HINTS_OF[kind_of_server]).get("/sdapi/v1/samplers", timeout_s=5)
 
-    assert "no server answers: Connection refused (GET /sdapi/v1/samplers at " in caught.value.message
+    assert caught.value.message == (
+        f"no server answers at {webui_server.url} (connection refused) (GET /sdapi/v1/samplers at {webui_server.url})."
+    )
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("kind_of_server", ["webui", "another"])
+def test_an_unknown_host_and_a_wrong_scheme_are_called_by_name(kind_of_server, connection_to, webui_server):
+    """Neither is a server that crashed."""
+    hints = HINTS_OF[kind_of_server]
+    with pytest.raises(BackendUnavailable, match=r"^the host 'no-such-host\.invalid' is unknown "):
+        connection_to("http://no-such-host.invalid:7860", hints=hints).get("/x", timeout_s=5)
+    secure = webui_server.url.replace("http:", "https:")
+    with pytest.raises(BackendUnavailable, match="speaks http, not https") as caught:
+        connection_to(secure, hints=hints).get("/x", timeout_s=5)
+    assert caught.value.hint == f"Give {webui_server.url} as its address."
+
+
+def test_after_a_failure_of_the_server_its_connection_is_not_used_again(connection_to, webui_server):
+    """Forge ends it without saying so."""
+    connection = connection_to(webui_server.url)
+    webui_server.fault("txt2img", Fault.GENERIC)
+    with pytest.raises(BackendFailed):
+        connection.post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=5)
+    assert connection.post("/sdapi/v1/interrupt", timeout_s=5).status == 200
+    assert webui_server.connections == 2
+
+
+def test_a_get_on_a_kept_connection_that_breaks_is_repeated_once(connection_to, webui_server):
+    """A post is not: it may have been begun."""
+    connection = connection_to(webui_server.url)
+    connection.get("/sdapi/v1/samplers", timeout_s=5)
+    webui_server.fault("samplers", Fault.RESET)
+    assert connection.get("/sdapi/v1/samplers", timeout_s=5).status == 200
+    webui_server.fault("samplers", Fault.RESET, times=2)
+    with pytest.raises(BackendUnavailable):
+        connection.get("/sdapi/v1/samplers", timeout_s=5)
+    webui_server.fault("txt2img", Fault.RESET)
+    with pytest.raises(BackendUnavailable):
+        connection.post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=5)
 
 
 def test_wrong_fields_are_reported_by_name(connection_to, webui_server):

@@ -46,8 +46,15 @@ def test_a_grid_is_cut_off():
     assert answer.info.text_of(0) == "one"
 
 
-@pytest.mark.parametrize("images", [[], [TEXT], [TEXT] * 3])
-def test_another_count_than_asked_for_is_reported(images):
+def test_more_pictures_than_asked_for_are_counted():
+    """Scripts append theirs behind ours; the seeds are those of ours."""
+    answer = read_generation(body([TEXT] * 5), expected=2)
+
+    assert (len(answer.pictures), answer.surplus) == (2, 3)
+
+
+@pytest.mark.parametrize("images", [[], [TEXT]])
+def test_fewer_pictures_than_asked_for_are_reported(images):
     """An interrupt from elsewhere looks like that."""
     with pytest.raises(BadResponse, match=f"{len(images)} pictures came where 2 were asked for"):
         read_generation(body(images), expected=2)

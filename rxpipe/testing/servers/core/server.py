@@ -361,10 +361,19 @@ class LoopbackServer(Generic[SiteT]):
             answer = site.finish(answer, time.perf_counter() - began)
             if going_down:
                 request = replace(request, keep_alive=False)
-            return self._send(connection, call, answer, request) and request.keep_alive
+            sent = self._send(connection, call, answer, request)
         except ServerGone:
             reset(connection)
             return False
+        if sent and answer.last:
+            self._reset_next(connection, stream)
+        return sent and request.keep_alive and not answer.last
+
+    def _reset_next(self, connection: socket.socket, stream: BufferedIOBase) -> None:
+        """Reset the connection when the client sends on it again: its request and our end crossed on the way."""
+        connection.settimeout(self._keep_alive_s)
+        if read_request(stream, connection) is not None:
+            reset(connection)
 
     def _go_down_if_due(self, call: RecordedRequest, number: int) -> bool:
         """Go down if the next request of this kind is to be refused; only this connection stays, for its answer."""

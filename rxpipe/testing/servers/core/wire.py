@@ -56,12 +56,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is to be sent. `headers` are sent in addition to server, date, content-length and content-type."""
+    """What is to be sent. `headers` are sent in addition to server, date, content-length and content-type.
+
+    last: the server ends the connection afterwards without saying so; the next request on it meets a reset.
+    """
 
     status: int
     body: bytes = field(repr=False)
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
