@@ -281,7 +281,8 @@ def _full_name(name: str, known: Sequence[str]) -> str:
 
 def _check_options(spec: BackendSpec, known: Sequence[str], given: Mapping[str, Any]) -> None:
     problems = [
-        f"backend {spec.kind.name} ({spec.reason}): no option {cut(without_credentials(name))!r}; {suggestion(name, known)}"
+        f"backend {spec.kind.name} ({spec.reason}): no option {cut(without_credentials(name))!r}; "
+        f"{suggestion(name, known)}"
         for name in given
         if name not in known
     ]
