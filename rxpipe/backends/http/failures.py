@@ -108,13 +108,22 @@ def read_json(body: bytes) -> Any:
     Raises:
         BadResponse: the body is not JSON; the message shows how it begins.
     """
-    if sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES:  # each costs tens of bytes once it is read
-        raise BadResponse(f"the answer has more than {_MOST_VALUES} values: {shown(body)}.", retryable=False)
+    check_values(body)
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         why = str(error) if isinstance(error, ValueError) else "nested too deeply"
         raise BadResponse(f"the answer is not JSON ({why}): {shown(body)}.", hint=hint_for(body)) from error
+
+
+def check_values(body: bytes) -> None:
+    """Check that a JSON body has no more values than any answer needs, each of which costs tens of bytes once read.
+
+    Raises:
+        BadResponse: it has.
+    """
+    if sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        raise BadResponse(f"the answer has more than {_MOST_VALUES} values: {shown(body)}.", retryable=False)
 
 
 def shown(body: bytes) -> str:

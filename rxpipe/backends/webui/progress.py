@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rxpipe.backends.base import StepProgress
-from rxpipe.backends.http.failures import hint_for, shown
+from rxpipe.backends.http.failures import check_values, hint_for, shown
 from rxpipe.backends.http.pace import Pace
 from rxpipe.backends.webui import base64s
 from rxpipe.backends.webui.payloads import Request, SingleRequest, Txt2ImgRequest, sampled_steps
@@ -149,6 +149,7 @@ class ProgressClient:
 
 
 def _valid(model: type[_SnapshotT], body: bytes) -> _SnapshotT:
+    check_values(body)
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
