@@ -94,7 +94,8 @@ def section_of(kind: type[_C], given: _C | None, settings: Mapping[str, object])
         return kind.model_validate(dict(settings))
     if not isinstance(given, kind) or settings:
         came = repr(given) if not settings else f"{given!r} and settings"
-        names = ", ".join(list(kind.model_fields)[2:5])
+        own = [name for name in kind.model_fields if name not in StageConfig.model_fields]
+        names = ", ".join(own[:3])
         message = f"{kind.section}(...): got {came}; allowed: settings by name ({names}, ...), or one {kind.__name__}"
         raise ConfigError([message])
     return given

@@ -207,7 +207,7 @@ def test_a_check_that_fails_ends_the_run_before_any_drawing(marbles, full_chain)
     run = runner.start(full_chain(1, out=None))
     marbles.run()
     assert [event.kind for event in run.result.events] == ["run_start", "run_end"]
-    assert str(run.result.error) == "no sampler 'Eulr a' Did you mean 'Euler a'?"
+    assert str(run.result.error) == "no sampler 'Eulr a'. Did you mean 'Euler a'?"
     assert backend.calls == []
 
 
