@@ -407,7 +407,7 @@ def test_any_plain_values_make_a_config_or_a_config_error(values):
         made = PipelineConfig.from_mapping(values)
     except ConfigError:
         return
-    assert json.loads(made.model_dump_json())["order"] == "stage"
+    assert json.loads(made.model_dump_json())["order"] == "auto"
 
 
 # -- override ---------------------------------------------------------------------------------------------------------
@@ -571,7 +571,7 @@ def test_defaults_are_valid_values_and_absent_sections_are_none():
     """Nothing is drawn unless it was wished."""
     made = PipelineConfig()
     assert (made.txt2img, made.img2img, made.adetailer, made.upscale) == (None, None, None, None)
-    assert (made.order, made.out, made.save, made.input) == ("stage", Path("outputs"), "all", ())
+    assert (made.order, made.out, made.save, made.input) == ("auto", Path("outputs"), "all", ())
     for kind in (Txt2ImgConfig, Img2ImgConfig, AdetailerConfig, UpscaleConfig, RetryConfig):
         assert kind.model_validate(kind().model_dump()) == kind()
 

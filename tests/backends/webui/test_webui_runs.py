@@ -196,7 +196,7 @@ def test_with_queue_ahead_cancel_interrupts_both_and_no_other(stage):
         WebUIServer(latency_s=latency_s) as server,
         WebUIBackend(server.url, queue_ahead=1, grace_s=GRACE_S) as backend,
     ):
-        run = rxp.PipelineExecutor(backend).start(ahead_chain(4))
+        run = rxp.PipelineExecutor(backend).start(ahead_chain(4, order="stage"))
         assert server.wait_running(stage)
         assert server.wait_queued(1)
         with returns_before_any_answer(server):
