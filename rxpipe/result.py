@@ -279,7 +279,7 @@ class PipelineRunResult:
             raise BadImage(
                 f"image {record.artifact_id} of {record.stage_type} was kept in memory only, by another run."
             )
-        return replace(Artifact.open(record.path, seed=record.seed), id=record.artifact_id)
+        return replace(Artifact.open(record.path, seed=record.seed), id=record.artifact_id, origin=None)
 
     @cached_value
     def variants(self) -> tuple[ImageResult, ...]:

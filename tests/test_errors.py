@@ -123,5 +123,5 @@ def test_a_failed_run_brings_its_result_along():
 def test_an_error_steers_no_terminal():
     """Not even in a traceback, whatever a server said."""
     error = errors.BackendFailed("\x1b]0;owned\x07 \u202eabc\r\nnext", hint="\x9b31m")
-    assert str(error) == r"\x1b]0;owned\x07 \u202eabc\r" + "\nnext " + r"\x9b31m"
+    assert str(error) == r"\x1b]0;owned\x07 \u202eabc\r" + "\nnext. " + r"\x9b31m"
     assert "\x1b" not in "".join(traceback.format_exception(error))

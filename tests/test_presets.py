@@ -92,20 +92,32 @@ def test_a_picture_of_a_run_gives_the_stages_it_went_through(tmp_path):
     assert again.img2img is again.adetailer is None
 
 
-def lineage_of(tmp_path, *entries):
+def lineage_of(tmp_path, *entries, trust=None):
     """The config of a picture that went through these stages."""
     image = rxp.Artifact(id="a-1", data=picture("PNG"))
     for stage, settings in entries:
         image = image.with_lineage(LineageEntry(stage, "webui", settings))
     stage = plan_stages([UpscaleConfig()], RunSettings()).stages[0]
-    return config_from_picture(ImageWriter(tmp_path).write(image, stage, datetime.now(UTC)).path)
+    return config_from_picture(ImageWriter(tmp_path).write(image, stage, datetime.now(UTC)).path, trust=trust)
 
 
 def test_a_picture_decides_neither_what_is_sent_unchecked_nor_which_file_is_read(tmp_path):
-    """Payload and the path of a mask are a stranger's."""
-    settings = {"denoising_strength": 0.5, "mask": "/etc/passwd", "payload": {"script_name": "x"}, "mask_blur": 9}
-    config = lineage_of(tmp_path, ("img2img", settings))
-    assert config.img2img == rxp.Img2ImgConfig(denoising_strength=0.5, mask_blur=9)
+    """Payload and the path of a mask are a stranger's: they are named, and taken only where they are trusted."""
+    settings = {"denoising_strength": 0.5, "mask": "face_mask.png", "payload": {"script_name": "x"}, "mask_blur": 9}
+    plain = {"denoising_strength": 0.5, "mask_blur": 9}
+    with pytest.raises(rxp.ConfigError, match=r"(?s)img2img\.mask would be sent.*img2img\.payload would be sent"):
+        lineage_of(tmp_path, ("img2img", settings))
+    assert lineage_of(tmp_path, ("img2img", settings), trust=False).img2img == rxp.Img2ImgConfig(**plain)
+    assert lineage_of(tmp_path, ("img2img", settings), trust=True).img2img == rxp.Img2ImgConfig(**settings)
+
+
+def test_what_a_picture_recorded_as_a_digest_cannot_be_sent(tmp_path):
+    """A control picture of megabytes is not in the lineage; its digest is not sent in its place."""
+    digest = f"sha256:{'0' * 64} (5000000 bytes)"
+    settings = {"alwayson_scripts": {"controlnet": {"args": [{"image": digest}]}}}
+    with pytest.raises(rxp.ConfigError, match=r"txt2img\.alwayson_scripts: recorded only as a digest.*--no-trust"):
+        lineage_of(tmp_path, ("txt2img", settings), trust=True)
+    assert lineage_of(tmp_path, ("txt2img", settings), trust=False).txt2img == rxp.Txt2ImgConfig()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -46,6 +48,18 @@ KINDS = (
 """Every kind of file that a job can be read from; the first that accepts a file reads it."""
 
 
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64} \(\d+ bytes\)")
+
+
+def _is_digest(value: object) -> bool:
+    """Whether a value, or one within, was recorded as its digest only."""
+    if isinstance(value, Mapping):
+        return any(map(_is_digest, value.values()))
+    if isinstance(value, list):
+        return any(map(_is_digest, value))
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+
+
 class Job(NamedTuple):
     """What to run, as a file says it. kind: the name of one of `KINDS`. values: of a config, unchecked.
 
@@ -76,6 +90,11 @@ class Job(NamedTuple):
             )
         if not trust or not self.held:
             return self._replace(held={})
+        if gone := [f"{stage}.{name}" for stage, held in self.held.items() for name in held if _is_digest(held[name])]:
+            raise ConfigError(
+                [f"{self.path}: {where}: recorded only as a digest, too long for a picture" for where in gone],
+                hint="Leave it out with --no-trust (in code: trust=False), and give it anew with --set.",
+            )
         values = {**self.values, **{stage: {**self.values[stage], **held} for stage, held in self.held.items()}}
         return self._replace(values=values, held={})
 

@@ -20,6 +20,7 @@ from reactivex.observer import Observer
 
 from rxpipe.artifact import Artifact
 from rxpipe.config import CustomConfig, RunSettings, StageConfig, Txt2ImgConfig
+from rxpipe.config.models import RenderingConfig
 from rxpipe.errors import BackendFailed, BackendTimeout, ConfigError
 from rxpipe.plan import plan_stages
 from rxpipe.rx.operators import Operator, deadline, observe, retry_backoff
@@ -94,7 +95,7 @@ def section_of(kind: type[_C], given: _C | None, settings: Mapping[str, object])
         return kind.model_validate(dict(settings))
     if not isinstance(given, kind) or settings:
         came = repr(given) if not settings else f"{given!r} and settings"
-        own = [name for name in kind.model_fields if name not in StageConfig.model_fields]
+        own = [name for name in kind.model_fields if name not in RenderingConfig.model_fields]
         names = ", ".join(own[:3])
         message = f"{kind.section}(...): got {came}; allowed: settings by name ({names}, ...), or one {kind.__name__}"
         raise ConfigError([message])

@@ -98,6 +98,7 @@ def config(folder: Path, *, timeout_s: float | None = None) -> rxp.PipelineConfi
         img2img=rxp.Img2ImgConfig(),
         adetailer=rxp.AdetailerConfig(detector="mediapipe_face_full"),
         upscale=rxp.UpscaleConfig(scale=2),
+        order="stage",  # a fault that strikes the second request strikes the second image of its stage
         out=folder,
         retry=rxp.RetryConfig(first_delay_s=0.05, max_delay_s=0.2, jitter=0.0),
         timeout_s=timeout_s,
