@@ -3,6 +3,7 @@
 ```text
 config -> plan -> chain -> events -> result -> views
 
+shown.py       text from outside as it may be shown
 errors.py      the exception tree
 pictures/      pictures as bytes: formats, metadata of any tool, A1111's text, lineage, faces
 rx/            Rx parts that know no pictures: operators, the lane, hot subjects, schedulers of GUI threads and of a run

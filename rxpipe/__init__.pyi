@@ -21,6 +21,7 @@ from .controller import PipelineController, RunRequest
 from .errors import (
     BackendError,
     BackendFailed,
+    BackendInterrupted,
     BackendRejected,
     BackendTimeout,
     BackendUnavailable,
@@ -89,6 +90,7 @@ __all__ = [
     "Backend",
     "BackendError",
     "BackendFailed",
+    "BackendInterrupted",
     "BackendRejected",
     "BackendTimeout",
     "BackendUnavailable",

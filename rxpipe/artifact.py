@@ -41,6 +41,7 @@ class Artifact(PicklableRecord):
     data: the encoded picture (usually PNG, an input keeps its format); None if it is in `path` or not rendered yet.
     path: the file that holds the picture; None while it is only in memory.
     parent: id of the image this one was derived from by an operator, None for a planned one.
+    origin: the picture file that it began as; None for one from a prompt.
     lineage: the stages it went through, oldest first.
     metadata: what stages and users recorded about it; written into the file beside the lineage. Plain JSON values.
     """
@@ -51,6 +52,7 @@ class Artifact(PicklableRecord):
     data: bytes | None = field(default=None, repr=False)
     path: Path | None = None
     parent: str | None = None
+    origin: Path | None = None
     lineage: tuple[LineageEntry, ...] = ()
     metadata: Mapping[str, object] = field(default_factory=lambda: NO_VALUES)
 
@@ -64,7 +66,7 @@ class Artifact(PicklableRecord):
         path = Path(path)
         if not path.is_file():
             raise BadImage(f"input {path}: no such file.", hint="Give the path of a picture.")
-        return cls(id=f"{path.stem}-{number}", number=number, seed=seed, path=path)
+        return cls(id=f"{path.stem}-{number}", number=number, seed=seed, path=path, origin=path)
 
     @property
     def has_picture(self) -> bool:

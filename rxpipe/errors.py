@@ -7,9 +7,10 @@ RxPipeError
 ├── BackendError                  rendering failed
 │   ├── BackendUnavailable        refused, reset, 429, 502, 503, 504        retryable   every image
 │   ├── BackendTimeout            no answer in time                         retryable   one image
+│   ├── BackendInterrupted        another client stopped the job            retryable   one image
 │   ├── BackendRejected           401, 404, 422, a setting refused                      every image
 │   ├── BackendFailed             a 500, out of memory, NaN                             one image
-│   └── BadResponse               an answer that is not what was requested              one image
+│   └── BadResponse               an answer that is not as requested    retryable once  one image
 ├── StageFunctionError            a user's function or operator raised                  one image
 ├── TooManyFailures               images failed in a row (a setting)                    every image
 ├── SaveError                     disk full, folder read-only                           every image
@@ -19,8 +20,9 @@ RxPipeError
 └── RunFailed                     raised only by `result.raise_for_status()`
 ```
 
-`retryable` and `scope` belong to the class: whether a retry can succeed, and whether the error concerns one image or
-all of them. A cancel is an outcome, not an error, and has no type here.
+`retryable`, `once` and `scope` belong to the class: whether a retry can succeed, whether one retry is enough to know,
+and whether the error concerns one image or all of them. Where an instance knows better, it says so: a 500 of no known
+kind is retryable once, a 503 concerns one image. A cancel is an outcome, not an error, and has no type here.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from __future__ import annotations
 import difflib
 import importlib.util
 from typing import TYPE_CHECKING, Literal
+
+from rxpipe.shown import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,10 +46,23 @@ def suggestion(name: str, allowed: Iterable[str]) -> str:
     return f"did you mean {nearest[0]!r}?" if nearest else f"allowed: {', '.join(names) or 'none'}"
 
 
+def joined(message: str, hint: str | None) -> str:
+    """Return a message and its advice as sentences: a message that ends as none is closed by a full stop."""
+    if not hint:
+        return message
+    return f"{message} {hint}" if message.endswith((".", "!", "?", ":")) else f"{message}. {hint}"
+
+
 class RxPipeError(Exception):
-    """The root. `hint` says what to do about the error, None if there is no advice."""
+    """The root.
+
+    hint: what to do about the error, None if there is no advice. retryable: whether a retry can succeed.
+    once: of the errors of an image that are retryable once, only the first is retried. scope: what it concerns.
+    As text it holds nothing that steers a terminal, whatever a server or a file has put into it.
+    """
 
     retryable: bool = False
+    once: bool = False
     scope: Scope = "image"
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
@@ -54,7 +71,7 @@ class RxPipeError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}" if self.hint else self.message
+        return escaped(joined(self.message, self.hint), keep="\n")
 
 
 class ConfigError(RxPipeError, ValueError):
@@ -79,18 +96,31 @@ class BackendError(RxPipeError):
 
 
 class BackendUnavailable(BackendError):
-    """No server answers, or it is busy. `retry_after_s`: seconds that it asked to wait, None if it named none."""
+    """No server answers, or it is busy.
+
+    retry_after_s: seconds that it asked to wait, None if it named none. scope: "image" for a server that answers and is
+    busy: the next request may be let in.
+    """
 
     retryable = True
-    scope = "run"
+    scope: Scope = "run"
 
-    def __init__(self, message: str, *, hint: str | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, retry_after_s: float | None = None, scope: Scope = "run"
+    ) -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+        self.scope = scope
 
 
 class BackendTimeout(BackendError):
     """No answer in time. A retry waits until the backend was interrupted and is idle."""
+
+    retryable = True
+
+
+class BackendInterrupted(BackendError):
+    """Another client of the server stopped the job; raised only where that is asked for (`on_interrupted`)."""
 
     retryable = True
 
@@ -102,11 +132,30 @@ class BackendRejected(BackendError):
 
 
 class BackendFailed(BackendError):
-    """The backend tried and failed: out of memory, NaN, an error of its own."""
+    """The backend tried and failed: out of memory, NaN, an error of its own.
+
+    `retryable` is of the instance: True if the failure may have been of the moment.
+    """
+
+    once = True
+
+    def __init__(self, message: str, *, hint: str | None = None, retryable: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.retryable = retryable
 
 
 class BadResponse(BackendError):
-    """The answer is not what was requested: torn JSON, no image, fewer images, a broken picture."""
+    """The answer is not what was requested: torn JSON, no image, fewer images, a broken picture.
+
+    `retryable` is of the instance: False for an answer that no retry would make smaller.
+    """
+
+    retryable = True
+    once = True
+
+    def __init__(self, message: str, *, hint: str | None = None, retryable: bool = True) -> None:
+        super().__init__(message, hint=hint)
+        self.retryable = retryable
 
 
 class StageFunctionError(RxPipeError):
@@ -117,7 +166,7 @@ class StageFunctionError(RxPipeError):
 
     def __init__(self, message: str, *, hint: str | None = None, retryable: bool = False) -> None:
         super().__init__(message, hint=hint)
-        self.retryable = retryable  # unlike all others, by its cause and not by its class
+        self.retryable = retryable
 
 
 class TooManyFailures(RxPipeError):

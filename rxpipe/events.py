@@ -12,13 +12,15 @@ that does not apply is None. Previews are not events and have a stream of their 
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
-from rxpipe.errors import RxPipeError
+from rxpipe.errors import RxPipeError, joined
 
 Outcome = Literal["done", "passed", "failed", "cancelled"]
 RunOutcome = Literal["completed", "partial", "failed", "cancelled"]
@@ -47,7 +49,7 @@ class ErrorInfo(BaseModel):
         return cls(type=kind, message=_utf8_safe(str(error)) or kind)
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}" if self.hint else self.message
+        return joined(self.message, self.hint)
 
 
 def _utf8_safe(text: str) -> str:
@@ -197,7 +199,34 @@ StageEvent = Annotated[
 
 TERMINALS = (StageEnd, StageFailed, StageCancelled)
 
+_T = TypeVar("_T")
 _ADAPTER: TypeAdapter[StageEvent] = TypeAdapter(StageEvent)
+
+
+def json_line(record: BaseModel) -> str:
+    """Return a record as one line of JSON, also where a path in it has bytes that are no UTF-8."""
+    try:
+        return record.model_dump_json()
+    except PydanticSerializationError:  # JSON in UTF-8 holds such a path only with escapes
+        return json.dumps(record.model_dump(mode="json"))
+
+
+def read_json_line(kind: TypeAdapter[_T], text: str | bytes) -> _T:
+    """Return what `json_line` wrote.
+
+    Raises:
+        pydantic.ValidationError: the text is something else.
+    """
+    try:
+        return kind.validate_json(text)
+    except ValidationError:
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict):
+            raise
+        return kind.validate_python(values)
 
 
 def parse_event(text: str | bytes) -> StageEvent:
@@ -206,7 +235,7 @@ def parse_event(text: str | bytes) -> StageEvent:
     Raises:
         pydantic.ValidationError: not an event.
     """
-    return _ADAPTER.validate_json(text)
+    return read_json_line(_ADAPTER, text)
 
 
 def is_lifecycle(event: StageEvent) -> bool:

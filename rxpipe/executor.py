@@ -7,6 +7,7 @@ left behind: the thread that cancels closes the timeline.
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 import threading
 import time
@@ -105,10 +106,10 @@ class PipelineExecutor:
         """
         chain = build_chain(_with_inputs(job, inputs))
         chain.plan.check()
-        if (active := self._active) is not None:
+        if (active := self._active) is not None and active.pid == os.getpid():
             active.finish()  # completes a cancel that was interrupted; else does nothing
         with self._start_lock:
-            if self._active is not None:
+            if self._active is not None and self._active.pid == os.getpid():  # else a fork left it with its parent
                 raise RunActive(
                     f"run {self._active.run_id} is still in progress, and an executor runs one at a time.",
                     hint="Wait for it, cancel it, or use another executor.",
@@ -150,7 +151,7 @@ def _with_inputs(job: PipelineConfig | Chain, inputs: Sequence[Path | str]) -> P
 class Run(abc.DisposableBase):
     """A run that was started. Disposing it, `cancel()` and a controller's cancel are the same.
 
-    run_id: its name in every event. plan: of its stages. seed: of the first image.
+    run_id: its name in every event. plan: of its stages. seed: of the first image. pid: of the process it runs in.
     """
 
     def __init__(self, session: _RunSession) -> None:
@@ -158,6 +159,7 @@ class Run(abc.DisposableBase):
         self.plan: StageExecutionPlan = session.plan
         self.run_id = session.timeline.run_id
         self.seed = session.seed
+        self.pid = os.getpid()
 
     @property
     def done(self) -> bool:
@@ -175,8 +177,13 @@ class Run(abc.DisposableBase):
         Waits in slices, so that Ctrl+C gets through.
 
         Raises:
-            RuntimeError: inside a subscriber or a stage's function, where it would wait for itself.
+            RuntimeError: inside a subscriber or a stage's function, where it would wait for itself, or in another
+                process, where it does not run.
         """
+        if not self.done and self.pid != os.getpid():
+            raise RuntimeError(
+                f"run {self.run_id}: it runs in process {self.pid}, which was forked; start another here"
+            )
         if not self.done and self._session.is_calling:
             raise RuntimeError(
                 f"run {self.run_id}: wait() inside a subscriber or a stage would wait for itself; "
@@ -250,7 +257,7 @@ class _RunSession(Session):
         self.done = threading.Event()
         self._digest = _digest(self.plan)
         self._chain, self._updates, self._on_end = chain, updates, on_end
-        run_id = self.plan.run_id or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        run_id = self.plan.run_id or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(6)}"
         self._sources = list(sources(self.plan, run_id, self.seed))
         self._warnings: tuple[str, ...] = ()
         saver = (scheduler or self._saver) if backend.capacity + backend.queue_ahead > 1 else None

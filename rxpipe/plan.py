@@ -61,6 +61,7 @@ class GenerationSettings(_Frozen):
     scheduler: str | None = None
     model: str | None = None
     vae: str | None = None
+    modules: tuple[str, ...] = ()
     clip_skip: int | None = None
 
 
@@ -86,8 +87,8 @@ class StageExecution(_Frozen):
 
     @property
     def payload(self) -> dict[str, Any]:
-        """The values that were set in the section, without enabled and on_error."""
-        return self.config.model_dump(exclude={"enabled", "on_error"}, exclude_unset=True)
+        """The values that were set in the section, without those that only say how it runs."""
+        return self.config.model_dump(exclude={"enabled", "on_error", "on_interrupted"}, exclude_unset=True)
 
     def for_image(self, *, image_index: int, seed: int | None) -> StageExecution:
         """Return the same stage for one image; image_index is 1.. in this stage."""
@@ -227,6 +228,8 @@ def _generation(section: SectionConfig, inherited: GenerationSettings) -> Genera
     }
     if isinstance(section, CustomConfig):
         own = {}
+    if isinstance(section, UpscaleConfig):  # its width and height are a box that the picture is brought to
+        own |= {"width": None, "height": None}
     return inherited.model_copy(update={"width": None, "height": None, **own})
 
 

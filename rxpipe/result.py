@@ -26,6 +26,7 @@ from rxpipe.events import (
     StageFailed,
     StageImageProgress,
     StageStart,
+    json_line,
     parse_event,
 )
 from rxpipe.plan import StageType
@@ -195,7 +196,7 @@ class PipelineRunResult:
 
     def write_timeline(self, path: Path | str) -> None:
         """Write the events, one line of JSON each."""
-        Path(path).write_text("".join(f"{e.model_dump_json()}\n" for e in self.events), encoding="utf-8")
+        Path(path).write_text("".join(f"{json_line(e)}\n" for e in self.events), encoding="utf-8")
 
     @cached_value
     def events(self) -> tuple[StageEvent, ...]:
@@ -278,7 +279,7 @@ class PipelineRunResult:
             raise BadImage(
                 f"image {record.artifact_id} of {record.stage_type} was kept in memory only, by another run."
             )
-        return replace(Artifact.open(record.path, seed=record.seed), id=record.artifact_id)
+        return replace(Artifact.open(record.path, seed=record.seed), id=record.artifact_id, origin=None)
 
     @cached_value
     def variants(self) -> tuple[ImageResult, ...]:

@@ -23,6 +23,9 @@ from rxpipe.cli import app
 from rxpipe.cli.settings import TABLES, settings_of
 from rxpipe.errors import BackendFailed
 from rxpipe.events import parse_event
+from rxpipe.pictures.png import insert_text
+from rxpipe.result import PipelineRunResult
+from rxpipe.sinks.learning import LearningRecordWriter, read_records
 
 DATA = Path(__file__).parent / "data"
 SMALL = ("--width", "64", "--height", "64", "--steps", "2", "--seed", "7")
@@ -188,6 +191,20 @@ def test_a_file_is_run_by_its_content_whatever_its_name(kind, name):
     assert (stage["prompt"], stage["seed"]) == ("a cat", 1)
 
 
+def test_what_a_picture_would_send_is_shown_and_asked_about(tmp_path):
+    """Without --trust or --no-trust nothing runs."""
+    entry = {"stage": "txt2img", "backend": "b", "settings": {"prompt": "a", "override_settings": {"x": 1}}}
+    text = json.dumps({"id": "x", "lineage": [entry]})
+    (tmp_path / "a.png").write_bytes(insert_text(png(), {"rxpipe": text}))
+    asked = rxpipe("run", "a.png", "--dry-run")
+    assert asked.exit_code == 2
+    assert "txt2img.override_settings would be sent: {'x': 1}" in asked.stderr
+    assert "--trust" in asked.stderr
+    sent = '"override_settings": {"x": 1}'
+    assert sent in rxpipe("run", "a.png", "--trust", "--dry-run", "--json").stdout
+    assert sent not in rxpipe("run", "a.png", "--no-trust", "--dry-run", "--json").stdout
+
+
 def test_dry_run_prints_the_plan_and_draws_nothing(tmp_path):
     """A table for people; no file, no folder."""
     ran = rxpipe("run", "--dry-run", "--seed", "5", "--order", "image")
@@ -230,6 +247,46 @@ def test_a_folder_that_cannot_be_written_fails_with_its_name(monkeypatch):
     assert ran.exit_code == 1
     assert "file/below" in ran.stderr
     assert "choose another folder" in ran.stderr
+
+
+EVIL = "\x1b]0;owned\x07\x1b[2J\u202ecod\u2066.\x9b31m\r"
+
+
+class Evil(Painted):
+    """Says terminal codes wherever a server can say something."""
+
+    description = EVIL
+
+    def check(self, plan):
+        del plan
+        return (f"check {EVIL}",)
+
+    def render(self, stage, source):
+        del source
+        if stage.image_index == 1:
+            return rx.throw(BackendFailed(f"500: {EVIL}", hint=EVIL))
+        return rx.of(Output(png(), warnings=(f"drawn {EVIL}",)))
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"], ["--verbose"]], ids=str)
+def test_what_a_server_says_steers_no_terminal(monkeypatch, flags):
+    """On stdout and stderr, in lines of events, with --json, in warnings of the run."""
+    monkeypatch.setattr("rxpipe.backends.open_backend", lambda *_, **__: Evil())
+    ran = rxpipe("run", *SMALL, "--stages", "txt2img", *flags, "--set", "max_failures_in_a_row=1")
+    shown = ran.stdout + ran.stderr
+    assert all(char.isprintable() or char == "\n" for char in shown)
+    assert r"\x1b]0;owned" in shown or r"\u001b" in shown
+    assert "check " in ran.stdout
+
+
+def test_what_a_config_or_a_picture_says_steers_no_terminal(tmp_path):
+    """Keys, values, texts."""
+    (tmp_path / "a.json").write_text(json.dumps({EVIL: EVIL, "txt2img": {"steps": EVIL, f"x{EVIL}": 1}}))
+    (tmp_path / "a.yaml").write_text('txt2img: {steps: !"\\e[2J" x}')
+    (tmp_path / "a.png").write_bytes(insert_text(png(), {"parameters": f"{EVIL}\nSteps: 1, Seed: 2, Model: {EVIL}"}))
+    for arguments in (["run", "a.json"], ["run", "a.yaml"], ["info", "a.png"], ["run", "a.png", "--dry-run"]):
+        ran = rxpipe(*arguments)
+        assert all(char.isprintable() or char == "\n" for char in ran.stdout + ran.stderr)
 
 
 def test_json_prints_events_and_nothing_else(monkeypatch):
@@ -482,6 +539,48 @@ def test_a_closed_pipe_ends_it_quietly(arguments):
 
     assert err == b""
     assert program.returncode == 130
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize(
+    "arguments",
+    [["stages"], ["stages", "--json"], ["--version"], ["run", *SMALL], ["run", "--json", *SMALL], ["run", "--dry-run"]],
+    ids=" ".join,
+)
+def test_a_full_disk_behind_stdout_is_no_success(arguments):
+    """The exit code says so, and one line."""
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(  # noqa: S603  our own program
+            [sys.executable, "-m", "rxpipe", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ran.returncode == 1
+    assert ran.stderr == f"rxpipe: the output cannot be written: {os.strerror(28)}\n"
+
+
+def test_a_folder_whose_name_is_no_utf_8(tmp_path):
+    """Files, events, timeline and record; as the working directory, as --out, as an input."""
+    folder = tmp_path / "f\udcff"
+    folder.mkdir()
+    for arguments, where in (([], folder), (["--out", folder / "x"], tmp_path)):
+        command = [sys.executable, "-m", "rxpipe", "run", "--json", *SMALL, "--stages", "txt2img", "--images", "1"]
+        ran = subprocess.run(  # noqa: S603  our own program
+            [*command, *map(str, arguments)],
+            cwd=where,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        events = [parse_event(line) for line in ran.stdout.splitlines()]
+        path = next(event.path for event in events if getattr(event, "path", None))
+        assert path.is_file()
+        result = PipelineRunResult.from_events(events)
+        result.write_timeline(tmp_path / "timeline")
+        assert PipelineRunResult.read_timeline(tmp_path / "timeline").images[0].path == path
+        LearningRecordWriter(tmp_path / "records").on_result(result)
+        assert list(read_records(tmp_path / "records"))[-1].outputs == (path,)
+        assert rxpipe("run", "--dry-run", "--input", path).exit_code == 0
+        assert rxpipe("run", path, "--dry-run").exit_code == 0
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])

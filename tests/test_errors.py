@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+import traceback
 
 import pytest
 
@@ -93,6 +94,19 @@ def test_a_busy_server_may_name_its_time():
     assert BackendUnavailable("busy", retry_after_s=2.5).retry_after_s == 2.5
 
 
+@pytest.mark.parametrize("kind", [errors.BackendFailed, errors.BadResponse])
+def test_an_error_of_one_image_may_be_retryable_once(kind):
+    """Whether it is, the instance says."""
+    assert kind("500", retryable=True).retryable
+    assert not kind("500", retryable=False).retryable
+    assert kind.once
+
+
+def test_a_busy_server_concerns_one_image_and_a_server_that_is_gone_all():
+    assert BackendUnavailable("503", scope="image").scope == "image"
+    assert BackendUnavailable("refused").scope == "run"
+
+
 def test_a_functions_error_is_retryable_where_its_cause_is():
     """The one error of which the instance decides; the class stays what it was."""
     assert StageFunctionError("timeout", retryable=True).retryable
@@ -104,3 +118,10 @@ def test_a_failed_run_brings_its_result_along():
     """The handler may want the images that finished."""
     result = object()
     assert RunFailed("1 of 4", result=result).result is result
+
+
+def test_an_error_steers_no_terminal():
+    """Not even in a traceback, whatever a server said."""
+    error = errors.BackendFailed("\x1b]0;owned\x07 \u202eabc\r\nnext", hint="\x9b31m")
+    assert str(error) == r"\x1b]0;owned\x07 \u202eabc\r" + "\nnext. " + r"\x9b31m"
+    assert "\x1b" not in "".join(traceback.format_exception(error))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import pkgutil
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -199,3 +201,16 @@ def test_the_package_says_that_it_is_typed():
     root = Path(rxpipe.__file__).parent
     assert (root / "py.typed").is_file()
     assert (root / "__init__.pyi").is_file()
+
+
+def test_the_oldest_allowed_versions_are_the_ones_that_are_tested():
+    """`.ci/versions` installs what `.ci/oldest.txt` holds."""
+    root = Path(__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["sketch"]]
+    allowed = dict(re.match(r"([\w-]+)>=([\d.]+)", words).groups() for words in wanted)
+    lines = (root / ".ci" / "oldest.txt").read_text().splitlines()
+    tested = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert tested.keys() == allowed.keys()
+    for name, version in tested.items():
+        assert re.fullmatch(rf"{re.escape(allowed[name])}(\.0)*", version), name

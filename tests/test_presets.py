@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,12 @@ from PIL import Image, PngImagePlugin
 import rxpipe as rxp
 from rxpipe.config import SECTIONS, CustomConfig, PipelineConfig, RunSettings, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BadImage, ConfigError
+from rxpipe.pictures import png
 from rxpipe.pictures.formats import picture_format
+from rxpipe.pictures.lineage import LineageEntry
 from rxpipe.plan import build_stage_execution_plan, plan_stages
 from rxpipe.presets import KINDS, apply, config_from_picture, dump, load_job, read_job, stage_that_takes
+from rxpipe.sinks.images import ImageWriter
 
 DATA = Path(__file__).parent / "data"
 FORGE = (DATA / "forge-txt2img.png").read_bytes()
@@ -86,6 +90,46 @@ def test_a_picture_of_a_run_gives_the_stages_it_went_through(tmp_path):
     assert (again.txt2img.prompt, again.txt2img.images, again.txt2img.seed) == ("hills", 1, 8)
     assert again.upscale.scale == 1.5
     assert again.img2img is again.adetailer is None
+
+
+def lineage_of(tmp_path, *entries, trust=None):
+    """The config of a picture that went through these stages."""
+    image = rxp.Artifact(id="a-1", data=picture("PNG"))
+    for stage, settings in entries:
+        image = image.with_lineage(LineageEntry(stage, "webui", settings))
+    stage = plan_stages([UpscaleConfig()], RunSettings()).stages[0]
+    return config_from_picture(ImageWriter(tmp_path).write(image, stage, datetime.now(UTC)).path, trust=trust)
+
+
+def test_a_picture_decides_neither_what_is_sent_unchecked_nor_which_file_is_read(tmp_path):
+    """Payload and the path of a mask are a stranger's: they are named, and taken only where they are trusted."""
+    settings = {"denoising_strength": 0.5, "mask": "face_mask.png", "payload": {"script_name": "x"}, "mask_blur": 9}
+    plain = {"denoising_strength": 0.5, "mask_blur": 9}
+    with pytest.raises(rxp.ConfigError, match=r"(?s)img2img\.mask would be sent.*img2img\.payload would be sent"):
+        lineage_of(tmp_path, ("img2img", settings))
+    assert lineage_of(tmp_path, ("img2img", settings), trust=False).img2img == rxp.Img2ImgConfig(**plain)
+    assert lineage_of(tmp_path, ("img2img", settings), trust=True).img2img == rxp.Img2ImgConfig(**settings)
+
+
+def test_what_a_picture_recorded_as_a_digest_cannot_be_sent(tmp_path):
+    """A control picture of megabytes is not in the lineage; its digest is not sent in its place."""
+    digest = f"sha256:{'0' * 64} (5000000 bytes)"
+    settings = {"alwayson_scripts": {"controlnet": {"args": [{"image": digest}]}}}
+    with pytest.raises(rxp.ConfigError, match=r"txt2img\.alwayson_scripts: recorded only as a digest.*--no-trust"):
+        lineage_of(tmp_path, ("txt2img", settings), trust=True)
+    assert lineage_of(tmp_path, ("txt2img", settings), trust=False).txt2img == rxp.Txt2ImgConfig()
+
+
+@pytest.mark.parametrize(
+    ("recorded", "settings"),
+    [
+        ({"scale": 1.5, "width": 96, "height": 48}, {"scale": 1.5}),
+        ({"width": 96, "height": 48, "fit": "crop"}, {"width": 96, "height": 48, "fit": "crop"}),
+    ],
+)
+def test_a_picture_was_upscaled_by_its_factor_or_to_its_size(tmp_path, recorded, settings):
+    """The size that resulted is no setting where there was a factor."""
+    assert lineage_of(tmp_path, ("upscale", recorded)).upscale == UpscaleConfig(**settings)
 
 
 @pytest.mark.parametrize(
@@ -275,3 +319,69 @@ def test_a_dumped_plan_is_the_dumped_config():
         RunSettings(),
     )
     assert list(dump(twice))[-4:] == ["txt2img", "upscale", "mark", "upscale 2"]
+
+
+# -- pictures of strangers ------------------------------------------------------------------------------------------
+
+
+def stranger(tmp_path, stage="txt2img", **settings):
+    """A picture whose lineage asks for *settings*."""
+    data = png.insert_text(
+        picture("PNG"),
+        {"rxpipe": json.dumps({"id": "x", "lineage": [{"stage": stage, "backend": "b", "settings": settings}]})},
+    )
+    (tmp_path / "stranger.png").write_bytes(data)
+    return tmp_path / "stranger.png"
+
+
+STEERING = [
+    ("txt2img", {"override_settings": {"outdir_samples": "/etc"}}, "txt2img.override_settings would be sent: {'outdir"),
+    ("txt2img", {"alwayson_scripts": {"x": {"args": [1]}}}, "txt2img.alwayson_scripts would be sent: {'x': "),
+    ("img2img", {"override_settings": {"x": 1}}, "img2img.override_settings would be sent"),
+    ("txt2img", {"styles": ["a"]}, "txt2img.styles would be sent: ['a']"),
+    ("txt2img", {"model": "../../x.ckpt"}, "txt2img.model would be sent: '../../x.ckpt'"),
+    ("txt2img", {"model": "C:\\x.ckpt"}, "txt2img.model would be sent"),
+    ("txt2img", {"vae": "/srv/x.pt"}, "txt2img.vae would be sent"),
+    ("txt2img", {"hires": {"upscaler": "//host/x"}}, "txt2img.hires would be sent"),
+    ("txt2img", {"refiner": {"checkpoint": "http://host/x"}}, "txt2img.refiner would be sent"),
+    ("adetailer", {"detector": "../x.pt"}, "adetailer.detector would be sent"),
+    ("adetailer", {"units": [{"detector": "~/x.pt"}]}, "adetailer.units would be sent"),
+    ("upscale", {"upscaler": "..\\x"}, "upscale.upscaler would be sent"),
+    ("upscale", {"max_megapixels": 1e9}, "upscale.max_megapixels would be sent"),
+]
+
+
+@pytest.mark.parametrize(("stage", "settings", "told"), STEERING, ids=lambda value: str(value)[:40])
+def test_a_strangers_picture_does_not_steer_a_server(tmp_path, stage, settings, told):
+    """What does more than draw is shown and asked about; trusted it is sent, else it can be left out."""
+    path = stranger(tmp_path, stage, **settings, **({} if stage == "upscale" else {"prompt": "a pier"}))
+    for load in (load_job, config_from_picture):
+        with pytest.raises(ConfigError, match="--trust") as raised:
+            load(path)
+        assert told in str(raised.value)
+    assert read_job(path).values[stage].keys().isdisjoint(settings)
+    plain = getattr(load_job(path, trust=False), stage)
+    sent = getattr(load_job(path, trust=True), stage)
+    assert not plain.model_fields_set & settings.keys()
+    assert sent.model_fields_set >= settings.keys()
+
+
+def test_plain_drawing_settings_of_a_strangers_picture_need_no_trust(tmp_path):
+    """Names in folders of the server's own, sections of numbers, and any prompt."""
+    settings = {
+        "prompt": "/imagine http://a ../b",
+        "model": "SDXL/juggernaut.safetensors [abc]",
+        "hires": {"scale": 1.5, "upscaler": "Latent"},
+        "override_settings": {},
+        "seed": 7,
+    }
+    config = load_job(stranger(tmp_path, **settings))
+    assert (config.txt2img.model, config.txt2img.hires.scale) == (settings["model"], 1.5)
+
+
+def test_a_model_path_in_a1111s_text_is_held_too(tmp_path):
+    """Any tool's text is a stranger's."""
+    data = png.insert_text(picture("PNG"), {"parameters": "a pier\nSteps: 3, Seed: 5, CFG scale: 2, Model: ../../x"})
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(ConfigError, match=r"txt2img\.model would be sent: '\.\./\.\./x'"):
+        load_job(tmp_path / "a.png")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, NamedTuple
 
 from rxpipe.config import AdetailerConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.pictures.names import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,6 +45,9 @@ class Catalog:
     upscalers: Items = None
     models: Items = None
     vaes: Items = None
+    modules: Items = None
+    styles: Items = None
+    loras: Items = None
     detectors: Items = None
 
     @classmethod
@@ -83,8 +87,21 @@ class Catalog:
 
 
 def find(items: Items, name: str) -> CatalogItem | None:
-    """Return the item that *name* means, None where there is none."""
-    return next((item for item in items or () if item.answers_to(name)), None)
+    """Return the item that *name* means, None where there is none.
+
+    Its name in the server's own spelling comes before any alias, and both before what differs in punctuation too, which
+    must mean one item only.
+    """
+    items = items or ()
+    for item in items:
+        if item.name == name:
+            return item
+    for item in items:
+        if item.answers_to(name):
+            return item
+    wanted = plain(name)
+    alike = [item for item in items if wanted in map(plain, (item.name, *item.aliases))]
+    return alike[0] if len(alike) == 1 and wanted else None
 
 
 def nearest(items: Sequence[CatalogItem], name: str) -> str:
@@ -123,11 +140,14 @@ def _references(stage: StageExecution) -> Iterator[tuple[str, str, str | None]]:
     generation, config = stage.generation, stage.config
     if isinstance(config, UpscaleConfig) and config.mode == "single":
         yield "upscalers", "upscaler", config.upscaler
+        yield "upscalers", "upscaler_2", config.upscaler_2
         return
     yield "samplers", "sampler_name", generation.sampler_name
     yield "schedulers", "scheduler", generation.scheduler
     yield "models", "model", generation.model
     yield "vaes", "vae", generation.vae
+    for name in generation.modules:
+        yield "modules", "modules", name
     yield from _own_references(config)
 
 

@@ -26,7 +26,8 @@ class Diagnosis:
     api: it answers as a server of this kind. problem: what is wrong, None if nothing. kind: the server's flavour, such
     as "forge" or "a1111"; None where it is not known. busy: it renders for a client right now. latency_s: of a small
     request. progress_per_task: False where progress is only reported for all clients together. model: the loaded
-    checkpoint. adetailer: the extension's version, "installed" where it reports none, None without it.
+    checkpoint. modules: VAEs and text encoders that a Forge server loads by name. flavour: the fork's name, for people.
+    adetailer: the extension's version, "installed" where it reports none, None without it.
     advice: what to do, most important first.
     """
 
@@ -36,6 +37,7 @@ class Diagnosis:
     credentials: Credentials = "unknown"
     problem: str | None = None
     kind: str | None = None
+    flavour: str | None = None
     busy: bool = False
     latency_s: float | None = None
     progress_per_task: bool = False
@@ -45,6 +47,7 @@ class Diagnosis:
     schedulers: tuple[str, ...] = ()
     upscalers: tuple[str, ...] = ()
     vaes: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
     adetailer: str | None = None
     detectors: tuple[str, ...] = ()
     trial: Trial | None = None

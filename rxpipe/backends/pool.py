@@ -18,6 +18,8 @@ from rxpipe.backends.base import Backend, Output, StepProgress
 from rxpipe.backends.catalog import Catalog
 from rxpipe.config import Txt2ImgConfig
 from rxpipe.errors import BackendError, BackendRejected, BackendTimeout, BackendUnavailable
+from rxpipe.rx.forks import renew_after_fork
+from rxpipe.rx.worker import elapsed_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -95,12 +97,17 @@ class PoolBackend(Backend):
         if not backends or len({id(backend) for backend in backends}) != len(backends):
             raise ValueError(f"a pool needs different backends, at least one; got {list(backends)!r}")
         self.members = backends
-        self._members = [_Member(backend, number) for number, backend in enumerate(backends, 1)]
-        self._placement = _Placement(self._members)
+        self.after_fork()
+        renew_after_fork(self)
         self.capacity = sum(backend.capacity for backend in backends)
         self.queue_ahead = sum(backend.queue_ahead for backend in backends)
         self.batches = any(backend.batches for backend in backends)
         self.description = f"{len(backends)} backends: {', '.join(member.where for member in self._members)}"
+
+    def after_fork(self) -> None:
+        """Begin anew in a child process: the images in progress are the parent's."""
+        self._members = [_Member(backend, number) for number, backend in enumerate(self.members, 1)]
+        self._placement = _Placement(self._members)
 
     def render(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
         """Return one picture of a member; see `Backend.render`."""
@@ -329,7 +336,7 @@ class _Call:
     @property
     def now_s(self) -> float:
         """The scheduler's time, in seconds."""
-        return self.scheduler.to_seconds(self.scheduler.now)
+        return elapsed_s(self.scheduler)
 
     def begin(self, member: _Member) -> None:
         """Render on *member*."""

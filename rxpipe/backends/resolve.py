@@ -11,7 +11,6 @@ import inspect
 import json
 import os
 import re
-import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,10 @@ from loguru import logger
 from rxpipe.backends.http.address import without_credentials
 from rxpipe.backends.kind import BackendKind
 from rxpipe.backends.webui.kind import WEBUI
+from rxpipe.config.bounds import MAX_BYTES
+from rxpipe.config.texts import parse_toml
 from rxpipe.errors import ConfigError, require, suggestion
+from rxpipe.shown import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -144,7 +146,10 @@ def _from_text(text: str, reason: str, options: Mapping[str, Any] | None = None)
 
 def _is_address(text: str) -> bool:
     words = {word for kind in KINDS for word in (kind.name, *kind.words)}
-    return "://" in text or _HOST.fullmatch(text) is not None or text.partition(":")[0].lower() in words
+    scheme, separator, _ = text.partition("://")
+    if separator:  # of a known scheme: a password may hold a comma and anything behind it
+        return any(scheme.lower() in kind.schemes for kind in KINDS)
+    return _HOST.fullmatch(text) is not None or text.partition(":")[0].lower() in words
 
 
 def _kind_of_address(text: str, reason: str) -> BackendKind:
@@ -158,7 +163,7 @@ def _kind_of_address(text: str, reason: str) -> BackendKind:
     words = [word for kind in KINDS for word in (kind.name, *kind.words)]
     close = difflib.get_close_matches(shown.partition(":")[0].lower(), (*words, "auto"), n=1, cutoff=0.6)
     did_you_mean = f"did you mean {close[0]!r}? " if close else ""
-    raise ConfigError([f"backend {shown!r} ({reason}): {did_you_mean}{_allowed()}"])
+    raise ConfigError([f"backend {cut(shown)!r} ({reason}): {did_you_mean}{_allowed()}"])
 
 
 def _allowed() -> str:
@@ -170,14 +175,16 @@ def _allowed() -> str:
 def _parsed_options(text: str, rest: str) -> dict[str, Any]:
     pairs = [pair.partition("=") for pair in rest.split(",") if pair.strip()]
     if any(not equals or not name.strip() for name, equals, _ in pairs):
-        raise ConfigError([f"backend {text!r}: options are name=value, as in sketch:pace=0.05"])
+        raise ConfigError(
+            [f"backend {cut(without_credentials(text))!r}: options are name=value, as in sketch:pace=0.05"]
+        )
     return {name.strip(): _scalar(value.strip()) for name, _, value in pairs}
 
 
 def _scalar(text: str) -> object:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -196,7 +203,8 @@ def _from_file(path: Path) -> BackendSpec | None:
     if url is None:
         return None
     if not isinstance(url, str):
-        raise ConfigError([f"{path}: backend.url: got {url!r}, {_allowed()}"])
+        came = url if isinstance(url, int | float) else type(url).__name__  # a list may hold an address with a password
+        raise ConfigError([f"{path}: backend.url: got {came}, {_allowed()}"])
     user, password = table.pop("user", None), table.pop("password", None)
     if user is not None:
         table["auth"] = f"{user}:{password or ''}"
@@ -205,13 +213,14 @@ def _from_file(path: Path) -> BackendSpec | None:
 
 def _backend_table(path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        with path.open(encoding="utf-8-sig") as file:
+            values = parse_toml(file.read(MAX_BYTES + 1))
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
     except (ValueError, UnicodeError) as error:
-        raise ConfigError([f"{path}: not well-formed TOML: {error}"]) from error
+        raise ConfigError([f"{path}: not well-formed TOML: {cut(str(error))}"]) from None  # it may hold the whole text
     table = values.get("backend", {})
     if not isinstance(table, dict):
         raise ConfigError([f"{path}: backend: a table such as [backend] with url = ... is expected"])
@@ -272,7 +281,8 @@ def _full_name(name: str, known: Sequence[str]) -> str:
 
 def _check_options(spec: BackendSpec, known: Sequence[str], given: Mapping[str, Any]) -> None:
     problems = [
-        f"backend {spec.kind.name} ({spec.reason}): no option {name!r}; {suggestion(name, known)}"
+        f"backend {spec.kind.name} ({spec.reason}): no option {cut(without_credentials(name))!r}; "
+        f"{suggestion(name, known)}"
         for name in given
         if name not in known
     ]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rxpipe.cli.outcome import Exit, escape_unencodable, flush_stdout, problem, report_errors
+from rxpipe.cli.outcome import Exit, escape_unencodable, flush_stdout, lose_stdout, problem, report_errors
 
 app = typer.Typer(
     name="rxpipe",
@@ -26,6 +26,11 @@ def main() -> None:
     escape_unencodable()
     try:
         app()
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        lose_stdout(error)
+        raise SystemExit(Exit.FAILED) from None
     finally:
         flush_stdout()
 
@@ -83,11 +88,20 @@ def run(  # noqa: PLR0917  # typer makes an option of each
     assignment: Annotated[
         list[str] | None,
         _option(
-            "Any setting: stage.key=value, such as upscale.scale=3; `rxpipe stages` lists them. May be given more "
-            "than once.",
+            "Any setting: stage.key=value, such as upscale.scale=3; tables and lists as JSON or TOML; `rxpipe stages` "
+            "lists them. May be given more than once.",
             _WHAT,
             "--set",
             metavar="STAGE.KEY=VALUE",
+        ),
+    ] = None,
+    trust: Annotated[
+        bool | None,
+        _option(
+            "Send, or leave out, what a PICTURE has beyond drawing settings, such as options of the server. Neither: "
+            "list that and stop.",
+            _WHAT,
+            "--trust/--no-trust",
         ),
     ] = None,
     backend: Annotated[
@@ -143,6 +157,7 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             input=photo or (),
             stages=None if stages is None else [name.strip() for name in stages.split(",") if name.strip()],
             assignments=assignment or (),
+            trust=trust,
         ).config()
         _check(config)
         if dry_run:
@@ -253,7 +268,7 @@ def doctor(
 @app.command("testserver")
 def serve_for_tests(
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 0,
-    flavour: Annotated[str, typer.Option(help="forge or a1111.")] = "forge",
+    flavour: Annotated[str, typer.Option(help="forge, a1111, neo, reforge, classic, amd or sdnext.")] = "forge",
     latency: Annotated[float, typer.Option(help="Seconds per picture.")] = 0.5,
     draw: Annotated[str, typer.Option(help="Pictures it returns: sketch (real pictures) or noise (fast).")] = "sketch",
 ) -> None:

@@ -75,7 +75,7 @@ def _pairs(found: Diagnosis) -> list[tuple[str, str]]:
     trial = found.trial
     by = ", ".join(part for part in (trial.model, trial.sampler, trial.version) if part) if trial else ""
     return [
-        ("server", {"forge": "Forge", "a1111": "AUTOMATIC1111"}.get(found.kind or "", "")),
+        ("server", found.flavour or ""),
         ("response time", "" if found.latency_s is None else f"{found.latency_s * 1000:.0f} ms"),
         ("now", "rendering another job" if found.busy else "idle" if found.ok else ""),
         ("credentials", found.credentials),
@@ -86,6 +86,7 @@ def _pairs(found: Diagnosis) -> list[tuple[str, str]]:
         ("schedulers", _listed(found.schedulers)),
         ("upscalers", _listed(found.upscalers)),
         ("VAEs", _listed(found.vaes)),
+        ("VAEs and text encoders", _listed(found.modules)),
         ("ADetailer", found.adetailer or ("missing" if found.ok else "")),
         ("detectors", _listed(found.detectors)),
         ("trial", "" if trial is None else f"rendered in {trial.seconds:.1f} s: {by or 'model not reported'}"),

@@ -31,6 +31,7 @@ class RunOptions:
     source: a config file or a picture; None for four default stages.
     generation: settings of stages by name, of the options that were given. settings: of the run as a whole, likewise.
     stages: names in order, None for those of the source. assignments: "stage.key=value" each.
+    trust: whether settings of a picture that do more than draw are used; None: refuse a picture that has some.
     """
 
     source: Path | None = None
@@ -39,6 +40,7 @@ class RunOptions:
     input: Sequence[Path] = ()
     stages: Sequence[str] | None = None
     assignments: Sequence[str] = ()
+    trust: bool | None = None
 
     def config(self) -> PipelineConfig:
         """Return the config that these options describe.
@@ -64,4 +66,4 @@ class RunOptions:
             raise ConfigError(
                 [f"{self.source}: no such config file or picture."], hint='To generate it: rxpipe run --prompt "..."'
             )
-        return read_job(self.source).values
+        return read_job(self.source).trusted(trust=self.trust).values

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from rxpipe.errors import BadImage, ConfigError, PlanError, RxPipeError
+from rxpipe.shown import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +30,12 @@ class Exit(IntEnum):
 
 def problem(text: str) -> None:
     """Print one line on stderr, prefixed with the program's name."""
+    _to_stderr(f"rxpipe: {text}")
+
+
+def _to_stderr(text: str) -> None:
     with contextlib.suppress(OSError):  # stderr is closed: there is nowhere left to report it
-        typer.echo(f"rxpipe: {text}", err=True)
+        typer.echo(plain(text, getattr(sys.stderr, "encoding", None) or "utf-8"), err=True)
 
 
 @contextlib.contextmanager
@@ -52,9 +57,9 @@ def _print_problems(error: ConfigError) -> NoReturn:
         _leave(str(error), Exit.USAGE)
     problem(f"{count} settings are wrong, so nothing was run:")
     for line in error.problems:
-        typer.echo(f"  {line}", err=True)
+        _to_stderr(f"  {line}")
     if error.hint:
-        typer.echo(f"  {error.hint}", err=True)
+        _to_stderr(f"  {error.hint}")
     raise typer.Exit(Exit.USAGE)
 
 
@@ -71,9 +76,27 @@ def escape_unencodable() -> None:
 
 
 def flush_stdout() -> None:
-    """Flush stdout; with its reader gone (`| head`), leave nothing for the interpreter's own flush to complain of."""
+    """Flush stdout; with its reader gone (`| head`), leave nothing for the interpreter's own flush to complain of.
+
+    Raises:
+        SystemExit: what was printed could not be written, so that the command did not succeed.
+    """
     try:
         sys.stdout.flush()
-    except (OSError, ValueError):
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        _drop_stdout()
+    except (OSError, ValueError) as error:
+        lose_stdout(error)
+        raise SystemExit(Exit.FAILED) from None
+
+
+def lose_stdout(error: OSError | ValueError) -> None:
+    """Report that stdout cannot be written, unless its reader has left; nothing more goes there."""
+    if not isinstance(error, BrokenPipeError):
+        problem(f"the output cannot be written: {getattr(error, 'strerror', None) or error}")
+    _drop_stdout()
+
+
+def _drop_stdout() -> None:
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

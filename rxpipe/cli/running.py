@@ -1,6 +1,6 @@
 """Drive one run from the command line: show it, stop it on request, print its outcome.
 
-Ctrl+C (or SIGTERM) only sets a flag in the signal handler; the run is cancelled outside, where no lock is held.
+Ctrl+C (or SIGTERM, SIGHUP) only sets a flag in the signal handler; the run is cancelled outside, where no lock is held.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from loguru import logger
 
-from rxpipe.cli.outcome import Exit, problem
+from rxpipe.cli.outcome import Exit, lose_stdout, problem
 from rxpipe.executor import PipelineExecutor
 from rxpipe.views.console import ConsoleView
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rxpipe.executor import Run
     from rxpipe.result import PipelineRunResult
 
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _SLICE_S = 0.1
 _SHOW_CURSOR = b"\x1b[?25h\n"
 _EXITS = {"completed": Exit.COMPLETED, "partial": Exit.PARTIAL, "cancelled": Exit.CANCELLED}
@@ -43,7 +44,7 @@ def run_config(config: PipelineConfig, backend: Backend, *, as_json: bool, verbo
     Raises:
         PlanError, BadImage: before anything runs.
     """
-    view = ConsoleView(verbose=verbose)
+    view = ConsoleView(verbose=verbose, end_error=False)
     output = JsonLines() if as_json else view
     with contextlib.closing(backend), contextlib.closing(view), _logging(view, as_json=as_json, verbose=verbose):
         if not as_json:
@@ -58,6 +59,9 @@ def run_config(config: PipelineConfig, backend: Backend, *, as_json: bool, verbo
             _say_outcome(result, view, config)
         elif result.error is not None:
             problem(str(result.error))
+        if output.failure is not None and not isinstance(output.failure, BrokenPipeError):
+            lose_stdout(output.failure)
+            return Exit.FAILED
         return _EXITS.get(result.status, Exit.FAILED)
 
 
@@ -71,11 +75,12 @@ def _wait(run: Run, requested: Callable[[], bool], view: ConsoleView) -> None:
 class JsonLines:
     """Writes one event per line to stdout, in ASCII, so that any console and any pipe can hold it.
 
-    closed: True once the reader of stdout is gone.
+    closed: True once the reader of stdout is gone or its disk full. failure: the error that said so.
     """
 
     def __init__(self) -> None:
         self.closed = False
+        self.failure: OSError | None = None
 
     def attach(self, events: Observable[StageEvent]) -> None:
         """Write every event as it is emitted."""
@@ -87,12 +92,12 @@ class JsonLines:
         try:
             sys.stdout.write(json.dumps(event.model_dump(mode="json")) + "\n")
             sys.stdout.flush()
-        except OSError:
-            self.closed = True
+        except OSError as error:
+            self.closed, self.failure = True, error
 
 
 class Interrupts:
-    """Ctrl+C and SIGTERM while the context lasts: the first sets `requested`, the second ends the process immediately.
+    """Ctrl+C, SIGTERM and SIGHUP while the context lasts: the first sets `requested`, the second ends the process.
 
     Args:
         live: whether the cursor is hidden and must be shown again.
@@ -105,7 +110,7 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # other threads get no signals
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _SIGNALS:
                 if (
                     signal.getsignal(number) is not signal.SIG_IGN
                 ):  # ignored signals stay ignored, as for a background job
@@ -155,7 +160,7 @@ def _logging(view: ConsoleView, *, as_json: bool, verbose: bool) -> Iterator[Non
 def _say_outcome(result: PipelineRunResult, view: ConsoleView, config: PipelineConfig) -> None:
     """Print what was kept, then the files, one per line and last."""
     tally = result.tally
-    if result.error is not None and not view.live:
+    if result.error is not None and not (view.live and view.has_shown(result.error)):
         problem(str(result.error))
     if not result.success:
         begun = len(result.images) - tally.done

@@ -8,8 +8,8 @@ import typer
 
 from rxpipe.errors import ConfigError
 from rxpipe.testing.servers.webui import WebUIServer, serve_forever
+from rxpipe.testing.servers.webui.flavour import FLAVOURS
 
-_FLAVOURS = ("forge", "a1111")
 _DRAWINGS = ("sketch", "noise")
 
 
@@ -19,12 +19,12 @@ def serve(*, port: int, flavour: str, latency_s: float, draw: str) -> None:
     Raises:
         ConfigError: there is no such flavour, or the port is in use.
     """
-    if flavour not in _FLAVOURS:
-        raise ConfigError([f"--flavour: got {flavour!r}; allowed: {', '.join(_FLAVOURS)}"])
+    if flavour not in FLAVOURS:
+        raise ConfigError([f"--flavour: got {flavour!r}; allowed: {', '.join(FLAVOURS)}"])
     if draw not in _DRAWINGS:
         raise ConfigError([f"--draw: got {draw!r}; allowed: {', '.join(_DRAWINGS)}"])
     server = WebUIServer(
-        cast("Literal['forge', 'a1111']", flavour),
+        flavour,
         latency_s=latency_s,
         port=port,
         draw=cast("Literal['sketch', 'noise']", draw),

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from rxpipe.config import SECTIONS, AdetailerUnit, HiresConfig, PipelineConfig, RefinerConfig, RetryConfig, RunSettings
 from rxpipe.errors import ConfigError, suggestion
-from rxpipe.views.console import plain
+from rxpipe.shown import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rxpipe.config import UpscaleConfig
-from rxpipe.views.console import plain
+from rxpipe.shown import cut, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from rxpipe.pictures.metadata import ImageInfo
     from rxpipe.plan import StageExecution, StageExecutionPlan
+
+_MOST, _LONGEST = 200, 10_000
+"""Rows of a table, and characters of a cell: a hundred pages of a stranger's text. Laying out more takes minutes."""
 
 _ORDERS = {
     "stage": "all pictures through one stage, then the next",
@@ -66,8 +69,13 @@ def print_info(path: Path, info: ImageInfo) -> None:
         ]
         pairs += [(key, str(value)) for key, value in lineage.metadata.items()]
     pairs += [("not understood", problem) for problem in info.problems]
-    pairs.append(("texts in the file", ", ".join(f"{key} ({len(text)})" for key, text in info.texts.items())))
-    print_pairs(shown, pairs, indent="  ")
+    pairs.append(("texts in the file", ", ".join(f"{cut(key)} ({len(text)})" for key, text in info.texts.items())))
+    print_pairs(shown, [(cut(name), cut(value, _LONGEST)) for name, value in _most(pairs)], indent="  ")
+
+
+def _most(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    more = len(pairs) - _MOST
+    return pairs if more <= 0 else [*pairs[:_MOST], ("...", f"{more:,} more; --json prints all")]
 
 
 def print_line(console: Console, text: str) -> None:
@@ -104,5 +112,6 @@ def _said(values: Mapping[str, Any]) -> str:
 
 def _quoted(value: object) -> str:
     if isinstance(value, str):
+        value = cut(value, _LONGEST)
         return f'"{value}"' if " " in value or "," in value else value
     return json.dumps(value, ensure_ascii=False, default=str)

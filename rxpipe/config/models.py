@@ -7,7 +7,9 @@ types that code may pass, which are wider than those of the validated fields.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import os
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Required, Self, TypedDict, Unpack
@@ -24,18 +26,20 @@ from pydantic import (
 )
 from pydantic_core import PydanticSerializationError, to_json
 
+from rxpipe.config.bounds import check
 from rxpipe.config.fields import attributes_text, signature_of
 from rxpipe.config.problems import problems_of
 from rxpipe.config.reading import assign, read_values
 from rxpipe.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pydantic import GetJsonSchemaHandler
     from pydantic_core import CoreSchema
 
 OnError = Literal["drop", "pass", "stop"]
+OnInterrupted = Literal["warn", "retry"]
 Order = Literal["stage", "image", "auto"]
 Save = Literal["all", "final"]
 
@@ -58,10 +62,21 @@ def _no_flag(value: object) -> object:
 def _writable(value: object) -> object:
     if value is None or isinstance(value, bool | int | float | BaseModel):
         return value
+    check(value)
+    paths = value if isinstance(value, tuple) else (value,)
     try:
+        if paths and all(isinstance(path, Path) for path in paths):
+            return _encodable(value, paths)
         to_json(value)
-    except PydanticSerializationError:
+    except (PydanticSerializationError, UnicodeEncodeError):
         raise ValueError("cannot be written as JSON in UTF-8, as events and files are") from None
+    return value
+
+
+def _encodable(value: object, paths: Iterable[Path]) -> object:
+    """Return *value*; raises UnicodeEncodeError for a path that no file can have, unlike bytes that are no UTF-8."""
+    for path in paths:
+        os.fsencode(path)
     return value
 
 
@@ -69,6 +84,7 @@ Whole = Annotated[int, BeforeValidator(_no_flag)]
 Number = Annotated[float, BeforeValidator(_no_flag)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
 Pixels = Annotated[Whole, Field(ge=64, le=8192), AfterValidator(_multiple_of_8)]
+TargetPixels = Annotated[Whole, Field(ge=16, le=16384)]
 Seed = Annotated[Whole, Field(ge=-1, le=_MAX_SEED)]
 Steps = Annotated[Whole, Field(ge=1, le=1000)]
 CfgScale = Annotated[Number, Field(ge=0, le=100)]
@@ -93,10 +109,8 @@ class Config(BaseModel):
 
     def __init__(self, /, **values: object) -> None:
         """Validate as loading from a file does; raise the same ConfigError."""
-        try:
+        with _as_config_error(type(self)):
             self.__pydantic_validator__.validate_python(values, self_instance=self)
-        except ValidationError as error:
-            raise ConfigError(problems_of(error, type(self), PipelineConfig)) from None
 
     # Nested sections are validated in place and not through __init__, so that an error keeps its full path.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # pydantic's own switch, on a function
@@ -125,18 +139,30 @@ class Config(BaseModel):
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
         """Validate as pydantic does, but raise ConfigError."""
-        try:
+        with _as_config_error(cls):
             return super().model_validate(obj, **options)
-        except ValidationError as error:
-            raise ConfigError(problems_of(error, cls, PipelineConfig)) from None
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
         """Validate as pydantic does, but raise ConfigError."""
-        try:
+        with _as_config_error(cls):
             return super().model_validate_json(json_data, **options)
-        except ValidationError as error:
-            raise ConfigError(problems_of(error, cls, PipelineConfig)) from None
+
+
+Config.__signature__ = signature_of(Config)  # as those of its sections are set
+
+
+@contextlib.contextmanager
+def _as_config_error(model: type[Config]) -> Iterator[None]:
+    """Raise what validating *model* raises as a ConfigError."""
+    try:
+        yield
+    except ValidationError as error:
+        raise ConfigError(problems_of(error, model, PipelineConfig)) from None
+    except ConfigError:
+        raise
+    except ValueError as error:  # Python's own, of a number too long to be text
+        raise ConfigError([f"{model.section or model.__name__}: {error}"]) from None
 
 
 class StageKeywords(TypedDict, total=False):
@@ -144,6 +170,7 @@ class StageKeywords(TypedDict, total=False):
 
     enabled: bool
     on_error: OnError
+    on_interrupted: OnInterrupted
 
 
 class StageConfig(Config):
@@ -163,6 +190,44 @@ class StageConfig(Config):
             "input), or stop the stage."
         ),
     )
+    on_interrupted: OnInterrupted = Field(
+        default="warn",
+        description=(
+            "What happens to a picture that another client of a WebUI server interrupted: warn keeps it unfinished, "
+            "retry renders it again, as often as the run retries."
+        ),
+    )
+
+
+class RenderingKeywords(StageKeywords, total=False):
+    """The settings of `RenderingConfig` by name."""
+
+    payload: Mapping[str, JsonValue]
+    override_settings: Mapping[str, JsonValue]
+    alwayson_scripts: Mapping[str, JsonValue]
+
+
+class RenderingConfig(StageConfig):
+    """The settings that every stage has which a backend renders: what goes to a server as it stands."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[RenderingKeywords]) -> None: ...
+
+    payload: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description=(
+            "Fields of the request to a WebUI server, merged into it last and unchecked: script_name and script_args, "
+            "or what no setting here is for."
+        ),
+    )
+    override_settings: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="Options of a WebUI server for this request, handed to a WebUI server unchanged.",
+    )
+    alwayson_scripts: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Arguments of extensions by name, handed to a WebUI server unchanged."
+    )
 
 
 class HiresKeywords(TypedDict, total=False):
@@ -173,6 +238,9 @@ class HiresKeywords(TypedDict, total=False):
     upscaler: str
     steps: int
     denoising_strength: float
+    cfg_scale: float | None
+    prompt: str | None
+    negative_prompt: str | None
     sampler_name: str | None
     scheduler: str | None
     checkpoint: str | None
@@ -203,6 +271,17 @@ class HiresConfig(Config):
     )
     denoising_strength: Fraction = Field(
         default=0.7, description="How much the second pass changes, 0 (nothing) to 1 (everything)."
+    )
+    cfg_scale: CfgScale | None = Field(
+        default=None,
+        description=(
+            "How closely the second pass follows the prompt, 0 to 100; None: as in the first pass. Servers that have "
+            "one value for both passes, such as AUTOMATIC1111, ignore it."
+        ),
+    )
+    prompt: str | None = Field(default=None, description="Prompt of the second pass; None: that of the first pass.")
+    negative_prompt: str | None = Field(
+        default=None, description="Negative prompt of the second pass; None: that of the first pass."
     )
     sampler_name: str | None = Field(
         default=None, description="Sampler of the second pass; None: the one of the first pass."
@@ -247,7 +326,7 @@ class RefinerConfig(Config):
     )
 
 
-class Txt2ImgKeywords(StageKeywords, total=False):
+class Txt2ImgKeywords(RenderingKeywords, total=False):
     """The settings of `Txt2ImgConfig` by name."""
 
     prompt: str
@@ -262,6 +341,7 @@ class Txt2ImgKeywords(StageKeywords, total=False):
     scheduler: str | None
     model: str | None
     vae: str | None
+    modules: list[str] | tuple[str, ...]
     clip_skip: int | None
     batch_size: int
     subseed: int
@@ -272,11 +352,9 @@ class Txt2ImgKeywords(StageKeywords, total=False):
     styles: list[str] | tuple[str, ...]
     hires: HiresConfig | HiresKeywords | None
     refiner: RefinerConfig | RefinerKeywords | None
-    override_settings: Mapping[str, JsonValue]
-    alwayson_scripts: Mapping[str, JsonValue]
 
 
-class Txt2ImgConfig(StageConfig):
+class Txt2ImgConfig(RenderingConfig):
     """Generate pictures from a prompt."""
 
     if TYPE_CHECKING:
@@ -305,6 +383,10 @@ class Txt2ImgConfig(StageConfig):
         default=None, description='Checkpoint by name; None or "": the one that the server has loaded.'
     )
     vae: str | None = Field(default=None, description='VAE by name; None or "": the one that the server has loaded.')
+    modules: tuple[str, ...] = Field(
+        default=(),
+        description="Text encoders of a Forge server by name, loaded with the checkpoint; none: those it has loaded.",
+    )
     clip_skip: Annotated[Whole, Field(ge=1, le=12)] | None = Field(
         default=None,
         description="Layer of CLIP to stop at, counted from the last, 1 to 12; None: the backend's default.",
@@ -332,13 +414,6 @@ class Txt2ImgConfig(StageConfig):
         default=None,
         description="Another checkpoint for the last part of the sampling (section txt2img.refiner); None: no refiner.",
     )
-    override_settings: dict[str, JsonValue] = Field(
-        default_factory=dict,
-        description="Options of a WebUI server for this request, handed to a WebUI server unchanged.",
-    )
-    alwayson_scripts: dict[str, JsonValue] = Field(
-        default_factory=dict, description="Arguments of extensions by name, handed to a WebUI server unchanged."
-    )
 
     @field_validator("on_error")
     @classmethod
@@ -348,7 +423,7 @@ class Txt2ImgConfig(StageConfig):
         return value
 
 
-class Img2ImgKeywords(StageKeywords, total=False):
+class Img2ImgKeywords(RenderingKeywords, total=False):
     """The settings of `Img2ImgConfig` by name."""
 
     denoising_strength: float
@@ -366,11 +441,15 @@ class Img2ImgKeywords(StageKeywords, total=False):
     vae: str | None
     clip_skip: int | None
     resize_mode: int
-    override_settings: Mapping[str, JsonValue]
-    alwayson_scripts: Mapping[str, JsonValue]
+    mask: Path | str | None
+    mask_blur: int
+    inpaint_full_res: bool
+    inpaint_full_res_padding: int
+    inpainting_fill: int
+    inpainting_mask_invert: bool
 
 
-class Img2ImgConfig(StageConfig):
+class Img2ImgConfig(RenderingConfig):
     """Redraw pictures."""
 
     if TYPE_CHECKING:
@@ -443,12 +522,35 @@ class Img2ImgConfig(StageConfig):
         default=0,
         description="How an input of another size is fitted: 0 stretch, 1 crop, 2 fill, 3 stretch the latents.",
     )
-    override_settings: dict[str, JsonValue] = Field(
-        default_factory=dict,
-        description="Options of a WebUI server for this request, handed to a WebUI server unchanged.",
+    mask: Path | None = Field(
+        default=None,
+        description=(
+            "What is redrawn: a picture that is white there and black elsewhere, or alpha for where the input is "
+            "transparent. {stem} in its path is the name of the input picture without its ending, and a relative path "
+            "with it begins at that picture's folder, such as {stem}_mask.png. None: the whole picture."
+        ),
     )
-    alwayson_scripts: dict[str, JsonValue] = Field(
-        default_factory=dict, description="Arguments of extensions by name, handed to a WebUI server unchanged."
+    mask_blur: Annotated[Whole, Field(ge=0, le=64)] = Field(
+        default=4, description="Px of soft edge of the mask, 0 to 64."
+    )
+    inpaint_full_res: bool = Field(
+        default=False,
+        description=(
+            "Whether what the mask shows is redrawn enlarged by itself, at width and height; false: within the whole "
+            "picture."
+        ),
+    )
+    inpaint_full_res_padding: Annotated[Whole, Field(ge=0, le=256)] = Field(
+        default=32, description="Px around the mask that are redrawn with it, 0 to 256, where it is redrawn by itself."
+    )
+    inpainting_fill: Annotated[Whole, Field(ge=0, le=3)] = Field(
+        default=1,
+        description=(
+            "What is under the mask at first: 0 the colours around it, 1 the picture, 2 latent noise, 3 nothing."
+        ),
+    )
+    inpainting_mask_invert: bool = Field(
+        default=False, description="Whether black is redrawn in place of white (for alpha: what is opaque)."
     )
 
 
@@ -569,7 +671,7 @@ class AdetailerUnit(Config):
     )
 
 
-class AdetailerKeywords(StageKeywords, AdetailerUnitKeywords, total=False):
+class AdetailerKeywords(RenderingKeywords, AdetailerUnitKeywords, total=False):
     """The settings of `AdetailerConfig` by name."""
 
     seed: int
@@ -578,7 +680,7 @@ class AdetailerKeywords(StageKeywords, AdetailerUnitKeywords, total=False):
     units: Sequence[AdetailerUnit | AdetailerUnitKeywords]
 
 
-class AdetailerConfig(StageConfig, AdetailerUnit):
+class AdetailerConfig(RenderingConfig, AdetailerUnit):
     """Find faces (or hands) and redraw each; the rest of the picture stays as it was.
 
     The settings of the section itself are the first unit; `units` holds further ones.
@@ -622,11 +724,16 @@ AdetailerStageConfig = AdetailerConfig
 """Another name of it, which says that it is a stage of its own."""
 
 
-class UpscaleKeywords(StageKeywords, total=False):
+class UpscaleKeywords(RenderingKeywords, total=False):
     """The settings of `UpscaleConfig` by name."""
 
     scale: float
+    width: int | None
+    height: int | None
+    fit: Literal["inside", "crop"]
     upscaler: str | None
+    upscaler_2: str | None
+    upscaler_2_visibility: float
     mode: Literal["single", "img2img"]
     denoising_strength: float
     steps: int | None
@@ -639,7 +746,7 @@ class UpscaleKeywords(StageKeywords, total=False):
     max_megapixels: float
 
 
-class UpscaleConfig(StageConfig):
+class UpscaleConfig(RenderingConfig):
     """Enlarge pictures."""
 
     if TYPE_CHECKING:
@@ -650,8 +757,35 @@ class UpscaleConfig(StageConfig):
     scale: Annotated[Number, Field(ge=1, le=8)] = Field(
         default=2.0, description="Factor of the result, 1 to 8: its width and height are those of the input times this."
     )
+    width: TargetPixels | None = Field(
+        default=None,
+        description=(
+            "Width of the result in px, 16 to 16384, in place of the factor; None: by the factor, or by the height "
+            "where that is set."
+        ),
+    )
+    height: TargetPixels | None = Field(
+        default=None,
+        description=(
+            "Height of the result in px, 16 to 16384, in place of the factor; None: by the factor, or by the width "
+            "where that is set."
+        ),
+    )
+    fit: Literal["inside", "crop"] = Field(
+        default="inside",
+        description=(
+            "With both width and height, inside: the whole picture, as large as fits into them; crop: exactly this "
+            "size, what is over is cut off at the sides."
+        ),
+    )
     upscaler: str | None = Field(
         default=None, description="Upscaler by name; None: the backend's default, Lanczos on the embedded one."
+    )
+    upscaler_2: str | None = Field(
+        default=None, description="A second upscaler by name, mixed into the first of mode single; None: only one."
+    )
+    upscaler_2_visibility: Fraction = Field(
+        default=0.5, description="Share of the second upscaler in the result, 0 (none) to 1 (nothing of the first)."
     )
     mode: Literal["single", "img2img"] = Field(
         default="single",
@@ -802,7 +936,7 @@ class RunSettings(Config):
         def __init__(self, **settings: Unpack[RunSettingsKeywords]) -> None: ...
 
     order: Order = Field(
-        default="stage",
+        default="auto",
         description=(
             "stage: all images through one stage, then the next; image: each image through all stages; auto: "
             "stages that share a checkpoint image by image, group after group."
@@ -891,8 +1025,9 @@ class PipelineConfig(RunSettings):
 def override(values: Mapping[str, object], assignments: Iterable[str]) -> dict[str, object]:
     """Return the *values* of a `PipelineConfig` with "stage.key=value" applied.
 
-    A setting that holds text, such as a prompt, takes the value as it stands; any other as YAML reads a scalar or a
-    list. An empty value, `null` and `~` are None where None is allowed.
+    A setting that holds text, such as a prompt, takes the value as it stands; any other as JSON, as an inline table or
+    a list of TOML, or as YAML reads a scalar or a list. An empty value, `null` and `~` are None where None is allowed.
+    A name with a dot in it stands in quotes: `txt2img.payload."sample.cfg"=5`.
 
     Raises:
         ConfigError: an assignment is not of that form.

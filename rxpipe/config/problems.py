@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from rxpipe.config.fields import names_at, sections
 from rxpipe.errors import suggestion
+from rxpipe.shown import cut, escaped, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +43,11 @@ _WANTED = {
 }
 """What is allowed, in the terms of a config file and not of Python, by pydantic's type of error."""
 
-_LONGEST = 80
-"""Characters of a wrong value that a message shows."""
+_MOST = 50
+"""Problems that one error lists; looking for the nearest names of very many keys takes minutes."""
+
+_LONGEST_MESSAGE = 300
+"""Characters of what pydantic says, which may quote the value."""
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], root: type[BaseModel]) -> list[str]:
@@ -53,23 +57,24 @@ def problems_of(error: ValidationError, model: type[BaseModel], root: type[BaseM
     """
     section = getattr(model, "section", "")
     prefix = () if section in {"", "pipeline"} else (section,)
-    return [_problem(model, prefix, detail, root) for detail in error.errors()]
+    details = error.errors(include_url=False)
+    problems = [_problem(model, prefix, detail, root) for detail in details[:_MOST]]
+    return [*problems, f"and {len(details) - _MOST:,} more"] if len(details) > _MOST else problems
 
 
 def _problem(model: type[BaseModel], prefix: tuple[str, ...], detail: ErrorDetails, root: type[BaseModel]) -> str:
-    where = ".".join([*prefix, *(str(key) for key in detail["loc"])]) or model.__name__
+    where = ".".join([*prefix, *(escaped(cut(str(key))) for key in detail["loc"])]) or model.__name__
     if detail["type"] == "extra_forbidden":
         names = names_at(model, detail["loc"][:-1])
-        return f"{where}: unknown key; {_nearest(str(detail['loc'][-1]), names, root)}"
+        return f"{where}: unknown key; {_nearest(cut(str(detail['loc'][-1])), names, root)}"
     wanted = _WANTED.get(detail["type"])
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
     if wanted is not None:
         message = wanted.format(**detail.get("ctx", {}))
+    message = escaped(cut(message, _LONGEST_MESSAGE))
     if isinstance(detail["input"], Mapping | BaseModel):
         return f"{where}: {message}"
-    came = repr(detail["input"])
-    came = came if len(came) <= _LONGEST else f"{came[:_LONGEST]}..."
-    return f"{where}: got {came}, {message}"
+    return f"{where}: got {shown(detail['input'])}, {message}"
 
 
 def _nearest(name: str, names: Sequence[str], root: type[BaseModel]) -> str:

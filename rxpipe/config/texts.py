@@ -11,14 +11,16 @@ import re
 import tomllib
 from typing import TYPE_CHECKING
 
+from rxpipe.config.bounds import MAX_BYTES, MAX_DEPTH, OutOfBounds, check, read_int, too_deep, too_large
 from rxpipe.errors import ConfigError
 from rxpipe.pictures.formats import picture_format
+from rxpipe.shown import cut, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["ALLOWED", "is_binary", "parse_config"]
+__all__ = ["ALLOWED", "is_binary", "parse_config", "parse_toml"]
 
 ALLOWED = "a config in TOML, YAML or JSON, with sections such as txt2img"
 
@@ -29,6 +31,9 @@ _MAY_BE_EMPTY = {"TOML", "YAML"}
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _FIRST_LINE = 1000  # characters of it that are looked at
 _SHOWN = 40  # characters of a text that is no config
+_REASON = 300  # characters of what a parser says, which may hold a value of any length
+_TOML_PART = re.compile(r'"""|\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*|[^"\'#.]+|\.')
+_TOML_ENDS = {'"""': re.compile(r'(?:[^"\\]|\\.|"(?!""))*"""', re.DOTALL), "'''": re.compile(r".*?'''", re.DOTALL)}
 
 
 def is_binary(data: bytes) -> bool:
@@ -45,6 +50,8 @@ def parse_config(data: bytes, path: Path, *, allowed: str = ALLOWED) -> dict[str
     Raises:
         ConfigError: not UTF-8, of no known kind, not well-formed, or not a table at its top.
     """
+    if len(data) > MAX_BYTES:
+        raise ConfigError([f"{path}: {too_large()}"], hint=f"Allowed: {allowed}.")
     text = _decoded(data, path, allowed)
     by_suffix = _SUFFIXES.get(path.suffix.lower())
     kinds = _kinds(text, by_suffix)
@@ -55,6 +62,9 @@ def parse_config(data: bytes, path: Path, *, allowed: str = ALLOWED) -> dict[str
             values = _PARSERS[kind](text)
         except (ValueError, RecursionError) as error:
             failures[kind] = error
+            if isinstance(error, OutOfBounds):
+                kinds = (kind,)
+                break
             continue
         if isinstance(values, dict):
             return values
@@ -102,15 +112,16 @@ def _looks_like(text: str) -> str | None:
 
 
 def _plain_text(text: str) -> str:
-    shown = " ".join(text[: 2 * _SHOWN].split())
-    if not shown:
+    first = " ".join(text[: 2 * _SHOWN].split())
+    if not first:
         return "an empty file"
-    return f"plain text ({shown[:_SHOWN]!r}{'...' if len(shown) > _SHOWN else ''})"
+    return f"plain text ({first[:_SHOWN]!r}{'...' if len(first) > _SHOWN else ''})"
 
 
 def _malformed(path: Path, kind: str, error: Exception) -> ConfigError:
-    reason = "nested too deeply" if isinstance(error, RecursionError) else error
-    return ConfigError([f"{path}: not well-formed {kind}: {reason}"], hint=_advice(error))
+    reason = too_deep() if isinstance(error, RecursionError) else error
+    what = "" if isinstance(error, OutOfBounds) else "not well-formed "
+    return ConfigError([f"{path}: {what}{kind}: {escaped(cut(str(reason), _REASON))}"], hint=_advice(error))
 
 
 def _advice(error: Exception) -> str | None:
@@ -119,14 +130,53 @@ def _advice(error: Exception) -> str | None:
     return r"In TOML, paths with backslashes need single quotes: out = 'C:\pictures'." if escapes else None
 
 
-def _parse_yaml(text: str) -> object:
-    import yaml  # noqa: PLC0415  # needed only to read YAML
+# -- the three kinds ----------------------------------------------------------------------------------------------
 
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from error
+
+def _parse_yaml(text: str) -> object:
+    from rxpipe.config.yaml_values import parse_yaml  # noqa: PLC0415  # needed only to read YAML
+
+    value = parse_yaml(text)
     return {} if value is None else value
 
 
-_PARSERS: Mapping[str, Callable[[str], object]] = {"TOML": tomllib.loads, "YAML": _parse_yaml, "JSON": json.loads}
+def _parse_json(text: str) -> object:
+    value = json.loads(text, parse_int=read_int)
+    check(value)
+    return value
+
+
+def parse_toml(text: str) -> dict[str, object]:
+    """Return the values in *text*, which may be any text.
+
+    Raises:
+        OutOfBounds: it exceeds a limit of configs.
+        ValueError: it is not well-formed.
+    """
+    if len(text) > MAX_BYTES:
+        raise too_large()
+    _check_keys(text)
+    values = tomllib.loads(text)
+    check(values)
+    return values
+
+
+def _check_keys(text: str) -> None:
+    """Refuse a dotted key of very many parts, for which the parser takes memory by the square of their number."""
+    at = dots = 0
+    while part := _TOML_PART.match(text, at):
+        word, at = part[0], part.end()
+        if word in _TOML_ENDS:
+            end = _TOML_ENDS[word].match(text, at)
+            if end is None:  # a text without an end: the parser comes no further either
+                return
+            at = end.end()
+        elif word == ".":
+            dots += 1
+            if dots > MAX_DEPTH:
+                raise too_deep()
+        elif any(sign in word for sign in "=,[{\n"):
+            dots = 0
+
+
+_PARSERS: Mapping[str, Callable[[str], object]] = {"TOML": parse_toml, "YAML": _parse_yaml, "JSON": _parse_json}

@@ -23,8 +23,10 @@ __all__ = [
     "format_parameters",
     "parameters_text",
     "parse_parameters",
+    "postprocess_settings",
     "read",
     "read_text",
+    "with_settings",
 ]
 
 SETTING_NAMES: Mapping[str, str] = {
@@ -47,6 +49,7 @@ _ORDER = (
     *("ENSD", "Token merging ratio", "Token merging ratio hr", "Init image hash", "RNG", "NGMS", "Tiling"),
 )
 _RANK = {key: rank for rank, key in enumerate(_ORDER)} | {"Version": len(_ORDER) + 1, "User": len(_ORDER) + 2}
+_LONGEST_LINE = 1 << 17  # characters of a last line that is searched for pairs; one of A1111's has some hundred
 _PAIRS_NEEDED = 3  # fewer, and every reader takes the last line for a part of the prompt
 _KEY = re.compile(r"\w[\w \-/]{1,200}")
 # As in modules/infotext_utils.py of stable-diffusion-webui, with keys bounded so that a long line cannot stall it.
@@ -112,14 +115,20 @@ def format_parameters(
     return "\n".join(lines).strip()
 
 
+def with_settings(text: str, settings: Mapping[str, str | float | None]) -> str:
+    """Return a text that ends in settings with more of them behind, the rest as it was; None values are left out."""
+    pairs = (f"{key}: {_quote(_plain(value))}" for key, value in settings.items() if value is not None)
+    return ", ".join((text.rstrip(), *pairs))
+
+
 def parse_parameters(text: str) -> Parameters:
     """Read prompt, negative prompt and settings of A1111's text by A1111's own rules.
 
     The last line holds settings only if it has three pairs or more. Blanks around each line are dropped. Text in no
-    such form is all prompt; nothing raises.
+    such form is all prompt; so is a last line of more than 128 KiB. Nothing raises.
     """
     *lines, last = text.strip().split("\n")
-    pairs = _PAIR.findall(last) if last.count(":") >= _PAIRS_NEEDED else []
+    pairs = _PAIR.findall(last) if len(last) <= _LONGEST_LINE and last.count(":") >= _PAIRS_NEEDED else []
     if len(pairs) < _PAIRS_NEEDED:
         lines, pairs = [*lines, last], []
     prompt: list[str] = []
@@ -162,8 +171,9 @@ class StageFacts:
     """What the text for a picture is made from, as plain values.
 
     stage: "txt2img", "img2img", "adetailer", "upscale", or any other name for a stage without settings of its own.
-    generation: prompt, negative_prompt and the settings in `SETTING_NAMES`, as really used. section: every setting of
-    the stage by its name in a config. size: of the picture, px; None if unknown. version: of rxpipe.
+    generation: prompt, negative_prompt and the settings in `SETTING_NAMES`, as really used; of an upscale that redraws
+    nothing, those that its input was drawn with. section: every setting of the stage by its name in a config.
+    size: of the picture, px; None if unknown. version: of rxpipe.
     """
 
     stage: str
@@ -186,7 +196,7 @@ def parameters_text(facts: StageFacts) -> str:
     of_stage = _OF_STAGE.get(facts.stage)
     if of_stage is not None:
         settings |= of_stage(facts)
-    prompt, negative_prompt = (str(facts.generation[name]) for name in ("prompt", "negative_prompt"))
+    prompt, negative_prompt = (str(facts.generation.get(name, "")) for name in ("prompt", "negative_prompt"))
     return format_parameters(prompt, negative_prompt, settings)
 
 
@@ -234,12 +244,40 @@ def _adetailer(facts: StageFacts) -> dict[str, _Value]:
 
 def _upscale(facts: StageFacts) -> dict[str, _Value]:
     section, size = facts.section, facts.size
-    before = size and (round(size[0] / section["scale"]), round(size[1] / section["scale"]))
+    by_factor = section["width"] is None and section["height"] is None
+    before = (round(size[0] / section["scale"]), round(size[1] / section["scale"])) if size and by_factor else None
+    redrawn = section["mode"] == "img2img"
     return {
-        "Size": _pixels(before),
-        "Postprocess upscale by": section["scale"],
+        "Size": _pixels(before or _size(facts.generation)),
+        "Denoising strength": _value((section if redrawn else facts.generation).get("denoising_strength")),
+        **postprocess_settings(section, size),
+    }
+
+
+def _size(generation: Mapping[str, Any]) -> tuple[int, int] | None:
+    width, height = generation.get("width"), generation.get("height")
+    return (width, height) if width and height else None
+
+
+def postprocess_settings(section: Mapping[str, Any], size: tuple[int, int] | None) -> dict[str, _Value]:
+    """Return what A1111's text says of an upscale.
+
+    Args:
+        section: the settings of the stage by their names in a config.
+        size: of the result, px; None if unknown.
+    """
+    by_factor = section["width"] is None and section["height"] is None
+    single = section["mode"] == "single"
+    mixed = single and section["upscaler_2"] and section["upscaler_2_visibility"] > 0
+    faces = single and section["codeformer_visibility"] > 0
+    return {
+        "Postprocess upscale by": section["scale"] if by_factor else None,
+        "Postprocess upscale to": None if by_factor else _pixels(size),
         "Postprocess upscaler": section["upscaler"],
-        "Denoising strength": section["denoising_strength"] if section["mode"] == "img2img" else None,
+        "Postprocess upscaler 2": section["upscaler_2"] if mixed else None,
+        "Postprocess GFPGAN visibility": (section["gfpgan_visibility"] or None) if single else None,
+        "Postprocess CodeFormer visibility": section["codeformer_visibility"] if faces else None,
+        "Postprocess CodeFormer weight": section["codeformer_weight"] if faces else None,
     }
 
 

@@ -5,6 +5,7 @@ Settings are those of the graph's first sampler, prompts the nearest texts that 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 
 from rxpipe.pictures import a1111
@@ -59,9 +60,9 @@ def _inputs(nodes: _Nodes, key: str) -> Mapping[str, object]:
 
 def _text_behind(nodes: _Nodes, link: object) -> str:
     """Return the nearest text that flows into *link*, through any nodes between."""
-    waiting, seen = [link], set()
+    waiting, seen = deque([link]), set()
     while waiting:
-        at = waiting.pop(0)
+        at = waiting.popleft()
         key = at[0] if isinstance(at, list) and at else None
         if not isinstance(key, str) or key in seen:
             continue

@@ -13,16 +13,32 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, ValidationError
 
+from rxpipe.shown import cut
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["LINEAGE_KEY", "NO_VALUES", "Lineage", "LineageEntry", "PicklableRecord", "format_lineage", "parse_lineage"]
+__all__ = [
+    "LINEAGE_KEY",
+    "MAX_STAGES",
+    "NO_VALUES",
+    "Lineage",
+    "LineageEntry",
+    "PicklableRecord",
+    "format_lineage",
+    "parse_lineage",
+]
 
 LINEAGE_KEY = "rxpipe"
 """Key of the PNG text."""
 
+MAX_STAGES = 1000
+"""Stages that one image can have gone through; each takes a row where they are shown."""
+
 NO_VALUES: Mapping[str, object] = MappingProxyType({})
 """The read-only mapping that stands for no settings and no metadata."""
+
+_LONGEST_MESSAGE = 200  # characters of what pydantic says, which may quote the text
 
 _ReadOnly: TypeAlias = Annotated[Mapping[str, Any], AfterValidator(MappingProxyType), PlainSerializer(dict)]
 
@@ -67,7 +83,7 @@ class Lineage(BaseModel):
     number: int = 1
     seed: int | None = None
     parent: str | None = None
-    lineage: tuple[LineageEntry, ...] = ()
+    lineage: tuple[LineageEntry, ...] = Field(default=(), max_length=MAX_STAGES)
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
 
 
@@ -122,5 +138,5 @@ def parse_lineage(text: str | None) -> tuple[Lineage | None, str | None]:
         return Lineage.model_validate_json(text), None
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(key) for key in first["loc"]) or "the whole"
-        return None, f"text {LINEAGE_KEY!r}: {where}: {first['msg']}"
+        where = ".".join(cut(str(key)) for key in first["loc"]) or "the whole"
+        return None, f"text {LINEAGE_KEY!r}: {where}: {cut(first['msg'], _LONGEST_MESSAGE)}"

@@ -11,6 +11,7 @@ import re
 import struct
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,9 +20,23 @@ from rxpipe.pictures import a1111, comfyui, fooocus, invokeai, novelai, png, swa
 from rxpipe.pictures.dialect import Dialect, Parsed
 from rxpipe.pictures.exif import read_texts
 from rxpipe.pictures.lineage import LINEAGE_KEY, Lineage, parse_lineage
+from rxpipe.shown import cut
 
-__all__ = ["Dialect", "ImageInfo", "read_info"]
+__all__ = ["DECODED_BYTES", "DECODED_PIXELS", "FORMATS", "Dialect", "ImageInfo", "read_info", "read_open"]
 
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "ICO", "TGA", "PCX", "QOI")
+"""Pillow's formats that pictures are opened in. Of the others, one starts Ghostscript with what is in the file."""
+
+DECODED_PIXELS = 20_000_000
+"""Pixels of a picture that is decoded whole, to find out whether it is: 200 MB in the hungriest format. Of a larger one
+only the header and the metadata are read."""
+
+DECODED_BYTES = 64 << 20
+"""Bytes of a file that is decoded whole: three for each of those pixels, uncompressed."""
+
+_DECODED_SCANS = 100  # of a JPEG; each goes over all pixels, and honest ones have ten
+_HEAD = 1 << 20  # bytes at the begin of a file, behind any thumbnail in which its size stands
+_PIPE_BYTES = DECODED_BYTES  # of what cannot be sought in, and must be in memory
 _UNDECODABLE = (OSError, SyntaxError, ValueError, struct.error, RuntimeError)  # Pillow's; the last from AVIF
 
 
@@ -72,10 +87,11 @@ def read_info(source: Path | str | bytes) -> ImageInfo:
         BadImage: no such file, no picture, or a damaged one; names the file and the place in it.
     """
     if isinstance(source, bytes):
-        return _read(source)
+        return read_open(io.BytesIO(source))
     path = Path(source)
     try:
-        return _read(path.read_bytes())
+        with path.open("rb") as file:
+            return read_open(file if file.seekable() else io.BytesIO(file.read(_PIPE_BYTES)))
     except FileNotFoundError as error:
         raise BadImage(f"{path}: no such file.", hint="Give the path of a picture.") from error
     except OSError as error:
@@ -84,12 +100,18 @@ def read_info(source: Path | str | bytes) -> ImageInfo:
         raise BadImage(f"{path}: {error.message}", hint=error.hint) from error
 
 
-def _read(data: bytes) -> ImageInfo:
-    size = png.pixel_size(data)
+def read_open(file: BinaryIO) -> ImageInfo:
+    """Read as `read_info` does from an open file that can be sought in; no more of it than is needed.
+
+    Raises:
+        BadImage: no picture, or a damaged one; names the place in the file.
+    """
+    file.seek(0)
+    size = png.pixel_size(file.read(_HEAD))
     if size is not None and size.format == "PNG":
-        header = png.check(data)
-        return _parse("PNG", header.width, header.height, png.read_text(data))
-    return _read_with_pillow(data)
+        header, texts = png.read_file(file)
+        return _parse("PNG", header.width, header.height, texts)
+    return _read_with_pillow(file)
 
 
 def _parse(kind: str, width: int, height: int, texts: dict[str, str]) -> ImageInfo:
@@ -117,19 +139,42 @@ def _utf8_safe(text: str) -> str:
 # -- other formats than PNG -------------------------------------------------------------------------------------------
 
 
-def _read_with_pillow(data: bytes) -> ImageInfo:
+def _read_with_pillow(file: BinaryIO) -> ImageInfo:
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415  # importing rxpipe loads no Pillow
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what matters is raised as an error
-            with Image.open(io.BytesIO(data)) as image:
-                image.load()
+            Image.init()
+            file.seek(0)
+            with Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+                if _may_be_decoded(file, image.width * image.height):
+                    image.load()
                 return _parse(image.format or "unknown", *image.size, read_texts(image))
     except UnidentifiedImageError as error:
         raise BadImage(
-            f"Not a picture that can be read: it begins with {data[:12]!r}.",
+            f"Not a picture that can be read: it begins with {_head(file)!r}.",
             hint="Give a PNG, JPEG, WebP, AVIF or GIF.",
         ) from error
     except (*_UNDECODABLE, Image.DecompressionBombError) as error:
-        raise BadImage(f"The picture cannot be decoded: {error}.", hint="Fetch or render it again.") from error
+        raise BadImage(
+            f"The picture cannot be decoded: {cut(str(error))}.", hint="Fetch or render it again."
+        ) from error
+
+
+def _head(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read(12)
+
+
+def _may_be_decoded(file: BinaryIO, pixels: int) -> bool:
+    """Return whether that takes bounded time and memory."""
+    position = file.tell()
+    scans = 0
+    size = file.seek(0, io.SEEK_END)
+    if pixels <= DECODED_PIXELS and size <= DECODED_BYTES:
+        file.seek(0)
+        while piece := file.read(_HEAD):
+            scans += piece.count(b"\xff\xda")
+    file.seek(position)
+    return pixels <= DECODED_PIXELS and size <= DECODED_BYTES and scans <= _DECODED_SCANS

@@ -9,27 +9,37 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, TypeAlias
 
 from rxpipe.errors import BadImage
+from rxpipe.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
 __all__ = [
+    "CHUNK_LIMIT",
     "COMPRESSED_TEXT_LIMIT",
+    "TEXT_LIMIT",
     "Header",
     "PictureSize",
     "check",
     "insert_text",
     "pixel_size",
+    "read_file",
     "read_text",
 ]
 
 COMPRESSED_TEXT_LIMIT = 1 << 20
 """Bytes a compressed text may unpack to. Pillow refuses to open a picture that holds more."""
 
-_TEXT_TOTAL_LIMIT = 64 << 20  # bytes over all text chunks of one picture, as in Pillow
+TEXT_LIMIT = 4 << 20
+"""Bytes of all texts of one picture. A workflow of ComfyUI with hundreds of nodes has less than one MiB."""
+
+CHUNK_LIMIT = 200_000
+"""Chunks of one picture. Programs that write small ones, of 8 KiB, reach it at 1.6 GB."""
+
+_PIECE = 1 << 20  # bytes of a file that are read at once
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHUNK_HEAD = struct.Struct(">I4s")
 _U32 = struct.Struct(">I")
@@ -73,6 +83,47 @@ class _Chunk(NamedTuple):
     stop: int  # behind the checksum
 
 
+# -- where the bytes are ----------------------------------------------------------------------------------------------
+
+
+class _Bytes:
+    """A PNG in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self.size = len(data)
+        self._data = data
+        self._view = memoryview(data)
+
+    def read(self, start: int, stop: int) -> bytes:
+        return self._data[start:stop]
+
+    def checksum(self, start: int, stop: int) -> int:
+        return zlib.crc32(self._view[start:stop])
+
+
+class _File:
+    """A PNG in a file, of which no more than a piece is in memory at once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.size = file.seek(0, 2)
+        self._file = file
+
+    def read(self, start: int, stop: int) -> bytes:
+        self._file.seek(start)
+        return self._file.read(stop - start)
+
+    def checksum(self, start: int, stop: int) -> int:
+        self._file.seek(start)
+        value = 0
+        while start < stop and (piece := self._file.read(min(_PIECE, stop - start))):
+            value = zlib.crc32(piece, value)
+            start += len(piece)
+        return value
+
+
+_Source: TypeAlias = _Bytes | _File
+
+
 # -- check ------------------------------------------------------------------------------------------------------------
 
 
@@ -85,23 +136,36 @@ def check(data: bytes) -> Header:
     Raises:
         BadImage: names what is wrong and at which byte.
     """
-    view = memoryview(data)
-    chunks = _chunks(data)
+    return _check(_Bytes(data))
+
+
+def read_file(file: BinaryIO) -> tuple[Header, dict[str, str]]:
+    """Check a PNG in a file that can be sought in, and read its texts; the pixels are never in memory as a whole.
+
+    Raises:
+        BadImage: as `check` and `read_text` do.
+    """
+    source = _File(file)
+    return _check(source), _read_text(source)
+
+
+def _check(source: _Source) -> Header:
+    chunks = _chunks(source)
     first = next(chunks)
-    _check_sum(view, first)
-    header = _read_header(data, first)
+    _check_sum(source, first)
+    header = _read_header(source, first)
     runs = [first.name]  # a row of IDAT chunks stands here once
     for chunk in chunks:
-        _check_sum(view, chunk)
+        _check_sum(source, chunk)
         if chunk.name != b"IDAT" or runs[-1] != b"IDAT":
             runs.append(chunk.name)
     _check_order(runs, header)
     return header
 
 
-def _check_sum(view: memoryview, chunk: _Chunk) -> None:
+def _check_sum(source: _Source, chunk: _Chunk) -> None:
     name, start, stop = chunk
-    if zlib.crc32(view[start + 4 : stop - 4]) != _U32.unpack_from(view, stop - 4)[0]:
+    if source.checksum(start + 4, stop - 4) != int.from_bytes(source.read(stop - 4, stop)):
         raise BadImage(f"PNG: the chunk {name.decode()} at byte {start} has a wrong checksum.", hint=_BROKEN)
 
 
@@ -118,13 +182,13 @@ def _check_order(runs: list[bytes], header: Header) -> None:
         raise BadImage("PNG: a palette picture without a palette (PLTE) before its pixels.", hint=_BROKEN)
 
 
-def _read_header(data: bytes, chunk: _Chunk) -> Header:
+def _read_header(source: _Source, chunk: _Chunk) -> Header:
     length = chunk.stop - chunk.start - 12
     if chunk.name != b"IHDR" or length != _IHDR.size:
         raise BadImage(
             f"PNG: the first chunk is {chunk.name.decode()} of {length} bytes, not IHDR of 13.", hint=_BROKEN
         )
-    width, height, depth, color, packing, filtering, interlace = _IHDR.unpack_from(data, 16)
+    width, height, depth, color, packing, filtering, interlace = _IHDR.unpack(source.read(16, 29))
     if not (0 < width <= _MAX_SIDE_PX and 0 < height <= _MAX_SIDE_PX):
         raise BadImage(f"PNG: IHDR at byte 8 says {width}x{height} px.", hint=_BROKEN)
     if depth not in _BIT_DEPTHS.get(color, ()):
@@ -134,17 +198,20 @@ def _read_header(data: bytes, chunk: _Chunk) -> Header:
     return Header(width, height, depth, color, interlace == 1)
 
 
-def _chunks(data: bytes) -> Iterator[_Chunk]:
+def _chunks(source: _Source) -> Iterator[_Chunk]:
     """Yield every chunk up to and with IEND, in order; BadImage where one does not fit. Checksums are not checked."""
-    if not data.startswith(_SIGNATURE):
-        other = pixel_size(data)
-        raise BadImage(f"Not a PNG but a {other.format}." if other else f"Not a PNG: it begins with {data[:12]!r}.")
-    position, end = len(_SIGNATURE), len(data)
-    name = b""
+    if not (head := source.read(0, 12)).startswith(_SIGNATURE):
+        other = pixel_size(source.read(0, source.size))
+        raise BadImage(f"Not a PNG but a {other.format}." if other else f"Not a PNG: it begins with {head!r}.")
+    position, end = len(_SIGNATURE), source.size
+    name, count = b"", 0
     while name != b"IEND":
+        count += 1
+        if count > CHUNK_LIMIT:
+            raise BadImage(f"PNG: more than {CHUNK_LIMIT:,} chunks by byte {position}, the most that are read.")
         if end - position < _CHUNK_HEAD.size:
             raise BadImage(f"PNG: cut off at byte {end}: the end marker (IEND) is missing.", hint=_BROKEN)
-        length, name = _CHUNK_HEAD.unpack_from(data, position)
+        length, name = _CHUNK_HEAD.unpack(source.read(position, position + 8))
         if not name.isalpha():
             raise BadImage(f"PNG: no chunk begins at byte {position}: {name!r} is no chunk name.", hint=_BROKEN)
         stop = position + 12 + length
@@ -166,21 +233,30 @@ def read_text(data: bytes) -> dict[str, str]:
     Raises:
         BadImage: not a PNG, or cut off; a compressed text that is damaged or unpacks to more than 1 MiB.
     """
+    return _read_text(_Bytes(data))
+
+
+def _read_text(source: _Source) -> dict[str, str]:
     texts: dict[str, str] = {}
-    left = _TEXT_TOTAL_LIMIT
-    for chunk in _chunks(data):
+    left = TEXT_LIMIT
+    for chunk in _chunks(source):
         if chunk.name in _TEXT_CHUNKS:
-            key, text = _read_entry(data, chunk)
-            left -= len(text)
+            if chunk.stop - chunk.start - 12 <= left:  # a longer one is not even read
+                key, text = _read_entry(source, chunk)
+                left -= len(text)
+                if key:
+                    texts[key] = text
+            else:
+                left = -1
             if left < 0:
-                raise BadImage(f"PNG: more than {_TEXT_TOTAL_LIMIT >> 20} MiB of text by byte {chunk.stop}.")
-            if key:
-                texts[key] = text
+                raise BadImage(
+                    f"PNG: more than {TEXT_LIMIT >> 20} MiB of text by byte {chunk.stop}, the most that is read."
+                )
     return texts
 
 
-def _read_entry(data: bytes, chunk: _Chunk) -> tuple[str, str]:
-    key, _, rest = data[chunk.start + 8 : chunk.stop - 4].partition(b"\0")
+def _read_entry(source: _Source, chunk: _Chunk) -> tuple[str, str]:
+    key, _, rest = source.read(chunk.start + 8, chunk.stop - 4).partition(b"\0")
     name = key.decode("latin-1")
     if chunk.name == b"tEXt":
         return name, rest.decode("latin-1")
@@ -193,7 +269,7 @@ def _read_entry(data: bytes, chunk: _Chunk) -> tuple[str, str]:
 
 
 def _unpack(body: bytes, key: str, chunk: _Chunk) -> bytes:
-    where = f"PNG: the compressed text {key!r} at byte {chunk.start}"
+    where = f"PNG: the compressed text {shown(key)} at byte {chunk.start}"
     unpacker = zlib.decompressobj()
     try:
         text = unpacker.decompress(body, COMPRESSED_TEXT_LIMIT)
@@ -232,7 +308,7 @@ def insert_text(
     view = memoryview(data)
     pieces: list[bytes | memoryview] = []
     copied, before_pixels = 0, -1
-    for chunk in _chunks(data):
+    for chunk in _chunks(_Bytes(data)):
         if chunk.name == b"IDAT" and before_pixels < 0:
             pieces.append(view[copied : chunk.start])
             copied, before_pixels = chunk.start, len(pieces)
@@ -263,7 +339,7 @@ def _key_bytes(key: str) -> bytes:
     except UnicodeEncodeError:
         raw = b""
     if not 0 < len(raw) <= _MAX_KEY or b"\0" in raw:
-        raise ValueError(f"A PNG text key has 1 to {_MAX_KEY} Latin-1 characters, none of them NUL; got {key!r}.")
+        raise ValueError(f"A PNG text key has 1 to {_MAX_KEY} Latin-1 characters, none of them NUL; got {shown(key)}.")
     return raw
 
 

@@ -10,9 +10,8 @@ shape.py     a config or a plan in the shape of a preset file
 The other kind, a config in TOML, YAML or JSON, is read by `rxpipe.config`.
 """
 
-from rxpipe.presets.jobs import KINDS, Job, load_job, read_job
+from rxpipe.presets.jobs import KINDS, Job, config_from_picture, load_job, read_job
 from rxpipe.presets.options import apply, stage_that_takes
-from rxpipe.presets.picture import config_from_picture
 from rxpipe.presets.shape import dump
 
 __all__ = ["KINDS", "Job", "apply", "config_from_picture", "dump", "load_job", "read_job", "stage_that_takes"]

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rxpipe.config import SECTIONS, override
+from rxpipe.config.reading import parse_assignment
 from rxpipe.errors import ConfigError, suggestion
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _check_stages(names: Sequence[str], sets: Sequence[str]) -> None:
             [f"--stages {','.join(names)}: each stage runs once, in the order {', '.join(SECTIONS)}."],
             hint=f"Write --stages {','.join(in_order)}, or compose another order in code with rxpipe.chain(...).",
         )
-    unused = {assignment.partition(".")[0].strip() for assignment in sets} & SECTIONS.keys() - set(names)
+    unused = {parse_assignment(assignment).keys[0] for assignment in sets} & SECTIONS.keys() - set(names)
     if unused:
         listed = ", ".join(name for name in SECTIONS if name in unused)
         raise ConfigError([f"--set changes {listed}, which --stages {','.join(names)} leaves out"])

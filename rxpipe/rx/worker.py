@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from reactivex import abc
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
+from reactivex.scheduler.scheduler import Scheduler
 
+from rxpipe.rx.forks import renew_after_fork
 from rxpipe.rx.scheduled import ScheduledItem
 
 if TYPE_CHECKING:
@@ -25,6 +27,19 @@ if TYPE_CHECKING:
     from reactivex import typing
 
 _TState = TypeVar("_TState")
+
+
+def elapsed_s(clock: abc.SchedulerBase) -> float:
+    """Return the seconds since some moment on a scheduler's clock, for durations.
+
+    A scheduler that runs by the machine's time counts by the monotonic clock, which no correction of the date moves;
+    any other, such as a virtual one, by its own.
+    """
+    monotonic = getattr(clock, "monotonic", None)
+    if callable(monotonic):
+        return float(monotonic())
+    by_machine = getattr(type(clock), "now", None) is Scheduler.now
+    return time.monotonic() if by_machine else clock.to_seconds(clock.now)
 
 
 class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
@@ -49,11 +64,22 @@ class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin anew in a child process, without the thread and the actions of the parent."""
+        self._heap = []
+        self._wake = threading.Condition()
+        self._thread = None
 
     @property
     def now(self) -> datetime:
         """Return the wall-clock time, aware UTC."""
         return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds on the clock of the due times, which no correction of the date moves."""
+        return time.monotonic()
 
     @property
     def thread(self) -> threading.Thread | None:

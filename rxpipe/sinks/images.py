@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import hashlib
 import importlib.metadata
 import os
 import re
@@ -18,6 +19,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rxpipe.config import UpscaleConfig
 from rxpipe.errors import SaveError
 from rxpipe.pictures import a1111, png
 from rxpipe.pictures.formats import file_ending
@@ -36,8 +38,11 @@ if TYPE_CHECKING:
 __all__ = ["ImageWriter"]
 
 _FOLDERS = {StageType.TXT2IMG.value: "txt2img-images", StageType.UPSCALE.value: "extras-images"}
+_DRAWING = (StageType.TXT2IMG.value, StageType.IMG2IMG.value)
 _OTHER_FOLDER = "img2img-images"
 _NUMBERED = re.compile(r"(\d{5,18})(?:[-.].*)?")
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
+_ABANDONED_S = 3600  # age of a temporary file that no running program writes any more
 _HELD = (5, 32, 33)  # Windows: access denied, sharing violation, lock violation: a viewer or scanner looks at the file
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4)
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EACCES}
@@ -163,8 +168,17 @@ def _folder(out: Path | str) -> Path:
 
 
 def _first_free(files: Files, folder: Path) -> int:
-    numbers = map(_NUMBERED.fullmatch, files.names(folder))
-    return max((int(number[1]) for number in numbers if number), default=-1) + 1
+    """Return the next number, and delete what killed runs have left, by its name and age."""
+    greatest = -1
+    oldest = time.time() - _ABANDONED_S
+    for name in files.names(folder):
+        if number := _NUMBERED.fullmatch(name):
+            greatest = max(greatest, int(number[1]))
+        elif _TEMPORARY.fullmatch(name):
+            with contextlib.suppress(OSError):  # another run was faster
+                if (folder / name).lstat().st_mtime < oldest:
+                    files.unlink(folder / name)
+    return greatest + 1
 
 
 def _write_synced(files: Files, path: Path, data: bytes) -> None:
@@ -192,14 +206,16 @@ def _move_to_new(files: Files, temporary: Path, target: Path) -> None:
 
 
 def _move_by_reservation(files: Files, temporary: Path, target: Path) -> None:
-    """For file systems without links: reserve the name by an empty file of our own, and replace only that."""
-    os.close(files.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    """For file systems without links: reserve the name by a hidden file of our own, so that a kill leaves no other."""
+    reservation = target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:32]}.tmp")
+    os.close(files.open(reservation, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     try:
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
         files.replace(temporary, target)
-    except BaseException:
+    finally:
         with contextlib.suppress(FileNotFoundError):
-            files.unlink(target)
-        raise
+            files.unlink(reservation)
 
 
 def _save_error(error: OSError, folder: Path) -> SaveError:
@@ -233,17 +249,30 @@ def _with_texts(data: bytes, artifact: Artifact, execution: StageExecution) -> b
 
 def _facts(artifact: Artifact, execution: StageExecution, size: png.PictureSize | None) -> a1111.StageFacts:
     """What A1111's text is made from; what the backend recorded as really used precedes what was asked for."""
-    asked = execution.generation.model_dump()
+    config, asked = execution.config, execution.generation.model_dump()
     last = artifact.lineage[-1] if artifact.lineage else None
     used = last.settings if last is not None and last.stage == execution.stage_type else {}
+    generation = asked | {name: used.get(name) or asked[name] for name in a1111.SETTING_NAMES}
+    section, seed = config.model_dump(), artifact.seed
+    if isinstance(config, UpscaleConfig):
+        section["upscaler"] = used.get("upscaler") or section["upscaler"]
+        if config.mode == "single":
+            generation = _drawn_with(artifact)
+            seed = seed if generation else None
     return a1111.StageFacts(
-        stage=execution.config.section,
-        generation=asked | {name: used.get(name) or asked[name] for name in a1111.SETTING_NAMES},
-        section=execution.config.model_dump(),
-        seed=artifact.seed,
+        stage=config.section,
+        generation=generation,
+        section=section,
+        seed=seed,
         size=None if size is None else (size.width, size.height),
         version=_version(),
     )
+
+
+def _drawn_with(artifact: Artifact) -> dict[str, object]:
+    """What the pixels were drawn with before a resize: the settings of the last stage that has a prompt."""
+    drawn = (entry for entry in reversed(artifact.lineage) if entry.stage in _DRAWING)
+    return next((dict(entry.settings) for entry in drawn), {})
 
 
 @functools.cache

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import platformdirs
 from loguru import logger
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from rxpipe.config import Img2ImgConfig, Txt2ImgConfig
 from rxpipe.errors import BadImage
-from rxpipe.events import StageEvent, StageStep
+from rxpipe.events import StageEvent, StageStep, json_line, read_json_line
 from rxpipe.presets import dump
 from rxpipe.sinks.files import Files, SystemFiles, sync, write_all
 
@@ -105,6 +105,9 @@ class LearningRecord(BaseModel):
         )
 
 
+_ADAPTER = TypeAdapter(LearningRecord)
+
+
 class LearningRecordWriter:
     """Appends a line for each run that completed; ignores runs that were cancelled, partial or failed.
 
@@ -131,7 +134,7 @@ class LearningRecordWriter:
             OSError: the file cannot be written; its contents are unchanged.
         """
         if result.success:
-            line = LearningRecord.of(result, steps=self._steps).model_dump_json()
+            line = json_line(LearningRecord.of(result, steps=self._steps))
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with _locked(self._files, self.path.with_name(self.path.name + ".lock")):
                 _append(self._files, self.path, line.encode())
@@ -148,7 +151,7 @@ def read_records(path: Path | str) -> Iterator[LearningRecord]:
             if not line.strip():
                 continue
             try:
-                yield LearningRecord.model_validate_json(line)
+                yield read_json_line(_ADAPTER, line)
             except ValidationError as error:
                 logger.warning("{}, line {}: no learning record ({} problems)", path, number, error.error_count())
 

@@ -22,6 +22,8 @@ from rxpipe.events import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from reactivex import Observable, abc
 
     from rxpipe.events import StageEvent
@@ -47,6 +49,8 @@ def _level(event: StageEvent) -> str:
         case StageRetry() | StageImageProgress(outcome="failed") | RunEnd(status="partial"):
             return "WARNING"
         case StageImageProgress() if event.warnings or event.error:
+            return "WARNING"
+        case RunEnd() if event.warnings:
             return "WARNING"
         case _:
             return "INFO"
@@ -85,7 +89,8 @@ def _text(event: StageEvent) -> str:
         case StageCancelled():
             return f"{event.stage_type} cancelled" + (f" at {_of(event)}" if event.image_index else "")
         case RunEnd():
-            return f"run {event.run_id} {event.status}" + (f": {event.error}" if event.error else "")
+            text = f"run {event.run_id} {event.status}" + (f": {event.error}" if event.error else "")
+            return _with_warnings(text, event.warnings)
 
 
 def _image(event: StageImageProgress) -> str:
@@ -98,7 +103,11 @@ def _image(event: StageImageProgress) -> str:
         text += f", {event.path}"
     if event.error is not None:
         text += f": {event.error}"
-    return "; ".join([text, *(f"warning: {warning}" for warning in event.warnings)])
+    return _with_warnings(text, event.warnings)
+
+
+def _with_warnings(text: str, warnings: Sequence[str]) -> str:
+    return "; ".join([text, *(f"warning: {warning}" for warning in warnings)])
 
 
 def _of(event: StageStep | StageImageProgress | StageRetry | StageCancelled) -> str:

@@ -20,6 +20,7 @@ from reactivex.observer import Observer
 
 from rxpipe.artifact import Artifact
 from rxpipe.config import CustomConfig, RunSettings, StageConfig, Txt2ImgConfig
+from rxpipe.config.models import RenderingConfig
 from rxpipe.errors import BackendFailed, BackendTimeout, ConfigError
 from rxpipe.plan import plan_stages
 from rxpipe.rx.operators import Operator, deadline, observe, retry_backoff
@@ -94,7 +95,8 @@ def section_of(kind: type[_C], given: _C | None, settings: Mapping[str, object])
         return kind.model_validate(dict(settings))
     if not isinstance(given, kind) or settings:
         came = repr(given) if not settings else f"{given!r} and settings"
-        names = ", ".join(list(kind.model_fields)[2:5])
+        own = [name for name in kind.model_fields if name not in RenderingConfig.model_fields]
+        names = ", ".join(own[:3])
         message = f"{kind.section}(...): got {came}; allowed: settings by name ({names}, ...), or one {kind.__name__}"
         raise ConfigError([message])
     return given
@@ -181,19 +183,31 @@ def _with_retry_and_timeout(cell: Cell, attempt: Observable[StageOutput]) -> Obs
 
 
 def delay_policy(retry: RetryConfig, jitter: random.Random) -> Callable[[int, Exception], float | None]:
-    """Return the delays of retries: seconds by exponential backoff with jitter, None if there is no further attempt.
+    """Return the delays of one image's retries: seconds by exponential backoff with jitter, None if there is none left.
 
-    A time that the backend asked to wait (`retry_after_s`) takes precedence if it is longer.
+    A time that the backend asked to wait (`retry_after_s`) takes precedence if it is longer, up to `max_delay_s`. What
+    is retryable once is retried once, however many attempts there are.
     """
+    once_retried = False
 
     def delay_s(attempt: int, error: Exception) -> float | None:
-        if attempt >= retry.attempts or not getattr(error, "retryable", False):
+        nonlocal once_retried
+        once = getattr(error, "once", False)
+        if attempt >= retry.attempts or not getattr(error, "retryable", False) or (once and once_retried):
             return None
-        pause_s = min(retry.max_delay_s, retry.first_delay_s * retry.factor ** (attempt - 1))
+        once_retried |= once
+        pause_s = _backoff_s(retry, attempt)
         pause_s *= 1 + retry.jitter * jitter.random()
-        return max(pause_s, getattr(error, "retry_after_s", None) or 0.0)
+        return max(pause_s, min(retry.max_delay_s, getattr(error, "retry_after_s", None) or 0.0))
 
     return delay_s
+
+
+def _backoff_s(retry: RetryConfig, attempt: int) -> float:
+    try:
+        return min(retry.max_delay_s, retry.first_delay_s * retry.factor ** (attempt - 1))
+    except OverflowError:
+        return retry.max_delay_s
 
 
 def count_inputs(tracker: StageTracker, source: Observable[Artifact]) -> Observable[Artifact]:

@@ -16,6 +16,7 @@ from rxpipe.errors import BackendFailed, BadResponse, RxPipeError, StageFunction
 from rxpipe.pictures.formats import file_ending
 from rxpipe.pictures.lineage import LineageEntry
 from rxpipe.plan import StageType
+from rxpipe.stages.recorded import recorded_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,8 +54,8 @@ class Cell:
     """One image in one stage of one run.
 
     index: 1.., in the order in which images enter the stage. artifact: as it came in. execution: the stage for this
-    image. started_at: when it began. fraction: how far it is, 0..1, never falling. slot: its place on the run's lane,
-    None for an image that passes an operator.
+    image. began_s: when it began, as `RunScope.elapsed_s` counts. fraction: how far it is, 0..1, never falling.
+    slot: its place on the run's lane, None for an image that passes an operator.
     state: an outcome is set once, by the first call of `take_outcome` or `skip`.
     """
 
@@ -63,7 +64,7 @@ class Cell:
         own = tracker.execution.seed
         seed = artifact.seed if own is None else own + artifact.number - 1
         self.execution: StageExecution = tracker.execution.for_image(image_index=index, seed=seed)
-        self.started_at = tracker.scope.now()
+        self.began_s = tracker.scope.elapsed_s()
         self.fraction = 0.0
         self.state = CellState.WAITING
         self._pictures: list[Output | Artifact] = []
@@ -203,12 +204,12 @@ class Cell:
                 return None
             kept = replace(picture, id=before.id, number=before.number, parent=before.parent, lineage=before.lineage)
             return kept.with_lineage(
-                LineageEntry(self.execution.stage_type, "function", _recorded_settings(self.execution))
+                LineageEntry(self.execution.stage_type, "function", recorded_settings(self.execution))
             )
         if picture.unchanged:
             return None
         seed = seed if picture.seed is None else picture.seed
-        settings = {**_recorded_settings(self.execution), "seed": seed, **picture.settings}
+        settings = {**recorded_settings(self.execution), "seed": seed, **picture.settings}
         if picture.server is not None:
             settings["server"] = picture.server
         entry = LineageEntry(self.execution.stage_type, self._scope.backend.name, settings)
@@ -285,9 +286,3 @@ def as_rxpipe_error(cause: BaseException, tracker: StageTracker) -> RxPipeError:
         error = BackendFailed(f"backend {tracker.scope.backend.name} raised {message}")
     error.__cause__ = cause
     return error
-
-
-def _recorded_settings(execution: StageExecution) -> dict[str, object]:
-    if isinstance(execution.config, CustomConfig):
-        return dict(execution.config.settings)
-    return {**execution.generation.model_dump(exclude_none=True), **execution.payload}

@@ -7,6 +7,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Protocol
 
 from rxpipe.events import StagePreview
+from rxpipe.rx.worker import elapsed_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,3 +94,7 @@ class RunScope:
     def now(self) -> datetime:
         """Return the time of the run's scheduler, aware UTC."""
         return self.clock.now.astimezone(UTC)
+
+    def elapsed_s(self) -> float:
+        """Return the seconds since some moment, for durations: no correction of the date moves them."""
+        return elapsed_s(self.clock)

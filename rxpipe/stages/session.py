@@ -9,6 +9,7 @@ from reactivex.disposable import SingleAssignmentDisposable
 
 from rxpipe.result import PipelineRunResult
 from rxpipe.rx.lane import Lane
+from rxpipe.stages import at_exit
 from rxpipe.stages.control import RunControl, RunPhase
 from rxpipe.stages.scope import InMemory, Reporter, RunScope
 from rxpipe.stages.timeline import Timeline
@@ -73,6 +74,7 @@ class Session:
             output=output or InMemory(),
             control=self.control,
         )
+        at_exit.watch(self)
         self.trackers: Sequence[StageTracker] = ()
         self._subscription = SingleAssignmentDisposable()
         self.control.on_over(

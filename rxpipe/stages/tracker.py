@@ -18,8 +18,6 @@ from rxpipe.events import (
 from rxpipe.stages.cell import Cell
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import StepProgress
     from rxpipe.errors import RxPipeError
@@ -72,7 +70,7 @@ class StageTracker:
         self._total: int | None = None
         self._counts: dict[str, int] = {"done": 0, "passed": 0, "failed": 0, "cancelled": 0}
         self._failures_in_a_row = 0
-        self._started_at: datetime | None = None
+        self._began_s: float | None = None
 
     @property
     def where(self) -> str:
@@ -93,8 +91,8 @@ class StageTracker:
 
     def start(self) -> None:
         """Report that the stage begins, once."""
-        if self._started_at is None:
-            self._started_at = self.scope.now()
+        if self._began_s is None:
+            self._began_s = self.scope.elapsed_s()
             self._total = self.received if self.source_ended else self._planned
             self._emit(StageStart)
 
@@ -157,7 +155,7 @@ class StageTracker:
                 outcome=outcome,
                 error=ErrorInfo.of(error) if error else None,
                 seed=artifact.seed,
-                duration_s=self._since(cell.started_at),
+                duration_s=self._since(cell.began_s),
                 path=artifact.path,
                 warnings=warnings,
                 server=server,
@@ -170,7 +168,7 @@ class StageTracker:
 
     def end(self, *, filtered: int = 0) -> None:
         """Report that the stage has ended, if it is open."""
-        self._emit(StageEnd, **self._counts, filtered=filtered, duration_s=self._since(self._started_at))
+        self._emit(StageEnd, **self._counts, filtered=filtered, duration_s=self._since(self._began_s))
 
     def fail(self, error: RxPipeError) -> StageAborted:
         """Report that the stage cannot continue; return what ends the chain."""
@@ -186,8 +184,8 @@ class StageTracker:
         """Report that the run was cancelled, if the stage is open."""
         self._emit(StageCancelled, image_index=image_index)
 
-    def _since(self, moment: datetime | None) -> float:
-        return 0.0 if moment is None else max(0.0, (self.scope.now() - moment).total_seconds())
+    def _since(self, moment_s: float | None) -> float:
+        return 0.0 if moment_s is None else round(max(0.0, self.scope.elapsed_s() - moment_s), 6)
 
     def _emit(self, kind: type[StageEvent], **fields: Any) -> None:
         execution = self.execution

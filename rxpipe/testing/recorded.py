@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from reactivex import abc
 
+    from rxpipe.config.models import Order
     from rxpipe.events import StageEvent
     from rxpipe.plan import StageExecutionPlan
 
@@ -115,7 +116,7 @@ def to_marbles(source: Replayable, name: str = "test_recorded_run") -> str:
     """Return a test module that replays a recorded run: its chain, a script per backend call, its timeline per stage.
 
     Times are rounded to frames of 1 ms. From a result the chain is the one that ran; bare events have the stages in
-    their order with nothing set.
+    their order with nothing set, image by image if stages overlapped.
 
     Raises:
         MarbleError: the run has no RunStart, or has a stage of the user's own, whose function no record can carry.
@@ -242,9 +243,19 @@ def _chain_code(events: Sequence[Any], plan: StageExecutionPlan | None) -> list[
         attempts, stages, settings = plan.settings.retry.attempts, build_chain(plan).stages, plan.settings
     else:
         attempts = max((event.attempt + 1 for event in events if event.kind == "stage_retry"), default=1)
-        stages, settings = _bare_chain(events[0]).stages, RunSettings()
+        stages, settings = _bare_chain(events[0]).stages, RunSettings(order=_order(events))
     retry = RetryConfig(attempts=attempts, first_delay_s=0)  # pauses are part of the scripts, before what follows them
     return as_code(stages, settings.model_copy(update={"retry": retry, "timeout_s": None}))
+
+
+def _order(events: Sequence[Any]) -> Order:
+    """Return the order that the events show: in stage order no stage starts before the last one has ended."""
+    in_progress = 0
+    for event in events:
+        if event.kind == "stage_start" and in_progress:
+            return "image"
+        in_progress += (event.kind == "stage_start") - (event.kind in {"stage_end", "stage_failed", "stage_cancelled"})
+    return "stage"
 
 
 def _bare_chain(start: Any) -> Chain:

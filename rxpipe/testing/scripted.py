@@ -335,10 +335,11 @@ def as_test(run: ScriptedRun, name: str = "test_found") -> str:
 
 def as_code(stages: Sequence[Stage], settings: RunSettings) -> list[str]:
     """Return the call of `rxp.chain` that builds the chain, one line per part; a custom stage appears by its name."""
-    given = {name: getattr(settings, name) for name in ("order", "timeout_s", "max_failures_in_a_row")}
+    given = {name: getattr(settings, name) for name in ("timeout_s", "max_failures_in_a_row")}
     given["input"] = tuple(map(str, settings.input))
     unusual = (f"{name}={value!r}" for name, value in given.items() if value != getattr(RunSettings(), name))
-    parts = [*map(_stage_code, stages), *unusual, *_retry_code(settings.retry)]
+    order = [f"order={settings.order!r}"] if len(stages) > 1 else []
+    parts = [*map(_stage_code, stages), *order, *unusual, *_retry_code(settings.retry)]
     return ["        rxp.chain(", *(f"            {part}," for part in parts), "        ),"]
 
 

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from rxpipe.events import RunEnd, RunStart, StageImageProgress, StageRetry, is_lifecycle
+from rxpipe.shown import plain
 from rxpipe.sinks.log import line
 from rxpipe.status import RunStatus, reduce_status
 from rxpipe.views.palette import duration_text, stage_caption, tone_of
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
     from reactivex import Observable, abc
 
-    from rxpipe.events import StageEvent
+    from rxpipe.events import ErrorInfo, StageEvent
     from rxpipe.status import StageStatus
 
-__all__ = ["ConsoleView", "plain", "takes_live"]
+__all__ = ["ConsoleView", "takes_live"]
 
 _STYLES = {"quiet": "dim", "busy": "cyan", "good": "green", "warn": "yellow", "bad": "red"}
 _PER_SECOND = 8
@@ -35,26 +36,36 @@ _BESIDE_THE_BAR = 58
 _NAME_WIDTH = 20
 _PERCENT_WIDTH = 5
 _TURNING = "-\\|/"
-_GLYPHS = "━─·"
-_SPELT = str.maketrans({"━": "#", "─": ".", "·": "-", "…": "...", "→": "->"})
 
 
 class ConsoleView:
     """Shows runs on a console.
 
-    closed: True once the reader is gone (a closed pipe); nothing is written after that.
+    closed: True once the reader is gone (a closed pipe) or the disk is full; nothing is written after that.
+    failure: the error that closed it; None for a reader that is gone.
 
     Args:
         console: rich's; by default one on stdout.
         live: whether to draw the block that moves; None: if the console is a terminal that can.
         verbose: on a live console, a line above the block for every lifecycle event, not only for what went wrong.
+        end_error: whether the error of a failed run is shown; False where the caller prints it.
     """
 
-    def __init__(self, console: Console | None = None, *, live: bool | None = None, verbose: bool = False) -> None:
+    def __init__(
+        self,
+        console: Console | None = None,
+        *,
+        live: bool | None = None,
+        verbose: bool = False,
+        end_error: bool = True,
+    ) -> None:
         self.console = console or Console()
         self.live = takes_live(self.console) if live is None else live
         self.closed = False
+        self.failure: OSError | None = None
         self._verbose = verbose
+        self._end_error = end_error
+        self._shown_errors: set[str] = set()
         self._status = RunStatus()
         self._began: datetime | None = None
         self._took_s = 0.0
@@ -72,8 +83,16 @@ class ConsoleView:
         try:
             self.console.print(Text(plain(text, self.console.encoding)), soft_wrap=True)
             self.console.file.flush()
-        except (OSError, SystemExit):  # rich leaves the program at a closed pipe, and that is not a view's to decide
+        except (
+            OSError,
+            SystemExit,
+        ) as error:  # rich leaves the program at a closed pipe, not a view's to do
             self.closed = True
+            self.failure = error if isinstance(error, OSError) else None
+
+    def has_shown(self, error: ErrorInfo) -> bool:
+        """Whether an error was shown already, as that of the image whose failure ended the run."""
+        return error.message.endswith(tuple(self._shown_errors))
 
     def stopping(self) -> None:
         """Show that the run is stopping."""
@@ -88,6 +107,7 @@ class ConsoleView:
 
     def _show(self, event: StageEvent) -> None:
         self._status = self._folded(event)
+        event = self._without_repetition(event)
         if not self.live:
             if is_lifecycle(event):
                 self.say(line(event))
@@ -98,10 +118,23 @@ class ConsoleView:
             self.close()
             if event.error is not None:
                 self.say(str(event.error))
+            for warning in event.warnings:
+                self.say(f"warning: {warning}")
         elif self._verbose and is_lifecycle(event):
             self.say(line(event))
         elif (trouble := _trouble(event)) is not None:
             self.say(trouble)
+
+    def _without_repetition(self, event: StageEvent) -> StageEvent:
+        """Return an event without an error that was shown, or that the caller shows."""
+        if isinstance(event, RunStart):
+            self._shown_errors.clear()
+        elif isinstance(event, RunEnd) and event.error is not None:
+            if not self._end_error or self.has_shown(event.error):
+                return event.model_copy(update={"error": None})
+        elif isinstance(event, StageImageProgress) and event.error is not None and event.outcome == "failed":
+            self._shown_errors.add(event.error.message)
+        return event
 
     def _folded(self, event: StageEvent) -> RunStatus:
         if isinstance(event, RunStart) or self._began is None:
@@ -167,27 +200,6 @@ def takes_live(console: Console) -> bool:
     """
     isatty = getattr(console.file, "isatty", None)
     return bool(isatty and isatty()) and console.is_terminal and not console.is_dumb_terminal
-
-
-def plain(text: str, encoding: str) -> str:
-    """Return the text on one line, as *encoding* can hold it, without control sequences."""
-    one_line = " ".join(text.split("\n")) if "\n" in text else text
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in one_line)
-    try:
-        shown.encode(encoding)
-        _GLYPHS.encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        ascii_only = shown.translate(_SPELT)
-        return ascii_only.encode(_known(encoding), "backslashreplace").decode(_known(encoding))
-    return shown
-
-
-def _known(encoding: str) -> str:
-    try:
-        "".encode(encoding)
-    except LookupError:
-        return "ascii"
-    return encoding
 
 
 def _trouble(event: StageEvent) -> str | None:

@@ -27,7 +27,7 @@ from reactivex import operators as ops
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from rxpipe.errors import missing
-from rxpipe.events import RunStart, StageImageProgress
+from rxpipe.events import RunEnd, RunStart, StageImageProgress
 from rxpipe.rx.operators import coalesce
 from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.status import RunStatus
@@ -70,12 +70,14 @@ class RunCard:
     status: RunStatus = field(default_factory=RunStatus)
     thumbnails: tuple[Thumbnail, ...] = ()
     more: int = 0
+    warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         status = self.status
         head = " · ".join(part for part in (_head(status), detail(status), status.eta_text) if part)
         width = max((len(stage.name) for stage in status.stages), default=0)
-        return "\n".join([head, *(f"  {stage.name:{width}}  {stage_caption(stage)}" for stage in status.stages)])
+        stages = (f"  {stage.name:{width}}  {stage_caption(stage)}" for stage in status.stages)
+        return "\n".join([head, *stages, *(f"  warning: {warning}" for warning in self.warnings)])
 
     def _repr_html_(self) -> str:
         status = self.status
@@ -91,8 +93,13 @@ class RunCard:
             f"<span style='margin-left:auto;opacity:.7;white-space:nowrap'>{numbers}</span></div>"
             f"{_bar(status.fraction, colour, 'margin:6px 0 10px')}"
             f"<div style='display:flex;gap:12px'>{''.join(map(_stage, status.stages))}</div>"
-            f"<div style='display:flex;gap:10px;flex-wrap:wrap;margin-top:10px'>{self._pictures()}</div></div>"
+            f"<div style='display:flex;gap:10px;flex-wrap:wrap;margin-top:10px'>{self._pictures()}</div>"
+            f"{self._warnings()}</div>"
         )
+
+    def _warnings(self) -> str:
+        shown = "".join(f"<li>{html.escape(warning)}</li>" for warning in self.warnings)
+        return f"<ul style='margin:8px 0 0;padding-left:18px;color:{_COLOURS['warn']}'>{shown}</ul>" if shown else ""
 
     def _pictures(self) -> str:
         more = f"<span style='align-self:center;opacity:.7'>and {self.more} more</span>" if self.more else ""
@@ -117,6 +124,7 @@ class NotebookView:
         self._pictures: dict[str, StageImageProgress] = {}
         self._made: dict[Path, bytes | None] = {}  # thumbnails, read once; None for a file that is no picture
         self._preview: StagePreview | None = None
+        self._warnings: dict[str, None] = {}
         self.card = RunCard()
 
     def attach(self, source: Watchable) -> None:
@@ -165,8 +173,12 @@ class NotebookView:
                 self._pictures.clear()
                 self._made.clear()
                 self._preview = None
+                self._warnings.clear()
+            elif isinstance(event, RunEnd):
+                self._warnings |= dict.fromkeys(event.warnings)
             elif isinstance(event, StageImageProgress):
                 self._preview = None
+                self._warnings |= dict.fromkeys(event.warnings)
                 if event.path is not None and event.outcome in {"done", "passed"}:
                     self._pictures[event.artifact_id] = event
 
@@ -180,11 +192,11 @@ class NotebookView:
 
     def _update(self, status: RunStatus) -> None:
         with self._lock:
-            pictures, preview = list(self._pictures.values()), self._preview
+            pictures, preview, warnings = list(self._pictures.values()), self._preview, tuple(self._warnings)
         thumbnails = [thumbnail for event in pictures[-_SHOWN:] if (thumbnail := self._thumbnail(event))]
         if preview is not None and status.active and (data := _shrunk(preview.data)):
             thumbnails.append(Thumbnail(data, f"{preview.stage_type} · in progress", in_progress=True))
-        self.card = RunCard(status, tuple(thumbnails), max(0, len(pictures) - _SHOWN))
+        self.card = RunCard(status, tuple(thumbnails), max(0, len(pictures) - _SHOWN), warnings[:_SHOWN])
         if _in_place() or not status.active:
             update_display(self.card, display_id=self._id)  # type: ignore[no-untyped-call]  # as above
         if not status.active and status.run_id is not None and status.run_id == self._run_id:

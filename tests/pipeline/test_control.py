@@ -90,7 +90,7 @@ def chain(images=2, **settings):
     return rxp.chain(
         rxp.txt2img(prompt="a lighthouse", images=images, seed=1, batch_size=settings.pop("batch_size", 1)),
         rxp.upscale(),
-        **{"out": None, **settings},
+        **{"out": None, "order": "stage", **settings},
     )
 
 

@@ -160,18 +160,20 @@ def test_arguments_and_notes_are_in_the_file(marbles, tmp_path):
     assert folders == {"txt2img": "txt2img-images", "watermark": "img2img-images", "upscale": "extras-images"}
 
 
-def test_any_rx_operator_is_a_stage(marbles):
+@pytest.mark.parametrize(("order", "total"), [("stage", 2), ("image", None), ("auto", None)])
+def test_any_rx_operator_is_a_stage(marbles, order, total):
     """A plain operator is named after its function; filtering alone is completed."""
     chain = rxp.chain(
         rxp.txt2img(prompt="a", images=4, seed=0),
         rxp.operator_stage("odd", ops.filter(lambda artifact: artifact.seed % 2)),
         rxp.upscale(),
+        order=order,
     )
     run = marbles.run(chain)
     events = run.events.accept().values
     assert [(e.image_index, e.total_images) for e in of(events, rxp.StageImageProgress, "odd")] == [(2, 4), (4, 4)]
     assert of(events, rxp.StageEnd, "odd")[0].filtered == 2
-    assert [e.total_images for e in of(events, rxp.StageImageProgress, "upscale")] == [2, 2]
+    assert [e.total_images for e in of(events, rxp.StageImageProgress, "upscale")] == [total, total]
     assert run.status == "completed"
     assert run.result.tally == rxp.result.Tally(planned=4, done=2, filtered=2)
 
@@ -217,6 +219,7 @@ def test_an_operator_that_takes_its_time_keeps_stages_apart(marbles):
         rxp.txt2img(prompt="a", images=2),
         rxp.operator_stage("wait", ops.delay(0.01, scheduler=marbles.clock)),
         rxp.upscale(),
+        order="stage",
     )
     events = marbles.run(chain).events.accept().values
     end = next(e for e in events if isinstance(e, rxp.StageEnd) and e.stage_type == "wait")
@@ -234,8 +237,8 @@ def test_an_operator_that_takes_its_time_keeps_stages_apart(marbles):
 )
 def test_an_operators_error_stops_its_stage(marbles, operator):
     """StageFailed with the cause; the pictures made before are kept."""
-    chain = rxp.chain(rxp.txt2img(prompt="a", images=2), rxp.operator_stage("mine", operator), rxp.upscale())
-    run = marbles.run(chain)
+    stages = rxp.txt2img(prompt="a", images=2), rxp.operator_stage("mine", operator), rxp.upscale()
+    run = marbles.run(rxp.chain(*stages, order="stage"))
     [failed] = of(run.events.accept().values, rxp.StageFailed)
     assert (failed.stage_type, failed.error.type) == ("mine", "StageFunctionError")
     assert run.status == "failed"

@@ -142,12 +142,16 @@ def test_a_step_that_was_on_its_way_when_the_run_was_cancelled_is_not_emitted_af
     assert kinds(run) == ["run_start", "stage_start", "stage_cancelled", "run_end"]
 
 
-def test_what_cannot_be_written_into_a_file_costs_its_image_and_the_run_continues(tmp_path):
+@pytest.mark.parametrize(
+    ("order", "outcomes"),
+    [("stage", ["done", "done", "failed", "failed"]), ("auto", ["done", "failed", "done", "failed"])],
+)
+def test_what_cannot_be_written_into_a_file_costs_its_image_and_the_run_continues(tmp_path, order, outcomes):
     """A note that is no JSON is found out while the file is made; it is that image's failure."""
-    chain = rxp.chain(rxp.txt2img(prompt="a lighthouse", images=2, seed=1), KEPT(), out=tmp_path)
+    chain = rxp.chain(rxp.txt2img(prompt="a lighthouse", images=2, seed=1), KEPT(), order=order, out=tmp_path)
     run = rxp.PipelineExecutor(Instant()).start(chain)
     assert run.wait(5)
-    assert [record.outcome for record in run.result.records] == ["done", "done", "failed", "failed"]
+    assert [record.outcome for record in run.result.records] == outcomes
     assert run.result.records[-1].error.type == "StageFunctionError"
     assert "keys must be str" in run.result.error.message
 
@@ -168,9 +172,9 @@ def test_what_a_backends_own_action_raises_ends_the_run(monkeypatch):
     assert [str(error) for error in reported] == ["a bug"]
 
 
-@pytest.mark.parametrize(("order", "drawn"), [("stage", 4), ("image", 2)])
+@pytest.mark.parametrize(("order", "drawn"), [("stage", 4), ("image", 2), ("auto", 2)])
 def test_images_that_an_operator_did_not_wait_for_are_filtered(marbles, order, drawn):
-    """take(2) of 4: two are through and two filtered, every stage ends; in image order two are never drawn."""
+    """take(2) of 4: two are through and two filtered, every stage ends; image by image two are never drawn."""
     chain = rxp.chain(rxp.txt2img(prompt="a", images=4, seed=1), ops.take(2), rxp.upscale(), order=order)
     run = marbles.run(chain)
     run.events.accept()
@@ -183,14 +187,24 @@ def test_images_that_an_operator_did_not_wait_for_are_filtered(marbles, order, d
     assert ends["txt2img"].filtered + ends["take"].filtered == 2
 
 
+@pytest.mark.parametrize(
+    ("order", "calls", "cut"),
+    [("stage", ["txt2img", "txt2img"], 0), ("auto", ["txt2img", "upscale", "txt2img"], 2)],
+)
 @pytest.mark.parametrize("heals", [ops.retry(2), ops.catch(lambda _error, _source: rx.empty())])
-def test_a_failed_stage_ends_the_run_whatever_an_operator_behind_it_would_do(marbles, heals):
+def test_a_failed_stage_ends_the_run_whatever_an_operator_behind_it_would_do(marbles, heals, order, calls, cut):
     """An operator that tries again, or makes an end of it, gets no further call and no further event."""
-    chain = rxp.chain(rxp.txt2img(prompt="a", images=3), rxp.operator_stage("healing", heals), rxp.upscale())
+    stages = rxp.txt2img(prompt="a", images=3), rxp.operator_stage("healing", heals), rxp.upscale()
+    chain = rxp.chain(*stages, order=order)
     run = marbles.run(chain, {"txt2img": ["-o|", "-#", "-o|"]}, errors={"txt2img": BackendRejected("401.")})
-    assert len(run.backend.calls) == 2
-    assert [event.kind for event in run.events.accept().values[-2:]] == ["stage_failed", "run_end"]
-    assert run.result.tally == rxp.result.Tally(planned=3, failed=3)
+    assert [call.stage_type for call in run.backend.calls] == calls
+    assert [event.kind for event in run.events.accept().values[-2 - cut :]] == [
+        "stage_failed",
+        *["stage_cancelled"] * cut,
+        "run_end",
+    ]
+    done = calls.count("upscale")
+    assert run.result.tally == rxp.result.Tally(planned=3, done=done, failed=3 - done)
     assert run.result.error.message == "txt2img (stage 1 of 3): 401."
 
 

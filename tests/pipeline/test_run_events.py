@@ -233,6 +233,66 @@ def test_a_server_that_asks_for_time_is_given_it(marbles):
     assert [e.delay_s for e in of(run.events.accept().values, rxp.StageRetry)] == [0.02]
 
 
+def test_a_server_that_asks_for_more_time_than_we_wait_is_asked_again_before(marbles):
+    """A server may name any number of seconds; `max_delay_s` is ours."""
+    busy = BackendUnavailable("503", retry_after_s=999_999_999.0)
+    retry = rxp.RetryConfig(first_delay_s=0.001, max_delay_s=0.004, jitter=0)
+    run = marbles.run(
+        rxp.chain(rxp.txt2img(prompt="a"), retry=retry), {"txt2img": ["#", "o|"]}, errors={"txt2img": busy}
+    )
+    assert [e.delay_s for e in of(run.events.accept().values, rxp.StageRetry)] == [0.004]
+
+
+def test_a_delay_too_large_for_a_number_is_the_longest_one(marbles):
+    chain = rxp.chain(
+        rxp.txt2img(prompt="a"),
+        retry=rxp.RetryConfig(first_delay_s=0.001, max_delay_s=0.002, factor=1e300, jitter=0, attempts=4),
+    )
+    run = marbles.run(chain, {"txt2img": ["#", "#", "#", "o|"]}, errors={"txt2img": BackendUnavailable("reset")})
+    assert [e.delay_s for e in of(run.events.accept().values, rxp.StageRetry)] == [0.001, 0.002, 0.002]
+
+
+@pytest.mark.parametrize(
+    "error", [rxp.BadResponse("torn"), rxp.BackendFailed("500", retryable=True)], ids=["BadResponse", "BackendFailed"]
+)
+def test_what_is_retryable_once_is_rendered_once_more_with_the_same_seed(marbles, error):
+    """However many attempts the settings allow; the next image has its own."""
+    chain = rxp.chain(
+        rxp.txt2img(prompt="a", seed=7, images=3), retry=rxp.RetryConfig(attempts=5, first_delay_s=0.001, jitter=0)
+    )
+    run = marbles.run(chain, {"txt2img": ["#", "o|", "#", "#", "o|"]}, errors={"txt2img": error})
+    assert [call.seed for call in run.backend.calls] == [7, 7, 8, 8, 9]
+    assert len(of(run.events.accept().values, rxp.StageRetry)) == 2
+    assert [record.outcome for record in run.result.records] == ["done", "failed", "done"]
+
+
+def test_one_attempt_is_one_attempt(marbles):
+    retry = rxp.RetryConfig(attempts=1)
+    chain = rxp.chain(rxp.txt2img(prompt="a"), retry=retry)
+    run = marbles.run(chain, {"txt2img": "#"}, errors={"txt2img": rxp.BadResponse("torn")})
+    assert len(run.backend.calls) == 1
+    run.events.accept()
+
+
+@pytest.mark.parametrize("permanent", [rxp.BackendFailed("NaN"), rxp.BadResponse("huge", retryable=False)])
+def test_what_no_retry_heals_is_rendered_once(marbles, permanent):
+    chain = rxp.chain(rxp.txt2img(prompt="a", images=2))
+    run = marbles.run(chain, {"txt2img": ["#", "o|"]}, errors={"txt2img": permanent})
+    assert len(run.backend.calls) == 2
+    run.events.accept()
+
+
+def test_a_busy_server_costs_one_image_and_the_next_is_begun(marbles):
+    """It answers, so the next request may be let in; a server that is gone ends the run."""
+    busy = BackendUnavailable("503", scope="image")
+    retry = rxp.RetryConfig(attempts=3, first_delay_s=0.001, jitter=0)
+    chain = rxp.chain(rxp.txt2img(prompt="a", images=2), retry=retry)
+    run = marbles.run(chain, {"txt2img": ["#", "#", "#", "o|"]}, errors={"txt2img": busy})
+    run.events.accept()
+    assert [record.outcome for record in run.result.records] == ["failed", "done"]
+    assert run.result.status == "partial"
+
+
 def test_a_server_that_stays_away_fails_the_stage_at_once(marbles, full_chain):
     """After its retries an error that concerns every image is not tried with the next one."""
     gone = BackendUnavailable("refused")

@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -260,7 +261,7 @@ def test_the_lineage_tells_where_the_picture_came_from(tmp_path):
             ", Denoising strength: 0.7, Hires upscale: 1.5, Hires upscaler: Latent, "),
         ),
         ([Img2ImgConfig(prompt="a")], "a\nSeed: 7, Size: 64x32, Denoising strength: 0.3, "),
-        ([UpscaleConfig(upscaler="Lanczos")], ("Seed: 7, Size: 32x16, Postprocess upscale by: 2.0, "
+        ([UpscaleConfig(upscaler="Lanczos")], ("a cat\nSeed: 7, Size: 32x16, Postprocess upscale by: 2.0, "
          "Postprocess upscaler: Lanczos, ")),
         (
             [Img2ImgConfig(prompt="a", steps=9), AdetailerConfig(units=(AdetailerUnit(detector="hand"),))],
@@ -484,6 +485,42 @@ def test_without_links_a_failed_rename_gives_the_name_back(tmp_path, disk):
     with pytest.raises(SaveError):
         written(tmp_path, disk=disk)
     assert files(tmp_path) == []
+
+
+def test_without_links_a_kill_leaves_no_file_under_a_final_name(tmp_path, disk):
+    """Whenever it comes; and the next runs go on beside what it left, and clean it up after an hour."""
+    disk.fail("link", errno.EPERM)
+    disk.fail("replace", KeyboardInterrupt(), times=1)
+    disk.fail("unlink", errno.EPERM, times=2)  # a killed program cleans nothing
+    with pytest.raises((KeyboardInterrupt, OSError, SaveError)):
+        written(tmp_path, disk=disk)
+    folder = next(path.parent for path in tmp_path.rglob("*.tmp"))
+    left = sorted(folder.iterdir())
+    assert len(left) == 2
+    assert all(re.fullmatch(r"\.[0-9a-f]{32}\.tmp", path.name) for path in left)
+    again = written(tmp_path, disk=disk)
+    assert again.stat().st_size
+    assert set(left) < set(folder.iterdir())
+    for path in left:
+        os.utime(path, (time.time() - 3700,) * 2)
+    last = written(tmp_path, disk=disk)
+    assert sorted(folder.iterdir()) == sorted([again, last])
+
+
+def test_only_our_own_old_files_are_cleaned(tmp_path):
+    """Neither a younger one, nor another program's, nor a folder."""
+    folder = written(tmp_path).parent
+    name = "." + "0a" * 16 + ".tmp"
+    old = [folder / name, folder / "a.tmp", folder / ".x.tmp", folder / f"1{name}"]
+    young = folder / ("." + "0b" * 16 + ".tmp")
+    directory = folder / ("." + "0c" * 16 + ".tmp")
+    directory.mkdir()
+    for path in (*old, young):
+        path.touch()
+    for path in (*old, directory):
+        os.utime(path, (1, 1))
+    written(tmp_path)
+    assert [path.exists() for path in (*old, young, directory)] == [False, True, True, True, True, True]
 
 
 @pytest.mark.parametrize("call", ["rename", "unlink"])

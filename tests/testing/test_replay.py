@@ -23,6 +23,7 @@ def test_recorded_run(marbles):
         rxp.chain(
             rxp.txt2img(images=2),
             rxp.upscale(),
+            order='stage',
             retry=rxp.RetryConfig(attempts=2, first_delay_s=0.0),
         ),
         backend={
@@ -99,6 +100,7 @@ def test_a_replay_wants_a_speed():
         replay([], speed=0)
 
 
+@pytest.mark.parametrize("order", ["stage", "auto"])
 @pytest.mark.parametrize(
     ("backend", "errors", "cancel", "settings"),
     [
@@ -114,9 +116,9 @@ def test_a_replay_wants_a_speed():
         ({"adetailer": "---"}, None, "---------------------!", {"timeout_s": 0.004}),
     ],
 )
-def test_an_exported_test_plays_the_same_run(backend, errors, cancel, settings):
+def test_an_exported_test_plays_the_same_run(backend, errors, cancel, settings, order):
     """What to_marbles writes is a program, and it passes: with failures, retries, a time limit, a cancel."""
-    code = to_marbles(recorded(backend, errors=errors, cancel=cancel, **settings))
+    code = to_marbles(recorded(backend, errors=errors, cancel=cancel, **{"order": order, **settings}))
     names = {}
     exec(code, names)  # noqa: S102 - what is exported is a program
     with Marbles() as marbles:
@@ -125,7 +127,8 @@ def test_an_exported_test_plays_the_same_run(backend, errors, cancel, settings):
 
 def test_an_exported_test_reads_well(marbles):
     """This is what it looks like."""
-    chain = rxp.chain(rxp.txt2img(images=2), rxp.upscale(), retry=rxp.RetryConfig(attempts=2, first_delay_s=0.002))
+    retry = rxp.RetryConfig(attempts=2, first_delay_s=0.002)
+    chain = rxp.chain(rxp.txt2img(images=2), rxp.upscale(), order="stage", retry=retry)
     backend, errors = {"txt2img": "-s-o|", "upscale": ["-#", "-o|"]}, {"upscale": BackendUnavailable("nobody")}
     assert to_marbles(marbles.run(chain, backend, errors=errors).result) == EXPORTED
 
@@ -135,6 +138,16 @@ def test_bare_events_export_with_the_stages_they_name():
     result = recorded()
     code = to_marbles(result.events)
     assert "            rxp.txt2img(images=2),\n            rxp.adetailer(),\n            rxp.upscale(),\n" in code
+
+
+@pytest.mark.parametrize("order", ["stage", "image", "auto"])
+@pytest.mark.parametrize("backend", [None, {"adetailer": ["-u|", "--o|"]}])
+def test_bare_events_export_in_the_order_they_show(order, backend):
+    """The plan is missing, but whether stages overlapped is seen in the timeline."""
+    names = {}
+    exec(to_marbles(recorded(backend, order=order).events), names)  # noqa: S102 - what is exported is a program
+    with Marbles() as marbles:
+        names["test_recorded_run"](marbles)
 
 
 def test_what_is_no_run_cannot_be_exported():

@@ -28,7 +28,7 @@ def test_a_run_of_four_stages_with_a_retry_a_timeout_and_a_cancel(marbles):
     retry = rxp.RetryConfig(attempts=2, first_delay_s=0.002)
     stages = rxp.txt2img(prompt="a pier", images=2), rxp.img2img(), rxp.adetailer(), rxp.upscale()
     run = marbles.run(
-        rxp.chain(*stages, timeout_s=0.005, retry=retry),
+        rxp.chain(*stages, order="stage", timeout_s=0.005, retry=retry),
         backend={"txt2img": "-s-o|", "img2img": ["-#", "-o|"], "adetailer": ["---", "o|"], "upscale": "---"},
         errors={"img2img": BackendUnavailable("nobody there")},
         cancel="-------------------------------!",

@@ -506,10 +506,177 @@ def test_options_are_kept_over_a_restart_and_tell_which_checkpoint_is_loaded():
 
 
 def test_clip_skip_and_vae_travel_in_the_override_settings(server):
-    body = {**TINY, "override_settings": {"CLIP_stop_at_last_layers": 2, "sd_vae": "fine.safetensors"}}
+    """Forge takes its VAE as a module, and does not look at `sd_vae`."""
+    name = "fine.safetensors"
+    server.setup.modules = (name,)
+    overrides = {"CLIP_stop_at_last_layers": 2, "sd_vae": name}
+    if server.flavour.name == "forge":
+        overrides["forge_additional_modules"] = [f"/models/VAE/{name}", "/models/VAE/none.safetensors"]
+    info = json.loads(post(server, "txt2img", {**TINY, "override_settings": overrides}).json()["info"])
+    text = info["infotexts"][0]
+    assert info["clip_skip"] == 2
+    if server.flavour.name == "forge":
+        assert info["sd_vae_name"] is None
+        assert "Clip skip: 2, Module 1: fine, Version" in text
+    else:
+        assert info["sd_vae_name"] == name
+        assert "VAE: fine.safetensors, Clip skip: 2, Version" in text
+
+
+def test_an_option_that_is_not_in_the_server_s_file_stays_overridden(server):
+    """As on the real ones: only what the file holds is put back, whatever becomes of the request."""
+    leaking = {**TINY, "override_settings": {"CLIP_stop_at_last_layers": 2}}
+    assert post(server, "options", {"eta_ancestral": 0.5}).json() is None
+    post(server, "txt2img", {**TINY, "override_settings": {"eta_ancestral": 0.9, "CLIP_stop_at_last_layers": 3}})
+    left = get(server, "options").json()
+    assert (left["eta_ancestral"], left["CLIP_stop_at_last_layers"]) == (0.5, 3)
+    post(server, "txt2img", leaking)
+    assert get(server, "options").json()["CLIP_stop_at_last_layers"] == 3  # it is held now, with the wrong value
+    post(server, "options", {"CLIP_stop_at_last_layers": 1})
+    post(server, "txt2img", {**leaking, "steps": 0})
+    assert get(server, "options").json()["CLIP_stop_at_last_layers"] == 1
+
+
+def test_hires_on_forge_needs_its_modules_and_takes_a_cfg_of_1(server):
+    body = {**TINY, "enable_hr": True, "hr_scale": 2}
+    with requests.Session() as session:
+        bare = session.post(f"{server.url}/sdapi/v1/txt2img", json=body, timeout=10)
+        forge = server.flavour.name == "forge"
+        assert bare.status_code == (500 if forge else 200)
+        if forge:
+            assert bare.json()["message"] == "argument of type 'NoneType' is not iterable"
+    whole = post(server, "txt2img", {**body, "hr_additional_modules": ["Use same choices"]})
+    text = json.loads(whole.json()["info"])["infotexts"][0]
+    assert ("Hires CFG Scale: 1.0" in text) == forge
+    assert picture(whole).size == (128, 128)
+
+
+def test_forge_ends_the_connection_after_an_exception_without_saying_so():
+    with WebUIServer() as server, requests.Session() as session:
+        failed = session.post(f"{server.url}/sdapi/v1/txt2img", json={**TINY, "steps": 0}, timeout=10)
+        assert failed.status_code == 500
+        assert "connection" not in failed.headers
+        with pytest.raises(requests.ConnectionError):
+            session.get(f"{server.url}/sdapi/v1/progress", timeout=10)
+        assert session.get(f"{server.url}/sdapi/v1/progress", timeout=10).ok
+
+
+@pytest.mark.parametrize("name", ["euler a", "Euler A", "k_euler_a"])
+def test_names_are_matched_letter_by_letter(server, name):
+    info = json.loads(post(server, "txt2img", {**TINY, "sampler_name": name, "scheduler": "KARRAS"}).json()["info"])
+    assert info["sampler_name"] == "DPM++ 2M"
+    assert "Schedule type: Karras" in info["infotexts"][0]  # its own
+
+
+def test_a_checkpoint_in_a_folder_is_not_known_by_its_file_alone():
+    with WebUIServer(checkpoints=["one", "sub/two"]) as server:
+        for name, used in (
+            ("two.safetensors", "one"),
+            ("TWO", "one"),
+            ("sub_two", "two"),
+            ("sub/two.safetensors", "two"),
+        ):
+            assert json.loads(post(server, "txt2img", with_checkpoint(name)).json()["info"])["sd_model_name"] == used
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"n_iter": 0},
+        {"batch_size": 0},
+        {"width": 0},
+        {"refiner_checkpoint": "none"},
+        {"enable_hr": True, "hr_upscaler": "lanczos", "hr_additional_modules": []},
+    ],
+)
+def test_values_that_no_check_refuses_fail_in_the_job(server, wrong):
+    assert post(server, "txt2img", {**TINY, **wrong}).status_code == 500
+    assert server.wait_idle()
+
+
+def test_a_post_without_its_body_is_refused(server):
+    assert post(server, "txt2img").status_code == 422
+    answer = requests.post(f"{server.url}/internal/progress", json={"id_task": 5}, timeout=10)
+    assert answer.status_code == (422 if server.flavour.name == "forge" else 200)
+
+
+def test_the_page_s_queue_has_a_state_of_its_own(server):
+    assert requests.get(f"{server.url}/queue/status", timeout=10).json()["queue_size"] == 0
+    server.setup.nowebui = True
+    assert requests.get(f"{server.url}/queue/status", timeout=10).status_code == 404
+
+
+def test_several_pictures_are_upscaled_in_one_request(server):
+    images = [{"data": upload(), "name": f"{number}.png"} for number in range(2)]
+    body = {"imageList": images, "upscaler_1": "Lanczos", "upscaling_resize": 2}
+    assert len(post(server, "extra-batch-images", body).json()["images"]) == 2
+
+
+def test_scripts_append_pictures_of_their_own(server):
+    """ControlNet the map that it detected, one per unit; nothing in `info` tells of it."""
+    server.setup.extensions = () if server.flavour.name == "forge" else ("controlnet",)
+    units = [{"image": upload(), "module": "canny"}, {"enabled": False}]
+    answer = post(server, "txt2img", {**TINY, "alwayson_scripts": {"ControlNet": {"args": units}}}).json()
+    info = json.loads(answer["info"])
+    assert len(answer["images"]) == 2
+    assert (len(info["infotexts"]), info["index_of_first_image"]) == (1, 0)
+
+
+@pytest.mark.parametrize(("name", "begin"), [("jpg", b"\xff\xd8"), ("webp", b"RIFF")], ids=["jpg", "webp"])
+def test_the_option_samples_format_changes_every_answer(server, name, begin):
+    """And no text is in the file; overriding it in a request does nothing, as the option is put back before."""
+    post(server, "options", {"samples_format": name})
+    answer = post(server, "txt2img", {**TINY, "override_settings": {"samples_format": "png"}})
+    data = base64.b64decode(answer.json()["images"][0])
+    assert data.startswith(begin)
+    assert b"Steps:" not in data
+    assert "Steps:" in json.loads(answer.json()["info"])["infotexts"][0]
+    single = post(server, "extra-single-image", {"image": upload(), "upscaler_1": "Lanczos"}).json()
+    assert base64.b64decode(single["image"]).startswith(begin)
+    post(server, "options", {"samples_format": "avif"})
+    assert post(server, "txt2img", TINY).json()["detail"] == "Invalid image format"
+
+
+def test_without_enable_pnginfo_no_text_is_in_the_file(server):
+    post(server, "options", {"enable_pnginfo": False})
+    answer = post(server, "txt2img", TINY)
+    assert b"parameters" not in base64.b64decode(answer.json()["images"][0])
+
+
+def test_a_masked_img2img_says_how_it_was_masked(server):
+    body = {**TINY, "init_images": [upload()], "mask": upload(), "mask_blur": 3, "inpaint_full_res": False}
+    text = json.loads(post(server, "img2img", body).json()["info"])["infotexts"][0]
+    assert "Mask blur: 3, Inpaint area: Whole picture, Masked content: fill" in text
+
+
+def test_styles_and_loras_are_used_where_they_are_known(server):
+    server.setup.styles = {"film": ("{prompt}, film grain", "blur")}
+    server.setup.loras = ("fine",)
+    body = {**TINY, "prompt": "a cat <lora:fine:1> <lora:none:1>", "styles": ["film", "none"]}
     info = json.loads(post(server, "txt2img", body).json()["info"])
-    assert (info["clip_skip"], info["sd_vae_name"]) == (2, "fine.safetensors")
-    assert "VAE: fine.safetensors, Clip skip: 2, Version" in info["infotexts"][0]
+    assert info["prompt"] == "a cat <lora:fine:1> <lora:none:1>, film grain"
+    assert 'Lora hashes: "fine: ' in info["infotexts"][0]
+    assert "none: " not in info["infotexts"][0]
+    assert "film" in [style["name"] for style in get(server, "prompt-styles").json()]
+    assert [lora["name"] for lora in get(server, "loras").json()] == ["fine"]
+
+
+def test_an_upscaler_without_its_weights_only_resizes(server):
+    server.setup.missing = frozenset({"R-ESRGAN 4x+"})
+    body = {"image": upload(), "upscaling_resize": 2}
+    one, two = (
+        picture(post(server, "extra-single-image", {**body, "upscaler_1": name}))
+        for name in ("R-ESRGAN 4x+", "RandomESRGAN_4x")
+    )
+    assert one.size == two.size == (128, 128)
+    assert one.getextrema() == ((128, 128),) * 3
+    assert two.getextrema() != one.getextrema()
+
+
+def test_in_its_first_moments_adetailer_is_missing():
+    with WebUIServer(adetailer_late=1) as server:
+        path = f"{server.url}/adetailer/v1/version"
+        assert [requests.get(path, timeout=10).status_code for _ in range(2)] == [404, 200]
 
 
 def test_a_title_gets_its_hash_with_the_first_load():
@@ -606,5 +773,70 @@ def test_each_caller_gets_an_openapi_document_of_its_own():
 
 
 def test_an_unknown_flavour_is_refused_at_once():
-    with pytest.raises(ValueError, match="'forge' or 'a1111', not 'comfyui'"):
+    with pytest.raises(ValueError, match="one of forge, a1111, neo, reforge, classic, amd, sdnext, not 'comfyui'"):
         WebUIServer("comfyui")
+
+
+# -- requests that no recording has ------------------------------------------------------------------------------------
+
+HR = {"enable_hr": True, "hr_additional_modules": ["Use same choices"]}
+IMAGE = {"init_images": ["PICTURE"]}
+EXTRA = {"image": "PICTURE", "upscaler_1": "Lanczos"}
+REQUESTS = [
+    ("txt2img", {"sampler_name": "euler"}, 200, "Sampler: DPM++ 2M,"),
+    ("txt2img", {"sampler_name": "k_euler"}, 200, "Sampler: DPM++ 2M,"),
+    ("txt2img", {"sampler_name": "Euler", "scheduler": "karras"}, 200, "Schedule type: Karras"),
+    ("txt2img", {"sampler_name": "Euler", "scheduler": "Karras"}, 200, "Schedule type: Karras"),
+    ("txt2img", {"sampler_name": "Euler", "scheduler": "KARRAS"}, 200, "Schedule type: Automatic"),
+    ("txt2img", {"sampler_name": "DPM++ SDE Karras"}, 200, "Sampler: DPM++ SDE, Schedule type: Karras"),
+    ("txt2img", {"steps": 0}, 500, "ZeroDivisionError"),
+    ("txt2img", {"n_iter": 0}, 500, "IndexError"),
+    ("txt2img", {"batch_size": 0}, 500, "IndexError"),
+    ("txt2img", {"width": 0}, 500, "RuntimeError"),
+    ("txt2img", {"height": 0}, 500, "RuntimeError"),
+    ("txt2img", {"refiner_checkpoint": "none", "refiner_switch_at": 0.5}, 500, "Could not find checkpoint"),
+    ("txt2img", {**HR, "hr_checkpoint_name": "none"}, 500, "Could not find checkpoint"),
+    ("txt2img", {**HR, "hr_upscaler": "lanczos"}, 500, "could not find upscaler named lanczos"),
+    ("txt2img", {**HR, "hr_upscaler": "Latent"}, 200, "Hires upscaler: Latent"),
+    ("txt2img", {**HR, "hr_prompt": "sea"}, 200, "Hires prompt: sea"),
+    ("txt2img", {**HR, "hr_resize_x": 128, "hr_resize_y": 128}, 200, "Hires resize: 128x128"),
+    ("txt2img", {"styles": ["none"]}, 200, "a cat"),
+    ("txt2img", {"prompt": "a <lora:none:1>"}, 200, "a <lora:none:1>"),
+    ("txt2img", {"override_settings": {"no_such": 1}}, 500, "KeyError"),
+    ("txt2img", {"override_settings": {"CLIP_stop_at_last_layers": 2}}, 200, "Clip skip: 2"),
+    ("txt2img", {"override_settings": {"sd_model_checkpoint": "none"}}, 200, "a cat"),
+    ("txt2img", {"alwayson_scripts": {"none": {"args": []}}}, 422, "Script 'none' not found"),
+    ("txt2img", {"restore_faces": True}, 200, "Face restoration: "),
+    ("txt2img", {"width": 70}, 200, "Size: 70x64"),
+    ("img2img", {}, 404, "Init image not found"),
+    ("img2img", {**IMAGE, "mask": "PICTURE"}, 200, "Masked content: fill"),
+    ("img2img", {**IMAGE, "mask": "PICTURE", "inpaint_full_res": True}, 200, "Inpaint area: Only masked"),
+    ("img2img", {**IMAGE, "mask": "PICTURE", "inpainting_mask_invert": 1}, 200, "Mask mode: Inpaint not masked"),
+    ("img2img", {**IMAGE, "denoising_strength": 0.5}, 200, "Denoising strength: 0.5"),
+    ("img2img", {"init_images": ["nonsense"]}, 500, "Invalid encoded image"),
+    ("extra-single-image", {**EXTRA, "upscaler_1": "lanczos"}, 500, "could not find upscaler named lanczos"),
+    ("extra-single-image", {**EXTRA, "upscaler_2": "none"}, 500, "could not find upscaler named none"),
+    ("extra-single-image", {**EXTRA, "gfpgan_visibility": 0.5}, 200, "Postprocess GFPGAN visibility: 0.5"),
+    ("extra-batch-images", {"imageList": "none"}, 422, "list"),
+    ("options", {"no_such": 1}, 500, "KeyError"),
+    ("png-info", {"image": "nonsense"}, 500, "Invalid encoded image"),
+]
+
+
+@pytest.mark.parametrize(("path", "wanted", "status", "words"), REQUESTS)
+def test_requests_that_no_recording_has_are_answered_as_the_facts_say(server, path, wanted, status, words):
+    """Status and words; of a picture its infotext."""
+    body = {**(TINY if path in ("txt2img", "img2img") else {}), **wanted}
+    body = {key: _with_picture(value) for key, value in body.items()}
+    answer = post(server, path, body)
+
+    assert answer.status_code == status
+    found = answer.json()
+    text = json.loads(found["info"])["infotexts"][0] if status == 200 and "info" in found else answer.text
+    assert words in text
+
+
+def _with_picture(value):
+    if isinstance(value, list):
+        return [_with_picture(entry) for entry in value]
+    return upload() if value == "PICTURE" else value

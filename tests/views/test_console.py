@@ -22,8 +22,9 @@ from rxpipe.events import (
     StageStep,
 )
 from rxpipe.rx.subject import EventSubject
+from rxpipe.shown import plain
 from rxpipe.status import RunStatus, StageStatus, reduce_status
-from rxpipe.views.console import ConsoleView, plain, takes_live
+from rxpipe.views.console import ConsoleView, takes_live
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 
@@ -178,6 +179,26 @@ def test_trouble_gets_a_line_above_the_block_and_success_does_not():
     assert "adetailer image 2 left as it was: answered 500. Lower the size." in file.text
     assert "adetailer image 3" not in file.text
     assert file.text.rstrip().endswith("answered 500. Lower the size.")
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_warnings_of_the_run_are_printed_and_no_failure_is_printed_twice(live):
+    """As those of an image are; an image whose failure ended the run has said why."""
+    story = Story()
+    failed = ErrorInfo.of(BackendFailed("answered 500", hint="Lower the size."))
+    ended = ErrorInfo.of(BackendFailed("upscale (stage 1 of 1), image 1: answered 500", hint="Lower the size."))
+    image = {"artifact_id": "r-1", "path": None}
+    events = [
+        story(RunStart, stages=("upscale",), images=1, config="c"),
+        story.stage(StageStart, "upscale"),
+        story.stage(StageImageProgress, "upscale", image_index=1, outcome="failed", error=failed, **image),
+        story(RunEnd, status="failed", error=ended, warnings=("the VAE was not looked up",)),
+    ]
+    file = Terminal()
+    shown(events, Console(file=file, width=100, force_terminal=live, color_system=None))
+
+    assert file.text.count("answered 500. Lower the size.") == 1
+    assert file.text.count("warning: the VAE was not looked up") == 1
 
 
 def test_verbose_tells_every_lifecycle_event_above_the_block():

@@ -175,6 +175,14 @@ def test_what_a_server_said_cannot_be_markup():
     assert "&lt;script&gt;" in card._repr_html_()
 
 
+def test_warnings_are_listed_as_text_and_as_html():
+    """Of images and of the run; what they quote is no markup."""
+    card = RunCard(COMPLETED, warnings=("the server has no style '<b>'",))
+
+    assert "warning: the server has no style '<b>'" in repr(card)
+    assert "&lt;b&gt;" in card._repr_html_()
+
+
 def test_text_says_the_same_without_html():
     """What `repr` shows where there is no HTML, and in the log of a notebook that was run from the shell."""
     assert repr(RunCard(RUNNING)) == (

@@ -5,7 +5,7 @@ address.py     a URL, its credentials kept apart          failures.py   statuses
 connection.py  requests over connections that can abort   pictures.py   pictures validated, sizes compared
 call.py        one render, from subscription to its end   pace.py       how far a job is
 batches.py     one request for several images             stopping.py   one interrupt, and seeing the job gone
-idle.py        waiting until the server is idle
+idle.py        waiting until the server is idle            limits.py     how large an answer may be, and how slow
 ```
 
 A backend gives a `RenderJob` (what to send and how to read its progress), a `StoppableJob` (how to interrupt it), an

@@ -9,11 +9,14 @@ from __future__ import annotations
 import base64
 import ipaddress
 import os
+import re
+import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from rxpipe.errors import ConfigError
+from rxpipe.shown import cut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,13 +25,24 @@ AUTH_VARIABLE = "RXPIPE_BACKEND_AUTH"
 """Environment variable that holds "user:password" for servers started with `--api-auth`."""
 
 
+_SCHEMES = ("http://", "https://")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_AT = "@\N{FULLWIDTH COMMERCIAL AT}\N{SMALL COMMERCIAL AT}"
+_PLACE = re.compile(r"([^/?#\\]*)([^?#]*)", re.DOTALL)
+_PORT = re.compile(r"[0-9]{1,5}")
+_HIDDEN = "***"
+
+
 class Credentials:
     """A user and a password that no repr, log or error shows."""
 
     __slots__ = ("_basic",)
 
     def __init__(self, user: str, password: str) -> None:
-        self._basic = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+        try:  # bytes of the environment that are no UTF-8 are sent as they came
+            self._basic = base64.b64encode(f"{user}:{password}".encode("utf-8", "surrogateescape")).decode("ascii")
+        except UnicodeEncodeError:
+            raise ConfigError(["backend credentials: not writable as UTF-8 (the value is not shown)"]) from None
 
     @classmethod
     def parse(cls, text: str) -> Credentials:
@@ -81,21 +95,19 @@ class Address:
         text = url.strip()
         if text.lstrip(":").isdigit():
             text = f"127.0.0.1:{text.lstrip(':')}"
-        parts = urlsplit(text if "://" in text else f"http://{text}")
-        shown = without_credentials(text)
-        try:
-            port = parts.port
-        except ValueError:
-            raise ConfigError([f"backend URL {shown!r}: the port is not a number from 1 to 65535"]) from None
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        shown = cut(without_credentials(text))
+        scheme, userinfo, rest = _split(text)
+        host, port, path = _place(f"{scheme or 'http://'}{rest}", shown)
+        scheme = (scheme or "http://").lower()
+        if scheme not in _SCHEMES or not host:
             example = f"http://127.0.0.1:{default_port or 8000}"
             raise ConfigError([f"backend URL {shown!r}: allowed is http://host:port, such as {example}"])
         if port is None and "://" not in text:
             port = default_port
-        host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
+        host = "127.0.0.1" if host == "localhost" else host
         literal_host = f"[{host}]" if ":" in host else host
-        base = f"{parts.scheme}://{literal_host}{f':{port}' if port else ''}{_prefix(parts.path, known_tails)}"
-        return cls(base, _credentials(parts.username, parts.password, auth))
+        base = f"{scheme}{literal_host}{f':{port}' if port else ''}{_prefix(path, known_tails)}"
+        return cls(base, _credentials(userinfo, auth))
 
     @property
     def is_loopback(self) -> bool:
@@ -109,10 +121,56 @@ class Address:
         return self.base
 
 
+def _split(text: str) -> tuple[str, str | None, str]:
+    """Return scheme with its slashes, user and password, and the rest of a URL; "" or None for what is not there.
+
+    The last "@" ends the password, whatever is in it: a password may hold "@" and "/", and no path of a server has an
+    "@". The characters that become one when a host is normalised count as one.
+    """
+    found = _SCHEME.match(text)
+    scheme = found[0] if found else ""
+    at = max(text.rfind(sign, len(scheme)) for sign in _AT)
+    return scheme, (None if at < 0 else text[len(scheme) : at]), text[max(at + 1, len(scheme)) :]
+
+
 def without_credentials(text: str) -> str:
-    """Return a URL as it may be shown."""
-    head, at, tail = text.rpartition("@")
-    return f"{head.partition('://')[0]}://{tail}" if at and "://" in head else tail if at else text
+    """Return a URL as it may be shown: without user and password, without what a mistake may have made of them.
+
+    Three stars stand for a port that is no port and for a host that is no host; query and fragment are left out.
+    """
+    scheme, userinfo, rest = _split(text.strip())
+    place = _PLACE.match(rest)
+    authority, path = (place[1], place[2]) if place else (rest, "")
+    if userinfo is not None and scheme.lower() not in _SCHEMES:
+        scheme = ""
+    return f"{scheme}{_shown_authority(authority)}{path}"
+
+
+def _shown_authority(authority: str) -> str:
+    is_ipv6 = authority.startswith("[")
+    if unicodedata.normalize("NFKC", authority) != authority or ("%" in authority and not is_ipv6):
+        return _HIDDEN
+    host, colon, port = authority.rpartition(":")
+    if not colon or (is_ipv6 and "]" in port) or not port:
+        return authority
+    if not is_ipv6:
+        host, _, port = authority.partition(":")
+    return authority if _PORT.fullmatch(port) else f"{host}:{_HIDDEN}"
+
+
+def _place(url: str, shown: str) -> tuple[str | None, int | None, str]:
+    """Return host, port and path of a URL without credentials. Raises ConfigError."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:  # its message holds the URL
+        raise ConfigError([f"backend URL {shown!r}: the host cannot be read"]) from None
+    if host and "%" in host and ":" not in host:
+        raise ConfigError([f"backend URL {shown!r}: a host has no %"])
+    try:
+        return host, parts.port, parts.path
+    except ValueError:
+        raise ConfigError([f"backend URL {shown!r}: the port is not a number from 1 to 65535"]) from None
 
 
 def _prefix(path: str, known_tails: Sequence[str]) -> str:
@@ -122,8 +180,9 @@ def _prefix(path: str, known_tails: Sequence[str]) -> str:
     return path.rstrip("/")
 
 
-def _credentials(user: str | None, password: str | None, auth: str | None) -> Credentials | None:
+def _credentials(userinfo: str | None, auth: str | None) -> Credentials | None:
+    user, _, password = (userinfo or "").partition(":")
     if user:
-        return Credentials(unquote(user), unquote(password or ""))
+        return Credentials(unquote(user), unquote(password))
     text = auth or os.environ.get(AUTH_VARIABLE)
     return Credentials.parse(text) if text else None

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from reactivex.disposable import SerialDisposable
 
 from rxpipe.backends.base import Preview
-from rxpipe.errors import BackendError, BackendRejected, BackendTimeout
-from rxpipe.rx.worker import WorkerScheduler
+from rxpipe.errors import BackendError, BackendRejected, BackendTimeout, BackendUnavailable
+from rxpipe.rx.worker import WorkerScheduler, elapsed_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rxpipe.backends.http.connection import Connection, ConnectionPool
 
 ReadingT = TypeVar("ReadingT")
+_ETA_SHOWN_S = 1.0  # no event for less
 _FREE_WORKERS = 2  # threads that wait for the next call; a batch uses more for moments only
 
 
@@ -36,7 +37,8 @@ class Timeouts:
 
     poll_s: between two questions for progress. ask_s: for the answer to a small question. stalled_s: without a step
     until the phase is "stalled". silence_s: without any sign of life until the call is abandoned. unknown_job_s: in
-    which a server that does not know the job may still answer.
+    which a server that does not know the job may still answer. unanswered_s: without an answer to any question.
+    answer_s: from the head of an answer to its end, for a small one.
     """
 
     poll_s: float
@@ -44,6 +46,8 @@ class Timeouts:
     stalled_s: float
     silence_s: float | None
     unknown_job_s: float
+    unanswered_s: float | None = None
+    answer_s: float = 60.0
 
 
 class WorkerPool:
@@ -194,6 +198,7 @@ class RenderCall(Generic[ReadingT]):
         self._ended = False  # answered, failed or stopped: nothing but that is emitted any more
         self._tick = SerialDisposable()
         self._shown: StepProgress | None = None
+        self._unanswered_since_s: float | None = None
 
     def start(self) -> None:
         """Prepare and send it."""
@@ -286,21 +291,28 @@ class RenderCall(Generic[ReadingT]):
     def _poll(self) -> None:
         """Ask, on the poll's thread, and return to the clock with the reading."""
         reading: ReadingT | None = None
+        answered = True
         if not self._ended and self._job.connection is not None:
             with self._services.connections.borrowed() as connection:
                 try:
                     reading = self._job.poll(connection)
+                except (BackendTimeout, BackendUnavailable):
+                    answered = False
                 except BackendError:
                     reading = None  # no news; the request itself raises what is wrong
-        self._clock.schedule(lambda *_: self._observed(reading))
+        self._clock.schedule(lambda *_: self._observed(reading, answered=answered))
 
-    def _observed(self, reading: ReadingT | None) -> None:
+    def _observed(self, reading: ReadingT | None, *, answered: bool) -> None:
         if self._ended:
             return
-        now_s = self._clock.to_seconds(self._clock.now)
+        now_s = elapsed_s(self._clock)
+        if answered:
+            self._unanswered_since_s = None
+        elif self._unanswered_since_s is None:
+            self._unanswered_since_s = now_s
         connection = self._job.connection
         if connection is not None and connection.received != self._received:
-            self._received = connection.received
+            self._received, self._unanswered_since_s = connection.received, None
             self._job.note_activity(now_s)
         if reading is not None:
             self._show(reading, now_s)
@@ -313,7 +325,7 @@ class RenderCall(Generic[ReadingT]):
 
     def _show(self, reading: ReadingT, now_s: float) -> None:
         progress, preview = self._job.observe(reading, now_s)
-        if progress != self._shown:
+        if self._shown is None or _says_more(progress, self._shown):
             self._shown = progress
             self._observer.on_next(progress)
         if preview is not None and not self._ended:
@@ -326,9 +338,22 @@ class RenderCall(Generic[ReadingT]):
                 f"no sign of life for {silent_s:.0f} s ({self._job.path}).",
                 hint="See the server's console; a slow machine needs a longer silence_s.",
             )
+        since_s = self._unanswered_since_s
+        if timeouts.unanswered_s is not None and since_s is not None and now_s - since_s > timeouts.unanswered_s:
+            return BackendTimeout(
+                f"the server has answered no question for {now_s - since_s:.0f} s ({self._job.path}).",
+                hint="It hangs, or the line to it is dead; see its console.",
+            )
         if reading is not None and silent_s > timeouts.unknown_job_s and self._job.is_unknown(reading):
             return BackendTimeout(
                 f"no answer, and the server does not know the job ({self._job.path}).",
                 hint="It may have been restarted; see its console.",
             )
         return None
+
+
+def _says_more(progress: StepProgress, shown: StepProgress) -> bool:
+    """Whether a progress differs from the one shown last by more than less than a second of its time left."""
+    if progress.eta_s is None or shown.eta_s is None or abs(progress.eta_s - shown.eta_s) >= _ETA_SHOWN_S:
+        return progress != shown
+    return replace(progress, eta_s=shown.eta_s) != shown

@@ -14,17 +14,21 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
+from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import requests
+from reactivex.disposable import SerialDisposable
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from rxpipe.backends.http.failures import ErrorHints, RequestInfo, read_json, refusal, root_cause_text, without_frames
-from rxpipe.errors import BackendError, BackendTimeout, BackendUnavailable
+from rxpipe.backends.http.limits import AnswerLimit, BodyReader
+from rxpipe.errors import BackendError, BackendTimeout, BackendUnavailable, BadResponse
+from rxpipe.rx.worker import WorkerScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,8 +39,12 @@ if TYPE_CHECKING:
 
 _PIECES = 32  # an answer is read in so many, each showing that it is still coming
 _PIECE_BYTES = (1 << 12, 1 << 20)  # the smallest and the largest
+_DIGITS = 19  # of a length; a longer one is none
 _OK = range(200, 300)
 _MISSING = {404, 405}
+_SERVER_FAILED = 500
+_UNKNOWN_HOST = ("Name or service not known", "nodename nor servname", "getaddrinfo failed", "No address associated")
+_NO_TLS = ("UNEXPECTED_EOF", "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "handshake operation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +72,29 @@ class Connection:
         address: of the server.
         hints: what the errors advise.
         connect_timeout_s: longest wait for the connection, > 0.
+        deadlines: ends answers that take too long; None for a thread of its own.
 
-    received: bytes of answers read so far.
+    received: bytes of answers read so far, as they came.
     """
 
-    def __init__(self, address: Address, *, hints: ErrorHints | None = None, connect_timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        hints: ErrorHints | None = None,
+        connect_timeout_s: float = 5.0,
+        deadlines: WorkerScheduler | None = None,
+    ) -> None:
         self._address = address
         self._hints = hints or ErrorHints()
         self._connect_timeout_s = connect_timeout_s
         self._connections: WeakSet[HTTPConnection] = WeakSet()
+        self._sockets: WeakSet[socket.socket] = WeakSet()  # a connection drops its own while a last body is read
         self._aborted = threading.Event()
+        self._own_deadlines = WorkerScheduler("rxpipe-http-deadline") if deadlines is None else None
+        self._deadlines = deadlines or cast("WorkerScheduler", self._own_deadlines)
         self._session = self._open_session()
+        self._opened = 0
         self.received = 0
 
     @property
@@ -91,11 +111,21 @@ class Connection:
         answer = self._exchange("GET", path, None, timeout_s)
         return None if answer.status in _MISSING else self._accepted("GET", path, answer)
 
-    def post(self, path: str, body: bytes = b"", *, timeout_s: float | None) -> Response:
+    def post(
+        self, path: str, body: bytes = b"", *, timeout_s: float | None, limit: AnswerLimit | None = None
+    ) -> Response:
         """Return the answer to a POST of *body* (JSON) to *path*; see `send`."""
-        return self.send("POST", path, body, timeout_s=timeout_s)
+        return self.send("POST", path, body, timeout_s=timeout_s, limit=limit)
 
-    def send(self, method: str, path: str, body: bytes | None = None, *, timeout_s: float | None) -> Response:
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        timeout_s: float | None,
+        limit: AnswerLimit | None = None,
+    ) -> Response:
         """Return the server's answer to one request.
 
         Args:
@@ -104,11 +134,12 @@ class Connection:
             body: JSON, None for none.
             timeout_s: longest silence while waiting for bytes, and for the connection where that is shorter; None waits
                 for ever.
+            limit: of the answer; None for that of a small one.
 
         Raises:
             BackendError: of the kind that fits; its message ends with method, path and address.
         """
-        return self._accepted(method, path, self._exchange(method, path, body, timeout_s))
+        return self._accepted(method, path, self._exchange(method, path, body, timeout_s, limit))
 
     def _accepted(self, method: str, path: str, answer: Response) -> Response:
         """Return an answer whose status is a success; the typed error for any other is raised."""
@@ -116,68 +147,142 @@ class Connection:
             return answer
         raise refusal(self._hints, RequestInfo(method, path, self._address.base), answer)
 
-    def _exchange(self, method: str, path: str, body: bytes | None, timeout_s: float | None) -> Response:
-        """Return the answer whatever its status."""
-        begin = time.monotonic()
-        try:
-            response = self._session.request(
-                method,
-                self._address.base + path,
-                data=body,
-                headers={"Content-Type": "application/json"} if body else None,
-                timeout=(min(self._connect_timeout_s, timeout_s or self._connect_timeout_s), timeout_s),
-                stream=True,
-                allow_redirects=False,
-            )
-            content = self._read(response)
-        except (requests.RequestException, HTTPError, HTTPException, OSError, AttributeError, ValueError) as failure:
-            # AttributeError, ValueError: what a library makes of a socket that was shut down under it
-            request = RequestInfo(method, path, self._address.base)
-            error = self._as_backend_error(request, failure, time.monotonic() - begin)
-            cause = without_frames(failure)
-        else:
-            return Response(response.status_code, content, time.monotonic() - begin, response.headers)
+    def _exchange(
+        self, method: str, path: str, body: bytes | None, timeout_s: float | None, limit: AnswerLimit | None = None
+    ) -> Response:
+        """Return the answer whatever its status.
+
+        A server may end its connection after a failure of its own without saying so, so nothing is sent on that one any
+        more. A GET on a kept connection that breaks before a byte came is repeated once, on a new one.
+        """
+        begin, opened = time.monotonic(), self._opened
+        limit = limit or AnswerLimit.small(timeout_s)
+        request = RequestInfo(method, path, self._address.base)
+        with _Deadline(self._deadlines, self._shut_down) as deadline:
+            deadline.end_after(limit.whole_s)
+            try:
+                try:
+                    response = self._request(method, path, body, timeout_s)
+                except requests.ConnectionError as failure:
+                    kept = opened == self._opened and not isinstance(failure, requests.Timeout)
+                    if method != "GET" or not kept or self.aborted or deadline.passed:
+                        raise
+                    self._session.close()
+                    response = self._request(method, path, body, timeout_s)
+                deadline.end_after(limit.body_s if limit.whole_s is None else None)
+                content = self._read(response, limit)
+                deadline.check()
+            except BadResponse as refused:
+                error: BackendError = BadResponse(
+                    request.message(refused.message), hint=refused.hint, retryable=refused.retryable
+                )
+                cause = None
+            except (
+                requests.RequestException,
+                HTTPError,
+                HTTPException,
+                OSError,
+                AttributeError,
+                ValueError,
+            ) as failure:
+                # AttributeError, ValueError: what a library makes of a socket that was shut down under it
+                error = self._as_backend_error(request, failure, time.monotonic() - begin, late=deadline.passed)
+                cause = without_frames(failure)
+            else:
+                if response.status_code >= _SERVER_FAILED:
+                    self._session.close()
+                return Response(response.status_code, content, time.monotonic() - begin, response.headers)
         raise error from cause  # outside the except block, so that no frame with headers hangs on it
+
+    def _request(self, method: str, path: str, body: bytes | None, timeout_s: float | None) -> requests.Response:
+        return self._session.request(
+            method,
+            self._address.base + path,
+            data=body,
+            headers={"Content-Type": "application/json"} if body else None,
+            timeout=(min(self._connect_timeout_s, timeout_s or self._connect_timeout_s), timeout_s),
+            stream=True,
+            allow_redirects=False,
+        )
 
     def abort(self) -> None:
         """Shut the sockets down: a waiting call raises an error, and nothing more is sent. Harmless twice."""
         self._aborted.set()
-        for connection in list(self._connections):
-            _shutdown_socket(connection.sock)
+        self._shut_down()
 
     def close(self) -> None:
         """Close the connection."""
         self._session.close()
+        if self._own_deadlines is not None:
+            self._own_deadlines.close()
 
-    def _read(self, response: requests.Response) -> bytes:
-        raw, pieces = response.raw, list[bytes]()
-        length = response.headers.get("Content-Length", "")
-        size = min(max(int(length) // _PIECES if length.isdigit() else 0, _PIECE_BYTES[0]), _PIECE_BYTES[1])
-        while piece := raw.read(size, decode_content=True):
-            self.received += len(piece)
-            pieces.append(piece)
+    def _shut_down(self) -> None:
+        for sock in {*(connection.sock for connection in list(self._connections)), *self._sockets}:
+            _shutdown_socket(sock)
+
+    def _read(self, response: requests.Response, limit: AnswerLimit) -> bytes:
+        raw, length = response.raw, _length_of(response)
+        size = min(max((length or 0) // _PIECES, _PIECE_BYTES[0]), _PIECE_BYTES[1])
+        try:
+            body = BodyReader(limit, response.headers.get("Content-Encoding", ""), length)
+            while piece := raw.read(size, decode_content=False):
+                self.received += len(piece)
+                body.feed(piece)
+            content = body.finish()
+        except BadResponse:
+            response.close()  # what is left of it must not be read as the next answer
+            raise
+        if self.aborted:
+            raise ConnectionAbortedError("aborted on our side")  # a body without a length just ends
         raw.release_conn()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return content
 
-    def _as_backend_error(self, request: RequestInfo, failure: Exception, elapsed_s: float) -> BackendError:
-        """Return the typed error for a failure of the connection."""
+    def _as_backend_error(
+        self, request: RequestInfo, failure: Exception, elapsed_s: float, *, late: bool
+    ) -> BackendError:
+        """Return the typed error for a failure of the connection; *late*: because its deadline had passed."""
         if self.aborted:
             return BackendUnavailable(request.message("the request was aborted on our side"))
+        if late:
+            return BackendTimeout(
+                request.message(f"the answer was not complete after {elapsed_s:.1f} s"),
+                hint="The line to the server is very slow, or it sends without an end.",
+            )
         text = root_cause_text(failure)
+        if "BadStatusLine" in repr(failure) and "RemoteDisconnected" not in repr(failure):
+            spoken = request.message(f"what answers at {self._address.base} does not speak HTTP: {text.strip()[:40]!r}")
+            return BackendUnavailable(spoken, hint="Check host and port.")
+        if (known := self._unreachable(text)) is not None:
+            return BackendUnavailable(request.message(known[0]), hint=known[1])
         if isinstance(failure, requests.ConnectTimeout):
             limit = f"no connection within {self._connect_timeout_s:g} s"
             return BackendUnavailable(request.message(limit), hint="Is the address right, and is the machine on?")
         if isinstance(failure, requests.Timeout | ReadTimeoutError | TimeoutError):
             return BackendTimeout(request.message(f"no answer in {elapsed_s:.1f} s"))
-        if "refused" in text.lower():
-            return BackendUnavailable(request.message(f"no server answers: {text}"), hint=self._hints.refused)
         return BackendUnavailable(
             request.message(f"the connection broke after {elapsed_s:.1f} s: {text}"),
             hint="The server may have crashed or restarted; see its console.",
         )
 
+    def _unreachable(self, text: str) -> tuple[str, str] | None:
+        """Return what keeps the connection from being made and what to do about it; None where it is something else."""
+        base = self._address.base
+        if "refused" in text.lower():
+            return f"no server answers at {base} ({text.lower()})", self._hints.refused
+        if any(words in text for words in _UNKNOWN_HOST):
+            return (
+                f"the host {urlsplit(base).hostname!r} is unknown ({text.lower()})",
+                "Is the name right, and is the network up?",
+            )
+        if base.startswith("https:") and any(words in text for words in _NO_TLS):
+            plain = base.replace("https://", "http://", 1)
+            return f"the server at {base} speaks http, not https", f"Give {plain} as its address."
+        if "SSL" in text or "CERTIFICATE" in text:
+            return f"the server at {base} is not trusted ({text})", "Its certificate must be known to this machine."
+        return None
+
     def _open_session(self) -> requests.Session:
-        session = requests.Session()
+        session = _Session()
         session.trust_env = not self._address.is_loopback  # a proxy for our own machine only breaks things
         session.headers.clear()
         session.headers.update(_headers(self._address))
@@ -189,10 +294,56 @@ class Connection:
 
     def _watch(self, connection: HTTPConnection) -> None:
         """Note each connection, before and after it connects."""
+        self._opened += 1
         self._connections.add(connection)
+        if connection.sock is not None:
+            self._sockets.add(connection.sock)
         if self.aborted:
             _shutdown_socket(connection.sock)
             raise ConnectionAbortedError("aborted on our side")
+
+
+class _Session(requests.Session):
+    """A session that reads no body of its own accord: requests reads that of a redirect, whole, to follow it."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        del resp
+
+
+class _Deadline:
+    """The time by which an answer must be complete; *shut_down* is called on another thread when it has passed."""
+
+    def __init__(self, scheduler: WorkerScheduler, shut_down: Callable[[], None]) -> None:
+        self._scheduler = scheduler
+        self._shut_down = shut_down
+        self._timer = SerialDisposable()
+        self._lock = threading.Lock()
+        self._over = False
+        self.passed = False
+
+    def end_after(self, seconds: float | None) -> None:
+        """Set the time, from now on; None leaves it as it is."""
+        if seconds is not None:
+            self._timer.disposable = self._scheduler.schedule_relative(seconds, self._pass)
+
+    def check(self) -> None:
+        """Raise TimeoutError where the time has passed: a body without a length just ends when it is cut off."""
+        if self.passed:
+            raise TimeoutError("the deadline has passed")
+
+    def _pass(self, *_: object) -> None:
+        with self._lock:  # never in the next request on the same connection
+            if not self._over:
+                self.passed = True
+                self._shut_down()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.dispose()
+        with self._lock:
+            self._over = True
 
 
 class _Authorize(requests.auth.AuthBase):
@@ -245,7 +396,10 @@ class ConnectionPool:
     """Connections to one server, reused; one is made when none is free. Safe from any thread."""
 
     def __init__(self, address: Address, *, hints: ErrorHints | None = None, connect_timeout_s: float = 5.0) -> None:
-        self._make = functools.partial(Connection, address, hints=hints, connect_timeout_s=connect_timeout_s)
+        self._deadlines = WorkerScheduler("rxpipe-http-deadline")
+        self._make = functools.partial(
+            Connection, address, hints=hints, connect_timeout_s=connect_timeout_s, deadlines=self._deadlines
+        )
         self._free: list[Connection] = []
         self._in_use: list[Connection] = []
         self._lock = threading.Lock()
@@ -287,6 +441,12 @@ class ConnectionPool:
             connection.close()
         for connection in in_use:
             connection.abort()
+        self._deadlines.close()
+
+
+def _length_of(response: requests.Response) -> int | None:
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() and len(length) < _DIGITS else None
 
 
 def _headers(address: Address) -> dict[str, str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 300  # characters of a server's own message
 _SHOWN_BODY = 120  # bytes of a body that is not JSON
+_MOST_VALUES = 1_000_000  # of a JSON answer
 _MOVED = range(300, 400)
 _AUTH = {401, 403}
 _LATER = {429, 502, 503, 504}
@@ -26,12 +27,19 @@ _LATER = {429, 502, 503, 504}
 class KnownFailure:
     """A failure that a server reports as a 500, recognised by its text.
 
-    kind: the error to raise. hint: what to do about it.
+    kind: the error to raise. hint: what to do about it. passes: it may be over the next time; only for BackendFailed.
     """
 
     pattern: re.Pattern[str]
     kind: type[BackendFailed | BackendRejected]
     hint: str
+    passes: bool = False
+
+    def error(self, message: str) -> BackendFailed | BackendRejected:
+        """Return the error."""
+        if self.passes and issubclass(self.kind, BackendFailed):
+            return self.kind(message, hint=self.hint, retryable=True)
+        return self.kind(message, hint=self.hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,9 @@ class ErrorHints:
     """
 
     refused: str = "Start the server, or give the address it listens on."
-    unauthorized: str = "Give user and password: http://user:password@host:port, or RXPIPE_BACKEND_AUTH=user:password."
+    unauthorized: str = (
+        "Set RXPIPE_BACKEND_AUTH=user:password, or give them in the address: http://user:password@host:port."
+    )
     unprocessable: str = "A setting of this stage is not one that the server takes."
     api_path: str | None = None
     missing_api: str | None = None
@@ -72,13 +82,13 @@ def refusal(hints: ErrorHints, request: RequestInfo, answer: Response) -> Backen
     message = request.message(f"answered {status} after {answer.elapsed_s:.1f} s: {text}")
     if status in _LATER:
         wait_s = retry_after_s(headers.get("Retry-After"))
-        return BackendUnavailable(message, hint="It is busy or restarting.", retry_after_s=wait_s)
+        return BackendUnavailable(message, hint="It is busy or restarting.", retry_after_s=wait_s, scope="image")
     if status < 500:  # noqa: PLR2004  # HTTP's own
         return BackendRejected(message, hint=_refusal_hint(hints, request.path, status, headers, text))
     for known in hints.failures:
         if known.pattern.search(text):
-            return known.kind(message, hint=known.hint)
-    return BackendFailed(message, hint="The server's console says more.")
+            return known.error(message)
+    return BackendFailed(message, hint="The server's console says more.", retryable=True)
 
 
 def _refusal_hint(hints: ErrorHints, path: str, status: int, headers: Mapping[str, str], text: str) -> str | None:
@@ -87,8 +97,8 @@ def _refusal_hint(hints: ErrorHints, path: str, status: int, headers: Mapping[st
     if status in _MOVED:
         location = headers.get("Location", "").partition("?")[0].rpartition("@")[2]
         return f"It has moved to {location}: give that address."
-    if status == 404 and hints.api_path and path.startswith(hints.api_path) and text == "Not Found":  # noqa: PLR2004
-        return hints.missing_api
+    if status == 404 and hints.api_path and path.startswith(hints.api_path):  # noqa: PLR2004  # HTTP's own
+        return hints.missing_api if text == "Not Found" else "Another program may answer there: check host and port."
     return hints.unprocessable if status == 422 else None  # noqa: PLR2004  # HTTP's own
 
 
@@ -98,11 +108,22 @@ def read_json(body: bytes) -> Any:
     Raises:
         BadResponse: the body is not JSON; the message shows how it begins.
     """
+    check_values(body)
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         why = str(error) if isinstance(error, ValueError) else "nested too deeply"
         raise BadResponse(f"the answer is not JSON ({why}): {shown(body)}.", hint=hint_for(body)) from error
+
+
+def check_values(body: bytes) -> None:
+    """Check that a JSON body has no more values than any answer needs, each of which costs tens of bytes once read.
+
+    Raises:
+        BadResponse: it has.
+    """
+    if sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        raise BadResponse(f"the answer has more than {_MOST_VALUES} values: {shown(body)}.", retryable=False)
 
 
 def shown(body: bytes) -> str:
@@ -154,10 +175,10 @@ def retry_after_s(value: str | None) -> float | None:
     if value is None:
         return None
     if re.fullmatch(r"\s*\d{1,9}(\.\d+)?\s*", value):
-        return float(value)
+        return float(value.strip())
     try:
         when = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)

@@ -8,6 +8,7 @@ from reactivex import Observable
 from reactivex.disposable import SerialDisposable
 
 from rxpipe.errors import BackendUnavailable
+from rxpipe.rx.worker import elapsed_s
 
 if TYPE_CHECKING:
     from reactivex import abc
@@ -45,7 +46,7 @@ class _IdleWait:
 
     @property
     def _now_s(self) -> float:
-        return self._clock.to_seconds(self._clock.now)
+        return elapsed_s(self._clock)
 
     def start(self) -> abc.DisposableBase:
         """Look for the first time."""

@@ -23,6 +23,7 @@ class Pace:
         self._stalled_s = stalled_s
         self.fraction: float | None = None
         self._first: tuple[float, float] | None = None  # time and fraction of the first counted step
+        self._estimated: tuple[float, float] | None = None  # when the fraction rose last, and the seconds left then
         self._changed_s: float | None = None
         self._seen: object = None
         self._preview: object = None
@@ -40,8 +41,11 @@ class Pace:
             phase: as the server reports it; "working" becomes "stalled" by itself.
         """
         if fraction is not None:
+            rose = self.fraction is None or fraction > self.fraction
             self.fraction = max(fraction, self.fraction or 0.0)
             self._first = self._first or (now_s, self.fraction)
+            if rose:
+                self._estimate(now_s)
             if step is None and steps:
                 step = min(steps, int(self.fraction * steps) + 1)
         if phase == "working" and self.silent_s(now_s) >= self._stalled_s:
@@ -69,9 +73,17 @@ class Pace:
         self._preview = preview
         return changed
 
-    def _eta_s(self, now_s: float) -> float | None:
-        """Return the seconds left at the pace since the first counted step, without queue and model load."""
+    def _estimate(self, now_s: float) -> None:
+        """Estimate the seconds left at the pace since the first counted step, without queue and model load."""
         if self._first is None or self.fraction is None:
-            return None
+            return
         (begin_s, begun), done = self._first, self.fraction
-        return (1 - done) * (now_s - begin_s) / (done - begun) if done > begun else None
+        if done > begun:
+            self._estimated = now_s, (1 - done) * (now_s - begin_s) / (done - begun)
+
+    def _eta_s(self, now_s: float) -> float | None:
+        """Return what is left of the last estimate: between two steps nothing is known but that time passes."""
+        if self._estimated is None:
+            return None
+        at_s, left_s = self._estimated
+        return max(0.0, left_s - (now_s - at_s))

@@ -1,8 +1,9 @@
-"""Stopping requests: one interrupt, while our job is the running one, and then seeing that the job is gone.
+"""Stopping requests: an interrupt, while our job is the running one, and then seeing that the job is gone.
 
 Many servers interrupt whatever runs: sent while our job waits, an interrupt hits another client's job, sent before the
-start it is lost. So a stop asks first, on a thread of its own. After the grace time the socket is shut down, which
-frees the call's thread; a job that still waits in the server's queue is interrupted when it begins.
+start it is lost. So a stop asks first, on a thread of its own, and interrupts again where the job continues. After the
+grace time the socket is shut down, which frees the call's thread; a job that still waits in the server's queue is
+interrupted when it begins.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _FAST_S = 0.02  # between questions while the grace lasts
 _SLOW_S = 0.5  # and afterwards
 _ASK_S = 2.0  # longest wait for one answer once the grace is over
 _GONE_TWICE = 2
+_TOO_OFTEN = "answered 429"
 
 
 class StoppableJob(Protocol):
@@ -44,6 +46,10 @@ class StoppableJob(Protocol):
 
     def interrupt(self, connection: Connection, timeout_s: float) -> None:
         """Interrupt the job. Raises BackendError."""
+        ...
+
+    def continues(self) -> bool:
+        """Whether the job went on after the interrupt, by what `is_ours` read since: it was sent before the begin."""
         ...
 
     def is_gone(self, connection: Connection, timeout_s: float, *, interrupted: bool, after_grace: bool) -> bool:
@@ -100,17 +106,21 @@ class Interrupter:
         with self._changed:
             self._stopping.append(interrupt)
             self._in_grace += 1
-        threading.Thread(target=self._run_interrupt, args=(interrupt,), name=f"{self._name}-stop").start()
+        try:
+            threading.Thread(target=self._run_interrupt, args=(interrupt,), name=f"{self._name}-stop").start()
+        except RuntimeError:  # the program ends and starts no thread any more
+            self._run_interrupt(interrupt)
 
     def reset_abandoned(self) -> None:
         """Begin counting again."""
         with self._changed:
             self._abandoned = 0
 
-    def close(self) -> None:
-        """Wait until every grace time is over, then follow no job any longer."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._in_grace == 0, timeout=self.grace_s + _ASK_S)
+    def close(self, *, wait: bool = True) -> None:
+        """Follow no job any longer; *wait*: until every grace time is over."""
+        if wait:
+            with self._changed:
+                self._changed.wait_for(lambda: self._in_grace == 0, timeout=self.grace_s + _ASK_S)
         self._closed.set()
 
     def _run_interrupt(self, interrupt: _Interrupt) -> None:
@@ -124,8 +134,14 @@ class Interrupter:
             if gone:
                 self._ended(interrupt, gone=True)
             else:
-                drain = threading.Thread(target=self._drain, args=(interrupt,), name=f"{self._name}-drain", daemon=True)
-                drain.start()
+                self._start_draining(interrupt)
+
+    def _start_draining(self, interrupt: _Interrupt) -> None:
+        drain = threading.Thread(target=self._drain, args=(interrupt,), name=f"{self._name}-drain", daemon=True)
+        try:
+            drain.start()
+        except RuntimeError:  # as in `start`
+            self._ended(interrupt, gone=False)
 
     def _drain(self, interrupt: _Interrupt) -> None:
         gone = False
@@ -178,9 +194,9 @@ class _Interrupt:
     def interrupt(self) -> bool:
         """Interrupt the job once it runs; True once the answer came. Shuts the socket down when the grace is over."""
         while self._left_s > 0 and not self.job.answered.is_set():
-            if not self._interrupt_sent or self._hit_another():
+            if self._hit_another():
                 self._interrupt_sent = False
-                self._try(max(_FAST_S, self._left_s / 2))  # half for connecting, half for the answer
+            self._try(max(_FAST_S, self._left_s / 2))  # half for connecting, half for the answer
             self.job.answered.wait(max(0.0, min(self._left_s, _FAST_S)))
         if self.job.answered.is_set():
             return True
@@ -208,8 +224,9 @@ class _Interrupt:
         try:
             with self._interrupter.connections.borrowed() as connection:
                 self._look(connection, timeout_s)
-        except BackendUnavailable:
-            self._gone += 1  # the job died with its server
+        except BackendUnavailable as error:
+            busy = _TOO_OFTEN in error.message  # it says nothing of the job
+            self._gone = 0 if busy else self._gone + 1  # the job died with its server
         except BackendTimeout:
             if self._was_ours and self._left_s <= 0:  # ours when last seen: better than leaving it to run
                 self._interrupt_unseen()
@@ -219,7 +236,7 @@ class _Interrupt:
     def _look(self, connection: Connection, timeout_s: float) -> None:
         self._was_ours = self.job.is_ours(connection, timeout_s)
         answered = self.job.answered.is_set() and not self._aborted  # our abort ends the call too
-        if self._was_ours and not self._interrupt_sent and not answered:
+        if self._was_ours and not answered and (not self._interrupt_sent or self.job.continues()):
             self._interrupt_sent, self._others = True, self._interrupter.others(self)
             self.job.interrupt(connection, timeout_s)
         gone = self.job.is_gone(connection, timeout_s, interrupted=self._interrupt_sent, after_grace=self._left_s <= 0)

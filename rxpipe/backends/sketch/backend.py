@@ -16,12 +16,13 @@ from reactivex.disposable import SerialDisposable
 from reactivex.scheduler import CurrentThreadScheduler, ImmediateScheduler
 
 from rxpipe.backends.base import Backend, Output, Preview, RenderEvent, StepProgress
+from rxpipe.backends.masks import check_masks
 from rxpipe.backends.sketch.encode import encode_png
 from rxpipe.backends.sketch.jobs import job, takes_faces
 from rxpipe.backends.sketch.picture import Stopped
-from rxpipe.config import AdetailerConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.config import AdetailerConfig, UpscaleConfig
 from rxpipe.errors import BackendFailed, RxPipeError
-from rxpipe.rx.worker import WorkerScheduler
+from rxpipe.rx.worker import WorkerScheduler, elapsed_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     Slices = Generator[RenderEvent | None, None, None]
 
 _PREVIEW_QUALITY = 85
+_FOR_SERVERS = ("payload", "override_settings", "alwayson_scripts")
 _OWN_UPSCALERS = {"", "none", "lanczos"}
 
 
@@ -72,7 +74,12 @@ class SketchBackend(Backend):
         return Observable(subscribe)
 
     def check(self, plan: StageExecutionPlan) -> Sequence[str]:
-        """Warnings: settings that mean something to a model only, detectors and upscalers that are not here."""
+        """Warnings: settings that mean something to a model only, detectors and upscalers that are not here.
+
+        Raises:
+            BackendRejected: a mask is missing.
+        """
+        check_masks(plan)
         return [warning for stage in plan.stages for warning in _warnings(stage)]
 
 
@@ -87,7 +94,7 @@ class _RenderTask(abc.DisposableBase):
         # Immediate would nest each slice in the one before; the trampoline runs them immediately too.
         nesting = isinstance(scheduler, ImmediateScheduler)
         self._clock = self._own or (CurrentThreadScheduler.singleton() if nesting or scheduler is None else scheduler)
-        self._start = self._clock.now
+        self._start_s = elapsed_s(self._clock)
         self._next = SerialDisposable()
         self._over = threading.Event()
 
@@ -104,7 +111,7 @@ class _RenderTask(abc.DisposableBase):
             self._own.close()
 
     def _elapsed_s(self) -> float:
-        return (self._clock.now - self._start).total_seconds()
+        return elapsed_s(self._clock) - self._start_s
 
     def _wanted(self) -> bool:
         return not self._over.is_set()
@@ -206,14 +213,14 @@ def _preview(frame: Frame) -> Preview:
 def _warnings(stage: StageExecution) -> list[str]:
     where, config, warnings = stage.stage_type, stage.config, []
     ignored = [name for name in ("model", "vae", "sampler_name", "scheduler") if getattr(config, name, None)]
-    if isinstance(config, Txt2ImgConfig):
-        switches = ("tiling", "restore_faces", "subseed_strength", "styles", "refiner", "alwayson_scripts")
-        ignored += [name for name in switches if getattr(config, name)]
+    switches = ("tiling", "restore_faces", "subseed_strength", "styles", "refiner", *_FOR_SERVERS)
+    ignored += [name for name in switches if getattr(config, name, None)]
     if ignored:
         warnings.append(f"{where}: {', '.join(ignored)} mean nothing to a drawing program and are not used")
     if isinstance(config, AdetailerConfig):
         unknown = [unit.detector for unit in (config, *config.units) if not takes_faces(unit)]
         warnings += [f"{where}: {name} is not here, only faces are found" for name in unknown]
-    if isinstance(config, UpscaleConfig) and (config.upscaler or "").lower() not in _OWN_UPSCALERS:
-        warnings.append(f"{where}: upscaler {config.upscaler!r} is not here, Lanczos is used")
+    if isinstance(config, UpscaleConfig):
+        named = [name for name in (config.upscaler, config.upscaler_2) if (name or "").lower() not in _OWN_UPSCALERS]
+        warnings += [f"{where}: upscaler {name!r} is not here, Lanczos is used" for name in named]
     return warnings

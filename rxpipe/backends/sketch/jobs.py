@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
+from rxpipe.backends.masks import mask_of
+from rxpipe.backends.sizes import Size, crops, upscaled
 from rxpipe.backends.sketch.faces import Unit, refine_faces
 from rxpipe.backends.sketch.frame import PaintResult
+from rxpipe.backends.sketch.inpaint import Inpainting, inpaint
 from rxpipe.backends.sketch.paint import PaintJob, paint
 from rxpipe.backends.sketch.picture import joined, read_picture, split
 from rxpipe.backends.sketch.resample import enlarge, upscale
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from rxpipe.artifact import Artifact
+    from rxpipe.backends.sketch.field import U8
     from rxpipe.backends.sketch.frame import Work
     from rxpipe.backends.sketch.picture import InputImage
     from rxpipe.config import AdetailerUnit
@@ -49,7 +54,8 @@ def job(stage: StageExecution, source: Artifact | None, wanted: Callable[[], boo
     input_image = read_picture(source, wanted)
     yield None
     if isinstance(config, Img2ImgConfig):
-        return (yield from _img2img(stage, config, input_image))
+        mask = None if config.mask is None else mask_of(config, source, input_image.image)
+        return (yield from _img2img(stage, config, input_image, mask))
     if isinstance(config, AdetailerConfig):
         return (yield from _adetailer(stage, config, input_image))
     if isinstance(config, UpscaleConfig):
@@ -85,11 +91,18 @@ def _drawn_size(stage: StageExecution, config: Txt2ImgConfig) -> tuple[int, int]
     return hires.resize_x or round(width * hires.scale), hires.resize_y or round(height * hires.scale)
 
 
-def _img2img(stage: StageExecution, config: Img2ImgConfig, input_image: InputImage) -> Work:
-    size = (stage.generation.width or input_image.image.width, stage.generation.height or input_image.image.height)
+def _img2img(stage: StageExecution, config: Img2ImgConfig, input_image: InputImage, mask: Image.Image | None) -> Work:
     image = input_image.image
+    size = (stage.generation.width or image.width, stage.generation.height or image.height)
+    if mask is not None and config.inpaint_full_res:
+        size = image.size  # width and height are those of the part that is redrawn
     if size != image.size:
         image = yield from _fitted(image, size, config.resize_mode)
+        if mask is not None:
+            fitted = yield from _fitted(mask.convert("RGB"), size, config.resize_mode)
+            mask = fitted.convert("L")
+    if mask is not None and config.denoising_strength > 0:
+        return (yield from _inpainted(stage, config, image, mask, input_image.notes))
     colours, alpha = split(image)
     result = yield from restyle(_paint_job(stage, *size), colours, config.denoising_strength)
     kept = input_image.data if config.denoising_strength == 0 and image is input_image.image else None
@@ -97,13 +110,36 @@ def _img2img(stage: StageExecution, config: Img2ImgConfig, input_image: InputIma
     return PaintResult(joined(result.pixels, alpha), encoded=kept, warnings=notes, facts=result.facts)
 
 
+def _inpainted(
+    stage: StageExecution, config: Img2ImgConfig, image: Image.Image, mask: Image.Image, notes: tuple[str, ...]
+) -> Work:
+    def redraw(ground: U8) -> Work:
+        height, width = ground.shape[:2]
+        return restyle(_paint_job(stage, width, height), ground, config.denoising_strength)
+
+    plan = Inpainting(
+        mask=mask,
+        blur=config.mask_blur,
+        alone=config.inpaint_full_res,
+        padding=config.inpaint_full_res_padding,
+        fill=config.inpainting_fill,
+    )
+    colours, alpha = split(image)
+    result = yield from inpaint(colours, plan, stage.seed or 0, redraw)
+    if alpha is not None:
+        alpha = np.maximum(alpha, np.asarray(mask)[:, :, None])  # what is redrawn is opaque
+    return PaintResult(
+        joined(result.pixels, alpha),
+        unchanged=result.unchanged,
+        warnings=(*notes, *result.warnings),
+        facts=result.facts,
+    )
+
+
 def _fitted(image: Image.Image, size: tuple[int, int], mode: int) -> Generator[None, None, Image.Image]:
     """The picture brought to a size: stretched (mode 0, 3), cut to fit (1), or whole on a blurred ground (2)."""
     if mode == _CROP:
-        wide = min(image.width, round(image.height * size[0] / size[1]))
-        high = min(image.height, round(image.width * size[1] / size[0]))
-        left, top = (image.width - wide) // 2, (image.height - high) // 2
-        image = image.crop((left, top, left + wide, top + high))
+        image = _cut(image, size)
     elif mode == _FILL:
         inner = ImageOps.contain(image, size, Image.Resampling.LANCZOS)
         yield
@@ -112,6 +148,14 @@ def _fitted(image: Image.Image, size: tuple[int, int], mode: int) -> Generator[N
         return ground
     pixels = yield from enlarge(image, *size)
     return Image.fromarray(pixels)
+
+
+def _cut(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The middle of the picture, as much as has the shape of *size*."""
+    wide = max(1, min(image.width, round(image.height * size[0] / size[1])))
+    high = max(1, min(image.height, round(image.width * size[1] / size[0])))
+    left, top = (image.width - wide) // 2, (image.height - high) // 2
+    return image.crop((left, top, left + wide, top + high))
 
 
 def _adetailer(stage: StageExecution, config: AdetailerConfig, input_image: InputImage) -> Work:
@@ -138,11 +182,20 @@ def _unit(unit: AdetailerUnit) -> Unit:
 
 
 def _upscale(stage: StageExecution, config: UpscaleConfig, input_image: InputImage) -> Work:
-    width, height = (max(1, round(px * config.scale)) for px in input_image.image.size)
+    image, (width, height) = _boxed(config, input_image.image)
     if config.mode == "single":
-        result = yield from upscale(input_image.image, width, height)
+        result = yield from upscale(image, width, height)
         return PaintResult(result.pixels, warnings=input_image.notes, facts=result.facts)
-    pixels = yield from enlarge(input_image.image, width, height)
+    pixels = yield from enlarge(image, width, height)
     result = yield from restyle(_paint_job(stage, width, height), pixels[:, :, :3], config.denoising_strength)
     alpha = pixels[:, :, 3:] if pixels.shape[2] > 3 else None
     return PaintResult(joined(result.pixels, alpha), warnings=input_image.notes, facts={"upscaler": "Lanczos"})
+
+
+def _boxed(config: UpscaleConfig, image: Image.Image) -> tuple[Image.Image, Size]:
+    """The picture, cut to the shape of its result where that is asked for, and the result's size."""
+    if config.width is None and config.height is None:
+        width, height = (max(1, round(px * config.scale)) for px in image.size)
+        return image, Size(width, height)
+    size = upscaled(config, Size(*image.size))
+    return (_cut(image, size) if crops(config) else image), size

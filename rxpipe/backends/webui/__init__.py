@@ -6,6 +6,8 @@ hints.py     its address, advice for its errors   answers.py    the JSON of an a
 payloads.py  requests, as pure functions          actual.py     the settings that were used, compared
 job.py       the hooks of a render                names.py      names that the server has
 progress.py  whose job runs, and how far ours is  checks.py     a plan before it runs
+spelling.py  names as the server lists them       fitting.py    a request as one server takes it
+options.py   the server's options, kept as they are
 backend.py   the port                             diagnosis.py  what is there and what is missing
 ```
 """

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rxpipe.backends.webui.names import WebUICatalog, same_model, same_sampler, same_scheduler
+from rxpipe.backends.webui.fitting import MODULES
+from rxpipe.backends.webui.names import LORA, WebUICatalog, same_model, same_sampler, same_scheduler
 from rxpipe.errors import BadImage
 from rxpipe.pictures import a1111, png
 
+_OWN_VAE = ("Automatic", "None")
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rxpipe.backends.webui.answers import Answer
-    from rxpipe.backends.webui.payloads import ExtrasRequest, Img2ImgRequest, Txt2ImgRequest
+    from rxpipe.backends.webui.payloads import Img2ImgRequest, Request, Txt2ImgRequest
 
 
 @dataclass(frozen=True, slots=True)
 class ActualSettings:
-    """What an answer reports of one picture, None where it does not. detailed: ADetailer took its settings."""
+    """What an answer reports of one picture, None where it does not. detailed: ADetailer took its settings.
+
+    text: the infotext. modules: Forge's VAE and text encoders. loras: the LoRAs that were found.
+    """
 
     seed: int | None = None
     sampler_name: str | None = None
@@ -27,6 +36,10 @@ class ActualSettings:
     clip_skip: int | None = None
     version: str | None = None
     detailed: bool = False
+    text: str = ""
+    modules: tuple[str, ...] = ()
+    loras: frozenset[str] = frozenset()
+    hires_sampler: str | None = None
 
 
 def actual_settings(answer: Answer, index: int) -> ActualSettings:
@@ -34,7 +47,8 @@ def actual_settings(answer: Answer, index: int) -> ActualSettings:
     info = answer.info
     if info is None:
         return ActualSettings()
-    settings = a1111.parse_parameters(info.text_of(index)).settings
+    text = info.text_of(index)
+    settings = a1111.parse_parameters(text).settings
     return ActualSettings(
         seed=info.seed_of(index),
         sampler_name=info.sampler_name or settings.get("Sampler"),
@@ -45,11 +59,15 @@ def actual_settings(answer: Answer, index: int) -> ActualSettings:
         clip_skip=info.clip_skip,
         version=info.version,
         detailed=any(key.startswith("ADetailer model") for key in settings),
+        text=text,
+        modules=tuple(value for key, value in settings.items() if re.fullmatch(r"Module \d+", key)),
+        loras=frozenset(part.partition(":")[0].strip() for part in settings.get("Lora hashes", "").split(",")),
+        hires_sampler=settings.get("Hires sampler"),
     )
 
 
 def compare(request: Txt2ImgRequest | Img2ImgRequest, actual: ActualSettings, catalog: WebUICatalog) -> tuple[str, ...]:
-    """Return a warning for each of sampler, scheduler and checkpoint that is not the one asked for."""
+    """Return a warning for each setting that is not the one asked for, as far as the answer reports it."""
     warnings = []
     asked = request.sampler_name
     if asked and actual.sampler_name and not same_sampler(catalog, asked, actual.sampler_name):
@@ -57,12 +75,49 @@ def compare(request: Txt2ImgRequest | Img2ImgRequest, actual: ActualSettings, ca
     asked = request.scheduler
     if asked and actual.scheduler and not same_scheduler(catalog, asked, actual.scheduler):
         warnings.append(f"scheduler {actual.scheduler!r} was used where {asked!r} was asked for")
+    asked = getattr(request, "hr_sampler_name", None)
+    if asked and actual.hires_sampler and not same_sampler(catalog, asked, actual.hires_sampler):
+        warnings.append(f"hires sampler {actual.hires_sampler!r} was used where {asked!r} was asked for")
+    overrides = request.override_settings or {}
+    layers = overrides.get("CLIP_stop_at_last_layers")
+    if layers is not None and actual.clip_skip is not None and actual.clip_skip != layers:
+        warnings.append(f"clip skip {actual.clip_skip} was used where {layers} was asked for")
+    warnings += [*_compare_vae(overrides, actual), *_compare_loras(request, actual)]
     return (*warnings, *compare_model(request, actual, catalog))
 
 
-def compare_model(
-    request: Txt2ImgRequest | Img2ImgRequest | ExtrasRequest, actual: ActualSettings, catalog: WebUICatalog
-) -> tuple[str, ...]:
+def _compare_vae(overrides: Mapping[str, object], actual: ActualSettings) -> list[str]:
+    """Return a warning for a VAE or text encoder that was not used: A1111 names the VAE, Forge its modules."""
+    warnings = []
+    vae, modules = overrides.get("sd_vae"), overrides.get(MODULES)
+    if actual.text and isinstance(vae, str) and vae not in _OWN_VAE and not _same_file(vae, actual.vae or ""):
+        used = f"VAE {actual.vae!r}" if actual.vae else "no VAE of its own"
+        warnings.append(f"{used} was used where {vae!r} was asked for")
+    paths = [str(path) for path in modules] if isinstance(modules, list) and actual.text else []
+    unused = [path for path in paths if not any(_same_file(path, used) for used in actual.modules)]
+    return [*warnings, *(f"module {_file(path)!r} was not used" for path in unused)]
+
+
+def _compare_loras(request: Txt2ImgRequest | Img2ImgRequest, actual: ActualSettings) -> list[str]:
+    if not actual.text:
+        return []
+    return [
+        f"LoRA {name!r} was not used"
+        for name in dict.fromkeys(LORA.findall(request.prompt))
+        if name not in actual.loras
+    ]
+
+
+def _file(path: str) -> str:
+    return path.replace("\\", "/").rpartition("/")[2]
+
+
+def _same_file(asked: str, used: str) -> bool:
+    names = {_file(name).casefold() for name in (asked, used)}
+    return len({name.removesuffix(".safetensors").removesuffix(".pt").removesuffix(".ckpt") for name in names}) == 1
+
+
+def compare_model(request: Request, actual: ActualSettings, catalog: WebUICatalog) -> tuple[str, ...]:
     """Return the same for the checkpoint alone."""
     asked = getattr(request, "model", None)
     if not asked or not actual.model or same_model(catalog, asked, actual.model, actual.model_hash):
@@ -102,3 +157,15 @@ def with_source_text(data: bytes, source: bytes) -> bytes:
         return png.insert_text(data, {"parameters": text})
     except (BadImage, ValueError):  # a source that is no PNG, or a text in no known form
         return data
+
+
+def with_postprocessing(data: bytes, settings: Mapping[str, str | float | None]) -> bytes:
+    """Return an upscaled picture with what was done added to its text; one without a text stays as it is."""
+    try:
+        text = png.read_text(data).get("parameters")
+    except BadImage:
+        return data
+    said = a1111.parse_parameters(text or "").settings
+    if text is None or not said:
+        return data
+    return png.insert_text(data, {"parameters": a1111.with_settings(text, settings)})

@@ -8,22 +8,24 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rxpipe.backends.http import pictures
 from rxpipe.backends.http.failures import hint_for, read_json, shown
+from rxpipe.backends.http.limits import most_pixels
 from rxpipe.backends.webui import base64s
 from rxpipe.errors import BadResponse
-
-if TYPE_CHECKING:
-    from rxpipe.pictures import png
+from rxpipe.pictures import png
 
 _KEYS = re.compile(rb'"(images|image)"\s*:\s*([\["])')
+_NO_INFO = ("", "{}")
+_SMALL = 1 << 16  # bytes; an answer without a picture is no longer
 _CUT = "\x00cut"
 _LOOK_FOR_KEY = 1 << 16  # bytes; `images` comes first and `html_info` is short
 _SHOWN = 120
+_MOST_PICTURES = 1000
 
 
 class Info(BaseModel):
@@ -53,10 +55,14 @@ class Info(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to one request: base64 of each picture in order, no grid. info: None for extra-single-image."""
+    """The answer to one request: base64 of each picture that was asked for, in order, no grid.
+
+    info: None for extra-single-image. surplus: how many more pictures came, from scripts.
+    """
 
     pictures: tuple[bytes | memoryview, ...] = field(repr=False)
     info: Info | None = None
+    surplus: int = 0
 
 
 def read_generation(body: bytes, *, expected: int) -> Answer:
@@ -67,20 +73,29 @@ def read_generation(body: bytes, *, expected: int) -> Answer:
         expected: how many pictures were asked for.
 
     Raises:
-        BadResponse: torn or other JSON, no or fewer or more pictures, an `info` that cannot be read.
+        BadResponse: torn or other JSON, no or fewer pictures, an `info` that cannot be read.
     """
     pictures, rest = _split(body, "images")
     info = _read_info(rest.get("info"))
     if info.index_of_first_image:
         pictures = pictures[info.index_of_first_image :]
-    if len(pictures) != expected:
+    if len(pictures) < expected:
         raise BadResponse(
             f"{len(pictures)} pictures came where {expected} was asked for."
             if expected == 1
             else f"{len(pictures)} pictures came where {expected} were asked for.",
             hint="Another client interrupted it, or a script changed how many there are.",
         )
-    return Answer(tuple(pictures), info)
+    return Answer(tuple(pictures[:expected]), info, len(pictures) - expected)
+
+
+def drew_nothing(body: bytes) -> bool:
+    """Whether an answer has neither a picture nor anything about one, as SD.Next answers where its drawing fails."""
+    try:
+        answer = json.loads(body) if len(body) < _SMALL else None
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(answer, dict) and answer.get("images") == [] and answer.get("info") in _NO_INFO
 
 
 def read_single(body: bytes) -> Answer:
@@ -95,13 +110,27 @@ def read_single(body: bytes) -> Answer:
     return Answer(tuple(pictures))
 
 
-def read_picture(text: bytes | memoryview) -> tuple[bytes, png.Header, tuple[str, ...]]:
+def read_picture(text: bytes | memoryview, *, asked: int | None = None) -> tuple[bytes, png.Header, tuple[str, ...]]:
     """Return one picture of an answer; see `http.pictures.read_picture`.
+
+    Args:
+        text: base64.
+        asked: how many pixels were asked for, None where that is not known.
 
     Raises:
         BadResponse: not base64, not a picture, or a broken one.
     """
-    return pictures.read_picture(base64s.decode(text), hint="its option samples_format says so")
+    hint = "its option samples_format says so"
+    if asked is None:
+        return pictures.read_picture(base64s.decode(text), hint=hint)
+    return pictures.read_picture(base64s.decode(text), hint=hint, most_pixels=most_pixels(asked))
+
+
+def with_text(data: bytes, text: str | None) -> bytes:
+    """Return a PNG with *text* as its infotext where it has none: a server may leave it out of its files."""
+    if not text or not data or "parameters" in png.read_text(data):
+        return data
+    return png.insert_text(data, {"parameters": text})
 
 
 # -- splitting the JSON -----------------------------------------------------------------------------------------------
@@ -158,6 +187,8 @@ def _strings(body: bytes, start: int) -> tuple[list[bytes | memoryview], int]:
         if mark != b'"' or stop < 0:
             return [], -1
         pictures.append(view[start + 1 : stop])
+        if len(pictures) > _MOST_PICTURES:
+            raise BadResponse(f"the answer has more than {_MOST_PICTURES} pictures.", retryable=False)
         start = stop + 1
 
 

@@ -1,11 +1,13 @@
 """WebUIBackend: the port over a WebUI server's HTTP API.
 
-Nothing server-wide is ever written: no POST to /options. A render is one request; disposing it interrupts the server
-once, while our job is the running one.
+Nothing server-wide is changed: an option that a request overrides is first written with the value that it has, so that
+the server restores it. A render is one request; disposing it interrupts the server while our job is the running one.
 """
 
 from __future__ import annotations
 
+import functools
+import weakref
 from typing import TYPE_CHECKING
 
 from reactivex import Observable
@@ -21,10 +23,12 @@ from rxpipe.backends.webui.checks import check_plan
 from rxpipe.backends.webui.diagnosis import examine
 from rxpipe.backends.webui.hints import HINTS, parse_address
 from rxpipe.backends.webui.job import InFlightJobs, WebUIJob, WebUIServices
-from rxpipe.backends.webui.names import ALL_KINDS, WebUICatalog, fetch_catalog
+from rxpipe.backends.webui.names import ALL_KINDS, NameLookup, WebUICatalog, fetch_catalog
+from rxpipe.backends.webui.options import OptionKeeper
 from rxpipe.backends.webui.outputs import OutputReader
 from rxpipe.backends.webui.progress import ProgressClient
 from rxpipe.errors import BackendRejected
+from rxpipe.rx.forks import renew_after_fork
 from rxpipe.rx.worker import WorkerScheduler
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from rxpipe.artifact import Artifact
     from rxpipe.backends.catalog import Catalog
     from rxpipe.backends.diagnosis import Diagnosis
+    from rxpipe.backends.http.address import Address
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
 
@@ -56,6 +61,8 @@ class WebUIBackend(Backend):
         silence_s: without any sign of life until a render is abandoned; None for never. An upscaler that counts no
             steps gives none, and waiting in the server's queue does.
         unknown_job_s: a render that the server does not know is abandoned after so long.
+        unanswered_s: a render is abandoned when no small question was answered for so long; None for never.
+        answer_s: from the head of an answer to its end; one with large pictures is given more.
         grace_s: after a cancel, until the connection is shut down.
         idle_timeout_s: longest wait for the server to be idle after a timeout.
 
@@ -80,6 +87,8 @@ class WebUIBackend(Backend):
         stalled_s: float = 30.0,
         silence_s: float | None = 1800.0,
         unknown_job_s: float = 60.0,
+        unanswered_s: float | None = 180.0,
+        answer_s: float = 60.0,
         grace_s: float = 0.5,
         idle_timeout_s: float = 120.0,
     ) -> None:
@@ -87,26 +96,31 @@ class WebUIBackend(Backend):
         self.url = self._address.base
         self.description = f"WebUI at {self._address}"
         self.queue_ahead = queue_ahead
-        self._catalog = WebUICatalog()
         self._strict = strict
-        self._connections = ConnectionPool(self._address, hints=HINTS, connect_timeout_s=connect_timeout_s)
-        self._services = WebUIServices(
-            calls=CallServices(
-                connections=self._connections,
-                workers=WorkerPool("rxpipe-webui-call"),
-                polls=WorkerScheduler("rxpipe-webui-poll"),
-                timeouts=Timeouts(poll_s, ask_timeout_s, stalled_s, silence_s, unknown_job_s),
-            ),
-            progress_client=ProgressClient(),
-            interrupter=Interrupter(
-                self._connections, name="rxpipe-webui", grace_s=grace_s, idle_timeout_s=idle_timeout_s
-            ),
-            in_flight=InFlightJobs(),
-            batches=Batches(),
+        timeouts = Timeouts(poll_s, ask_timeout_s, stalled_s, silence_s, unknown_job_s, unanswered_s, answer_s)
+        self._make_services = functools.partial(
+            _make_services,
+            self._address,
+            timeouts,
+            connect_timeout_s=connect_timeout_s,
+            grace_s=grace_s,
+            idle_timeout_s=idle_timeout_s,
             previews=previews,
         )
-        self._own_clock = WorkerScheduler("rxpipe-webui-emit")
+        self._open()
         self._closed = False
+        renew_after_fork(self)
+
+    def _open(self) -> None:
+        self._services = self._make_services()
+        self._own_clock = WorkerScheduler("rxpipe-webui-emit")
+        self._release = weakref.finalize(self, _release, self._services, self._own_clock, wait=False)
+        self._release.atexit = False  # a run in progress is cancelled first
+
+    def after_fork(self) -> None:
+        """Begin anew in a child process: connections and threads are the parent's."""
+        self._release.detach()
+        self._open()
 
     def __repr__(self) -> str:
         return f"WebUIBackend({self._address.base!r})"
@@ -122,7 +136,7 @@ class WebUIBackend(Backend):
             if self._closed:
                 observer.on_error(BackendRejected(f"{self!r} was closed.", hint="Open another one."))
                 return Disposable()
-            reader = OutputReader(self._address.base, self._catalog, self._strict)
+            reader = OutputReader(self._address.base, WebUICatalog(), self._strict)
             job = WebUIJob(self._services, reader, stage, source)
             call = RenderCall(self._services.calls, job, observer, scheduler or self._own_clock)
             call.start()
@@ -138,9 +152,8 @@ class WebUIBackend(Backend):
             BackendRejected: no API, credentials refused, or names that it does not have, each with the nearest match.
         """
         with self._connections.borrowed() as connection:
-            self._catalog, warnings = check_plan(
-                connection, self._services.progress_client, plan, timeout_s=self._ask_s
-            )
+            catalog, warnings = check_plan(connection, self._services.progress_client, plan, timeout_s=self._ask_s)
+        self._services.names.replace(catalog)
         return warnings
 
     def catalog(self) -> Catalog:
@@ -164,13 +177,51 @@ class WebUIBackend(Backend):
     def close(self) -> None:
         """Release connections and threads; waits for an interrupt in progress, at most about the grace time."""
         self._closed = True
-        self._services.interrupter.close()
-        self._services.calls.workers.close()
-        self._services.calls.polls.close()
-        self._own_clock.close()
-        self._connections.close()
-        self._services.batches.wake_all()  # what waits for another image's answer ends with an error
+        self._release.detach()
+        _release(self._services, self._own_clock, wait=True)
+
+    @property
+    def _connections(self) -> ConnectionPool:
+        return self._services.calls.connections
 
     @property
     def _ask_s(self) -> float:
         return self._services.calls.timeouts.ask_s
+
+
+def _make_services(
+    address: Address,
+    timeouts: Timeouts,
+    *,
+    connect_timeout_s: float,
+    grace_s: float,
+    idle_timeout_s: float,
+    previews: bool,
+) -> WebUIServices:
+    connections = ConnectionPool(address, hints=HINTS, connect_timeout_s=connect_timeout_s)
+    progress_client, ask_s = ProgressClient(), timeouts.ask_s
+    return WebUIServices(
+        calls=CallServices(
+            connections=connections,
+            workers=WorkerPool("rxpipe-webui-call"),
+            polls=WorkerScheduler("rxpipe-webui-poll"),
+            timeouts=timeouts,
+        ),
+        progress_client=progress_client,
+        names=NameLookup(connections, timeout_s=ask_s),
+        options=OptionKeeper(progress_client, timeout_s=ask_s),
+        interrupter=Interrupter(connections, name="rxpipe-webui", grace_s=grace_s, idle_timeout_s=idle_timeout_s),
+        in_flight=InFlightJobs(),
+        batches=Batches(),
+        previews=previews,
+    )
+
+
+def _release(services: WebUIServices, own_clock: WorkerScheduler, *, wait: bool) -> None:
+    """Release connections and threads; *wait*: for an interrupt in progress."""
+    services.interrupter.close(wait=wait)
+    services.calls.workers.close()
+    services.calls.polls.close()
+    own_clock.close()
+    services.calls.connections.close()
+    services.batches.wake_all()  # what waits for another image's answer ends with an error

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rxpipe.backends.catalog import find, nearest
+from rxpipe.backends.masks import check_masks
 from rxpipe.backends.sizes import sizes
-from rxpipe.backends.webui.names import WebUICatalog, fetch_catalog, kinds_of
-from rxpipe.backends.webui.payloads import adetailer_unit
-from rxpipe.config import AdetailerConfig
+from rxpipe.backends.webui.names import LORA, WebUICatalog, fetch_catalog, kinds_of, prompts_of
+from rxpipe.backends.webui.options import format_warnings, read_options
+from rxpipe.backends.webui.outputs import check_request
+from rxpipe.config import Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BackendRejected
 
 if TYPE_CHECKING:
@@ -32,19 +35,51 @@ def check_plan(
     if problems:
         sentences = (problem if problem.endswith("?") else f"{problem}." for problem in problems)
         raise BackendRejected("\n".join(sentences), hint="`rxpipe doctor` lists what the server has.")
-    for stage in plan.stages:
-        _check_units(stage, catalog)
+    ignored = [_ignored(stage, check_request(stage, catalog), catalog) for stage in plan.stages]
+    check_masks(plan)
     sizes(plan)
-    return catalog, tuple(_warnings(plan, catalog))
+    options = read_options(connection, timeout_s=timeout_s)
+    found = _warnings(plan, catalog) + _misses(plan, catalog) + format_warnings(options)
+    return catalog, (*found, *(warning for warning in ignored if warning), *unread_warnings(catalog))
 
 
-def _check_units(stage: StageExecution, catalog: WebUICatalog) -> None:
-    if isinstance(stage.config, AdetailerConfig):
-        for unit in (stage.config, *stage.config.units):
-            adetailer_unit(unit, catalog.unit_schema)
+def unread_warnings(catalog: WebUICatalog) -> list[str]:
+    """Return a warning for each list that the server fails to answer."""
+    return [f"the server fails to list its {kind}, so their names are not looked up" for kind in catalog.unread]
+
+
+def _ignored(stage: StageExecution, fields: tuple[str, ...], catalog: WebUICatalog) -> str:
+    return f"{stage.stage_type}: {catalog.flavour.name} has no {', '.join(fields)} and ignores it" if fields else ""
+
+
+def _misses(plan: StageExecutionPlan, catalog: WebUICatalog) -> list[str]:
+    """Return warnings about what the server leaves out silently: styles and LoRAs that it does not have."""
+    wanted: dict[tuple[str, str, str], None] = {}
+    for stage in plan.stages:
+        if isinstance(stage.config, Txt2ImgConfig):
+            wanted |= dict.fromkeys(("styles", "style", name) for name in stage.config.styles)
+        for prompt in prompts_of(stage):
+            wanted |= dict.fromkeys(("loras", "LoRA", name) for name in LORA.findall(prompt))
+    return [
+        f"the server has no {what} {name!r} and leaves it out; {nearest(items, name).removesuffix('?')}"
+        for kind, what, name in wanted
+        if (items := catalog.items(kind)) is not None and find(items, name) is None
+    ]
 
 
 def _warnings(plan: StageExecutionPlan, catalog: WebUICatalog) -> list[str]:
+    return [*_of_vaes(plan, catalog), *(warning for stage in plan.stages for warning in _without_effect(stage))]
+
+
+def _without_effect(stage: StageExecution) -> list[str]:
+    config = stage.config
+    if not isinstance(config, UpscaleConfig) or config.mode == "img2img":
+        return []
+    unused = [name for name in ("override_settings", "alwayson_scripts") if getattr(config, name)]
+    return [f"{stage.stage_type}: {name} has no effect in mode single; set mode to img2img" for name in unused]
+
+
+def _of_vaes(plan: StageExecutionPlan, catalog: WebUICatalog) -> list[str]:
     wanted = {stage.generation.vae or "None" for stage in plan.stages} - {"Automatic", "None"}
     if wanted and catalog.vaes is None:
         return [f"the server does not list its VAEs, so {', '.join(map(repr, sorted(wanted)))} was not looked up"]

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from rxpipe.backends.diagnosis import Credentials, Diagnosis, Trial
 from rxpipe.backends.webui.answers import read_generation, read_picture
+from rxpipe.backends.webui.checks import unread_warnings
 from rxpipe.backends.webui.names import ALL_KINDS, WebUICatalog, fetch_catalog, read_optional
+from rxpipe.backends.webui.options import format_warnings, read_options
 from rxpipe.backends.webui.payloads import Txt2ImgRequest
 from rxpipe.backends.webui.progress import ProgressClient
 from rxpipe.errors import BackendError, BackendUnavailable
@@ -16,6 +18,7 @@ from rxpipe.errors import BackendError, BackendUnavailable
 if TYPE_CHECKING:
     from rxpipe.backends.http.address import Address
     from rxpipe.backends.http.connection import Connection
+    from rxpipe.backends.webui.flavour import Flavour
 
 _TRIAL = Txt2ImgRequest(prompt="a lighthouse", steps=4, width=128, height=128, seed=1)
 
@@ -46,8 +49,9 @@ def examine(connection: Connection, address: Address, *, timeout_s: float, trial
         credentials="not needed" if address.credentials is None else "accepted",
     )
     try:
-        found = _with_names(found, connection, timeout_s)
-        found = _with_server(found, connection, progress_client, timeout_s)
+        catalog = fetch_catalog(connection, ALL_KINDS, timeout_s=timeout_s)
+        found = _with_names(found, catalog, connection, timeout_s)
+        found = _with_server(found, catalog.flavour, connection, progress_client, timeout_s)
         return replace(found, trial=_render_trial(connection)) if trial else found
     except BackendError as error:
         return _with_problem(found, error)
@@ -65,15 +69,15 @@ def _refused(found: Diagnosis, error: BackendError, address: Address) -> Diagnos
     return _with_problem(found, error)
 
 
-def _with_names(found: Diagnosis, connection: Connection, timeout_s: float) -> Diagnosis:
-    catalog = fetch_catalog(connection, ALL_KINDS, timeout_s=timeout_s)
+def _with_names(found: Diagnosis, catalog: WebUICatalog, connection: Connection, timeout_s: float) -> Diagnosis:
     return replace(
         found,
         models=catalog.names("models"),
         samplers=catalog.names("samplers"),
         schedulers=catalog.names("schedulers"),
         upscalers=catalog.names("upscalers"),
-        vaes=catalog.names("vaes"),
+        vaes=() if catalog.module_paths is not None else catalog.names("vaes"),
+        modules=catalog.names("modules"),
         adetailer=_adetailer(catalog, connection, timeout_s),
         detectors=catalog.names("detectors"),
         advice=(*found.advice, *_advice(catalog)),
@@ -81,6 +85,8 @@ def _with_names(found: Diagnosis, connection: Connection, timeout_s: float) -> D
 
 
 def _adetailer(catalog: WebUICatalog, connection: Connection, timeout_s: float) -> str | None:
+    if catalog.flavour.detailer != "extension":
+        return f"{catalog.flavour.name}'s own detailer"
     if not catalog.adetailer:
         return None
     version = read_optional(connection, "/adetailer/v1/version", timeout_s=timeout_s)
@@ -93,24 +99,37 @@ def _advice(catalog: WebUICatalog) -> list[str]:
         advice.append("It lists no checkpoint: put one into models/Stable-diffusion.")
     if not catalog.adetailer:
         advice.append("For the adetailer stage install the extension ADetailer.")
-    return advice
+    return [*advice, *(f"{_capital(warning)}." for warning in unread_warnings(catalog))]
 
 
 def _with_server(
-    found: Diagnosis, connection: Connection, progress_client: ProgressClient, timeout_s: float
+    found: Diagnosis, flavour: Flavour, connection: Connection, progress_client: ProgressClient, timeout_s: float
 ) -> Diagnosis:
     per_task = progress_client.probe(connection, timeout_s=timeout_s)
-    modules = read_optional(connection, "/sdapi/v1/sd-modules", timeout_s=timeout_s)
-    options = read_optional(connection, "/sdapi/v1/options", timeout_s=timeout_s)
-    model = options.get("sd_model_checkpoint") if isinstance(options, dict) else None
-    advice = () if per_task else ("Started with --nowebui it reports progress only for all clients together.",)
+    options = read_options(connection, timeout_s=timeout_s)
+    model = options.get("sd_model_checkpoint")
+    advice = (
+        ()
+        if per_task or flavour.phases
+        else ("Started with --nowebui it reports progress only for all clients together.",)
+    )
     return replace(
         found,
         progress_per_task=per_task,
-        kind="a1111" if modules is None else "forge",
+        kind=flavour.kind,
+        flavour=flavour.name,
         model=str(model) if model else None,
-        advice=(*found.advice, *advice),
+        advice=(
+            *found.advice,
+            *advice,
+            *flavour.notes,
+            *(f"{_capital(warning)}." for warning in format_warnings(options)),
+        ),
     )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _render_trial(connection: Connection) -> Trial:

@@ -22,6 +22,7 @@ HINTS = ErrorHints(
             re.compile(r"out of memory|OutOfMemory|not enough memory|alloc\w* .*failed", re.IGNORECASE),
             BackendFailed,
             "Lower the size, the factor or the batch, or start the WebUI with --medvram.",
+            passes=True,  # the server frees memory after it
         ),
         KnownFailure(
             re.compile(r"all NaNs|NansException", re.IGNORECASE),
@@ -32,6 +33,11 @@ HINTS = ErrorHints(
             re.compile(r"Invalid encoded image"),
             BackendFailed,
             "The input picture is of a kind the server does not read.",
+        ),
+        KnownFailure(
+            re.compile(r"Invalid image format"),
+            BackendRejected,
+            "The server's option samples_format names a format that it cannot write: set it to png in its settings.",
         ),
         KnownFailure(
             re.compile(r"could not find upscaler|model '.*' not found|Sampler not found", re.IGNORECASE),

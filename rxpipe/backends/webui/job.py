@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rxpipe.backends.http.call import Ready, RenderJob
 from rxpipe.backends.webui.outputs import request_for
-from rxpipe.backends.webui.payloads import ExtrasRequest, Txt2ImgRequest
+from rxpipe.backends.webui.payloads import SingleRequest, Txt2ImgRequest
 from rxpipe.backends.webui.progress import JobOwner, JobTracker, ProgressSnapshot, ServerSnapshot
 from rxpipe.config import Txt2ImgConfig
-from rxpipe.errors import BackendError
+from rxpipe.errors import BackendError, BackendInterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,11 +25,14 @@ if TYPE_CHECKING:
     from rxpipe.backends.http.call import CallServices
     from rxpipe.backends.http.connection import Connection
     from rxpipe.backends.http.stopping import Interrupter
+    from rxpipe.backends.webui.names import NameLookup
+    from rxpipe.backends.webui.options import OptionKeeper
     from rxpipe.backends.webui.outputs import OutputReader, RenderRequest
     from rxpipe.backends.webui.progress import ProgressClient
     from rxpipe.plan import StageExecution
 
 _INTERRUPT = "/sdapi/v1/interrupt"
+_LOST_AFTER = 2  # rises of the progress; the first may be of the step in progress
 _WAKE_S = 0.05  # after a dispose until the images that waited continue: a cancel disposes them too
 
 
@@ -59,7 +64,15 @@ class WebUIServices:
     interrupter: Interrupter
     in_flight: InFlightJobs
     batches: Batches
+    names: NameLookup
+    options: OptionKeeper
     previews: bool
+
+    def settle_options(self, connection: Connection) -> tuple[str, ...]:
+        """Put options back that stayed changed, unless a job of ours runs; return warnings."""
+        if not self.options.has_open or self.in_flight.latest is not None:
+            return ()
+        return self.options.after_request(connection)
 
 
 @dataclass(slots=True)
@@ -73,9 +86,15 @@ class InFlightRequest:
     connection: Connection
     tracker: JobTracker
     task: str | None
-    progress_client: ProgressClient
+    services: WebUIServices
     answered: threading.Event = field(default_factory=threading.Event)
     _owner: JobOwner | None = None
+    _progress: float = 0.0
+    _rises: int = 0
+
+    @property
+    def _progress_client(self) -> ProgressClient:
+        return self.services.progress_client
 
     @property
     def began(self) -> bool:
@@ -93,31 +112,44 @@ class InFlightRequest:
     ) -> ProgressSnapshot:
         """Return what the server reports of the job."""
         if self.task is None:
-            return self.progress_client.read_server(connection, timeout_s=timeout_s, preview=preview)
-        return self.progress_client.read_task(
+            return self._progress_client.read_server(connection, timeout_s=timeout_s, preview=preview)
+        return self._progress_client.read_task(
             connection, self.task, timeout_s=timeout_s, last_preview=last_preview, preview=preview
         )
 
     def is_ours(self, connection: Connection, timeout_s: float) -> bool:
         """Ask whether our job is the running one, which an interrupt would hit."""
-        self._owner = self.tracker.owner_of(self.read(connection, timeout_s))
+        snapshot = self.read(connection, timeout_s)
+        self._owner = self.tracker.owner_of(snapshot)
+        progress = snapshot.progress or 0.0
+        if self._owner == "ours":
+            self._rises += progress > self._progress
+            self._progress = progress
         return self._owner == "ours"
+
+    def continues(self) -> bool:
+        """Whether more than the step in progress was done since the interrupt."""
+        return self._rises >= _LOST_AFTER
 
     def interrupt(self, connection: Connection, timeout_s: float) -> None:
         """Interrupt the running job."""
+        self._rises = 0
         connection.post(_INTERRUPT, timeout_s=timeout_s)
 
     def is_gone(self, connection: Connection, timeout_s: float, *, interrupted: bool, after_grace: bool) -> bool:
         """Whether the job has ended, by the last reading."""
         if self._owner == "ours" and self.task is not None and after_grace:
             # a task that raised stays the active one until the next begins
-            snapshot = self.progress_client.read_server(connection, timeout_s=timeout_s)
+            snapshot = self._progress_client.read_server(connection, timeout_s=timeout_s)
             return snapshot.state.job_count == 0
         return self._owner == "none" or (self._owner == "other" and interrupted)
 
     def end(self) -> None:
         """Note that the job has ended, or that it is followed no longer."""
         self.tracker.end()
+        if self.services.options.has_open:
+            with self.services.calls.connections.borrowed() as connection:
+                self.services.settle_options(connection)
 
 
 class WebUIJob(RenderJob[ProgressSnapshot]):
@@ -149,6 +181,8 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
 
     def prepare(self, resume: Callable[[Ready], None]) -> Ready | None:
         """Make the request; wait where another image's request brings this picture."""
+        self._reader = replace(self._reader, catalog=self._services.names.for_stage(self._stage))
+        self._services.progress_client.least_s = self._reader.catalog.flavour.poll_s
         self._request = request_for(self._stage, self._source, self._reader.catalog)
         self.path = self._request.payload.path
         config = self._stage.config
@@ -166,7 +200,9 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
 
     def before_send(self, connection: Connection) -> None:
         """Choose an id for the job where the server reports progress by it, else read what runs before it."""
-        if not isinstance(self._request.payload, ExtrasRequest):
+        payload = self._request.payload
+        if not isinstance(payload, SingleRequest):
+            self._services.options.before_request(connection, payload.override_settings)
             task = f"task(rxpipe-{uuid.uuid4().hex[:12]})"
             self._request = self._request.with_task(task)
             self._task = task if self._reports_tasks(connection) else None
@@ -194,19 +230,42 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
             stalled_s=self._services.calls.timeouts.stalled_s,
             baseline=self._baseline,
             queued_behind=self._queued_behind,
+            phases=self._reader.catalog.flavour.phases,
         )
         self._services.in_flight.add(tracker)
-        self._sent = InFlightRequest(connection, tracker, self._task, self._services.progress_client)
+        self._sent = InFlightRequest(connection, tracker, self._task, self._services)
 
     def send(self, connection: Connection) -> Output:
         """Post the request; return this image's picture and hand over those of others."""
         payload, sent = self._request.payload, self._in_flight
+        body = self._request.body()
+        limit = self._request.limit(len(body), self._services.calls.timeouts.answer_s)
         try:
-            response = connection.post(payload.path, payload.body(self._request.picture), timeout_s=None)
+            response = connection.post(payload.path, body, timeout_s=None, limit=limit)
         finally:
             sent.note_answered()
-        pictures = self._reader.pictures(self._stage, self._request, response.body)
+            warnings = self._services.settle_options(connection)
+        if not self._stopped and self._cut_off(connection):
+            if self._stage.config.on_interrupted == "retry":
+                raise BackendInterrupted("another client interrupted the job.")
+            warnings += ("another client interrupted the job: the picture is unfinished",)
+        made = self._reader.pictures(self._stage, self._request, response.body)
+        pictures = [functools.partial(_warned, picture, warnings) for picture in made]
         return (pictures[0] if self._member is None else self._member.deliver(pictures))()
+
+    def _cut_off(self, connection: Connection) -> bool:
+        """Whether another client ended the job early; the answer does not say so.
+
+        The server's flags do until the next job begins, and the steps that were seen do afterwards.
+        """
+        try:
+            progress = self._services.progress_client
+            state = progress.read_server(connection, timeout_s=self._ask_s, fresh=True).state
+        except BackendError:
+            return False
+        if state.job_count == 0:
+            return state.interrupted or state.skipped
+        return self._in_flight.tracker.fell_short(time.monotonic())
 
     # -- progress -----------------------------------------------------------------------------------------------------
 
@@ -285,6 +344,12 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
             payload = payload.model_copy(update={"seed": seed, "batch_size": len(turn)})
             self._request = type(self._request)(payload)
         return Ready()
+
+
+def _warned(picture: Callable[[], Output], warnings: tuple[str, ...]) -> Output:
+    """Return a picture with warnings about the request that it came with."""
+    output = picture()
+    return replace(output, warnings=(*output.warnings, *warnings)) if warnings else output
 
 
 def batch_of(config: Txt2ImgConfig, index: int) -> range:

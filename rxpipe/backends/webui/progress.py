@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rxpipe.backends.base import StepProgress
+from rxpipe.backends.http.failures import check_values, hint_for, shown
 from rxpipe.backends.http.pace import Pace
 from rxpipe.backends.webui import base64s
-from rxpipe.backends.webui.payloads import ExtrasRequest, Request, Txt2ImgRequest, sampled_steps
+from rxpipe.backends.webui.payloads import Request, SingleRequest, Txt2ImgRequest, sampled_steps
 from rxpipe.errors import BackendRejected, BadResponse
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ JobOwner = Literal["ours", "waiting", "none", "other"]
 _OWN_ID = b'"force_task_id"'
 _START = 0.01  # what the global progress shows before the first step
 _OVER = 0.99
+_LONGEST_GAP_S = 2.0
+_FAR_BELOW = 0.6  # the pace is a guess, and a full job must not be called cut off
 
 
 class _Snapshot(BaseModel):
@@ -59,6 +63,8 @@ class ServerState(_Snapshot):
     job_timestamp: str = ""
     sampling_step: int = 0
     sampling_steps: int = 0
+    interrupted: bool = False
+    skipped: bool = False
 
 
 class ServerSnapshot(_Snapshot):
@@ -81,10 +87,15 @@ _SnapshotT = TypeVar("_SnapshotT", bound=_Snapshot)
 
 
 class ProgressClient:
-    """Reads progress from the server, per task where it reports that. Safe from any thread."""
+    """Reads progress from the server, per task where it reports that. Safe from any thread.
+
+    least_s: the global progress is asked for no more often; all who ask in between share an answer.
+    """
 
     def __init__(self) -> None:
+        self.least_s = 0.0
         self._per_task: bool | None = None
+        self._last: tuple[float, bool, ServerSnapshot] | None = None
 
     @property
     def per_task(self) -> bool | None:
@@ -119,21 +130,33 @@ class ProgressClient:
         response = connection.post("/internal/progress", json.dumps(asked).encode(), timeout_s=timeout_s)
         return _valid(TaskSnapshot, response.body)
 
-    def read_server(self, connection: Connection, *, timeout_s: float, preview: bool = False) -> ServerSnapshot:
-        """Return how far the job is that runs.
+    def read_server(
+        self, connection: Connection, *, timeout_s: float, preview: bool = False, fresh: bool = False
+    ) -> ServerSnapshot:
+        """Return how far the job is that runs; *fresh*: by an answer of its own, however soon after another.
 
         Raises:
             BackendError: there is no answer, or not such a one.
         """
+        last, now_s = self._last, time.monotonic()
+        shared = last is not None and now_s - last[0] < self.least_s and (last[1] or not preview)
+        if last is not None and shared and not fresh:
+            return last[2]
         tail = "" if preview else "?skip_current_image=true"
-        return _valid(ServerSnapshot, connection.get(f"/sdapi/v1/progress{tail}", timeout_s=timeout_s).body)
+        snapshot = _valid(ServerSnapshot, connection.get(f"/sdapi/v1/progress{tail}", timeout_s=timeout_s).body)
+        self._last = (now_s, preview, snapshot)
+        return snapshot
 
 
 def _valid(model: type[_SnapshotT], body: bytes) -> _SnapshotT:
+    check_values(body)
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise BadResponse(f"the answer is no progress: {body[:80]!r}.") from error
+        raise BadResponse(
+            f"what answers is not a WebUI: {shown(body)} came where its progress was asked for.",
+            hint=hint_for(body) or "Check host and port.",
+        ) from error
 
 
 @dataclass(slots=True)
@@ -142,6 +165,8 @@ class JobTracker:
 
     request: what was posted. stalled_s: so long without a step is "stalled".
     baseline: the global progress just before the request was sent; None where it was not read.
+    phases: a job is a row of jobs with gaps between, which neither a name nor steps identify: the one that runs while
+        our request has no answer is ours, and none runs only after some time without any.
     queued_behind: another request of ours that was in flight when this one was sent; ours cannot run before it ended.
     ended: set once the job is known to have ended. began: our job was seen running.
     preview_id: of the last preview per task, -1 before the first.
@@ -151,11 +176,15 @@ class JobTracker:
     stalled_s: float = 30.0
     baseline: ServerSnapshot | None = None
     queued_behind: JobTracker | None = None
+    phases: bool = False
     ended: threading.Event = field(default_factory=threading.Event)
     began: bool = False
     preview_id: int = -1
     _pace: Pace = field(init=False)
+    _reported: StepProgress | None = None
     _last_progress: float = 0.0
+    _gap_since_s: float | None = None
+    _steps_seen: tuple[tuple[float, float], tuple[float, float]] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -180,6 +209,8 @@ class JobTracker:
     def _owner_by_server(self, snapshot: ServerSnapshot) -> JobOwner:
         if self.queued_behind is not None and self.queued_behind.ended.is_set():
             self.queued_behind = self.baseline = None  # what ran before it has ended too
+        if self.phases:
+            return self._owner_in_phases(snapshot.state)
         if snapshot.state.job_count == 0:
             self.baseline = None
             return "none"
@@ -189,6 +220,16 @@ class JobTracker:
             return "waiting"
         self.baseline = None
         return "ours" if self._may_be_ours(snapshot.state) else "other"
+
+    def _owner_in_phases(self, state: ServerState) -> JobOwner:
+        if self.queued_behind is not None:
+            return "waiting"
+        if state.job_count != 0:
+            self._gap_since_s = None
+            return "ours"
+        now_s = time.monotonic()
+        self._gap_since_s = self._gap_since_s or now_s
+        return "none" if now_s - self._gap_since_s > _LONGEST_GAP_S else "waiting"
 
     def _is_before_ours(self, snapshot: ServerSnapshot) -> bool:
         """Whether it is the job that was shown when ours was sent. A new one begins at a lower progress."""
@@ -217,10 +258,12 @@ class JobTracker:
             self._pace.note(snapshot.model_dump(exclude={"live_preview", "current_image"}), now_s)
             if owner == "waiting" and isinstance(snapshot, TaskSnapshot):
                 self._pace.note_activity(now_s)  # a queue may be long; that the server knows our job is a sign of life
+            if owner == "none" and self.began and self._reported is not None:
+                return self._reported, None  # it has ended, and its answer is on the way
             if owner != "ours":
-                gone = owner == "none" and self.began
-                return StepProgress(self._pace.fraction, phase="working" if gone else "queued"), None
-            return self._progress(snapshot, now_s), self._new_preview(snapshot)
+                return StepProgress(self._pace.fraction, phase="queued"), None
+            self._reported = self._progress(snapshot, now_s)
+            return self._reported, self._new_preview(snapshot)
 
     def end(self) -> None:
         """Note that the job has ended."""
@@ -239,14 +282,31 @@ class JobTracker:
             self._pace.note_activity(now_s)
 
     def _progress(self, snapshot: ProgressSnapshot, now_s: float) -> StepProgress:
-        if isinstance(self.request, ExtrasRequest):
+        if isinstance(self.request, SingleRequest):
             return StepProgress()  # it says 1.0 from the start
         fraction, begun = _fraction_of(snapshot), self._pace.fraction is not None
         steps = sampled_steps(self.request)
         if not fraction or (not begun and steps is None and fraction >= _OVER):
             # nothing counted yet, or the first pass of ADetailer, which is discarded
             return self._pace.observe(None, None, None, now_s, "working" if begun else "loading")
+        if steps is not None:
+            here = (time.monotonic(), fraction)
+            self._steps_seen = (self._steps_seen[0] if self._steps_seen else here, here)
         return self._pace.observe(fraction, None, steps, now_s)
+
+    def fell_short(self, now_s: float) -> bool:
+        """Whether the job ended with far fewer steps than planned, by the pace of those that were seen.
+
+        Args:
+            now_s: when the answer came, by `time.monotonic`.
+        """
+        with self._lock:
+            if self._steps_seen is None:
+                return False
+            (begin_s, begun), (last_s, done) = self._steps_seen
+        if last_s <= begin_s or done <= begun:
+            return False
+        return done + (done - begun) / (last_s - begin_s) * (now_s - last_s) < _FAR_BELOW
 
     def _new_preview(self, snapshot: ProgressSnapshot) -> bytes | None:
         preview = snapshot.preview
@@ -264,7 +324,7 @@ _JOBS = ("scripts_txt2img", "scripts_img2img", "Upscale", "extras")
 
 
 def _job_of(request: Request) -> str:
-    if isinstance(request, ExtrasRequest):
+    if isinstance(request, SingleRequest):
         return "Upscale"
     return "scripts_txt2img" if isinstance(request, Txt2ImgRequest) else "scripts_img2img"
 

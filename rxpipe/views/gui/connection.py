@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Literal
 
 from rxpipe.backends import open_backend
 from rxpipe.backends.base import Backend
+from rxpipe.backends.http.address import without_credentials
 from rxpipe.config import PipelineConfig, Txt2ImgConfig
 from rxpipe.errors import RxPipeError
 from rxpipe.plan import build_stage_execution_plan
 from rxpipe.rx.subject import EventSubject
+from rxpipe.shown import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,7 +37,7 @@ class ConnectionState:
     """
 
     status: Literal["connecting", "ready", "error"]
-    where: str
+    where: str = field(repr=False)
     text: str
     backend: Backend | None = None
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -71,7 +73,7 @@ class BackendConnection:
         self._number += 1
         self._release()
         name = where if isinstance(where, str) else where.name
-        self._show(ConnectionState("connecting", name, f"Connecting to {name}"))
+        self._show(ConnectionState("connecting", name, f"Connecting to {cut(without_credentials(name))}"))
         self._start_thread(where, self._number)
 
     def recheck(self) -> None:

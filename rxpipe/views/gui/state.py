@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
-import re
 from typing import TYPE_CHECKING, Self
 
 import platformdirs
 from loguru import logger
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rxpipe.backends.http.address import without_credentials
 from rxpipe.views.gui.form_values import FormValues, first_values
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-_CREDENTIALS = re.compile(r"(?<=//)[^/@]*@|^[^/@]+@")
 
 
 class WindowState(BaseModel):
@@ -24,24 +23,29 @@ class WindowState(BaseModel):
     model_config = ConfigDict(frozen=True)
     geometry: str = Field(default="", pattern=r"^(\d+x\d+[+-]-?\d+[+-]-?\d+)?$")
     dark: bool = True
-    backend: str = "auto"
+    backend: str = Field(default="auto", repr=False)
     form: FormValues = Field(default_factory=first_values)
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Return the saved state; the defaults if there is none or it cannot be read."""
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate(json.loads(path.read_bytes()))
         except FileNotFoundError:
             return cls()
-        except (OSError, ValidationError) as error:
-            logger.warning("{}: cannot be used, the window starts with its defaults: {}", path, error)
-            return cls()
+        except OSError as error:
+            reason = error.strerror
+        except ValidationError as error:
+            reason = f"{error.error_count()} wrong values"  # which may hold anything, a password too
+        except (ValueError, RecursionError):
+            reason = "no JSON"
+        logger.warning("{}: cannot be used, the window starts with its defaults: {}", path, reason)
+        return cls()
 
     def save(self, path: Path) -> None:
         """Save the state. The window works without it, so a failure is only logged."""
-        kept = self.model_copy(update={"backend": _CREDENTIALS.sub("", self.backend)})  # no password in this file
-        text = kept.model_dump_json(indent=1)
+        kept = self.model_copy(update={"backend": without_credentials(self.backend)})  # no password in this file
+        text = json.dumps(kept.model_dump(mode="json"), indent=1)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")

@@ -157,14 +157,15 @@ class MainWindow:
             path = Path(chosen)
         try:
             job = read_job(path)
-            values = form_of(job.config())
+            values = form_of(job.config(trust=False))  # a window has no place that shows what else would be sent
         except RxPipeError as error:
             self._say(str(error), bad=True)
             return
         if job.kind == "picture":
             values = _with_folder(values, self.form.fields["out"].read())
         self.form.write(values)
-        self._say(f"Loaded {path.name}")
+        left_out = ", ".join(f"{stage}.{name}" for stage, settings in job.held.items() for name in settings)
+        self._say(f"Loaded {path.name}" + (f", without its {left_out}" if left_out else ""))
 
     def save(self, path: Path | None = None) -> None:
         """Write the form as a preset; opens a file dialog if no path is given."""
@@ -180,8 +181,8 @@ class MainWindow:
             path = Path(chosen)
         try:
             path.write_text(yaml.safe_dump(dump(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
-        except OSError as error:
-            self._say(f"{path}: cannot be written: {error.strerror}", bad=True)
+        except (OSError, UnicodeError) as error:
+            self._say(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}", bad=True)
         else:
             self._say(f"Saved {path.name}")
 

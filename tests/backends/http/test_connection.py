@@ -1,10 +1,15 @@
 """The connection: typed errors with each kind of server's hints, credentials in no output, a connection to abort."""
 
 import base64
+import contextlib
+import gzip
 import logging
 import re
+import socket
 import threading
+import time
 import traceback
+import tracemalloc
 
 import pytest
 from loguru import logger
@@ -12,6 +17,7 @@ from loguru import logger
 from rxpipe.backends.http.address import Address, Credentials
 from rxpipe.backends.http.connection import Connection
 from rxpipe.backends.http.failures import ErrorHints, KnownFailure
+from rxpipe.backends.http.limits import AnswerLimit
 from rxpipe.backends.webui.hints import HINTS, KNOWN_TAILS
 from rxpipe.errors import (
     BackendFailed,
@@ -209,8 +215,46 @@ def test_no_server_is_reported_with_what_to_start(kind_of_server, hint, connecti
     with pytest.raises(BackendUnavailable) as caught:
         connection_to(webui_server.url, hints=HINTS_OF[kind_of_server]).get("/sdapi/v1/samplers", timeout_s=5)
 
-    assert "no server answers: Connection refused (GET /sdapi/v1/samplers at " in caught.value.message
+    assert caught.value.message == (
+        f"no server answers at {webui_server.url} (connection refused) (GET /sdapi/v1/samplers at {webui_server.url})."
+    )
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("kind_of_server", ["webui", "another"])
+def test_an_unknown_host_and_a_wrong_scheme_are_called_by_name(kind_of_server, connection_to, webui_server):
+    """Neither is a server that crashed."""
+    hints = HINTS_OF[kind_of_server]
+    with pytest.raises(BackendUnavailable, match=r"^the host 'no-such-host\.invalid' is unknown "):
+        connection_to("http://no-such-host.invalid:7860", hints=hints).get("/x", timeout_s=5)
+    secure = webui_server.url.replace("http:", "https:")
+    with pytest.raises(BackendUnavailable, match="speaks http, not https") as caught:
+        connection_to(secure, hints=hints).get("/x", timeout_s=5)
+    assert caught.value.hint == f"Give {webui_server.url} as its address."
+
+
+def test_after_a_failure_of_the_server_its_connection_is_not_used_again(connection_to, webui_server):
+    """Forge ends it without saying so."""
+    connection = connection_to(webui_server.url)
+    webui_server.fault("txt2img", Fault.GENERIC)
+    with pytest.raises(BackendFailed):
+        connection.post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=5)
+    assert connection.post("/sdapi/v1/interrupt", timeout_s=5).status == 200
+    assert webui_server.connections == 2
+
+
+def test_a_get_on_a_kept_connection_that_breaks_is_repeated_once(connection_to, webui_server):
+    """A post is not: it may have been begun."""
+    connection = connection_to(webui_server.url)
+    connection.get("/sdapi/v1/samplers", timeout_s=5)
+    webui_server.fault("samplers", Fault.RESET)
+    assert connection.get("/sdapi/v1/samplers", timeout_s=5).status == 200
+    webui_server.fault("samplers", Fault.RESET, times=2)
+    with pytest.raises(BackendUnavailable):
+        connection.get("/sdapi/v1/samplers", timeout_s=5)
+    webui_server.fault("txt2img", Fault.RESET)
+    with pytest.raises(BackendUnavailable):
+        connection.post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=5)
 
 
 def test_wrong_fields_are_reported_by_name(connection_to, webui_server):
@@ -276,6 +320,133 @@ def test_nothing_is_sent_over_an_aborted_connection(connection_to, webui_server)
         connection.post("/sdapi/v1/txt2img", TXT2IMG, timeout_s=5)
 
     assert webui_server.calls == ()
+
+
+@pytest.mark.parametrize("path", ["/sdapi/v1/samplers", "/internal/progress", "/sdapi/v1/progress"])
+@pytest.mark.parametrize("fault", [Fault.ENDLESS_BODY, Fault.GZIP_BOMB])
+def test_no_answer_is_read_beyond_its_limit(fault, path, connection_to, webui_server):
+    """Counted after decompression and while it comes; the connection that brought it is not used again."""
+    webui_server.fault("*", fault)
+    connection = connection_to(webui_server.url)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadResponse, match=r"larger than 16 MiB, the most that was asked for.*\(GET /") as caught:
+            connection.get(path, timeout_s=5)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert most < 60 << 20
+    assert not caught.value.retryable
+    assert connection.get("/sdapi/v1/samplers", timeout_s=5).status == 200
+    assert webui_server.connections == 2
+
+
+def test_a_length_beyond_the_limit_is_refused_before_a_byte_is_read(connection_to, webui_server):
+    with pytest.raises(BadResponse, match="larger than 0 MiB"):
+        connection_to(webui_server.url).send("GET", "/sdapi/v1/samplers", timeout_s=5, limit=AnswerLimit(most_bytes=10))
+
+
+def test_a_body_of_one_byte_at_a_time_has_a_deadline(connection_to, webui_server):
+    """Each byte comes in time, the answer does not."""
+    webui_server.fault("samplers", Fault.BYTE_BY_BYTE.but(seconds=0.02))
+    connection = connection_to(webui_server.url)
+    begin = time.monotonic()
+    with pytest.raises(BackendTimeout, match="the answer was not complete after"):
+        connection.get("/sdapi/v1/samplers", timeout_s=0.1)
+
+    assert time.monotonic() - begin < 2.0
+    assert connection.get("/sdapi/v1/samplers", timeout_s=5).status == 200
+
+
+def test_an_answer_without_end_has_a_deadline_where_the_work_has_none(connection_to, webui_server):
+    webui_server.fault("txt2img", Fault.BYTE_BY_BYTE.but(seconds=0.02))
+    with pytest.raises(BackendTimeout, match="the answer was not complete after"):
+        connection_to(webui_server.url).post(
+            "/sdapi/v1/txt2img", TXT2IMG, timeout_s=None, limit=AnswerLimit.of_pictures(1, 64 * 64, body_s=0.2)
+        )
+
+
+def raw_server(answer, serve_on=b""):
+    """A socket that gives each connection *answer*, then *serve_on* every 10 ms; for what no HTTP server sends."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with contextlib.suppress(OSError), connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+                while serve_on:
+                    connection.sendall(serve_on)
+                    threading.Event().wait(0.01)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return listener, f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "serve_on"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b" "),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
+    ],
+    ids=["head", "body without length", "continue", "trailer"],
+)
+def test_no_part_of_an_answer_is_waited_for_without_end(answer, serve_on, connection_to):
+    listener, url = raw_server(answer, serve_on)
+    begin = time.monotonic()
+    with listener, pytest.raises(BackendTimeout, match="the answer was not complete after"):
+        connection_to(url).get("/", timeout_s=0.1)
+
+    assert time.monotonic() - begin < 2.0
+
+
+@pytest.mark.parametrize("status", [b"302 Found\r\nLocation: /else", b"500 Error", b"200 OK"])
+def test_the_body_of_a_redirect_or_an_error_has_a_limit_too(status, connection_to):
+    """Requests reads that of a redirect by itself, to follow it."""
+    listener, url = raw_server(b"HTTP/1.1 " + status + b"\r\n\r\n" + b"x" * (20 << 20))
+    with listener, pytest.raises(BadResponse, match="larger than 16 MiB"):
+        connection_to(url).get("/", timeout_s=5)
+
+
+@pytest.mark.parametrize("encoding", ["br", "gzip, gzip", "x" * 99])
+def test_an_encoding_that_was_not_asked_for_is_reported(encoding, connection_to):
+    answer = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: 2\r\n\r\n{{}}"
+    listener, url = raw_server(answer.encode())
+    with listener, pytest.raises(BadResponse, match="which was not asked for"):
+        connection_to(url).get("/", timeout_s=5)
+
+
+@pytest.mark.parametrize(
+    ("packed", "message"), [(b"no gzip", "cannot be decompressed"), (gzip.compress(b"{}" * 99)[:-9], "cut off")]
+)
+def test_a_broken_compression_is_reported(packed, message, connection_to):
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
+    listener, url = raw_server(head.encode() + packed)
+    with listener, pytest.raises(BadResponse, match=message):
+        connection_to(url).get("/", timeout_s=5)
+
+
+def test_a_compressed_answer_is_read(connection_to):
+    packed = gzip.compress(b'{"a": 1}')
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
+    listener, url = raw_server(head.encode() + packed)
+    with listener:
+        assert connection_to(url).get("/", timeout_s=5).json() == {"a": 1}
+
+
+def test_a_limit_grows_with_what_is_asked_for():
+    small, large = AnswerLimit.of_pictures(1, 64 * 64), AnswerLimit.of_pictures(4, 2048 * 2048)
+    noise = 4 * 2048 * 2048 * 4 * 4 // 3
+    assert small.most_bytes < 20 << 20 < noise < large.most_bytes < 300 << 20
+    assert small.body_s < 63 < large.body_s
+    assert AnswerLimit.small(10.0).whole_s == 40.0
 
 
 @pytest.mark.parametrize("fault", [Fault.TRUNCATED_JSON, Fault.EMPTY_BODY])

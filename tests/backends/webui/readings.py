@@ -15,7 +15,7 @@ def request_for(section=None):
     config = section or rxp.Txt2ImgConfig(steps=20)
     stage = stage_of(config)
     if isinstance(config, rxp.UpscaleConfig):
-        return payloads.upscale(config)
+        return payloads.upscale(config, Size(64, 64))
     if isinstance(config, rxp.AdetailerConfig):
         return payloads.adetailer(stage, config, Size(64, 64))
     if isinstance(config, rxp.Img2ImgConfig):

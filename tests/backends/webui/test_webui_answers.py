@@ -2,9 +2,13 @@
 
 import base64
 import json
+import struct
+import time
+import zlib
 from pathlib import Path
 
 import pytest
+from hostile_answers import read_every_way
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stages import PICTURE
@@ -42,8 +46,15 @@ def test_a_grid_is_cut_off():
     assert answer.info.text_of(0) == "one"
 
 
-@pytest.mark.parametrize("images", [[], [TEXT], [TEXT] * 3])
-def test_another_count_than_asked_for_is_reported(images):
+def test_more_pictures_than_asked_for_are_counted():
+    """Scripts append theirs behind ours; the seeds are those of ours."""
+    answer = read_generation(body([TEXT] * 5), expected=2)
+
+    assert (len(answer.pictures), answer.surplus) == (2, 3)
+
+
+@pytest.mark.parametrize("images", [[], [TEXT]])
+def test_fewer_pictures_than_asked_for_are_reported(images):
     """An interrupt from elsewhere looks like that."""
     with pytest.raises(BadResponse, match=f"{len(images)} pictures came where 2 were asked for"):
         read_generation(body(images), expected=2)
@@ -232,3 +243,56 @@ def test_any_retry_after_is_seconds_or_nothing(sent):
 def test_retry_after_is_seconds_or_a_date(header, seconds):
     """Both forms that HTTP knows."""
     assert retry_after_s(header) == seconds
+
+
+def claiming(width, height, pixels=b"x" * 100):
+    """A PNG whose every checksum is right and whose pixels are not there."""
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", pixels), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (claiming(40_000, 40_000), "claims 40000x40000 px, far more than was asked for"),
+        (claiming(1000, 1000), "1000x1000 px cannot be in 157 bytes"),
+    ],
+)
+def test_a_picture_that_claims_more_than_it_has_is_refused_by_its_header(picture, message):
+    with pytest.raises(BadResponse, match=message):
+        read_picture(base64.b64encode(picture), asked=64 * 64)
+
+
+def test_a_blank_picture_is_no_claim():
+    """Nothing compresses better."""
+    blank = claiming(2000, 2000, zlib.compress(bytes(2000 * 6001), 9))
+    assert read_picture(base64.b64encode(blank), asked=1)[1].width == 2000
+
+
+def test_an_answer_of_countless_pictures_is_not_split():
+    with pytest.raises(BadResponse, match="more than 1000 pictures"):
+        read_generation(body([""] * 2000), expected=1)
+
+
+@pytest.mark.parametrize("values", [b"[],", b"0,", b"{},", b'"",'])
+def test_an_answer_of_countless_values_is_not_read(values):
+    """Each would cost tens of bytes."""
+    with pytest.raises(BadResponse, match="more than 1000000 values"):
+        read_json(b"[" + values * 2_000_000 + b"0]")
+
+
+@pytest.mark.parametrize(
+    "text", ["Mon, 99 Foo 99999 99:99:99", "Thu, 01 Jan 0000 00:00:00 GMT", "9" * 400, "-1", "nan"]
+)
+def test_odd_dates_of_retry_after_are_seconds_or_nothing(text):
+    assert retry_after_s(text) is None or retry_after_s(text) >= 0
+
+
+def test_hostile_answers_raise_no_error_but_ours():
+    """2 % of those that `tests/benchmarks/bench_answers.py` reads; each in at most 5 s."""
+    for number in range(0, 10_000, 50):
+        begin = time.monotonic()
+        read_every_way(number)
+        assert time.monotonic() - begin < 5, number

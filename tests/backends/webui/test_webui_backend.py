@@ -485,7 +485,7 @@ def test_a_server_without_its_api_is_reported(backend_for):
 def test_no_server_is_reported_before_anything_runs(webui_server, backend_for):
     """With what to start."""
     webui_server.go_down()
-    with pytest.raises(rxp.BackendUnavailable, match=r"no server answers: .* --api"):
+    with pytest.raises(rxp.BackendUnavailable, match=r"no server answers at .* --api"):
         backend_for(webui_server).check(plan(txt2img=TXT2IMG))
 
 

@@ -1,7 +1,10 @@
 """Whole runs over real HTTP: four stages with files and seeds right, every fault, cancel at any moment."""
 
 import base64
+import inspect
 import random
+import threading
+from datetime import datetime, timedelta
 
 import pytest
 from stages import GRACE_S, returns_before_any_answer
@@ -14,7 +17,11 @@ from rxpipe.testing.servers.webui import Fault, WebUIServer
 
 HEALS = {
     *("REFUSED", "RESET", "RESET_MID_BODY", "SHORT_BODY", "NEVER", "HTML_PAGE", "TOO_MANY_REQUESTS"),
-    *("BAD_GATEWAY", "UNAVAILABLE", "GATEWAY_TIMEOUT", "SLOW", "SLOW_DRIP", "DIES"),
+    *("BAD_GATEWAY", "UNAVAILABLE", "GATEWAY_TIMEOUT", "SLOW", "SLOW_DRIP", "DIES", "BYTE_BY_BYTE"),
+}
+HEALS_ONCE = {
+    *("TRUNCATED_JSON", "EMPTY_BODY", "BAD_BASE64", "NOT_AN_IMAGE", "FLIPPED_BYTE", "CUT_PNG", "NO_IMAGES"),
+    *("FEWER_IMAGES", "OUT_OF_MEMORY", "GENERIC"),
 }
 COSTS_THE_RUN = {"UNAUTHORIZED", "NO_API", "UNPROCESSABLE", "STUCK"}
 TYPES = {
@@ -22,12 +29,12 @@ TYPES = {
         *("REFUSED", "RESET", "RESET_MID_BODY", "SHORT_BODY", "HTML_PAGE", "TOO_MANY_REQUESTS"),
         *("BAD_GATEWAY", "UNAVAILABLE", "GATEWAY_TIMEOUT", "DIES"),
     },
-    "BackendTimeout": {"NEVER", "SLOW", "STUCK"},
+    "BackendTimeout": {"NEVER", "SLOW", "STUCK", "BYTE_BY_BYTE"},
     "BackendRejected": {"UNAUTHORIZED", "NO_API", "UNPROCESSABLE"},
     "BackendFailed": {"OUT_OF_MEMORY", "NAN", "BAD_INPUT", "GENERIC"},
     "BadResponse": {
         *("TRUNCATED_JSON", "EMPTY_BODY", "BAD_BASE64", "NOT_AN_IMAGE", "FLIPPED_BYTE", "CUT_PNG"),
-        *("NO_IMAGES", "FEWER_IMAGES"),
+        *("NO_IMAGES", "FEWER_IMAGES", "ENDLESS_BODY", "GZIP_BOMB"),
     },
 }
 
@@ -46,7 +53,7 @@ def test_four_stages_and_eight_images_over_real_http(flavour, tmp_path):
 
         assert server.max_active_drawings == 1
         assert server.max_in_flight == 2, "one is queued ahead"
-        assert not server.calls_to("options")
+        assert [call.method for call in server.calls_to("options")] == ["GET"], "the settings are read and not written"
     assert result.status == "completed"
     assert [event.seq for event in result.events] == list(range(len(result.events)))
     assert [event.stage_type for event in result.events if event.kind == "stage_start"] == list(STAGES)
@@ -57,10 +64,10 @@ def test_four_stages_and_eight_images_over_real_http(flavour, tmp_path):
     assert len(list(tmp_path.rglob("*.png"))) == 32
 
 
-ONE_OF_EACH_KIND = {"RESET_MID_BODY", "NEVER", "UNAUTHORIZED", "OUT_OF_MEMORY", "CUT_PNG"}
+ONE_OF_EACH_KIND = {"RESET_MID_BODY", "NEVER", "UNAUTHORIZED", "OUT_OF_MEMORY", "CUT_PNG", "NAN", "UNAVAILABLE"}
 FAULTS = [
     pytest.param(fault, id=fault.name, marks=[] if fault.name in ONE_OF_EACH_KIND else pytest.mark.slow)
-    for fault in Fault.every()
+    for fault in (*Fault.every(), *Fault.without_end())
 ]
 
 
@@ -69,8 +76,9 @@ def test_a_fault_heals_or_costs_its_own_image_and_nothing_else(fault):
     """The fault table: the second txt2img request of a run of three images."""
     row = meet(fault)
 
-    if fault.name in HEALS:
+    if fault.name in HEALS | HEALS_ONCE:
         assert (row.status, row.kept, row.files) == ("completed", IMAGES, IMAGES * len(STAGES))
+        assert row.retries == 1 or fault.name in HEALS
     elif fault.name in COSTS_THE_RUN:
         assert (row.status, row.files) == ("failed", 1), "the picture made before it is kept"
     else:
@@ -81,13 +89,40 @@ def test_a_fault_heals_or_costs_its_own_image_and_nothing_else(fault):
     assert fault.name in TYPES.get(kind, {"SLOW_DRIP"}), row.error
 
 
+STAYS_ONE = [
+    pytest.param(fault, id=fault.name, marks=[] if fault.name in ONE_OF_EACH_KIND else pytest.mark.slow)
+    for fault in Fault.every()
+    if fault.name in HEALS_ONCE or (fault.kind == "instead" and fault.status in {429, 502, 503, 504})
+]
+
+
+@pytest.mark.parametrize("fault", STAYS_ONE)
+def test_a_fault_that_stays_with_one_image_costs_that_image_alone(fault):
+    """What can heal by itself is repeated once, a busy server is asked as often as the settings say, and no more."""
+    row = meet(fault, on_call=range(2, 2 + (2 if fault.name in HEALS_ONCE else 3)))
+
+    assert (row.status, row.kept) == ("partial", IMAGES - 1)
+    assert row.retries == (1 if fault.name in HEALS_ONCE else 2)
+
+
+@pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.OUT_OF_MEMORY])
+def test_a_fault_that_stays_for_ever_ends_the_run_after_so_many_images(fault):
+    """Three images in a row, each with its own attempts; nothing is asked for afterwards."""
+    row = meet(fault, on_call=1, times=None)
+
+    assert (row.status, row.kept) == ("failed", 0)
+    assert row.posts == IMAGES * (2 if fault.name in HEALS_ONCE else 3)
+
+
 @pytest.mark.parametrize("stage", STAGES[1:])
-@pytest.mark.parametrize("fault", [Fault.RESET_MID_BODY, Fault.OUT_OF_MEMORY, Fault.CUT_PNG, Fault.UNAUTHORIZED])
+@pytest.mark.parametrize(
+    "fault", [Fault.RESET_MID_BODY, Fault.OUT_OF_MEMORY, Fault.CUT_PNG, Fault.NAN, Fault.UNAUTHORIZED]
+)
 def test_later_stages_lose_no_more_than_the_first(stage, fault):
     """Adetailer passes the picture on where it cannot be mended; the others lose their one image."""
     row = meet(fault, stage, flavour="a1111")
 
-    if fault is Fault.RESET_MID_BODY:
+    if fault is not Fault.NAN and fault is not Fault.UNAUTHORIZED:
         assert (row.status, row.kept) == ("completed", IMAGES)
     elif fault is Fault.UNAUTHORIZED:
         assert row.status == "failed"
@@ -196,7 +231,7 @@ def test_with_queue_ahead_cancel_interrupts_both_and_no_other(stage):
         WebUIServer(latency_s=latency_s) as server,
         WebUIBackend(server.url, queue_ahead=1, grace_s=GRACE_S) as backend,
     ):
-        run = rxp.PipelineExecutor(backend).start(ahead_chain(4))
+        run = rxp.PipelineExecutor(backend).start(ahead_chain(4, order="stage"))
         assert server.wait_running(stage)
         assert server.wait_queued(1)
         with returns_before_any_answer(server):
@@ -210,7 +245,9 @@ def test_with_queue_ahead_cancel_interrupts_both_and_no_other(stage):
         assert [hit.job.stage for hit in server.interrupts] == [stage, stage]
 
 
-@pytest.mark.parametrize("fault", [Fault.RESET, Fault.OUT_OF_MEMORY, Fault.DIES, Fault.CUT_PNG, Fault.UNAVAILABLE])
+@pytest.mark.parametrize(
+    "fault", [Fault.RESET, Fault.OUT_OF_MEMORY, Fault.DIES, Fault.CUT_PNG, Fault.NAN, Fault.UNAVAILABLE]
+)
 def test_with_queue_ahead_a_fault_costs_no_more(fault):
     """The neighbour in the queue goes on, or is drawn again."""
     retry = rxp.RetryConfig(first_delay_s=0.15, jitter=0.0)
@@ -219,7 +256,7 @@ def test_with_queue_ahead_a_fault_costs_no_more(fault):
         result = rxp.PipelineRunner(backend).run(ahead_chain(4, retry=retry))
 
     kept = sum(variant.outcome == "done" for variant in result.variants)
-    assert kept == (3 if fault in {Fault.OUT_OF_MEMORY, Fault.CUT_PNG} else 4)
+    assert kept == (3 if fault is Fault.NAN else 4)
 
 
 def test_skipping_an_image_interrupts_its_drawing_and_goes_on_with_the_next():
@@ -241,6 +278,60 @@ def test_skipping_an_image_interrupts_its_drawing_and_goes_on_with_the_next():
         ]
         assert reported == ["done", "cancelled", "done"]
         assert len(server.interrupts) == 1
+
+
+def test_a_clock_that_jumps_changes_no_duration_and_ends_no_render(monkeypatch):
+    """400 days forward in the middle of a render, by a correction of the date; the timestamps follow it."""
+    jumped = threading.Event()
+
+    class Jumping(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(days=400 * jumped.is_set())
+
+    monkeypatch.setattr("rxpipe.rx.worker.datetime", Jumping)
+    with WebUIServer(latency_s=0.0) as server, WebUIBackend(server.url, poll_s=0.02, silence_s=5.0) as backend:
+        hold = server.hold("img2img", 5)
+        run = rxp.PipelineExecutor(backend).start(ahead_chain(1))
+        assert hold.wait_reached()
+        jumped.set()
+        polls = len(server.calls_to("progress"))
+        assert server.wait_for(lambda: len(server.calls_to("progress")) > polls + 5)
+        hold.release()
+        assert run.wait(20)
+    assert run.result.status == "completed"
+    assert max(run.result.durations.values()) < 20
+    first, *_, last = run.result.events
+    assert (last.timestamp - first.timestamp).days >= 400
+
+
+def test_a_server_that_answers_no_question_is_reported_before_silence_is(tmp_path):
+    """It takes requests and answers none, not even how far it is; half an hour of silence is for those that answer."""
+    retry = rxp.RetryConfig(attempts=1)
+    with WebUIServer(latency_s=0.0) as server:
+        backend = WebUIBackend(server.url, poll_s=0.02, ask_timeout_s=0.1, unanswered_s=0.3, idle_timeout_s=0.2)
+        server.hold("txt2img", 2)
+        run = rxp.PipelineExecutor(backend).start(
+            rxp.chain(rxp.txt2img(width=64, height=64), out=tmp_path, retry=retry)
+        )
+        assert server.wait_running("txt2img")
+        server.freeze()
+        assert run.wait(10)
+        backend.close()
+    [error] = [record.error for record in run.result.records]
+    assert error.type == "BackendTimeout"
+    assert "has answered no question for" in error.message
+
+
+def test_a_server_that_takes_the_request_and_says_it_is_idle_is_reported_in_a_minute(tmp_path):
+    """By its progress it does not know the job."""
+    retry = rxp.RetryConfig(attempts=1)
+    with WebUIServer(latency_s=0.0) as server, WebUIBackend(server.url, poll_s=0.02, unknown_job_s=0.3) as backend:
+        server.fault("txt2img", Fault.NEVER)
+        result = rxp.PipelineRunner(backend).run(rxp.chain(rxp.txt2img(width=64, height=64), out=tmp_path, retry=retry))
+    assert "the server does not know the job" in result.records[0].error.message
+    defaults = inspect.signature(WebUIBackend).parameters
+    assert max(defaults[name].default for name in ("unknown_job_s", "unanswered_s")) <= 180
 
 
 def test_warnings_reach_the_event(tmp_path):

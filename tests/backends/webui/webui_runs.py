@@ -9,11 +9,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import rxpipe as rxp
 from rxpipe.backends.webui.backend import WebUIBackend
 from rxpipe.pictures import png
 from rxpipe.testing.servers.webui import Fault, WebUIServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 IMAGES = 3
 STAGES = ("txt2img", "img2img", "adetailer", "upscale")
@@ -35,8 +39,15 @@ class Row:
     interrupts: int
 
 
-def meet(fault: Fault, stage: str = "txt2img", *, flavour: str = "forge") -> Row:
-    """A run of four stages and three images whose second request to *stage* meets *fault*."""
+def meet(
+    fault: Fault,
+    stage: str = "txt2img",
+    *,
+    flavour: str = "forge",
+    on_call: int | Iterable[int] = 2,
+    times: int | None = 1,
+) -> Row:
+    """A run of four stages and three images whose second request to *stage* meets *fault*; more with the last two."""
     with WebUIServer(flavour, latency_s=0.01) as server, TemporaryDirectory() as folder:
         backend = WebUIBackend(
             server.url,
@@ -46,12 +57,14 @@ def meet(fault: Fault, stage: str = "txt2img", *, flavour: str = "forge") -> Row
             idle_timeout_s=2.0,
             ask_timeout_s=1.0,
             grace_s=0.2,
+            answer_s=0.5,
+            queue_ahead=0,  # so that the second request is the second image's
         )
         runner = rxp.PipelineRunner(backend)
         if fault.kind == "refused":
             runner.executor.events.subscribe(lambda event: refuse_once(server, event, stage))
         else:
-            server.fault(stage, eased(fault), on_call=2)
+            server.fault(stage, eased(fault), on_call=on_call, times=times)
         began = time.monotonic()
         result = runner.run(config(Path(folder), timeout_s=1.0 if fault.kind in {"slow", "stuck"} else None))
         seconds = time.monotonic() - began
@@ -85,6 +98,7 @@ def config(folder: Path, *, timeout_s: float | None = None) -> rxp.PipelineConfi
         img2img=rxp.Img2ImgConfig(),
         adetailer=rxp.AdetailerConfig(detector="mediapipe_face_full"),
         upscale=rxp.UpscaleConfig(scale=2),
+        order="stage",  # a fault that strikes the second request strikes the second image of its stage
         out=folder,
         retry=rxp.RetryConfig(first_delay_s=0.05, max_delay_s=0.2, jitter=0.0),
         timeout_s=timeout_s,

@@ -18,6 +18,9 @@ WireKind = Literal[
     "truncated_json",
     "empty_body",
     "instead",
+    "endless",
+    "bomb",
+    "byte_by_byte",
 ]
 
 _HTML = (
@@ -32,7 +35,7 @@ class Fault:
 
     name: unique among the ready ones; what a fault table prints.
     kind: where and how it takes effect: a WireKind, or what a kind of server adds for its jobs.
-    seconds: slow_drip: how long the body takes.
+    seconds: slow_drip: how long the body takes; byte_by_byte: between two bytes.
     back_after_s: refused: seconds until the server is back on its port, None for `server.come_back()`.
     fraction: 0..1; reset_mid_body, short_body, truncated_json: how much of the body is sent.
     status, message, retry_after_s, html: instead: the answer, given without asking the site.
@@ -63,6 +66,9 @@ class Fault:
     BAD_GATEWAY: ClassVar[Fault]
     UNAVAILABLE: ClassVar[Fault]
     GATEWAY_TIMEOUT: ClassVar[Fault]
+    ENDLESS_BODY: ClassVar[Fault]
+    GZIP_BOMB: ClassVar[Fault]
+    BYTE_BY_BYTE: ClassVar[Fault]
 
     def but(self, **changes: Any) -> Self:
         """Return the same with some fields changed: `Fault.UNAVAILABLE.but(retry_after_s=1)`."""
@@ -70,8 +76,13 @@ class Fault:
 
     @staticmethod
     def every() -> tuple[Fault, ...]:
-        """Return all ready faults, in the order in which a table should list them."""
+        """Return the ready faults that come to an end, in the order in which a table should list them."""
         return _EVERY
+
+    @staticmethod
+    def without_end() -> tuple[Fault, ...]:
+        """Return the ready faults whose answers have no end, which only a client with limits survives."""
+        return _WITHOUT_END
 
 
 _EVERY = (
@@ -89,5 +100,10 @@ _EVERY = (
     Fault("UNAVAILABLE", "instead", status=503, message="Service Unavailable", retry_after_s=1),
     Fault("GATEWAY_TIMEOUT", "instead", status=504, message="Gateway Timeout"),
 )
-for _fault in _EVERY:
+_WITHOUT_END = (
+    Fault("ENDLESS_BODY", "endless"),
+    Fault("GZIP_BOMB", "bomb"),
+    Fault("BYTE_BY_BYTE", "byte_by_byte", seconds=0.2),
+)
+for _fault in (*_EVERY, *_WITHOUT_END):
     setattr(Fault, _fault.name, _fault)

@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 from rxpipe.testing.servers.core.fault_plan import FaultPlan
 from rxpipe.testing.servers.core.requests import shorten
 from rxpipe.testing.servers.core.site import ServerGone, Site
-from rxpipe.testing.servers.core.wire import Answer, Upgrade, encode, encode_upgrade, read_request, reset
+from rxpipe.testing.servers.core.wire import (
+    Answer,
+    Upgrade,
+    bomb,
+    encode,
+    encode_upgrade,
+    endless_head,
+    read_request,
+    reset,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,6 +44,8 @@ _JOIN_S = 2.0
 _DRIPS = 50
 _JOINED_BELOW = 65536  # bytes of body that go out in one piece with the head
 _BEFORE_ANY_ANSWER = ("reset", "never", "refused")
+_KNOWS_NO_END = ("endless", "bomb", "byte_by_byte")
+_CHUNK = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
 _BREAKS_THE_BODY = ("reset_mid_body", "short_body")
 
 SiteT = TypeVar("SiteT", bound=Site)
@@ -350,10 +361,19 @@ class LoopbackServer(Generic[SiteT]):
             answer = site.finish(answer, time.perf_counter() - began)
             if going_down:
                 request = replace(request, keep_alive=False)
-            return self._send(connection, call, answer, request) and request.keep_alive
+            sent = self._send(connection, call, answer, request)
         except ServerGone:
             reset(connection)
             return False
+        if sent and answer.last:
+            self._reset_next(connection, stream)
+        return sent and request.keep_alive and not answer.last
+
+    def _reset_next(self, connection: socket.socket, stream: BufferedIOBase) -> None:
+        """Reset the connection when the client sends on it again: its request and our end crossed on the way."""
+        connection.settimeout(self._keep_alive_s)
+        if read_request(stream, connection) is not None:
+            reset(connection)
 
     def _go_down_if_due(self, call: RecordedRequest, number: int) -> bool:
         """Go down if the next request of this kind is to be refused; only this connection stays, for its answer."""
@@ -398,6 +418,9 @@ class LoopbackServer(Generic[SiteT]):
         head, body = encode(answer, request, self._gzip_level, self.site.software)
         call.status = answer.status
         connection.settimeout(None)
+        if fault is not None and fault.kind in _KNOWS_NO_END:
+            self._send_on_and_on(connection, answer, fault)
+            return False
         if fault is not None and fault.kind in _BREAKS_THE_BODY:
             connection.sendall(head + body[: int(len(body) * fault.fraction)])
             if fault.kind == "reset_mid_body":
@@ -410,6 +433,18 @@ class LoopbackServer(Generic[SiteT]):
             if len(body) >= _JOINED_BELOW:
                 connection.sendall(body)
         return True
+
+    def _send_on_and_on(self, connection: socket.socket, answer: Answer, fault: Fault) -> None:
+        """Send more than any client wants, until it closes the connection."""
+        if fault.kind == "bomb":
+            connection.sendall(b"".join(bomb(answer.status, self.site.software)))
+            return
+        connection.sendall(endless_head(answer.status, self.site.software))
+        if fault.kind == "endless":
+            while not self._down.is_set():
+                connection.sendall(_CHUNK)
+        while not self._down.wait(fault.seconds):
+            connection.sendall(b"1\r\n \r\n")
 
     def _hand_over(
         self, connection: socket.socket, stream: BufferedIOBase, call: RecordedRequest, upgrade: Upgrade

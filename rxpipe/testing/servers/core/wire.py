@@ -11,6 +11,7 @@ import json
 import socket
 import struct
 import time
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -55,12 +56,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is to be sent. `headers` are sent in addition to server, date, content-length and content-type."""
+    """What is to be sent. `headers` are sent in addition to server, date, content-length and content-type.
+
+    last: the server ends the connection afterwards without saying so; the next request on it meets a reset.
+    """
 
     status: int
     body: bytes = field(repr=False)
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +164,22 @@ def _head(status: int, software: str, headers: Mapping[str, str]) -> bytes:
         *(f"{name}: {value}" for name, value in headers.items()),
     ]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def endless_head(status: int, software: str) -> bytes:
+    """Return the head of an answer in chunks."""
+    return _head(status, software, {"transfer-encoding": "chunked", "content-type": "application/json"})
+
+
+def bomb(status: int, software: str) -> tuple[bytes, bytes]:
+    """Return head and body of an answer of a few MB, gzipped, that unpack to 4 GiB of blanks."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    blanks = b" " * (1 << 20)
+    head = packer.compress(blanks) + packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(blanks) + packer.flush(zlib.Z_FULL_FLUSH)  # refers to nothing before it: can be repeated
+    body = head + block * 4095
+    headers = {"content-length": str(len(body)), "content-type": "application/json", "content-encoding": "gzip"}
+    return _head(status, software, headers), body
 
 
 def reset(connection: socket.socket) -> None:

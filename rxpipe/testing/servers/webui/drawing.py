@@ -121,15 +121,22 @@ def png_size(picture: bytes) -> tuple[int, int]:
     return width, height
 
 
-def with_parameters(picture: bytes, text: str) -> bytes:
-    """Return the PNG with its text chunks gone and `text` as `parameters`: tEXt if latin-1 can hold it, iTXt if not."""
-    try:
-        chunk = _chunk(b"tEXt", b"parameters\0" + text.encode("latin-1"))
-    except UnicodeEncodeError:
-        chunk = _chunk(b"iTXt", b"parameters\0\0\0\0\0" + text.encode())
+def with_parameters(picture: bytes, text: str | None) -> bytes:
+    """Return the PNG with its text chunks gone and `text` as `parameters`: tEXt if latin-1 can hold it, iTXt if not.
+
+    None: no text at all.
+    """
+    chunk = b"" if text is None else _parameters_chunk(text)
     parts = [picture[:_AFTER_IHDR], chunk]
     parts += [picture[start:stop] for name, start, stop in _chunks(picture) if name not in (b"tEXt", b"iTXt", b"zTXt")]
     return b"".join(parts)
+
+
+def _parameters_chunk(text: str) -> bytes:
+    try:
+        return _chunk(b"tEXt", b"parameters\0" + text.encode("latin-1"))
+    except UnicodeEncodeError:
+        return _chunk(b"iTXt", b"parameters\0\0\0\0\0" + text.encode())
 
 
 def parameters_of(picture: bytes) -> str | None:
@@ -180,6 +187,22 @@ def grid_of(pictures: Sequence[bytes], mode: Literal["RGB", "RGBA"]) -> bytes:
     for number, picture in enumerate(pictures):
         sheet.paste(open_picture(picture).convert(mode), (number % columns * width, number // columns * height))
     return save_png(sheet)
+
+
+def laid_over(source: bytes, drawn: bytes, mask: bytes, *, keeps_size: bool, invert: bool) -> bytes:
+    """Return the source with what was drawn where the mask is white: nothing else of it changes.
+
+    Args:
+        keeps_size: the result is as large as the source; otherwise as large as what was drawn.
+        invert: black takes the place of white.
+    """
+    from PIL import Image, ImageChops  # noqa: PLC0415 - see open_picture
+
+    below, above = open_picture(source).convert("RGB"), open_picture(drawn).convert("RGB")
+    size = below.size if keeps_size else above.size
+    shows = open_picture(mask).convert("L").resize(size)
+    shows = ImageChops.invert(shows) if invert else shows
+    return save_png(Image.composite(above.resize(size), below.resize(size), shows))
 
 
 def decode_upload(text: Any) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from random import Random
@@ -14,7 +15,7 @@ from rxpipe.testing.servers.webui.drawing import noise_png, parameters_of
 from rxpipe.testing.servers.webui.jobs import JobError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rxpipe.testing.servers.core.faults import Fault
     from rxpipe.testing.servers.core.requests import RecordedRequest
@@ -30,7 +31,10 @@ _RECORDED_SHA256 = {
 
 @dataclass(slots=True)
 class Checkpoint:
-    """A model file. Its hash is unknown to the server until it was loaded once, unless `hashed`."""
+    """A model file. Its hash is unknown to the server until it was loaded once, unless `hashed`.
+
+    name: the path below the model folder, without its ending.
+    """
 
     name: str
     hashed: bool = True
@@ -51,15 +55,26 @@ class Checkpoint:
         return f"{self.name}.safetensors [{self.short}]" if self.hashed else f"{self.name}.safetensors"
 
     def answers_to(self, name: Any) -> bool:
-        """Return whether an option's value means this file."""
-        return name in (self.name, f"{self.name}.safetensors", self.title, self.short, self.sha256)
+        """Return whether an option's value means this file: letter by letter, and with its folder."""
+        file = f"{self.name}.safetensors"
+        return name in (self.name, self.model_name, self.stem, file, self.title, self.short, self.sha256)
+
+    @property
+    def stem(self) -> str:
+        """The name without its folder, as infotexts have it."""
+        return self.name.rpartition("/")[2]
+
+    @property
+    def model_name(self) -> str:
+        """The name with its folder as a prefix, as lists have it."""
+        return self.name.replace("/", "_")
 
     def listed(self, flavour: FlavourName) -> dict[str, Any]:
         """Return its entry in /sd-models; only A1111 names a config file."""
         folder = "/models/Stable-diffusion"
         return {
             "title": self.title,
-            "model_name": self.name,
+            "model_name": self.model_name,
             "hash": self.short if self.hashed else None,
             "sha256": self.sha256 if self.hashed else None,
             "filename": f"{folder}/{self.name}.safetensors",
@@ -78,7 +93,13 @@ class Setup:
     nowebui: as started with --nowebui: no page, no /internal/progress.
     api: False: as started without --api: the page is there, every /sdapi path is a 404.
     adetailer: whether the extension is installed.
-    saved_options: what POST /options has set; kept over a restart, as the real ones keep it in a file.
+    adetailer_late: so many requests to /adetailer are a 404 at first, as in the first second of a real one.
+    extensions: titles of further scripts that run with every request, such as controlnet.
+    modules: file names of VAEs and text encoders: Forge's modules, A1111's VAEs.
+    loras: names. styles: name to prompt and negative prompt, in addition to the recorded ones.
+    missing: upscalers and face restorers that are listed and whose weights are not there.
+    saved_options: the options in the server's file, kept over a restart. Only these, and the checkpoint, are restored
+        after a request that overrides them.
     """
 
     draw: Draw
@@ -88,6 +109,12 @@ class Setup:
     nowebui: bool = False
     api: bool = True
     adetailer: bool = True
+    adetailer_late: int = 0
+    extensions: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    loras: tuple[str, ...] = ()
+    styles: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    missing: frozenset[str] = frozenset()
     saved_options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -104,6 +131,7 @@ class Engine:
         self.job_log = queue.job_log
         self.options: dict[str, Any] = deepcopy(flavour.answers["/sdapi/v1/options"])
         self.options |= {"sd_model_checkpoint": checkpoints[0].title, **setup.saved_options}
+        self.held = {"sd_model_checkpoint", *setup.saved_options}
         self.checkpoints = checkpoints
         self.loaded = self.find_checkpoint(self.options["sd_model_checkpoint"]) or checkpoints[0]
         self.random = Random(1)  # noqa: S311 - seeds that a test can repeat
@@ -122,8 +150,24 @@ class Engine:
     def scripts(self) -> dict[str, list[str]]:
         """Return the scripts of each tab, as /scripts lists them."""
         listed: dict[str, list[str]] = self.flavour.answers["/sdapi/v1/scripts"]
-        hidden = set() if self.setup.adetailer else {"adetailer"}
-        return {tab: [name for name in names if name not in hidden] for tab, names in listed.items()}
+        installed = self.setup.adetailer and "detail endpoint" not in self.flavour.traits
+        hidden = set() if installed else {"adetailer"}
+        return {
+            tab: [*(name for name in names if name not in hidden), *self.setup.extensions]
+            for tab, names in listed.items()
+        }
+
+    def styles(self) -> list[dict[str, Any]]:
+        """Return the prompt styles, as /prompt-styles lists them."""
+        own = [
+            {"name": name, "prompt": prompt, "negative_prompt": negative}
+            for name, (prompt, negative) in self.setup.styles.items()
+        ]
+        return [*self.flavour.answers["/sdapi/v1/prompt-styles"], *own]
+
+    def modules(self) -> list[dict[str, str]]:
+        """Return Forge's modules, or A1111's VAEs."""
+        return [{"model_name": name, "filename": f"/models/VAE/{name}"} for name in self.setup.modules]
 
     def new_task(self, kind: str) -> str:
         """Return an id for a request that has none."""
@@ -172,24 +216,53 @@ class Engine:
         costs time; the option itself is restored unless the request says otherwise.
         """
         given: dict[str, Any] = values["override_settings"] or {}
-        if self.flavour.name == "a1111":
+        if self.flavour.base == "a1111":
             given = dict(given)  # the echo in `parameters` keeps what was sent; Forge's lacks what was removed
         wanted = self.find_checkpoint(given.get("sd_model_checkpoint"))
         if wanted is None:
             given.pop("sd_model_checkpoint", None)
             wanted = self.find_checkpoint(self.options["sd_model_checkpoint"]) or self.loaded
-        for name in given:
-            if name not in self.options:
-                raise JobError("KeyError", f"'{name}'")
         if wanted is not self.loaded:
             with self.job_log.noting():
                 self.job_log.switches.append(wanted.name)
             self.queue.work(self.setup.switch_s)
             self.loaded = wanted
             wanted.hashed = True
-        if not values["override_settings_restore_afterwards"]:
-            self.options |= given
         return wanted, {**self.options, **given}
+
+    @contextmanager
+    def overridden(self, values: dict[str, Any]) -> Iterator[None]:
+        """Apply a request's override_settings as the servers do: an option that is not in their file stays changed."""
+        given = values["override_settings"] or {}
+        restored = "options are restored" in self.flavour.traits
+        names = [name for name in given if name in self.options and (restored or name in self.held)]
+        stored = {name: self.options[name] for name in names}
+        try:
+            for name, value in given.items():
+                if name not in self.options:
+                    if restored:
+                        continue
+                    raise JobError("KeyError", f"'{name}'")
+                if name == "sd_model_checkpoint" and self.find_checkpoint(value) is None:
+                    continue
+                with self.job_log.changed:
+                    self.options[name] = value
+                    self.held.add(name)
+            yield
+        finally:
+            if values["override_settings_restore_afterwards"]:
+                with self.job_log.changed:
+                    self.options |= stored
+
+    def set_options(self, given: Mapping[str, Any]) -> None:
+        """Set options for good and write the server's file; one that has its value already is left alone."""
+        with self.job_log.changed:
+            for name, value in given.items():
+                unset: Any = [] if name == "forge_additional_modules" else None
+                if value != (self.options[name] if name in self.held else unset):
+                    self.options[name] = value
+                    self.held.add(name)
+            self.setup.saved_options |= {name: self.options[name] for name in self.held}
 
     def find_checkpoint(self, name: Any) -> Checkpoint | None:
         """Return the model that an option's value means, None for an unknown one."""

@@ -69,7 +69,7 @@ class Fault(faults.Fault):
 
     @staticmethod
     def every() -> tuple[faults.Fault, ...]:
-        """Return all ready faults, in the order in which a table should list them."""
+        """Return the ready faults that come to an end, in the order in which a table should list them."""
         return (*faults.Fault.every(), *_OWN)
 
 

@@ -1,40 +1,54 @@
-"""The two recorded servers, as data: their answers to plain GETs, their request models, their error bodies."""
+"""The two recorded servers and their forks, as data: answers to plain GETs, request models, error bodies."""
 
 from __future__ import annotations
 
 import gzip
 import json
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal
 
 from rxpipe.testing.servers.core.wire import Answer, json_answer
+from rxpipe.testing.servers.webui.forks import FORKS, Fork, ForkName, Trait
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FlavourName = Literal["forge", "a1111"]
+BaseName = Literal["forge", "a1111"]
+FlavourName = BaseName | ForkName
+FLAVOURS: tuple[FlavourName, ...] = ("forge", "a1111", *FORKS)
+"""The recorded servers, and the forks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flavour:
-    """What Forge and A1111 differ in.
+    """What the servers differ in.
 
+    base: the recorded server that it is, or that it is a fork of.
     version: what infotexts and `info` call it.
     answers: path to JSON, for the GETs that never change.
     png_info_defaults: what /png-info adds to the fields it read.
     openapi: the server's own OpenAPI document; its request models give defaults and types.
     checkpoints: names of the recorded server's models, the loaded one first.
+    without: paths that there are not. traits: what it does differently inside; see `forks`.
     """
 
     name: FlavourName
+    base: BaseName
     version: str
     answers: Mapping[str, Any]
     png_info_defaults: Mapping[str, Any]
     openapi: Mapping[str, Any]
     checkpoints: tuple[str, ...]
+    without: frozenset[str] = frozenset()
+    traits: frozenset[Trait] = frozenset()
+
+    def defaults(self, model: str) -> dict[str, Any]:
+        """Return the defaults of a request model of the base, which hold for fields that a fork does not know."""
+        schema = _recorded(self.base).openapi["components"]["schemas"][model]
+        return {name: deepcopy(rule.get("default")) for name, rule in schema["properties"].items()}
 
     def http_error(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Answer:
         """Return what an HTTPException becomes. A1111 drops its headers."""
@@ -44,19 +58,62 @@ class Flavour:
 
     def failure(self, error: str, message: str, body: Any = "") -> Answer:
         """Return what any other exception becomes: a 500."""
-        text = "message" if self.name == "forge" else "errors"
-        return json_answer({"error": error, "detail": "", "body": body, text: message}, 500)
+        forge = self.base == "forge"
+        answer = json_answer(
+            {"error": error, "detail": "", "body": body, "message" if forge else "errors": message}, 500
+        )
+        return replace(answer, last=forge)  # uvicorn ends the connection after an exception that nothing handled
 
 
 @cache
 def load_flavour(name: FlavourName) -> Flavour:
-    """Return one of the two. Raises ValueError for another name."""
-    if name not in ("forge", "a1111"):
-        raise ValueError(f"flavour must be 'forge' or 'a1111', not {name!r}")
+    """Return a server by its name. Raises ValueError for another one."""
+    if name not in FLAVOURS:
+        raise ValueError(f"flavour must be one of {', '.join(FLAVOURS)}, not {name!r}")
+    if name == "forge" or name == "a1111":  # noqa: PLR1714  # mypy narrows by each
+        return _recorded(name)
+    fork = FORKS[name]
+    recorded = _recorded(fork.base)
+    answers = {path: answer for path, answer in recorded.answers.items() if path not in fork.without}
+    answers["/sdapi/v1/options"] = {**answers["/sdapi/v1/options"], **fork.options}
+    kept = {path: recorded.answers[path] for path in fork.without & recorded.answers.keys()}
+    return replace(
+        recorded,
+        name=name,
+        version=fork.version,
+        answers={**kept, **answers, **fork.answers},
+        openapi=_openapi_of(fork, recorded.openapi),
+        without=fork.without,
+        traits=fork.traits,
+    )
+
+
+def _openapi_of(fork: Fork, document: Mapping[str, Any]) -> dict[str, Any]:
+    changed = deepcopy(dict(document))
+    if fork.title is not None:
+        changed["info"]["title"] = fork.title
+    for path in fork.without:
+        changed["paths"].pop(path, None)
+    for path in fork.answers:
+        changed["paths"].setdefault(path, {"get": {}})
+    if "detail endpoint" in fork.traits:
+        changed["paths"]["/sdapi/v1/detail"] = {"post": {}}
+    for model, names in fork.lacks.items():
+        for name in names:
+            changed["components"]["schemas"][model]["properties"].pop(name, None)
+    for model, rules in fork.has.items():
+        changed["components"]["schemas"][model]["properties"] |= {name: dict(rule) for name, rule in rules.items()}
+    return changed
+
+
+@cache
+def _recorded(name: BaseName) -> Flavour:
     data = json.loads(_read(f"{name}.json"))
     checkpoints = ("random-sd15", "tiny-sd15") if name == "forge" else ("tiny-sd15",)
     openapi_document = json.loads(gzip.decompress(_read(f"openapi-{name}.json.gz")))
-    return Flavour(name, data["version"], data["answers"], data["png_info_defaults"], openapi_document, checkpoints)
+    return Flavour(
+        name, name, data["version"], data["answers"], data["png_info_defaults"], openapi_document, checkpoints
+    )
 
 
 def _read(name: str) -> bytes:

@@ -26,8 +26,9 @@ def resolve_sampling(
 ) -> Sampling:
     """Return the sampler and schedule for the names of a request: unknown ones fall back silently.
 
-    An unknown sampler becomes the first of the list, an unknown scheduler "Automatic"; "DPM++ 2M Karras" is taken
-    apart; "Automatic" is the sampler's own schedule where it has one.
+    A sampler is known by its exact name only, not by an alias or in another case. An unknown one becomes the first of
+    the list, an unknown scheduler "Automatic"; "DPM++ 2M Karras" is taken apart; "Automatic" is the sampler's own
+    schedule where it has one.
     """
     chosen = next((entry for entry in schedulers if scheduler in (entry["name"], entry["label"])), schedulers[0])
     for entry in schedulers:
@@ -35,7 +36,7 @@ def resolve_sampling(
             if name.endswith(f" {option}") and not _find_sampler(samplers, name):
                 chosen, name = entry, name.removesuffix(f" {option}")
     sampler = _find_sampler(samplers, name) or samplers[0]
-    own = sampler["options"].get("scheduler")
+    own = (sampler.get("options") or {}).get("scheduler")
     if chosen["name"] == "automatic" and own:
         chosen = next(entry for entry in schedulers if entry["name"] == own)
     schedule_field = None if chosen["name"] == "automatic" else chosen["label"]
@@ -43,7 +44,7 @@ def resolve_sampling(
 
 
 def _find_sampler(samplers: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
-    return next((entry for entry in samplers if name == entry["name"] or name in entry["aliases"]), None)
+    return next((entry for entry in samplers if name == entry["name"]), None)
 
 
 def write_infotext(prompt: str, negative: str, fields: Mapping[str, Any]) -> str:

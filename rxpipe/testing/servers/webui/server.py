@@ -31,7 +31,7 @@ class WebUIServer(LoopbackServer[WebUI]):
     ```
 
     Args:
-        flavour: "forge" or "a1111": whose bodies, lists and error words.
+        flavour: "forge" or "a1111", which were recorded, or a fork: "neo", "reforge", "classic", "amd", "sdnext".
         draw: a PNG for a DrawRequest, or "noise" (fast), or "sketch": drawn by the embedded backend.
         latency_s: seconds a picture, for all stages or by stage (txt2img, img2img, adetailer, upscale).
         switch_s: seconds a change of checkpoint takes.
@@ -40,7 +40,12 @@ class WebUIServer(LoopbackServer[WebUI]):
         nowebui: no page and no /internal/progress.
         api: False for a server that was started without --api.
         adetailer: whether the extension is installed.
-        checkpoints: model names, the loaded one first; the recorded server's by default.
+        adetailer_late: so many requests to /adetailer are a 404 at first, as in a real one's first second.
+        extensions: titles of further scripts that run with every request, such as "controlnet" on A1111.
+        modules: file names of VAEs and text encoders: Forge's modules, A1111's VAEs.
+        loras: names. styles: name to prompt and negative prompt.
+        missing: upscalers and face restorers that are listed and whose weights are not there.
+        checkpoints: model names, the loaded one first, with "/" for one in a folder; the recorded server's by default.
         hashed: False: a model's hash is unknown, and its title without it, until it was loaded.
         port: 0 for a free one.
         gzip_level: 1..9 for bodies of 1000 bytes and more where the client accepts gzip, None for never.
@@ -65,6 +70,12 @@ class WebUIServer(LoopbackServer[WebUI]):
         nowebui: bool = False,
         api: bool = True,
         adetailer: bool = True,
+        adetailer_late: int = 0,
+        extensions: Sequence[str] = (),
+        modules: Sequence[str] = (),
+        loras: Sequence[str] = (),
+        styles: Mapping[str, tuple[str, str]] | None = None,
+        missing: Sequence[str] = (),
         checkpoints: Sequence[str] | None = None,
         hashed: bool = True,
         port: int = 0,
@@ -76,7 +87,21 @@ class WebUIServer(LoopbackServer[WebUI]):
         self.clock = clock or RealClock()
         self.request_log = JobLog(self.clock)
         by_stage = latency_s if not isinstance(latency_s, int | float) else dict.fromkeys(_STAGES, float(latency_s))
-        self.setup = Setup(_drawing(draw), dict(by_stage), switch_s, auth, nowebui, api, adetailer)
+        self.setup = Setup(
+            _drawing(draw),
+            dict(by_stage),
+            switch_s,
+            auth,
+            nowebui,
+            api,
+            adetailer,
+            adetailer_late,
+            extensions=tuple(extensions),
+            modules=tuple(modules),
+            loras=tuple(loras),
+            styles=dict(styles or {}),
+            missing=frozenset(missing),
+        )
         names = checkpoints or self.flavour.checkpoints
         self._checkpoints = [Checkpoint(name, hashed or number == 0) for number, name in enumerate(names)]
         self._holds: list[JobGate] = []

@@ -77,7 +77,7 @@ def parse_json(flavour: Flavour, body: bytes) -> Any:
 
 def _malformed(flavour: Flavour, error: json.JSONDecodeError) -> Answer:
     loc: list[str | int] = ["body", error.pos]
-    if flavour.name == "forge":
+    if flavour.base == "forge":
         ctx = {"error": error.msg}
         entry = {"type": "json_invalid", "loc": loc, "msg": "JSON decode error", "input": {}, "ctx": ctx}
     else:
@@ -88,7 +88,7 @@ def _malformed(flavour: Flavour, error: json.JSONDecodeError) -> Answer:
 
 
 def _missing(flavour: Flavour, loc: list[str], given: Any) -> Answer:
-    if flavour.name == "forge":
+    if flavour.base == "forge":
         entry = {"type": "missing", "loc": loc, "msg": "Field required", "input": given, "url": f"{_URL}missing"}
     else:
         entry = {"loc": loc, "msg": "field required", "type": "value_error.missing"}
@@ -106,7 +106,11 @@ def validate(flavour: Flavour, model: str, given: Any) -> dict[str, Any]:
     Raises:
         Invalid: with every wrong field in it.
     """
-    schema = flavour.openapi["components"]["schemas"][model]
+    return validate_against(flavour, flavour.openapi["components"]["schemas"][model], given)
+
+
+def validate_against(flavour: Flavour, schema: Mapping[str, Any], given: Any) -> dict[str, Any]:
+    """Return the same by a schema that is in no document."""
     if not isinstance(given, dict):
         raise Invalid(_wrong(flavour, [(["body"], given, _Wrong("dict_type"))]))
     for name in schema.get("required", ()):
@@ -127,10 +131,10 @@ def validate(flavour: Flavour, model: str, given: Any) -> dict[str, Any]:
 
 def _convert(flavour: Flavour, name: str, rule: Mapping[str, Any], value: Any) -> Any:
     rules = rule.get("anyOf", [rule])
-    if value is None and (_allows_null(rules) or (flavour.name == "a1111" and name not in _NEVER_NULL)):
+    if value is None and (_allows_null(rules) or (flavour.base == "a1111" and name not in _NEVER_NULL)):
         return None
     kind = next((entry["type"] for entry in rules if entry.get("type") not in (None, "null")), None)
-    converted = _CONVERT[kind](value, flavour.name == "forge") if kind else value
+    converted = _CONVERT[kind](value, flavour.base == "forge") if kind else value
     for limit, (code, words, fits) in _LIMITS.items():
         if limit in rule and not fits(converted, rule[limit]):
             raise _Wrong("limit", (code, words, rule[limit]))
@@ -205,7 +209,7 @@ _CONVERT = {
 
 
 def _wrong(flavour: Flavour, problems: list[tuple[list[str], Any, _Wrong]]) -> Answer:
-    say = _in_pydantic_2 if flavour.name == "forge" else _in_pydantic_1
+    say = _in_pydantic_2 if flavour.base == "forge" else _in_pydantic_1
     return json_answer({"detail": [say(loc, given, wrong) for loc, given, wrong in problems]}, 422)
 
 

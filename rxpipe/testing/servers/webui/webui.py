@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,10 @@ from rxpipe.testing.servers.core.wire import HTML, Answer, Request, json_answer
 from rxpipe.testing.servers.webui.adetailer import skips_img2img
 from rxpipe.testing.servers.webui.drawing import parameters_of
 from rxpipe.testing.servers.webui.engine import Engine
-from rxpipe.testing.servers.webui.generate import Generation, HttpError, decode, upscale
+from rxpipe.testing.servers.webui.generate import Generation, HttpError, decode, detail, upscale
 from rxpipe.testing.servers.webui.infotext import read_infotext
 from rxpipe.testing.servers.webui.jobs import JobError, JobQueue
-from rxpipe.testing.servers.webui.validation import Invalid, parse_json, validate
+from rxpipe.testing.servers.webui.validation import Invalid, parse_json, validate, validate_against
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,11 +30,31 @@ if TYPE_CHECKING:
 Handler = Callable[["RecordedRequest", Any], Answer]
 """Answers a call; gets its parsed body, None without one."""
 
+NO_CONTENT = Answer(204, b"")
 _GUARDED = "/sdapi/"
+_NEEDS_BODY = (
+    "/sdapi/v1/txt2img",
+    "/sdapi/v1/img2img",
+    "/sdapi/v1/extra-single-image",
+    "/sdapi/v1/extra-batch-images",
+    "/sdapi/v1/png-info",
+    "/sdapi/v1/interrogate",
+    "/sdapi/v1/options",
+    "/internal/progress",
+)
+_PROGRESS_REQUEST = {
+    "properties": {
+        "id_task": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "id_live_preview": {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": -1},
+        "live_preview": {"anyOf": [{"type": "boolean"}, {"type": "null"}], "default": True},
+    }
+}
 _STAGE_OF_PATH = {
     "/sdapi/v1/txt2img": "txt2img",
     "/sdapi/v1/img2img": "img2img",
     "/sdapi/v1/extra-single-image": "upscale",
+    "/sdapi/v1/extra-batch-images": "upscale",
+    "/sdapi/v1/detail": "adetailer",
 }
 
 
@@ -63,6 +84,8 @@ class WebUI(Site):
             "/sdapi/v1/txt2img": self._txt2img,
             "/sdapi/v1/img2img": self._img2img,
             "/sdapi/v1/extra-single-image": self._extras,
+            "/sdapi/v1/extra-batch-images": self._extras_batch,
+            **({"/sdapi/v1/detail": self._detail} if "detail endpoint" in self.flavour.traits else {}),
             "/sdapi/v1/png-info": self._png_info,
             "/sdapi/v1/interrogate": self._interrogate,
             "/sdapi/v1/options": self._set_options,
@@ -84,12 +107,24 @@ class WebUI(Site):
             "/sdapi/v1/options": self._get_options,
             "/sdapi/v1/cmd-flags": self._cmd_flags,
             "/sdapi/v1/scripts": self._scripts,
+            "/sdapi/v1/prompt-styles": self._styles,
+            "/sdapi/v1/loras": self._loras,
+            f"/sdapi/v1/{'sd-modules' if self.flavour.base == 'forge' else 'sd-vae'}": self._modules,
+            "/queue/status": self._queue_status,
             "/openapi.json": lambda _call, _body: json_answer(self.flavour.openapi),
+            **self._fork_routes(),
             "/docs": lambda _call, _body: _page("Stable Diffusion API"),
             "/": lambda _call, _body: _page("Stable Diffusion"),
             "/internal/ping": self._empty,
             "/internal/pending-tasks": self._pending_tasks,
         }
+
+    def _fork_routes(self) -> dict[str, Handler]:
+        if "schedulers fail" not in self.flavour.traits:
+            return {}
+        wrong = [{"type": "string_type", "loc": ["response", 0, "cls"], "msg": "Input should be a valid string"}]
+        error = {"error": "ResponseValidationError", "code": 500, "detail": "", "body": wrong, "errors": ""}
+        return {"/sdapi/v1/schedulers": lambda _call, _body: json_answer(error, 500)}
 
     # -- the way in ---------------------------------------------------------------------------------------------------
 
@@ -117,18 +152,27 @@ class WebUI(Site):
             return json_answer({"detail": "Not Found"}, 404)
         if call.method not in handlers:
             return json_answer({"detail": "Method Not Allowed"}, 405, {"allow": ", ".join(sorted(handlers))})
-        if call.method == "POST" and request.body and body is None:
+        if call.method == "POST" and body is None and (request.body or path in _NEEDS_BODY):
             body = parse_json(self.flavour, request.body)  # raises with what is wrong with it
         if refusal := self._refuse(request):
             return refusal
         return handlers[call.method](call, body)
 
     def _exists(self, path: str) -> bool:
+        if path in self.flavour.without:
+            return False
         if path.startswith("/adetailer/"):
-            return self.setup.adetailer and self.setup.api
-        if path == "/" or path.startswith("/internal/"):
+            return self.setup.adetailer and self.setup.api and not self._is_late()
+        if path in ("/", "/queue/status") or path.startswith("/internal/"):
             return not self.setup.nowebui
         return self.setup.api
+
+    def _is_late(self) -> bool:
+        """Return whether the extension's paths are still missing, counting this request."""
+        with self.request_log.changed:
+            late = self.setup.adetailer_late > 0
+            self.setup.adetailer_late -= late
+        return late
 
     def _refuse(self, request: Request) -> Answer | None:
         """Return the 401 of a request without valid credentials, None where it is allowed."""
@@ -166,7 +210,7 @@ class WebUI(Site):
     def finish(self, answer: Answer, seconds: float) -> Answer:
         """Return the answer as sent: A1111 adds its time to all but those of unhandled exceptions."""
         failed = b'"error":"HTTPException"' not in answer.body[:100] and answer.status == 500  # noqa: PLR2004  # HTTP's own
-        if self.flavour.name == "forge" or failed:
+        if self.flavour.base == "forge" or failed:
             return answer
         headers = {**answer.headers, "x-process-time": str(round(seconds, 4))}
         return Answer(answer.status, answer.body, answer.content_type, headers)
@@ -177,19 +221,37 @@ class WebUI(Site):
         return validate(self.flavour, model, {} if body is None else body)
 
     def _txt2img(self, call: RecordedRequest, body: Any) -> Answer:
-        return Generation(self.engine, call, self._valid("StableDiffusionProcessingTxt2Img", body)).run()
+        return Generation(self.engine, call, self._generation("StableDiffusionProcessingTxt2Img", body)).run()
 
     def _img2img(self, call: RecordedRequest, body: Any) -> Answer:
-        return Generation(self.engine, call, self._valid("StableDiffusionProcessingImg2Img", body)).run()
+        return Generation(self.engine, call, self._generation("StableDiffusionProcessingImg2Img", body)).run()
+
+    def _generation(self, model: str, body: Any) -> dict[str, Any]:
+        return {**self.flavour.defaults(model), **self._valid(model, body)}
+
+    def _detail(self, call: RecordedRequest, body: Any) -> Answer:
+        """SD.Next's own detailer: one picture in, one out."""
+        values = body if isinstance(body, dict) else {}
+        return detail(self.engine, call, values)
 
     def _extras(self, call: RecordedRequest, body: Any) -> Answer:
-        return upscale(self.engine, call, self._valid("ExtrasSingleImageRequest", body))
+        model = "ExtrasSingleImageRequest"
+        return upscale(self.engine, call, {**self.flavour.defaults(model), **self._valid(model, body)})
+
+    def _extras_batch(self, call: RecordedRequest, body: Any) -> Answer:
+        values = self._valid("ExtrasBatchImagesRequest", body)
+        entries = values.pop("imageList")
+        if not all(isinstance(entry, dict) and {"data", "name"} <= entry.keys() for entry in entries):
+            return self.flavour.http_error(422, "imageList holds data and name of each picture")
+        parts = [json.loads(upscale(self.engine, call, {**values, "image": entry["data"]}).body) for entry in entries]
+        html = parts[-1]["html_info"] if parts else ""
+        return json_answer({"html_info": html, "images": [part["image"] for part in parts]})
 
     def _png_info(self, call: RecordedRequest, body: Any) -> Answer:
         del call
         text = parameters_of(decode(self._valid("PNGInfoRequest", body)["image"])) or ""
         fields = read_infotext(text)
-        if self.flavour.name == "forge":
+        if self.flavour.base == "forge":
             fields.pop("Model", None)
         defaults = self.flavour.png_info_defaults
         return json_answer({"info": text, "items": {}, "parameters": {**defaults, **fields} if fields else {}})
@@ -207,18 +269,16 @@ class WebUI(Site):
                 raise JobError("KeyError", f"'{name}'")
             if name == "sd_model_checkpoint" and self.engine.find_checkpoint(value) is None:
                 raise JobError("RuntimeError", f"model '{value}' not found")
-        with self.request_log.changed:
-            self.engine.options |= body or {}
-            self.setup.saved_options |= body or {}
+        self.engine.set_options(body or {})
         return json_answer(None)
 
     def _interrupt(self, call: RecordedRequest, body: Any) -> Answer:
         self.queue.interrupt(call)
-        return self._empty(call, body)
+        return NO_CONTENT if "interrupt is 204" in self.flavour.traits else self._empty(call, body)
 
     def _skip(self, call: RecordedRequest, body: Any) -> Answer:
         self.queue.skip(call)
-        return self._nothing(call, body)
+        return NO_CONTENT if "interrupt is 204" in self.flavour.traits else self._nothing(call, body)
 
     def _nothing(self, call: RecordedRequest, body: Any) -> Answer:
         del call, body
@@ -239,15 +299,38 @@ class WebUI(Site):
         del call, body
         return json_answer(self.engine.scripts())
 
+    def _styles(self, call: RecordedRequest, body: Any) -> Answer:
+        del call, body
+        return json_answer(self.engine.styles())
+
+    def _loras(self, call: RecordedRequest, body: Any) -> Answer:
+        del call, body
+        path = "/models/Lora"
+        names = self.setup.loras
+        return json_answer(
+            [{"name": name, "alias": name, "path": f"{path}/{name}.safetensors", "metadata": {}} for name in names]
+        )
+
+    def _modules(self, call: RecordedRequest, body: Any) -> Answer:
+        del call, body
+        return json_answer(self.engine.modules())
+
+    def _queue_status(self, call: RecordedRequest, body: Any) -> Answer:
+        """Answer as Gradio does of its own queue, which API requests are not in."""
+        del call, body
+        empty: dict[str, Any] = {"rank": None, "queue_size": 0, "avg_event_process_time": None}
+        empty |= {"avg_event_concurrent_process_time": None, "rank_eta": None, "queue_eta": 0}
+        return json_answer({"msg": "estimation", **empty})
+
     def _sd_models(self, call: RecordedRequest, body: Any) -> Answer:
         del call, body
-        return json_answer([checkpoint.listed(self.flavour.name) for checkpoint in self.engine.checkpoints])
+        return json_answer([checkpoint.listed(self.flavour.base) for checkpoint in self.engine.checkpoints])
 
     def _cmd_flags(self, call: RecordedRequest, body: Any) -> Answer:
         """Answer as Forge started with --port does: a 500, as its response model requires a string."""
         del call, body
         recorded = self.flavour.answers["/sdapi/v1/cmd-flags"]
-        return json_answer(recorded, 500 if self.flavour.name == "forge" else 200)
+        return json_answer(recorded, 500 if self.flavour.base == "forge" else 200)
 
     def _pending_tasks(self, call: RecordedRequest, body: Any) -> Answer:
         del call, body
@@ -288,7 +371,7 @@ class WebUI(Site):
     def _internal_progress(self, call: RecordedRequest, body: Any) -> Answer:
         """Return the page's own progress, per task; a task that raised stays active until the next one starts."""
         del call
-        wanted = body if isinstance(body, dict) else {}
+        wanted = validate_against(self.flavour, _PROGRESS_REQUEST, body)
         with self.request_log.changed:
             task, queue = wanted.get("id_task"), self.queue
             known: dict[str, Any] = {
