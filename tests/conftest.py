@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import os
+import random
 import subprocess
 import tkinter as tk
 
@@ -26,10 +28,26 @@ def _chosen(config):
     return bool(config.option.markexpr) or any("::" in argument for argument in config.args)
 
 
+def _thin_out(items):
+    """Mark as slow all but n cases of every test that is marked sampled(n); in every process the same ones."""
+    cases = collections.defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("sampled") is not None:
+            cases[item.path, item.cls, item.originalname].append(item)
+    for of_one_test in cases.values():
+        (count,) = of_one_test[0].get_closest_marker("sampled").args
+        chance = random.Random(of_one_test[0].originalname)  # noqa: S311 - keeps no secret
+        kept = chance.sample(of_one_test, min(count, len(of_one_test)))
+        for item in of_one_test:
+            if item not in kept:
+                item.add_marker(pytest.mark.slow)
+
+
 def pytest_collection_modifyitems(config, items):
     """Leave out the slow tests, or with --slow all others."""
     if _chosen(config):
         return
+    _thin_out(items)
     slow = config.getoption("--slow")
     left_out = [item for item in items if (item.get_closest_marker("slow") is not None) is not slow]
     items[:] = [item for item in items if (item.get_closest_marker("slow") is not None) is slow]

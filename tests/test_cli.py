@@ -87,6 +87,7 @@ def test_run_without_arguments_draws_two_pictures_through_all_four_stages(monkey
     assert len(list(tmp_path.glob("outputs/**/*.png"))) == 8
 
 
+@pytest.mark.slow
 def test_the_embedded_backend_finds_the_face_in_what_it_drew(tmp_path):
     """The default prompt asks for a portrait, so that adetailer has something to do; done for real."""
     ran = rxpipe("run", "--images", "1", "--seed", "3", "--out", "o", "--backend", "embedded")
@@ -486,6 +487,7 @@ def lines_until(stream, wanted):
     pytest.fail(f"{wanted!r} never came; {seen!r}")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_signal_cancels_and_keeps_what_is_finished(number, tmp_path):
     """Ctrl+C and SIGTERM alike: the timeline is closed, files are whole, the exit code is 130."""
@@ -505,6 +507,7 @@ def test_one_signal_cancels_and_keeps_what_is_finished(number, tmp_path):
     assert err == b""
 
 
+@pytest.mark.slow
 def test_two_signals_end_it_at_once():
     """Whatever the backend does."""
     with start("run", "--json", preparation=DEAF) as program:
@@ -528,6 +531,7 @@ def test_a_cancelled_run_says_what_is_kept():
     assert re.search(rb"0 of 9 pictures finished, \d more kept unfinished\.\noutputs/txt2img-images/", out)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("arguments", [["run", "--pace", "0.05", *SMALL, "--images", "50"], ["run", "--json", *SMALL]])
 def test_a_closed_pipe_ends_it_quietly(arguments):
     """As `| head -1` does it: no traceback, no further pictures for nobody."""
@@ -541,6 +545,7 @@ def test_a_closed_pipe_ends_it_quietly(arguments):
     assert program.returncode == 130
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 @pytest.mark.parametrize(
     "arguments",
@@ -583,6 +588,7 @@ def test_a_folder_whose_name_is_no_utf_8(tmp_path):
         assert rxpipe("run", path, "--dry-run").exit_code == 0
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_a_console_without_unicode_is_served(encoding):
     """Names that it cannot hold are escaped; nothing raises."""

@@ -52,6 +52,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize(("name", "text", "told"), HOSTILE, ids=lambda value: value[:24])
 def test_a_file_without_bounds_is_refused_in_a_second_and_few_words(tmp_path, name, text, told):
     """By its own error, which says what came, cut, and what is allowed."""
@@ -126,6 +127,7 @@ def test_a_prompt_may_hold_any_number_of_dots(tmp_path):
     assert PipelineConfig.load(tmp_path / "a.toml").txt2img.prompt == "a." * 500 + '"\n'
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("text", [BOMB, "x: [" + "{}," * 99_000 + "]"], ids=["aliases", "many"])
 def test_refusing_takes_little_memory(tmp_path, text):
     """300 MB at most, whatever it stands for."""

@@ -11,6 +11,7 @@ import pytest
 BENCHMARK = Path(__file__).parent / "benchmarks" / "bench_fuzz.py"
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["configs", "pictures"])
 def test_a_share_of_the_fuzz_benchmark(kind):
     """In a process of its own, which measures its memory."""

@@ -145,6 +145,7 @@ def test_a_run(marbles):
 SKETCH = 'needs numpy and scikit-image, which are not installed. Run: pip install "rxpipe[sketch]"'
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("code", "message"),
     [

@@ -12,6 +12,7 @@ NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 LIMIT_BYTES = 400_000
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.filterwarnings("default")  # of the notebook machinery; the kernel is another process
 @pytest.mark.parametrize(
     "path",

@@ -63,6 +63,7 @@ def test_the_images_in_progress_add_up():
     assert (stage.in_progress, stage.fraction) == ({1: ImageStatus(0.5)}, (1 + 0.5) / 4)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("order", ["stage", "image"])
 @pytest.mark.parametrize("slots", [1, 4, 8])
 @pytest.mark.parametrize("unlike", [False, True])

@@ -38,6 +38,7 @@ def inpainted(source=None, **settings):
     return draw(rxp.Img2ImgConfig(**values), photo(ASTRONAUT) if source is None else source)
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("strength", [0.2, 0.8, 1.0])
 @pytest.mark.parametrize(
     "settings",

@@ -61,6 +61,7 @@ def test_the_astronauts_face_is_found_and_refined_and_no_pixel_beyond_the_mask_c
         assert np.array_equal(drawing.pixels[corner], ASTRONAUT[corner])
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("shape", [(1024, 1024), (300, 300), (400, 440)])
 def test_the_astronauts_face_is_found_at_any_size(shape):
     """One face, in the same place of the picture."""
@@ -91,6 +92,7 @@ def test_a_larger_mask_reaches_further_and_a_softer_edge_has_no_step():
     assert soft[:, columns.max()].max() <= 3
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("picture", ["coffee", "chelsea", "sea", "city at night", "forest", "abstract"])
 def test_where_there_is_no_face_the_picture_goes_on_unchanged(picture):
     """The outcome is told as such, no step is taken, and nothing is encoded anew."""

@@ -21,6 +21,7 @@ SUBJECTS = (
 )  # fmt: skip
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("prompt", SUBJECTS)
 def test_the_same_prompt_and_seed_give_the_same_pixels(prompt):
     """And another seed gives visibly others."""
@@ -30,6 +31,7 @@ def test_the_same_prompt_and_seed_give_the_same_pixels(prompt):
     assert difference(first, other) > 4
 
 
+@pytest.mark.slow
 def test_each_subject_gives_a_picture_of_its_own():
     """No two of the subjects look alike at one seed; only words that say nothing fall back to one of them."""
     pictures = [txt2img(prompt, width=128, height=96) for prompt in SUBJECTS[:-1]]
@@ -38,6 +40,7 @@ def test_each_subject_gives_a_picture_of_its_own():
     assert alike == []
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("changed", "least"),
     [
@@ -69,6 +72,7 @@ def test_more_cfg_scale_means_more_colour_and_contrast():
     assert colours == sorted(colours)
 
 
+@pytest.mark.slow
 @given(
     width=st.integers(8, 40).map(lambda n: n * 8),
     height=st.integers(8, 40).map(lambda n: n * 8),
@@ -86,6 +90,7 @@ def test_any_size_prompt_and_seed_can_be_drawn(width, height, prompt, seed, step
     assert len(drawing.steps) == steps
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("width", "height"), [(64, 2048), (2048, 64), (64, 64), (2048, 1024)])
 def test_extreme_shapes_can_be_drawn(width, height):
     drawn = txt2img("mountains at sunset", width=width, height=height, steps=2)
@@ -100,6 +105,7 @@ def test_the_hires_fix_draws_at_the_larger_size():
     assert draw(config).pixels.shape == (128, 256, 3)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("prompt", ["a lighthouse at dusk", "portrait", "a city at night"])
 @pytest.mark.parametrize("size", [128, 640])
 def test_previews_emerge(prompt, size):
@@ -127,6 +133,7 @@ def repainted(image, strength, **values):
     return draw(config, photo(image))
 
 
+@pytest.mark.slow
 def test_strength_0_changes_no_pixel_and_growing_strength_leads_away_from_the_photo(astronaut):
     """Distance to the photo rises with strength, evenly enough to have no jump; at 1 it is txt2img's picture."""
     before = np.asarray(astronaut).astype(int)
@@ -161,6 +168,7 @@ MODES = {
 }  # fmt: skip
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("mode", MODES)
 def test_photos_of_any_mode_are_painted_over_and_keep_their_transparency(mode, astronaut):
     """Grey, palette, transparent, 16 bit and print colours all come out as 8 bit RGB or RGBA."""

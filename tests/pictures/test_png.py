@@ -181,6 +181,7 @@ def test_an_itxt_with_language_and_translation_is_read():
     assert png.read_text(before_pixels(picture(), chunk(b"iTXt", b"k\0\0\0de\0Titel\0x\0y"))) == {"k": "x\0y"}
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", [b"zTXt", b"iTXt"])
 def test_a_text_bomb_is_refused_where_pillow_refuses_it(name):
     """What unpacks to more than 1 MiB is named and not unpacked further."""

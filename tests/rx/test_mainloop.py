@@ -324,6 +324,7 @@ def test_what_an_action_returns_is_disposed_with_it(loop):
     assert disposed == [1]
 
 
+@pytest.mark.sampled(2)
 def test_a_busy_gui_does_not_slow_the_producer(loop, worker):
     """GUI busy 200 of every 230 ms: a producer that works 10 ms an event takes as long as when it emits nothing."""
     ideal_s, emitting_s, got, source = [], [], [], Subject()
@@ -420,6 +421,7 @@ def test_the_window_may_go_while_a_worker_emits(loop, worker):
     assert loop.scheduler.closed
 
 
+@pytest.mark.sampled(2)
 def test_a_flood_leaves_the_loop_time_for_its_own(loop, worker):
     """Drains keep to their budget and pause between: a beat goes on while half a second's work is queued.
 

@@ -31,6 +31,7 @@ follow_imports = silent
 """Only what the script needs, which takes a third of the time."""
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("plugins", ["", "plugins = pydantic.mypy"], ids=["without plugin", "with plugin"])
 def test_mypy_flags_each_wrong_setting_and_nothing_else(tmp_path, plugins):
     """Names and types, in configs, in makers of stages, in nested sections, in chains."""

@@ -107,6 +107,7 @@ def below(widget):
 # -- a run -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_click_on_run_draws_and_hangs_up_pictures_one_by_one(open_window, tmp_path):
     """Each finished picture appears while the next is in progress, with its seed under it."""
     window = open_window()
@@ -501,6 +502,7 @@ def test_without_txt2img_the_window_asks_for_a_picture(open_window, tmp_path):
     assert window.controller.last_plan.settings.input == (photo,)
 
 
+@pytest.mark.slow
 def test_random_and_reuse_set_the_seed(open_window):
     window = open_window()
     assert window.form.reuse.instate(["disabled"])
@@ -743,6 +745,7 @@ def cut_off(window):
                 yield str(widget), widget.winfo_width(), widget.winfo_reqwidth()
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("scale", "size"), [(1.0, "1366x700"), (1.0, "1000x600"), (2.0, "2480x1400")])
 def test_nothing_is_cut_off(open_window, scale, size):
     """At the size of a small laptop, smaller, and at twice the size."""

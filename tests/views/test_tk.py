@@ -73,6 +73,7 @@ def test_status_bar_shows_the_snapshot_at_once_and_then_every_change(bar, root):
     assert texts(bar) == ("Idle", "", "", "", "disabled")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("press", ["click", "space", "Return"])
 def test_stop_tells_the_controller_once_and_is_off_at_once(bar, root, controller, press):
     """A click, Space or Return on Stop; a second one before the state has changed does nothing."""

@@ -251,6 +251,7 @@ PROGRAMS = {
 }
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.usefixtures("display")
 @pytest.mark.parametrize("toolkit", ["tk", "qt"])
 def test_an_application_closed_during_a_run_exits_at_once(toolkit):

@@ -175,6 +175,7 @@ REFUSALS = [
 OTHER_HINTS = {Fault.NO_API: None, Fault.NAN: "console", Fault.BAD_INPUT: "console", Fault.OUT_OF_MEMORY: "console"}
 
 
+@pytest.mark.sampled(40)
 @pytest.mark.parametrize("flavour", ["forge", "a1111"])
 @pytest.mark.parametrize("kind_of_server", HINTS_OF)
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal[0].name)
@@ -221,6 +222,7 @@ def test_no_server_is_reported_with_what_to_start(kind_of_server, hint, connecti
     assert hint in caught.value.hint
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind_of_server", ["webui", "another"])
 def test_an_unknown_host_and_a_wrong_scheme_are_called_by_name(kind_of_server, connection_to, webui_server):
     """Neither is a server that crashed."""

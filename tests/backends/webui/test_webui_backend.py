@@ -281,6 +281,7 @@ def test_disposing_interrupts_our_running_job_once(section, nowebui, backend_for
         assert not seen.of(Output)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("nowebui", [False, True])
 def test_disposing_while_ours_waits_never_hits_the_other_client(nowebui, backend_for):
     """Ours is interrupted when its turn comes; the other picture is whole."""

@@ -236,6 +236,7 @@ def test_sd_next_leaves_its_options_alone(on):
     assert requests.get(f"{server.url}/sdapi/v1/options", timeout=5).json() == before
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("phase", ["TE Encode", "Inference", "VAE Decode"])
 def test_a_cancel_stops_sd_next_whatever_phase_it_is_in(on, phase):
     """An interrupt before the sampling is lost, so it is asked for again; the run ends at once all the same."""

@@ -173,6 +173,7 @@ def test_options_are_put_back_after_a_job_that_another_clients_was_before(webui_
     assert options_of(webui_server) == before
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("flavour", ["forge", "a1111"])
 @pytest.mark.parametrize("moment", range(20))
 def test_a_run_cancelled_at_any_moment_leaves_the_options_as_they_were(flavour, moment, tmp_path):
@@ -507,6 +508,7 @@ def test_everything_from_the_command_line_is_right_in_files_and_texts(flavour, t
 # -- an extension that comes late -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_extension_whose_paths_come_late_is_found(backend_for):
     """In the first second of a server its page answers, and /adetailer does not."""
     refused = pytest.raises(rxp.BackendRejected, match="the server has no 'face_yolo9n'")
@@ -557,6 +559,7 @@ def test_the_request_after_a_failure_of_the_server_meets_no_broken_connection(we
 # -- the time left ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_time_left_falls_between_two_steps_and_makes_no_event_of_its_own(backend_for):
     """It climbed within a step, and made an event of every poll."""
     with WebUIServer(latency_s=3.0) as server:

@@ -114,6 +114,7 @@ def test_a_fault_that_stays_for_ever_ends_the_run_after_so_many_images(fault):
     assert row.posts == IMAGES * (2 if fault.name in HEALS_ONCE else 3)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("stage", STAGES[1:])
 @pytest.mark.parametrize(
     "fault", [Fault.RESET_MID_BODY, Fault.OUT_OF_MEMORY, Fault.CUT_PNG, Fault.NAN, Fault.UNAUTHORIZED]
@@ -245,6 +246,7 @@ def test_with_queue_ahead_cancel_interrupts_both_and_no_other(stage):
         assert [hit.job.stage for hit in server.interrupts] == [stage, stage]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "fault", [Fault.RESET, Fault.OUT_OF_MEMORY, Fault.DIES, Fault.CUT_PNG, Fault.NAN, Fault.UNAVAILABLE]
 )
