@@ -192,7 +192,8 @@ def test_ten_runs_started_and_stopped_leave_nothing_behind(window, run_in):
             sizes.append((len(gc.get_objects()), window.timers))
     turn_until(window, lambda: [t.name for t in threading.enumerate() if t.name.startswith("rxpipe")] == [])
     objects, timers = [size[0] for size in sizes], [size[1] for size in sizes]
-    assert objects[-1] - objects[0] < 300  # lists and frames come and go; a run left behind has thousands
+    # The first look makes Qt load enums, once. Lists and frames come and go; a run left behind has thousands.
+    assert objects[-1] - objects[1] < 300
     assert max(timers) <= 3
 
 
