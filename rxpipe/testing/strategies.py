@@ -52,8 +52,9 @@ def streams(
         at += draw(st.integers(0, max_gap)) * FRAME_US
         marks.append(Mark(at, "next", name))
     kind = ENDS[draw(st.sampled_from(ends))]
+    at += draw(st.integers(0, max_gap)) * FRAME_US  # also where nothing ends: fewer choices would count as simpler
     if kind is not None:
-        marks.append(Mark(at + draw(st.integers(0, max_gap)) * FRAME_US, kind))
+        marks.append(Mark(at, kind))
     return render(marks)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
@@ -160,7 +162,10 @@ def test_a_counter_example_shrinks_to_the_smallest_diagram():
                 return True
             return False
 
-    assert find(strategies.streams(), wrong) == "(aa|)"
+    # Wherever the search begins: 50, 82 and 87 led to "(aa)" where a stream without end took fewer choices.
+    chances = [random.Random(seed) for seed in (0, 1, 50, 82, 87)]  # noqa: S311 - keeps no secret
+    found = [find(strategies.streams(), wrong, random=chance, settings=settings(database=None)) for chance in chances]
+    assert set(found) == {"(aa|)"}
 
 
 @given(rows=strategies.interleavings(3))
