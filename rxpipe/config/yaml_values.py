@@ -52,7 +52,7 @@ class _Constructor(SafeConstructor):
         return super().construct_yaml_int(node)
 
 
-_Constructor.add_constructor("tag:yaml.org,2002:int", _Constructor.construct_yaml_int)  # type: ignore[type-var]
+_Constructor.add_constructor("tag:yaml.org,2002:int", _Constructor.construct_yaml_int)  # type: ignore[type-var]  # the stubs name a base
 
 if yaml.__with_libyaml__:  # ten times faster
     from yaml._yaml import CParser
@@ -69,7 +69,7 @@ else:
     from yaml.reader import Reader
     from yaml.scanner import Scanner
 
-    class _Loader(_Bounded, Reader, Scanner, Parser, _Constructor, Resolver):  # type: ignore[no-redef]
+    class _Loader(_Bounded, Reader, Scanner, Parser, _Constructor, Resolver):  # type: ignore[no-redef]  # one of the two
         def __init__(self, text: str) -> None:
             Reader.__init__(self, text)
             Scanner.__init__(self)

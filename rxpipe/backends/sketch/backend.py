@@ -18,6 +18,7 @@ from reactivex.scheduler import CurrentThreadScheduler, ImmediateScheduler
 from rxpipe.backends.base import Backend, Output, Preview, RenderEvent, StepProgress
 from rxpipe.backends.masks import check_masks
 from rxpipe.backends.sketch.encode import encode_png
+from rxpipe.backends.sketch.frame import relay
 from rxpipe.backends.sketch.jobs import job, takes_faces
 from rxpipe.backends.sketch.picture import Stopped
 from rxpipe.config import AdetailerConfig, UpscaleConfig
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from rxpipe.artifact import Artifact
-    from rxpipe.backends.sketch.frame import Frame, PaintResult, Work
+    from rxpipe.backends.sketch.frame import Frame
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
     Slices = Generator[RenderEvent | None, None, None]
@@ -177,26 +178,16 @@ def _renderings(
     stage: StageExecution, source: Artifact | None, wanted: Callable[[], bool], elapsed_s: Callable[[], float]
 ) -> Slices:
     """What a drawing emits: progress and a preview a step, the picture at the end; None between slices."""
-    result = yield from _shown(job(stage, source, wanted), elapsed_s)
+    result = yield from relay(job(stage, source, wanted), lambda frame: _events(frame, elapsed_s))
     data = result.encoded
     if data is None and not result.unchanged:
         data = yield from encode_png(result.pixels)
     yield Output(data or b"", unchanged=result.unchanged, warnings=result.warnings, settings=result.facts)
 
 
-def _shown(work: Work, elapsed_s: Callable[[], float]) -> Generator[RenderEvent | None, None, PaintResult]:
-    """Some work with its frames as progress and previews."""
-    while True:
-        try:
-            frame = next(work)
-        except StopIteration as end:
-            result: PaintResult = end.value
-            return result
-        if frame is None:
-            yield None
-        else:
-            yield _progress(frame, elapsed_s())
-            yield _preview(frame)
+def _events(frame: Frame, elapsed_s: Callable[[], float]) -> Generator[RenderEvent, None, None]:
+    yield _progress(frame, elapsed_s())
+    yield _preview(frame)
 
 
 def _progress(frame: Frame, elapsed_s: float) -> StepProgress:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from PIL import Image
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from rxpipe.backends.sketch.field import U8
+
+T = TypeVar("T")
 
 PREVIEW_PX = 512
 """The longest side of a preview."""
@@ -45,6 +49,20 @@ class PaintResult:
 
 Slices: TypeAlias = Generator[None, None, None]
 Work: TypeAlias = Generator[Frame | None, None, PaintResult]
+
+
+def relay(work: Work, of_frame: Callable[[Frame], Iterable[T]]) -> Generator[T | None, None, PaintResult]:
+    """Do some work and yield what *of_frame* makes of each frame, one by one; slices stay None."""
+    while True:
+        try:
+            frame = next(work)
+        except StopIteration as end:
+            result: PaintResult = end.value
+            return result
+        if frame is None:
+            yield None
+        else:
+            yield from of_frame(frame)
 
 
 def preview_size(width: int, height: int) -> tuple[int, int]:

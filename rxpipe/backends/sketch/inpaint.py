@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image, ImageFilter
 
-from rxpipe.backends.sketch.frame import Frame, PaintResult, bands, preview_of
+from rxpipe.backends.sketch.frame import Frame, PaintResult, bands, preview_of, relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -123,21 +123,16 @@ def _surroundings(image: Image.Image, mask: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(light, 0, 255).astype(np.uint8)).resize(image.size, Image.Resampling.BICUBIC)
 
 
-def _framed(work: Work, region: U8, share: U8) -> Generator[Frame | None, None, PaintResult]:
+def _framed(work: Work, region: U8, share: U8) -> Work:
     """Some work, with previews that show only what is redrawn."""
     before = preview_of(Image.fromarray(region))
     where = Image.fromarray(share).resize(before.size, Image.Resampling.BILINEAR)
-    while True:
-        try:
-            frame = next(work)
-        except StopIteration as end:
-            result: PaintResult = end.value
-            return result
-        if frame is None:
-            yield None
-            continue
+
+    def masked(frame: Frame) -> tuple[Frame]:
         now = Image.fromarray(frame.preview).resize(before.size, Image.Resampling.BILINEAR)
-        yield Frame(frame.step, frame.steps, np.asarray(Image.composite(now, before, where)))
+        return (Frame(frame.step, frame.steps, np.asarray(Image.composite(now, before, where))),)
+
+    return relay(work, masked)
 
 
 def _mix(out: U8, drawn: U8, share: U8) -> Generator[None, None, None]:

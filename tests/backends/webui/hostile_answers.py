@@ -106,7 +106,7 @@ def read_every_way(number: int) -> list[str]:
     }
 
     def pictures(read_answer: Callable[[], object]) -> None:
-        for one in read_answer().pictures:  # type: ignore[attr-defined]
+        for one in read_answer().pictures:  # type: ignore[attr-defined]  # an answer of txt2img
             read_picture(one, asked=ASKED)
 
     for reading in (

@@ -8,27 +8,12 @@ from stages import GRACE_S, PICTURE, Watched, artifact, drawn, returns_before_an
 
 import rxpipe as rxp
 from rxpipe.backends.base import Output, Preview, StepProgress
-from rxpipe.backends.webui.backend import WebUIBackend
 from rxpipe.pictures import a1111, png
 from rxpipe.plan import build_stage_execution_plan
 from rxpipe.testing.servers.webui import Fault, WebUIServer
 
 FACE = rxp.AdetailerConfig(detector="mediapipe_face_full")
 TXT2IMG = rxp.Txt2ImgConfig(prompt="a lighthouse", width=64, height=64, steps=20)
-
-
-@pytest.fixture
-def backend_for():
-    """Makes backends that are closed after the test."""
-    made = []
-
-    def make(server, **options):
-        made.append(WebUIBackend(server.url, **{"poll_s": 0.02, "idle_timeout_s": 3.0, **options}))
-        return made[-1]
-
-    yield make
-    for backend in made:
-        backend.close()
 
 
 both = pytest.mark.parametrize("webui_server", ["forge", "a1111"], indirect=True)

@@ -27,20 +27,6 @@ FACE = rxp.AdetailerConfig(detector="mediapipe_face_full")
 both = pytest.mark.parametrize("webui_server", ["forge", "a1111"], indirect=True)
 
 
-@pytest.fixture
-def backend_for():
-    """Makes backends that are closed after the test."""
-    made = []
-
-    def make(server, **options):
-        made.append(WebUIBackend(server.url, **{"poll_s": 0.02, "idle_timeout_s": 3.0, **options}))
-        return made[-1]
-
-    yield make
-    for backend in made:
-        backend.close()
-
-
 def changed(section=TXT2IMG, **settings):
     """The section with other settings, as a config has them."""
     return type(section)(**{**section.model_dump(exclude_unset=True), **settings})
