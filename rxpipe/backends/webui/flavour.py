@@ -135,7 +135,7 @@ def flavour_of(document: Mapping[str, Any] | None, paths: frozenset[str] = froze
     signs = {*(listed or ()), *(f"field {name}" for name in by_path.get(_TXT2IMG, ()))}
     known = _TXT2IMG in by_path
     found = next(one for one in FLAVOURS if one.has <= signs and (known or not one.lacks) and not one.lacks & signs)
-    return replace(found, by_path=requests)
+    return replace(found, requests=by_path)
 
 
 def request_fields(document: Any, path: str) -> frozenset[str] | None:
