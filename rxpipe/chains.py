@@ -19,7 +19,8 @@ from rxpipe.config import (
     Txt2ImgConfig,
     UpscaleConfig,
 )
-from rxpipe.errors import BadImage, PlanError
+from rxpipe.errors import PlanError
+from rxpipe.pictures.opening import opened
 from rxpipe.plan import StageExecutionPlan, build_stage_execution_plan, plan_stages
 from rxpipe.rx.operators import barrier
 from rxpipe.stages import (
@@ -168,19 +169,9 @@ def sources(plan: StageExecutionPlan, run_id: str, seed: int) -> Iterator[Artifa
 
 def _check_input(path: Path) -> None:
     """Raise BadImage unless Pillow knows the file by its header; the pixels are not decoded here."""
-    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415  # importing rxpipe loads no Pillow
-
-    given = Artifact.open(path)
-    try:
-        Image.open(path).close()
-    except UnidentifiedImageError:
-        data = given.read()
-        raise BadImage(
-            f"input {path}: no picture of a known format; its {len(data)} bytes begin with {data[:12]!r}.",
-            hint="Give the path of a picture, such as a PNG, JPEG or WebP.",
-        ) from None
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise BadImage(f"input {path} cannot be read: {error}.") from error
+    Artifact.open(path)
+    with opened(path, f"input {path}"):
+        pass
 
 
 def seeds(first: int, images: int = 1) -> Observable[Artifact]:
