@@ -117,7 +117,7 @@ class ImageStage(Stage):
     def bind(self, tracker: StageTracker) -> StageOperator:
         """Return the stage as an Rx operator whose images take the slots of the run's lane.
 
-        Of all images that wait, the one that `StageTracker.priority` puts first begins first. The images of a batch begin
+        Of all images that wait, the first by `StageTracker.priority` begins first. The images of a batch begin
         together. A stage that needs no backend takes a slot only where the backend has no more than one.
         """
         scope = tracker.scope
