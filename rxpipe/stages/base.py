@@ -117,8 +117,8 @@ class ImageStage(Stage):
     def bind(self, tracker: StageTracker) -> StageOperator:
         """Return the stage as an Rx operator whose images take the slots of the run's lane.
 
-        Of all images that wait in a group of stages, the one that is furthest along begins first. The images of a batch
-        begin together. A stage that needs no backend takes a slot only where the backend has no more than one.
+        Of all images that wait, the first by `StageTracker.priority` begins first. The images of a batch begin
+        together. A stage that needs no backend takes a slot only where the backend has no more than one.
         """
         scope = tracker.scope
 
@@ -128,7 +128,7 @@ class ImageStage(Stage):
         def operator(source: Observable[Artifact]) -> Observable[Artifact]:
             on_lane = scope.lane.concat_map(
                 image,
-                key=-tracker.execution.stage_index,
+                key=tracker.priority,
                 batch=_batch_size(tracker.execution, scope.backend),
                 occupies=self.uses_backend or scope.lane.slots == 1,
             )

@@ -217,7 +217,6 @@ class _Interrupt:
         self._begin_s = time.monotonic()
         self._interrupt_sent = False
         self._others: Sequence[StoppableJob] = ()  # of ours, which our interrupt may have hit
-        self._aborted = False
         self._gone = 0
         self._was_ours = job.began
 
@@ -225,17 +224,34 @@ class _Interrupt:
     def _left_s(self) -> float:
         return self._begin_s + self._interrupter.grace_s - time.monotonic()
 
+    @property
+    def _aborted(self) -> bool:
+        """Whether no answer comes any more, though the job may be there."""
+        return self.job.connection.aborted
+
     def interrupt(self) -> bool:
-        """Interrupt the job once it runs; True once the answer came. Shuts the socket down when the grace is over."""
-        while self._left_s > 0 and not self.job.answered.is_set():
+        """Interrupt the job once it runs; True once it is over. Shuts the socket down when the grace is over."""
+        while self._left_s > 0 and not self._over:
             if self._hit_another():
                 self._interrupt_sent = False
             self._try(max(_FAST_S, self._left_s / 2))  # half for connecting, half for the answer
-            self.job.answered.wait(max(0.0, min(self._left_s, _FAST_S)))
-        if self.job.answered.is_set():
+            if self._wait(max(0.0, min(self._left_s, _FAST_S))):
+                break
+        if self._over:
             return True
-        self._aborted = True
         self.job.connection.abort()
+        return False
+
+    @property
+    def _over(self) -> bool:
+        """Whether the answer came, or the job was seen gone where its connection brings none."""
+        return self._gone >= _GONE_TWICE if self._aborted else self.job.answered.is_set()
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait for the answer where one may come; True where the backend was closed meanwhile."""
+        if self._aborted:
+            return self._interrupter.pause(seconds)
+        self.job.answered.wait(seconds)
         return False
 
     def wait_until_gone(self) -> bool:
