@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import re
-import struct
 import warnings
 from pathlib import Path
 from typing import BinaryIO
@@ -20,12 +19,9 @@ from rxpipe.pictures import a1111, comfyui, fooocus, invokeai, novelai, png, swa
 from rxpipe.pictures.dialect import Dialect, Parsed
 from rxpipe.pictures.exif import read_texts
 from rxpipe.pictures.lineage import LINEAGE_KEY, Lineage, parse_lineage
-from rxpipe.shown import cut
+from rxpipe.pictures.opening import opened
 
-__all__ = ["DECODED_BYTES", "DECODED_PIXELS", "FORMATS", "Dialect", "ImageInfo", "read_info", "read_open"]
-
-FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "ICO", "TGA", "PCX", "QOI")
-"""Pillow's formats that pictures are opened in. Of the others, one starts Ghostscript with what is in the file."""
+__all__ = ["DECODED_BYTES", "DECODED_PIXELS", "Dialect", "ImageInfo", "read_info", "read_open"]
 
 DECODED_PIXELS = 20_000_000
 """Pixels of a picture that is decoded whole, to find out whether it is: 200 MB in the hungriest format. Of a larger one
@@ -37,8 +33,6 @@ DECODED_BYTES = 64 << 20
 _DECODED_SCANS = 100  # of a JPEG; each goes over all pixels, and honest ones have ten
 _HEAD = 1 << 20  # bytes at the begin of a file, behind any thumbnail in which its size stands
 _PIPE_BYTES = DECODED_BYTES  # of what cannot be sought in, and must be in memory
-_UNDECODABLE = (OSError, SyntaxError, ValueError, struct.error, RuntimeError)  # Pillow's; the last from AVIF
-
 
 _READERS = (swarmui.read, fooocus.read, invokeai.read, novelai.read, comfyui.read, a1111.read)
 """A reader for each dialect; the first that understands the texts decides. A1111's accepts almost any."""
@@ -140,31 +134,13 @@ def _utf8_safe(text: str) -> str:
 
 
 def _read_with_pillow(file: BinaryIO) -> ImageInfo:
-    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415  # importing rxpipe loads no Pillow
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what matters is raised as an error
-            Image.init()
-            file.seek(0)
-            with Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
-                if _may_be_decoded(file, image.width * image.height):
-                    image.load()
-                return _parse(image.format or "unknown", *image.size, read_texts(image))
-    except UnidentifiedImageError as error:
-        raise BadImage(
-            f"Not a picture that can be read: it begins with {_head(file)!r}.",
-            hint="Give a PNG, JPEG, WebP, AVIF or GIF.",
-        ) from error
-    except (*_UNDECODABLE, Image.DecompressionBombError) as error:
-        raise BadImage(
-            f"The picture cannot be decoded: {cut(str(error))}.", hint="Fetch or render it again."
-        ) from error
-
-
-def _head(file: BinaryIO) -> bytes:
     file.seek(0)
-    return file.read(12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters is raised as an error
+        with opened(file) as image:
+            if _may_be_decoded(file, image.width * image.height):
+                image.load()
+            return _parse(image.format or "unknown", *image.size, read_texts(image))
 
 
 def _may_be_decoded(file: BinaryIO, pixels: int) -> bool:

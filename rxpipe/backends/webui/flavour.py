@@ -131,11 +131,11 @@ def flavour_of(document: Mapping[str, Any] | None, paths: frozenset[str] = froze
     if document is None:
         return next((one for one in FLAVOURS if one.has and one.has <= paths and not one.lacks), A1111)
     listed = document.get("paths")
-    requests = {path: fields for path in listed or () if (fields := request_fields(document, path)) is not None}
-    signs = {*(listed or ()), *(f"field {name}" for name in requests.get(_TXT2IMG, ()))}
-    known = _TXT2IMG in requests
+    by_path = {path: fields for path in listed or () if (fields := request_fields(document, path)) is not None}
+    signs = {*(listed or ()), *(f"field {name}" for name in by_path.get(_TXT2IMG, ()))}
+    known = _TXT2IMG in by_path
     found = next(one for one in FLAVOURS if one.has <= signs and (known or not one.lacks) and not one.lacks & signs)
-    return replace(found, requests=requests)
+    return replace(found, requests=by_path)
 
 
 def request_fields(document: Any, path: str) -> frozenset[str] | None:
