@@ -185,10 +185,13 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def _check(config: Any) -> None:
     """Reject what cannot run before anything runs: a wrong order of stages, inputs that are not pictures."""
+    from rxpipe.backends.masks import check_masks  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.pictures.metadata import read_info  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.plan import build_stage_execution_plan  # noqa: PLC0415  # loaded when the command runs
 
-    build_stage_execution_plan(config).check()
+    plan = build_stage_execution_plan(config)
+    plan.check()
+    check_masks(plan)
     for path in config.input:
         read_info(path)
 
@@ -212,7 +215,7 @@ def _run(config: Any, backend: str, pace: float | None, *, as_json: bool, verbos
 
     if pace is None:
         opened = open_backend(backend)
-    elif backend in {"auto", "embedded", "sketch"}:
+    elif backend in {"auto", "embedded"}:
         opened = open_backend("embedded", pace_s=pace)
     else:
         raise ConfigError([f"--pace: {backend} has its own speed; only the embedded backend takes a pace"])

@@ -134,6 +134,8 @@ def _advice(kind: str, error: Exception, text: str) -> str | None:
         return f"Line {line} is indented with a tab; YAML takes spaces only."
     if isinstance(error, json.JSONDecodeError):
         return _advice_for_json(error)
+    if kind == "TOML" and ("Cannot overwrite" in str(error) or "Cannot declare" in str(error)):
+        return "A key or a section is given twice; keep one of them."
     escapes = isinstance(error, tomllib.TOMLDecodeError) and any(word in str(error) for word in ("hex value", "\\"))
     return r"In TOML, paths with backslashes need single quotes: out = 'C:\pictures'." if escapes else None
 
