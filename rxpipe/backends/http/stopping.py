@@ -23,6 +23,7 @@ _FAST_S = 0.02  # between questions while the grace lasts
 _SLOW_S = 0.5  # and afterwards
 _ASK_S = 2.0  # longest wait for one answer once the grace is over
 _GONE_TWICE = 2
+_TIMES_A_RENDER = 3
 _TOO_OFTEN = "answered 429"
 
 
@@ -69,15 +70,25 @@ class Interrupter:
         name: of the threads.
         grace_s: until the call's socket is shut down.
         idle_timeout_s: how long a job that waits in the server's queue is followed.
+        idle_least_s: see `idle_limit_s`.
     """
 
     def __init__(
-        self, connections: ConnectionPool, *, grace_s: float, idle_timeout_s: float, name: str = "rxpipe-http"
+        self,
+        connections: ConnectionPool,
+        *,
+        grace_s: float,
+        idle_timeout_s: float,
+        idle_least_s: float = 30.0,
+        name: str = "rxpipe-http",
     ) -> None:
         self._connections = connections
         self._name = name
         self.grace_s = grace_s
         self.idle_timeout_s = idle_timeout_s
+        self._idle_least_s = idle_least_s
+        self._longest_s: float | None = None
+        self._hangs = False
         self._closed = threading.Event()
         self._changed = threading.Condition()
         self._stopping: list[_Interrupt] = []
@@ -111,10 +122,33 @@ class Interrupter:
         except RuntimeError:  # the program ends and starts no thread any more
             self._run_interrupt(interrupt)
 
-    def reset_abandoned(self) -> None:
-        """Begin counting again."""
+    @property
+    def idle_limit_s(self) -> float:
+        """How long the server is waited for: three times its longest render, at least `idle_least_s`.
+
+        An interrupted job ends with the rest of its picture at the latest. `idle_timeout_s` before the first render.
+        """
         with self._changed:
-            self._abandoned = 0
+            if self._longest_s is None:
+                return self.idle_timeout_s
+            return min(self.idle_timeout_s, max(self._idle_least_s, _TIMES_A_RENDER * self._longest_s))
+
+    @property
+    def hangs(self) -> bool:
+        """Whether the server was not seen idle in time, and a stopped job of that time is not gone yet."""
+        with self._changed:
+            self._hangs = self._hangs and bool(self._stopping)
+            return self._hangs
+
+    def note_rendered(self, seconds: float) -> None:
+        """Note how long a render took that the server has answered."""
+        with self._changed:
+            self._longest_s = max(seconds, self._longest_s or 0.0)
+
+    def note_hang(self) -> None:
+        """Note that the server was not seen idle in time, and count the abandoned anew."""
+        with self._changed:
+            self._hangs, self._abandoned = True, 0
 
     def close(self, *, wait: bool = True) -> None:
         """Follow no job any longer; *wait*: until every grace time is over."""
