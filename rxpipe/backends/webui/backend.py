@@ -1,7 +1,8 @@
 """WebUIBackend: the port over a WebUI server's HTTP API.
 
 No server-wide value is changed. An option that a plan overrides is first written with the value that it has, which
-puts it into the server's config.json, so that the server restores it; see `options`. A render is one request; disposing it interrupts the server while our job is the running one.
+puts it into the server's config.json, so that the server restores it; see `options`. A render is one request; disposing
+it interrupts the server while our job is the running one.
 """
 
 from __future__ import annotations
