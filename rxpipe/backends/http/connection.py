@@ -76,7 +76,7 @@ class Connection:
         connect_timeout_s: longest wait for the connection, > 0.
         deadlines: ends answers that take too long; None for a thread of its own.
 
-    received: bytes of answers read so far, as they came.
+    received: bytes of answers read so far, as they came. sent: how many requests were written to their end.
     """
 
     def __init__(
@@ -95,11 +95,11 @@ class Connection:
         self._aborted = threading.Event()
         self._own_deadlines = WorkerScheduler("rxpipe-http-deadline") if deadlines is None else None
         self._deadlines = deadlines or cast("WorkerScheduler", self._own_deadlines)
-        self._adapter = _Adapter(self._watch)
+        self._adapter = _Adapter(self._watch, self._note_sent)
         self._blank, self._send_settings = _prepared(address)
         self._cookies = RequestsCookieJar()
         self._opened = 0
-        self.received = 0
+        self.received = self.sent = 0
 
     @property
     def aborted(self) -> bool:
@@ -294,6 +294,9 @@ class Connection:
             return f"the server at {base} is not trusted ({text})", "Its certificate must be known to this machine."
         return None
 
+    def _note_sent(self) -> None:
+        self.sent += 1
+
     def _watch(self, connection: HTTPConnection) -> None:
         """Note each connection, before and after it connects."""
         self._opened += 1
@@ -342,10 +345,13 @@ class _Deadline:
 
 
 class _Adapter(HTTPAdapter):
-    """An adapter that shows each connection to *watch* when it is made and when it stands."""
+    """An adapter that shows each connection to *watch* when it is made and when it stands.
 
-    def __init__(self, watch: Callable[[HTTPConnection], None]) -> None:
-        self._watch = watch
+    sent: called when a request was written to its end.
+    """
+
+    def __init__(self, watch: Callable[[HTTPConnection], None], sent: Callable[[], None]) -> None:
+        self._watch, self._sent = watch, sent
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -358,7 +364,7 @@ class _Adapter(HTTPAdapter):
         return manager
 
     def _watched(self, manager: PoolManager) -> None:
-        watch = self._watch
+        watch, sent = self._watch, self._sent
 
         class Http(HTTPConnection):
             def connect(self) -> None:
@@ -366,11 +372,19 @@ class _Adapter(HTTPAdapter):
                 super().connect()
                 watch(self)
 
+            def request(self, *args: Any, **kwargs: Any) -> None:
+                super().request(*args, **kwargs)
+                sent()
+
         class Https(HTTPSConnection):
             def connect(self) -> None:
                 watch(self)
                 super().connect()
                 watch(self)
+
+            def request(self, *args: Any, **kwargs: Any) -> None:
+                super().request(*args, **kwargs)
+                sent()
 
         http = type("HttpPool", (HTTPConnectionPool,), {"ConnectionCls": Http})
         https = type("HttpsPool", (HTTPSConnectionPool,), {"ConnectionCls": Https})
