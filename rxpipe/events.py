@@ -212,7 +212,7 @@ def make_event(kind: type[StageEvent], fields: dict[str, Any]) -> StageEvent:
     Raises:
         pydantic.ValidationError: a field is missing, wrong or unknown.
     """
-    event = kind.__pydantic_validator__.validate_python(fields)  # what model_validate calls
+    event: StageEvent = kind.__pydantic_validator__.validate_python(fields)  # what model_validate calls
     names = _FIELD_NAMES.setdefault(kind, event.__pydantic_fields_set__)
     if names == event.__pydantic_fields_set__:
         object.__setattr__(event, "__pydantic_fields_set__", names)  # the model is frozen

@@ -211,8 +211,8 @@ class Connection:
             request.headers["Content-Type"] = "application/json"
         if self._cookies:
             request.prepare_cookies(self._cookies)
-        connect_s = min(self._connect_timeout_s, timeout_s or self._connect_timeout_s)
-        response = self._adapter.send(request, timeout=(connect_s, timeout_s), **self._send_settings)
+        timeout: Any = (min(self._connect_timeout_s, timeout_s or self._connect_timeout_s), timeout_s)
+        response = self._adapter.send(request, timeout=timeout, **self._send_settings)
         self._cookies.update(response.cookies)
         return response
 
