@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import re
-import struct
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -21,15 +20,13 @@ from rxpipe.pictures.dialects import Dialect, Found, Parsed, parse
 from rxpipe.pictures.exif import read_texts, texts_of_exif, unpacked
 from rxpipe.pictures.hidden import hidden_text
 from rxpipe.pictures.lineage import LINEAGE_KEY, Lineage, parse_lineage
+from rxpipe.pictures.opening import DECODERS_RAISE, opened
 from rxpipe.shown import cut
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["DECODED_BYTES", "DECODED_PIXELS", "FORMATS", "Dialect", "ImageInfo", "read_info", "read_open"]
-
-FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "ICO", "TGA", "PCX", "QOI")
-"""Pillow's formats that pictures are opened in. Of the others, one starts Ghostscript with what is in the file."""
+__all__ = ["DECODED_BYTES", "DECODED_PIXELS", "Dialect", "ImageInfo", "read_info", "read_open"]
 
 DECODED_PIXELS = 20_000_000
 """Pixels of a picture that is decoded whole, to find out whether it is: 200 MB in the hungriest format. Of a larger one
@@ -41,7 +38,6 @@ DECODED_BYTES = 64 << 20
 _DECODED_SCANS = 100  # of a JPEG; each goes over all pixels, and honest ones have ten
 _HEAD = 1 << 20  # bytes at the begin of a file, behind any thumbnail in which its size stands
 _PIPE_BYTES = DECODED_BYTES  # of what cannot be sought in, and must be in memory
-_UNDECODABLE = (OSError, SyntaxError, ValueError, struct.error, RuntimeError)  # Pillow's; the last from AVIF
 
 
 class ImageInfo(BaseModel):
@@ -149,21 +145,16 @@ def _said(parsed: Parsed) -> dict[str, Any]:
 
 def _with_hidden(file: BinaryIO, info: ImageInfo) -> ImageInfo:
     """Return what is hidden in the pixels of a picture whose texts say nothing; *info* where nothing is."""
-    from PIL import Image  # noqa: PLC0415  # only pictures without texts pay for it
-
     if not _may_be_decoded(file, info.width * info.height):
         return info
     file.seek(0)
     try:
-        with warnings.catch_warnings(), Image.open(file, formats=[info.format]) as image:
+        with warnings.catch_warnings(), opened(file) as image:
             warnings.simplefilter("ignore")
             text = hidden_text(image)
-    except (*_UNDECODABLE, Image.DecompressionBombError):
+    except BadImage:  # the chunks are whole and the pixels are not
         return info
-    if text is None:
-        return info
-    texts = {"UserComment": text, **info.texts} if text.lstrip().startswith("{") else {"parameters": text, **info.texts}
-    return _info(info.format, (info.width, info.height), texts)
+    return info if text is None else _info(info.format, (info.width, info.height), _with_text(text, info.texts))
 
 
 def _utf8_safe(info: ImageInfo) -> ImageInfo:
@@ -183,24 +174,11 @@ def _safe(value: Any) -> Any:
 
 
 def _read_with_pillow(file: BinaryIO) -> ImageInfo:
-    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415  # importing rxpipe loads no Pillow
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what matters is raised as an error
-            Image.init()
-            file.seek(0)
-            with Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
-                return _read_opened(file, image)
-    except UnidentifiedImageError as error:
-        raise BadImage(
-            f"Not a picture that can be read: it begins with {_head(file)!r}.",
-            hint="Give a PNG, JPEG, WebP, AVIF or GIF.",
-        ) from error
-    except (*_UNDECODABLE, Image.DecompressionBombError) as error:
-        raise BadImage(
-            f"The picture cannot be decoded: {cut(str(error))}.", hint="Fetch or render it again."
-        ) from error
+    file.seek(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters is raised as an error
+        with opened(file) as image:
+            return _read_opened(file, image)
 
 
 def _read_opened(file: BinaryIO, image: Image.Image) -> ImageInfo:
@@ -210,21 +188,19 @@ def _read_opened(file: BinaryIO, image: Image.Image) -> ImageInfo:
     try:
         if _may_be_decoded(file, image.width * image.height):
             image.load()
-    except _UNDECODABLE as error:
+    except DECODERS_RAISE as error:
         if not texts:
             raise
         damage = f"The picture cannot be decoded: {cut(str(error))}."
     info = _info(kind, image.size, texts, damage=damage)
     if kind == "WEBP" and not info.dialect and not damage and (text := hidden_text(image)) is not None:
-        return _info(
-            kind, image.size, {"UserComment" if text.lstrip().startswith("{") else "parameters": text, **texts}
-        )
+        return _info(kind, image.size, _with_text(text, texts))
     return info
 
 
-def _head(file: BinaryIO) -> bytes:
-    file.seek(0)
-    return file.read(12)
+def _with_text(text: str, texts: dict[str, str]) -> dict[str, str]:
+    """Return *texts* and one that was hidden, under the key that it would have in the open."""
+    return {"UserComment" if text.lstrip().startswith("{") else "parameters": text, **texts}
 
 
 def _may_be_decoded(file: BinaryIO, pixels: int) -> bool:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _INTERRUPT = "/sdapi/v1/interrupt"
 _LOST_AFTER = 2  # rises of the progress; the first may be of the step in progress
+_SETTLE_S = 1.0  # until options are looked at again
 _WAKE_S = 0.05  # after a dispose until the images that waited continue: a cancel disposes them too
 
 
@@ -69,10 +70,20 @@ class WebUIServices:
     previews: bool
 
     def settle_options(self, connection: Connection) -> tuple[str, ...]:
-        """Put options back that stayed changed, unless a job of ours runs; return warnings."""
+        """Put options back that stayed changed, unless a job of ours runs; return warnings.
+
+        Where another client's job runs, which may bring back what it found, that is done again later.
+        """
         if not self.options.has_open or self.in_flight.latest is not None:
             return ()
-        return self.options.after_request(connection)
+        warnings = self.options.after_request(connection)
+        if self.options.has_open:
+            self.calls.polls.schedule_relative(_SETTLE_S, lambda *_: self._settle_later())
+        return warnings
+
+    def _settle_later(self) -> None:
+        with self.calls.connections.borrowed() as connection:
+            self.settle_options(connection)
 
 
 @dataclass(slots=True)
@@ -89,6 +100,7 @@ class InFlightRequest:
     services: WebUIServices
     answered: threading.Event = field(default_factory=threading.Event)
     _owner: JobOwner | None = None
+    _gone: bool = False
     _progress: float = 0.0
     _rises: int = 0
 
@@ -138,6 +150,10 @@ class InFlightRequest:
 
     def is_gone(self, connection: Connection, timeout_s: float, *, interrupted: bool, after_grace: bool) -> bool:
         """Whether the job has ended, by the last reading."""
+        self._gone = self._has_ended(connection, timeout_s, interrupted=interrupted, after_grace=after_grace)
+        return self._gone
+
+    def _has_ended(self, connection: Connection, timeout_s: float, *, interrupted: bool, after_grace: bool) -> bool:
         if self._owner == "ours" and self.task is not None and after_grace:
             # a task that raised stays the active one until the next begins
             snapshot = self._progress_client.read_server(connection, timeout_s=timeout_s)
@@ -147,7 +163,8 @@ class InFlightRequest:
     def end(self) -> None:
         """Note that the job has ended, or that it is followed no longer."""
         self.tracker.end()
-        if self.services.options.has_open:
+        over = self._gone or (self.answered.is_set() and not self.connection.aborted)
+        if over and self.services.options.has_open:
             with self.services.calls.connections.borrowed() as connection:
                 self.services.settle_options(connection)
 
@@ -176,6 +193,7 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
         self._queued_behind: JobTracker | None = None
         self._sent: InFlightRequest | None = None
         self._stopped = False
+        self._warnings: tuple[str, ...] = ()  # about what was found before the request
 
     # -- on the call's thread -----------------------------------------------------------------------------------------
 
@@ -202,7 +220,8 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
         """Choose an id for the job where the server reports progress by it, else read what runs before it."""
         payload = self._request.payload
         if not isinstance(payload, SingleRequest):
-            self._services.options.before_request(connection, payload.override_settings)
+            if not self._reader.catalog.flavour.restores_options:
+                self._warnings = self._services.options.before_request(connection, payload.override_settings)
             task = f"task(rxpipe-{uuid.uuid4().hex[:12]})"
             self._request = self._request.with_task(task)
             self._task = task if self._reports_tasks(connection) else None
@@ -242,9 +261,10 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
         limit = self._request.limit(len(body), self._services.calls.timeouts.answer_s)
         try:
             response = connection.post(payload.path, body, timeout_s=None, limit=limit)
+            self._services.interrupter.note_rendered(response.elapsed_s)
         finally:
             sent.note_answered()
-            warnings = self._services.settle_options(connection)
+            warnings = (*self._warnings, *self._services.settle_options(connection))
         if not self._stopped and self._cut_off(connection):
             if self._stage.config.on_interrupted == "retry":
                 raise BackendInterrupted("another client interrupted the job.")

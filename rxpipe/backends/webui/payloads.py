@@ -1,6 +1,6 @@
 """Requests to the server: one frozen model per request, made by pure functions from a stage and a picture's size.
 
-Nothing server-wide is written: model, VAE and clip skip are in the request's own `override_settings`. A picture is
+Model, VAE and clip skip are in the request's own `override_settings`, not in server-wide options. A picture is
 spliced into the finished JSON as base64, so that megabytes are copied once.
 """
 
