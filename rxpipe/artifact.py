@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from rxpipe.errors import BadImage, require
 from rxpipe.pictures.lineage import NO_VALUES, LineageEntry, PicklableRecord
+from rxpipe.pictures.opening import upright
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,19 +93,9 @@ class Artifact(PicklableRecord):
         """Decode the picture with Pillow: upright (EXIF orientation applied), in the mode it was stored in.
 
         Raises:
-            BadImage: the bytes are not a picture that Pillow reads, or are torn.
+            BadImage: the bytes are not a picture of one of `rxpipe.pictures.opening.FORMATS`, or are torn.
         """
-        from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: PLC0415  # importing rxpipe loads no Pillow
-
-        data = self.read()
-        try:
-            image = Image.open(io.BytesIO(data))
-            image.load()
-            return ImageOps.exif_transpose(image)
-        except UnidentifiedImageError as error:
-            raise BadImage(f"image {self.id}: its {len(data)} bytes are no picture of a known format.") from error
-        except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
-            raise BadImage(f"image {self.id} is not a picture that can be decoded: {error}.") from error
+        return upright(self.read(), f"image {self.id}")
 
     def to_array(self) -> NDArray[np.uint8]:
         """Decode the picture as RGB, height x width x 3, 8 bit; each call returns a copy of its own.

@@ -19,7 +19,8 @@ from rxpipe.config import (
     Txt2ImgConfig,
     UpscaleConfig,
 )
-from rxpipe.errors import BadImage, PlanError
+from rxpipe.errors import PlanError
+from rxpipe.pictures.opening import opened
 from rxpipe.plan import StageExecutionPlan, build_stage_execution_plan, plan_stages
 from rxpipe.rx.operators import barrier
 from rxpipe.stages import (
@@ -79,22 +80,22 @@ class Chain:
     ) -> tuple[Observable[Artifact], list[StageTracker]]:
         """Return the chain as one cold observable of the images that finish it, and the trackers of its stages.
 
-        A group of the plan waits for the group before it. Within a group the stages share the lane, where the latest
-        stage that waits has priority.
+        All stages share the lane, which decides what begins. In stage order a stage waits for the one before it.
         """
         plan = self.plan
         enabled = [stage for stage in self.stages if stage.config.enabled]
         planned: int | None = plan.images
-        stream, group = sources, 0
+        stream = sources
         trackers: list[StageTracker] = []
         for stage, execution in zip(enabled, plan.stages, strict=True):
-            if execution.group != group:
-                stream, group = barrier(stream), execution.group
+            if trackers and plan.settings.order == "stage":
+                stream = barrier(stream)
             tracker = StageTracker(
                 execution,
                 scope,
                 planned,
                 stage_count=len(plan.stages),
+                chunk=plan.settings.chunk if plan.settings.order == "auto" and plan.stages[-1].group else None,
                 blocking=stage.blocking,
             )
             stream = stage.bind(tracker)(stream)
@@ -168,19 +169,9 @@ def sources(plan: StageExecutionPlan, run_id: str, seed: int) -> Iterator[Artifa
 
 def _check_input(path: Path) -> None:
     """Raise BadImage unless Pillow knows the file by its header; the pixels are not decoded here."""
-    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415  # importing rxpipe loads no Pillow
-
-    given = Artifact.open(path)
-    try:
-        Image.open(path).close()
-    except UnidentifiedImageError:
-        data = given.read()
-        raise BadImage(
-            f"input {path}: no picture of a known format; its {len(data)} bytes begin with {data[:12]!r}.",
-            hint="Give the path of a picture, such as a PNG, JPEG or WebP.",
-        ) from None
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise BadImage(f"input {path} cannot be read: {error}.") from error
+    Artifact.open(path)
+    with opened(path, f"input {path}"):
+        pass
 
 
 def seeds(first: int, images: int = 1) -> Observable[Artifact]:

@@ -15,12 +15,18 @@ from PySide6.QtWidgets import QApplication
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # here, so that programs started by tests inherit it
 
 # How long an example takes says how busy the machine is; what must be quick is held to it by the benchmarks.
-settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("tests")
+_common = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("tests", _common, max_examples=40)
+settings.register_profile("thorough", _common, max_examples=300)
 
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run only the slow tests, which are left out otherwise")
+
+
+def pytest_configure(config):
+    """Give every property more examples where time is given to the slow tests; before modules with properties load."""
+    settings.load_profile("thorough" if config.getoption("--slow") else "tests")
 
 
 def _chosen(config):
@@ -37,10 +43,16 @@ def _thin_out(items):
     for of_one_test in cases.values():
         (count,) = of_one_test[0].get_closest_marker("sampled").args
         chance = random.Random(of_one_test[0].originalname)  # noqa: S311 - keeps no secret
-        kept = chance.sample(of_one_test, min(count, len(of_one_test)))
+        quick = [item for item in of_one_test if item.get_closest_marker("slow") is None]
+        kept = chance.sample(quick, min(count, len(quick)))
         for item in of_one_test:
             if item not in kept:
                 item.add_marker(pytest.mark.slow)
+
+
+def _is_slow_or_property(item):
+    """Whether --slow runs it; a property runs in both parts, with few examples and with many."""
+    return item.get_closest_marker("slow") is not None or getattr(item.obj, "is_hypothesis_test", False)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -48,9 +60,9 @@ def pytest_collection_modifyitems(config, items):
     if _chosen(config):
         return
     _thin_out(items)
-    slow = config.getoption("--slow")
-    left_out = [item for item in items if (item.get_closest_marker("slow") is not None) is not slow]
-    items[:] = [item for item in items if (item.get_closest_marker("slow") is not None) is slow]
+    runs = _is_slow_or_property if config.getoption("--slow") else lambda item: item.get_closest_marker("slow") is None
+    left_out = [item for item in items if not runs(item)]
+    items[:] = [item for item in items if runs(item)]
     config.hook.pytest_deselected(items=left_out)
 
 

@@ -327,7 +327,7 @@ def test_every_mistake_in_a_config_is_reported_together():
         (["none.toml"], "none.toml: cannot be read: No such file"),
         (["a lighthouse"], 'a lighthouse: no such config file or picture. To generate it: rxpipe run --prompt "..."'),
         (["--input", "none.png"], "none.png: no such file."),
-        (["--input", "torn.png"], "torn.png: Not a picture that can be read"),
+        (["--input", "torn.png"], "torn.png: the picture is none of a known format"),
         (["torn.png"], "torn.png: looks like plain text ('not a png'); allowed: a config in TOML, YAML or JSON"),
         (["mute.png"], "mute.png: the picture does not say how it was made. To work on the picture itself, give it"),
         (["--stages", "upscale"], "upscale (stage 1 of 1) has no picture to start from."),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rxpipe.backends.sizes import Size
 from rxpipe.config import Img2ImgConfig
 from rxpipe.errors import BackendRejected, BadImage
+from rxpipe.pictures.opening import opened, upright
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -110,15 +111,10 @@ def _identity(path: Path) -> tuple[Path, int]:
 @functools.lru_cache(maxsize=_KEPT)
 def _read(path: Path, changed: int, size: Size) -> Image.Image:
     """The mask in a file, upright, grey, of *size*; shared, so not to be changed."""
-    from PIL import Image, ImageOps  # noqa: PLC0415  # importing rxpipe loads no Pillow
+    from PIL import Image  # noqa: PLC0415  # importing rxpipe loads no Pillow
 
     del changed
-    try:
-        with Image.open(path) as image:
-            mask = ImageOps.exif_transpose(image)
-            grey = _grey(mask)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadImage(f"mask {path}: cannot be decoded: {error}.") from error
+    grey = _grey(upright(path, f"mask {path}"))
     if grey.size == tuple(size):
         return grey
     if abs(grey.width * size.height / (grey.height * size.width) - 1) > _SAME_SHAPE:
@@ -139,15 +135,10 @@ def _grey(image: Image.Image) -> Image.Image:
 
 @functools.lru_cache(maxsize=_KEPT)
 def _encoded(path: Path, changed: int, size: Size) -> bytes:
-    from PIL import Image  # noqa: PLC0415  # importing rxpipe loads no Pillow
-
-    try:
-        with Image.open(path) as image:
-            plain = image.mode in _PLAIN_MODES and image.format == "PNG" and not image.getexif()
-            if plain and image.size == tuple(size) and "transparency" not in image.info:
-                return path.read_bytes()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadImage(f"mask {path}: cannot be decoded: {error}.") from error
+    with opened(path, f"mask {path}") as image:
+        plain = image.mode in _PLAIN_MODES and image.format == "PNG" and not image.getexif()
+        if plain and image.size == tuple(size) and "transparency" not in image.info:
+            return path.read_bytes()
     return _png(_read(path, changed, size))
 
 

@@ -172,12 +172,14 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def _check(config: Any) -> None:
     """Reject what cannot run before anything runs: a wrong order of stages, inputs that are not pictures."""
+    from rxpipe.errors import BadImage  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.pictures.metadata import read_info  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.plan import build_stage_execution_plan  # noqa: PLC0415  # loaded when the command runs
 
     build_stage_execution_plan(config).check()
     for path in config.input:
-        read_info(path)
+        if damage := read_info(path).damage:
+            raise BadImage(f"{path}: {damage}", hint="Fetch or render it again.")
 
 
 def _print_plan(config: Any, *, as_json: bool) -> None:
@@ -213,7 +215,8 @@ def info(
 ) -> None:
     """Print the metadata of pictures: how they were made.
 
-    Reads the metadata of rxpipe, AUTOMATIC1111 and Forge, ComfyUI, SwarmUI, InvokeAI, NovelAI and Fooocus.
+    Reads the metadata of rxpipe, AUTOMATIC1111, Forge and SD.Next, ComfyUI, SwarmUI, InvokeAI, NovelAI, Fooocus, Easy
+    Diffusion, Draw Things, Civitai, Tensor.Art, Stability Matrix, Spaces, Mochi Diffusion and Midjourney.
     """
     from rxpipe.cli.tables import print_info  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.errors import BadImage  # noqa: PLC0415  # loaded when the command runs
@@ -231,6 +234,9 @@ def info(
             typer.echo(json.dumps({"path": str(path), **said.model_dump(mode="json")}))
         else:
             print_info(path, said)
+        if said.damage:
+            bad = True
+            problem(f"{path}: {said.damage}")
     if bad:
         raise typer.Exit(Exit.USAGE)
 

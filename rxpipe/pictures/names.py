@@ -1,7 +1,8 @@
 """Samplers and schedulers by A1111's names, whatever program a name comes from.
 
-A1111's names are those of configs and pictures. ComfyUI, InvokeAI, NovelAI and k-diffusion spell the same ones their
-own way: most differ in case and punctuation only, the others are in the tables here.
+A1111's names are those of configs and pictures. ComfyUI, InvokeAI, NovelAI, Fooocus, SwarmUI, stable-diffusion.cpp,
+diffusers and others spell the same ones their own way: most differ in case and punctuation only, the others are in the
+tables here. Backends share the tables, and the way back to ComfyUI's names.
 """
 
 from __future__ import annotations
@@ -12,57 +13,122 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["SAMPLERS", "SCHEDULERS", "SamplerName", "plain", "sampler_named", "scheduler_named", "split_sampler"]
+__all__ = [
+    "COMFYUI_SAMPLERS",
+    "COMFYUI_SCHEDULERS",
+    "SAMPLERS",
+    "SCHEDULERS",
+    "SamplerName",
+    "automatic_scheduler",
+    "plain",
+    "sampler_named",
+    "scheduler_named",
+    "split_sampler",
+]
 
 SAMPLERS = {
-    "DPM++ 2M": (),
-    "DPM++ SDE": ("dpmpp_sde_gpu",),
-    "DPM++ 2M SDE": ("dpmpp_2m_sde_gpu",),
+    "DPM++ 2M": ("dpm_solver_stability", "DPM-Solver++", "DPMSolverMultistepScheduler", "DPM2M"),
+    "DPM++ SDE": ("dpmpp_sde_gpu", "DPMSolverSDEScheduler", "DPMSDE"),
+    "DPM++ 2M SDE": ("dpmpp_2m_sde_gpu", "DPM2MSDE"),
     "DPM++ 2M SDE Heun": ("dpmpp_2m_sde_heun_gpu",),
-    "DPM++ 2S a": (),
+    "DPM++ 2S a": ("DPM2SA",),
     "DPM++ 3M SDE": ("dpmpp_3m_sde_gpu",),
-    "Euler a": (),
-    "Euler": (),
+    "Euler a": ("EulerAncestralDiscreteScheduler",),
+    "Euler": ("EulerDiscreteScheduler",),
     "Euler CFG++": (),
     "Euler a CFG++": (),
-    "LMS": ("lmsd",),
-    "Heun": (),
+    "LMS": ("lmsd", "LMSDiscreteScheduler"),
+    "Heun": ("HeunDiscreteScheduler",),
     "HeunPP2": (),
-    "DPM2": ("kdpm_2",),
-    "DPM2 a": ("kdpm_2_a",),
+    "DPM2": ("kdpm_2", "KDPM2DiscreteScheduler"),
+    "DPM2 a": ("kdpm_2_a", "KDPM2AncestralDiscreteScheduler"),
     "DPM fast": (),
     "DPM adaptive": ("dpm_ad",),
     "Restart": (),
-    "DDIM": ("ddim_v3",),
+    "DDIM": ("ddim_v3", "DDIMScheduler"),
     "DDIM CFG++": (),
-    "DDPM": (),
-    "PLMS": ("pndm",),
-    "UniPC": (),
-    "LCM": (),
+    "DDPM": ("DDPMScheduler",),
+    "PLMS": ("pndm", "PNDMScheduler"),
+    "UniPC": (
+        *("unipc_snr", "unipc_snr_2", "unipc_tu", "unipc_tu_2", "unipc_tq", "uni_pc_bh2"),
+        "UniPCMultistepScheduler",
+    ),
+    "LCM": ("LCMScheduler",),
     "IPNDM": (),
     "IPNDM_V": (),
-    "DEIS": (),
-    "TCD": (),
+    "DEIS": ("DEISMultistepScheduler",),
+    "TCD": ("TCDScheduler",),
 }
 """A1111's name of each sampler, with other programs' names that are not the same but for case and punctuation."""
 
 SCHEDULERS = {
-    "Automatic": (),
+    "Automatic": ("native",),
     "Uniform": (),
     "Karras": (),
     "Exponential": (),
     "Polyexponential": (),
-    "SGM Uniform": (),
+    "SGM Uniform": ("trailing",),
     "KL Optimal": (),
     "Align Your Steps": ("ays",),
+    "Align Your Steps GITS": ("gits",),
+    "Align Your Steps 11": (),
+    "Align Your Steps 32": (),
     "Simple": (),
-    "Normal": (),
+    "Normal": ("discrete",),
     "DDIM": ("ddim_uniform",),
     "Beta": (),
     "Turbo": (),
     "Linear Quadratic": (),
 }
 """The same of each scheduler."""
+
+COMFYUI_SAMPLERS = {
+    "DPM++ 2M": "dpmpp_2m",
+    "DPM++ SDE": "dpmpp_sde",
+    "DPM++ 2M SDE": "dpmpp_2m_sde",
+    "DPM++ 2M SDE Heun": "dpmpp_2m_sde_heun",
+    "DPM++ 2S a": "dpmpp_2s_ancestral",
+    "DPM++ 3M SDE": "dpmpp_3m_sde",
+    "Euler a": "euler_ancestral",
+    "Euler": "euler",
+    "Euler CFG++": "euler_cfg_pp",
+    "Euler a CFG++": "euler_ancestral_cfg_pp",
+    "LMS": "lms",
+    "Heun": "heun",
+    "HeunPP2": "heunpp2",
+    "DPM2": "dpm_2",
+    "DPM2 a": "dpm_2_ancestral",
+    "DPM fast": "dpm_fast",
+    "DPM adaptive": "dpm_adaptive",
+    "DDIM": "ddim",
+    "DDPM": "ddpm",
+    "UniPC": "uni_pc",
+    "LCM": "lcm",
+    "IPNDM": "ipndm",
+    "IPNDM_V": "ipndm_v",
+    "DEIS": "deis",
+}
+"""ComfyUI's name of each of A1111's samplers that it has."""
+
+COMFYUI_SCHEDULERS = {
+    "Uniform": "normal",
+    "Karras": "karras",
+    "Exponential": "exponential",
+    "Polyexponential": "exponential",
+    "SGM Uniform": "sgm_uniform",
+    "KL Optimal": "kl_optimal",
+    "Simple": "simple",
+    "Normal": "normal",
+    "DDIM": "ddim_uniform",
+    "Beta": "beta",
+    "Linear Quadratic": "linear_quadratic",
+}
+"""ComfyUI's name of each of A1111's schedulers that a name is enough for; "Automatic" depends on the sampler."""
+
+_OF_ITS_OWN = {
+    **dict.fromkeys(("DPM++ 2M", "DPM++ SDE", "DPM++ 2S a", "DPM2", "DPM2 a", "Restart"), "Karras"),
+    **dict.fromkeys(("DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 3M SDE"), "Exponential"),
+}
 
 _PUNCTUATION = re.compile(r"[\s_\-.]+")
 _KARRAS = re.compile(r"_k$")  # InvokeAI's mark
@@ -110,6 +176,11 @@ def sampler_named(name: str) -> SamplerName | None:
 def scheduler_named(name: str, schedulers: Iterable[str] = SCHEDULERS) -> str | None:
     """Return the one of *schedulers* that a name means; None where it is none of them."""
     return _by_spelling(schedulers, SCHEDULERS).get(plain(name))
+
+
+def automatic_scheduler(sampler: str | None) -> str:
+    """Return the scheduler that A1111's "Automatic" is for a sampler: its own, else "Normal"."""
+    return _OF_ITS_OWN.get(sampler or "", "Normal")
 
 
 def _by_spelling(names: Iterable[str], table: dict[str, tuple[str, ...]]) -> dict[str, str]:

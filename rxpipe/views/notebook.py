@@ -22,12 +22,12 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
 from reactivex import operators as ops
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
-from rxpipe.errors import missing
+from rxpipe.errors import BadImage, missing
 from rxpipe.events import RunEnd, RunStart, StageImageProgress
+from rxpipe.pictures.opening import MOST_PIXELS, PREVIEW_PIXELS, opened
 from rxpipe.rx.operators import coalesce
 from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.status import RunStatus
@@ -233,11 +233,11 @@ def _in_place() -> bool:
 def _shrunk(picture: Path | bytes) -> bytes | None:
     """Return a JPEG of at most THUMBNAIL_PX; None if it cannot be read, which costs only the thumbnail."""
     try:
-        with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
+        with opened(picture, most_pixels=PREVIEW_PIXELS if isinstance(picture, bytes) else MOST_PIXELS) as image:
             image.draft("RGB", (THUMBNAIL_PX, THUMBNAIL_PX))
             small = image.convert("RGB")
         small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    except (OSError, ValueError, SyntaxError):
+    except BadImage:
         return None
     target = io.BytesIO()
     small.save(target, "JPEG", quality=82)

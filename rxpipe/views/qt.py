@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from rxpipe.errors import missing
+from rxpipe.pictures.formats import picture_format
 from rxpipe.status import RunStatus
 from rxpipe.views.palette import Palette, Watchable, detail, palette_on, stage_caption, tone_of
 
@@ -230,9 +231,9 @@ class PreviewPane(_View):
         self.show_picture(preview.data, f"{preview.stage_type} · image {preview.image_index}")
 
     def show_picture(self, data: bytes, caption: str) -> None:
-        """Show an encoded picture of any format that Qt reads; one that cannot be read leaves the last standing."""
+        """Show an encoded picture that Qt reads; one that cannot be read leaves the last standing."""
         self._require_own_thread()
-        picture = QImage.fromData(data)
+        picture = QImage() if picture_format(data) is None else QImage.fromData(data)  # Qt reads SVG and others too
         if picture.isNull():
             caption = f"{caption} · this preview cannot be read"
         else:

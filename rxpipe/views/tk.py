@@ -9,7 +9,6 @@ them may call them, which a controller with `scheduler=TkScheduler(root)` sees t
 
 from __future__ import annotations
 
-import io
 import threading
 import tkinter as tk
 from tkinter import font as tkfont
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image, ImageTk
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
+from rxpipe.errors import BadImage
+from rxpipe.pictures.opening import PREVIEW_PIXELS, opened
 from rxpipe.status import RunStatus
 from rxpipe.views.palette import Palette, Watchable, detail, palette_on, stage_caption, tone_of
 
@@ -298,8 +299,9 @@ class PreviewPane(_View):
         """Show an encoded picture of any format that Pillow reads; one that cannot be read leaves the last standing."""
         self._require_own_thread()
         try:
-            self._picture = Image.open(io.BytesIO(data)).convert("RGB")
-        except (OSError, ValueError, SyntaxError):
+            with opened(data, most_pixels=PREVIEW_PIXELS) as picture:
+                self._picture = picture.convert("RGB")
+        except BadImage:
             caption = f"{caption} · this preview cannot be read"
         self.caption.configure(text=caption)
         self._fit_soon()

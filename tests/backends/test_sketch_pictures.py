@@ -91,7 +91,9 @@ def test_any_size_prompt_and_seed_can_be_drawn(width, height, prompt, seed, step
 
 
 @pytest.mark.sampled(1)
-@pytest.mark.parametrize(("width", "height"), [(64, 2048), (2048, 64), (64, 64), (2048, 1024)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(64, 2048), (2048, 64), (64, 64), pytest.param(2048, 1024, marks=pytest.mark.slow)]
+)
 def test_extreme_shapes_can_be_drawn(width, height):
     drawn = txt2img("mountains at sunset", width=width, height=height, steps=2)
 
@@ -261,6 +263,7 @@ def test_what_is_encoded_is_read_back_pixel_for_pixel(width, height, channels, s
     assert np.array_equal(pixels_of(data).reshape(pixels.shape), pixels)
 
 
+@pytest.mark.slow
 def test_a_large_picture_is_encoded_in_many_slices_and_not_much_larger_than_pillow_makes_it():
     pixels = np.asarray(Image.fromarray(skimage.data.astronaut()).resize((1024, 1024)))
     encoding, slices = encode_png(pixels), 0

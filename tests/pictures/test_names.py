@@ -2,7 +2,17 @@
 
 import pytest
 
-from rxpipe.pictures.names import SAMPLERS, SCHEDULERS, plain, sampler_named, scheduler_named, split_sampler
+from rxpipe.pictures.names import (
+    COMFYUI_SAMPLERS,
+    COMFYUI_SCHEDULERS,
+    SAMPLERS,
+    SCHEDULERS,
+    automatic_scheduler,
+    plain,
+    sampler_named,
+    scheduler_named,
+    split_sampler,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +37,16 @@ from rxpipe.pictures.names import SAMPLERS, SCHEDULERS, plain, sampler_named, sc
         ("euler_cfg_pp", "Euler CFG++", None),
         ("k_dpmpp_2s_ancestral", "DPM++ 2S a", None),
         ("ddim", "DDIM", None),
+        ("euler_a discrete", "Euler a", "Normal"),
+        ("dpm++2m karras", "DPM++ 2M", "Karras"),
+        ("DPM++ 2M AYS", "DPM++ 2M", "Align Your Steps"),
+        ("Euler A Trailing", "Euler a", "SGM Uniform"),
+        ("DPM2MKarras", "DPM++ 2M", "Karras"),
+        ("EulerA", "Euler a", None),
+        ("DPM-Solver++", "DPM++ 2M", None),
+        ("unipc_snr_2", "UniPC", None),
+        ("EulerAncestralDiscreteScheduler", "Euler a", None),
+        ("dpmpp_3m_sde_gpu", "DPM++ 3M SDE", None),
     ],
 )
 def test_a_sampler_of_any_program_has_a1111s_name(name, sampler, scheduler):
@@ -55,3 +75,24 @@ def test_a_listed_name_comes_before_a_split_one():
     assert split_sampler("DPM++ 2M Karras", ["DPM++ 2M Karras", "DPM++ 2M"], ["Karras"]) == ("DPM++ 2M Karras", None)
     assert split_sampler("nonsense", ["DPM++ 2M"], ["Karras"]) is None
     assert sampler_named("") is None
+
+
+def test_comfyuis_names_lead_there_and_back():
+    """Every name goes to ComfyUI and back; schedules that are one there come back as one of the two."""
+    assert {name: sampler_named(other).sampler for name, other in COMFYUI_SAMPLERS.items()} == {
+        name: name for name in COMFYUI_SAMPLERS
+    }
+    back = {name: scheduler_named(other) for name, other in COMFYUI_SCHEDULERS.items()}
+    assert {name: found for name, found in back.items() if name != found} == {
+        "Uniform": "Normal",
+        "Polyexponential": "Exponential",
+    }
+    assert set(COMFYUI_SAMPLERS) <= set(SAMPLERS)
+    assert set(COMFYUI_SCHEDULERS) <= set(SCHEDULERS)
+
+
+def test_automatic_is_the_samplers_own_schedule():
+    """As A1111 resolves it."""
+    assert automatic_scheduler("DPM++ 2M") == "Karras"
+    assert automatic_scheduler("DPM++ 3M SDE") == "Exponential"
+    assert automatic_scheduler("Euler a") == automatic_scheduler(None) == "Normal"

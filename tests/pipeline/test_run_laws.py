@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import Observable
 from reactivex.disposable import CompositeDisposable, Disposable
@@ -159,7 +159,6 @@ slots = st.just((1, 0)) | st.tuples(st.integers(1, 8), st.integers(0, 2))
 
 
 @given(chains, scripts, failures, moments, slots)
-@settings(max_examples=300, deadline=None)
 def test_every_run_obeys_the_grammar(chain, script, errors, moments, slots):
     """Nothing that a backend, a function or a user does can break it, with 1 to 10 images in progress."""
     (cancel_ms, skip_ms, stop_ms), (capacity, queue_ahead) = moments, slots

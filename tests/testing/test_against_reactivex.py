@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from reactivex import operators as ops
 from reactivex.testing import ReactiveTest, TestScheduler
 
@@ -51,7 +51,6 @@ def there(text, operator):
 
 
 @pytest.mark.parametrize("name", TIMED)
-@settings(max_examples=50, deadline=None)
 @given(text=strategies.streams(ends="|#").map("-".__add__))
 def test_a_timed_operator_does_the_same_in_both(name, text):
     """To the frame and in order, for streams with bursts, gaps, ends and errors."""

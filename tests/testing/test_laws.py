@@ -27,7 +27,6 @@ def test_cancel_at_every_frame_releases_everything(marbles):
 
 
 @pytest.mark.parametrize("order", ["stage", "image"])
-@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_the_laws_hold_for_whatever_a_backend_does(order, data):
     """Any scripts, any cancel, any number of images."""
@@ -40,7 +39,6 @@ def test_the_laws_hold_for_whatever_a_backend_does(order, data):
         laws.check(marbles.run(chain, backend, cancel=cancel))
 
 
-@settings(max_examples=40, deadline=None)
 @given(cancel=strategies.cancel_at_any_frame(CHAIN, SCRIPTS, errors=ERRORS))
 def test_cancel_at_any_frame_draws_moments_of_the_run(cancel):
     """Each is one `!` within the run, or just after it."""

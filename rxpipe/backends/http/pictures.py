@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 from rxpipe.backends.sizes import Size
 from rxpipe.errors import BadImage, BadResponse
 from rxpipe.pictures import png
+from rxpipe.pictures.opening import MOST_PIXELS, opened
+from rxpipe.pictures.opening import upright as turned_upright
 
 _ORIENTATION, _UPRIGHT = 0x0112, 1
 _QUALITIES = (80, 75, 90, 95, 100, 85, 70, 60)  # the usual first
@@ -22,13 +24,12 @@ if TYPE_CHECKING:
     from rxpipe.artifact import Artifact
 
 
-_MOST_PIXELS = 256 << 20  # where nothing says how many were asked for
 _CHANNELS = (1, 0, 3, 1, 2, 0, 4)  # by colour type
 _BEST_RATIO = 1033  # of deflate
 
 
 def read_picture(
-    data: bytes, *, hint: str = "", most_pixels: int = _MOST_PIXELS
+    data: bytes, *, hint: str = "", most_pixels: int = MOST_PIXELS
 ) -> tuple[bytes, png.Header, tuple[str, ...]]:
     """Return a picture's bytes, its header, and warnings.
 
@@ -70,14 +71,12 @@ def _unpacked_bytes(header: png.Header) -> int:
 
 
 def _as_png(data: bytes) -> bytes:
-    from PIL import Image  # noqa: PLC0415  # only where a server does not send PNG
-
     buffer = io.BytesIO()
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with opened(data) as image:
             image.save(buffer, "PNG", compress_level=1)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadResponse(f"the picture is broken: {error}.") from error
+    except BadImage as error:
+        raise BadResponse(f"the picture is broken: {error.message}") from error
     return buffer.getvalue()
 
 
@@ -102,9 +101,7 @@ def upright(source: Artifact) -> tuple[bytes, Size]:
 
 def _orientation(data: bytes) -> int:
     """How the picture lies by its EXIF data, 1 for upright."""
-    from PIL import Image  # noqa: PLC0415  # importing rxpipe loads no Pillow
-
-    with Image.open(io.BytesIO(data)) as image:
+    with opened(data) as image:
         return int(image.getexif().get(_ORIENTATION, _UPRIGHT))
 
 
@@ -114,12 +111,12 @@ def same_pixels(before: bytes, after: bytes) -> bool:
     Raises:
         BadResponse: the second one cannot be decoded.
     """
-    from PIL import Image, ImageChops  # noqa: PLC0415  # importing rxpipe loads no Pillow
+    from PIL import ImageChops  # noqa: PLC0415  # importing rxpipe loads no Pillow
 
     try:
         old, new = _rgb(before), _rgb(after)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadResponse(f"the picture cannot be decoded: {error}.") from error
+    except BadImage as error:
+        raise BadResponse(error.message) from error
     return old.size == new.size and ImageChops.difference(old, new).getbbox() is None
 
 
@@ -133,14 +130,12 @@ def same_but_encoded(before: bytes, after: bytes) -> bool:
     Raises:
         BadResponse: the second one cannot be decoded.
     """
-    from PIL import Image  # noqa: PLC0415  # importing rxpipe loads no Pillow
-
     try:
         old, new = _rgb(before), _rgb(after)
-        with Image.open(io.BytesIO(after)) as encoded:
+        with opened(after) as encoded:
             candidates = list(_encodings(encoded))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise BadResponse(f"the picture cannot be decoded: {error}.") from error
+    except BadImage as error:
+        raise BadResponse(error.message) from error
     return old.size == new.size and any(
         _largest_difference(_encoded(old, settings), new) <= _ROUNDED for settings in candidates
     )
@@ -174,8 +169,8 @@ def is_plain_resize(before: bytes, after: bytes) -> bool:
 
     try:
         old, new = _rgb(before), _rgb(after)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise BadResponse(f"the picture cannot be decoded: {error}.") from error
+    except BadImage as error:
+        raise BadResponse(error.message) from error
     (left, right), (top, bottom) = ((max(0, side // 2 - _JUDGED_PX), side // 2 + _JUDGED_PX) for side in new.size)
     part = new.crop((left, top, min(right, new.width), min(bottom, new.height)))
     wide, high = old.width / new.width, old.height / new.height
@@ -192,10 +187,7 @@ def _largest_difference(one: Image.Image, other: Image.Image) -> int:
 
 
 def _rgb(data: bytes) -> Image.Image:
-    from PIL import Image, ImageOps  # noqa: PLC0415  # importing rxpipe loads no Pillow
-
-    with Image.open(io.BytesIO(data)) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
+    return turned_upright(data).convert("RGB")
 
 
 def other_size(asked: Size | None, header: png.Header) -> tuple[str, ...]:

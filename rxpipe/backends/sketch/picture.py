@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from rxpipe.errors import BadImage
+from rxpipe.pictures.opening import opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,13 +59,10 @@ def read_picture(source: Artifact, wanted: Callable[[], bool]) -> InputImage:
         BadImage: the bytes are not a picture that Pillow reads, or are torn.
     """
     data = source.read()
-    try:
-        image = Image.open(_Watched(data, wanted))
+    with opened(_Watched(data, wanted), f"image {source.id}") as image:
         form = image.format
         image.load()
         upright = ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise BadImage(f"image {source.id} is not a picture that can be decoded: {error}.") from error
     turned = upright.size != image.size or image.getexif().get(0x0112, 1) != 1
     picture, notes = as_rgb(upright)
     return InputImage(picture, None if turned or form != "PNG" else data, notes)

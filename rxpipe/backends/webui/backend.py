@@ -1,7 +1,8 @@
 """WebUIBackend: the port over a WebUI server's HTTP API.
 
-Nothing server-wide is changed: an option that a request overrides is first written with the value that it has, so that
-the server restores it. A render is one request; disposing it interrupts the server while our job is the running one.
+No server-wide value is changed. An option that a plan overrides is first written with the value that it has, which
+puts it into the server's config.json, so that the server restores it; see `options`. A render is one request; disposing
+it interrupts the server while our job is the running one.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from rxpipe.backends.base import Backend, RenderEvent
 from rxpipe.backends.http.batches import Batches
 from rxpipe.backends.http.call import CallServices, RenderCall, Timeouts, WorkerPool
 from rxpipe.backends.http.connection import ConnectionPool
-from rxpipe.backends.http.idle import wait_idle
+from rxpipe.backends.http.idle import wait_idle, when_settled
 from rxpipe.backends.http.stopping import Interrupter
-from rxpipe.backends.webui.checks import check_plan
+from rxpipe.backends.webui.checks import check_plan, overrides_in
 from rxpipe.backends.webui.diagnosis import examine
 from rxpipe.backends.webui.hints import HINTS, parse_address
 from rxpipe.backends.webui.job import InFlightJobs, WebUIJob, WebUIServices
+from rxpipe.backends.webui.leftovers import OpenOptions
 from rxpipe.backends.webui.names import ALL_KINDS, NameLookup, WebUICatalog, fetch_catalog
 from rxpipe.backends.webui.options import OptionKeeper
 from rxpipe.backends.webui.outputs import OutputReader
@@ -65,6 +67,8 @@ class WebUIBackend(Backend):
         answer_s: from the head of an answer to its end; one with large pictures is given more.
         grace_s: after a cancel, until the connection is shut down.
         idle_timeout_s: longest wait for the server to be idle after a timeout.
+        idle_least_s: a server that has rendered is waited for three times its longest render, and at least so long;
+            then that image fails, and the next begins as soon as the server is idle.
 
     Raises:
         ConfigError: *url* or *auth* is not well-formed. No connection is made before the first use.
@@ -91,6 +95,7 @@ class WebUIBackend(Backend):
         answer_s: float = 60.0,
         grace_s: float = 0.5,
         idle_timeout_s: float = 120.0,
+        idle_least_s: float = 30.0,
     ) -> None:
         self._address = parse_address(url, auth=auth)
         self.url = self._address.base
@@ -105,6 +110,7 @@ class WebUIBackend(Backend):
             connect_timeout_s=connect_timeout_s,
             grace_s=grace_s,
             idle_timeout_s=idle_timeout_s,
+            idle_least_s=idle_least_s,
             previews=previews,
         )
         self._open()
@@ -142,7 +148,7 @@ class WebUIBackend(Backend):
             call.start()
             return Disposable(call.stop)
 
-        return Observable(subscribe)
+        return when_settled(self._services.interrupter, Observable(subscribe), self._own_clock)
 
     def check(self, plan: StageExecutionPlan) -> Sequence[str]:
         """Look every name in the plan up at the server.
@@ -154,6 +160,7 @@ class WebUIBackend(Backend):
         with self._connections.borrowed() as connection:
             catalog, warnings = check_plan(connection, self._services.progress_client, plan, timeout_s=self._ask_s)
         self._services.names.replace(catalog)
+        self._services.options.expect(overrides_in(plan, catalog))
         return warnings
 
     def catalog(self) -> Catalog:
@@ -168,7 +175,8 @@ class WebUIBackend(Backend):
     def diagnose(self, *, trial: bool = False) -> Diagnosis:
         """Return what the server has and what is missing; see `Backend.diagnose`."""
         with self._connections.borrowed() as connection:
-            return examine(connection, self._address, timeout_s=self._ask_s, trial=trial)
+            options = self._services.options
+            return examine(connection, self._address, options, timeout_s=self._ask_s, trial=trial)
 
     def wait_idle(self) -> Observable[None]:
         """Complete once no interrupted job is known to run or wait; BackendUnavailable after `idle_timeout_s`."""
@@ -196,6 +204,7 @@ def _make_services(
     connect_timeout_s: float,
     grace_s: float,
     idle_timeout_s: float,
+    idle_least_s: float,
     previews: bool,
 ) -> WebUIServices:
     connections = ConnectionPool(address, hints=HINTS, connect_timeout_s=connect_timeout_s)
@@ -209,8 +218,14 @@ def _make_services(
         ),
         progress_client=progress_client,
         names=NameLookup(connections, timeout_s=ask_s),
-        options=OptionKeeper(progress_client, timeout_s=ask_s),
-        interrupter=Interrupter(connections, name="rxpipe-webui", grace_s=grace_s, idle_timeout_s=idle_timeout_s),
+        options=OptionKeeper(progress_client, OpenOptions(address.base), timeout_s=ask_s),
+        interrupter=Interrupter(
+            connections,
+            name="rxpipe-webui",
+            grace_s=grace_s,
+            idle_timeout_s=idle_timeout_s,
+            idle_least_s=idle_least_s,
+        ),
         in_flight=InFlightJobs(),
         batches=Batches(),
         previews=previews,

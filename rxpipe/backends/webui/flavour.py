@@ -40,6 +40,7 @@ class Flavour:
     detailer: ADetailer, or a path of its own.
     phases: a job is a row of jobs with nothing between, none of which its steps identify, and each clears an interrupt.
     poll_s: the least between two questions for progress, of all jobs together.
+    restores_options: it puts back every option that a request overrides, also those that its file does not hold.
     notes: what does not work on it, or otherwise, for `doctor`.
     """
 
@@ -56,6 +57,7 @@ class Flavour:
     detailer: Literal["extension", "/sdapi/v1/detail"] = "extension"
     phases: bool = False
     poll_s: float = 0.0
+    restores_options: bool = False
     notes: tuple[str, ...] = ()
 
     def knows(self, path: str, name: str) -> bool:
@@ -82,6 +84,7 @@ FLAVOURS = (
         detailer="/sdapi/v1/detail",
         phases=True,
         poll_s=0.5,
+        restores_options=True,
         notes=(
             "It has its own detailer in place of ADetailer: one detector a stage, by the names listed here.",
             "Its schedules are Automatic, Karras, Exponential and Beta; others are refused.",
@@ -131,11 +134,11 @@ def flavour_of(document: Mapping[str, Any] | None, paths: frozenset[str] = froze
     if document is None:
         return next((one for one in FLAVOURS if one.has and one.has <= paths and not one.lacks), A1111)
     listed = document.get("paths")
-    requests = {path: fields for path in listed or () if (fields := request_fields(document, path)) is not None}
-    signs = {*(listed or ()), *(f"field {name}" for name in requests.get(_TXT2IMG, ()))}
-    known = _TXT2IMG in requests
+    by_path = {path: fields for path in listed or () if (fields := request_fields(document, path)) is not None}
+    signs = {*(listed or ()), *(f"field {name}" for name in by_path.get(_TXT2IMG, ()))}
+    known = _TXT2IMG in by_path
     found = next(one for one in FLAVOURS if one.has <= signs and (known or not one.lacks) and not one.lacks & signs)
-    return replace(found, requests=requests)
+    return replace(found, requests=by_path)
 
 
 def request_fields(document: Any, path: str) -> frozenset[str] | None:

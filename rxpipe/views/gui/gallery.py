@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageChops, ImageDraw, ImageOps, ImageTk
 
+from rxpipe.errors import BadImage
+from rxpipe.pictures.opening import upright
 from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.views.gui.widgets import wheel_turn
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
     from rxpipe.views.gui.theme import Theme
 
-_BROKEN = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 _KEPT = 500
 """Thumbnails in the gallery; older ones leave it, never the disk."""
 
@@ -74,9 +75,8 @@ def _ignored(_: object) -> None:
 
 def _decoded(path: Path, side: int | None) -> Image.Image | None:
     try:
-        with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened).convert("RGB")
-    except _BROKEN:
+        picture = upright(path).convert("RGB")
+    except BadImage:
         return None
     if side is not None:
         picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)

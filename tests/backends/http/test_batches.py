@@ -6,7 +6,7 @@ import threading
 import weakref
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rxpipe.backends.http.batches import Batches
@@ -180,7 +180,6 @@ def test_pictures_that_no_image_takes_are_dropped_in_the_end():
 
 
 @given(seed=st.integers(0, 10_000), size=st.integers(1, 6))
-@settings(max_examples=200, deadline=None)
 def test_no_picture_is_asked_for_twice_in_whatever_order(seed, size):
     """Images ask in any order, requests fail and images leave: each picture comes once, all asked less failed."""
     choose, batches, images = random.Random(seed), Batches(), range(1, size + 1)  # noqa: S311

@@ -324,6 +324,34 @@ def test_nothing_is_sent_over_an_aborted_connection(connection_to, webui_server)
     assert webui_server.calls == ()
 
 
+def test_a_request_counts_as_sent_when_its_last_byte_was_written(connection_to, webui_server):
+    """Before its answer, and not before its end: the server reads only when it is allowed to."""
+    connection = connection_to(webui_server.url)
+    assert connection.get("/sdapi/v1/samplers", timeout_s=5)
+    assert connection.sent == 1
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow = connection_to(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        errors = []
+
+        def send():
+            try:
+                slow.post("/sdapi/v1/img2img", bytes(1 << 25), timeout_s=None)
+            except BackendUnavailable as error:
+                errors.append(error.message)
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        peer, _ = listening.accept()
+        assert peer.recv(16)
+        assert slow.sent == 0
+        slow.abort()
+        sending.join(5)
+        peer.close()
+    assert "aborted on our side" in errors[0]
+    assert slow.sent == 0
+
+
 @pytest.mark.parametrize("path", ["/sdapi/v1/samplers", "/internal/progress", "/sdapi/v1/progress"])
 @pytest.mark.parametrize("fault", [Fault.ENDLESS_BODY, Fault.GZIP_BOMB])
 def test_no_answer_is_read_beyond_its_limit(fault, path, connection_to, webui_server):
@@ -417,6 +445,27 @@ def test_the_body_of_a_redirect_or_an_error_has_a_limit_too(status, connection_t
         connection_to(url).get("/", timeout_s=5)
 
 
+@pytest.mark.parametrize(
+    ("location", "hint"),
+    [
+        ("https://other:7860/api/x?token=abc", "It has moved to https://other:7860/api: give that address."),
+        ("https://bob:s3cret@other/x", "It has moved to https://other: give that address."),
+        ("file:///etc/passwd", "check host and port"),
+        ("/x", "check host and port"),
+        ("//other/x", "check host and port"),
+        ("http://" + "a" * 9999, "aaa...: give that address"),
+    ],
+)
+def test_only_another_server_is_advised_where_an_answer_sends_us_on(location, hint, connection_to):
+    """Nothing is followed, and neither a file nor the same path is an address to give."""
+    listener, url = raw_server(f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode())
+    with listener, pytest.raises(BackendRejected) as caught:
+        connection_to(url).get("/x?a=b", timeout_s=5)
+    assert hint in caught.value.hint
+    assert len(str(caught.value)) < 400
+    assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("encoding", ["br", "gzip, gzip", "x" * 99])
 def test_an_encoding_that_was_not_asked_for_is_reported(encoding, connection_to):
     answer = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: 2\r\n\r\n{{}}"
@@ -426,7 +475,8 @@ def test_an_encoding_that_was_not_asked_for_is_reported(encoding, connection_to)
 
 
 @pytest.mark.parametrize(
-    ("packed", "message"), [(b"no gzip", "cannot be decompressed"), (gzip.compress(b"{}" * 99)[:-9], "cut off")]
+    ("packed", "message"),
+    [(b"no gzip", "cannot be decompressed"), (gzip.compress(b"{}" * 99, mtime=0)[:-9], "cut off")],
 )
 def test_a_broken_compression_is_reported(packed, message, connection_to):
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
