@@ -165,7 +165,9 @@ def _message(command, folder):
     outcome = CliRunner().invoke(app, command.split(), catch_exceptions=False)
     assert outcome.exit_code in {1, 2}, f"{command}: {outcome.output}"
     lines = [line.strip("│╭╰─╮╯ ") for line in outcome.output.replace(str(folder), "...").splitlines()]
-    said = [line for line in lines if line and not re.match(r"Error$|Usage:|Try '|backend:|run 2\d+|txt2img |\d+ of ", line)]
+    said = [
+        line for line in lines if line and not re.match(r"Error$|Usage:|Try '|backend:|run 2\d+|txt2img |\d+ of ", line)
+    ]
     return " / ".join(said)
 
 

@@ -281,9 +281,7 @@ def open_spec(spec: BackendSpec, options: Mapping[str, Any]) -> Backend:
         raise ConfigError([f"backend {spec.kind.name} ({spec.reason}): {error}"]) from error
 
 
-def _check_numbers(
-    spec: BackendSpec, parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]
-) -> None:
+def _check_numbers(spec: BackendSpec, parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]) -> None:
     """Refuse what is no number where the option is one; in an address any word can stand."""
     problems = [
         f"backend {spec.kind.name} ({spec.reason}): {name}: got {shown(value)}, should be a number"

@@ -126,8 +126,8 @@ def test_a_webui_without_its_api_is_reported_in_the_log():
         ("embeded", "did you mean 'embedded'?"),
         ("http://", "allowed"),
         ("comfy", "allowed: 'auto', 'embedded'"),
-        ("comfy", "kinds: sketch, webui (http, https)"),
-        ("ftp://box", "kinds: sketch, webui (http, https)"),
+        ("comfy", "kinds: embedded, webui (http, https)"),
+        ("ftp://box", "kinds: embedded, webui (http, https)"),
         ("embedded:pace", "options are name=value"),
         ("sketch:pce_s=0.1", "no option 'pce_s'; did you mean 'pace_s'?"),
         ("http://box:port", "the port is not a number"),
@@ -203,7 +203,7 @@ def test_another_kind_is_one_line_in_the_table(monkeypatch):
     assert open_backend("http://box:1").name == "webui"
     assert open_backend(ports=(3, 2)).url == "http://127.0.0.1:3"
     with pytest.raises(
-        ConfigError, match=r"or another://host; kinds: sketch, webui \(http, https\), another \(another\)"
+        ConfigError, match=r"or another://host; kinds: embedded, webui \(http, https\), another \(another\)"
     ):
         open_backend("ftp://box")
 

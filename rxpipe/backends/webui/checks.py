@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rxpipe.backends.catalog import find, nearest
 from rxpipe.backends.masks import check_masks
 from rxpipe.backends.sizes import sizes
 from rxpipe.backends.webui.names import LORA, WebUICatalog, fetch_catalog, kinds_of, prompts_of
 from rxpipe.backends.webui.options import format_warnings, read_options
-from rxpipe.backends.webui.outputs import check_request
+from rxpipe.backends.webui.outputs import check_request, overrides_of
 from rxpipe.config import Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BackendRejected
 
@@ -41,6 +41,13 @@ def check_plan(
     options = read_options(connection, timeout_s=timeout_s)
     found = _warnings(plan, catalog) + _misses(plan, catalog) + format_warnings(options)
     return catalog, (*found, *(warning for warning in ignored if warning), *unread_warnings(catalog))
+
+
+def overrides_in(plan: StageExecutionPlan, catalog: WebUICatalog) -> dict[str, Any]:
+    """Return the server's options that requests of a plan override, unless the server restores all of them."""
+    if catalog.flavour.restores_options:
+        return {}
+    return {name: value for stage in plan.stages for name, value in overrides_of(stage, catalog).items()}
 
 
 def unread_warnings(catalog: WebUICatalog) -> list[str]:

@@ -40,6 +40,7 @@ class Flavour:
     detailer: ADetailer, or a path of its own.
     phases: a job is a row of jobs with nothing between, none of which its steps identify, and each clears an interrupt.
     poll_s: the least between two questions for progress, of all jobs together.
+    restores_options: it puts back every option that a request overrides, also those that its file does not hold.
     notes: what does not work on it, or otherwise, for `doctor`.
     """
 
@@ -56,6 +57,7 @@ class Flavour:
     detailer: Literal["extension", "/sdapi/v1/detail"] = "extension"
     phases: bool = False
     poll_s: float = 0.0
+    restores_options: bool = False
     notes: tuple[str, ...] = ()
 
     def knows(self, path: str, name: str) -> bool:
@@ -82,6 +84,7 @@ FLAVOURS = (
         detailer="/sdapi/v1/detail",
         phases=True,
         poll_s=0.5,
+        restores_options=True,
         notes=(
             "It has its own detailer in place of ADetailer: one detector a stage, by the names listed here.",
             "Its schedules are Automatic, Karras, Exponential and Beta; others are refused.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rxpipe.backends.base import Output
 from rxpipe.backends.http.failures import RequestInfo
@@ -37,7 +37,7 @@ from rxpipe.pictures import png
 from rxpipe.pictures.a1111 import postprocess_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.webui.names import WebUICatalog
@@ -132,6 +132,19 @@ def check_request(stage: StageExecution, catalog: WebUICatalog) -> tuple[str, ..
     elif not isinstance(config, CustomConfig):
         _payload_over(stage, _ANY_SIZE, catalog)
     return ignored
+
+
+def overrides_of(stage: StageExecution, catalog: WebUICatalog) -> Mapping[str, Any]:
+    """Return the server's options that a stage's requests override."""
+    stage = listed(stage, catalog)
+    config = stage.config
+    if isinstance(config, CustomConfig):
+        return {}
+    if isinstance(config, Txt2ImgConfig):
+        request: Payload = fitted(payloads.txt2img(stage, config), stage.generation.modules, catalog)
+    else:
+        request = _payload_over(stage, _ANY_SIZE, catalog)
+    return {} if isinstance(request, SingleRequest) else request.override_settings or {}
 
 
 def _payload_over(
