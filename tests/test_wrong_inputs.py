@@ -16,6 +16,8 @@ from rxpipe.cli.app import app
 
 TABLE = Path(__file__).parent / "data" / "wrong_inputs.md"
 
+NO_MESSAGE = re.compile(r"Error$|Usage:|Try '|backend:|run 2\d+|txt2img |\d+ of ")
+
 FILES = {
     "twice.yaml": "txt2img:\n  prompt: a\n  prompt: b\n",
     "twice.json": '{"txt2img": {\n "prompt": "a",\n "prompt": "b"}}',
@@ -135,7 +137,7 @@ IN_CODE = {
     "rxpipe.txtimg": lambda: rxp.txtimg,
     'rxpipe.txt2img(promt="x")': lambda: rxp.txt2img(promt="x"),
     "rxpipe.txt2img(steps=0)": lambda: rxp.txt2img(steps=0),
-    "rxpipe.chain().plan.check()": lambda: rxp.chain().plan.check(),
+    "rxpipe.chain().plan.check()": rxp.chain().plan.check,
     "rxpipe.chain(rxpipe.upscale)": lambda: rxp.chain(rxp.upscale),
     'rxpipe.chain("txt2img")': lambda: rxp.chain("txt2img"),
 }
