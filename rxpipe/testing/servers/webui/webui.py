@@ -16,6 +16,7 @@ from rxpipe.testing.servers.webui.engine import Engine
 from rxpipe.testing.servers.webui.generate import Generation, HttpError, decode, detail, upscale
 from rxpipe.testing.servers.webui.infotext import read_infotext
 from rxpipe.testing.servers.webui.jobs import JobError, JobQueue
+from rxpipe.testing.servers.webui.limiting import RequestLimit
 from rxpipe.testing.servers.webui.validation import Invalid, parse_json, validate, validate_against
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class WebUI(Site):
         self.setup = setup
         self.queue = JobQueue(job_log, self.life, holds)
         self.engine = Engine(flavour, setup, self.queue, checkpoints)
+        self._limit = RequestLimit(self.engine)
         self._posts = self._post_routes()
         self._gets = self._get_routes()
 
@@ -131,7 +133,7 @@ class WebUI(Site):
     def handle(self, call: RecordedRequest, request: Request, body: Any) -> Answer:
         """Return the answer to a request; block as long as its job takes. Raises ServerGone."""
         try:
-            return self._route(call, request, body)
+            return self._limit.checked(call.path, self._route(call, request, body))
         except Invalid as refused:
             return refused.answer
         except HttpError as error:
