@@ -24,6 +24,7 @@ from rxpipe.cli.settings import TABLES, settings_of
 from rxpipe.errors import BackendFailed
 from rxpipe.events import parse_event
 from rxpipe.pictures.png import insert_text
+from rxpipe.pictures.png import pixel_size as png_pixel_size
 from rxpipe.result import PipelineRunResult
 from rxpipe.sinks.learning import LearningRecordWriter, read_records
 
@@ -571,7 +572,7 @@ def test_closed_streams_take_no_file_for_a_stream(closed, tmp_path):
     arguments = ["sh", "-c", command, sys.executable, *options]
     ran = subprocess.run(arguments, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603  our own program
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert [Image.open(path).size for path in tmp_path.rglob("*.png")] == [(64, 64)]
+    assert [png_pixel_size(path.read_bytes())[1:] for path in tmp_path.rglob("*.png")] == [(64, 64)]
 
 
 def test_a_folder_whose_name_is_no_utf_8(tmp_path):
