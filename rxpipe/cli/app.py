@@ -272,17 +272,19 @@ def doctor(
 
 
 @app.command("testserver")
-def serve_for_tests(
+def serve_for_tests(  # noqa: PLR0917  # each is an option
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 0,
     flavour: Annotated[str, typer.Option(help="forge, a1111, neo, reforge, classic, amd or sdnext.")] = "forge",
     latency: Annotated[float, typer.Option(help="Seconds per picture.")] = 0.5,
     draw: Annotated[str, typer.Option(help="Pictures it returns: sketch (real pictures) or noise (fast).")] = "sketch",
+    comfyui: Annotated[bool, typer.Option("--comfyui", help="A ComfyUI server instead of a WebUI one.")] = False,
+    version: Annotated[str | None, typer.Option(help="Release of ComfyUI: 0.3.40, 0.3.64 or 0.33.0.")] = None,
 ) -> None:
-    """Run a WebUI test server until Ctrl+C; for trying and testing clients."""
+    """Run a WebUI or ComfyUI test server until Ctrl+C; for trying and testing clients."""
     with report_errors():
         from rxpipe.cli.serving import serve  # noqa: PLC0415  # HTTP and the sketch backend are loaded for this command only
 
-        serve(port=port, flavour=flavour, latency_s=latency, draw=draw)
+        serve(port=port, flavour=flavour, latency_s=latency, draw=draw, comfyui=comfyui, version=version)
 
 
 @app.command()
