@@ -445,6 +445,27 @@ def test_the_body_of_a_redirect_or_an_error_has_a_limit_too(status, connection_t
         connection_to(url).get("/", timeout_s=5)
 
 
+@pytest.mark.parametrize(
+    ("location", "hint"),
+    [
+        ("https://other:7860/api/x?token=abc", "It has moved to https://other:7860/api: give that address."),
+        ("https://bob:s3cret@other/x", "It has moved to https://other: give that address."),
+        ("file:///etc/passwd", "check host and port"),
+        ("/x", "check host and port"),
+        ("//other/x", "check host and port"),
+        ("http://" + "a" * 9999, "aaa...: give that address"),
+    ],
+)
+def test_only_another_server_is_advised_where_an_answer_sends_us_on(location, hint, connection_to):
+    """Nothing is followed, and neither a file nor the same path is an address to give."""
+    listener, url = raw_server(f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode())
+    with listener, pytest.raises(BackendRejected) as caught:
+        connection_to(url).get("/x?a=b", timeout_s=5)
+    assert hint in caught.value.hint
+    assert len(str(caught.value)) < 400
+    assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("encoding", ["br", "gzip, gzip", "x" * 99])
 def test_an_encoding_that_was_not_asked_for_is_reported(encoding, connection_to):
     answer = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: 2\r\n\r\n{{}}"
