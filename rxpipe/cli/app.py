@@ -6,7 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from rxpipe.cli.outcome import Exit, escape_unencodable, flush_stdout, lose_stdout, problem, report_errors
+from rxpipe.cli.outcome import (
+    Exit,
+    escape_unencodable,
+    flush_stdout,
+    lose_stdout,
+    open_closed_streams,
+    problem,
+    report_errors,
+)
 from rxpipe.cli.plain_help import App
 
 app = App(
@@ -23,6 +31,7 @@ _WHAT, _HOW, _SHOW = "What is generated", "How it runs", "What is shown"
 
 def main() -> None:
     """Run the program `rxpipe`."""
+    open_closed_streams()
     escape_unencodable()
     try:
         app()

@@ -72,6 +72,17 @@ def _leave(text: str, code: Exit) -> NoReturn:
     raise typer.Exit(code)
 
 
+def open_closed_streams() -> None:
+    """Open what the caller has closed (`>&-`) to nowhere: else the next file or socket would become stdout."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115  # by number, as long as the program
+
+
 def escape_unencodable() -> None:
     """Let stdout and stderr escape what their encoding cannot hold, where they would raise."""
     for stream in (sys.stdout, sys.stderr):
