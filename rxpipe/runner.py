@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rxpipe.backends.base import Backend
 from rxpipe.executor import PipelineExecutor
 from rxpipe.rx.subject import EventSubject, to_excepthook
+from rxpipe.stages.at_exit import EndSignals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
     from reactivex import Observable
 
+    from rxpipe.backends.base import Backend
     from rxpipe.chains import Chain
     from rxpipe.config import PipelineConfig
     from rxpipe.events import StageEvent, StagePreview
     from rxpipe.executor import Run
     from rxpipe.plan import StageExecutionPlan
     from rxpipe.result import PipelineRunResult, RunUpdate
+
+_SLICE_S = 0.1  # between two looks for a signal
 
 
 class PipelineRunner:
@@ -33,7 +36,7 @@ class PipelineRunner:
     """
 
     def __init__(self, executor: PipelineExecutor | Backend) -> None:
-        self.executor = PipelineExecutor(executor) if isinstance(executor, Backend) else executor
+        self.executor = executor if isinstance(executor, PipelineExecutor) else PipelineExecutor(executor)
         self._results: EventSubject[PipelineRunResult] = EventSubject(replay_latest=True)
         self._latest: PipelineRunResult | None = None
         self.events: Observable[StageEvent] = self.executor.events
@@ -58,14 +61,17 @@ class PipelineRunner:
     def run(self, job: PipelineConfig | Chain, *, inputs: Sequence[Path | str] = ()) -> PipelineRunResult:
         """Run to the end and return the result, whatever its status; see `raise_for_status()` of it.
 
-        Ctrl+C cancels the run and is raised again; what is finished is kept (see `last_result`).
+        Ctrl+C cancels the run and is raised again; what is finished is kept (see `last_result`). SIGTERM and SIGHUP,
+        where the program has no handler for them, cancel it too before they end the process.
 
         Raises:
             PlanError, ConfigError, BadImage, RunActive: as in `PipelineExecutor.start`, before anything runs.
         """
         run = self.start(job, inputs=inputs)
         try:
-            run.wait()
+            with EndSignals() as signals:
+                while not run.wait(_SLICE_S) and signals.received is None:
+                    pass
         except KeyboardInterrupt:
             _cancel(run)
             raise
