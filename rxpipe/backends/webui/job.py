@@ -10,11 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rxpipe.backends.http.call import Ready, RenderJob
+from rxpipe.backends.http.stopping import TOO_OFTEN
+from rxpipe.backends.webui.answers import drew_nothing
+from rxpipe.backends.webui.failing import DRAWN_IN_VAIN, failed_drawing
 from rxpipe.backends.webui.outputs import request_for
 from rxpipe.backends.webui.payloads import SingleRequest, Txt2ImgRequest
 from rxpipe.backends.webui.progress import JobOwner, JobTracker, ProgressSnapshot, ServerSnapshot
 from rxpipe.config import Txt2ImgConfig
-from rxpipe.errors import BackendError, BackendInterrupted
+from rxpipe.errors import BackendError, BackendFailed, BackendInterrupted, BackendUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
     from rxpipe.backends.base import Output, StepProgress
     from rxpipe.backends.http.batches import Batches, BatchMember, Turn
     from rxpipe.backends.http.call import CallServices
-    from rxpipe.backends.http.connection import Connection
+    from rxpipe.backends.http.connection import Connection, Response
+    from rxpipe.backends.http.limits import AnswerLimit
     from rxpipe.backends.http.stopping import Interrupter
     from rxpipe.backends.webui.names import NameLookup
     from rxpipe.backends.webui.options import OptionKeeper
@@ -50,10 +54,12 @@ class InFlightJobs:
         with self._lock:
             return next((tracker for tracker in reversed(self._trackers) if not tracker.ended.is_set()), None)
 
-    def add(self, tracker: JobTracker) -> None:
-        """Note that its request is about to be sent."""
+    def add(self, tracker: JobTracker) -> JobTracker | None:
+        """Note that its request is about to be sent; return the one that was sent last, None if there is none."""
         with self._lock:
-            self._trackers = [*(one for one in self._trackers if not one.ended.is_set()), tracker]
+            before = [one for one in self._trackers if not one.ended.is_set()]
+            self._trackers = [*before, tracker]
+            return before[-1] if before else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +196,6 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
         self._member: BatchMember | None = None
         self._task: str | None = None
         self._baseline: ServerSnapshot | None = None
-        self._queued_behind: JobTracker | None = None
         self._sent: InFlightRequest | None = None
         self._stopped = False
         self._warnings: tuple[str, ...] = ()  # about what was found before the request
@@ -225,9 +230,8 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
             task = f"task(rxpipe-{uuid.uuid4().hex[:12]})"
             self._request = self._request.with_task(task)
             self._task = task if self._reports_tasks(connection) else None
-        if self._task is None:
+        if self._task is None and self._services.in_flight.latest is None:  # else what runs before it is known
             self._baseline = self._read_baseline(connection)
-            self._queued_behind = self._services.in_flight.latest
 
     def _reports_tasks(self, connection: Connection) -> bool:
         try:
@@ -238,7 +242,7 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
     def _read_baseline(self, connection: Connection) -> ServerSnapshot | None:
         """Return the progress before ours, so that another client's job and leftovers are recognised."""
         try:
-            return self._services.progress_client.read_server(connection, timeout_s=self._ask_s)
+            return self._services.progress_client.read_server(connection, timeout_s=self._ask_s, fresh=True)
         except BackendError:
             return None  # the request itself raises what is wrong
 
@@ -248,10 +252,10 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
             self._request.payload,
             stalled_s=self._services.calls.timeouts.stalled_s,
             baseline=self._baseline,
-            queued_behind=self._queued_behind,
             phases=self._reader.catalog.flavour.phases,
         )
-        self._services.in_flight.add(tracker)
+        before = self._services.in_flight.add(tracker)
+        tracker.queued_behind = before if self._task is None else None
         self._sent = InFlightRequest(connection, tracker, self._task, self._services)
 
     def send(self, connection: Connection) -> Output:
@@ -260,7 +264,7 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
         body = self._request.body()
         limit = self._request.limit(len(body), self._services.calls.timeouts.answer_s)
         try:
-            response = connection.post(payload.path, body, timeout_s=None, limit=limit)
+            response = self._post(connection, body, limit)
             self._services.interrupter.note_rendered(response.elapsed_s)
         finally:
             sent.note_answered()
@@ -269,15 +273,34 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
             if self._stage.config.on_interrupted == "retry":
                 raise BackendInterrupted("another client interrupted the job.")
             warnings += ("another client interrupted the job: the picture is unfinished",)
+        log = self._reader.catalog.flavour.log
+        if log and drew_nothing(response.body):
+            raise failed_drawing(connection, payload.path, log, timeout_s=self._ask_s)
         made = self._reader.pictures(self._stage, self._request, response.body)
         pictures = [functools.partial(_warned, picture, warnings) for picture in made]
         return (pictures[0] if self._member is None else self._member.deliver(pictures))()
 
+    def _post(self, connection: Connection, body: bytes, limit: AnswerLimit) -> Response:
+        """Return the answer to the request.
+
+        Raises:
+            BackendError: as in `send`; BackendFailed for a drawing that the server made and refused to hand over.
+        """
+        try:
+            return connection.post(self.path, body, timeout_s=None, limit=limit)
+        except BackendUnavailable as error:
+            if not self._reader.catalog.flavour.limits or TOO_OFTEN not in error.message:
+                raise
+            raise BackendFailed(error.message, hint=DRAWN_IN_VAIN) from error
+
     def _cut_off(self, connection: Connection) -> bool:
         """Whether another client ended the job early; the answer does not say so.
 
-        The server's flags do until the next job begins, and the steps that were seen do afterwards.
+        The server's flags do until the next job begins, and the steps that were seen do afterwards, or while another
+        job of ours is in flight: the flags are that one's.
         """
+        if self._services.in_flight.latest is not None:
+            return self._in_flight.tracker.fell_short(time.monotonic())
         try:
             progress = self._services.progress_client
             state = progress.read_server(connection, timeout_s=self._ask_s, fresh=True).state
