@@ -65,8 +65,17 @@ _UNIT = {
     "scheduler": "scheduler",
     "checkpoint": "checkpoint",
 }
-_SWITCHES = frozenset({"use separate steps", "use separate CFG scale", "use separate checkpoint", "use separate sampler",
-                       "use inpaint width height", "use inpaint width/height", "tab enable"})  # fmt: skip
+_SWITCHES = frozenset(
+    {
+        "use separate steps",
+        "use separate CFG scale",
+        "use separate checkpoint",
+        "use separate sampler",
+        "use inpaint width height",
+        "use inpaint width/height",
+        "tab enable",
+    }
+)
 _UPSCALE = {
     "Postprocess upscale by": "scale",
     "Postprocess upscaler": "upscaler",
@@ -81,12 +90,27 @@ _SIDES = re.compile(r"\s*(\d{1,5})\s*[xX]\s*(\d{1,5})\s*")
 _MODULE = re.compile(r"Module (\d+)")
 _FILLS = {"fill": 0, "original": 1, "latent noise": 2, "latent nothing": 3}
 
-_ABSENT = frozenset({"", "none", "default", "default (model)", "baked vae", "automatic", "unknown", "use same sampler",
-                     "use same scheduler", "use same checkpoint", "same as sampler", "undefined", "null"})  # fmt: skip
+_ABSENT = frozenset(
+    {
+        "",
+        "none",
+        "default",
+        "default (model)",
+        "baked vae",
+        "automatic",
+        "unknown",
+        "use same sampler",
+        "use same scheduler",
+        "use same checkpoint",
+        "same as sampler",
+        "undefined",
+        "null",
+    }
+)
 _OFF = frozenset({"", "none", "null", "false", "0", "0.0", "[]", "{}", "off"})
 _DESCRIPTIVE = re.compile(
-    r"(model|vae|lora|ti|base.model|refiner.model|lora_)? ?_?hash(es)?|hashes|version|user|app|app_version|backend|parser"
-    r"|pipeline|operations|created.?date|date|generation_time|generation time|time|civitai (resources|metadata)"
+    r"(model|vae|lora|ti|base.model|refiner.model|lora_)? ?_?hash(es)?|hashes|version|user|app|app_version|backend"
+    r"|parser|pipeline|operations|created.?date|date|generation_time|generation time|time|civitai (resources|metadata)"
     r"|template|negative template|adetailer version|batch (size|pos)|n_samples|metadata_scheme|created_by|software"
     r"|swarm_version|signed_hash|request_type|generation_mode|generator|lora (weights|networks)|image_number"
     r"|prep_time|original_prompt|original_negativeprompt|intermediate|images|engine|workflow|performance|seed_mode"
@@ -154,7 +178,7 @@ class _Carrying:
         return section
 
     def _plain(self) -> dict[str, Any]:
-        section = {}
+        section: dict[str, Any] = {}
         for label, name in _PLAIN.items():
             if name not in self.known or label not in self.left:
                 continue
@@ -167,7 +191,7 @@ class _Carrying:
                 del section["clip_skip"]
         return section
 
-    def _size(self) -> dict[str, int]:
+    def _size(self) -> dict[str, Any]:
         text = self.left.pop("Size", None)
         found = _SIDES.fullmatch(text or "")
         if found is None:
@@ -178,7 +202,7 @@ class _Carrying:
             self.dropped.append(f"Size {text}, drawn as {fitting[0]}x{fitting[1]}")
         return {"width": fitting[0], "height": fitting[1]}
 
-    def _own_size(self) -> dict[str, int]:
+    def _own_size(self) -> dict[str, Any]:
         """Return the picture's own size, where the metadata names none and nothing has enlarged it."""
         enlarged = any(label in self.left for label in ("Hires upscale", "Hires resize", "Postprocess upscale by"))
         sides = (self.info.width, self.info.height)
@@ -190,7 +214,7 @@ class _Carrying:
         hires = {name: value for label, name in _HIRES.items() if (value := self._take(label)) is not None}
         resize = _SIDES.fullmatch(self._take("Hires resize") or "")
         if resize:
-            hires |= {"resize_x": int(resize[1]), "resize_y": int(resize[2])}
+            hires |= {"resize_x": resize[1], "resize_y": resize[2]}
         if hires:
             hires |= _names(hires)
             if (strength := self._take("Denoising strength")) is not None:
@@ -297,10 +321,14 @@ def _nth(text: str | None) -> int:
     return int(re.sub(r"\D", "", text)) if text else 1
 
 
-_WITH_SWITCH = {"steps": ("use separate steps",), "cfg_scale": ("use separate CFG scale",),
-                "checkpoint": ("use separate checkpoint",), "sampler_name": ("use separate sampler",),
-                "inpaint_width": ("use inpaint width height", "use inpaint width/height"),
-                "inpaint_height": ("use inpaint width height", "use inpaint width/height")}  # fmt: skip
+_WITH_SWITCH = {
+    "steps": ("use separate steps",),
+    "cfg_scale": ("use separate CFG scale",),
+    "checkpoint": ("use separate checkpoint",),
+    "sampler_name": ("use separate sampler",),
+    "inpaint_width": ("use inpaint width height", "use inpaint width/height"),
+    "inpaint_height": ("use inpaint width height", "use inpaint width/height"),
+}
 
 
 def _unit(given: Mapping[str, str]) -> dict[str, Any]:

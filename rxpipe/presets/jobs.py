@@ -19,12 +19,13 @@ from rxpipe.config.texts import ALLOWED, is_binary, parse_config
 from rxpipe.errors import ConfigError
 from rxpipe.presets import pack as packs
 from rxpipe.presets import payload, stablenew
-from rxpipe.presets.notes import Note
 from rxpipe.presets.picture import ALLOWED_PICTURE, Held, is_picture, values_of_picture
 from rxpipe.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from rxpipe.presets.notes import Note
 
 _HEAD = 4096  # bytes that show what a file is; the rest of one that is nothing known is not read
 _PIPE_BYTES = 64 << 20  # of what cannot be sought in, and must be in memory
@@ -38,9 +39,9 @@ class Job(NamedTuple):
     """What to run, as a file says it. kind: the name of one of `KINDS` or `SHAPES`. values: of a config, unchecked.
 
     held: settings of a picture that do more than draw, by stage and name; *values* are without them. Whoever made the
-    picture has written them, and a server obeys them: see `trusted`. left: what is not carried over. source: the picture
-    that it was drawn over, "" for none. no_prompt: why there is no prompt, "" where there is one. name: which of several
-    in one file it is. notes: about the keys of a foreign file.
+    picture has written them, and a server obeys them: see `trusted`. left: what is not carried over. source: the
+    picture that it was drawn over, "" for none. no_prompt: why there is no prompt, "" where there is one. name: which
+    of several in one file it is. notes: about the keys of a foreign file.
     """
 
     path: Path
@@ -158,7 +159,7 @@ def _read_preset(values: Mapping[str, object], path: Path, preset: Path | None) 
     if preset is not None:
         raise ConfigError([f"{path}: holds no prompts; --preset is for prompt packs"])
     read = _preset(values, path)
-    first = next((read.values[name] for name in ("txt2img", "img2img") if name in read.values), {})
+    first: Mapping[str, Any] = next((read.values[name] for name in ("txt2img", "img2img") if name in read.values), {})
     matrix = _matrix(values) or read.matrix
     if first.get("prompt") and matrix is not None:
         return _drawn(path, [packs.Prompt(str(first["prompt"]), "", "prompt 1")], read, matrix)
@@ -200,7 +201,15 @@ def _text(data: bytes) -> str | None:
 
 def _is_pack(path: Path, text: str) -> bool:
     """Whether a text is a pack without being told: by what it says, or by the JSON of a pack that stands beside it."""
-    return packs.is_pack_text(text) or (path.suffix.lower() in {".txt", ".tsv"} and _beside(path, ".json") is not None)
+    if packs.is_pack_text(text):
+        return True
+    beside = _beside(path, ".json") if path.suffix.lower() in {".txt", ".tsv"} else None
+    if beside is None:
+        return False
+    try:
+        return stablenew.is_preset(_values_of(beside))
+    except ConfigError:
+        return False
 
 
 def _is_structured(text: str) -> bool:
@@ -250,7 +259,11 @@ def _drawn(
         section = job.values["txt2img"]
         parts = (each.negative_prompt, str(section.get("negative_prompt") or ""), negative)
         drawn = {**section, "prompt": each.prompt, "negative_prompt": ", ".join(part for part in parts if part)}
-        jobs.append(job._replace(values={**job.values, "txt2img": drawn}, name=each.name if len(filled) > 1 else ""))
+        jobs.append(
+            job._replace(
+                values={**job.values, "txt2img": drawn}, name=each.name if len(filled) > 1 else "", kind="pack"
+            )
+        )
     return jobs
 
 

@@ -1,4 +1,4 @@
-"""StableNew's prompt packs: a prompt for each block of a text, or for each slot of JSON, with the values of `[[slots]]`."""
+"""StableNew's prompt packs: a prompt for each block of a text or slot of JSON, with the values of `[[slots]]`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Prompt(NamedTuple):
 
 def is_pack_text(text: str) -> bool:
     """Whether a text is a prompt pack by itself: it says what is excluded."""
-    return any(_NEGATIVE.match(line) for line in text.splitlines())
+    return any(line.casefold().startswith("neg:") for line in text.splitlines())
 
 
 def pack_of_text(text: str, *, tabs: bool = False) -> list[Prompt]:
@@ -63,9 +63,8 @@ def pack_of_slots(data: object) -> list[Prompt]:
     """Return the prompts of a pack in JSON (`pack_data`); none where it holds none."""
     slots = data.get("slots", data.get("prompts")) if isinstance(data, Mapping) else None
     prompts: list[Prompt] = []
-    for slot in slots if isinstance(slots, list) else []:
-        if isinstance(slot, str):
-            slot = {"text": slot}
+    for listed in slots if isinstance(slots, list) else []:
+        slot = {"text": listed} if isinstance(listed, str) else listed
         if not isinstance(slot, Mapping):
             continue
         wanted = " ".join([*_embedded(slot.get("positive_embeddings")), _text(slot.get("text"))]).strip()
@@ -145,7 +144,7 @@ def _filled(  # noqa: PLR0917  a prompt, and how its slots are filled
     if mode in _IN_TURN:
         chosen = [number % total]
     elif mode in _EACH_ITS_OWN:
-        chosen = sorted(random.Random(number).sample(range(total), min(total, most or 1)))
+        chosen = sorted(random.Random(number).sample(range(total), min(total, most or 1)))  # noqa: S311  no secret
     else:
         chosen = list(range(min(total, most or total, MOST_PROMPTS + 1)))
     return [_with_values(prompt, names, values, index) for index in chosen]

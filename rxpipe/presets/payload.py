@@ -13,17 +13,71 @@ from rxpipe.shown import cut, escaped
 
 __all__ = ["Payload", "is_payload", "read_payload"]
 
-_TELLING = frozenset({"sampler_name", "sampler_index", "cfg_scale", "steps", "negative_prompt", "enable_hr", "n_iter",
-                      "override_settings", "init_images", "alwayson_scripts", "denoising_strength", "script_name",
-                      "width", "height", "batch_size", "seed", "restore_faces", "hr_scale", "subseed"})  # fmt: skip
-_SAME = frozenset({"prompt", "negative_prompt", "steps", "cfg_scale", "width", "height", "seed", "subseed",
-                   "subseed_strength", "sampler_name", "scheduler", "tiling", "restore_faces", "styles", "batch_size",
-                   "distilled_cfg_scale", "override_settings", "alwayson_scripts", "denoising_strength", "resize_mode",
-                   "mask_blur", "inpainting_fill", "inpaint_full_res", "inpaint_full_res_padding",
-                   "inpainting_mask_invert"})  # fmt: skip
-_HIRES = {"hr_scale": "scale", "hr_upscaler": "upscaler", "hr_second_pass_steps": "steps", "hr_resize_x": "resize_x",
-          "hr_resize_y": "resize_y", "hr_sampler_name": "sampler_name", "hr_scheduler": "scheduler", "hr_cfg": "cfg_scale",
-          "hr_prompt": "prompt", "hr_negative_prompt": "negative_prompt", "hr_checkpoint_name": "checkpoint"}  # fmt: skip
+_TELLING = frozenset(
+    {
+        "sampler_name",
+        "sampler_index",
+        "cfg_scale",
+        "steps",
+        "negative_prompt",
+        "enable_hr",
+        "n_iter",
+        "override_settings",
+        "init_images",
+        "alwayson_scripts",
+        "denoising_strength",
+        "script_name",
+        "width",
+        "height",
+        "batch_size",
+        "seed",
+        "restore_faces",
+        "hr_scale",
+        "subseed",
+    }
+)
+_SAME = frozenset(
+    {
+        "prompt",
+        "negative_prompt",
+        "steps",
+        "cfg_scale",
+        "width",
+        "height",
+        "seed",
+        "subseed",
+        "subseed_strength",
+        "sampler_name",
+        "scheduler",
+        "tiling",
+        "restore_faces",
+        "styles",
+        "batch_size",
+        "distilled_cfg_scale",
+        "override_settings",
+        "alwayson_scripts",
+        "denoising_strength",
+        "resize_mode",
+        "mask_blur",
+        "inpainting_fill",
+        "inpaint_full_res",
+        "inpaint_full_res_padding",
+        "inpainting_mask_invert",
+    }
+)
+_HIRES = {
+    "hr_scale": "scale",
+    "hr_upscaler": "upscaler",
+    "hr_second_pass_steps": "steps",
+    "hr_resize_x": "resize_x",
+    "hr_resize_y": "resize_y",
+    "hr_sampler_name": "sampler_name",
+    "hr_scheduler": "scheduler",
+    "hr_cfg": "cfg_scale",
+    "hr_prompt": "prompt",
+    "hr_negative_prompt": "negative_prompt",
+    "hr_checkpoint_name": "checkpoint",
+}
 _OURS = {
     "send_images": "rxpipe always takes the pictures",
     "save_images": "rxpipe writes the files itself",

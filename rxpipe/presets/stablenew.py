@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rxpipe.config import SECTIONS
 from rxpipe.errors import ConfigError
 from rxpipe.pictures.names import sampler_named, scheduler_named
 from rxpipe.presets import stablenew_keys as table
 from rxpipe.presets.notes import Note
-from rxpipe.shown import escaped, cut, shown
+from rxpipe.shown import cut, escaped, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,8 +30,18 @@ _FOREIGN = re.compile(
     r"|upscale_mode|model_name|vae_name|prompt_adjust|negative_adjust|mask_mode|n_iter|batch_count|codeformer_.+|tile_size"
 )
 _FOREIGN_NEEDED = 3
-_PIPELINE_KEYS = frozenset({"txt2img_enabled", "img2img_enabled", "upscale_enabled", "adetailer_enabled", "images_per_prompt",
-                            "loop_type", "loop_count", "pack_mode"})  # fmt: skip
+_PIPELINE_KEYS = frozenset(
+    {
+        "txt2img_enabled",
+        "img2img_enabled",
+        "upscale_enabled",
+        "adetailer_enabled",
+        "images_per_prompt",
+        "loop_type",
+        "loop_count",
+        "pack_mode",
+    }
+)
 _APPLICATION = re.compile(r"(webui|comfy|queue|window|gui)_.+|output_dir|prompt_optimizer|api_.+|model_dir|watchdog.*")
 _NAMES = ("txt2img", "img2img", "adetailer", "upscale")
 _NOTHING = frozenset({"", "none", "null", "inherit", "automatic", "default", "use same sampler", "use base model"})
@@ -223,7 +233,7 @@ class _Reading:
 
     def _share(self, switch: float) -> float:
         if switch <= 1:
-            return self._plain(switch)
+            return round(switch, _FIGURES)
         self._note("read as", "txt2img.refiner_switch_at", f"{shown(switch)} is percent: {switch / 100:g}")
         return round(switch / 100, _FIGURES)
 
@@ -364,5 +374,5 @@ def _is_off(name: str, value: object) -> bool:
     return value in (False, 0, -1, "single") or (name == "hypernetwork_strength")
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
