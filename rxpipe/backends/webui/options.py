@@ -71,6 +71,7 @@ class OptionKeeper:
         self._expected: dict[str, Any] = {}
         self._kept: set[str] = set()
         self._open: dict[str, Overridden] = {}
+        self._put_back_early: set[str] = set()  # while another client's job ran: its options were saved with them
         self._left_by_others: list[Leftover] | None = None
         self._lock = threading.Lock()
 
@@ -120,7 +121,10 @@ class OptionKeeper:
             except BackendError:
                 return ()  # asked again after the next request
             changed = {n: one for n, one in self._open.items() if options.get(n) == one.sent != one.before}
+            if idle:
+                changed |= {name: self._open[name] for name in self._put_back_early & self._open.keys()}
             failed = {name: why for name in changed if (why := self._put_back(connection, name))}
+            self._put_back_early = set() if idle else self._put_back_early | changed.keys()
             if idle:
                 self._kept |= changed.keys() - failed.keys()
                 self._open = {}
