@@ -147,7 +147,7 @@ class BackendFailed(BackendError):
 class BadResponse(BackendError):
     """The answer is not what was requested: torn JSON, no image, fewer images, a broken picture.
 
-    `retryable` is of the instance: False for an answer that no retry would make smaller.
+    `retryable` is of the instance: False for an answer whose content no retry would change.
     """
 
     retryable = True
