@@ -26,6 +26,7 @@ __all__ = [
     "PictureSize",
     "check",
     "insert_text",
+    "pixel_data",
     "pixel_size",
     "read_file",
     "read_text",
@@ -261,6 +262,18 @@ def _chunks(source: _Source) -> Iterator[_Chunk]:
 def _chunks_before_damage(source: _Source) -> Iterator[_Chunk]:
     with contextlib.suppress(BadImage):
         yield from _chunks(source)
+
+
+def pixel_data(data: bytes) -> Iterator[memoryview]:
+    """Yield the contents of a PNG's IDAT chunks, which together are one zlib stream.
+
+    Raises:
+        BadImage: not a PNG, or cut off.
+    """
+    view = memoryview(data)
+    for chunk in _chunks(_Bytes(data)):
+        if chunk.name == b"IDAT":
+            yield view[chunk.start + 8 : chunk.stop - 4]
 
 
 # -- text chunks ------------------------------------------------------------------------------------------------------
