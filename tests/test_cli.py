@@ -338,7 +338,7 @@ def test_every_mistake_in_a_config_is_reported_together():
         (["--input", "mute.png", "--stages", "upscale", "--prompt", "x"], "--prompt: none of the stages that run"),
         (["--set", "steps"], "'steps': not of the form stage.key=value"),
         (["--set", "txt2img.stps=3"], "txt2img.stps: unknown key; did you mean 'steps'?"),
-        (["--backend", "sketsh"], "did you mean 'sketch'?"),
+        (["--backend", "embeded"], "did you mean 'embedded'?"),
         (["--backend", "http://127.0.0.1:1", "--pace", "1"], "--pace: http://127.0.0.1:1 has its own speed"),
         (["--steps", "many"], "Invalid value for '--steps'"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING, NoReturn
@@ -16,6 +17,9 @@ from rxpipe.shown import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_OUT_ARGUMENT = re.compile(r"with out=(?=[.\s]|$)")  # what the library calls it, and people here do not
 
 
 class Exit(IntEnum):
@@ -30,7 +34,7 @@ class Exit(IntEnum):
 
 def problem(text: str) -> None:
     """Print one line on stderr, prefixed with the program's name."""
-    _to_stderr(f"rxpipe: {text}")
+    _to_stderr(f"rxpipe: {_OUT_ARGUMENT.sub('with --out', text)}")
 
 
 def _to_stderr(text: str) -> None:
