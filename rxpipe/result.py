@@ -54,6 +54,8 @@ class ImageRecord:
     warnings: tuple[str, ...] = ()
     error: ErrorInfo | None = None
     server: str | None = None
+    attempt: int = 1
+    resumed: bool = False
 
     @classmethod
     def of(cls, event: StageImageProgress) -> ImageRecord:
@@ -70,6 +72,8 @@ class ImageRecord:
             warnings=event.warnings,
             error=event.error,
             server=event.server,
+            attempt=event.attempt,
+            resumed=event.resumed,
         )
 
     @property
