@@ -80,22 +80,22 @@ class Chain:
     ) -> tuple[Observable[Artifact], list[StageTracker]]:
         """Return the chain as one cold observable of the images that finish it, and the trackers of its stages.
 
-        A group of the plan waits for the group before it. Within a group the stages share the lane, where the latest
-        stage that waits has priority.
+        All stages share the lane, which decides what begins. In stage order a stage waits for the one before it.
         """
         plan = self.plan
         enabled = [stage for stage in self.stages if stage.config.enabled]
         planned: int | None = plan.images
-        stream, group = sources, 0
+        stream = sources
         trackers: list[StageTracker] = []
         for stage, execution in zip(enabled, plan.stages, strict=True):
-            if execution.group != group:
-                stream, group = barrier(stream), execution.group
+            if trackers and plan.settings.order == "stage":
+                stream = barrier(stream)
             tracker = StageTracker(
                 execution,
                 scope,
                 planned,
                 stage_count=len(plan.stages),
+                chunk=plan.settings.chunk if plan.settings.order == "auto" and plan.stages[-1].group else None,
                 blocking=stage.blocking,
             )
             stream = stage.bind(tracker)(stream)

@@ -47,10 +47,15 @@ def print_plan(plan: StageExecutionPlan) -> None:
             ("pictures", str(plan.images)),
             ("seed", "by chance, when the run starts" if plan.seed is None else f"{plan.seed}, the next has one more"),
             ("input", ", ".join(str(path) for path in settings.input)),
-            ("order", f"{settings.order}: {_ORDERS[settings.order]}"),
+            ("order", f"{settings.order}: {_ORDERS[settings.order]}{_chunks(plan)}"),
             ("files", files),
         ],
     )
+
+
+def _chunks(plan: StageExecutionPlan) -> str:
+    chunked = plan.settings.order == "auto" and plan.stages[-1].group and plan.images > plan.settings.chunk
+    return f", {plan.settings.chunk} pictures at a time" if chunked else ""
 
 
 def print_info(path: Path, info: ImageInfo) -> None:

@@ -919,6 +919,7 @@ class RunSettingsKeywords(TypedDict, total=False):
     """The settings of `RunSettings` by name."""
 
     order: Order
+    chunk: int
     input: Paths
     out: Path | str | None
     save: Save
@@ -939,7 +940,14 @@ class RunSettings(Config):
         default="auto",
         description=(
             "stage: all images through one stage, then the next; image: each image through all stages; auto: "
-            "stages that share a checkpoint image by image, group after group."
+            "stages that share a checkpoint image by image, group after group, for a chunk of images at a time."
+        ),
+    )
+    chunk: Annotated[Whole, Field(ge=1)] = Field(
+        default=8,
+        description=(
+            "Order auto with several checkpoints: so many images finish before the next begin. A smaller number shows "
+            "the first picture sooner; a larger one switches checkpoints less often."
         ),
     )
     input: tuple[Path, ...] = Field(

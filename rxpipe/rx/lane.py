@@ -22,10 +22,9 @@ _R = TypeVar("_R")
 class Slot:
     """One piece of work on a lane; it may let others begin before it ends."""
 
-    def __init__(self, lane: Lane, line: _Line, group: int) -> None:
+    def __init__(self, lane: Lane, line: _Line, key: Any, group: int) -> None:
         self.inner = SingleAssignmentDisposable()
-        self.line = line
-        self.group = group
+        self.line, self.key, self.group = line, key, group
         self.occupied = line.occupies
         self.action: Callable[[], None] | None = None
         self._lane = lane
@@ -44,12 +43,14 @@ class Lane:
 
     Where `concat_map` keeps one operator to one inner observable at a time, a lane keeps a whole chain to *slots* of
     them. Of what waits, the lowest key goes first, and among equal keys the oldest: keys that fall along the chain take
-    one value through all of it before the next begins, as far as the slots allow.
+    one value through all of it before the next begins, as far as the slots allow. The pieces of one operator begin in
+    the order in which their values came.
 
     Args:
         slots: how many pieces may occupy a slot at the same time, until they call `Slot.free` or end. At least 1.
         max_in_flight: how many may have begun and not ended, those that freed their slot included; None for *slots*.
         keeps_order: whether the pieces of one operator finish in the order in which they began.
+        apart: called with the keys of two pieces; where it returns True, neither begins while the other is in flight.
         may_begin: asked before each piece; while it returns False none begins.
     """
 
@@ -59,6 +60,7 @@ class Lane:
         *,
         max_in_flight: int | None = None,
         keeps_order: bool = True,
+        apart: Callable[[Any, Any], bool] = lambda *_: False,
         may_begin: Callable[[], bool] = lambda: True,
     ) -> None:
         if slots < 1:
@@ -66,6 +68,7 @@ class Lane:
         self.slots = slots
         self._max_in_flight = slots if max_in_flight is None else max_in_flight
         self._keeps_order = keeps_order
+        self._apart = apart
         self._may_begin = may_begin
         self._order = itertools.count()
         self._lock = threading.Lock()
@@ -74,13 +77,18 @@ class Lane:
         self._pumping = self._closed = False
 
     def concat_map(
-        self, project: Callable[[_T, Slot], Observable[_R]], *, key: Any, batch: int = 1, occupies: bool = True
+        self,
+        project: Callable[[_T, Slot], Observable[_R]],
+        *,
+        key: Callable[[_T], Any],
+        batch: int = 1,
+        occupies: bool = True,
     ) -> Operator[_T, _R]:
         """Map as Rx's `concat_map` does, sharing the lane with all others that are given it.
 
         Args:
             project: called with a value and its slot once it may begin, not before.
-            key: of this operator's pieces; anything with an order.
+            key: of the piece that a value becomes; anything with an order.
             batch: so many consecutive pieces count as one: once the first has begun, the others may begin too.
             occupies: False for work that needs no slot; it begins one piece at a time, whatever occupies the slots.
 
@@ -92,7 +100,7 @@ class Lane:
             def subscribe(
                 observer: abc.ObserverBase[_R], scheduler: abc.SchedulerBase | None = None
             ) -> abc.DisposableBase:
-                line = _Line(key, batch, occupies, observer.on_completed)
+                line = _Line(batch, occupies, observer.on_completed)
 
                 def failed(error: Exception) -> None:
                     observer.on_error(error)
@@ -107,7 +115,7 @@ class Lane:
                         failed(error)
 
                 def enter(value: _T) -> None:
-                    self._enter(line, lambda slot: start(slot, value))
+                    self._enter(line, key(value), lambda slot: start(slot, value))
 
                 with self._lock:
                     self._lines.append(line)
@@ -176,10 +184,10 @@ class Lane:
             slot.inner.dispose()
         self._pump()
 
-    def _enter(self, line: _Line, start: Callable[[Slot], None]) -> None:
+    def _enter(self, line: _Line, key: Any, start: Callable[[Slot], None]) -> None:
         with self._lock:
             if not self._closed:
-                line.waiting.append(_Waiter(next(self._order), next(line.numbers) // line.batch, start))
+                line.waiting.append(_Waiter(key, next(self._order), next(line.numbers) // line.batch, start))
         self._pump()
 
     def _source_ended(self, line: _Line) -> None:
@@ -226,7 +234,7 @@ class Lane:
                 self._pumping = False
                 return None
             waiter = line.waiting.popleft()
-            slot = Slot(self, line, waiter.group)
+            slot = Slot(self, line, waiter.key, waiter.group)
             self._in_flight.append(slot)
             line.in_flight.append(slot)
             return slot, waiter
@@ -240,9 +248,11 @@ class Lane:
     def _fits(self, line: _Line) -> bool:
         if not line.occupies:
             return not line.in_flight
-        group = line.waiting[0].group
-        if any(slot.group == group for slot in line.in_flight):
+        waiter = line.waiting[0]
+        if any(slot.group == waiter.group for slot in line.in_flight):
             return True
+        if any(self._apart(slot.key, waiter.key) for slot in self._in_flight):
+            return False
         begun = {(slot.line, slot.group): False for slot in self._in_flight if slot.line.occupies}
         for slot in self._in_flight:
             if slot.occupied:
@@ -251,8 +261,9 @@ class Lane:
 
 
 class _Waiter(NamedTuple):
-    """A piece that has not begun: its age, the group it counts with, and what begins it."""
+    """A piece that has not begun: its key, its age, the group it counts with, and what begins it."""
 
+    key: Any
     number: int
     group: int
     start: Callable[[Slot], None]
@@ -261,12 +272,12 @@ class _Waiter(NamedTuple):
 class _Line:
     """What one subscription of an operator has on the lane, the oldest first."""
 
-    def __init__(self, key: Any, batch: int, occupies: bool, on_completed: Callable[[], None]) -> None:
-        self.key, self.batch, self.occupies, self.on_completed = key, batch, occupies, on_completed
+    def __init__(self, batch: int, occupies: bool, on_completed: Callable[[], None]) -> None:
+        self.batch, self.occupies, self.on_completed = batch, occupies, on_completed
         self.waiting: deque[_Waiter] = deque()
         self.in_flight: list[Slot] = []
         self.numbers = itertools.count()
         self.source_ended = False
 
     def rank(self) -> tuple[Any, int]:
-        return self.key, self.waiting[0].number
+        return self.waiting[0][:2]

@@ -21,7 +21,7 @@ from reactivex.observer import Observer
 from rxpipe.artifact import Artifact
 from rxpipe.config import CustomConfig, RunSettings, StageConfig, Txt2ImgConfig
 from rxpipe.config.models import RenderingConfig
-from rxpipe.errors import BackendFailed, BackendTimeout, ConfigError
+from rxpipe.errors import BackendFailed, BackendTimeout, ConfigError, RxPipeError
 from rxpipe.plan import plan_stages
 from rxpipe.rx.operators import Operator, deadline, observe, retry_backoff
 from rxpipe.rx.subject import EventSubject
@@ -117,8 +117,8 @@ class ImageStage(Stage):
     def bind(self, tracker: StageTracker) -> StageOperator:
         """Return the stage as an Rx operator whose images take the slots of the run's lane.
 
-        Of all images that wait in a group of stages, the one that is furthest along begins first. The images of a batch
-        begin together. A stage that needs no backend takes a slot only where the backend has no more than one.
+        Of all images that wait, the first by `StageTracker.priority` begins first. The images of a batch begin
+        together. A stage that needs no backend takes a slot only where the backend has no more than one.
         """
         scope = tracker.scope
 
@@ -128,7 +128,7 @@ class ImageStage(Stage):
         def operator(source: Observable[Artifact]) -> Observable[Artifact]:
             on_lane = scope.lane.concat_map(
                 image,
-                key=-tracker.execution.stage_index,
+                key=tracker.priority,
                 batch=_batch_size(tracker.execution, scope.backend),
                 occupies=self.uses_backend or scope.lane.slots == 1,
             )
@@ -174,12 +174,28 @@ def _with_retry_and_timeout(cell: Cell, attempt: Observable[StageOutput]) -> Obs
         late = BackendTimeout(f"no picture within {settings.timeout_s:g} s.", hint="Raise timeout_s, or ask for less.")
         in_time: Operator[StageOutput, StageOutput] = deadline(settings.timeout_s, lambda: late)
         attempt = in_time(attempt)
+
+    def settled(error: Exception) -> Observable[None]:
+        # what is sent next, a retry or the next image, must not stand behind what timed out
+        return backend.wait_idle() if isinstance(error, BackendTimeout) else rx.empty()
+
     again: Operator[StageOutput, StageOutput] = retry_backoff(
         delay_policy(settings.retry, random.Random()),  # noqa: S311  # spreads retries, guards nothing
         on_retry=lambda number, delay_s, error: cell.tracker.retry(cell, number, delay_s, error),
-        before_retry=lambda error: backend.wait_idle() if isinstance(error, BackendTimeout) else rx.empty(),
+        before_retry=settled,
     )
-    return again(attempt)
+    return again(attempt).pipe(rx.operators.catch(lambda error, _: _failing(error, settled(error))))
+
+
+def _failing(error: Exception, settled: Observable[None]) -> Observable[StageOutput]:
+    """Return the failure of *error* once the backend has settled; one that does not settle concerns what is next."""
+
+    def hangs(cause: Exception, _: object) -> Observable[None]:
+        if isinstance(error, RxPipeError) and isinstance(cause, RxPipeError):
+            error.scope, error.hint = cause.scope, str(cause)
+        return rx.empty()
+
+    return rx.concat(settled.pipe(rx.operators.catch(hangs), rx.operators.ignore_elements()), rx.throw(error))
 
 
 def delay_policy(retry: RetryConfig, jitter: random.Random) -> Callable[[int, Exception], float | None]:

@@ -228,7 +228,7 @@ class OperatorStage(Stage):
         images = _OperatorTracker(tracker)
 
         def operator(source: Observable[Artifact]) -> Observable[Artifact]:
-            entering = tracker.scope.lane.concat_map(images.enter, key=-tracker.execution.stage_index, occupies=False)
+            entering = tracker.scope.lane.concat_map(images.enter, key=tracker.priority, occupies=False)
             return images.leaving(self._applied(entering(count_inputs(tracker, source))))
 
         return operator

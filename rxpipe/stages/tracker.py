@@ -46,6 +46,7 @@ class StageTracker:
         scope: of the run.
         planned: images expected if not all have arrived when the first one begins, None if that is unknown.
         stage_count: stages in the chain.
+        chunk: so many images go through all groups of stages before the next; None: all of them.
         blocking: its function holds the run's thread and cannot be cancelled.
     """
 
@@ -56,6 +57,7 @@ class StageTracker:
         planned: int | None,
         *,
         stage_count: int = 1,
+        chunk: int | None = None,
         blocking: bool = False,
     ) -> None:
         self.execution = execution
@@ -66,6 +68,7 @@ class StageTracker:
         self.source_ended = False
         self._planned = planned
         self._stage_count = stage_count
+        self._chunk = chunk
         self._begun = 0
         self._total: int | None = None
         self._counts: dict[str, int] = {"done": 0, "passed": 0, "failed": 0, "cancelled": 0}
@@ -88,6 +91,11 @@ class StageTracker:
     def unaccounted(self) -> int:
         """How many images have not finished the stage; 0 if their number is unknown."""
         return max(0, (self._total or 0) - sum(self._counts.values()))
+
+    def priority(self, artifact: Artifact) -> tuple[int, int, int]:
+        """Return what orders the images that wait on the lane: chunk by chunk, group by group, the furthest first."""
+        chunk = 0 if self._chunk is None else (artifact.number - 1) // self._chunk
+        return chunk, self.execution.group, -self.execution.stage_index
 
     def start(self) -> None:
         """Report that the stage begins, once."""

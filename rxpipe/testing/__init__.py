@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from rxpipe.testing.misbehave import UNRULY_SOURCES as UNRULY_SOURCES
     from rxpipe.testing.misbehave import SubscriberFault as SubscriberFault
     from rxpipe.testing.misbehave import interleavings as interleavings
+    from rxpipe.testing.mismatch import Mismatch as Mismatch
     from rxpipe.testing.recorded import replay as replay
     from rxpipe.testing.recorded import to_marbles as to_marbles
-    from rxpipe.testing.recording import Mismatch as Mismatch
     from rxpipe.testing.rows import timeline as timeline
     from rxpipe.testing.scripted import ScriptedBackend as ScriptedBackend
     from rxpipe.testing.scripted import ScriptedRun as ScriptedRun
@@ -63,7 +63,7 @@ _HOMES = {
     "marbles": ("Marbles",),
     "matchers": ("anything", "close_to", "error_like", "instance", "one_of", "stage_start", "stage_step", *_EVENTS),
     "misbehave": ("SUBSCRIBER_HABITS", "UNRULY_SOURCES", "SubscriberFault", "interleavings"),
-    "recording": ("Mismatch",),
+    "mismatch": ("Mismatch",),
     "recorded": ("replay", "to_marbles"),
     "scripted": ("ScriptedBackend", "ScriptedRun"),
     "rows": ("timeline",),

@@ -6,6 +6,7 @@ A notebook shows a `MarblePicture` as its picture. The surprise: columns are for
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
@@ -29,26 +30,85 @@ def cells(marks: Sequence[Mark]) -> dict[int, str]:
     return {at: tokens[0] if len(tokens) == 1 else f"[{''.join(tokens)}]" for at, tokens in found.items()}
 
 
-def aligned(rows: Sequence[Row], carets: Collection[int] = ()) -> list[str]:
+def aligned(rows: Sequence[Row], carets: Collection[int] = (), width: int = WIDEST) -> list[str]:
     """Return *rows* of (label, marks) as lines of one time axis; with *carets*, carets at those times, and the times.
 
-    Lines too long to read are cut to the neighbourhood of the first caret.
+    Rows longer than *width* columns are cut to the neighbourhood of the first caret; an ellipsis stands for the rest.
     """
-    texts = [cells(marks) for _, marks in rows]
-    lines, pointer, axis = ["" for _ in rows], "", ""
-    before = 0
-    for at in sorted({at for text in texts for at in text} | set(carets)):
-        gap = _gap(at - before)
-        width = max((len(text.get(at, "")) for text in texts), default=0) or 1
-        pointer += " " * len(gap) + ("^" if at in carets else " ").ljust(width)
-        axis = _time_at(axis, len(pointer) - width, at)
-        lines = [line + gap + text.get(at, "").ljust(width, "-") for line, text in zip(lines, texts, strict=True)]
-        before = at + FRAME_US
-    shown = [_until_end(line, marks) for line, (_, marks) in zip(lines, rows, strict=True)]
+    texts = [{at: _fitting(text, width // 2) for at, text in cells(marks).items()} for _, marks in rows]
+    columns = _columns(texts, carets)
+    first, last = _window(columns, carets, width)
+    ends = [marks[-1].at if marks and marks[-1].kind != "next" else None for _, marks in rows]
+    left = "…" if first else ""
+    lines, pointer, axis = [left for _ in rows], " " * len(left), ""
+    for number, (at, gap, wide) in enumerate(columns[first : last + 1], first):
+        silence = "" if number == first and left else gap
+        pointer += " " * len(silence) + ("^" if at in carets else " ").ljust(wide)
+        axis = _time_at(axis, len(pointer) - wide, at)
+        lines = [line + _cell(text, end, at, silence, wide) for line, text, end in zip(lines, texts, ends, strict=True)]
+    if last + 1 < len(columns):
+        lines = [
+            line + "…" * (end is None or end >= columns[last + 1][0]) for line, end in zip(lines, ends, strict=True)
+        ]
     labels = [*(label for label, _ in rows), *(["", "ms"] if carets else [])]
-    margin = max(map(len, labels), default=0)
-    every = _window(shown, [pointer, axis] if carets else [])
-    return [f"{label:<{margin}}  {line}".rstrip() for label, line in zip(labels, every, strict=True)]
+    margin = max(map(text_width, labels), default=0)
+    every = [*lines, *([pointer, axis] if carets else [])]
+    return [f"{padded(label, margin)}  {line}".rstrip() for label, line in zip(labels, every, strict=True)]
+
+
+def _fitting(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 2]}…{text[-1]}"
+
+
+Column = tuple[int, str, int]
+"""An instant in microseconds, the silence before it as text, and how wide its cells are."""
+
+
+def _columns(texts: Sequence[Mapping[int, str]], carets: Collection[int]) -> list[Column]:
+    columns, before = [], 0
+    for at in sorted({at for text in texts for at in text} | set(carets)):
+        wide = max((text_width(text.get(at, "")) for text in texts), default=0) or 1
+        columns.append((at, _gap(at - before), wide))
+        before = at + FRAME_US
+    return columns
+
+
+def _window(columns: Sequence[Column], carets: Collection[int], width: int) -> tuple[int, int]:
+    """Return the first and last column to show: all, or as many around the first caret as fit."""
+    if not columns or sum(len(gap) + wide for _, gap, wide in columns) <= width:
+        return 0, len(columns) - 1
+    first = last = next((n for n, (at, _, _) in enumerate(columns) if at in carets), 0)
+    room = width - columns[first][2] - 2
+    while first > 0 and (needed := columns[first - 1][2] + len(columns[first][1])) <= room - width // 2:
+        first, room = first - 1, room - needed
+    while last + 1 < len(columns) and (needed := len(columns[last + 1][1]) + columns[last + 1][2]) <= room:
+        last, room = last + 1, room - needed
+    return first, last
+
+
+def _cell(text: Mapping[int, str], end: int | None, at: int, silence: str, wide: int) -> str:
+    """Return a row's piece of a column; blank after the row's end."""
+    if end is not None and at > end:
+        return " " * (len(silence) + wide)
+    return silence + padded(text.get(at, ""), wide, " " if at == end else "-")
+
+
+def text_width(text: str) -> int:
+    """Return how many columns of a terminal *text* takes: two for an emoji, none for a joiner."""
+    if text.isascii():
+        return len(text)
+    return sum(_char_width(char) for char in text)
+
+
+def _char_width(char: str) -> int:
+    if unicodedata.combining(char) or unicodedata.category(char) in {"Cf", "Mn", "Me"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def padded(text: str, width: int, fill: str = " ") -> str:
+    """Return *text* filled up to *width* columns."""
+    return text + fill * (width - text_width(text))
 
 
 def _time_at(axis: str, column: int, at: int) -> str:
@@ -64,24 +124,6 @@ def _gap(us: int) -> str:
     if us % FRAME_US == 0 and us <= LONGEST_DASHES * FRAME_US:
         return "-" * (us // FRAME_US)
     return f" {in_words(us)} "
-
-
-def _until_end(line: str, marks: Sequence[Mark]) -> str:
-    """Blank a row after its end."""
-    if not marks or marks[-1].kind == "next":
-        return line
-    written = cells(marks)[marks[-1].at]
-    return line[: line.rindex(written) + len(written)]
-
-
-def _window(rows: list[str], below: list[str]) -> list[str]:
-    """Return all lines cut alike to the columns around the first caret, found in the first line *below* the rows."""
-    if max(map(len, rows), default=0) <= WIDEST:
-        return [*rows, *below]
-    start = max(0, below[0].index("^") - WIDEST // 2) if below else 0
-    end = start + WIDEST
-    cut = (f"{'…' if start else ''}{row[start:end]}{'…' if len(row) > end else ''}" for row in rows)
-    return [*cut, *(f"{' ' if start else ''}{line[start:end]}" for line in below)]
 
 
 @dataclass(frozen=True)

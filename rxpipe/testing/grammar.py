@@ -9,6 +9,8 @@
 ^  !       subscribed, unsubscribed; in a hot stream `^` is time zero      (spaces mean nothing)
 ```
 
+A value is a letter, a digit, an emoji, or a name in braces. `@` counts from time zero, as the times of a failure do: in
+"--a-^-b @3s c" c comes 3 s after `^`, and before `^` there is no `@`.
 The surprise: a mistake is never guessed at. It raises `MarbleSyntaxError` with a caret under it.
 """
 
@@ -16,13 +18,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
+from functools import partial
+from itertools import compress, groupby, pairwise, repeat
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rxpipe.testing.clock import US_PER_MS, MarbleError, in_words, microseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
@@ -32,9 +35,16 @@ FRAME_US = US_PER_MS
 SYMBOLS: dict[str, Kind] = {"|": "end", "#": "error", "^": "on", "!": "off"}
 SIGNS = {kind: symbol for symbol, kind in SYMBOLS.items()}
 CLOSING = {"(": ")", "[": "]"}
-TIME = re.compile(r"(@)?(\d+(?:\.\d+)?(?:us|ms|s|m))")
+TIME = re.compile(r"(@)?(\d++(?:\.\d++)?(?:us|ms|s|m))")
 NAME = re.compile(r"\{([^{}\n]+)\}")
+FRAMES = re.compile(r"(?:[^\W\d_]++|-++|\d++(?!\.|us|ms|s|m))++")
+DIGITS = re.compile(r"\d+")
+"""A stretch in which every character is a frame: silence, letters, digits that begin no time."""
+PICTURE = "[\u203c-\u3299\U0001f000-\U0001f1e5\U0001f200-\U0001faff]\ufe0f?[\U0001f3fb-\U0001f3ff]?"
+EMOJI = re.compile(f"[\U0001f1e6-\U0001f1ff]{{2}}|{PICTURE}(?:\u200d{PICTURE})*")
+"""One emoji of as many characters as it takes: a flag, a skin, a family."""
 LONGEST_DASHES = 12
+LAST_US = 250_000_000_000_000_000  # some 7,900 years: a datetime can hold no more
 
 
 class MarbleSyntaxError(MarbleError):
@@ -55,6 +65,10 @@ class Mark(NamedTuple):
     name: str = ""
 
 
+_EVERY_NEXT: Iterator[Kind] = repeat("next")
+_made: Callable[[tuple[int, Kind, str]], Mark] = partial(tuple.__new__, Mark)  # as Mark(...), in half the time
+
+
 @dataclass(frozen=True)
 class Diagram:
     """A parsed text. `marks` in order of time, `length_us` where the text ends, both from time zero (`^`)."""
@@ -72,6 +86,7 @@ class _Reader:
     at: int = 0
     zero: int | None = None
     group: tuple[str, int, int] | None = None
+    early_time: int | None = None
     marks: list[Mark] = field(default_factory=list)
 
     def fail(self, problem: str, position: int | None = None, hint: str | None = None) -> MarbleSyntaxError:
@@ -80,11 +95,26 @@ class _Reader:
 
     def read(self) -> Diagram:
         while self.position < len(self.text):
-            self.step(self.text[self.position])
+            if self.group is not None or not self.read_frames():
+                self.step(self.text[self.position])
         if self.group is not None:
             raise self.fail(f"this {self.group[0]!r} is never closed", self.group[1])
-        zero = self.zero or 0
-        return Diagram(tuple(mark._replace(at=mark.at - zero) for mark in self.marks), self.at - zero)
+        if not self.zero:
+            return Diagram(tuple(self.marks), self.at)
+        return Diagram(tuple(mark._replace(at=mark.at - self.zero) for mark in self.marks), self.at - self.zero)
+
+    def read_frames(self) -> bool:
+        """Read what is a frame a character, in one go; return whether there was any."""
+        stretch = FRAMES.match(self.text, self.position)
+        if stretch is None:
+            return False
+        at, text = self.at, stretch[0]
+        times = range(at, at + FRAME_US * len(text), FRAME_US)
+        frames = zip(times, _EVERY_NEXT, text, strict=False)
+        self.marks += map(_made, compress(frames, map("-".__ne__, text)))
+        self.at += FRAME_US * len(text)
+        self.position += len(text)
+        return True
 
     def step(self, char: str) -> None:
         if char.isspace():
@@ -105,12 +135,14 @@ class _Reader:
         if match is None and char == "@":
             raise self.fail("'@' needs a time", hint="Write @1.5ms.")
         if match is None:
-            self.add("next", char, 1)
+            digits = DIGITS.match(self.text, self.position)  # all of them: a time would begin at the first
+            for digit in digits[0] if digits else char:
+                self.add("next", digit, 1)
             return
         if self.group is not None:
             raise self.fail("time cannot pass inside a group")
-        before, after = self.position == 0 or self.text[self.position - 1].isspace(), self.text[match.end() :]
-        if not before or (after and not after[0].isspace()):
+        around = self.text[self.position - 1 : self.position] + self.text[match.end() : match.end() + 1]
+        if around and not around.isspace():
             raise self.fail(
                 f"{match[0]!r} is a time and needs spaces around it", hint="Values would be written {1}m or 1 m."
             )
@@ -118,6 +150,8 @@ class _Reader:
 
     def pass_time(self, match: re.Match[str]) -> None:
         length = self.duration(match[2])
+        if match[1] and self.zero is None and self.early_time is None:
+            self.early_time = self.position
         to = length + (self.zero or 0) if match[1] else self.at + length
         if self.marks and to < self.marks[-1].at:
             raise self.fail(f"{match[0]} lies before the mark before it, at {in_words(self.marks[-1].at)}")
@@ -126,9 +160,12 @@ class _Reader:
 
     def duration(self, text: str) -> int:
         try:
-            return microseconds(text)
+            length = microseconds(text)
         except MarbleError as error:
             raise self.fail(error.message) from error
+        if length > LAST_US:
+            raise self.fail(f"{text} lies beyond what a clock can show", hint="At most 250000000000s.")
+        return length
 
     def open_group(self, char: str) -> None:
         if self.group is not None:
@@ -165,6 +202,8 @@ class _Reader:
             raise self.fail("a name needs '}' and at least one character between", hint="Write {upscale}.")
         elif char.isalnum():
             self.add("next", char, 1)
+        elif emoji := EMOJI.match(self.text, self.position):
+            self.add("next", emoji[0], len(emoji[0]))
         else:
             hint = "Values at one instant stand side by side: (ab)." if char == "," else f"A value: {{{char}}}."
             raise self.fail(f"{char!r} means nothing here", hint=None if char == "}" else hint)
@@ -198,7 +237,13 @@ def parse(text: str, *, lawful: bool = True, cancelled: bool = False, past: bool
         raise reader.fail("only a hot stream has a '^'", _outside_names(text).index("^"), hint="Times count from 0.")
     if not cancelled and (off := _outside_names(text).find("!")) >= 0:
         raise reader.fail("'!' belongs in a subscription", off, hint='expect(stream, "^--!") unsubscribes there.')
-    marks = tuple(mark for mark in diagram.marks if mark.kind != "on")
+    if reader.zero and reader.early_time is not None:
+        raise reader.fail(
+            "'@' counts from '^', and stands before it", reader.early_time, hint="Write the time that passes: 3s."
+        )
+    marks = diagram.marks
+    if reader.zero is not None:
+        marks = tuple(mark for mark in marks if mark.kind != "on")
     if lawful:
         _refuse_after_the_end(text, reader)
     return Diagram(marks, diagram.length_us)
@@ -210,12 +255,14 @@ def _refuse_after_the_end(text: str, reader: _Reader) -> None:
     if end is None:
         return
     for position in range(end + 1, len(plain)):
-        if not plain[position].isspace() and plain[position] not in ")]":
+        if not plain[position].isspace() and plain[position] not in ")]-":
             raise reader.fail("nothing can follow the end", position)
 
 
 def _outside_names(text: str) -> str:
     """Return *text* with every {name} blanked by letters, so that its symbols are symbols."""
+    if "{" not in text:
+        return text
     return NAME.sub(lambda match: "x" * len(match[0]), text)
 
 
@@ -317,7 +364,7 @@ def token(mark: Mark) -> str:
     """Return how one mark is written: its symbol, its letter, or its {name}."""
     if mark.kind != "next":
         return SIGNS[mark.kind]
-    if len(mark.name) == 1 and mark.name.isalnum():
+    if (len(mark.name) == 1 and mark.name.isalnum()) or EMOJI.fullmatch(mark.name):
         return mark.name
     if not NAME.fullmatch("{" + mark.name + "}"):
         raise MarbleError(f"{mark.name!r} cannot be a name in a diagram.")

@@ -6,24 +6,24 @@ are handed no scheduler run on `marbles.clock`. At the end, whatever came and wa
 
 from __future__ import annotations
 
-import linecache
-import os
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from rxpipe.testing.clock import MarbleError, VirtualClock
 from rxpipe.testing.diagram import MarblePicture
 from rxpipe.testing.grammar import Subscription, parse, parse_moment, parse_subscription
 from rxpipe.testing.misbehave import UnrulySource, UnrulySubscriber
-from rxpipe.testing.recording import Mismatch, Recording
-from rxpipe.testing.streams import ColdSource, HotSource, Inner, Source, Values, resolve
+from rxpipe.testing.mismatch import Mismatch
+from rxpipe.testing.origin import current_line, show
+from rxpipe.testing.recording import Recording
+from rxpipe.testing.signals import Values, resolve
+from rxpipe.testing.streams import ColdSource, HotSource, Inner, Source
 from rxpipe.testing.virtual import VirtualTime
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Mapping, Sequence
-    from types import FrameType, TracebackType
+    from pathlib import Path
+    from types import TracebackType
 
     from reactivex import Observable, abc
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
 Drawable = str | MarblePicture | Recording | Source | Mismatch
-HERE = str(Path(__file__).parent)
 
 
 class Marbles:
@@ -214,14 +213,8 @@ class Marbles:
 
     def line(self) -> str:
         """Return the test's own line that is running: `file:line: source`, with the name of the step."""
-        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the cheap way to a line; inspect reads files
-        while frame is not None and frame.f_code.co_filename.startswith(HERE):
-            frame = frame.f_back
-        if frame is None:
-            return ""
-        path, number = frame.f_code.co_filename, frame.f_lineno
         step = f"  (step: {self._step})" if self._step else ""
-        return f"{_relative(path)}:{number}: {linecache.getline(path, number).strip()}{step}"
+        return show(current_line(2)) + step
 
 
 def _listening(text: str) -> Subscription:
@@ -231,8 +224,3 @@ def _listening(text: str) -> Subscription:
     if times is None:
         raise MarbleError("expect() needs a '^' in its subscription.", hint='Such as "--^---!".')
     return times
-
-
-def _relative(path: str) -> str:
-    """Return *path* relative to the current folder, if it lies in it; a notebook's cell by that name."""
-    return "cell" if "ipykernel" in path else path.removeprefix(str(Path.cwd()) + os.sep)

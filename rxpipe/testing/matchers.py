@@ -10,6 +10,8 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from rxpipe.testing.values import fields_of, is_array, key_of, short
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -21,12 +23,29 @@ class Matcher(Protocol):
         """Return whether *actual* is what was expected."""
 
 
-class Matching:
-    """A matcher from a predicate and the words that describe it."""
+Unlike = tuple[str, Any, Any]
+"""A part that does not match: its path, what was expected there, what came."""
 
-    def __init__(self, predicate: Callable[[Any], bool], words: str) -> None:
+
+class Matching:
+    """A matcher from a predicate and the words that describe it.
+
+    explain: the parts of an actual value that make it not match; if not given, the whole.
+    """
+
+    def __init__(
+        self,
+        predicate: Callable[[Any], bool],
+        words: str,
+        explain: Callable[[Any], Sequence[Unlike]] | None = None,
+    ) -> None:
         self._predicate = predicate
         self._words = words
+        self._explain = explain
+
+    def explain(self, actual: object) -> Sequence[Unlike]:
+        """Return the parts of *actual* that do not match; with an empty path the whole."""
+        return (self._explain(actual) if self._explain is not None else ()) or [("", self, actual)]
 
     def matches(self, actual: object) -> bool:
         """Return whether the predicate holds for *actual*; an exception of it belongs to the test and propagates."""
@@ -65,7 +84,22 @@ def _same_container(expected: object, actual: object) -> bool:
         return _same_kind(expected, actual) and _all_match(expected, actual)
     if isinstance(expected, bool) is not isinstance(actual, bool):
         return False
-    return bool(expected == actual)
+    try:
+        if expected == actual:
+            return True
+    except (TypeError, ValueError):  # an array inside, whose truth is ambiguous
+        return _same_fields(expected, actual)
+    return fields_of(expected) is not None and key_of(expected) is None and _same_fields(expected, actual)
+
+
+def _same_fields(expected: object, actual: object) -> bool:
+    """Whether two models of one type match field by field: what holds an array or a matcher has no `==` to ask."""
+    names = fields_of(expected)
+    return (
+        names is not None
+        and type(expected) is type(actual)
+        and all(matches(getattr(expected, name, None), getattr(actual, name, None)) for name in names)
+    )
 
 
 def _same_kind(expected: Sequence[object], actual: Sequence[object]) -> bool:
@@ -74,11 +108,6 @@ def _same_kind(expected: Sequence[object], actual: Sequence[object]) -> bool:
 
 def _all_match(expected: Sequence[object], actual: Sequence[object]) -> bool:
     return all(matches(one, other) for one, other in zip(expected, actual, strict=True))
-
-
-def is_array(value: object) -> bool:
-    """Return whether *value* is an array or a Pillow image: something whose `==` is no plain truth."""
-    return hasattr(value, "__array_interface__") or hasattr(value, "__array__")
 
 
 def same_pixels(expected: object, actual: object, tolerance: float) -> bool:
@@ -142,6 +171,11 @@ def instance(kind: type, **fields: object) -> Matching:
             and all(hasattr(actual, name) and matches(value, getattr(actual, name)) for name, value in fields.items())
         ),
         f"{kind.__name__}({words})",
+        lambda actual: [
+            (f".{name}", value, getattr(actual, name, None))
+            for name, value in fields.items()
+            if isinstance(actual, kind) and not matches(value, getattr(actual, name, None))
+        ],
     )
 
 
@@ -183,14 +217,3 @@ stage_end = _event("StageEnd")
 stage_failed = _event("StageFailed")
 stage_cancelled = _event("StageCancelled")
 run_end = _event("RunEnd")
-
-
-def short(value: object, width: int = 72) -> str:
-    """Return one line for a value in a failure; long ones are cut, arrays and images show their shape."""
-    if isinstance(value, str) and value.isidentifier():
-        return value
-    if is_array(value):
-        return f"<{type(value).__name__} {getattr(value, 'shape', None) or getattr(value, 'size', '')}>"
-    text = getattr(value, "__qualname__", None) or repr(value)
-    text = " ".join(text.split())
-    return text if len(text) <= width else text[: width - 3] + "..."

@@ -17,7 +17,8 @@ from reactivex.internal import default_error, noop
 from rxpipe.testing.clock import Duration, MarbleError
 from rxpipe.testing.grammar import FRAME_US, Mark, parse, render
 from rxpipe.testing.recording import Recording
-from rxpipe.testing.streams import ColdSource, Harness, Recorded, deliver
+from rxpipe.testing.signals import Recorded, deliver
+from rxpipe.testing.streams import ColdSource, Harness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -7,118 +7,22 @@ The surprise: a comparison has to account for all that came.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from reactivex import Observable, abc
 
 from rxpipe.testing.clock import Duration, MarbleError, Runaway, microseconds, spoken
-from rxpipe.testing.diagram import MarblePicture, aligned
+from rxpipe.testing.diagram import MarblePicture
 from rxpipe.testing.grammar import parse, render
-from rxpipe.testing.matchers import short
-from rxpipe.testing.streams import Harness, Recorded, Values, name_values, resolve, same, same_thing
+from rxpipe.testing.mismatch import Mismatch, reason, shown
+from rxpipe.testing.naming import name_values
+from rxpipe.testing.signals import Recorded, Values, resolve
 from rxpipe.testing.virtual import RealThread
 
+if TYPE_CHECKING:
+    from rxpipe.testing.streams import Harness
+
 __tracebackhide__ = True  # pytest shows the test's line, not ours
-
-
-class Mismatch(AssertionError):
-    """What was emitted is not what was expected; `reason`, `expected` and `actual` hold the parts of the message."""
-
-    __module__ = "rxpipe.testing"  # where users import it from, and what a failure should call it
-
-    def __init__(
-        self, reason: str, expected: tuple[Recorded, ...], actual: tuple[Recorded, ...], *, where: str = ""
-    ) -> None:
-        self.reason, self.expected, self.actual, self.where = reason, expected, actual, where
-        super().__init__(self.text())
-
-    def text(self) -> str:
-        """Return the whole failure as text."""
-        picture = self.picture()
-        legend = [f"{name} = {meaning}" for name, meaning in picture.legend.items()]
-        parts = ["", *aligned(picture.rows, picture.carets), "", *legend]
-        text = f'actual as text: "{render(picture.rows[1][1])}"'
-        return "\n".join(
-            [self.reason, *(f"  {part}".rstrip() for part in [*parts, *[""] * bool(legend), text, self.where])]
-        )
-
-    def picture(self) -> MarblePicture:
-        """Return both rows, named alike, the differences, and the legend of their names."""
-        expected, meant = name_values(self.expected, self.expected)
-        actual, came = name_values(self.actual, self.expected)
-        return MarblePicture(
-            (("expected", expected), ("actual", actual)),
-            title=self.reason,
-            carets=frozenset(recorded.at for recorded in differing(self.expected, self.actual)),
-            legend={**meant, **came, **_errors(self.expected, self.actual)},
-        )
-
-    def svg(self) -> str:
-        """Return the failure as a picture."""
-        return self.picture().svg()
-
-    def _repr_svg_(self) -> str:
-        return self.svg()
-
-
-def _errors(expected: tuple[Recorded, ...], actual: tuple[Recorded, ...]) -> dict[str, str]:
-    rows = (("expected", expected), ("actual", actual))
-    return {f"# {label}": short(recorded.value) for label, row in rows for recorded in row if recorded.kind == "error"}
-
-
-def differing(expected: tuple[Recorded, ...], actual: tuple[Recorded, ...]) -> list[Recorded]:
-    """Return the messages that are in only one of the rows, by time and value."""
-    left: dict[int, list[Recorded]] = {}
-    for recorded in actual:
-        left.setdefault(recorded.at, []).append(recorded)
-    missing = []
-    for recorded in expected:
-        there = left.get(recorded.at, [])
-        found = next((index for index, other in enumerate(there) if same(recorded, other)), None)
-        if found is None:
-            missing.append(recorded)
-        else:
-            del there[found]
-    return missing + [recorded for there in left.values() for recorded in there]
-
-
-def reason(expected: tuple[Recorded, ...], actual: tuple[Recorded, ...]) -> str | None:
-    """Return the first difference in one line, None where there is none."""
-    for index, (one, other) in enumerate(zip(expected, actual, strict=False)):
-        if not same(one, other):
-            return _reason_at(one, other, expected[index + 1 :], actual[index + 1 :])
-    if len(expected) > len(actual):
-        return f"{_name(expected[len(actual)])} is missing"
-    if len(expected) < len(actual):
-        return _extra(actual[len(expected)], ended=bool(expected) and expected[-1].kind != "next")
-    return None
-
-
-def _reason_at(one: Recorded, other: Recorded, later: tuple[Recorded, ...], further: tuple[Recorded, ...]) -> str:
-    if same_thing(one, other):
-        late = other.at - one.at
-        return f"{_name(one)} came {spoken(abs(late))} {'late' if late > 0 else 'early'}"
-    if any(same(each, other) for each in later):
-        return f"{_name(one)} is missing"
-    if any(same(one, each) for each in further):
-        return _extra(other, ended=False)
-    if one.kind != "next" and other.kind == "next":
-        return _extra(other, ended=other.at >= one.at)
-    if one.kind == other.kind == "error":
-        return f"the error is {short(other.value)}, not {short(one.value)}"
-    if one.at == other.at:
-        return f"at {spoken(one.at)} {_name(other)} came where {_name(one)} was expected"
-    return f"{_name(one)} was expected at {spoken(one.at)}; {_name(other)} came at {spoken(other.at)}"
-
-
-def _extra(recorded: Recorded, *, ended: bool) -> str:
-    return (
-        f"{_name(recorded)} after the end" if ended else f"{_name(recorded)} at {spoken(recorded.at)} was not expected"
-    )
-
-
-def _name(recorded: Recorded) -> str:
-    return {"end": "the end", "error": "the error"}.get(recorded.kind) or recorded.name or short(recorded.value, 40)
 
 
 class Recording(abc.ObserverBase[Any]):
@@ -207,7 +111,7 @@ class Recording(abc.ObserverBase[Any]):
         self.harness.clock.advance_by(duration)
         if len(self.messages) > len(before):
             came = self.messages[len(before)]
-            self._fail(f"{_name(came)} came within {spoken(microseconds(duration))} of silence", before)
+            self._fail(f"{shown(came)} came within {spoken(microseconds(duration))} of silence", before)
         self.compared = max(self.compared, 0)
 
     def accept(self) -> Self:
@@ -220,7 +124,7 @@ class Recording(abc.ObserverBase[Any]):
         if self.compared < 0:
             return "nothing was ever expected of this stream"
         if len(self.messages) > self.compared:
-            return f"{_name(self.messages[self.compared])} came after the last comparison"
+            return f"{shown(self.messages[self.compared])} came after the last comparison"
         return None
 
     def require_accounted(self) -> None:

@@ -27,9 +27,11 @@ from rxpipe.executor import PipelineExecutor
 from rxpipe.plan import StageType
 from rxpipe.testing.clock import MarbleError
 from rxpipe.testing.grammar import Mark, parse, parse_moment
-from rxpipe.testing.recording import Mismatch, Recording, reason
+from rxpipe.testing.mismatch import Mismatch, reason
+from rxpipe.testing.recording import Recording
 from rxpipe.testing.rows import event_name, named_event, rows_of, timeline
-from rxpipe.testing.streams import ColdSource, Harness, Recorded, Values, resolve
+from rxpipe.testing.signals import Recorded, Values, resolve
+from rxpipe.testing.streams import ColdSource, Harness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

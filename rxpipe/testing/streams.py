@@ -6,47 +6,23 @@ The surprise: like a Subject, a hot stream that has ended emits its end to late 
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
 from rxpipe.testing.clock import MarbleError
 from rxpipe.testing.diagram import MarblePicture
-from rxpipe.testing.grammar import (
-    Diagram,
-    Kind,
-    Mark,
-    Subscription,
-    parse,
-    parse_subscription,
-    render,
-    render_subscription,
-)
-from rxpipe.testing.matchers import matches, short
+from rxpipe.testing.grammar import Subscription, parse, parse_subscription, render, render_subscription
+from rxpipe.testing.naming import name_values
+from rxpipe.testing.signals import Recorded, Values, deliver, resolve, same_stream
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rxpipe.testing.clock import VirtualClock
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
-
-Values = Mapping[str, Any] | Callable[[str], Any] | None
-"""What the names of a diagram stand for: a mapping, a function of the name (`int`), or None: each for itself."""
-
-
-class Fault(Exception):
-    """What `#` stands for where no error is given."""
-
-
-class Recorded(NamedTuple):
-    """What was emitted or is expected: `at` in microseconds, `value` a value, an error or None, `name` its name."""
-
-    at: int
-    kind: Kind
-    value: Any = None
-    name: str = ""
 
 
 class Harness(Protocol):
@@ -59,41 +35,6 @@ class Harness(Protocol):
 
     def finish(self) -> None:
         """Run virtual time until nothing is planned."""
-
-
-def resolve(diagram: Diagram, values: Values = None, error: object = None) -> tuple[Recorded, ...]:
-    """Return the marks of *diagram* with values for names and an error for `#`.
-
-    Raises:
-        MarbleError: a name that *values* does not know.
-    """
-    return tuple(_resolve(mark, values, Fault("#") if error is None else error) for mark in diagram.marks)
-
-
-def _resolve(mark: Mark, values: Values, error: object) -> Recorded:
-    if mark.kind != "next":
-        return Recorded(mark.at, mark.kind, error if mark.kind == "error" else None)
-    return Recorded(mark.at, "next", _value(mark.name, values), mark.name)
-
-
-def _value(name: str, values: Values) -> Any:
-    if values is None:
-        return name
-    if callable(values):
-        return values(name)
-    if name not in values:
-        raise MarbleError(f"No value for {name!r}; there are values for {', '.join(map(repr, values)) or 'nothing'}.")
-    return values[name]
-
-
-def deliver(recorded: Recorded, observer: abc.ObserverBase[Any]) -> None:
-    """Emit *recorded* to *observer*."""
-    if recorded.kind == "next":
-        observer.on_next(recorded.value)
-    elif recorded.kind == "error":
-        observer.on_error(recorded.value)
-    else:
-        observer.on_completed()
 
 
 class SubscriptionLog:
@@ -119,18 +60,18 @@ class SubscriptionLog:
         return self._harness.clock.now_us - self._zero
 
     def to_be(self, *diagrams: str) -> None:
-        """Fail unless there was one subscription per diagram, as it shows: "^--!"; with none, no subscription.
+        """Fail unless there was one subscription per diagram, as it shows: "^--!"; none for "-----".
 
         Raises:
             AssertionError: shows both lists.
         """
-        expected = [parse_subscription(diagram) for diagram in diagrams if diagram]
+        expected = [times for times in map(parse_subscription, diagrams) if times is not None]
         if expected != self.entries:
             rows = [("expected", each) for each in expected] + [("actual  ", each) for each in self.entries]
             shown = "\n".join(f"  {label}  {render_subscription(each)}" for label, each in rows)
             raise AssertionError(f"{self._reason(expected)}\n\n{shown}\n\n  {self._harness.line()}")
 
-    def _reason(self, expected: list[Subscription | None]) -> str:
+    def _reason(self, expected: list[Subscription]) -> str:
         if len(expected) != len(self.entries):
             return f"{len(self.entries)} subscriptions where {len(expected)} were expected"
         index, (one, other) = next(
@@ -138,7 +79,7 @@ class SubscriptionLog:
             for index, pair in enumerate(zip(expected, self.entries, strict=True), 1)
             if pair[0] != pair[1]
         )
-        if one is not None and one.on_us == other.on_us:
+        if one.on_us == other.on_us:
             return f"subscription {index} {'is still open' if other.off_us is None else 'ended at another time'}"
         return f"subscription {index} began at another time"
 
@@ -254,30 +195,6 @@ class HotSource(Source):
         return Disposable(dispose)
 
 
-def same_stream(stream: object, expected: tuple[Recorded, ...], actual: object) -> bool:
-    """Return whether *actual*, an emitted value, is *stream* or was recorded as *expected*."""
-    recorded: list[Recorded] | None = getattr(actual, "messages", None)
-    if recorded is None:
-        return actual is stream
-    return getattr(actual, "stream", None) is stream or (
-        len(expected) == len(recorded) and all(map(same, expected, recorded))
-    )
-
-
-def same(expected: Recorded, actual: Recorded) -> bool:
-    """Return whether the same was emitted at the same time."""
-    return expected.at == actual.at and same_thing(expected, actual)
-
-
-def same_thing(expected: Recorded, actual: Recorded) -> bool:
-    """Return whether the same was emitted, at any time."""
-    if expected.kind != actual.kind:
-        return False
-    if isinstance(expected.value, Observable) and not isinstance(expected.value, Source):
-        return getattr(actual.value, "stream", actual.value) is expected.value
-    return matches(expected.value, actual.value)
-
-
 class Inner:
     """A stream expected as a value, by its diagram; times count from its emission."""
 
@@ -291,56 +208,3 @@ class Inner:
 
     def __repr__(self) -> str:
         return f'stream "{self.text}"'
-
-
-def name_values(
-    marks: tuple[Recorded, ...], known: tuple[Recorded, ...] = ()
-) -> tuple[tuple[Mark, ...], dict[str, str]]:
-    """Return names for *marks*, those of *known* where the values match, and a legend for names that are not enough."""
-    names = _Names(known)
-    named = tuple(Mark(recorded.at, recorded.kind, names.of(recorded)) for recorded in marks)
-    return named, names.legend
-
-
-def _plain(value: object) -> str:
-    return str(value) if isinstance(value, str | int | float) else ""
-
-
-class _Names:
-    """Gives values names: the expected ones, the value's own text if short, else a free letter."""
-
-    LETTERS = "abcdefghijklmnopqrstuvwxyz"
-    LONGEST = 16
-
-    def __init__(self, known: tuple[Recorded, ...]) -> None:
-        self.used: set[str] = set()
-        self.plain: dict[tuple[type, Any], str] = {}
-        self.others: list[Recorded] = []
-        self.legend: dict[str, str] = {}
-        self._free = itertools.chain(self.LETTERS, (f"v{n}" for n in itertools.count()))
-        for recorded in known:
-            if recorded.kind == "next" and recorded.name and recorded.name not in self.used:
-                self.take(recorded.name, recorded)
-
-    def take(self, name: str, recorded: Recorded) -> str:
-        self.used.add(name)
-        if _plain(recorded.value):
-            self.plain.setdefault((type(recorded.value), recorded.value), name)
-        else:
-            self.others.append(recorded._replace(name=name))
-        text = short(recorded.value)
-        if name not in {text, _plain(recorded.value)}:
-            self.legend[name] = text
-        return name
-
-    def of(self, recorded: Recorded) -> str:
-        if recorded.kind != "next" or recorded.name:
-            return recorded.name
-        own = _plain(recorded.value)
-        if own and (name := self.plain.get((type(recorded.value), recorded.value))) is not None:
-            return name
-        for known in self.others:
-            if same_thing(known, recorded):
-                return known.name
-        fits = 0 < len(own) <= self.LONGEST and not set(own) & set("{}\n") and own not in self.used
-        return self.take(own if fits else next(name for name in self._free if name not in self.used), recorded)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 import rxpipe as rxp
@@ -71,6 +73,44 @@ def test_auto_order_groups_stages_by_checkpoint(marbles):
         ("txt2img", 1), ("adetailer", 1), ("txt2img", 2), ("adetailer", 2),
         ("img2img", 1), ("upscale", 1), ("img2img", 2), ("upscale", 2),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("slots", [{}, {"queue_ahead": 1}, {"queue_ahead": 3}], ids=str)
+@pytest.mark.parametrize(("images", "chunk"), [(5, 2), (4, 2), (3, 1), (7, 3), (3, 3), (3, 8)])
+def test_chunks_show_the_first_picture_early_and_switch_seldom(marbles, images, chunk, slots):
+    """Two checkpoints: as many switches as changes in a chunk times chunks, whatever waits in the server's queue."""
+    chain = rxp.chain(
+        rxp.txt2img(prompt="a", images=images, model="base", seed=1),
+        rxp.upscale(),
+        rxp.img2img(model="other"),
+        rxp.upscale(),
+        order="auto",
+        chunk=chunk,
+    )
+    run = marbles.run(chain, ScriptedBackend(marbles, {"txt2img": "---(o|)", "upscale": "-----(o|)"}, **slots))
+    events = of(run.events.accept().values, rxp.StageImageProgress)
+    chunks = -(-images // chunk)
+    models = [call.generation.model for call in run.backend.calls]
+    assert [model for model, _ in itertools.groupby(models)] == ["base", "other"] * chunks
+    first = next(n for n, event in enumerate(events) if event.stage_index == 3)
+    assert first <= 4 * chunk
+    assert [event.image_index for event in events if event.stage_index == 3] == list(range(1, images + 1))
+    assert {event.total_images for event in events} == {images}
+
+
+def test_a_stage_that_needs_all_images_has_them_in_chunks_too(marbles):
+    """keep_best waits for the last chunk, which does not wait for it."""
+    chain = rxp.chain(
+        rxp.txt2img(prompt="a", images=5, model="base", seed=1),
+        rxp.img2img(model="other"),
+        rxp.keep_best(2, by=lambda artifact: artifact.seed),
+        rxp.upscale(),
+        order="auto",
+        chunk=2,
+    )
+    run = marbles.run(chain)
+    assert run.result.status == "completed"
+    assert [record.seed for record in run.result.stage_images("upscale")] == [4, 5]
 
 
 def test_timestamps_come_from_the_scheduler_and_never_decrease(marbles, full_chain):

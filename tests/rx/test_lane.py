@@ -31,7 +31,7 @@ def work(marbles):
             started.append((marbles.clock.now_us // 1000, f"{name}{value}"))
             return marbles.cold(text, {"o": f"{value}{name}"})
 
-        return lane.concat_map(project, key=key, **company)
+        return lane.concat_map(project, key=lambda _: key, **company)
 
     make.started = started
     return make
@@ -66,21 +66,21 @@ def test_a_value_is_projected_only_when_its_turn_has_come(marbles, work):
 def test_work_that_ends_at_once_does_not_pile_up_the_stack(marbles):
     """Ten thousand values whose work is over before it returns."""
     at_once = Observable(lambda observer, _: observer.on_completed())
-    stream = rx.from_iterable(range(10_000)).pipe(Lane().concat_map(lambda *_: at_once, key=0))
+    stream = rx.from_iterable(range(10_000)).pipe(Lane().concat_map(lambda *_: at_once, key=lambda _: 0))
     marbles.expect(stream).to_be("|")
 
 
 def test_a_project_that_raises_ends_its_operator_with_that(marbles):
     """As a failing inner observable would."""
     source = marbles.cold("-a----|")
-    marbles.expect(source.pipe(Lane().concat_map(throw, key=0))).to_be("-#", error=THROWN)
+    marbles.expect(source.pipe(Lane().concat_map(throw, key=lambda _: 0))).to_be("-#", error=THROWN)
     source.subscriptions.to_be("^!")
 
 
 def test_an_inner_error_ends_its_operator(marbles):
     """And lets the source go."""
     source = marbles.cold("-a----|")
-    stream = source.pipe(Lane().concat_map(lambda *_: marbles.cold("--#"), key=0))
+    stream = source.pipe(Lane().concat_map(lambda *_: marbles.cold("--#"), key=lambda _: 0))
     marbles.expect(stream).to_be("---#")
     source.subscriptions.to_be("^--!")
 
@@ -138,7 +138,7 @@ def test_at_no_time_are_two_pieces_at_work(marbles):
 
         return Observable(subscribe)
 
-    streams = [marbles.cold("a-b--(c|)").pipe(lane.concat_map(project, key=key)) for key in (2, 0, 1)]
+    streams = [marbles.cold("a-b--(c|)").pipe(lane.concat_map(project, key=lambda _: key)) for key in (2, 0, 1)]
     recordings = [marbles.expect(stream) for stream in streams]
     marbles.run()
     assert most == [1] * 9
@@ -173,7 +173,7 @@ def scripted():
 def subscribed(lane, scripted, values="abcd", key=0, **settings):
     """What comes out of an operator on *lane* that gets all *values* immediately."""
     seen = []
-    rx.from_iterable(values).pipe(lane.concat_map(scripted.project, key=key, **settings)).subscribe(
+    rx.from_iterable(values).pipe(lane.concat_map(scripted.project, key=lambda _: key, **settings)).subscribe(
         seen.append, lambda error: seen.append(repr(error)), lambda: seen.append("|")
     )
     return seen
@@ -301,7 +301,7 @@ def test_closing_disposes_the_work_in_hand_and_starts_no_other(marbles):
         started.append(value)
         return inner
 
-    stream = marbles.expect(marbles.hot("(ab)--c").pipe(lane.concat_map(project, key=0)))
+    stream = marbles.expect(marbles.hot("(ab)--c").pipe(lane.concat_map(project, key=lambda _: 0)))
     marbles.at(2000, lambda *_: lane.close())
     stream.to_be("")
     inner.subscriptions.to_be("^-!")
@@ -318,7 +318,7 @@ def test_closing_from_inside_the_work_and_twice_is_harmless(marbles):
         lane.close()
         return inner
 
-    marbles.expect(marbles.cold("(ab|)").pipe(lane.concat_map(project, key=0))).to_be("")
+    marbles.expect(marbles.cold("(ab|)").pipe(lane.concat_map(project, key=lambda _: 0))).to_be("")
     assert started == ["a"]
     inner.subscriptions.to_be("(^!)")
 
@@ -330,7 +330,7 @@ def test_closing_gives_up_the_latest_piece_first():
     def project(value, _slot):
         return Observable(lambda *_: rx.disposable.Disposable(lambda: given_up.append(value)))
 
-    rx.from_iterable("abc").pipe(lane.concat_map(project, key=0)).subscribe()
+    rx.from_iterable("abc").pipe(lane.concat_map(project, key=lambda _: 0)).subscribe()
     lane.close()
     assert given_up == ["b", "a"]
 
@@ -351,7 +351,7 @@ def test_values_of_several_threads_are_worked_on_one_at_a_time():
 
     subjects = [rx.subject.Subject() for _ in range(4)]
     for subject in subjects:
-        subject.pipe(lane.concat_map(project, key=0)).subscribe(on_error=pytest.fail)
+        subject.pipe(lane.concat_map(project, key=lambda _: 0)).subscribe(on_error=pytest.fail)
 
     def write(name):
         for number in range(2000):
@@ -375,8 +375,8 @@ def test_an_error_or_a_dispose_gives_the_lane_back(marbles, source, subscription
     """What waits of that operator is never projected, what it had in hand is disposed, and others go on."""
     lane = Lane()
     first, second = marbles.cold("------a|"), marbles.cold("-b|")
-    one = lane.concat_map(lambda _value, _slot: first, key=0)
-    other = lane.concat_map(lambda _value, _slot: second, key=0)
+    one = lane.concat_map(lambda _value, _slot: first, key=lambda _: 0)
+    other = lane.concat_map(lambda _value, _slot: second, key=lambda _: 0)
     broken = marbles.expect(marbles.hot(source).pipe(one), subscription)
     fine = marbles.expect(marbles.hot("--y|").pipe(other))
     broken.to_be(told)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +38,11 @@ def marks(text, **options):
         ("--a-^-b-|", [(-2, "a"), (2, "b"), (4, "end")]),
         ("-[a^]b", [(0, "a"), (1, "b")]),
         ("1e3", [(0, "1"), (1, "e"), (2, "3")]),
+        ("-a|---", [(1, "a"), (2, "end")]),
+        ("12-345", [(0, "1"), (1, "2"), (3, "3"), (4, "4"), (5, "5")]),
+        ("(12 3)", [(0, "1"), (0, "2"), (0, "3")]),
+        ("-👍-🇩🇪👩🏽‍🚀|", [(1, "👍"), (3, "🇩🇪"), (4, "👩🏽‍🚀"), (5, "end")]),
+        ("--a-^-b @3s c", [(-2, "a"), (2, "b"), (3000, "c")]),
     ],
 )
 def test_a_diagram_says(text, expected):
@@ -61,13 +68,15 @@ def test_a_diagram_says(text, expected):
         ("-{}", 1, "a name needs"),
         ("-{up", 1, "a name needs"),
         ("up}", 2, "means nothing"),
-        ("--a|-b", 4, "nothing can follow the end"),
+        ("--a|-b", 5, "nothing can follow the end"),
         ("(|a)", 2, "nothing can follow the end"),
         ("#|", 1, "nothing can follow the end"),
         ("a^b^", 3, "a second"),
         ("ab @0.5ms c", 3, "lies before the mark before it"),
         ("@b", 0, "needs a time"),
         ("0.0001ms a", 0, "finer than a microsecond"),
+        ("a @3ms b ^", 2, "stands before it"),
+        ("9999999999999999m a", 0, "beyond what a clock"),
     ],
 )
 def test_a_mistake_is_refused_with_a_caret_under_it(text, position, problem):
@@ -138,3 +147,24 @@ def test_rendering_is_what_a_person_would_write():
     """Dashes for short gaps, a time for long ones, the group that leaves room for what follows."""
     assert render(parse("--a--[bc]-d 90ms (e|)").marks) == "--a--[bc]-d 90ms (e|)"
     assert render(parse("(ab)--c").marks) == "(ab)--c"
+
+
+MEGABYTE = 1_000_000
+
+
+@pytest.mark.parametrize("piece", ["-a-b-c", "abc", "-1-2", "-{up}-", " 5ms a", "(ab)-", "123456", "-👍"])
+def test_the_time_to_read_grows_with_the_length_and_not_faster(piece):
+    """Four times the text takes about four times the time; a quadratic reader takes sixteen."""
+    short, long = (piece * (length // len(piece)) for length in (MEGABYTE // 64, MEGABYTE // 16))
+    read(short)
+    assert read(long) < 10 * read(short)
+
+
+def read(text):
+    """The processor's seconds for reading *text*, the least of three."""
+    times = []
+    for _ in range(3):
+        began = time.process_time()
+        parse(text)
+        times.append(time.process_time() - began)
+    return min(times)

@@ -148,7 +148,8 @@ def test_errors_compare_by_type_and_message(marbles):
     stream.to_be("-#", error=ValueError("x"))
     stream.to_be("-#", error=ValueError)
     stream.to_be("-#", error=error_like(Exception, "x"))
-    assert "the error is ValueError('x'), not RuntimeError('x')" in refused(stream.to_be, "-#", error=RuntimeError("x"))
+    text = refused(stream.to_be, "-#", error=RuntimeError("x"))
+    assert text.startswith("the error is ValueError('x'), not\n  RuntimeError('x')\n")
     refused(stream.to_be, "-#", error=ValueError("y"))
     refused(stream.to_be, "-#")
 
@@ -164,7 +165,7 @@ def test_a_wrong_inner_stream_fails(marbles):
     """Nested diagrams compare by content, not by identity."""
     stream = marbles.expect(marbles.hot("-a-b|").pipe(ops.window_with_count(2)))
     text = refused(stream.to_be, "x--(y|)", {"x": marbles.inner("-a|"), "y": anything()})
-    assert 'at 0 ms stream "-a-(b|)" came where x was expected' in text
+    assert 'at 0 ms stream "-a-(b|)" came where x' in text
     assert 'x = stream "-a|"' in text
 
 

@@ -194,7 +194,7 @@ class RenderCall(Generic[ReadingT]):
         self._observer = observer
         self._clock = clock
         self._lock = threading.Lock()
-        self._received = 0
+        self._received = self._sent = 0
         self._ended = False  # answered, failed or stopped: nothing but that is emitted any more
         self._tick = SerialDisposable()
         self._shown: StepProgress | None = None
@@ -206,13 +206,20 @@ class RenderCall(Generic[ReadingT]):
         self._plan_tick()
 
     def stop(self) -> None:
-        """Interrupt it unless it has ended; nothing is emitted afterwards. Returns immediately; harmless twice."""
+        """Interrupt it unless it has ended; nothing is emitted afterwards. Returns immediately; harmless twice.
+
+        A request that has not left by now never does: its connection is shut down.
+        """
         with self._lock:
             if self._ended:
                 return
             self._ended = True
+            connection = self._job.connection
+            unsent = connection is not None and connection.sent == self._sent
         self._tick.dispose()
         self._job.stop()
+        if connection is not None and unsent:
+            connection.abort()
 
     # -- on the call's thread -----------------------------------------------------------------------------------------
 
@@ -252,7 +259,7 @@ class RenderCall(Generic[ReadingT]):
                 if self._ended:
                     return None
                 self._job.begin(connection)
-                self._received = connection.received
+                self._received, self._sent = connection.received, connection.sent
             return self._job.send(connection)
 
     def _fail(self, error: Exception) -> None:

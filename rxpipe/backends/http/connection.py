@@ -74,7 +74,7 @@ class Connection:
         connect_timeout_s: longest wait for the connection, > 0.
         deadlines: ends answers that take too long; None for a thread of its own.
 
-    received: bytes of answers read so far, as they came.
+    received: bytes of answers read so far, as they came. sent: how many requests were written to their end.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Connection:
         self._deadlines = deadlines or cast("WorkerScheduler", self._own_deadlines)
         self._session = self._open_session()
         self._opened = 0
-        self.received = 0
+        self.received = self.sent = 0
 
     @property
     def aborted(self) -> bool:
@@ -287,10 +287,13 @@ class Connection:
         session.headers.clear()
         session.headers.update(_headers(self._address))
         session.auth = _Authorize(self._address)  # also keeps .netrc from putting in its own
-        adapter = _Adapter(self._watch)
+        adapter = _Adapter(self._watch, self._note_sent)
         session.mount("http://", adapter)
         session.mount("https://", adapter)
         return session
+
+    def _note_sent(self) -> None:
+        self.sent += 1
 
     def _watch(self, connection: HTTPConnection) -> None:
         """Note each connection, before and after it connects."""
@@ -357,10 +360,13 @@ class _Authorize(requests.auth.AuthBase):
 
 
 class _Adapter(HTTPAdapter):
-    """An adapter that shows each connection to *watch* when it is made and when it stands."""
+    """An adapter that shows each connection to *watch* when it is made and when it stands.
 
-    def __init__(self, watch: Callable[[HTTPConnection], None]) -> None:
-        self._watch = watch
+    sent: called when a request was written to its end.
+    """
+
+    def __init__(self, watch: Callable[[HTTPConnection], None], sent: Callable[[], None]) -> None:
+        self._watch, self._sent = watch, sent
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -373,7 +379,7 @@ class _Adapter(HTTPAdapter):
         return manager
 
     def _watched(self, manager: PoolManager) -> None:
-        watch = self._watch
+        watch, sent = self._watch, self._sent
 
         class Http(HTTPConnection):
             def connect(self) -> None:
@@ -381,11 +387,19 @@ class _Adapter(HTTPAdapter):
                 super().connect()
                 watch(self)
 
+            def request(self, *args: Any, **kwargs: Any) -> None:
+                super().request(*args, **kwargs)
+                sent()
+
         class Https(HTTPSConnection):
             def connect(self) -> None:
                 watch(self)
                 super().connect()
                 watch(self)
+
+            def request(self, *args: Any, **kwargs: Any) -> None:
+                super().request(*args, **kwargs)
+                sent()
 
         http = type("HttpPool", (HTTPConnectionPool,), {"ConnectionCls": Http})
         https = type("HttpsPool", (HTTPSConnectionPool,), {"ConnectionCls": Https})

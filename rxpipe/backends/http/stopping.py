@@ -23,6 +23,7 @@ _FAST_S = 0.02  # between questions while the grace lasts
 _SLOW_S = 0.5  # and afterwards
 _ASK_S = 2.0  # longest wait for one answer once the grace is over
 _GONE_TWICE = 2
+_TIMES_A_RENDER = 3
 _TOO_OFTEN = "answered 429"
 
 
@@ -69,15 +70,25 @@ class Interrupter:
         name: of the threads.
         grace_s: until the call's socket is shut down.
         idle_timeout_s: how long a job that waits in the server's queue is followed.
+        idle_least_s: see `idle_limit_s`.
     """
 
     def __init__(
-        self, connections: ConnectionPool, *, grace_s: float, idle_timeout_s: float, name: str = "rxpipe-http"
+        self,
+        connections: ConnectionPool,
+        *,
+        grace_s: float,
+        idle_timeout_s: float,
+        idle_least_s: float = 30.0,
+        name: str = "rxpipe-http",
     ) -> None:
         self._connections = connections
         self._name = name
         self.grace_s = grace_s
         self.idle_timeout_s = idle_timeout_s
+        self._idle_least_s = idle_least_s
+        self._longest_s: float | None = None
+        self._hangs = False
         self._closed = threading.Event()
         self._changed = threading.Condition()
         self._stopping: list[_Interrupt] = []
@@ -111,10 +122,33 @@ class Interrupter:
         except RuntimeError:  # the program ends and starts no thread any more
             self._run_interrupt(interrupt)
 
-    def reset_abandoned(self) -> None:
-        """Begin counting again."""
+    @property
+    def idle_limit_s(self) -> float:
+        """How long the server is waited for: three times its longest render, at least `idle_least_s`.
+
+        An interrupted job ends with the rest of its picture at the latest. `idle_timeout_s` before the first render.
+        """
         with self._changed:
-            self._abandoned = 0
+            if self._longest_s is None:
+                return self.idle_timeout_s
+            return min(self.idle_timeout_s, max(self._idle_least_s, _TIMES_A_RENDER * self._longest_s))
+
+    @property
+    def hangs(self) -> bool:
+        """Whether the server was not seen idle in time, and a stopped job of that time is not gone yet."""
+        with self._changed:
+            self._hangs = self._hangs and bool(self._stopping)
+            return self._hangs
+
+    def note_rendered(self, seconds: float) -> None:
+        """Note how long a render took that the server has answered."""
+        with self._changed:
+            self._longest_s = max(seconds, self._longest_s or 0.0)
+
+    def note_hang(self) -> None:
+        """Note that the server was not seen idle in time, and count the abandoned anew."""
+        with self._changed:
+            self._hangs, self._abandoned = True, 0
 
     def close(self, *, wait: bool = True) -> None:
         """Follow no job any longer; *wait*: until every grace time is over."""
@@ -183,7 +217,6 @@ class _Interrupt:
         self._begin_s = time.monotonic()
         self._interrupt_sent = False
         self._others: Sequence[StoppableJob] = ()  # of ours, which our interrupt may have hit
-        self._aborted = False
         self._gone = 0
         self._was_ours = job.began
 
@@ -191,17 +224,34 @@ class _Interrupt:
     def _left_s(self) -> float:
         return self._begin_s + self._interrupter.grace_s - time.monotonic()
 
+    @property
+    def _aborted(self) -> bool:
+        """Whether no answer comes any more, though the job may be there."""
+        return self.job.connection.aborted
+
     def interrupt(self) -> bool:
-        """Interrupt the job once it runs; True once the answer came. Shuts the socket down when the grace is over."""
-        while self._left_s > 0 and not self.job.answered.is_set():
+        """Interrupt the job once it runs; True once it is over. Shuts the socket down when the grace is over."""
+        while self._left_s > 0 and not self._over:
             if self._hit_another():
                 self._interrupt_sent = False
             self._try(max(_FAST_S, self._left_s / 2))  # half for connecting, half for the answer
-            self.job.answered.wait(max(0.0, min(self._left_s, _FAST_S)))
-        if self.job.answered.is_set():
+            if self._wait(max(0.0, min(self._left_s, _FAST_S))):
+                break
+        if self._over:
             return True
-        self._aborted = True
         self.job.connection.abort()
+        return False
+
+    @property
+    def _over(self) -> bool:
+        """Whether the answer came, or the job was seen gone where its connection brings none."""
+        return self._gone >= _GONE_TWICE if self._aborted else self.job.answered.is_set()
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait for the answer where one may come; True where the backend was closed meanwhile."""
+        if self._aborted:
+            return self._interrupter.pause(seconds)
+        self.job.answered.wait(seconds)
         return False
 
     def wait_until_gone(self) -> bool:

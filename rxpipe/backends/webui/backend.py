@@ -17,7 +17,7 @@ from rxpipe.backends.base import Backend, RenderEvent
 from rxpipe.backends.http.batches import Batches
 from rxpipe.backends.http.call import CallServices, RenderCall, Timeouts, WorkerPool
 from rxpipe.backends.http.connection import ConnectionPool
-from rxpipe.backends.http.idle import wait_idle
+from rxpipe.backends.http.idle import wait_idle, when_settled
 from rxpipe.backends.http.stopping import Interrupter
 from rxpipe.backends.webui.checks import check_plan
 from rxpipe.backends.webui.diagnosis import examine
@@ -65,6 +65,8 @@ class WebUIBackend(Backend):
         answer_s: from the head of an answer to its end; one with large pictures is given more.
         grace_s: after a cancel, until the connection is shut down.
         idle_timeout_s: longest wait for the server to be idle after a timeout.
+        idle_least_s: a server that has rendered is waited for three times its longest render, and at least so long;
+            then that image fails, and the next begins as soon as the server is idle.
 
     Raises:
         ConfigError: *url* or *auth* is not well-formed. No connection is made before the first use.
@@ -91,6 +93,7 @@ class WebUIBackend(Backend):
         answer_s: float = 60.0,
         grace_s: float = 0.5,
         idle_timeout_s: float = 120.0,
+        idle_least_s: float = 30.0,
     ) -> None:
         self._address = parse_address(url, auth=auth)
         self.url = self._address.base
@@ -105,6 +108,7 @@ class WebUIBackend(Backend):
             connect_timeout_s=connect_timeout_s,
             grace_s=grace_s,
             idle_timeout_s=idle_timeout_s,
+            idle_least_s=idle_least_s,
             previews=previews,
         )
         self._open()
@@ -142,7 +146,7 @@ class WebUIBackend(Backend):
             call.start()
             return Disposable(call.stop)
 
-        return Observable(subscribe)
+        return when_settled(self._services.interrupter, Observable(subscribe), self._own_clock)
 
     def check(self, plan: StageExecutionPlan) -> Sequence[str]:
         """Look every name in the plan up at the server.
@@ -196,6 +200,7 @@ def _make_services(
     connect_timeout_s: float,
     grace_s: float,
     idle_timeout_s: float,
+    idle_least_s: float,
     previews: bool,
 ) -> WebUIServices:
     connections = ConnectionPool(address, hints=HINTS, connect_timeout_s=connect_timeout_s)
@@ -210,7 +215,13 @@ def _make_services(
         progress_client=progress_client,
         names=NameLookup(connections, timeout_s=ask_s),
         options=OptionKeeper(progress_client, timeout_s=ask_s),
-        interrupter=Interrupter(connections, name="rxpipe-webui", grace_s=grace_s, idle_timeout_s=idle_timeout_s),
+        interrupter=Interrupter(
+            connections,
+            name="rxpipe-webui",
+            grace_s=grace_s,
+            idle_timeout_s=idle_timeout_s,
+            idle_least_s=idle_least_s,
+        ),
         in_flight=InFlightJobs(),
         batches=Batches(),
         previews=previews,

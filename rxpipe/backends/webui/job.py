@@ -242,6 +242,7 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
         limit = self._request.limit(len(body), self._services.calls.timeouts.answer_s)
         try:
             response = connection.post(payload.path, body, timeout_s=None, limit=limit)
+            self._services.interrupter.note_rendered(response.elapsed_s)
         finally:
             sent.note_answered()
             warnings = self._services.settle_options(connection)

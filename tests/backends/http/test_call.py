@@ -19,7 +19,11 @@ READY = Ready()
 class Link:
     """A connection that carries nothing."""
 
-    received = 0
+    received = sent = 0
+    aborted = False
+
+    def abort(self):
+        self.aborted = True
 
 
 class Links:
@@ -194,6 +198,20 @@ def test_disposing_stops_the_job_once_and_nothing_is_emitted(services):
     seen.subscription.dispose()
     assert not seen.wait_for(lambda it: it.values or it.error or it.completed, 0.05)
 
+    assert job.hooks.count("stop") == 1
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_request_that_has_not_left_when_the_call_is_disposed_never_does(services, left):
+    """It was in flight already, and its thread had not come to sending it."""
+    job = Job()
+    seen = watch(services, job)
+    assert job.wait_for("send")
+    link = job.link
+    link.sent += left
+    seen.subscription.dispose()
+
+    assert link.aborted == (not left)
     assert job.hooks.count("stop") == 1
 
 

@@ -324,6 +324,34 @@ def test_nothing_is_sent_over_an_aborted_connection(connection_to, webui_server)
     assert webui_server.calls == ()
 
 
+def test_a_request_counts_as_sent_when_its_last_byte_was_written(connection_to, webui_server):
+    """Before its answer, and not before its end: the server reads only when it is allowed to."""
+    connection = connection_to(webui_server.url)
+    assert connection.get("/sdapi/v1/samplers", timeout_s=5)
+    assert connection.sent == 1
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow = connection_to(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        errors = []
+
+        def send():
+            try:
+                slow.post("/sdapi/v1/img2img", bytes(1 << 25), timeout_s=None)
+            except BackendUnavailable as error:
+                errors.append(error.message)
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        peer, _ = listening.accept()
+        assert peer.recv(16)
+        assert slow.sent == 0
+        slow.abort()
+        sending.join(5)
+        peer.close()
+    assert "aborted on our side" in errors[0]
+    assert slow.sent == 0
+
+
 @pytest.mark.parametrize("path", ["/sdapi/v1/samplers", "/internal/progress", "/sdapi/v1/progress"])
 @pytest.mark.parametrize("fault", [Fault.ENDLESS_BODY, Fault.GZIP_BOMB])
 def test_no_answer_is_read_beyond_its_limit(fault, path, connection_to, webui_server):

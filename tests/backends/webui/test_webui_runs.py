@@ -320,9 +320,8 @@ def test_a_server_that_answers_no_question_is_reported_before_silence_is(tmp_pat
         server.freeze()
         assert run.wait(10)
         backend.close()
-    [error] = [record.error for record in run.result.records]
-    assert error.type == "BackendTimeout"
-    assert "has answered no question for" in error.message
+    assert run.result.error.type == "BackendTimeout"
+    assert "has answered no question for" in run.result.error.message
 
 
 def test_a_server_that_takes_the_request_and_says_it_is_idle_is_reported_in_a_minute(tmp_path):
@@ -334,6 +333,65 @@ def test_a_server_that_takes_the_request_and_says_it_is_idle_is_reported_in_a_mi
     assert "the server does not know the job" in result.records[0].error.message
     defaults = inspect.signature(WebUIBackend).parameters
     assert max(defaults[name].default for name in ("unknown_job_s", "unanswered_s")) <= 180
+
+
+def hung_run(server, tmp_path, attempts=3, **times):
+    """A run of six images whose second one hangs in the server for good, whatever interrupts it."""
+    backend = WebUIBackend(server.url, poll_s=0.02, queue_ahead=0, grace_s=0.05, **times)
+    server.fault("txt2img", Fault.STUCK, on_call=2)
+    retry = rxp.RetryConfig(attempts=attempts, first_delay_s=0.01, jitter=0.0)
+    text = rxp.txt2img(images=6, width=64, height=64)
+    executor = rxp.PipelineExecutor(backend)
+    return backend, executor, rxp.chain(text, out=tmp_path, retry=retry, timeout_s=0.3)
+
+
+def test_a_call_that_nothing_interrupts_costs_its_image_and_the_others_go_on_once_the_server_is_idle(tmp_path):
+    """The limit is of the pictures before it, not the two minutes for a server that has rendered none."""
+    with WebUIServer(latency_s=0.0) as server:
+        backend, executor, chain = hung_run(server, tmp_path, idle_least_s=0.3, idle_timeout_s=60.0)
+        posts_meanwhile = []
+
+        def free(event):
+            if event.kind == "stage_image_progress" and event.outcome == "failed":
+                posts_meanwhile.append(len(server.calls_to("txt2img")))
+                server.unstick()
+
+        executor.events.subscribe(free)
+        run = executor.start(chain)
+        assert run.wait(20)
+        backend.close()
+    assert posts_meanwhile == [2], "nothing is sent behind the one that hangs"
+    assert [variant.outcome for variant in run.result.variants] == ["done", "failed", "done", "done", "done", "done"]
+    [failed] = [record for record in run.result.records if record.error is not None]
+    assert "not seen idle within 0.3 s" in str(failed.error)
+
+
+def test_a_server_that_hangs_for_good_ends_the_run_after_three_images(tmp_path):
+    """None of which is sent, and each waits no longer than the first."""
+    with WebUIServer(latency_s=0.0) as server:
+        backend, executor, chain = hung_run(server, tmp_path, idle_least_s=0.2, idle_timeout_s=60.0)
+        run = executor.start(chain)
+        assert run.wait(20)
+        assert len(server.calls_to("txt2img")) == 2
+        server.unstick()
+        backend.close()
+    assert run.result.status == "failed"
+    assert "3 images failed in a row" in run.result.error.message
+    assert "not seen idle" in run.result.error.message
+
+
+def test_after_the_last_attempt_too_nothing_is_sent_before_the_server_is_idle(tmp_path):
+    """Without retries the next image waits as a retry would."""
+    with WebUIServer(latency_s=0.0) as server:
+        backend, executor, chain = hung_run(server, tmp_path, attempts=1, idle_timeout_s=0.5)
+        run = executor.start(chain)
+        assert run.wait(20)
+        assert len(server.calls_to("txt2img")) == 2
+        server.unstick()
+        backend.close()
+    assert run.result.status == "failed"
+    assert "no picture within 0.3 s" in run.result.error.message
+    assert "not seen idle within 0.5 s" in str(run.result.error)
 
 
 def test_warnings_reach_the_event(tmp_path):
