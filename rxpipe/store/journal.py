@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.errors import BadImage
+from rxpipe.errors import BadImage, ResumeError
 from rxpipe.events import RunEnd, StageStep, json_line
 from rxpipe.pictures.lineage import LineageEntry
+from rxpipe.rx.subject import to_excepthook
 from rxpipe.store.keys import cell_key
-from rxpipe.store.locks import RunLock
+from rxpipe.store.locks import RunLock, holder_of
 from rxpipe.store.pictures import PictureDigests
 from rxpipe.store.port import Journal, Recalled
 from rxpipe.store.records import CELL_COLUMNS, checksum, to_text
@@ -19,8 +21,10 @@ from rxpipe.store.schema import store_error
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
+
+    from reactivex import Observable, abc
 
     from rxpipe.artifact import Artifact
     from rxpipe.plan import StageExecution
@@ -44,10 +48,11 @@ class NotRecorded(Journal):
         return (self._reason,)
 
 
-def open_journal(store: Store | None, facts: RunFacts) -> Journal | None:
-    """Return the journal of a run that begins; None if another process, or another run of this one, runs it.
+def open_journal(store: Store | None, facts: RunFacts) -> Journal:
+    """Return the journal of a run that begins; without a store, or with one that cannot be used, it keeps nothing.
 
-    Without a store nothing is kept; with one that cannot be used the journal says so.
+    Raises:
+        ResumeError: the run is resumed, and another process, or another run of this one, runs it.
     """
     if store is None:
         return Journal()
@@ -55,7 +60,13 @@ def open_journal(store: Store | None, facts: RunFacts) -> Journal | None:
         lock = RunLock.acquire(store.path, facts.run_id)
     except OSError as error:
         return NotRecorded(f"{store_error(store.path, error)} The run is not recorded and cannot be resumed.")
-    return None if lock is None else RunJournal(store, lock, facts)
+    if lock is not None:
+        return RunJournal(store, lock, facts)
+    process = holder_of(store.path, facts.run_id)
+    where = f"process {process} runs it" if process else "another process runs it"
+    if facts.attempt > 1:
+        raise ResumeError(f"run {facts.run_id} is in progress: {where}.", hint="`rxpipe watch` shows it.")
+    return NotRecorded(f"run {facts.run_id} is not recorded: {where} under the same run_id.")
 
 
 class RunJournal(Journal):
@@ -68,8 +79,9 @@ class RunJournal(Journal):
     """
 
     def __init__(self, store: Store, lock: RunLock, facts: RunFacts) -> None:
-        self.attempt = facts.attempt
+        self.attempt, self.resumes = facts.attempt, facts.plan.settings.out is not None
         self._facts, self._lock, self._writer = facts, lock, store.writer
+        self._began = facts.now()
         self._number = 0  # of the run in its store; only the writing thread uses it
         self._digests = PictureDigests()
         self._begun: dict[tuple[str, int], tuple[str, datetime]] = {}
@@ -86,13 +98,17 @@ class RunJournal(Journal):
     # -- cells --------------------------------------------------------------------------------------------------------
 
     def recall(
-        self, execution: StageExecution, artifact: Artifact, settings: Mapping[str, object], backend: str
+        self,
+        execution: StageExecution,
+        artifact: Artifact,
+        settings: Callable[[StageExecution], Mapping[str, object]],
+        backend: str,
     ) -> Recalled | None:
         """See `Journal.recall`."""
         try:
             key = cell_key(
                 execution,
-                settings,
+                settings(execution),
                 backend=backend,
                 source=self._digests.of_picture(artifact),
                 identity=self._facts.identities.get(execution.stage_index, {}),
@@ -108,7 +124,9 @@ class RunJournal(Journal):
         if cell.outcome == "done":
             if cell.path is None or not self._digests.is_intact(cell.path, cell.digest):
                 return None
-            through = replace(artifact.with_path(cell.path), seed=cell.seed, metadata=cell.metadata)
+            through = replace(
+                artifact.with_path(cell.path), seed=cell.seed, metadata=MappingProxyType(dict(cell.metadata))
+            )
             if cell.entry is not None:
                 through = through.with_lineage(LineageEntry(**cell.entry))
         fields = {
@@ -148,8 +166,11 @@ class RunJournal(Journal):
 
     # -- events -------------------------------------------------------------------------------------------------------
 
-    def on_update(self, update: RunUpdate) -> None:
-        """Keep an event of the run; called with those of all runs, on the thread that emits them."""
+    def attach(self, updates: Observable[RunUpdate]) -> abc.DisposableBase:
+        """See `Journal.attach`."""
+        return updates.subscribe(self._on_update, on_error=to_excepthook)
+
+    def _on_update(self, update: RunUpdate) -> None:
         event, result = update
         if event.run_id != self._facts.run_id or self._closed:
             return
@@ -187,7 +208,7 @@ class RunJournal(Journal):
 
     def _insert_run(self, db: sqlite3.Connection) -> None:
         run_id = to_text(self._facts.run_id)
-        values = run_values(self._facts)
+        values = run_values(self._facts, self._began)
         found = db.execute("SELECT number, attempt FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         if found is not None and self.attempt > 1:
             self._number = found[0]

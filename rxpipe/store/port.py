@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from reactivex.disposable import Disposable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from reactivex import Observable, abc
 
     from rxpipe.artifact import Artifact
     from rxpipe.plan import StageExecution
+    from rxpipe.result import RunUpdate
 
 __all__ = ["Journal", "Recalled"]
 
@@ -19,7 +24,7 @@ class Recalled:
     """What a stage made of an image before: the artifact as it left, and the fields of its event as recorded."""
 
     artifact: Artifact
-    fields: Mapping[str, object]
+    fields: Mapping[str, Any]
 
 
 class Journal:
@@ -30,19 +35,26 @@ class Journal:
 
     attempt: int = 1
 
+    resumes: bool = False
+    """Whether the run can be resumed from it."""
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know of the journal, such as that it could not be written."""
         return ()
 
     def recall(
-        self, execution: StageExecution, artifact: Artifact, settings: Mapping[str, object], backend: str
+        self,
+        execution: StageExecution,
+        artifact: Artifact,
+        settings: Callable[[StageExecution], Mapping[str, object]],
+        backend: str,
     ) -> Recalled | None:
         """Return what the stage made of the image before, if that was the same work and its file is intact.
 
         Args:
             execution: the stage for this image. artifact: as it came in; of an operator, as the operator emitted it.
-            settings: what the stage renders with, plain values. backend: kind of the backend that would render.
+            settings: returns what the stage renders with, as plain values. backend: kind of what would render.
         """
         del execution, artifact, settings, backend
         return None
@@ -55,6 +67,11 @@ class Journal:
         Args:
             execution: the stage for this image. artifact: as it leaves. fields: of its StageImageProgress.
         """
+
+    def attach(self, updates: Observable[RunUpdate]) -> abc.DisposableBase:
+        """Keep the events of the run too, until disposed; they are written in batches, off the emitting thread."""
+        del updates
+        return Disposable()
 
     def close(self) -> None:
         """Give the run up, once its last event was delivered. Harmless twice."""

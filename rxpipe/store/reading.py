@@ -194,12 +194,14 @@ class Store:
         artifact_id: str | None = None,
         limit: int | None = None,
         offset: int = 0,
+        skip_damaged: bool = False,
     ) -> tuple[CellRecord, ...]:
         """Return the cells of a run in the order of its images and stages; none of a run that is not in the store.
 
         Args:
             stage_index: only of that stage. artifact_id: only of that image.
             limit: at most so many, from the one after *offset*; None for all.
+            skip_damaged: leave out rows that are damaged, where one of them would be an error.
 
         Raises:
             StoreError: the store cannot be read.
@@ -213,7 +215,8 @@ class Store:
             conditions.add("cells.stage_index = ?", stage_index)
             conditions.add("cells.artifact_id = ?", artifact_id)
             order = "image_number, artifact_id, stage_index LIMIT ? OFFSET ?"
-            return _cells(db, f"{conditions.where} ORDER BY {order}", [*conditions.values, limit or -1, offset])
+            values = [*conditions.values, limit or -1, offset]
+            return _cells(db, f"{conditions.where} ORDER BY {order}", values, skip_damaged=skip_damaged)
 
     def pictures(
         self,
@@ -391,8 +394,17 @@ def _absolute(path: Path | str) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would follow links, which the names of pictures do not
 
 
-def _cells(db: sqlite3.Connection, rest: str, values: list[object]) -> tuple[CellRecord, ...]:
-    return tuple(cell_of(row) for row in db.execute(_CELLS + rest, values))
+def _cells(
+    db: sqlite3.Connection, rest: str, values: list[object], *, skip_damaged: bool = False
+) -> tuple[CellRecord, ...]:
+    found = []
+    for row in db.execute(_CELLS + rest, values):
+        try:
+            found.append(cell_of(row))
+        except (ValueError, TypeError, LookupError):
+            if not skip_damaged:
+                raise
+    return tuple(found)
 
 
 _CELLS = (

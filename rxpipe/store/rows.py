@@ -93,14 +93,14 @@ def cell_values(
     ]
 
 
-def run_values(facts: RunFacts) -> dict[str, object]:
+def run_values(facts: RunFacts, began: datetime) -> dict[str, object]:
     """Return the values of a run's row when it begins, by column, all but its id."""
     plan, out = facts.plan, facts.plan.settings.out
     identities = {str(index): dict(value) for index, value in facts.identities.items() if value}
     values: dict[str, object] = {
         "status": "running",
         "attempt": facts.attempt,
-        "began": facts.now().timestamp(),
+        "began": began.timestamp(),
         "ended": None,
         "images": plan.images,
         "seed": facts.seed,

@@ -188,8 +188,9 @@ class StoreWriter:
             if item.urgent or len(self._queue) == 1:
                 self._wake.notify_all()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="rxpipe-store", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="rxpipe-store", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def _run(self) -> None:
         while batch := self._next_batch():
