@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from reactivex import abc
 from reactivex.observer import Observer
 
+from rxpipe.backends.base import Backend
 from rxpipe.chains import Chain, build_chain, sources, with_settings
 from rxpipe.config import CustomConfig, PipelineConfig
 from rxpipe.errors import ConfigError, ResumeError, RunActive
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
     from reactivex import Observable
 
-    from rxpipe.backends.base import Backend
     from rxpipe.events import StageEvent
     from rxpipe.plan import StageExecutionPlan
     from rxpipe.result import PipelineRunResult, RunUpdate
@@ -70,6 +70,9 @@ class PipelineExecutor:
         scheduler: runs everything and is the clock; None for a daemon thread per run.
         files: the calls to the file system, for tests with faults (`rxpipe.testing.FaultyFiles`); None: the real ones.
         store: keeps every run, so that it can be resumed; or the path of one. None: nothing is kept.
+
+    Raises:
+        ConfigError: what was given as a backend is none.
     """
 
     def __init__(
@@ -80,6 +83,11 @@ class PipelineExecutor:
         files: Files | None = None,
         store: Store | Path | str | None = None,
     ) -> None:
+        if not isinstance(backend, Backend):
+            raise ConfigError(
+                [f"a backend is expected, and came: {type(backend).__name__}"],
+                hint="Give what rxpipe.open_backend(address) returns, or a subclass of rxpipe.Backend.",
+            )
         self.backend = backend
         self.store = Store(store) if isinstance(store, Path | str) else store
         self._files = files

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rxpipe.backends.base import Backend
+from rxpipe.errors import ConfigError
 from rxpipe.executor import PipelineExecutor
 from rxpipe.rx.subject import EventSubject, to_excepthook
+from rxpipe.stages.at_exit import EndSignals
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from reactivex import Observable
 
+    from rxpipe.backends.base import Backend
     from rxpipe.chains import Chain
     from rxpipe.config import PipelineConfig
     from rxpipe.events import StageEvent, StagePreview
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from rxpipe.plan import StageExecutionPlan
     from rxpipe.result import PipelineRunResult, RunUpdate
     from rxpipe.store.reading import Store
+
+_SLICE_S = 0.1  # between two looks for a signal
 
 
 class PipelineRunner:
@@ -32,10 +36,15 @@ class PipelineRunner:
     Args:
         executor: runs the chains; given a backend, the runner makes its own executor.
         store: of that executor of its own; see `PipelineExecutor`.
+
+    Raises:
+        ConfigError: what was given as a backend is none; or a store beside an executor, which has its own.
     """
 
     def __init__(self, executor: PipelineExecutor | Backend, *, store: Store | Path | str | None = None) -> None:
-        self.executor = PipelineExecutor(executor, store=store) if isinstance(executor, Backend) else executor
+        if isinstance(executor, PipelineExecutor) and store is not None:
+            raise ConfigError(["store: an executor was given, which has its own; give the store to that"])
+        self.executor = executor if isinstance(executor, PipelineExecutor) else PipelineExecutor(executor, store=store)
         self._results: EventSubject[PipelineRunResult] = EventSubject(replay_latest=True)
         self._latest: PipelineRunResult | None = None
         self.events: Observable[StageEvent] = self.executor.events
@@ -62,7 +71,8 @@ class PipelineRunner:
     ) -> PipelineRunResult:
         """Run to the end and return the result, whatever its status; see `raise_for_status()` of it.
 
-        Ctrl+C cancels the run and is raised again; what is finished is kept (see `last_result`).
+        Ctrl+C cancels the run and is raised again; what is finished is kept (see `last_result`). SIGTERM and SIGHUP,
+        where the program has no handler for them, cancel it too before they end the process.
 
         Raises:
             PlanError, ConfigError, BadImage, RunActive, StoreError: as in `PipelineExecutor.start`, before anything
@@ -90,7 +100,9 @@ class PipelineRunner:
 def _finished(run: Run) -> PipelineRunResult:
     """Wait for a run and return its result; Ctrl+C cancels it and is raised again."""
     try:
-        run.wait()
+        with EndSignals() as signals:
+            while not run.wait(_SLICE_S) and signals.received is None:
+                pass
     except KeyboardInterrupt:
         _cancel(run)
         raise

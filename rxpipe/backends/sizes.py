@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from rxpipe.plan import StageExecutionPlan
 
 
+_SMALLEST_PX, _GRID_PX = 64, 8
+
+
 class Size(NamedTuple):
     """A picture's width and height in pixels."""
 
@@ -28,6 +31,11 @@ class Size(NamedTuple):
     def shares(self, box: Size) -> tuple[float, float]:
         """Return what each side has to be multiplied by to become the box's."""
         return _factor(self.width, box.width), _factor(self.height, box.height)
+
+
+def drawable(size: Size) -> Size:
+    """Return what a server makes of a size: multiples of 8 px, at least 64."""
+    return Size(*(max(_SMALLEST_PX, side - side % _GRID_PX) for side in size))
 
 
 def _factor(side: int, wanted: int) -> float:

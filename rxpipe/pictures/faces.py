@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Face", "find_faces"]
+__all__ = ["Face", "find_faces", "looks_for_faces"]
 
 _Box: TypeAlias = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -47,6 +47,12 @@ class Face:
     def area(self) -> int:
         """In px."""
         return (self.right - self.left) * (self.bottom - self.top)
+
+
+def looks_for_faces(detector: str) -> bool:
+    """Whether a detector of another program, by its name, looks for what `find_faces` finds."""
+    name = detector.lower()
+    return not any(part in name for part in ("hand", "person", "body", "eye", "cloth", "foot"))
 
 
 def find_faces(pixels: NDArray[np.uint8]) -> Generator[None, None, list[Face]]:

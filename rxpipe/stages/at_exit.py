@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import atexit
-from typing import TYPE_CHECKING
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
 from rxpipe.store.writing import flush_all
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
     from rxpipe.stages.session import Session
 
 _FLUSH_S = 30.0  # a store that another program holds
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 _sessions: WeakSet[Session] = WeakSet()
 
@@ -30,3 +34,34 @@ def _cancel_all() -> None:
     for backend in {id(backend): backend for backend in (session.scope.backend for session in running)}.values():
         backend.close()
     flush_all(_FLUSH_S)
+
+
+class EndSignals:
+    """SIGTERM and SIGHUP while the context lasts: those that would end the process at once are put off to its end.
+
+    Then the runs in progress are cancelled, and the process ends by that signal as it would have. A program that has a
+    handler of its own, or is not on the main thread, is left alone.
+
+    received: the first that came, None for none. Wait in slices, and leave the context where one has come.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._taken: list[int] = []
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # other threads may set no handler
+            self._taken = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+            for number in self._taken:
+                signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in self._taken:
+            signal.signal(number, signal.SIG_DFL)
+        if self.received is not None:
+            _cancel_all()
+            os.kill(os.getpid(), self.received)
+
+    def _on_signal(self, number: int, _: object) -> None:
+        self.received = self.received or number

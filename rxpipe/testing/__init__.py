@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rxpipe.testing.grammar import MarbleSyntaxError as MarbleSyntaxError
     from rxpipe.testing.grammar import parse as parse
     from rxpipe.testing.grammar import render as render
+    from rxpipe.testing.leaks import Leaked as Leaked
+    from rxpipe.testing.leaks import SignalDropped as SignalDropped
     from rxpipe.testing.marbles import Marbles as Marbles
     from rxpipe.testing.matchers import anything as anything
     from rxpipe.testing.matchers import close_to as close_to
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from rxpipe.testing.rows import timeline as timeline
     from rxpipe.testing.scripted import ScriptedBackend as ScriptedBackend
     from rxpipe.testing.scripted import ScriptedRun as ScriptedRun
+    from rxpipe.testing.servers.comfyui import ComfyUIServer as ComfyUIServer
     from rxpipe.testing.servers.webui import Fault as Fault
     from rxpipe.testing.servers.webui import WebUIServer as WebUIServer
     from rxpipe.testing.virtual import RealThread as RealThread
@@ -60,6 +63,7 @@ _HOMES = {
     "diagram": ("MarblePicture",),
     "files": ("FaultyFiles",),
     "grammar": ("MarbleSyntaxError", "parse", "render"),
+    "leaks": ("Leaked", "SignalDropped"),
     "marbles": ("Marbles",),
     "matchers": ("anything", "close_to", "error_like", "instance", "one_of", "stage_start", "stage_step", *_EVENTS),
     "misbehave": ("SUBSCRIBER_HABITS", "UNRULY_SOURCES", "SubscriberFault", "interleavings"),
@@ -68,6 +72,7 @@ _HOMES = {
     "scripted": ("ScriptedBackend", "ScriptedRun"),
     "rows": ("timeline",),
     "virtual": ("RealThread", "VirtualTime"),
+    "servers.comfyui": ("ComfyUIServer",),
     "servers.webui": ("Fault", "WebUIServer"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

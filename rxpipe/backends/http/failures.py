@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from rxpipe.backends.http.address import without_credentials
 from rxpipe.errors import BackendError, BackendFailed, BackendRejected, BackendUnavailable, BadResponse
+from rxpipe.shown import cut
 
 if TYPE_CHECKING:
     from rxpipe.backends.http.connection import Response
@@ -72,7 +74,8 @@ class RequestInfo:
     def message(self, outcome: str) -> str:
         """Return the text of an error about this request."""
         outcome = outcome if outcome.endswith("...") else outcome.removesuffix(".")
-        return f"{outcome} ({self.method} {self.path} at {self.base})."
+        where = "" if self.base in outcome else f" at {self.base}"
+        return f"{outcome} ({self.method} {self.path}{where})."
 
 
 def refusal(hints: ErrorHints, request: RequestInfo, answer: Response) -> BackendError:
@@ -95,8 +98,10 @@ def _refusal_hint(hints: ErrorHints, path: str, status: int, headers: Mapping[st
     if status in _AUTH:
         return hints.unauthorized
     if status in _MOVED:
-        location = headers.get("Location", "").partition("?")[0].rpartition("@")[2]
-        return f"It has moved to {location}: give that address."
+        location = without_credentials(headers.get("Location", "")).removesuffix(path.partition("?")[0])
+        if not location.lower().startswith(("http://", "https://")):
+            return "It redirects to no other address, as no such server does: check host and port."
+        return f"It has moved to {cut(location)}: give that address."
     if status == 404 and hints.api_path and path.startswith(hints.api_path):  # noqa: PLR2004  # HTTP's own
         return hints.missing_api if text == "Not Found" else "Another program may answer there: check host and port."
     return hints.unprocessable if status == 422 else None  # noqa: PLR2004  # HTTP's own

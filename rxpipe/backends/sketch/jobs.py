@@ -18,6 +18,7 @@ from rxpipe.backends.sketch.resample import enlarge, upscale
 from rxpipe.backends.sketch.restyle import restyle
 from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BackendRejected, BadImage
+from rxpipe.pictures.faces import looks_for_faces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -65,8 +66,7 @@ def job(stage: StageExecution, source: Artifact | None, wanted: Callable[[], boo
 
 def takes_faces(unit: AdetailerUnit) -> bool:
     """Whether this unit's detector looks for what this backend can find."""
-    name = unit.detector.lower()
-    return not any(part in name for part in ("hand", "person", "body", "eye", "cloth", "foot"))
+    return looks_for_faces(unit.detector)
 
 
 def _paint_job(stage: StageExecution, width: int, height: int) -> PaintJob:

@@ -1,7 +1,8 @@
 """WebUIBackend: the port over a WebUI server's HTTP API.
 
-Nothing server-wide is changed: an option that a request overrides is first written with the value that it has, so that
-the server restores it. A render is one request; disposing it interrupts the server while our job is the running one.
+No server-wide value is changed. An option that a plan overrides is first written with the value that it has, which
+puts it into the server's config.json, so that the server restores it; see `options`. A render is one request; disposing
+it interrupts the server while our job is the running one.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from rxpipe.backends.http.call import CallServices, RenderCall, Timeouts, Worker
 from rxpipe.backends.http.connection import ConnectionPool
 from rxpipe.backends.http.idle import wait_idle, when_settled
 from rxpipe.backends.http.stopping import Interrupter
-from rxpipe.backends.webui.checks import check_plan
+from rxpipe.backends.webui.checks import check_plan, overrides_in
 from rxpipe.backends.webui.diagnosis import examine
 from rxpipe.backends.webui.hints import HINTS, parse_address
 from rxpipe.backends.webui.job import InFlightJobs, WebUIJob, WebUIServices
+from rxpipe.backends.webui.leftovers import OpenOptions
 from rxpipe.backends.webui.names import ALL_KINDS, NameLookup, WebUICatalog, fetch_catalog
 from rxpipe.backends.webui.options import OptionKeeper
 from rxpipe.backends.webui.outputs import OutputReader
@@ -158,6 +160,7 @@ class WebUIBackend(Backend):
         with self._connections.borrowed() as connection:
             catalog, warnings = check_plan(connection, self._services.progress_client, plan, timeout_s=self._ask_s)
         self._services.names.replace(catalog)
+        self._services.options.expect(overrides_in(plan, catalog))
         return warnings
 
     def catalog(self) -> Catalog:
@@ -172,7 +175,8 @@ class WebUIBackend(Backend):
     def diagnose(self, *, trial: bool = False) -> Diagnosis:
         """Return what the server has and what is missing; see `Backend.diagnose`."""
         with self._connections.borrowed() as connection:
-            return examine(connection, self._address, timeout_s=self._ask_s, trial=trial)
+            options = self._services.options
+            return examine(connection, self._address, options, timeout_s=self._ask_s, trial=trial)
 
     def wait_idle(self) -> Observable[None]:
         """Complete once no interrupted job is known to run or wait; BackendUnavailable after `idle_timeout_s`."""
@@ -214,7 +218,7 @@ def _make_services(
         ),
         progress_client=progress_client,
         names=NameLookup(connections, timeout_s=ask_s),
-        options=OptionKeeper(progress_client, timeout_s=ask_s),
+        options=OptionKeeper(progress_client, OpenOptions(address.base), timeout_s=ask_s),
         interrupter=Interrupter(
             connections,
             name="rxpipe-webui",

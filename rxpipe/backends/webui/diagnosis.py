@@ -16,19 +16,25 @@ from rxpipe.backends.webui.progress import ProgressClient
 from rxpipe.errors import BackendError, BackendUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from rxpipe.backends.http.address import Address
     from rxpipe.backends.http.connection import Connection
     from rxpipe.backends.webui.flavour import Flavour
+    from rxpipe.backends.webui.options import OptionKeeper
 
 _TRIAL = Txt2ImgRequest(prompt="a lighthouse", steps=4, width=128, height=128, seed=1)
 
 
-def examine(connection: Connection, address: Address, *, timeout_s: float, trial: bool) -> Diagnosis:
+def examine(
+    connection: Connection, address: Address, keeper: OptionKeeper, *, timeout_s: float, trial: bool
+) -> Diagnosis:
     """Return what is found at the other end of *connection*; see `Backend.diagnose`.
 
     Args:
         connection: to *address*.
         address: of the server.
+        keeper: knows what runs that were killed left there.
         timeout_s: for each question.
         trial: whether to render one small picture.
     """
@@ -51,7 +57,10 @@ def examine(connection: Connection, address: Address, *, timeout_s: float, trial
     try:
         catalog = fetch_catalog(connection, ALL_KINDS, timeout_s=timeout_s)
         found = _with_names(found, catalog, connection, timeout_s)
-        found = _with_server(found, catalog.flavour, connection, progress_client, timeout_s)
+        options = read_options(connection, timeout_s=timeout_s)
+        warnings = (*keeper.left_changed(options), *format_warnings(options))
+        per_task = progress_client.probe(connection, timeout_s=timeout_s)
+        found = _with_server(found, catalog.flavour, options, warnings, per_task=per_task)
         return replace(found, trial=_render_trial(connection)) if trial else found
     except BackendError as error:
         return _with_problem(found, error)
@@ -103,10 +112,8 @@ def _advice(catalog: WebUICatalog) -> list[str]:
 
 
 def _with_server(
-    found: Diagnosis, flavour: Flavour, connection: Connection, progress_client: ProgressClient, timeout_s: float
+    found: Diagnosis, flavour: Flavour, options: Mapping[str, object], warnings: Sequence[str], *, per_task: bool
 ) -> Diagnosis:
-    per_task = progress_client.probe(connection, timeout_s=timeout_s)
-    options = read_options(connection, timeout_s=timeout_s)
     model = options.get("sd_model_checkpoint")
     advice = (
         ()
@@ -123,7 +130,7 @@ def _with_server(
             *found.advice,
             *advice,
             *flavour.notes,
-            *(f"{_capital(warning)}." for warning in format_warnings(options)),
+            *(f"{_capital(warning)}." for warning in warnings),
         ),
     )
 

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rxpipe.backends.http.call import Ready, RenderJob
+from rxpipe.backends.http.stopping import TOO_OFTEN
+from rxpipe.backends.webui.answers import drew_nothing
+from rxpipe.backends.webui.failing import DRAWN_IN_VAIN, failed_drawing
 from rxpipe.backends.webui.outputs import request_for
 from rxpipe.backends.webui.payloads import SingleRequest, Txt2ImgRequest
 from rxpipe.backends.webui.progress import JobOwner, JobTracker, ProgressSnapshot, ServerSnapshot
 from rxpipe.config import Txt2ImgConfig
-from rxpipe.errors import BackendError, BackendInterrupted
+from rxpipe.errors import BackendError, BackendFailed, BackendInterrupted, BackendUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
     from rxpipe.backends.base import Output, StepProgress
     from rxpipe.backends.http.batches import Batches, BatchMember, Turn
     from rxpipe.backends.http.call import CallServices
-    from rxpipe.backends.http.connection import Connection
+    from rxpipe.backends.http.connection import Connection, Response
+    from rxpipe.backends.http.limits import AnswerLimit
     from rxpipe.backends.http.stopping import Interrupter
     from rxpipe.backends.webui.names import NameLookup
     from rxpipe.backends.webui.options import OptionKeeper
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 
 _INTERRUPT = "/sdapi/v1/interrupt"
 _LOST_AFTER = 2  # rises of the progress; the first may be of the step in progress
+_SETTLE_S = 1.0  # until options are looked at again
 _WAKE_S = 0.05  # after a dispose until the images that waited continue: a cancel disposes them too
 
 
@@ -49,10 +54,12 @@ class InFlightJobs:
         with self._lock:
             return next((tracker for tracker in reversed(self._trackers) if not tracker.ended.is_set()), None)
 
-    def add(self, tracker: JobTracker) -> None:
-        """Note that its request is about to be sent."""
+    def add(self, tracker: JobTracker) -> JobTracker | None:
+        """Note that its request is about to be sent; return the one that was sent last, None if there is none."""
         with self._lock:
-            self._trackers = [*(one for one in self._trackers if not one.ended.is_set()), tracker]
+            before = [one for one in self._trackers if not one.ended.is_set()]
+            self._trackers = [*before, tracker]
+            return before[-1] if before else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +76,20 @@ class WebUIServices:
     previews: bool
 
     def settle_options(self, connection: Connection) -> tuple[str, ...]:
-        """Put options back that stayed changed, unless a job of ours runs; return warnings."""
+        """Put options back that stayed changed, unless a job of ours runs; return warnings.
+
+        Where another client's job runs, which may bring back what it found, that is done again later.
+        """
         if not self.options.has_open or self.in_flight.latest is not None:
             return ()
-        return self.options.after_request(connection)
+        warnings = self.options.after_request(connection)
+        if self.options.has_open:
+            self.calls.polls.schedule_relative(_SETTLE_S, lambda *_: self._settle_later())
+        return warnings
+
+    def _settle_later(self) -> None:
+        with self.calls.connections.borrowed() as connection:
+            self.settle_options(connection)
 
 
 @dataclass(slots=True)
@@ -89,6 +106,7 @@ class InFlightRequest:
     services: WebUIServices
     answered: threading.Event = field(default_factory=threading.Event)
     _owner: JobOwner | None = None
+    _gone: bool = False
     _progress: float = 0.0
     _rises: int = 0
 
@@ -138,6 +156,10 @@ class InFlightRequest:
 
     def is_gone(self, connection: Connection, timeout_s: float, *, interrupted: bool, after_grace: bool) -> bool:
         """Whether the job has ended, by the last reading."""
+        self._gone = self._has_ended(connection, timeout_s, interrupted=interrupted, after_grace=after_grace)
+        return self._gone
+
+    def _has_ended(self, connection: Connection, timeout_s: float, *, interrupted: bool, after_grace: bool) -> bool:
         if self._owner == "ours" and self.task is not None and after_grace:
             # a task that raised stays the active one until the next begins
             snapshot = self._progress_client.read_server(connection, timeout_s=timeout_s)
@@ -147,7 +169,8 @@ class InFlightRequest:
     def end(self) -> None:
         """Note that the job has ended, or that it is followed no longer."""
         self.tracker.end()
-        if self.services.options.has_open:
+        over = self._gone or (self.answered.is_set() and not self.connection.aborted)
+        if over and self.services.options.has_open:
             with self.services.calls.connections.borrowed() as connection:
                 self.services.settle_options(connection)
 
@@ -173,9 +196,9 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
         self._member: BatchMember | None = None
         self._task: str | None = None
         self._baseline: ServerSnapshot | None = None
-        self._queued_behind: JobTracker | None = None
         self._sent: InFlightRequest | None = None
         self._stopped = False
+        self._warnings: tuple[str, ...] = ()  # about what was found before the request
 
     # -- on the call's thread -----------------------------------------------------------------------------------------
 
@@ -202,13 +225,13 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
         """Choose an id for the job where the server reports progress by it, else read what runs before it."""
         payload = self._request.payload
         if not isinstance(payload, SingleRequest):
-            self._services.options.before_request(connection, payload.override_settings)
+            if not self._reader.catalog.flavour.restores_options:
+                self._warnings = self._services.options.before_request(connection, payload.override_settings)
             task = f"task(rxpipe-{uuid.uuid4().hex[:12]})"
             self._request = self._request.with_task(task)
             self._task = task if self._reports_tasks(connection) else None
-        if self._task is None:
+        if self._task is None and self._services.in_flight.latest is None:  # else what runs before it is known
             self._baseline = self._read_baseline(connection)
-            self._queued_behind = self._services.in_flight.latest
 
     def _reports_tasks(self, connection: Connection) -> bool:
         try:
@@ -219,7 +242,7 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
     def _read_baseline(self, connection: Connection) -> ServerSnapshot | None:
         """Return the progress before ours, so that another client's job and leftovers are recognised."""
         try:
-            return self._services.progress_client.read_server(connection, timeout_s=self._ask_s)
+            return self._services.progress_client.read_server(connection, timeout_s=self._ask_s, fresh=True)
         except BackendError:
             return None  # the request itself raises what is wrong
 
@@ -229,10 +252,10 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
             self._request.payload,
             stalled_s=self._services.calls.timeouts.stalled_s,
             baseline=self._baseline,
-            queued_behind=self._queued_behind,
             phases=self._reader.catalog.flavour.phases,
         )
-        self._services.in_flight.add(tracker)
+        before = self._services.in_flight.add(tracker)
+        tracker.queued_behind = before if self._task is None else None
         self._sent = InFlightRequest(connection, tracker, self._task, self._services)
 
     def send(self, connection: Connection) -> Output:
@@ -241,24 +264,43 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
         body = self._request.body()
         limit = self._request.limit(len(body), self._services.calls.timeouts.answer_s)
         try:
-            response = connection.post(payload.path, body, timeout_s=None, limit=limit)
+            response = self._post(connection, body, limit)
             self._services.interrupter.note_rendered(response.elapsed_s)
         finally:
             sent.note_answered()
-            warnings = self._services.settle_options(connection)
+            warnings = (*self._warnings, *self._services.settle_options(connection))
         if not self._stopped and self._cut_off(connection):
             if self._stage.config.on_interrupted == "retry":
                 raise BackendInterrupted("another client interrupted the job.")
             warnings += ("another client interrupted the job: the picture is unfinished",)
+        log = self._reader.catalog.flavour.log
+        if log and drew_nothing(response.body):
+            raise failed_drawing(connection, payload.path, log, timeout_s=self._ask_s)
         made = self._reader.pictures(self._stage, self._request, response.body)
         pictures = [functools.partial(_warned, picture, warnings) for picture in made]
         return (pictures[0] if self._member is None else self._member.deliver(pictures))()
 
+    def _post(self, connection: Connection, body: bytes, limit: AnswerLimit) -> Response:
+        """Return the answer to the request.
+
+        Raises:
+            BackendError: as in `send`; BackendFailed for a drawing that the server made and refused to hand over.
+        """
+        try:
+            return connection.post(self.path, body, timeout_s=None, limit=limit)
+        except BackendUnavailable as error:
+            if not self._reader.catalog.flavour.limits or TOO_OFTEN not in error.message:
+                raise
+            raise BackendFailed(error.message, hint=DRAWN_IN_VAIN) from error
+
     def _cut_off(self, connection: Connection) -> bool:
         """Whether another client ended the job early; the answer does not say so.
 
-        The server's flags do until the next job begins, and the steps that were seen do afterwards.
+        The server's flags do until the next job begins, and the steps that were seen do afterwards, or while another
+        job of ours is in flight: the flags are that one's.
         """
+        if self._services.in_flight.latest is not None:
+            return self._in_flight.tracker.fell_short(time.monotonic())
         try:
             progress = self._services.progress_client
             state = progress.read_server(connection, timeout_s=self._ask_s, fresh=True).state

@@ -1,35 +1,33 @@
 """The server's options, which belong to all of its clients: what a request overrides is as before afterwards.
 
 A server restores an overridden option only where its own file holds it; any other stays changed for everybody, and a
-cancelled, failed or killed run changes nothing about that. So an option is written with the value that it has before
-the first request of ours that overrides it: its value is the same, and from then on the server restores it by itself.
+cancelled, failed or killed run changes nothing about that. So all options that a plan overrides are written with the
+values that they have before its first request: their values are the same, the server's file holds them, and from then
+on the server restores them by itself.
 
-While a job runs, an option's value may be that job's own. Then nothing is written beforehand, and what stayed changed
-is put back after our job.
+While a job runs, an option's value may be that job's own, and writing one saves them all. Then nothing is written
+beforehand, and what stayed changed is put back after our job, or, where that was killed, by the next run.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from rxpipe.backends.webui.leftovers import Overridden
 from rxpipe.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rxpipe.backends.http.connection import Connection
+    from rxpipe.backends.webui.leftovers import Leftover, OpenOptions
     from rxpipe.backends.webui.progress import ProgressClient
 
 OPTIONS = "/sdapi/v1/options"
 _RESTORED_ALWAYS = frozenset({"sd_model_checkpoint"})
 _NO_UPSCALER = {"upscaler_for_img2img": "None"}
-
-
-class _Overridden(NamedTuple):
-    before: Any
-    sent: Any
 
 
 def read_options(connection: Connection, *, timeout_s: float) -> dict[str, Any]:
@@ -62,78 +60,135 @@ class OptionKeeper:
 
     Args:
         progress_client: reads whether a job runs.
+        record: of what is open, on disk.
         timeout_s: for each question.
     """
 
-    def __init__(self, progress_client: ProgressClient, *, timeout_s: float) -> None:
+    def __init__(self, progress_client: ProgressClient, record: OpenOptions, *, timeout_s: float) -> None:
         self._progress_client = progress_client
+        self._record = record
         self._timeout_s = timeout_s
+        self._expected: dict[str, Any] = {}
         self._kept: set[str] = set()
-        self._open: dict[str, _Overridden] = {}
+        self._open: dict[str, Overridden] = {}
+        self._left_by_others: list[Leftover] | None = None
         self._lock = threading.Lock()
 
-    def before_request(self, connection: Connection, overrides: Mapping[str, Any] | None) -> None:
-        """Let the server restore what a request is about to override; what fails is put back afterwards."""
-        names = [name for name in overrides or () if name not in _RESTORED_ALWAYS]
+    def expect(self, overrides: Mapping[str, Any]) -> None:
+        """Note what requests of a plan will override: all of it is written before the first of them is sent."""
         with self._lock:
-            names = [name for name in names if name not in self._kept and name not in self._open]
-            if not names or overrides is None:
-                return
+            self._expected |= overrides
+
+    def before_request(self, connection: Connection, overrides: Mapping[str, Any] | None) -> tuple[str, ...]:
+        """Let the server restore what requests override; return warnings about what an earlier run had left changed.
+
+        While a job runs nothing is written, and what this request overrides is put back afterwards.
+        """
+        with self._lock:
+            if self._left_by_others is None:
+                self._left_by_others = self._record.of_others()
+            wanted = self._not_kept({**self._expected, **(overrides or {})})
+            if not (wanted or self._left_by_others):
+                return ()
+            options: dict[str, Any] = {}
             try:
+                idle = self._is_idle(connection)
                 options = read_options(connection, timeout_s=self._timeout_s)
-                self._open |= {name: _Overridden(options[name], overrides[name]) for name in names if name in options}
-                if self._is_idle(connection):
-                    for name in names:
-                        self._hold(connection, name)
+                if idle and self._is_idle(connection):  # no job of another client began in between
+                    warnings = self._clean_up(connection, options)
+                    self._hold(connection, {name: wanted[name] for name in wanted if name in options}, options)
+                    return warnings
             except BackendError:
-                return  # the request itself raises what is wrong
+                idle = False  # the request itself raises what is wrong
+            ours = self._not_kept(overrides or {})
+            self._open |= {n: Overridden(before=options[n], sent=ours[n]) for n in ours if n in options}
+            self._record.write(self._open)
+            return ()
 
     def after_request(self, connection: Connection) -> tuple[str, ...]:
         """Put back what stayed changed, where that is not known to be restored; return warnings about what cannot be.
 
-        Call it while no job of ours runs: what runs overrides options itself.
+        Call it while no job of ours runs: what runs overrides options itself. Where another client's does, that is done
+        again later: its end may bring back what it found.
         """
         with self._lock:
             if not self._open:
                 return ()
             try:
+                idle = self._is_idle(connection)
                 options = read_options(connection, timeout_s=self._timeout_s)
             except BackendError:
                 return ()  # asked again after the next request
-            changed = [name for name, option in self._open.items() if options.get(name) == option.sent != option.before]
-            warnings = [warning for name in changed if (warning := self._put_back(connection, name))]
-            self._kept |= self._open.keys()
-            self._open.clear()
-            return tuple(warnings)
+            changed = {n: one for n, one in self._open.items() if options.get(n) == one.sent != one.before}
+            failed = {name: why for name in changed if (why := self._put_back(connection, name))}
+            if idle:
+                self._kept |= changed.keys() - failed.keys()
+                self._open = {}
+                self._record.write({name: changed[name] for name in failed})
+            return tuple(failed.values())
 
     @property
     def has_open(self) -> bool:
         """Whether an option may have stayed changed."""
         return bool(self._open)
 
-    def _is_idle(self, connection: Connection) -> bool:
-        return self._progress_client.read_server(connection, timeout_s=self._timeout_s).state.job_count == 0
+    def left_changed(self, options: Mapping[str, object]) -> tuple[str, ...]:
+        """Return sentences about what runs that were killed have left changed, by the server's options now."""
+        changed = {n: one for left in self._record.of_others() for n, one in left.changed(options).items()}
+        return tuple(
+            f"a run that was killed left the option {name} at {one.sent!r}, before {one.before!r}; "
+            "the next run here puts it back"
+            for name, one in changed.items()
+        )
 
-    def _hold(self, connection: Connection, name: str) -> None:
-        option = self._open.get(name)
-        if option is None:
-            return
-        if not option.before and option.before is not False:  # a server does not write an empty value over nothing
-            self._write(connection, name, _NO_UPSCALER.get(name, option.sent))
-        self._write(connection, name, option.before)
-        self._kept.add(name)
-        del self._open[name]
+    def _not_kept(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        settled = {*_RESTORED_ALWAYS, *self._kept, *self._open}
+        return {name: value for name, value in overrides.items() if name not in settled}
+
+    def _is_idle(self, connection: Connection) -> bool:
+        snapshot = self._progress_client.read_server(connection, timeout_s=self._timeout_s, fresh=True)
+        return snapshot.state.job_count == 0
+
+    def _hold(self, connection: Connection, wanted: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        """Write each option with the value that it has."""
+        unset = {name for name in wanted if options[name] is None or options[name] == []}
+        if unset:  # a server does not write such a value over nothing, so each has another one for a moment
+            between = {name: _NO_UPSCALER.get(name, wanted[name]) for name in unset}
+            self._record.write(
+                {**self._open, **{n: Overridden(before=options[n], sent=_as_held(between[n])) for n in unset}}
+            )
+            for name, value in between.items():
+                self._write(connection, {name: value})
+        self._write(connection, {name: options[name] for name in wanted})
+        self._kept |= wanted.keys()
+        if unset:
+            self._record.write(self._open)
+
+    def _clean_up(self, connection: Connection, options: dict[str, Any]) -> tuple[str, ...]:
+        """Put back what other runs left changed, in *options* too; the server is idle, so no run still needs it."""
+        warnings = []
+        for left in self._left_by_others or ():
+            for name, option in left.changed(options).items():
+                self._write(connection, {name: option.before})
+                options[name] = option.before
+                warnings.append(
+                    f"an earlier run that was killed had left the server's option {name} at {option.sent!r}: "
+                    f"it is {option.before!r} again"
+                )
+            left.forget()
+        self._left_by_others = []
+        return tuple(warnings)
 
     def _put_back(self, connection: Connection, name: str) -> str:
         option = self._open[name]
         try:
-            self._write(connection, name, option.before)
+            self._write(connection, {name: option.before})
         except BackendError as error:
             return f"the server keeps {name}={option.sent!r} for all of its clients: {error.message}"
         return ""
 
-    def _write(self, connection: Connection, name: str, value: Any) -> None:
-        body = json.dumps({name: _as_held(value)}).encode()
+    def _write(self, connection: Connection, values: Mapping[str, Any]) -> None:
+        body = json.dumps({name: _as_held(value) for name, value in values.items()}).encode()
         connection.post(OPTIONS, body, timeout_s=self._timeout_s)
 
 

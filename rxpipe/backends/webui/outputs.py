@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rxpipe.backends.base import Output
 from rxpipe.backends.http.failures import RequestInfo
@@ -21,7 +21,7 @@ from rxpipe.backends.webui.actual import (
     with_postprocessing,
     with_source_text,
 )
-from rxpipe.backends.webui.answers import Answer, drew_nothing, read_generation, read_picture, read_single, with_text
+from rxpipe.backends.webui.answers import Answer, read_generation, read_picture, read_single, with_text
 from rxpipe.backends.webui.fitting import fitted, fitted_upscale, without_effect
 from rxpipe.backends.webui.payloads import (
     DetailRequest,
@@ -32,12 +32,12 @@ from rxpipe.backends.webui.payloads import (
 )
 from rxpipe.backends.webui.spelling import listed
 from rxpipe.config import AdetailerConfig, CustomConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
-from rxpipe.errors import BackendFailed, BackendRejected, BadImage, BadResponse
+from rxpipe.errors import BackendRejected, BadImage, BadResponse
 from rxpipe.pictures import png
 from rxpipe.pictures.a1111 import postprocess_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.webui.names import WebUICatalog
@@ -134,6 +134,19 @@ def check_request(stage: StageExecution, catalog: WebUICatalog) -> tuple[str, ..
     return ignored
 
 
+def overrides_of(stage: StageExecution, catalog: WebUICatalog) -> Mapping[str, Any]:
+    """Return the server's options that a stage's requests override."""
+    stage = listed(stage, catalog)
+    config = stage.config
+    if isinstance(config, CustomConfig):
+        return {}
+    if isinstance(config, Txt2ImgConfig):
+        request: Payload = fitted(payloads.txt2img(stage, config), stage.generation.modules, catalog)
+    else:
+        request = _payload_over(stage, _ANY_SIZE, catalog)
+    return {} if isinstance(request, SingleRequest) else request.override_settings or {}
+
+
 def _payload_over(
     stage: StageExecution, size: Size, catalog: WebUICatalog
 ) -> Img2ImgRequest | ExtrasRequest | DetailRequest:
@@ -163,7 +176,6 @@ class OutputReader:
         """Return one function per picture of an answer, which decodes it.
 
         Raises:
-            BackendFailed: the answer has no picture, because drawing it failed.
             BadResponse: the answer is not what was asked for; the functions raise it for their picture.
         """
         payload = request.payload
@@ -173,9 +185,6 @@ class OutputReader:
         elif isinstance(payload, ExtrasRequest):
             single = self._in_context(payload, lambda: read_single(body))
             made = [lambda: self._upscaled(stage, request, payload, single)]
-        elif drew_nothing(body):
-            message = RequestInfo("POST", payload.path, self.base).message("the server's drawing failed")
-            raise BackendFailed(message, hint="Its log says why; on SD.Next it is at /sdapi/v1/log.")
         else:
             answer = self._in_context(payload, lambda: read_generation(body, expected=payload.batch_size))
             if isinstance(stage.config, AdetailerConfig):

@@ -1,6 +1,6 @@
 """Requests to the server: one frozen model per request, made by pure functions from a stage and a picture's size.
 
-Nothing server-wide is written: model, VAE and clip skip are in the request's own `override_settings`. A picture is
+Model, VAE and clip skip are in the request's own `override_settings`, not in server-wide options. A picture is
 spliced into the finished JSON as base64, so that megabytes are copied once.
 """
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from rxpipe.backends.sizes import Size, crops, enlarged, scale_of
+from rxpipe.backends.sizes import Size, crops, drawable, enlarged, scale_of
 from rxpipe.backends.webui.base64s import encode
 from rxpipe.config import AdetailerConfig, AdetailerUnit, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BackendRejected
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 DEFAULT_STEPS = 20  # the server's own default of 50 is hardly ever meant
 DEFAULT_UPSCALER = "Lanczos"  # every server has it; "None" would return the picture at its own size
-_GRID_PX = 8  # the server rounds sizes down to multiples of it
-_SMALLEST_PX = 64
 
 
 class Request(BaseModel):
@@ -189,11 +187,6 @@ class ExtrasRequest(SingleRequest):
     gfpgan_visibility: float | None = None
     codeformer_visibility: float | None = None
     codeformer_weight: float | None = None
-
-
-def drawable(size: Size) -> Size:
-    """Return what the server makes of a size: multiples of 8 px, at least 64."""
-    return Size(*(max(_SMALLEST_PX, side - side % _GRID_PX) for side in size))
 
 
 # -- one function per stage -------------------------------------------------------------------------------------------

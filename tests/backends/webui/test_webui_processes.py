@@ -161,6 +161,36 @@ def test_a_signal_to_the_command_line_cancels_the_run_and_interrupts_the_server(
     assert seconds < 3.0
 
 
+BLOCKING = """
+import signal, sys
+import rxpipe as rxp
+from rxpipe.backends.webui.backend import WebUIBackend
+backend = WebUIBackend(sys.argv[1], poll_s=0.05)
+runner = rxp.PipelineRunner(backend)
+runner.events.subscribe(lambda event: event.kind == "run_end" and print(event.status, flush=True))
+runner.run(rxp.chain(rxp.txt2img(prompt="a", images=2, width=64, height=64), out=None))
+"""
+
+
+@posix
+@pytest.mark.parametrize("number", ["SIGTERM", pytest.param("SIGHUP", marks=pytest.mark.slow)])
+def test_a_signal_that_ends_the_program_ends_its_run_first(number):
+    """A script without handlers of its own: the server is interrupted, and the exit status is that of the signal."""
+    with WebUIServer(latency_s=30.0) as server:
+        arguments = [sys.executable, "-c", BLOCKING, server.url]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:  # noqa: S603  ourselves
+            assert server.wait_running("txt2img", 20.0), child.communicate()
+            begin = time.monotonic()
+            child.send_signal(getattr(signal, number))
+            output = child.communicate(timeout=20)
+        seconds = time.monotonic() - begin
+        assert server.wait_idle(2.0), output
+        assert {job.outcome for job in server.jobs} == {"interrupted"}, output
+    assert child.returncode == -getattr(signal, number), output
+    assert output == ("cancelled\n", "")
+    assert seconds < 3.0
+
+
 def test_where_no_thread_can_be_started_any_more_the_interrupt_is_sent_all_the_same(monkeypatch):
     """As at the end of the interpreter from 3.12 on."""
     with WebUIServer(latency_s=30.0) as server, WebUIBackend(server.url, poll_s=0.02) as backend:

@@ -160,8 +160,13 @@ def test_options_are_put_back_after_a_job_that_another_clients_was_before(webui_
 
 
 @pytest.mark.sampled(4)
-@pytest.mark.parametrize("flavour", ["forge", "a1111"])
-@pytest.mark.parametrize("moment", range(20))
+@pytest.mark.parametrize(
+    ("flavour", "moment"),
+    [
+        *itertools.product(("forge", "a1111"), range(20)),
+        *itertools.product(("neo", "reforge", "classic", "amd", "sdnext"), range(0, 20, 4)),
+    ],
+)
 def test_a_run_cancelled_at_any_moment_leaves_the_options_as_they_were(flavour, moment, tmp_path):
     """Read by another client before and after; its job in between has its own options."""
     config = rxp.PipelineConfig(

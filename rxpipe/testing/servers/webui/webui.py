@@ -8,14 +8,16 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.testing.servers.core.site import Site, retry_after
+from rxpipe.testing.servers.core.job_server import JobSite
+from rxpipe.testing.servers.core.site import retry_after
 from rxpipe.testing.servers.core.wire import HTML, Answer, Request, json_answer
+from rxpipe.testing.servers.drawing import parameters_of
 from rxpipe.testing.servers.webui.adetailer import skips_img2img
-from rxpipe.testing.servers.webui.drawing import parameters_of
 from rxpipe.testing.servers.webui.engine import Engine
 from rxpipe.testing.servers.webui.generate import Generation, HttpError, decode, detail, upscale
 from rxpipe.testing.servers.webui.infotext import read_infotext
 from rxpipe.testing.servers.webui.jobs import JobError, JobQueue
+from rxpipe.testing.servers.webui.limiting import RequestLimit
 from rxpipe.testing.servers.webui.validation import Invalid, parse_json, validate, validate_against
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ _STAGE_OF_PATH = {
 }
 
 
-class WebUI(Site):
+class WebUI(JobSite):
     """The routes of one run of the program behind the port."""
 
     software = "uvicorn"
@@ -76,8 +78,14 @@ class WebUI(Site):
         self.setup = setup
         self.queue = JobQueue(job_log, self.life, holds)
         self.engine = Engine(flavour, setup, self.queue, checkpoints)
+        self._limit = RequestLimit(self.engine)
         self._posts = self._post_routes()
         self._gets = self._get_routes()
+
+    @property
+    def waiting_jobs(self) -> int:
+        """Jobs behind the running one."""
+        return len(self.queue.waiting)
 
     def _post_routes(self) -> dict[str, Handler]:
         return {
@@ -131,7 +139,7 @@ class WebUI(Site):
     def handle(self, call: RecordedRequest, request: Request, body: Any) -> Answer:
         """Return the answer to a request; block as long as its job takes. Raises ServerGone."""
         try:
-            return self._route(call, request, body)
+            return self._limit.checked(call.path, self._route(call, request, body))
         except Invalid as refused:
             return refused.answer
         except HttpError as error:
