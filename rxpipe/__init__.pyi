@@ -30,11 +30,13 @@ from .errors import (
     ConfigError,
     MissingPackage,
     PlanError,
+    ResumeError,
     RunActive,
     RunFailed,
     RxPipeError,
     SaveError,
     StageFunctionError,
+    StoreError,
     TooManyFailures,
 )
 from .events import (
@@ -80,6 +82,8 @@ from .stages import (
     upscale,
 )
 from .status import RunStatus, reduce_status
+from .store.reading import Store
+from .store.records import CellRecord, RunSummary, StageTiming, StoredRun
 
 __all__ = [
     "AdetailerConfig",
@@ -96,6 +100,7 @@ __all__ = [
     "BackendUnavailable",
     "BadImage",
     "BadResponse",
+    "CellRecord",
     "Chain",
     "ConfigError",
     "ErrorInfo",
@@ -117,6 +122,7 @@ __all__ = [
     "Recalled",
     "RefinerConfig",
     "Report",
+    "ResumeError",
     "RetryConfig",
     "Run",
     "RunActive",
@@ -127,6 +133,7 @@ __all__ = [
     "RunSettings",
     "RunStart",
     "RunStatus",
+    "RunSummary",
     "RxPipeError",
     "SaveError",
     "Stage",
@@ -143,8 +150,12 @@ __all__ = [
     "StageRetry",
     "StageStart",
     "StageStep",
+    "StageTiming",
     "StageType",
     "StepProgress",
+    "Store",
+    "StoreError",
+    "StoredRun",
     "TooManyFailures",
     "Txt2ImgConfig",
     "UpscaleConfig",
