@@ -113,6 +113,15 @@ class InFlightRequest:
         """Whether the job was seen running."""
         return self.tracker.began
 
+    @property
+    def aborted(self) -> bool:
+        """Whether the connection was shut down on our side."""
+        return self.connection.aborted
+
+    def abort(self) -> None:
+        """Shut the connection down."""
+        self.connection.abort()
+
     def note_answered(self) -> None:
         """Note that the request is over; its job has ended with it, unless we aborted the connection."""
         self.answered.set()
