@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from timelines import NOON, OUT_OF_MEMORY, TimelineBuilder, timelines, whole_run
 
+import rxpipe as rxp
 from rxpipe import events as module
 from rxpipe.errors import BackendFailed, ConfigError
 from rxpipe.events import (
@@ -242,3 +243,17 @@ def an_image(**fields):
         run_id="r", seq=0, timestamp=datetime(2026, 1, 1, tzinfo=UTC), stage_type="txt2img", stage_index=0,
         image_index=1, artifact_id="r-1", outcome="done", **fields,
     )  # fmt: skip
+
+
+def test_the_events_of_a_run_share_what_is_the_same_in_all_of_a_kind(marbles):
+    """The names of the fields that were given: half of an event's bytes. A copy has its own."""
+    steps = [
+        e
+        for e in marbles.run(rxp.chain(rxp.txt2img(prompt="x")), {"txt2img": "-s-s-o|"}).result.events
+        if e.kind == "stage_step"
+    ]
+    assert len({id(event.model_fields_set) for event in steps}) == 1
+    changed = steps[0].model_copy(update={"kind": "stage_step"})
+    assert changed.model_fields_set == steps[0].model_fields_set | {"kind"}
+    assert "kind" not in steps[1].model_fields_set
+    assert steps[0] == type(steps[0])(**steps[0].model_dump(exclude={"kind"}))

@@ -174,10 +174,10 @@ def test_a_broken_config_is_told_in_the_words_of_its_kind(tmp_path, data, told):
 
 def test_a_picture_that_is_damaged_or_mute_is_told_with_its_name(tmp_path):
     """The first cannot be read, the second says nothing."""
-    (tmp_path / "torn").write_bytes(FORGE[:-9])
+    (tmp_path / "torn").write_bytes(FORGE[:60])
     (tmp_path / "mute").write_bytes(picture("PNG", ""))
     for load in (load_job, config_from_picture):
-        with pytest.raises(BadImage, match=r"torn: PNG: cut off"):
+        with pytest.raises(BadImage, match=r"torn: PNG: (cut off|no chunk)"):
             load(tmp_path / "torn")
         assert "mute: the picture does not say how it was made." in problem(lambda load=load: load(tmp_path / "mute"))
 

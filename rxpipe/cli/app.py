@@ -172,12 +172,14 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def _check(config: Any) -> None:
     """Reject what cannot run before anything runs: a wrong order of stages, inputs that are not pictures."""
+    from rxpipe.errors import BadImage  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.pictures.metadata import read_info  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.plan import build_stage_execution_plan  # noqa: PLC0415  # loaded when the command runs
 
     build_stage_execution_plan(config).check()
     for path in config.input:
-        read_info(path)
+        if damage := read_info(path).damage:
+            raise BadImage(f"{path}: {damage}", hint="Fetch or render it again.")
 
 
 def _print_plan(config: Any, *, as_json: bool) -> None:
@@ -213,7 +215,8 @@ def info(
 ) -> None:
     """Print the metadata of pictures: how they were made.
 
-    Reads the metadata of rxpipe, AUTOMATIC1111 and Forge, ComfyUI, SwarmUI, InvokeAI, NovelAI and Fooocus.
+    Reads the metadata of rxpipe, AUTOMATIC1111, Forge and SD.Next, ComfyUI, SwarmUI, InvokeAI, NovelAI, Fooocus, Easy
+    Diffusion, Draw Things, Civitai, Tensor.Art, Stability Matrix, Spaces, Mochi Diffusion and Midjourney.
     """
     from rxpipe.cli.tables import print_info  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.errors import BadImage  # noqa: PLC0415  # loaded when the command runs
@@ -231,6 +234,9 @@ def info(
             typer.echo(json.dumps({"path": str(path), **said.model_dump(mode="json")}))
         else:
             print_info(path, said)
+        if said.damage:
+            bad = True
+            problem(f"{path}: {said.damage}")
     if bad:
         raise typer.Exit(Exit.USAGE)
 
@@ -266,17 +272,19 @@ def doctor(
 
 
 @app.command("testserver")
-def serve_for_tests(
+def serve_for_tests(  # noqa: PLR0917  # each is an option
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 0,
     flavour: Annotated[str, typer.Option(help="forge, a1111, neo, reforge, classic, amd or sdnext.")] = "forge",
     latency: Annotated[float, typer.Option(help="Seconds per picture.")] = 0.5,
     draw: Annotated[str, typer.Option(help="Pictures it returns: sketch (real pictures) or noise (fast).")] = "sketch",
+    comfyui: Annotated[bool, typer.Option("--comfyui", help="A ComfyUI server instead of a WebUI one.")] = False,
+    version: Annotated[str | None, typer.Option(help="Release of ComfyUI: 0.3.40, 0.3.64 or 0.33.0.")] = None,
 ) -> None:
-    """Run a WebUI test server until Ctrl+C; for trying and testing clients."""
+    """Run a WebUI or ComfyUI test server until Ctrl+C; for trying and testing clients."""
     with report_errors():
         from rxpipe.cli.serving import serve  # noqa: PLC0415  # HTTP and the sketch backend are loaded for this command only
 
-        serve(port=port, flavour=flavour, latency_s=latency, draw=draw)
+        serve(port=port, flavour=flavour, latency_s=latency, draw=draw, comfyui=comfyui, version=version)
 
 
 @app.command()

@@ -64,6 +64,8 @@ def print_info(path: Path, info: ImageInfo) -> None:
     dialect = info.dialect or ("of an unknown tool" if info.texts else "none")
     print_line(shown, f"{path}: {info.format}, {info.width}x{info.height}, metadata {dialect}")
     pairs = [("prompt", info.prompt), ("negative prompt", info.negative_prompt), *info.settings.items()]
+    pairs += [("LoRA", f"{name} {weight:g}") for name, weight in info.loras]
+    pairs += [("drawn over", info.source), *(("takes part", each) for each in info.unread)]
     lineage = info.lineage
     if lineage is not None:
         pairs.append(("image", f"{lineage.id}, rxpipe {lineage.rxpipe}"))

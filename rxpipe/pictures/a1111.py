@@ -11,8 +11,6 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rxpipe.pictures.dialect import Dialect, Parsed, json_object, main_text
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -24,8 +22,6 @@ __all__ = [
     "parameters_text",
     "parse_parameters",
     "postprocess_settings",
-    "read",
-    "read_text",
     "with_settings",
 ]
 
@@ -54,6 +50,10 @@ _PAIRS_NEEDED = 3  # fewer, and every reader takes the last line for a part of t
 _KEY = re.compile(r"\w[\w \-/]{1,200}")
 # As in modules/infotext_utils.py of stable-diffusion-webui, with keys bounded so that a long line cannot stall it.
 _PAIR = re.compile(r'(\w[\w \-/]{1,200}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+_LINE_BEHIND = re.compile(r"([A-Z]\w[\w ]{1,40}):\s*(.*)")
+_LINES_BEHIND = 50  # that are searched for the settings
+_MOST_JSON = 8  # values of JSON in a line; each costs a look at the rest of it
+_DECODER = json.JSONDecoder()
 _SIZE = re.compile(r"(\d+)x(\d+)")
 _NEGATIVE = "Negative prompt:"
 
@@ -124,13 +124,12 @@ def with_settings(text: str, settings: Mapping[str, str | float | None]) -> str:
 def parse_parameters(text: str) -> Parameters:
     """Read prompt, negative prompt and settings of A1111's text by A1111's own rules.
 
-    The last line holds settings only if it has three pairs or more. Blanks around each line are dropped. Text in no
-    such form is all prompt; so is a last line of more than 128 KiB. Nothing raises.
+    The last line holds settings only if it has three pairs or more; where extensions wrote lines behind it, such as
+    `Template: ...`, the last line that has three of A1111's own. Blanks around each line are dropped. Text in no such
+    form is all prompt; so is a last line of more than 128 KiB. Nothing raises.
     """
-    *lines, last = text.strip().split("\n")
-    pairs = _PAIR.findall(last) if len(last) <= _LONGEST_LINE and last.count(":") >= _PAIRS_NEEDED else []
-    if len(pairs) < _PAIRS_NEEDED:
-        lines, pairs = [*lines, last], []
+    lines = text.strip().split("\n")
+    lines, pairs = _split_off_settings(lines)
     prompt: list[str] = []
     negative: list[str] = []
     into = prompt
@@ -142,6 +141,53 @@ def parse_parameters(text: str) -> Parameters:
             into.append(words)
     settings = {key: _unquote(value.strip()) for key, value in pairs}
     return Parameters("\n".join(prompt), "\n".join(negative), settings)
+
+
+def _split_off_settings(lines: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the lines before the settings, and the pairs of those with what stands behind them."""
+    pairs = _pairs_of(lines[-1])
+    if len(pairs) >= _PAIRS_NEEDED:
+        return lines[:-1], pairs
+    for index in range(len(lines) - 2, max(-1, len(lines) - _LINES_BEHIND), -1):
+        pairs = _pairs_of(lines[index])
+        if sum(key in _RANK for key, _ in pairs) >= _PAIRS_NEEDED:
+            return lines[:index], pairs + _pairs_behind(lines[index + 1 :])
+    return lines, []
+
+
+def _pairs_behind(lines: list[str]) -> list[tuple[str, str]]:
+    """Return a pair for each line that begins like one; other lines continue the value before them."""
+    pairs: list[tuple[str, str]] = []
+    for line in lines:
+        if begin := _LINE_BEHIND.match(line):
+            pairs.append((begin[1], begin[2]))
+        elif pairs:
+            pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]}\n{line}")
+    return pairs
+
+
+def _pairs_of(line: str) -> list[tuple[str, str]]:
+    """Return the pairs in a line; a list or an object of JSON is one value, whatever commas it holds."""
+    if len(line) > _LONGEST_LINE or line.count(":") < _PAIRS_NEEDED:
+        return []
+    pairs, at, tries = [], 0, _MOST_JSON
+    while found := _PAIR.search(line, at):
+        value, at = found[2], found.end()
+        if value[:1] in {"[", "{"} and tries:
+            tries -= 1
+            if (end := _json_end(line, found.start(2))) is not None:
+                value, at = line[found.start(2) : end], end + 1
+        pairs.append((found[1], value))
+    return pairs
+
+
+def _json_end(line: str, start: int) -> int | None:
+    """Return where the JSON value that begins at *start* ends, if nothing but a comma follows it."""
+    try:
+        _, end = _DECODER.raw_decode(line, start)
+    except (ValueError, RecursionError):
+        return None
+    return end if line[end : end + 1] in {"", ","} else None
 
 
 def _plain(value: str | float) -> str:
@@ -287,26 +333,3 @@ _OF_STAGE: Mapping[str, Callable[[StageFacts], dict[str, _Value]]] = {
     "adetailer": _adetailer,
     "upscale": _upscale,
 }
-
-
-# -- in a picture -----------------------------------------------------------------------------------------------------
-
-
-def read(texts: Mapping[str, str]) -> Parsed | None:
-    """Return what A1111 or Forge wrote into a picture; None where the texts are of another kind."""
-    parsed = read_text(main_text(texts), "a1111")
-    sure = "parameters" in texts or (parsed is not None and parsed.settings)  # a bare comment may be of any program
-    return parsed if sure else None
-
-
-def read_text(text: str, dialect: Dialect) -> Parsed | None:
-    """Return the content of one text in A1111's form, which other programs of *dialect* write too; None for JSON."""
-    if not text or json_object(text) is not None:
-        return None
-    parsed = parse_parameters(text)
-    return Parsed(
-        dialect=dialect,
-        prompt=parsed.prompt,
-        negative_prompt=parsed.negative_prompt,
-        settings=dict(parsed.settings),
-    )

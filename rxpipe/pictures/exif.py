@@ -1,17 +1,36 @@
-"""Texts in pictures other than PNG: EXIF and comments, as Pillow reads them."""
+"""Texts in EXIF, XMP and comments, and texts within texts: what one program packed into a field for another to find."""
 
 from __future__ import annotations
 
+import html
+import json
 import re
 from typing import TYPE_CHECKING
 
+from rxpipe.pictures.dialects.parsed import json_object
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from PIL import Image
+
+__all__ = ["read_texts", "texts_of_exif", "unpacked"]
 
 _EXIF_IFD = 0x8769
 _USER_COMMENT, _MAKER_NOTE = 0x9286, 0x927C
 _EXIF_TEXTS = {0x010E: "ImageDescription", 0x010F: "Make", 0x0110: "Model", 0x0131: "Software"}
-_EMBEDDED = re.compile(r"(prompt|workflow):(\{.*)", re.IGNORECASE | re.DOTALL)  # ComfyUI in WebP: a key within a text
+_EMBEDDED = re.compile(r"\s*(prompt|workflow|parameters):\s*(\{.*)", re.IGNORECASE | re.DOTALL)  # ComfyUI in WebP
+_XMP_KEY = "XML:com.adobe.xmp"
+_XMP_LIMIT = 1 << 20
+_XMP_ELEMENT = re.compile(
+    r"<(?:exif:UserComment|dc:description|xmp:CreatorTool|dc:title)\b[^>]*>(.*?)</(exif:UserComment|dc:description|xmp:CreatorTool|dc:title)>",
+    re.DOTALL,
+)
+_XMP_ATTRIBUTE = re.compile(r'\b(exif:UserComment|xmp:CreatorTool)="([^"]*)"')
+_TAG = re.compile(r"<[^>]*>")
+_PACKED = frozenset({"Comment", "Description", "Software", "Source", "Title", "parameters", "invokeai_metadata",
+                     "generation_data", "parameters-json", "sd-metadata", "fooocus_scheme", "extraMetadata",
+                     "sui_image_params", "Generation time", "smproj"})  # fmt: skip
 
 
 def read_texts(image: Image.Image) -> dict[str, str]:
@@ -19,7 +38,26 @@ def read_texts(image: Image.Image) -> dict[str, str]:
     texts = {}
     if comment := image.info.get("comment"):
         texts["comment"] = _decoded(comment)
-    exif = image.getexif()
+    texts |= _of_exif(image.getexif())
+    if isinstance(packet := image.info.get("xmp"), bytes | str):
+        texts[_XMP_KEY] = _decoded(packet)
+    return texts
+
+
+def texts_of_exif(data: bytes) -> dict[str, str]:
+    """Return the texts in a block of EXIF, as PNG holds it; none where it cannot be read."""
+    from PIL import Image  # noqa: PLC0415  # only pictures with EXIF pay for it
+
+    exif = Image.Exif()
+    try:
+        exif.load(data if data.startswith(b"Exif\0\0") else b"Exif\0\0" + data)
+        return _of_exif(exif)
+    except (OSError, SyntaxError, ValueError, KeyError, TypeError, IndexError):  # Pillow's, of a damaged block
+        return {}
+
+
+def _of_exif(exif: Image.Exif) -> dict[str, str]:
+    texts = {}
     inner = exif.get_ifd(_EXIF_IFD)
     for tag, name in _EXIF_TEXTS.items():
         if tag in exif:
@@ -29,10 +67,49 @@ def read_texts(image: Image.Image) -> dict[str, str]:
     note = inner.get(_MAKER_NOTE, exif.get(_MAKER_NOTE))
     if isinstance(note, str):  # a camera's is binary; Fooocus writes a word
         texts["MakerNote"] = note
+    return texts
+
+
+def unpacked(texts: Mapping[str, str]) -> dict[str, str]:
+    """Return *texts* with those within them: of XMP, `prompt:{...}` in an EXIF field, JSON of texts in a comment.
+
+    A text that is there already stays.
+    """
+    found = dict(texts)
     for text in list(texts.values()):
         if part := _EMBEDDED.match(text):
-            texts[part[1].lower()] = part[2]
-    return texts
+            found.setdefault(part[1].lower(), part[2])
+    if (packet := texts.get(_XMP_KEY)) is not None:
+        for key, text in _of_xmp(packet[:_XMP_LIMIT]):
+            found.setdefault(f"xmp:{key}", text)
+    for key in ("UserComment", "comment", "Comment", "prompt"):
+        for name, text in _of_json(texts.get(key), plain_graph=key == "prompt"):
+            found.setdefault(name, text)
+    return found
+
+
+def _of_xmp(packet: str) -> Iterator[tuple[str, str]]:
+    for found in _XMP_ELEMENT.finditer(packet):
+        yield found[2].partition(":")[2], html.unescape(_TAG.sub("", found[1])).strip()
+    for found in _XMP_ATTRIBUTE.finditer(packet):
+        yield found[1].partition(":")[2], html.unescape(found[2])
+
+
+def _of_json(text: str | None, *, plain_graph: bool) -> Iterator[tuple[str, str]]:
+    """Yield the texts that a JSON object holds in place of PNG's: a graph as an object or as text, and packed keys."""
+    values = json_object(text)
+    if values is None or plain_graph:
+        return
+    for key in ("prompt", "workflow"):
+        inner = values.get(key)
+        if isinstance(inner, dict) or json_object(inner if isinstance(inner, str) else None) is not None:
+            yield key, inner if isinstance(inner, str) else json.dumps(inner)
+    for key in _PACKED & values.keys():
+        inner = values[key]
+        if isinstance(inner, str | dict):
+            yield key, inner if isinstance(inner, str) else json.dumps(inner)
+    if values and all(isinstance(each, dict) and "class_type" in each for each in values.values()):
+        yield "prompt", text or ""
 
 
 def _decoded(value: object) -> str:

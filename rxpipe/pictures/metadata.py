@@ -1,7 +1,7 @@
-"""The metadata of a picture of any tool: rxpipe, A1111, ComfyUI, SwarmUI, InvokeAI, NovelAI, Fooocus.
+"""The metadata of a picture of any tool: its texts, wherever they stand, read by the dialect that they are of.
 
-One file reads one dialect. Settings come out under A1111's names in every dialect, so that a picture of any tool can be
-compared with another's, and rendered again.
+Settings come out under A1111's names in every dialect, so that a picture of any tool can be compared with another's,
+and rendered again.
 """
 
 from __future__ import annotations
@@ -10,16 +10,21 @@ import io
 import re
 import warnings
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rxpipe.errors import BadImage
-from rxpipe.pictures import a1111, comfyui, fooocus, invokeai, novelai, png, swarmui
-from rxpipe.pictures.dialect import Dialect, Parsed
-from rxpipe.pictures.exif import read_texts
+from rxpipe.pictures import png
+from rxpipe.pictures.dialects import Dialect, Found, Parsed, parse
+from rxpipe.pictures.exif import read_texts, texts_of_exif, unpacked
+from rxpipe.pictures.hidden import hidden_text
 from rxpipe.pictures.lineage import LINEAGE_KEY, Lineage, parse_lineage
-from rxpipe.pictures.opening import opened
+from rxpipe.pictures.opening import DECODERS_RAISE, opened
+from rxpipe.shown import cut
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["DECODED_BYTES", "DECODED_PIXELS", "Dialect", "ImageInfo", "read_info", "read_open"]
 
@@ -34,9 +39,6 @@ _DECODED_SCANS = 100  # of a JPEG; each goes over all pixels, and honest ones ha
 _HEAD = 1 << 20  # bytes at the begin of a file, behind any thumbnail in which its size stands
 _PIPE_BYTES = DECODED_BYTES  # of what cannot be sought in, and must be in memory
 
-_READERS = (swarmui.read, fooocus.read, invokeai.read, novelai.read, comfyui.read, a1111.read)
-"""A reader for each dialect; the first that understands the texts decides. A1111's accepts almost any."""
-
 
 class ImageInfo(BaseModel):
     """A picture's format, size and all that is written in it.
@@ -44,10 +46,13 @@ class ImageInfo(BaseModel):
     format: Pillow's name, such as PNG. width, height: pixels as stored, before any EXIF rotation.
     dialect: the program whose metadata it is; None where none was recognised.
     settings: A1111's names (Steps, Sampler, CFG scale, Seed, Size, Model, ...) to values as text, in the file's order.
+    loras: name and weight of those that stand outside the prompt. source: what the picture was drawn over, "" where it
+        was drawn from nothing. unread: what took part in it and that no setting says.
     lineage: rxpipe's own record; None for pictures of other programs.
     texts: everything as found, by key; EXIF under `UserComment`, `Software` and the like, a GIF's or JPEG's under
         `comment`.
     problems: metadata that is there but could not be read.
+    damage: what is wrong with the file, "" for nothing; the metadata is then what stands before it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,9 +63,13 @@ class ImageInfo(BaseModel):
     prompt: str = ""
     negative_prompt: str = ""
     settings: dict[str, str] = Field(default_factory=dict)
+    loras: tuple[tuple[str, float], ...] = ()
+    source: str = ""
+    unread: tuple[str, ...] = ()
     lineage: Lineage | None = None
     texts: dict[str, str] = Field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    damage: str = ""
 
     @property
     def seed(self) -> int | None:
@@ -78,7 +87,8 @@ def read_info(source: Path | str | bytes) -> ImageInfo:
         source: a file, or the encoded picture. PNG is read without Pillow, all else with it.
 
     Raises:
-        BadImage: no such file, no picture, or a damaged one; names the file and the place in it.
+        BadImage: no such file, no picture, or a damaged one without texts before the damage; names the file and the
+            place in it.
     """
     if isinstance(source, bytes):
         return read_open(io.BytesIO(source))
@@ -102,32 +112,62 @@ def read_open(file: BinaryIO) -> ImageInfo:
     """
     file.seek(0)
     size = png.pixel_size(file.read(_HEAD))
-    if size is not None and size.format == "PNG":
-        header, texts = png.read_file(file)
-        return _parse("PNG", header.width, header.height, texts)
-    return _read_with_pillow(file)
+    if size is None or size.format != "PNG":
+        return _read_with_pillow(file)
+    found = png.read_file(file)
+    texts = found.texts if found.exif is None else {**texts_of_exif(found.exif), **found.texts}
+    info = _info("PNG", (found.width, found.height), texts, damage=found.damage)
+    return info if info.dialect or info.damage else _with_hidden(file, info)
 
 
-def _parse(kind: str, width: int, height: int, texts: dict[str, str]) -> ImageInfo:
-    parsed = next((found for read in _READERS if (found := read(texts)) is not None), Parsed())
+def _info(kind: str, size: tuple[int, int], texts: dict[str, str], *, damage: str = "") -> ImageInfo:
+    parsed = parse(Found(unpacked(texts), size))
     lineage, problem = parse_lineage(texts.get(LINEAGE_KEY))
-    return ImageInfo(
-        format=kind,
-        width=width,
-        height=height,
-        dialect="rxpipe" if lineage else parsed.dialect,
-        prompt=_utf8_safe(parsed.prompt),
-        negative_prompt=_utf8_safe(parsed.negative_prompt),
-        settings={_utf8_safe(key): _utf8_safe(value) for key, value in parsed.settings.items()},
-        lineage=lineage,
-        texts={_utf8_safe(key): _utf8_safe(value) for key, value in texts.items()},
-        problems=(problem,) if problem else (),
+    return _utf8_safe(
+        ImageInfo.model_construct(
+            format=kind,
+            width=size[0],
+            height=size[1],
+            dialect="rxpipe" if lineage else parsed.dialect,
+            **_said(parsed),
+            lineage=lineage,
+            texts=texts,
+            problems=(*parsed.problems, *((problem,) if problem else ())),
+            damage=damage,
+        )
     )
 
 
-def _utf8_safe(text: str) -> str:
-    """Return *text* with "?" for lone surrogates, which JSON can hold and nothing else can."""
-    return text.encode("utf-8", "replace").decode()
+def _said(parsed: Parsed) -> dict[str, Any]:
+    names = ("prompt", "negative_prompt", "settings", "loras", "source", "unread")
+    return {name: getattr(parsed, name) for name in names}
+
+
+def _with_hidden(file: BinaryIO, info: ImageInfo) -> ImageInfo:
+    """Return what is hidden in the pixels of a picture whose texts say nothing; *info* where nothing is."""
+    if not _may_be_decoded(file, info.width * info.height):
+        return info
+    file.seek(0)
+    try:
+        with warnings.catch_warnings(), opened(file) as image:
+            warnings.simplefilter("ignore")
+            text = hidden_text(image)
+    except BadImage:  # the chunks are whole and the pixels are not
+        return info
+    return info if text is None else _info(info.format, (info.width, info.height), _with_text(text, info.texts))
+
+
+def _utf8_safe(info: ImageInfo) -> ImageInfo:
+    """Return the same with "?" for lone surrogates, which JSON can hold and nothing else can."""
+    return ImageInfo(**{name: _safe(getattr(info, name)) for name in ImageInfo.model_fields})
+
+
+def _safe(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, tuple):
+        return tuple(map(_safe, value))
+    return {_safe(key): _safe(inner) for key, inner in value.items()} if isinstance(value, dict) else value
 
 
 # -- other formats than PNG -------------------------------------------------------------------------------------------
@@ -138,9 +178,29 @@ def _read_with_pillow(file: BinaryIO) -> ImageInfo:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters is raised as an error
         with opened(file) as image:
-            if _may_be_decoded(file, image.width * image.height):
-                image.load()
-            return _parse(image.format or "unknown", *image.size, read_texts(image))
+            return _read_opened(file, image)
+
+
+def _read_opened(file: BinaryIO, image: Image.Image) -> ImageInfo:
+    """Read the texts first, so that they are there where the pixels are damaged."""
+    kind = image.format or "unknown"
+    texts, damage = read_texts(image), ""
+    try:
+        if _may_be_decoded(file, image.width * image.height):
+            image.load()
+    except DECODERS_RAISE as error:
+        if not texts:
+            raise
+        damage = f"The picture cannot be decoded: {cut(str(error))}."
+    info = _info(kind, image.size, texts, damage=damage)
+    if kind == "WEBP" and not info.dialect and not damage and (text := hidden_text(image)) is not None:
+        return _info(kind, image.size, _with_text(text, texts))
+    return info
+
+
+def _with_text(text: str, texts: dict[str, str]) -> dict[str, str]:
+    """Return *texts* and one that was hidden, under the key that it would have in the open."""
+    return {"UserComment" if text.lstrip().startswith("{") else "parameters": text, **texts}
 
 
 def _may_be_decoded(file: BinaryIO, pixels: int) -> bool:

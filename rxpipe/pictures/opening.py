@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-__all__ = ["FORMATS", "MOST_PIXELS", "PREVIEW_PIXELS", "opened", "upright"]
+__all__ = ["DECODERS_RAISE", "FORMATS", "MOST_PIXELS", "PREVIEW_PIXELS", "opened", "upright"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "ICO", "TGA", "PCX", "QOI")
 """Pillow's formats that pictures are opened in. Of the others, one starts Ghostscript with what is in the file."""
@@ -35,7 +35,7 @@ PREVIEW_PIXELS = 16 << 20
 
 _BEST_RATIO = 1033  # of deflate
 _PIXELS_PER_BYTE = 8  # in the smallest format of a PNG
-_DECODERS_RAISE = (
+DECODERS_RAISE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -48,6 +48,7 @@ _DECODERS_RAISE = (
     AttributeError,
     MemoryError,
 )
+"""What Pillow's decoders raise for a damaged picture."""
 
 
 @contextmanager
@@ -81,7 +82,7 @@ def opened(
         raise BadImage(f"{name} is {_what(_head(source))}.", hint="Give a PNG, JPEG, WebP, AVIF or GIF.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage(f"{name} is too large to be decoded: {error}.") from error
-    except _DECODERS_RAISE as error:
+    except DECODERS_RAISE as error:
         message = cut(str(error) or type(error).__name__).removesuffix(".")
         raise BadImage(f"{name} cannot be decoded: {message}.", hint="Fetch or render it again.") from error
 

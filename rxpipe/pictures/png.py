@@ -6,6 +6,7 @@ insert.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ __all__ = [
     "PictureSize",
     "check",
     "insert_text",
+    "pixel_data",
     "pixel_size",
     "read_file",
     "read_text",
@@ -139,14 +141,49 @@ def check(data: bytes) -> Header:
     return _check(_Bytes(data))
 
 
-def read_file(file: BinaryIO) -> tuple[Header, dict[str, str]]:
+class Contents(NamedTuple):
+    """What a PNG holds beside its pixels.
+
+    texts: by key, in file order. exif: of the chunk eXIf; None without one. damage: what is wrong with the file, "" for
+    nothing; texts are then those before it.
+    """
+
+    width: int
+    height: int
+    texts: dict[str, str]
+    exif: bytes | None = None
+    damage: str = ""
+
+
+def read_file(file: BinaryIO) -> Contents:
     """Check a PNG in a file that can be sought in, and read its texts; the pixels are never in memory as a whole.
 
+    A file that is damaged behind texts is read up to there.
+
     Raises:
-        BadImage: as `check` and `read_text` do.
+        BadImage: as `check` and `read_text` do; damaged files only where no text stands before the damage.
     """
     source = _File(file)
-    return _check(source), _read_text(source)
+    try:
+        header = _check(source)
+    except BadImage as error:
+        return _before_damage(source, error)
+    return Contents(header.width, header.height, _read_text(source), _read_exif(source))
+
+
+def _before_damage(source: _Source, error: BadImage) -> Contents:
+    size = pixel_size(source.read(0, 64))
+    texts = {} if size is None or size.format != "PNG" else _read_text(source, whole=False)
+    if not texts or size is None or error.hint != _BROKEN:  # a limit is no damage
+        raise error
+    return Contents(size.width, size.height, texts, None, error.message)
+
+
+def _read_exif(source: _Source) -> bytes | None:
+    for chunk in _chunks(source):
+        if chunk.name == b"eXIf" and chunk.stop - chunk.start <= TEXT_LIMIT:
+            return source.read(chunk.start + 8, chunk.stop - 4)
+    return None
 
 
 def _check(source: _Source) -> Header:
@@ -222,6 +259,23 @@ def _chunks(source: _Source) -> Iterator[_Chunk]:
         position = stop
 
 
+def _chunks_before_damage(source: _Source) -> Iterator[_Chunk]:
+    with contextlib.suppress(BadImage):
+        yield from _chunks(source)
+
+
+def pixel_data(data: bytes) -> Iterator[memoryview]:
+    """Yield the contents of a PNG's IDAT chunks, which together are one zlib stream.
+
+    Raises:
+        BadImage: not a PNG, or cut off.
+    """
+    view = memoryview(data)
+    for chunk in _chunks(_Bytes(data)):
+        if chunk.name == b"IDAT":
+            yield view[chunk.start + 8 : chunk.stop - 4]
+
+
 # -- text chunks ------------------------------------------------------------------------------------------------------
 
 
@@ -236,10 +290,11 @@ def read_text(data: bytes) -> dict[str, str]:
     return _read_text(_Bytes(data))
 
 
-def _read_text(source: _Source) -> dict[str, str]:
+def _read_text(source: _Source, *, whole: bool = True) -> dict[str, str]:
+    """Return the texts of a file, or where it is not *whole* those before the damage."""
     texts: dict[str, str] = {}
     left = TEXT_LIMIT
-    for chunk in _chunks(source):
+    for chunk in _chunks(source) if whole else _chunks_before_damage(source):
         if chunk.name in _TEXT_CHUNKS:
             if chunk.stop - chunk.start - 12 <= left:  # a longer one is not even read
                 key, text = _read_entry(source, chunk)
@@ -259,13 +314,21 @@ def _read_entry(source: _Source, chunk: _Chunk) -> tuple[str, str]:
     key, _, rest = source.read(chunk.start + 8, chunk.stop - 4).partition(b"\0")
     name = key.decode("latin-1")
     if chunk.name == b"tEXt":
-        return name, rest.decode("latin-1")
+        return name, _plain_text(rest)
     if chunk.name == b"zTXt":
-        return name, _unpack(rest[1:], name, chunk).decode("latin-1")
+        return name, _plain_text(_unpack(rest[1:], name, chunk))
     packed = rest[:1] not in (b"", b"\0")
     _language, _, rest = rest[2:].partition(b"\0")
     _translated, _, body = rest.partition(b"\0")
     return name, (_unpack(body, name, chunk) if packed else body).decode("utf-8", "replace")
+
+
+def _plain_text(body: bytes) -> str:
+    """Decode what should be Latin-1: many programs write UTF-8 there, which Latin-1 of any sense is not by chance."""
+    if not body.isascii():
+        with contextlib.suppress(UnicodeDecodeError):
+            return body.decode("utf-8")
+    return body.decode("latin-1")
 
 
 def _unpack(body: bytes, key: str, chunk: _Chunk) -> bytes:
@@ -289,8 +352,8 @@ def insert_text(
 ) -> bytes:
     """Return the same PNG with *texts* in front of its pixels; any text it had under these keys is gone.
 
-    Latin-1 texts become tEXt, others iTXt, exactly as Pillow's `PngInfo.add_text` writes them. All other bytes stay as
-    they are. Checksums of the picture are not checked; see `check`.
+    Latin-1 texts become tEXt, others iTXt, as Pillow's `PngInfo.add_text` writes them; so does Latin-1 that reads as
+    UTF-8, and would be read so. All other bytes stay as they are. Checksums are not checked; see `check`.
 
     Args:
         data: a PNG.
@@ -345,7 +408,9 @@ def _key_bytes(key: str) -> bytes:
 
 def _text_chunk(key: bytes, text: str, *, packed: bool) -> bytes:
     try:
-        body, latin = text.encode("latin-1"), True
+        body = text.encode("latin-1")
+        latin = _plain_text(body) == text  # what would be read back as UTF-8 is written as such
+        body = body if latin else text.encode()
     except UnicodeEncodeError:
         body, latin = text.encode("utf-8", "replace"), False
     packed = packed and len(body) < COMPRESSED_TEXT_LIMIT

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from rxpipe.events import StageEvent
 
 
+_LAZY = logger.opt(lazy=True)
+"""Formats nothing while the log is off."""
+
+
 def log_events(events: Observable[StageEvent]) -> abc.DisposableBase:
     """Log every lifecycle event of a stream (all but steps) until disposed; return the subscription."""
     return events.subscribe(_log, lambda error: logger.error("{}", _plain(f"the stream of events failed: {error!r}")))
@@ -38,8 +42,8 @@ def _log(event: StageEvent) -> None:
     if isinstance(event, StageStep):
         return
     stage, image = getattr(event, "stage_type", None), getattr(event, "image_index", None)
-    bound = logger.bind(run=event.run_id, kind=event.kind, stage=stage, image=image)
-    bound.log(_level(event), "{}", line(event))
+    bound = _LAZY.bind(run=event.run_id, kind=event.kind, stage=stage, image=image)
+    bound.log(_level(event), "{}", lambda: line(event))
 
 
 def _level(event: StageEvent) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.events import TERMINALS, RunEnd, StageStart, StageStep
+from rxpipe.events import TERMINALS, RunEnd, StageStart, StageStep, make_event
 from rxpipe.result import RunUpdate, reduce
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Timeline:
             while self._fits(kind, fields.get("stage_index")):
                 self._last = max(self._last, self._now())
                 fields["run_id"], fields["seq"], fields["timestamp"] = self.run_id, self._count, self._last
-                event = kind.__pydantic_validator__.validate_python(fields)  # what model_validate calls
+                event = make_event(kind, fields)
                 if event.seq == self._count:  # else a signal handler emitted one of its own meanwhile
                     self._pending = RunUpdate(event, reduce(self.result, event))
                     self._record(self._pending)

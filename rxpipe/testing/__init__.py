@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from rxpipe.testing.rows import timeline as timeline
     from rxpipe.testing.scripted import ScriptedBackend as ScriptedBackend
     from rxpipe.testing.scripted import ScriptedRun as ScriptedRun
+    from rxpipe.testing.servers.comfyui import ComfyUIServer as ComfyUIServer
     from rxpipe.testing.servers.webui import Fault as Fault
     from rxpipe.testing.servers.webui import WebUIServer as WebUIServer
     from rxpipe.testing.virtual import RealThread as RealThread
@@ -68,6 +69,7 @@ _HOMES = {
     "scripted": ("ScriptedBackend", "ScriptedRun"),
     "rows": ("timeline",),
     "virtual": ("RealThread", "VirtualTime"),
+    "servers.comfyui": ("ComfyUIServer",),
     "servers.webui": ("Fault", "WebUIServer"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

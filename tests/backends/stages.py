@@ -9,7 +9,7 @@ import time
 import rxpipe as rxp
 from rxpipe.plan import plan_stages
 from rxpipe.rx.worker import WorkerScheduler
-from rxpipe.testing.servers.webui.drawing import noise_png
+from rxpipe.testing.servers.drawing import noise_png
 
 PICTURE = noise_png(64, 64, 1)
 GRACE_S = 10.0

@@ -153,9 +153,9 @@ def webuiapi(url: str, folder: Path, images: int, size: int) -> dict[str, float]
 
 
 def rxpipe(
-    url: str, folder: Path, images: int, size: int, *, order: Any = "stage", queue_ahead: int = 0
+    url: str, folder: Path, images: int, size: int, *, settings: dict[str, Any] | None = None, **options: Any
 ) -> dict[str, float]:
-    """This package, every stage's picture saved as by default."""
+    """This package as it is by default: one further request in the server's queue, every stage's picture saved."""
     import rxpipe as rxp
     from rxpipe.backends.webui.backend import WebUIBackend
 
@@ -169,7 +169,7 @@ def rxpipe(
                 seen["early"] = resident_kb()
 
     begin = time.perf_counter()
-    backend = WebUIBackend(url, queue_ahead=queue_ahead)
+    backend = WebUIBackend(url, **options)
     runner = rxp.PipelineRunner(backend)
     runner.executor.events.subscribe(watch)
     config = rxp.PipelineConfig(
@@ -178,7 +178,7 @@ def rxpipe(
         adetailer=rxp.AdetailerConfig(detector=DETECTOR),
         upscale=rxp.UpscaleConfig(scale=2),
         out=folder,
-        order=order,
+        **(settings or {}),
     )
     runner.run(config).raise_for_status()
     result = measured(begin, seen["first"], (resident_kb() - seen["early"]) / (images * 0.75), images)
@@ -186,14 +186,19 @@ def rxpipe(
     return result
 
 
-def rxpipe_image_order(url: str, folder: Path, images: int, size: int) -> dict[str, float]:
-    """Each image through the whole chain first."""
-    return rxpipe(url, folder, images, size, order="image")
+def rxpipe_stage_order(url: str, folder: Path, images: int, size: int) -> dict[str, float]:
+    """All images through one stage, then the next; one request at a time."""
+    return rxpipe(url, folder, images, size, settings={"order": "stage"}, queue_ahead=0)
 
 
-def rxpipe_ahead(url: str, folder: Path, images: int, size: int) -> dict[str, float]:
-    """The next request of a stage waits in the server's own queue."""
-    return rxpipe(url, folder, images, size, queue_ahead=1)
+def rxpipe_ahead_2(url: str, folder: Path, images: int, size: int) -> dict[str, float]:
+    """Two further requests wait in the server's own queue."""
+    return rxpipe(url, folder, images, size, queue_ahead=2)
+
+
+def rxpipe_final(url: str, folder: Path, images: int, size: int) -> dict[str, float]:
+    """Only the last stage's pictures are kept."""
+    return rxpipe(url, folder, images, size, settings={"save": "final"})
 
 
 CLIENTS: dict[str, Callable[..., dict[str, float]]] = {
@@ -201,8 +206,9 @@ CLIENTS: dict[str, Callable[..., dict[str, float]]] = {
     "loop": loop,
     "webuiapi": webuiapi,
     "rxpipe": rxpipe,
-    "rxpipe_image_order": rxpipe_image_order,
-    "rxpipe_ahead": rxpipe_ahead,
+    "rxpipe_stage_order": rxpipe_stage_order,
+    "rxpipe_final": rxpipe_final,
+    "rxpipe_ahead_2": rxpipe_ahead_2,
 }
 
 

@@ -143,7 +143,15 @@ def test_check_leaves_bytes_behind_the_end_alone():
 # -- reading --
 
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+def is_like_utf8(text: str) -> bool:
+    """Whether the Latin-1 of a text, where it has one, would be read as UTF-8."""
+    try:
+        return not text.isascii() and bool(text.encode("latin-1").decode("utf-8"))
+    except UnicodeError:
+        return False
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60).filter(lambda text: not is_like_utf8(text))
 KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=255), min_size=1, max_size=79)
 
 
@@ -162,6 +170,16 @@ def test_texts_of_real_servers_are_read_as_pillow_reads_them(path):
     with Image.open(path) as image:
         image.load()
         assert png.read_text(path.read_bytes()) == image.text
+
+
+def test_utf8_in_a_text_of_latin1_is_read_as_utf8():
+    """Many programs write it there; Latin-1 that is no UTF-8 stays, and what is ambiguous is written as UTF-8."""
+    data = picture()
+    for body, text in ((b"k\0" + "größer 猫".encode(), "größer 猫"), (b"k\0gr\xf6\xdfer", "größer")):
+        assert png.read_text(data[:-12] + chunk(b"tEXt", body) + data[-12:]) == {"k": text}
+        packed = b"k\0\0" + zlib.compress(body[2:])
+        assert png.read_text(data[:-12] + chunk(b"zTXt", packed) + data[-12:]) == {"k": text}
+    assert png.read_text(png.insert_text(data, {"k": "Ã¼"})) == {"k": "Ã¼"}
 
 
 def test_texts_behind_the_pixels_are_read():

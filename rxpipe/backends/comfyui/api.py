@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rxpipe.backends.comfyui.server import Server
     from rxpipe.backends.http.connection import Connection
     from rxpipe.backends.http.limits import AnswerLimit
+    from rxpipe.errors import BackendRejected
 
 Place = Literal["waiting", "running", "done", "unknown"]
 """Where a job is on its server; unknown: it has never heard of it, or has forgotten it."""
@@ -61,25 +62,22 @@ class PostedJob:
         return json.dumps(value).encode()
 
 
-def post_job(connection: Connection, job: PostedJob, *, timeout_s: float) -> str:
-    """Put a job into the queue; return its id.
+def post_job(connection: Connection, job: PostedJob, *, timeout_s: float) -> tuple[str, BackendRejected | None]:
+    """Put a job into the queue; return its id, and an error where the server drops a part of the graph and runs the rest.
 
     Raises:
-        BackendRejected: the server refuses the graph, or a part of it; names node, value and what is allowed.
+        BackendRejected: the server refuses the graph; names node, value and what is allowed.
     """
     answer = connection.exchange("POST", PROMPT, job.body(), timeout_s=timeout_s)
     value = _json_or_none(answer.body)
-    if answer.status in _OK or answer.status == 400:  # noqa: PLR2004  # HTTP's own
-        refused = refused_graph(value, job.nodes)
-        if refused is not None:
-            if isinstance(value, dict) and isinstance(value.get("prompt_id"), str):
-                delete_waiting(connection, value["prompt_id"], timeout_s=timeout_s)
-            raise refused
+    refused = refused_graph(value, job.nodes) if answer.status in (*_OK, 400) else None
+    if refused is not None and answer.status not in _OK:
+        raise refused
     connection.accepted("POST", PROMPT, answer)
     found = value.get("prompt_id") if isinstance(value, dict) else None
     if not isinstance(found, str):
         raise BadResponse(f"the answer names no job (POST {PROMPT}).")
-    return found
+    return found, refused
 
 
 def _json_or_none(body: bytes) -> Any:

@@ -146,8 +146,9 @@ def _prepared(stage: StageExecution, config: Img2ImgConfig, artifact: Artifact, 
 
 
 def found_by_server(unit: AdetailerUnit, catalog: ComfyCatalog) -> bool:
-    """Whether the server detects for a unit: it has Impact-Pack and the detector, and nothing more is asked for."""
-    return catalog.detector(unit.detector) is not None and not own_filters(unit)
+    """Whether the server detects for a unit: it has the detector; faces that are to be filtered are found here."""
+    has = catalog.detector(unit.detector) is not None
+    return has and not (own_filters(unit) and looks_for_faces(unit.detector))
 
 
 def own_filters(unit: AdetailerUnit) -> tuple[str, ...]:

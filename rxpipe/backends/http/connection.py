@@ -21,6 +21,8 @@ from weakref import WeakSet
 import requests
 from reactivex.disposable import SerialDisposable
 from requests.adapters import HTTPAdapter
+from requests.cookies import RequestsCookieJar
+from requests.utils import requote_uri
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, ReadTimeoutError
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
 
     from rxpipe.backends.http.address import Address
 
-_PIECES = 32  # an answer is read in so many, each showing that it is still coming
-_PIECE_BYTES = (1 << 12, 1 << 20)  # the smallest and the largest
+_PIECE_BYTES = (1 << 14, 1 << 20)  # of an answer, the first and the largest; each shows that it is still coming
+_QUICK_S = 0.01  # a piece that took no longer is followed by one twice as large
 _DIGITS = 19  # of a length; a longer one is none
 _OK = range(200, 300)
 _MISSING = {404, 405}
@@ -93,7 +95,9 @@ class Connection:
         self._aborted = threading.Event()
         self._own_deadlines = WorkerScheduler("rxpipe-http-deadline") if deadlines is None else None
         self._deadlines = deadlines or cast("WorkerScheduler", self._own_deadlines)
-        self._session = self._open_session()
+        self._adapter = _Adapter(self._watch, self._note_sent)
+        self._blank, self._send_settings = _prepared(address)
+        self._cookies = RequestsCookieJar()
         self._opened = 0
         self.received = self.sent = 0
 
@@ -178,7 +182,7 @@ class Connection:
                     kept = opened == self._opened and not isinstance(failure, requests.Timeout)
                     if method != "GET" or not kept or self.aborted or deadline.passed:
                         raise
-                    self._session.close()
+                    self._adapter.close()
                     response = self._request(method, path, body, timeout_s, content_type)
                 deadline.end_after(limit.body_s if limit.whole_s is None else None)
                 content = self._read(response, limit)
@@ -201,22 +205,29 @@ class Connection:
                 cause = without_frames(failure)
             else:
                 if response.status_code >= _SERVER_FAILED:
-                    self._session.close()
+                    self._adapter.close()
                 return Response(response.status_code, content, time.monotonic() - begin, response.headers)
         raise error from cause  # outside the except block, so that no frame with headers hangs on it
 
     def _request(
         self, method: str, path: str, body: bytes | None, timeout_s: float | None, content_type: str
     ) -> requests.Response:
-        return self._session.request(
-            method,
-            self._address.base + path,
-            data=body,
-            headers={"Content-Type": content_type} if body else None,
-            timeout=(min(self._connect_timeout_s, timeout_s or self._connect_timeout_s), timeout_s),
-            stream=True,
-            allow_redirects=False,
-        )
+        """Send one request and return the answer's head; redirects are not followed.
+
+        What a `requests.Session` works out anew for each request is fixed for a server and was worked out once.
+        """
+        request = self._blank.copy()
+        request.method, request.url, request.body = method, f"{self._blank.url}{requote_uri(path)}", body
+        if body is not None:
+            request.headers["Content-Length"] = str(len(body))
+        if body:
+            request.headers["Content-Type"] = content_type
+        if self._cookies:
+            request.prepare_cookies(self._cookies)
+        timeout: Any = (min(self._connect_timeout_s, timeout_s or self._connect_timeout_s), timeout_s)
+        response = self._adapter.send(request, timeout=timeout, **self._send_settings)
+        self._cookies.update(response.cookies)
+        return response
 
     def abort(self) -> None:
         """Shut the sockets down: a waiting call raises an error, and nothing more is sent. Harmless twice."""
@@ -225,7 +236,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection."""
-        self._session.close()
+        self._adapter.close()
         if self._own_deadlines is not None:
             self._own_deadlines.close()
 
@@ -235,12 +246,14 @@ class Connection:
 
     def _read(self, response: requests.Response, limit: AnswerLimit) -> bytes:
         raw, length = response.raw, _length_of(response)
-        size = min(max((length or 0) // _PIECES, _PIECE_BYTES[0]), _PIECE_BYTES[1])
         try:
             body = BodyReader(limit, response.headers.get("Content-Encoding", ""), length)
+            size, begin = _PIECE_BYTES[0], time.monotonic()
             while piece := raw.read(size, decode_content=False):
                 self.received += len(piece)
                 body.feed(piece)
+                begin, took_s = time.monotonic(), time.monotonic() - begin
+                size = min(2 * size, _PIECE_BYTES[1]) if took_s < _QUICK_S else size
             content = body.finish()
         except BadResponse:
             response.close()  # what is left of it must not be read as the next answer
@@ -294,17 +307,6 @@ class Connection:
             return f"the server at {base} is not trusted ({text})", "Its certificate must be known to this machine."
         return None
 
-    def _open_session(self) -> requests.Session:
-        session = _Session()
-        session.trust_env = not self._address.is_loopback  # a proxy for our own machine only breaks things
-        session.headers.clear()
-        session.headers.update(_headers(self._address))
-        session.auth = _Authorize(self._address)  # also keeps .netrc from putting in its own
-        adapter = _Adapter(self._watch, self._note_sent)
-        session.mount("http://", adapter)
-        session.mount("https://", adapter)
-        return session
-
     def _note_sent(self) -> None:
         self.sent += 1
 
@@ -317,13 +319,6 @@ class Connection:
         if self.aborted:
             _shutdown_socket(connection.sock)
             raise ConnectionAbortedError("aborted on our side")
-
-
-class _Session(requests.Session):
-    """A session that reads no body of its own accord: requests reads that of a redirect, whole, to follow it."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        del resp
 
 
 class _Deadline:
@@ -360,16 +355,6 @@ class _Deadline:
         self._timer.dispose()
         with self._lock:
             self._over = True
-
-
-class _Authorize(requests.auth.AuthBase):
-    def __init__(self, address: Address) -> None:
-        self._credentials = address.credentials
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._credentials is not None:
-            request.headers["Authorization"] = self._credentials.header()
-        return request
 
 
 class _Adapter(HTTPAdapter):
@@ -476,6 +461,17 @@ def _length_of(response: requests.Response) -> int | None:
     return int(length) if length.isdecimal() and len(length) < _DIGITS else None
 
 
+def _prepared(address: Address) -> tuple[requests.PreparedRequest, dict[str, Any]]:
+    """Return a request without path and body, and the settings with which each is sent: proxies, certificates."""
+    with requests.Session() as session:
+        session.trust_env = not address.is_loopback  # a proxy for our own machine only breaks things
+        settings = session.merge_environment_settings(address.base, {}, True, None, None)
+    blank = requests.PreparedRequest()
+    blank.prepare("GET", address.base, headers=_headers(address), cookies=RequestsCookieJar())
+    blank.url = (blank.url or "").rstrip("/")
+    return blank, dict(settings)
+
+
 def _headers(address: Address) -> dict[str, str]:
     headers = {
         "User-Agent": "rxpipe",
@@ -483,6 +479,8 @@ def _headers(address: Address) -> dict[str, str]:
         "Accept-Encoding": "identity",  # gzip of base64 costs the server more than the wire saves
         "Connection": "keep-alive",
     }
+    if address.credentials is not None:
+        headers["Authorization"] = address.credentials.header()
     if not address.is_loopback:  # tunnels that show a page to browsers first
         headers |= {"ngrok-skip-browser-warning": "1", "skip_zrok_interstitial": "1"}
     return {**headers, **address.headers}

@@ -6,6 +6,7 @@ more than the limit.
 
 from __future__ import annotations
 
+import io
 import zlib
 from dataclasses import dataclass
 
@@ -72,7 +73,7 @@ class BodyReader:
 
     def __init__(self, limit: AnswerLimit, encoding: str = "", length: int | None = None) -> None:
         self._limit = limit
-        self._pieces: list[bytes] = []
+        self._body = io.BytesIO()  # grows in place, and gives its bytes away without a copy
         self._size = 0
         self._unpacker = _unpacker(encoding.strip().lower())
         if length is not None and length > limit.most_bytes:
@@ -100,16 +101,16 @@ class BodyReader:
         Raises:
             BadResponse: it ends in the middle of its compression.
         """
-        if self._unpacker is not None and self._pieces and not self._unpacker.eof:
+        if self._unpacker is not None and self._size and not self._unpacker.eof:
             raise BadResponse("the answer cannot be decompressed: it is cut off.")
-        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        return self._body.getvalue()
 
     def _keep(self, piece: bytes) -> None:
         self._size += len(piece)
         if self._size > self._limit.most_bytes:
-            self._pieces.clear()
+            self._body = io.BytesIO()
             raise self._too_large()
-        self._pieces.append(piece)
+        self._body.write(piece)
 
     def _too_large(self) -> BadResponse:
         return BadResponse(

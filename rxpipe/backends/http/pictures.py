@@ -10,6 +10,7 @@ from rxpipe.errors import BadImage, BadResponse
 from rxpipe.pictures import png
 from rxpipe.pictures.opening import MOST_PIXELS, opened
 from rxpipe.pictures.opening import upright as turned_upright
+from rxpipe.pictures.rows import same_rows
 
 _ORIENTATION, _UPRIGHT = 0x0112, 1
 _QUALITIES = (80, 75, 90, 95, 100, 85, 70, 60)  # the usual first
@@ -109,8 +110,10 @@ def same_pixels(before: bytes, after: bytes) -> bool:
     """Whether two pictures are the same, pixel for pixel; alpha does not count.
 
     Raises:
-        BadResponse: the second one cannot be decoded.
+        BadResponse: they had to be decoded to tell, and the second one cannot be.
     """
+    if (same := same_rows(before, after)) is not None:
+        return same
     from PIL import ImageChops  # noqa: PLC0415  # importing rxpipe loads no Pillow
 
     try:

@@ -50,10 +50,12 @@ class InFlightJobs:
         with self._lock:
             return next((tracker for tracker in reversed(self._trackers) if not tracker.ended.is_set()), None)
 
-    def add(self, tracker: JobTracker) -> None:
-        """Note that its request is about to be sent."""
+    def add(self, tracker: JobTracker) -> JobTracker | None:
+        """Note that its request is about to be sent; return the one that was sent last, None if there is none."""
         with self._lock:
-            self._trackers = [*(one for one in self._trackers if not one.ended.is_set()), tracker]
+            before = [one for one in self._trackers if not one.ended.is_set()]
+            self._trackers = [*before, tracker]
+            return before[-1] if before else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +201,6 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
         self._member: BatchMember | None = None
         self._task: str | None = None
         self._baseline: ServerSnapshot | None = None
-        self._queued_behind: JobTracker | None = None
         self._sent: InFlightRequest | None = None
         self._stopped = False
         self._warnings: tuple[str, ...] = ()  # about what was found before the request
@@ -234,9 +235,8 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
             task = f"task(rxpipe-{uuid.uuid4().hex[:12]})"
             self._request = self._request.with_task(task)
             self._task = task if self._reports_tasks(connection) else None
-        if self._task is None:
+        if self._task is None and self._services.in_flight.latest is None:  # else what runs before it is known
             self._baseline = self._read_baseline(connection)
-            self._queued_behind = self._services.in_flight.latest
 
     def _reports_tasks(self, connection: Connection) -> bool:
         try:
@@ -257,10 +257,10 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
             self._request.payload,
             stalled_s=self._services.calls.timeouts.stalled_s,
             baseline=self._baseline,
-            queued_behind=self._queued_behind,
             phases=self._reader.catalog.flavour.phases,
         )
-        self._services.in_flight.add(tracker)
+        before = self._services.in_flight.add(tracker)
+        tracker.queued_behind = before if self._task is None else None
         self._sent = InFlightRequest(connection, tracker, self._task, self._services)
 
     def send(self, connection: Connection) -> Output:
@@ -285,8 +285,11 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
     def _cut_off(self, connection: Connection) -> bool:
         """Whether another client ended the job early; the answer does not say so.
 
-        The server's flags do until the next job begins, and the steps that were seen do afterwards.
+        The server's flags do until the next job begins, and the steps that were seen do afterwards, or while another
+        job of ours is in flight: the flags are that one's.
         """
+        if self._services.in_flight.latest is not None:
+            return self._in_flight.tracker.fell_short(time.monotonic())
         try:
             progress = self._services.progress_client
             state = progress.read_server(connection, timeout_s=self._ask_s, fresh=True).state

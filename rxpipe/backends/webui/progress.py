@@ -209,6 +209,7 @@ class JobTracker:
     def _owner_by_server(self, snapshot: ServerSnapshot) -> JobOwner:
         if self.queued_behind is not None and self.queued_behind.ended.is_set():
             self.queued_behind = self.baseline = None  # what ran before it has ended too
+            return "waiting"  # this may have been read before that
         if self.phases:
             return self._owner_in_phases(snapshot.state)
         if snapshot.state.job_count == 0:

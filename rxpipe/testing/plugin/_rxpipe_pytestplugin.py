@@ -1,4 +1,4 @@
-"""The pytest plugin of rxpipe: fixtures `marbles` and `webui_server`, `--marble-svg=DIR` for pictures of failures.
+"""The pytest plugin of rxpipe: fixtures `marbles`, `webui_server` and `comfyui_server`, and `--marble-svg=DIR`.
 
 Every pytest run in an environment with rxpipe loads this module. So it lies outside the package, whose import costs a
 tenth of a second, and imports nothing but pytest; everything else is imported when a test uses it.
@@ -17,7 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from rxpipe.testing import WebUIServer
+    from rxpipe.testing import ComfyUIServer, WebUIServer
     from rxpipe.testing.marbles import Marbles
 
 STARTED = pytest.StashKey["Marbles"]()
@@ -45,6 +45,22 @@ def webui_server(request: pytest.FixtureRequest) -> Iterator[WebUIServer]:
 
     options = getattr(request, "param", {})
     with WebUIServer(**({"flavour": options} if isinstance(options, str) else options)) as server:
+        yield server
+
+
+@pytest.fixture
+def comfyui_server(request: pytest.FixtureRequest) -> Iterator[ComfyUIServer]:
+    """A ComfyUI server on a free loopback port: `comfyui_server.url`, `.fault(...)`, `.jobs`; see `ComfyUIServer`.
+
+    `@pytest.mark.parametrize("comfyui_server", ["0.3.40", {"version": "0.3.64", "latency_s": 0.1}], indirect=True)`
+    selects which: a version, or arguments of ComfyUIServer. Without one it is the newest recorded, drawing noise.
+    """
+    from rxpipe.testing import ComfyUIServer  # noqa: PLC0415 - only a test that uses it pays for it
+
+    options = getattr(request, "param", {})
+    with ComfyUIServer(
+        **{"draw": "noise", **({"version": options} if isinstance(options, str) else options)}
+    ) as server:
         yield server
 
 

@@ -359,7 +359,7 @@ class LoopbackServer(Generic[SiteT]):
                 self._hand_over(connection, stream, call, answer)
                 return False
             answer = site.finish(answer, time.perf_counter() - began)
-            if going_down:
+            if going_down or answer.closes:
                 request = replace(request, keep_alive=False)
             sent = self._send(connection, call, answer, request)
         except ServerGone:

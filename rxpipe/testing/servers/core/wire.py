@@ -14,6 +14,7 @@ import time
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -29,10 +30,13 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 _REASONS = {
     101: "Switching Protocols",
     200: "OK",
+    304: "Not Modified",
     400: "Bad Request",
     401: "Unauthorized",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    413: "Request Entity Too Large",
     422: "Unprocessable Entity",
     429: "Too Many Requests",
     500: "Internal Server Error",
@@ -58,6 +62,7 @@ class Request:
 class Answer:
     """What is to be sent. `headers` are sent in addition to server, date, content-length and content-type.
 
+    content_type: "" sends none.
     last: the server ends the connection afterwards without saying so; the next request on it meets a reset.
     """
 
@@ -66,6 +71,11 @@ class Answer:
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     last: bool = False
+
+    @property
+    def closes(self) -> bool:
+        """Whether the answer says itself that the connection ends with it."""
+        return self.headers.get("connection") == "close"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +156,11 @@ def encode(answer: Answer, request: Request, gzip_level: int | None, software: s
     if gzip_level and len(body) >= _GZIP_FROM and "gzip" in request.headers.get("accept-encoding", ""):
         body = gzip.compress(body, gzip_level, mtime=0)
         headers |= {"content-encoding": "gzip", "vary": "Accept-Encoding"}
-    length = {"content-length": str(len(body)), "content-type": answer.content_type}
+    length = {"content-length": str(len(body))}
+    length |= {"content-type": answer.content_type} if answer.content_type else {}
     closing = {} if request.keep_alive else {"connection": "close"}
-    return _head(answer.status, software, {**length, **headers, **closing}), body
+    head = _head(answer.status, software, {**length, **headers, **closing})
+    return head, b"" if request.method == "HEAD" or answer.status == HTTPStatus.NOT_MODIFIED else body
 
 
 def encode_upgrade(upgrade: Upgrade, software: str) -> bytes:

@@ -7,7 +7,7 @@ from rxpipe.testing.servers.core.clock import Clock, ManualClock, RealClock
 from rxpipe.testing.servers.core.jobs import Interrupt, Job, JobGate
 from rxpipe.testing.servers.core.requests import RecordedRequest
 from rxpipe.testing.servers.core.server import serve_forever
-from rxpipe.testing.servers.webui.drawing import Draw, DrawRequest, Prepared, noise
+from rxpipe.testing.servers.drawing import Draw, DrawRequest, Prepared, noise
 from rxpipe.testing.servers.webui.faults import Fault
 from rxpipe.testing.servers.webui.flavour import FlavourName, openapi
 from rxpipe.testing.servers.webui.server import WebUIServer

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rxpipe.testing.servers.core.jobs import Job
 from rxpipe.testing.servers.core.site import ServerGone
-from rxpipe.testing.servers.webui.drawing import noise_png, parameters_of
+from rxpipe.testing.servers.drawing import noise_png, parameters_of
 from rxpipe.testing.servers.webui.jobs import JobError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rxpipe.testing.servers.core.faults import Fault
     from rxpipe.testing.servers.core.requests import RecordedRequest
-    from rxpipe.testing.servers.webui.drawing import Draw, DrawRequest
+    from rxpipe.testing.servers.drawing import Draw, DrawRequest
     from rxpipe.testing.servers.webui.flavour import Flavour, FlavourName
     from rxpipe.testing.servers.webui.jobs import JobQueue
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pybase64 as base64
 
 from rxpipe.testing.servers.core.wire import Answer
-from rxpipe.testing.servers.webui.adetailer import read_args
-from rxpipe.testing.servers.webui.drawing import (
+from rxpipe.testing.servers.drawing import (
     DrawRequest,
     decode_upload,
     grid_of,
@@ -26,6 +25,7 @@ from rxpipe.testing.servers.webui.drawing import (
     save_png,
     with_parameters,
 )
+from rxpipe.testing.servers.webui.adetailer import read_args
 from rxpipe.testing.servers.webui.infotext import resolve_sampling, write_infotext
 from rxpipe.testing.servers.webui.jobs import JobError
 

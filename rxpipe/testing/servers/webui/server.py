@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from rxpipe.testing.servers.core.clock import Clock, RealClock
-from rxpipe.testing.servers.core.jobs import Interrupt, Job, JobGate, JobLog
-from rxpipe.testing.servers.core.server import LoopbackServer
-from rxpipe.testing.servers.webui.drawing import noise
+from rxpipe.testing.servers.core.job_server import JobServer
+from rxpipe.testing.servers.core.jobs import Interrupt, JobGate, JobLog
+from rxpipe.testing.servers.drawing_names import drawing_of
 from rxpipe.testing.servers.webui.engine import Checkpoint, Setup
 from rxpipe.testing.servers.webui.flavour import FlavourName, load_flavour
 from rxpipe.testing.servers.webui.webui import WebUI
@@ -15,12 +15,12 @@ from rxpipe.testing.servers.webui.webui import WebUI
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rxpipe.testing.servers.webui.drawing import Draw
+    from rxpipe.testing.servers.drawing import Draw
 
 _STAGES = ("txt2img", "img2img", "adetailer", "upscale")
 
 
-class WebUIServer(LoopbackServer[WebUI]):
+class WebUIServer(JobServer[WebUI]):
     """An AUTOMATIC1111 or Forge server whose pictures need no GPU.
 
     ```python
@@ -55,7 +55,6 @@ class WebUIServer(LoopbackServer[WebUI]):
     Any thread may call any method. Times are of `clock` unless they are called timeout.
     """
 
-    request_log: JobLog
     thread_name = "webui-server"
 
     def __init__(
@@ -88,7 +87,7 @@ class WebUIServer(LoopbackServer[WebUI]):
         self.request_log = JobLog(self.clock)
         by_stage = latency_s if not isinstance(latency_s, int | float) else dict.fromkeys(_STAGES, float(latency_s))
         self.setup = Setup(
-            _drawing(draw),
+            drawing_of(draw),
             dict(by_stage),
             switch_s,
             auth,
@@ -104,18 +103,19 @@ class WebUIServer(LoopbackServer[WebUI]):
         )
         names = checkpoints or self.flavour.checkpoints
         self._checkpoints = [Checkpoint(name, hashed or number == 0) for number, name in enumerate(names)]
-        self._holds: list[JobGate] = []
+        holds: list[JobGate] = []
         super().__init__(
-            self._make_site,
+            lambda: self._make_site(holds),
             self.request_log,
+            holds,
             port=port,
             gzip_level=gzip_level,
             keep_alive_s=keep_alive_s,
             keep_bodies=keep_bodies,
         )
 
-    def _make_site(self) -> WebUI:
-        site = WebUI(self.flavour, self.setup, self.request_log, self._holds, self._checkpoints)
+    def _make_site(self, holds: list[JobGate]) -> WebUI:
+        site = WebUI(self.flavour, self.setup, self.request_log, holds, self._checkpoints)
         site.engine.on_death = lambda fault: self.die(back_after_s=fault.back_after_s)
         return site
 
@@ -124,78 +124,10 @@ class WebUIServer(LoopbackServer[WebUI]):
         with self.request_log.noting():
             self.site.engine.unstuck = True
 
-    def hold(self, stage: str, step: int = 0) -> JobGate:
-        """Stop every job of `stage` ("*" for all) when it reaches `step`, until `release`; see JobGate."""
-        hold = JobGate(stage, step, self.request_log)
-        with self.request_log.noting():
-            self._holds.append(hold)
-        return hold
-
     # -- what a test may read -----------------------------------------------------------------------------------------
-
-    @property
-    def jobs(self) -> tuple[Job, ...]:
-        """Every request that reached the queue, in order, with its outcome."""
-        with self.request_log.changed:
-            return tuple(self.request_log.jobs)
-
-    @property
-    def interrupts(self) -> tuple[Interrupt, ...]:
-        """Every interrupt, with the job it hit."""
-        with self.request_log.changed:
-            return tuple(self.request_log.interrupts)
 
     @property
     def skips(self) -> tuple[Interrupt, ...]:
         """Every skip, with the job it hit."""
         with self.request_log.changed:
             return tuple(self.request_log.skips)
-
-    @property
-    def switches(self) -> tuple[str, ...]:
-        """The checkpoints loaded after the first, in order."""
-        with self.request_log.changed:
-            return tuple(self.request_log.switches)
-
-    @property
-    def busy_s(self) -> float:
-        """Seconds during which a job held the queue."""
-        return self.request_log.busy_s
-
-    @property
-    def max_active_drawings(self) -> int:
-        """The most renderings that ran at the same time; 1, or the queue is broken."""
-        return self.request_log.max_active_drawings
-
-    @property
-    def idle(self) -> bool:
-        """Whether no job runs and none waits."""
-        with self.request_log.changed:
-            return self.request_log.running is None and not self.site.queue.waiting
-
-    def wait_running(self, stage: str = "*", timeout_s: float = 5.0) -> bool:
-        """Return whether a job of `stage` ran within `timeout_s` real seconds."""
-        running = lambda: (job := self.request_log.running) is not None and job.call.matches(stage)  # noqa: E731  # read in one expression
-        return self.wait_for(running, timeout_s)
-
-    def wait_queued(self, count: int, timeout_s: float = 5.0) -> bool:
-        """Return whether `count` jobs waited behind the running one within `timeout_s` real seconds."""
-        return self.wait_for(lambda: len(self.site.queue.waiting) >= count, timeout_s)
-
-    def wait_idle(self, timeout_s: float = 5.0) -> bool:
-        """Return whether the queue was empty within `timeout_s` real seconds."""
-        return self.wait_for(lambda: self.idle, timeout_s)
-
-    def summary(self) -> str:
-        """Return what `serve_forever` announces at the end: how much was served."""
-        return f"{super().summary()}, {len(self.jobs)} jobs"
-
-
-def _drawing(draw: Draw | Literal["noise", "sketch"]) -> Draw:
-    if draw == "sketch":
-        from rxpipe.testing.servers.webui.drawn_by import sketched  # noqa: PLC0415 - noise needs no backend
-
-        return sketched()
-    if isinstance(draw, str) and draw != "noise":
-        raise ValueError(f'draw must be "noise", "sketch" or a function, not {draw!r}')
-    return noise if draw == "noise" else draw

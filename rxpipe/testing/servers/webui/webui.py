@@ -8,10 +8,11 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.testing.servers.core.site import Site, retry_after
+from rxpipe.testing.servers.core.job_server import JobSite
+from rxpipe.testing.servers.core.site import retry_after
 from rxpipe.testing.servers.core.wire import HTML, Answer, Request, json_answer
+from rxpipe.testing.servers.drawing import parameters_of
 from rxpipe.testing.servers.webui.adetailer import skips_img2img
-from rxpipe.testing.servers.webui.drawing import parameters_of
 from rxpipe.testing.servers.webui.engine import Engine
 from rxpipe.testing.servers.webui.generate import Generation, HttpError, decode, detail, upscale
 from rxpipe.testing.servers.webui.infotext import read_infotext
@@ -58,7 +59,7 @@ _STAGE_OF_PATH = {
 }
 
 
-class WebUI(Site):
+class WebUI(JobSite):
     """The routes of one run of the program behind the port."""
 
     software = "uvicorn"
@@ -78,6 +79,11 @@ class WebUI(Site):
         self.engine = Engine(flavour, setup, self.queue, checkpoints)
         self._posts = self._post_routes()
         self._gets = self._get_routes()
+
+    @property
+    def waiting_jobs(self) -> int:
+        """Jobs behind the running one."""
+        return len(self.queue.waiting)
 
     def _post_routes(self) -> dict[str, Handler]:
         return {

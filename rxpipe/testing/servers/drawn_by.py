@@ -17,12 +17,12 @@ from rxpipe.backends.base import Output
 from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import require
 from rxpipe.plan import GenerationSettings, StageExecution
-from rxpipe.testing.servers.webui.drawing import open_picture, png_size, save_png
+from rxpipe.testing.servers.drawing import open_picture, png_size, save_png
 
 if TYPE_CHECKING:
     from rxpipe.backends.base import Backend, RenderEvent
     from rxpipe.plan import SectionConfig
-    from rxpipe.testing.servers.webui.drawing import Draw, DrawRequest
+    from rxpipe.testing.servers.drawing import Draw, DrawRequest
 
 _ORDER = ("txt2img", "img2img", "adetailer", "upscale")
 _COARSE = 24  # pixels along a side of a picture that was hardly begun

@@ -10,8 +10,8 @@ from PIL import Image
 
 from rxpipe.backends.base import Backend, Output, StepProgress
 from rxpipe.errors import BackendFailed
+from rxpipe.testing.servers.drawn_by import drawn_by
 from rxpipe.testing.servers.webui import DrawRequest, WebUIServer, noise
-from rxpipe.testing.servers.webui.drawn_by import drawn_by
 
 TINY = {"prompt": "a cat", "width": 64, "height": 64, "steps": 4, "seed": 1}
 
