@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 from loguru import logger
 
+from rxpipe.backends.comfyui.kind import COMFYUI
 from rxpipe.backends.http.address import without_credentials
 from rxpipe.backends.kind import BackendKind
 from rxpipe.backends.webui.kind import WEBUI
@@ -61,7 +62,7 @@ EMBEDDED = BackendKind(
 )
 """The kind that is opened where no server is found."""
 
-KINDS = (EMBEDDED, WEBUI)
+KINDS = (EMBEDDED, WEBUI, COMFYUI)
 
 POOL = BackendKind(name="pool", load=_load_pool)
 """Several backends as one: what addresses with commas between them mean."""

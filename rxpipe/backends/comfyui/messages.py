@@ -68,6 +68,4 @@ def read_binary(data: bytes) -> PreviewMessage | None:
     if not isinstance(about, dict):
         return None
     job, node = about.get("prompt_id"), about.get("node_id")
-    return PreviewMessage(
-        body[number:], job if isinstance(job, str) else None, node if isinstance(node, str) else None
-    )
+    return PreviewMessage(body[number:], job if isinstance(job, str) else None, node if isinstance(node, str) else None)

@@ -47,17 +47,20 @@ def ending_of(history: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     status = history.get("status")
     status = status if isinstance(status, Mapping) else {}
     for message in reversed(status.get("messages") or ()):
-        if isinstance(message, list) and len(message) > 1 and message[0] in {
-            "execution_error",
-            "execution_interrupted",
-        }:
+        if (
+            isinstance(message, list)
+            and len(message) > 1
+            and message[0]
+            in {
+                "execution_error",
+                "execution_interrupted",
+            }
+        ):
             return message[0], message[1] if isinstance(message[1], Mapping) else {}
     return ("success" if status.get("status_str", "success") == "success" else "execution_error"), {}
 
 
-def output_of(
-    stage: StageExecution, catalog: ComfyCatalog, graph: Graph, inputs: Inputs, data: bytes
-) -> Output:
+def output_of(stage: StageExecution, catalog: ComfyCatalog, graph: Graph, inputs: Inputs, data: bytes) -> Output:
     """Return the picture of a stage.
 
     Raises:

@@ -201,7 +201,9 @@ def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     ]
     if wrong:
         names = ", ".join(cut(repr(str(name))) for name in wrong)
-        raise ConfigError([f"backend headers: {names} cannot be sent: allowed are names and values of one line of ASCII"])
+        raise ConfigError(
+            [f"backend headers: {names} cannot be sent: allowed are names and values of one line of ASCII"]
+        )
     return dict(headers)
 
 
