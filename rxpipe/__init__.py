@@ -34,9 +34,22 @@ Public names are loaded when they are first used, and are listed in `__init__.py
 toolkit, no HTTP and no numpy, and logs nothing until `loguru.logger.enable("rxpipe")`.
 """
 
+import difflib
+
 import lazy_loader
 from loguru import logger
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is asked for; name the nearest one where there is none such."""
+    try:
+        return _load(name)
+    except AttributeError:
+        close = difflib.get_close_matches(name, __all__, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close and not name.startswith("_") else ""
+        raise AttributeError(f"module 'rxpipe' has no attribute {name!r}.{hint}", name=name) from None
+
 
 logger.disable("rxpipe")

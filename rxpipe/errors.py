@@ -29,12 +29,15 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import re
 from typing import TYPE_CHECKING, Literal
 
 from rxpipe.shown import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_REQUEST = re.compile(r" (\((?:GET|POST|PUT|DELETE|HEAD) /[^\s()]*(?: at [^\s()]+)?\))\.?$")
 
 Scope = Literal["image", "run"]
 
@@ -47,10 +50,17 @@ def suggestion(name: str, allowed: Iterable[str]) -> str:
 
 
 def joined(message: str, hint: str | None) -> str:
-    """Return a message and its advice as sentences: a message that ends as none is closed by a full stop."""
+    """Return a message and its advice as sentences: a message that ends as none is closed by a full stop.
+
+    An HTTP request in parentheses at the end of the message comes last: what happened, what to do, and where.
+    """
     if not hint:
         return message
-    return f"{message} {hint}" if message.endswith((".", "!", "?", ":")) else f"{message}. {hint}"
+    request = _REQUEST.search(message)
+    if request is not None:
+        message = message[: request.start()]
+    text = f"{message} {hint}" if message.endswith((".", "!", "?", ":")) else f"{message}. {hint}"
+    return f"{text} {request[1]}" if request is not None else text
 
 
 class RxPipeError(Exception):

@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from reactivex import abc
 from reactivex.observer import Observer
 
+from rxpipe.backends.base import Backend
 from rxpipe.chains import Chain, build_chain, sources, with_settings
 from rxpipe.config import PipelineConfig
 from rxpipe.errors import ConfigError, RunActive
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
     from reactivex import Observable
 
-    from rxpipe.backends.base import Backend
     from rxpipe.events import StageEvent
     from rxpipe.plan import StageExecutionPlan
     from rxpipe.result import PipelineRunResult, RunUpdate
@@ -63,11 +63,19 @@ class PipelineExecutor:
         backend: renders.
         scheduler: runs everything and is the clock; None for a daemon thread per run.
         files: the calls to the file system, for tests with faults (`rxpipe.testing.FaultyFiles`); None: the real ones.
+
+    Raises:
+        ConfigError: what was given as a backend is none.
     """
 
     def __init__(
         self, backend: Backend, *, scheduler: abc.SchedulerBase | None = None, files: Files | None = None
     ) -> None:
+        if not isinstance(backend, Backend):
+            raise ConfigError(
+                [f"a backend is expected, and came: {type(backend).__name__}"],
+                hint="Give what rxpipe.open_backend(address) returns, or a subclass of rxpipe.Backend.",
+            )
         self.backend = backend
         self._files = files
         self._scheduler = scheduler

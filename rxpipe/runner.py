@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rxpipe.backends.base import Backend
 from rxpipe.executor import PipelineExecutor
 from rxpipe.rx.subject import EventSubject, to_excepthook
 from rxpipe.stages.at_exit import EndSignals
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
     from reactivex import Observable
 
+    from rxpipe.backends.base import Backend
     from rxpipe.chains import Chain
     from rxpipe.config import PipelineConfig
     from rxpipe.events import StageEvent, StagePreview
@@ -36,7 +36,7 @@ class PipelineRunner:
     """
 
     def __init__(self, executor: PipelineExecutor | Backend) -> None:
-        self.executor = PipelineExecutor(executor) if isinstance(executor, Backend) else executor
+        self.executor = executor if isinstance(executor, PipelineExecutor) else PipelineExecutor(executor)
         self._results: EventSubject[PipelineRunResult] = EventSubject(replay_latest=True)
         self._latest: PipelineRunResult | None = None
         self.events: Observable[StageEvent] = self.executor.events

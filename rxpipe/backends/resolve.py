@@ -26,7 +26,7 @@ from rxpipe.backends.webui.kind import WEBUI
 from rxpipe.config.bounds import MAX_BYTES
 from rxpipe.config.texts import parse_toml
 from rxpipe.errors import ConfigError, require, suggestion
-from rxpipe.shown import cut
+from rxpipe.shown import cut, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -58,7 +58,7 @@ def _load_pool() -> Callable[..., Backend]:
 
 
 EMBEDDED = BackendKind(
-    name="sketch", load=_load_sketch, words=("embedded",), examples=("'sketch'", "'sketch:pace=0.05'")
+    name="embedded", load=_load_sketch, words=("sketch",), examples=("'embedded'", "'embedded:pace=0.05'")
 )
 """The kind that is opened where no server is found."""
 
@@ -73,7 +73,7 @@ def open_backend(where: str | int | None = None, *, ports: Sequence[int] | None 
 
     Args:
         where: "http://host:port" (or "host:port", or a port on this machine) for a WebUI, with "user:password@" where
-            it needs that; "sketch" or "embedded" for the one that needs no server, "sketch:name=value,..." with
+            it needs that; "embedded" for the one that needs no server, "embedded:name=value,..." with
             options; several of them with commas between for a pool; None or "auto": RXPIPE_BACKEND, else `backend.url`
             or `backend.urls` (a list) in the config file, else a WebUI that answers on 127.0.0.1:7860 to 7864, else the
             embedded one.
@@ -155,16 +155,16 @@ def _is_address(text: str) -> bool:
 
 def _kind_of_address(text: str, reason: str) -> BackendKind:
     """Return the kind that an address means: by its scheme, and the first kind with servers where it has none."""
-    shown = without_credentials(text)
-    scheme, separator, rest = shown.partition("://")
+    bare = without_credentials(text)
+    scheme, separator, rest = bare.partition("://")
     servers = [kind for kind in KINDS if kind.schemes]
     for kind in servers:
-        if (rest and scheme.lower() in kind.schemes) if separator else _HOST.fullmatch(shown):
+        if (rest and scheme.lower() in kind.schemes) if separator else _HOST.fullmatch(bare):
             return kind
     words = [word for kind in KINDS for word in (kind.name, *kind.words)]
-    close = difflib.get_close_matches(shown.partition(":")[0].lower(), (*words, "auto"), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(bare.partition(":")[0].lower(), (*words, "auto"), n=1, cutoff=0.6)
     did_you_mean = f"did you mean {close[0]!r}? " if close else ""
-    raise ConfigError([f"backend {cut(shown)!r} ({reason}): {did_you_mean}{_allowed()}"])
+    raise ConfigError([f"backend {cut(bare)!r} ({reason}): {did_you_mean}{_allowed()}"])
 
 
 def _allowed() -> str:
@@ -177,7 +177,7 @@ def _parsed_options(text: str, rest: str) -> dict[str, Any]:
     pairs = [pair.partition("=") for pair in rest.split(",") if pair.strip()]
     if any(not equals or not name.strip() for name, equals, _ in pairs):
         raise ConfigError(
-            [f"backend {cut(without_credentials(text))!r}: options are name=value, as in sketch:pace=0.05"]
+            [f"backend {cut(without_credentials(text))!r}: options are name=value, as in embedded:pace=0.05"]
         )
     return {name.strip(): _scalar(value.strip()) for name, _, value in pairs}
 
@@ -269,10 +269,30 @@ def open_spec(spec: BackendSpec, options: Mapping[str, Any]) -> Backend:
     if spec.kind is EMBEDDED:
         require(f"The embedded backend ({spec.reason})", "numpy", "skimage")
     make = spec.kind.load()
-    known = [name for name in inspect.signature(make).parameters if name != "url"]
+    parameters = inspect.signature(make).parameters
+    known = [name for name in parameters if name != "url"]
     given = {_full_name(name, known): value for name, value in {**spec.options, **options}.items()}
     _check_options(spec, known, given)
-    return make(spec.url, **given) if spec.kind.schemes else make(**given)
+    _check_numbers(spec, parameters, given)
+    try:
+        return make(spec.url, **given) if spec.kind.schemes else make(**given)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError([f"backend {spec.kind.name} ({spec.reason}): {error}"]) from error
+
+
+def _check_numbers(spec: BackendSpec, parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]) -> None:
+    """Refuse what is no number where the option is one; in an address any word can stand."""
+    problems = [
+        f"backend {spec.kind.name} ({spec.reason}): {name}: got {shown(value)}, should be a number"
+        for name, value in given.items()
+        if str(parameters[name].annotation).split(" ")[0] in {"float", "int"}
+        and (isinstance(value, bool) or not isinstance(value, int | float))
+        and not (value is None and "None" in str(parameters[name].annotation))
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _full_name(name: str, known: Sequence[str]) -> str:

@@ -6,14 +6,22 @@ from typing import Annotated, Any
 
 import typer
 
-from rxpipe.cli.outcome import Exit, escape_unencodable, flush_stdout, lose_stdout, problem, report_errors
+from rxpipe.cli.outcome import (
+    Exit,
+    escape_unencodable,
+    flush_stdout,
+    lose_stdout,
+    open_closed_streams,
+    problem,
+    report_errors,
+)
+from rxpipe.cli.plain_help import App
 
-app = typer.Typer(
+app = App(
     name="rxpipe",
     help="Image-generation pipelines as reactive streams. Without a server the embedded backend renders.",
     epilog="Exit codes: 0 completed, 1 failed, 2 usage, 3 some pictures failed, 130 cancelled.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -23,6 +31,7 @@ _WHAT, _HOW, _SHOW = "What is generated", "How it runs", "What is shown"
 
 def main() -> None:
     """Run the program `rxpipe`."""
+    open_closed_streams()
     escape_unencodable()
     try:
         app()
@@ -71,10 +80,20 @@ def run(  # noqa: PLR0917  # typer makes an option of each
     images: Annotated[int | None, _option("Number of pictures; each has its own seed.")] = None,
     seed: Annotated[int | None, _option("Seed of the first picture; each further one adds 1. -1: random.")] = None,
     steps: Annotated[int | None, _option("Sampler steps.")] = None,
-    cfg_scale: Annotated[float | None, _option("How closely the prompt is followed.")] = None,
+    cfg_scale: Annotated[
+        float | None, _option("How closely the prompt is followed.", _WHAT, "--cfg-scale", "--cfg")
+    ] = None,
+    size: Annotated[str | None, _option("Pixels, multiples of 8, such as 768x512.", metavar="WIDTHxHEIGHT")] = None,
     width: Annotated[int | None, _option("Pixels, a multiple of 8.")] = None,
     height: Annotated[int | None, _option("Pixels, a multiple of 8.")] = None,
-    sampler: Annotated[str | None, _option("Name of a sampler.")] = None,
+    model: Annotated[str | None, _option("Checkpoint by name; default: the one that the server has loaded.")] = None,
+    sampler: Annotated[str | None, _option("Name of a sampler, such as Euler a.")] = None,
+    scheduler: Annotated[str | None, _option("Name of a noise schedule, such as Karras.")] = None,
+    hires: Annotated[
+        float | None, _option("Draw in two passes, the second larger by this factor.", metavar="FACTOR")
+    ] = None,
+    denoise: Annotated[float | None, _option("How much img2img changes: 0 nothing, 1 everything.")] = None,
+    scale: Annotated[float | None, _option("How much larger upscale makes the picture.", metavar="FACTOR")] = None,
     photo: Annotated[
         list[Path] | None,
         _option(
@@ -147,12 +166,15 @@ def run(  # noqa: PLR0917  # typer makes an option of each
 
         generation = {
             "prompt": prompt, "negative_prompt": negative_prompt, "images": images, "seed": seed, "steps": steps,
-            "cfg_scale": cfg_scale, "width": width, "height": height, "sampler_name": sampler,
+            "cfg_scale": cfg_scale, "width": width, "height": height, "model": model, "sampler_name": sampler,
+            "scheduler": scheduler, "denoising_strength": denoise, "scale": scale,
+            "hires": None if hires is None else {"scale": hires, "enabled": True},
         }  # fmt: skip
         settings = {"order": order, "out": None if out is None else str(out), "save": save}
         config = RunOptions(
             source=source,
             generation=_given(generation),
+            size=size,
             settings=_given(settings),
             input=photo or (),
             stages=None if stages is None else [name.strip() for name in stages.split(",") if name.strip()],
@@ -172,11 +194,14 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def _check(config: Any) -> None:
     """Reject what cannot run before anything runs: a wrong order of stages, inputs that are not pictures."""
+    from rxpipe.backends.masks import check_masks  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.errors import BadImage  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.pictures.metadata import read_info  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.plan import build_stage_execution_plan  # noqa: PLC0415  # loaded when the command runs
 
-    build_stage_execution_plan(config).check()
+    plan = build_stage_execution_plan(config)
+    plan.check()
+    check_masks(plan)
     for path in config.input:
         if damage := read_info(path).damage:
             raise BadImage(f"{path}: {damage}", hint="Fetch or render it again.")
@@ -201,7 +226,7 @@ def _run(config: Any, backend: str, pace: float | None, *, as_json: bool, verbos
 
     if pace is None:
         opened = open_backend(backend)
-    elif backend in {"auto", "embedded", "sketch"}:
+    elif backend in {"auto", "embedded"}:
         opened = open_backend("embedded", pace_s=pace)
     else:
         raise ConfigError([f"--pace: {backend} has its own speed; only the embedded backend takes a pace"])
@@ -273,9 +298,9 @@ def doctor(
 
 @app.command("testserver")
 def serve_for_tests(  # noqa: PLR0917  # each is an option
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 0,
     flavour: Annotated[str, typer.Option(help="forge, a1111, neo, reforge, classic, amd or sdnext.")] = "forge",
-    latency: Annotated[float, typer.Option(help="Seconds per picture.")] = 0.5,
+    latency: Annotated[float, typer.Option(help="Seconds per picture.", min=0, max=3600)] = 0.5,
     draw: Annotated[str, typer.Option(help="Pictures it returns: sketch (real pictures) or noise (fast).")] = "sketch",
     comfyui: Annotated[bool, typer.Option("--comfyui", help="A ComfyUI server instead of a WebUI one.")] = False,
     version: Annotated[str | None, typer.Option(help="Release of ComfyUI: 0.3.40, 0.3.64 or 0.33.0.")] = None,

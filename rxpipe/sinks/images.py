@@ -78,13 +78,19 @@ class ImageWriter:
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
-        """Make the folder, so that one that cannot be made is an error before anything is rendered.
+        """Make the folder and write to it, so that one that takes no file is an error before anything is rendered.
 
         Raises:
-            SaveError: it cannot be made.
+            SaveError: it cannot be made or written to.
         """
+        trial = self.out / f".{uuid.uuid4().hex}.tmp"
         try:
             self.out.mkdir(parents=True, exist_ok=True)
+            os.close(self._files.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+            self._files.unlink(trial)
+            for name in {*_FOLDERS.values(), _OTHER_FOLDER}:
+                if (self.out / name).exists() and not os.access(self.out / name, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.out / name))
         except OSError as error:
             raise _save_error(error, self.out) from error
 

@@ -41,7 +41,7 @@ def test_the_embedded_one_is_taken_by_name(where):
 
 def test_options_may_stand_behind_the_name():
     """With or without the unit in their name."""
-    assert repr(open_backend("sketch:pace=0.05")) == repr(open_backend("sketch", pace_s=0.05))
+    assert repr(open_backend("embedded:pace=0.05")) == repr(open_backend("embedded", pace_s=0.05))
 
 
 @pytest.mark.parametrize(
@@ -123,12 +123,12 @@ def test_a_webui_without_its_api_is_reported_in_the_log():
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("skech", "did you mean 'sketch'?"),
+        ("embeded", "did you mean 'embedded'?"),
         ("http://", "allowed"),
-        ("comfy", "allowed: 'auto', 'sketch'"),
-        ("comfy", "kinds: sketch, webui (http, https)"),
-        ("ftp://box", "kinds: sketch, webui (http, https)"),
-        ("sketch:pace", "options are name=value"),
+        ("comfy", "allowed: 'auto', 'embedded'"),
+        ("comfy", "kinds: embedded, webui (http, https)"),
+        ("ftp://box", "kinds: embedded, webui (http, https)"),
+        ("embedded:pace", "options are name=value"),
         ("sketch:pce_s=0.1", "no option 'pce_s'; did you mean 'pace_s'?"),
         ("http://box:port", "the port is not a number"),
         ("http://me:pw-secret@box:port", "the port is not a number"),
@@ -156,7 +156,7 @@ def test_a_wrong_option_is_reported_with_the_nearest():
         ("[backend\n", "not well-formed TOML"),
         ("backend = 3\n", r"a table such as \[backend\]"),
         ("[backend]\nurl = 3\n", "backend.url: got 3"),
-        ('[backend]\nurl = "skech"\n', "did you mean 'sketch'"),
+        ('[backend]\nurl = "embeded"\n', "did you mean 'embedded'"),
         ('[backend]\nurl = "http://box:1"\npol_s = 1\n', "no option 'pol_s'; did you mean 'poll_s'"),
     ],
 )
@@ -203,7 +203,7 @@ def test_another_kind_is_one_line_in_the_table(monkeypatch):
     assert open_backend("http://box:1").name == "webui"
     assert open_backend(ports=(3, 2)).url == "http://127.0.0.1:3"
     with pytest.raises(
-        ConfigError, match=r"or another://host; kinds: sketch, webui \(http, https\), another \(another\)"
+        ConfigError, match=r"or another://host; kinds: embedded, webui \(http, https\), another \(another\)"
     ):
         open_backend("ftp://box")
 

@@ -24,7 +24,7 @@ _SLOW_S = 0.5  # and afterwards
 _ASK_S = 2.0  # longest wait for one answer once the grace is over
 _GONE_TWICE = 2
 _TIMES_A_RENDER = 3
-_TOO_OFTEN = "answered 429"
+TOO_OFTEN = "answered 429"
 
 
 class StoppableJob(Protocol):
@@ -285,7 +285,7 @@ class _Interrupt:
             with self._interrupter.connections.borrowed() as connection:
                 self._look(connection, timeout_s)
         except BackendUnavailable as error:
-            busy = _TOO_OFTEN in error.message  # it says nothing of the job
+            busy = TOO_OFTEN in error.message  # it says nothing of the job
             self._gone = 0 if busy else self._gone + 1  # the job died with its server
         except BackendTimeout:
             if self._was_ours and self._left_s <= 0:  # ours when last seen: better than leaving it to run

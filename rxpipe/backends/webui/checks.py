@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from rxpipe.backends.catalog import find, nearest
@@ -14,6 +15,8 @@ from rxpipe.config import Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BackendRejected
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rxpipe.backends.http.connection import Connection
     from rxpipe.backends.webui.progress import ProgressClient
     from rxpipe.plan import StageExecution, StageExecutionPlan
@@ -39,7 +42,14 @@ def check_plan(
     check_masks(plan)
     sizes(plan)
     options = read_options(connection, timeout_s=timeout_s)
-    found = _warnings(plan, catalog) + _misses(plan, catalog) + format_warnings(options)
+    _check_frames(plan, catalog, options)
+    found = (
+        _warnings(plan, catalog)
+        + _misses(plan, catalog)
+        + format_warnings(options)
+        + _ignoring(plan, catalog, options)
+        + _restoring(plan, options)
+    )
     return catalog, (*found, *(warning for warning in ignored if warning), *unread_warnings(catalog))
 
 
@@ -57,6 +67,41 @@ def unread_warnings(catalog: WebUICatalog) -> list[str]:
 
 def _ignored(stage: StageExecution, fields: tuple[str, ...], catalog: WebUICatalog) -> str:
     return f"{stage.stage_type}: {catalog.flavour.name} has no {', '.join(fields)} and ignores it" if fields else ""
+
+
+def _check_frames(plan: StageExecutionPlan, catalog: WebUICatalog, options: Mapping[str, object]) -> None:
+    """Raise where a batch would be the frames of one picture.
+
+    Raises:
+        BackendRejected: a model for videos, and a batch.
+    """
+    pattern = catalog.flavour.frames
+    for stage in plan.stages if pattern else ():
+        model = str(stage.generation.model or options.get("sd_model_checkpoint") or "")
+        if isinstance(stage.config, Txt2ImgConfig) and stage.config.batch_size > 1 and re.search(pattern, model):
+            raise BackendRejected(
+                f"txt2img.batch_size is {stage.config.batch_size}: with {model!r} {catalog.flavour.name} takes it as "
+                "a number of frames.",
+                hint="Set batch_size to 1; images says how many there are.",
+            )
+
+
+def _ignoring(plan: StageExecutionPlan, catalog: WebUICatalog, options: Mapping[str, object]) -> list[str]:
+    """Return a warning for each option of the server by which it ignores what requests override."""
+    overridden = [name for stage in plan.stages for name in overrides_of(stage, catalog)]
+    return [
+        f"the server's option {name} is on: it ignores {', '.join(dict.fromkeys(overridden))} of the requests"
+        for name in catalog.flavour.ignoring
+        if options.get(name) and overridden
+    ]
+
+
+def _restoring(plan: StageExecutionPlan, options: Mapping[str, object]) -> list[str]:
+    """Return a warning where faces are to be restored and the server's options name nothing for it."""
+    asked = any(isinstance(stage.config, Txt2ImgConfig) and stage.config.restore_faces for stage in plan.stages)
+    if not asked or options.get("face_restoration_model", "unknown"):
+        return []
+    return ["txt2img.restore_faces has no effect: the server's option face_restoration_model names none"]
 
 
 def _misses(plan: StageExecutionPlan, catalog: WebUICatalog) -> list[str]:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from rxpipe.events import StageEvent, StagePreview
     from rxpipe.views.gui.form_values import FormValues
 
-_WHERES = ("auto", "sketch", usual_url())
+_WHERES = ("auto", "embedded", usual_url())
 _PREVIEW_PX = 1024
 _LOADABLE = [
     ("Presets and pictures", "*.toml *.yaml *.yml *.json *.png *.jpg *.jpeg *.webp *.avif"),
