@@ -63,7 +63,7 @@ class PostedJob:
 
 
 def post_job(connection: Connection, job: PostedJob, *, timeout_s: float) -> tuple[str, BackendRejected | None]:
-    """Put a job into the queue; return its id, and an error where the server drops a part of the graph and runs the rest.
+    """Put a job into the queue; return its id, and an error where the server runs only a part of the graph.
 
     Raises:
         BackendRejected: the server refuses the graph; names node, value and what is allowed.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rxpipe.backends.comfyui.api import load_name
 from rxpipe.backends.comfyui.graphs import RegionFile, Source, graph_of
 from rxpipe.backends.comfyui.inputs import found_by_server, own_filters
+from rxpipe.backends.comfyui.names import stem_of
 from rxpipe.backends.comfyui.regions import Box
 from rxpipe.backends.masks import check_masks
 from rxpipe.backends.sizes import Size, sizes
@@ -75,14 +76,14 @@ def sample_graph(stage: StageExecution, catalog: ComfyCatalog, file: str = _ANY_
 def _of_server(catalog: ComfyCatalog) -> list[str]:
     if catalog.server.interrupts_one:
         return []
-    return [
-        f"{catalog.server.name} cannot interrupt one job of several: where others wait there, a cancelled job runs to its "
-        "end; 0.3.57 and later can"
-    ]
+    return [f"{catalog.server.name} cannot interrupt one job of several: where others wait, a cancelled one runs on"]
 
 
 def _without_effect(stage: StageExecution, catalog: ComfyCatalog) -> Iterator[str]:
     config = stage.config
+    draws = not isinstance(config, UpscaleConfig) or config.mode == "img2img"
+    if draws and not stage.generation.model and len(catalog.models or ()) > 1:
+        yield f"no model is named, and ComfyUI keeps none loaded: {stem_of(catalog.model(None))} is used"
     unused = [name for name in ("override_settings", "alwayson_scripts") if getattr(config, name)]
     unused += [name for name in _FOR_WEBUI.get(type(config), ()) if _is_set(config, name)]
     if unused:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 _MEMORY = re.compile(r"out of memory|OutOfMemory|Allocation on device|not enough memory", re.IGNORECASE)
 _BROKEN_FILE = re.compile(r"safetensor|HeaderTooLarge|InvalidHeader|PytorchStreamReader|UnpicklingError", re.IGNORECASE)
 _SHOWN, _SHOWN_VALUES = 300, 12
-_REFUSED = ("missing_node_type", "invalid_prompt", "prompt_no_outputs", "prompt_outputs_failed_validation")
 
 
 def refused_graph(answer: Any, nodes: Nodes) -> BackendRejected | None:
@@ -45,8 +44,7 @@ def _node_lines(errors: Mapping[str, Any], nodes: Nodes) -> list[str]:
     for node, found in errors.items():
         listed = found.get("errors") if isinstance(found, Mapping) else None
         where = described(nodes, str(node))
-        for problem in listed or [{}]:
-            lines.append(f"{where}: {_problem(problem) if isinstance(problem, Mapping) else problem}")
+        lines += [f"{where}: {_problem(problem)}" for problem in listed or [{}] if isinstance(problem, Mapping)]
     return lines
 
 
@@ -90,5 +88,5 @@ def failed_node(error: Mapping[str, Any], nodes: Nodes, where: str) -> BackendFa
 
 
 def _short(text: str) -> str:
-    line = " ".join(text.split("\n\n")[0].split())
+    line = " ".join(text.partition("\n\n")[0].split())
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."

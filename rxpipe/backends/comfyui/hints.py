@@ -17,8 +17,8 @@ KNOWN_TAILS = ("/api", "/prompt", "/ws")
 HINTS = ErrorHints(
     refused=f"Start ComfyUI, or give the address it listens on, such as http://127.0.0.1:{DEFAULT_PORT}.",
     unauthorized=(
-        "ComfyUI itself has no passwords: a proxy in front of it asks for them (auth=), or refuses the request's origin; "
-        "started with --enable-cors-header it takes every origin."
+        "ComfyUI itself has no passwords: a proxy in front asks for them (auth=, headers=), or the request's origin is "
+        "refused, which --enable-cors-header switches off."
     ),
     api_path="/",
     missing_api="ComfyUI has no such path: is it a ComfyUI, and recent enough?",

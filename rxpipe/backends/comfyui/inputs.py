@@ -90,7 +90,7 @@ def inputs_of(stage: StageExecution, artifact: Artifact | None, catalog: ComfyCa
     if isinstance(config, UpscaleConfig):
         upscaled(config, size)  # raises where the result would be too large
     if isinstance(config, AdetailerConfig):
-        found = _detections(stage, config, artifact, catalog, size)
+        found = _detections(config, artifact, catalog, size)
         if all(not regions for regions in found if regions is not None) and None not in found:
             return Inputs(data=data, unchanged=True)
         listed = tuple(None if regions is None else _uploaded(regions, files) for regions in found)
@@ -159,7 +159,7 @@ def own_filters(unit: AdetailerUnit) -> tuple[str, ...]:
 
 
 def _detections(
-    stage: StageExecution, config: AdetailerConfig, artifact: Artifact, catalog: ComfyCatalog, size: Size
+    config: AdetailerConfig, artifact: Artifact, catalog: ComfyCatalog, size: Size
 ) -> list[tuple[Region, ...] | None]:
     """Return for each unit the parts that it redraws; None where the server detects."""
     units = (config, *config.units)
@@ -168,7 +168,7 @@ def _detections(
         if not looks_for_faces(unit.detector):
             raise no_detector(unit.detector)
     faces = _faces(artifact) if here else []
-    return [_regions(stage, unit, faces, size) if unit in here else None for unit in units]
+    return [_regions(unit, faces, size) if unit in here else None for unit in units]
 
 
 def no_detector(name: str) -> BackendRejected:
@@ -188,7 +188,7 @@ def _faces(artifact: Artifact) -> list[Face]:
             return list(done.value)
 
 
-def _regions(stage: StageExecution, unit: AdetailerUnit, faces: list[Face], size: Size) -> tuple[Region, ...]:
+def _regions(unit: AdetailerUnit, faces: list[Face], size: Size) -> tuple[Region, ...]:
     chosen = [
         face
         for face in faces

@@ -18,6 +18,8 @@ from loguru import logger
 from rxpipe.backends.comfyui.messages import Message, PreviewMessage, read_binary, read_text
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from websockets.sync.client import ClientConnection
 
     from rxpipe.backends.comfyui.progress import JobTracker
@@ -126,20 +128,21 @@ class Listener:
         """Connect and read until the connection ends; whether there was one."""
         from websockets.exceptions import WebSocketException  # noqa: PLC0415  # an extra, loaded where it is used
 
-        socket: ClientConnection | None = None
+        connected = False
         try:
-            socket = self._connect()
-            self._note_connected(socket)
-            socket.send(_FLAGS)
-            for received in socket:
-                self._receive(received)
+            with self._connection() as socket:
+                connected = True
+                self._note_connected(socket)
+                socket.send(_FLAGS)
+                for received in socket:
+                    self._receive(received)
         except (OSError, WebSocketException, ValueError) as failure:
             logger.debug("the websocket at {} ended: {}", self._address.base, type(failure).__name__)
         finally:
-            self._note_lost(socket)
-        return socket is not None
+            self._note_lost(was_connected=connected)
+        return connected
 
-    def _connect(self) -> ClientConnection:
+    def _connection(self) -> AbstractContextManager[ClientConnection]:
         from websockets.sync.client import connect  # noqa: PLC0415  # see above
 
         headers = dict(self._address.headers)
@@ -165,12 +168,10 @@ class Listener:
         if closed:
             socket.close()
 
-    def _note_lost(self, socket: ClientConnection | None) -> None:
-        if socket is not None:
-            socket.close()
+    def _note_lost(self, *, was_connected: bool) -> None:
         with self._changed:
             self._tries += 1
-            self._losses += socket is not None
+            self._losses += was_connected
             self._socket, self._client_id = None, str(uuid.uuid4())
             self._unclaimed.clear()
             waiting = list(self._jobs.values())

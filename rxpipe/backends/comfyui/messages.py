@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PREVIEW, TEXT, PREVIEW_WITH_METADATA = 1, 3, 4
 """Numbers of binary events."""

@@ -14,16 +14,15 @@ from rxpipe.backends.http.pictures import other_size, read_picture
 from rxpipe.backends.sizes import Size, enlarged
 from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
 from rxpipe.errors import BackendFailed, BadResponse
-from rxpipe.pictures import png
 
 if TYPE_CHECKING:
     from rxpipe.backends.comfyui.graph import Graph
     from rxpipe.backends.comfyui.inputs import Inputs
     from rxpipe.backends.comfyui.names import ComfyCatalog
+    from rxpipe.pictures import png
     from rxpipe.plan import StageExecution
 
 _FLAT = 200  # a picture of one colour is smaller than its pixels by more
-_MOST_PIXELS = 64 << 20
 _OTHERS = ("gifs", "videos", "video", "audio", "text")
 
 
@@ -67,7 +66,7 @@ def output_of(stage: StageExecution, catalog: ComfyCatalog, graph: Graph, inputs
         BadResponse: it is no picture, or a broken one.
         BackendFailed: it is black all over, as a picture without numbers becomes.
     """
-    data, header, odd = read_picture(data, most_pixels=_most_pixels(stage, inputs))
+    data, header, odd = read_picture(data)
     config = stage.config
     if isinstance(config, Txt2ImgConfig | Img2ImgConfig) and _is_black(data, header):
         raise BackendFailed(
@@ -115,11 +114,6 @@ def _asked(stage: StageExecution, inputs: Inputs) -> Size | None:
     if isinstance(config, UpscaleConfig) and config.mode == "single":
         return enlarged(config, source.size)
     return source.size if isinstance(config, AdetailerConfig) else None
-
-
-def _most_pixels(stage: StageExecution, inputs: Inputs) -> int:
-    del stage, inputs
-    return _MOST_PIXELS * 4
 
 
 def _is_black(data: bytes, header: png.Header) -> bool:

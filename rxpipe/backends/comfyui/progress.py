@@ -127,17 +127,18 @@ class JobTracker:
         self._state = replace(self._state, started=True)
 
     def _leave_current(self) -> None:
-        if self._current in self._graph.nodes:
-            self._done.add(self._current)
-        if self._current in self._graph.steps:
-            self._sampled[self._current] = 1.0
+        node = self._current
+        if node is not None and node in self._graph.nodes:
+            self._done.add(node)
+            if node in self._graph.steps:
+                self._sampled[node] = 1.0
 
     def _note_progress(self, message: Message) -> None:
         value, most, node = message.data.get("value"), message.data.get("max"), message.node or self._current
         if not isinstance(value, int | float) or not isinstance(most, int | float) or most <= 0:
             return
         share = min(1.0, max(0.0, value / most))
-        if node in self._graph.steps:
+        if node is not None and node in self._graph.steps:
             self._sampled[node] = max(share, self._sampled.get(node, 0.0))  # a detailer counts anew for each face
         elif node == self._current:
             self._within = share
@@ -147,7 +148,7 @@ class JobTracker:
         done = sum(share * graph.steps[node] for node, share in self._sampled.items())
         nodes = min(1.0, (len(self._done) + self._within) / max(1, len(graph.nodes)))
         share = nodes if not state.steps else _OF_NODES * nodes + (1 - _OF_NODES) * done / state.steps
-        sampling = any(0 < share for share in self._sampled.values())
+        sampling = any(share > 0 for share in self._sampled.values())
         self._state = replace(
             state, fraction=share, step=int(done), loading=state.started and bool(state.steps) and not sampling
         )

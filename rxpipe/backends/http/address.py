@@ -195,16 +195,14 @@ def _place(url: str, shown: str) -> tuple[str | None, int | None, str]:
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return headers that can be sent. Raises ConfigError, which shows no value."""
     wrong = [
-        name
-        for name, value in headers.items()
-        if not _TOKEN.fullmatch(str(name)) or not isinstance(value, str) or not _VALUE.fullmatch(value)
+        name for name, value in headers.items() if not _TOKEN.fullmatch(str(name)) or not _VALUE.fullmatch(str(value))
     ]
     if wrong:
         names = ", ".join(cut(repr(str(name))) for name in wrong)
         raise ConfigError(
             [f"backend headers: {names} cannot be sent: allowed are names and values of one line of ASCII"]
         )
-    return dict(headers)
+    return {str(name): str(value) for name, value in headers.items()}
 
 
 def _prefix(path: str, known_tails: Sequence[str]) -> str:

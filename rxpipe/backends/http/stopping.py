@@ -28,14 +28,17 @@ TOO_OFTEN = "answered 429"
 
 
 class StoppableJob(Protocol):
-    """A job on a server, as far as stopping it needs. Its methods are called by one thread at a time.
+    """A job on a server, as far as stopping it needs. Its methods are called by one thread at a time."""
 
-    answered: set once the answer came or the connection broke.
-    hits_any: whether an interrupt stops whatever runs, another job of ours too.
-    """
+    @property
+    def answered(self) -> threading.Event:
+        """Set once the answer came or the connection broke."""
+        ...
 
-    answered: threading.Event
-    hits_any: bool
+    @property
+    def hits_any(self) -> bool:
+        """Whether an interrupt stops whatever runs, another job of ours too."""
+        ...
 
     @property
     def began(self) -> bool:
@@ -60,7 +63,7 @@ class StoppableJob(Protocol):
 
     @property
     def aborted(self) -> bool:
-        """Whether `abort` was called."""
+        """Whether no answer comes any more, though the job may be there."""
         ...
 
     def abort(self) -> None:
@@ -237,7 +240,7 @@ class _Interrupt:
     @property
     def _aborted(self) -> bool:
         """Whether no answer comes any more, though the job may be there."""
-        return self.job.connection.aborted
+        return self.job.aborted
 
     def interrupt(self) -> bool:
         """Interrupt the job once it runs; True once it is over. Shuts the socket down when the grace is over."""

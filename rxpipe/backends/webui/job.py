@@ -105,6 +105,7 @@ class InFlightRequest:
     task: str | None
     services: WebUIServices
     answered: threading.Event = field(default_factory=threading.Event)
+    hits_any: bool = True
     _owner: JobOwner | None = None
     _gone: bool = False
     _progress: float = 0.0
