@@ -312,10 +312,13 @@ def test_a_running_comfyui_is_found_on_its_port():
 
 
 def test_a_pool_may_hold_a_comfyui_beside_a_webui():
-    with ComfyUIServer(draw="noise") as comfy, WebUIServer() as webui:
-        with open_backend(f"{comfy.url},{webui.url}") as pool:
-            assert [member.name for member in pool.members] == ["comfyui", "webui"]
-            assert "Euler a" in pool.catalog().names("samplers")
+    with (
+        ComfyUIServer(draw="noise") as comfy,
+        WebUIServer() as webui,
+        open_backend(f"{comfy.url},{webui.url}") as pool,
+    ):
+        assert [member.name for member in pool.members] == ["comfyui", "webui"]
+        assert "Euler a" in pool.catalog().names("samplers")
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_a_waiting_job_is_taken_out_of_the_queue(server, backend, held):
     assert len(stops(server)) == 1
 
 
-def test_the_next_job_comes_after_a_cancel(server, backend):
+def test_the_next_job_comes_after_a_cancel(backend):
     watched = Watched(backend.render(stage_of(TXT2IMG), None))
     watched.wait_for(lambda seen: seen.values)
     watched.subscription.dispose()
@@ -142,7 +142,7 @@ def test_a_cancelled_run_returns_quickly_and_keeps_what_is_finished(server, back
 @pytest.mark.parametrize("count", [6, pytest.param(50, marks=pytest.mark.slow)])
 def test_random_cancels_are_quick_and_hit_nobody_else(version, count):
     """At any moment of a job, with a stranger's jobs in between: none of the stranger's is interrupted."""
-    chance, longest_s = random.Random(3), 0.0
+    chance, longest_s = random.Random(3), 0.0  # noqa: S311  # moments
     with ComfyUIServer(version, draw="noise", latency_s=0.1) as server, ComfyUIBackend(server.url) as backend:
         drawn(backend, stage_of(TXT2IMG, seed=1))
         stranger = server.stranger()
