@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rxpipe.config import SECTIONS, PipelineConfig
 from rxpipe.errors import ConfigError
-from rxpipe.presets import apply, read_job
-from rxpipe.presets.options import option_of, stage_that_takes
+from rxpipe.presets.options import apply, option_of, stage_that_takes
 from rxpipe.shown import shown
 
 if TYPE_CHECKING:
@@ -99,4 +98,6 @@ class RunOptions:
             raise ConfigError(
                 [f"{self.source}: no such config file or picture."], hint='To generate it: rxpipe run --prompt "..."'
             )
+        from rxpipe.presets.jobs import read_job  # noqa: PLC0415  # readers of pictures are loaded for a file only
+
         return read_job(self.source).trusted(trust=self.trust).values
