@@ -9,6 +9,7 @@ errors.py      the exception tree
 pictures/      pictures as bytes: formats, metadata of any tool, A1111's text, lineage, faces
 rx/            Rx parts that know no pictures: operators, the lane, hot subjects, schedulers of GUI threads and of a run
 cached.py      a cached property without a lock
+filelock.py    locks between processes
 config/        the settings: models, config files, messages about mistakes
 artifact.py    one image, its picture and its lineage
 presets/       what to run: a config file or a picture read by its content, options, preset files
@@ -17,6 +18,7 @@ events.py      the events of a run, and their grammar
 result.py      the result: a fold of the events
 status.py      the status that views show: another fold
 backends/      the backend port; http (what servers share), webui (AUTOMATIC1111, Forge), sketch (embedded)
+store/         the journal of runs in progress and the history of the others
 sinks/         pictures to files, events to a log, learning records
 stages/        txt2img, img2img, adetailer, upscale, your own; control (cancel, skip, stop), cell (an image in a stage)
 chains.py      stages in order

@@ -30,11 +30,13 @@ from .errors import (
     ConfigError,
     MissingPackage,
     PlanError,
+    ResumeError,
     RunActive,
     RunFailed,
     RxPipeError,
     SaveError,
     StageFunctionError,
+    StoreError,
     TooManyFailures,
 )
 from .events import (
@@ -80,6 +82,8 @@ from .stages import (
     upscale,
 )
 from .status import RunStatus, reduce_status
+from .store.reading import Store
+from .store.records import CellRecord, RunSummary, StageTiming, StoredRun
 
 __all__ = [
     "AdetailerConfig",
@@ -96,6 +100,7 @@ __all__ = [
     "BackendUnavailable",
     "BadImage",
     "BadResponse",
+    "CellRecord",
     "Chain",
     "ConfigError",
     "ErrorInfo",
@@ -116,6 +121,7 @@ __all__ = [
     "Preview",
     "RefinerConfig",
     "Report",
+    "ResumeError",
     "RetryConfig",
     "Run",
     "RunActive",
@@ -126,6 +132,7 @@ __all__ = [
     "RunSettings",
     "RunStart",
     "RunStatus",
+    "RunSummary",
     "RxPipeError",
     "SaveError",
     "Stage",
@@ -142,8 +149,12 @@ __all__ = [
     "StageRetry",
     "StageStart",
     "StageStep",
+    "StageTiming",
     "StageType",
     "StepProgress",
+    "Store",
+    "StoreError",
+    "StoredRun",
     "TooManyFailures",
     "Txt2ImgConfig",
     "UpscaleConfig",

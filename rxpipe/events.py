@@ -84,12 +84,16 @@ class BaseStageEvent(BaseEvent):
 
 
 class RunStart(BaseEvent):
-    """The run began. stages: their names in order; images: how many are planned; config: digest of the plan."""
+    """The run began. stages: their names in order; images: how many are planned; config: digest of the plan.
+
+    attempt: 1, or one more each time that the run was resumed.
+    """
 
     kind: Literal["run_start"] = "run_start"
     stages: tuple[str, ...]
     images: int
     config: str
+    attempt: int = 1
 
 
 class StageStart(BaseStageEvent):
@@ -121,7 +125,8 @@ class StageImageProgress(BaseStageEvent):
         "failed" with its error; "cancelled" if it was skipped.
     seed: of its rendering. duration_s: in this stage, retries and writing included. path: of its file, None if none
         was written. warnings: what differs from the request, such as another sampler. server: which of several
-        rendered it, None where there is only one.
+        rendered it, None where there is only one. attempt: of the run, the one that rendered it. resumed: it was
+        rendered before, and taken from the journal of the run.
     """
 
     kind: Literal["stage_image_progress"] = "stage_image_progress"
@@ -133,6 +138,8 @@ class StageImageProgress(BaseStageEvent):
     path: Path | None = None
     warnings: tuple[str, ...] = ()
     server: str | None = None
+    attempt: int = 1
+    resumed: bool = False
 
 
 class StageRetry(BaseStageEvent):

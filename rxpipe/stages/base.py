@@ -26,6 +26,7 @@ from rxpipe.plan import plan_stages
 from rxpipe.rx.operators import Operator, deadline, observe, retry_backoff
 from rxpipe.rx.subject import EventSubject
 from rxpipe.rx.worker import WorkerScheduler
+from rxpipe.stages.recorded import recorded_settings
 from rxpipe.stages.session import Session
 from rxpipe.stages.tracker import StageAborted, StageTracker
 
@@ -56,6 +57,11 @@ class Stage(ABC):
 
     def __init__(self, config: SectionConfig) -> None:
         self.config = config
+
+    @property
+    def identity(self) -> Mapping[str, object]:
+        """What the stage is beyond its settings, as plain values: of one of your own its function and source."""
+        return {}
 
     @abstractmethod
     def bind(self, tracker: StageTracker) -> StageOperator:
@@ -138,6 +144,10 @@ class ImageStage(Stage):
 
     def _image(self, tracker: StageTracker, artifact: Artifact, slot: Slot) -> Observable[Artifact]:
         cell = tracker.begin_image(artifact, slot)
+        kind = tracker.scope.backend.kind if self.uses_backend else "function"
+        recalled = tracker.scope.journal.recall(cell.execution, artifact, recorded_settings, kind)
+        if recalled is not None:
+            return cell.run(rx.just(recalled))
         attempt = rx.defer(lambda _: self._attempt(cell.execution, artifact, tracker.scope.backend))
         return cell.run(_with_retry_and_timeout(cell, _unless_over(tracker.scope.control, attempt)))
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rxpipe.testing.grammar import MarbleSyntaxError as MarbleSyntaxError
     from rxpipe.testing.grammar import parse as parse
     from rxpipe.testing.grammar import render as render
+    from rxpipe.testing.leaks import Leaked as Leaked
+    from rxpipe.testing.leaks import SignalDropped as SignalDropped
     from rxpipe.testing.marbles import Marbles as Marbles
     from rxpipe.testing.matchers import anything as anything
     from rxpipe.testing.matchers import close_to as close_to
@@ -61,6 +63,7 @@ _HOMES = {
     "diagram": ("MarblePicture",),
     "files": ("FaultyFiles",),
     "grammar": ("MarbleSyntaxError", "parse", "render"),
+    "leaks": ("Leaked", "SignalDropped"),
     "marbles": ("Marbles",),
     "matchers": ("anything", "close_to", "error_like", "instance", "one_of", "stage_start", "stage_step", *_EVENTS),
     "misbehave": ("SUBSCRIBER_HABITS", "UNRULY_SOURCES", "SubscriberFault", "interleavings"),

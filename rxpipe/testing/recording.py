@@ -72,6 +72,13 @@ class Recording(abc.ObserverBase[Any]):
         self.subscription = stream.subscribe(self)
         return self
 
+    def release(self) -> None:
+        """Unsubscribe from the stream, and from those that came as values."""
+        self.dispose()
+        for recorded in self.messages:
+            if isinstance(recorded.value, Recording):
+                recorded.value.release()
+
     def dispose(self) -> None:
         """Unsubscribe now."""
         if self.subscription is not None:
@@ -158,7 +165,9 @@ class Recording(abc.ObserverBase[Any]):
         actual = tuple(self.messages)
         self.compared = len(actual)
         last = actual[-1] if actual else None
-        if last is not None and isinstance(last.value, MarbleError | RealThread | Runaway):
+        if last is not None and isinstance(last.value, Runaway):
+            raise self.harness.runaway(last.value) from None
+        if last is not None and isinstance(last.value, MarbleError | RealThread):
             raise last.value
         if (why := reason(expected, actual)) is not None:
             self._fail(why, expected)

@@ -15,12 +15,13 @@ from rxpipe.testing.clock import MarbleError
 from rxpipe.testing.diagram import MarblePicture
 from rxpipe.testing.grammar import Subscription, parse, parse_subscription, render, render_subscription
 from rxpipe.testing.naming import name_values
+from rxpipe.testing.origin import current_line
 from rxpipe.testing.signals import Recorded, Values, deliver, resolve, same_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rxpipe.testing.clock import VirtualClock
+    from rxpipe.testing.clock import Runaway, VirtualClock
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
@@ -35,6 +36,9 @@ class Harness(Protocol):
 
     def finish(self) -> None:
         """Run virtual time until nothing is planned."""
+
+    def runaway(self, error: Runaway) -> Runaway:
+        """Return *error* with the name of the stream that does not end."""
 
 
 class SubscriptionLog:
@@ -55,6 +59,11 @@ class SubscriptionLog:
                 self.entries[index] = self.entries[index]._replace(off_us=self._now())
 
         return close
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody is still subscribed."""
+        return any(entry.off_us is None for entry in self.entries)
 
     def _now(self) -> int:
         return self._harness.clock.now_us - self._zero
@@ -97,6 +106,7 @@ class Source(Observable[Any]):
         super().__init__()
         self.harness = harness
         self.plays = plays
+        self.made_at = current_line()
         self.subscriptions = SubscriptionLog(harness)
 
     @property
@@ -135,7 +145,10 @@ class ColdSource(Source):
         play = self.plays[min(len(self.subscriptions), len(self.plays) - 1)]
         close = self.subscriptions.open()
         clock = self.harness.clock
-        planned = [clock.schedule_at_us(clock.now_us + recorded.at, _delivery(recorded, observer)) for recorded in play]
+        planned = [
+            clock.schedule_at_us(clock.now_us + recorded.at, _delivery(recorded, observer), origin=self.made_at)
+            for recorded in play
+        ]
 
         def dispose() -> None:
             close()
@@ -163,7 +176,7 @@ class HotSource(Source):
         now = harness.clock.now_us
         for recorded in self.marks:
             if recorded.at >= 0:
-                harness.clock.schedule_at_us(now + recorded.at, self._emission(recorded))
+                harness.clock.schedule_at_us(now + recorded.at, self._emission(recorded), origin=self.made_at)
 
     def _emission(self, recorded: Recorded) -> abc.ScheduledAction[Any]:
         def emit(_: abc.SchedulerBase, __: Any) -> None:

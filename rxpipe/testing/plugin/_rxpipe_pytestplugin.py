@@ -93,10 +93,16 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Verify within the call, so that a stream never compared is a failure of the test and not of its teardown."""
     result = yield
     started = item.stash.get(STARTED, None)
-    if started is not None:
-        try:
-            started.verify()
-        except AssertionError as error:  # no line of the test led to it, so its text alone is shown
-            item.stash[UNVERIFIED] = error
-            pytest.fail(str(error), pytrace=False)
+    failure = None if started is None else _unverified(started)
+    if failure is not None:
+        item.stash[UNVERIFIED] = failure
+        pytest.fail(str(failure), pytrace=False)  # no line of the test led to it, so its text alone is shown
     return result
+
+
+def _unverified(started: Marbles) -> AssertionError | None:
+    try:
+        started.verify()
+    except AssertionError as error:
+        return error
+    return None

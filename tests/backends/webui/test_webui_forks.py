@@ -184,6 +184,8 @@ def test_sd_next_takes_clip_skip_and_the_upscaler_as_fields(on):
 def test_what_a_fork_ignores_is_a_warning(on):
     """By name."""
     _, backend = on("sdnext")
+    (warning,) = checked(on("forge")[1], txt2img={**SMALL, "override_settings": {"samples_format": "png"}})
+    assert "override_settings.samples_format has no effect" in warning
     warnings = checked(backend, txt2img={**SMALL, "restore_faces": True, "distilled_cfg_scale": 3.0})
     assert "txt2img: SD.Next has no distilled_cfg_scale, restore_faces and ignores it" in warnings
 
@@ -300,6 +302,27 @@ def test_a_drawing_that_fails_without_an_error_is_a_failure(on, broken, info):
     answer = post(server, "txt2img", **{**SMALL, **broken.get("payload", {})}).json()
     assert answer["images"] == []
     assert answer["info"][:1] == info
+
+
+def test_a_cancel_in_an_img2img_on_sd_next_hits_its_job(on):
+    """It draws all of the steps, not the part that its strength leaves, so no number of steps tells whose it is."""
+    server, backend = on("sdnext", latency_s=4.0)
+    again = rxp.Img2ImgConfig(steps=20, denoising_strength=0.5)
+    seen = Watched(backend.render(stage_of(again), artifact()))
+    assert server.wait_for(lambda: server.site.queue.state.sampling_step == 5, 8.0)
+    assert server.site.queue.state.sampling_steps == 20
+    seen.subscription.dispose()
+    assert server.wait_idle(2.0)
+    assert [job.outcome for job in server.jobs] == ["interrupted"]
+    assert server.interrupts[-1].job is server.jobs[0]
+    seen.worker.close()
+
+
+def test_an_upscale_that_changed_nothing_is_a_warning(on):
+    """SD.Next takes a name that it does not know, and Forge Neo upscaled nothing by its API for a time."""
+    _, backend = on("sdnext")
+    output = drawn(backend, stage_of(rxp.UpscaleConfig(scale=2, payload={"upscaler_1": "Nothing"})), artifact())
+    assert any("64x64 px where 128x128" in warning for warning in output.warnings), output.warnings
 
 
 def test_a_drawing_that_was_refused_after_the_work_is_not_drawn_again(on):

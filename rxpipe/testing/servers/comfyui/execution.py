@@ -216,13 +216,17 @@ class Execution:
         if self.engine.version.has("error tips"):
             message += "\n" + (_TIPS if kind.endswith("OutOfMemoryError") else "")
         node = self.item.graph[self.node_id]
-        inputs = self._inputs(node)
+        known = self._inputs(node)
+        inputs = {name: known[name] for name in node["inputs"]}
+        hidden = (self.engine.catalog.info(node["class_type"]) or {"input": {}})["input"].get("hidden", {})
+        given = {"prompt": self.item.graph, "extra_pnginfo": self.item.extra_data.get("extra_pnginfo")}
+        inputs |= {name: given[name] for name in hidden if name in given}
         return {
             **self._end_of_node(),
             "exception_message": message,
             "exception_type": kind,
             "traceback": traceback_of(self.engine.version, node["class_type"], kind, message),
-            "current_inputs": {name: [printed(inputs[name])] for name in node["inputs"]},
+            "current_inputs": {name: [printed(value)] for name, value in inputs.items()},
             "current_outputs": list(self.item.graph),
         }
 
