@@ -31,7 +31,7 @@ def test_importing_the_package_loads_no_loguru():
     """What logs nothing yet pays nothing."""
     assert (
         "loguru"
-        not in subprocess.run(  # noqa: S603  our words
+        not in subprocess.run(
             [sys.executable, "-c", "import sys, rxpipe; print(*sys.modules)"],
             capture_output=True,
             text=True,
