@@ -16,6 +16,8 @@ RxPipeError
 ├── SaveError                     disk full, folder read-only                           every image
 ├── BadImage (ValueError)         bytes that are not an intact picture                  one image
 ├── MissingPackage (ImportError)  an optional package is not installed                  every image
+├── StoreError                    the store of runs cannot be read or written
+├── ResumeError (ValueError)      a run cannot be resumed as it was asked for; raised before anything runs
 ├── RunActive                     a run was started while another was running
 └── RunFailed                     raised only by `result.raise_for_status()`
 ```
@@ -157,7 +159,7 @@ class BackendFailed(BackendError):
 class BadResponse(BackendError):
     """The answer is not what was requested: torn JSON, no image, fewer images, a broken picture.
 
-    `retryable` is of the instance: False for an answer that no retry would make smaller.
+    `retryable` is of the instance: False for an answer whose content no retry would change.
     """
 
     retryable = True
@@ -199,6 +201,25 @@ class MissingPackage(RxPipeError, ImportError):
     """An optional package is not installed; `hint` holds the command that installs it."""
 
     scope = "run"
+
+
+class StoreError(RxPipeError):
+    """The store of runs cannot be read or written: damaged, of a newer version, read-only, locked, another file."""
+
+    scope = "run"
+
+
+class ResumeError(RxPipeError, ValueError):
+    """A run cannot be resumed: unknown, with its pictures in memory, in progress, or with stages that changed.
+
+    `stages` names those that changed or are missing.
+    """
+
+    scope = "run"
+
+    def __init__(self, message: str, *, hint: str | None = None, stages: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.stages = stages
 
 
 class RunActive(RxPipeError):

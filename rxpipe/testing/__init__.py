@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rxpipe.testing.grammar import MarbleSyntaxError as MarbleSyntaxError
     from rxpipe.testing.grammar import parse as parse
     from rxpipe.testing.grammar import render as render
+    from rxpipe.testing.leaks import Leaked as Leaked
+    from rxpipe.testing.leaks import SignalDropped as SignalDropped
     from rxpipe.testing.marbles import Marbles as Marbles
     from rxpipe.testing.matchers import anything as anything
     from rxpipe.testing.matchers import close_to as close_to
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from rxpipe.testing.servers.comfyui import ComfyUIServer as ComfyUIServer
     from rxpipe.testing.servers.webui import Fault as Fault
     from rxpipe.testing.servers.webui import WebUIServer as WebUIServer
+    from rxpipe.testing.signals import notification as notification
     from rxpipe.testing.virtual import RealThread as RealThread
     from rxpipe.testing.virtual import VirtualTime as VirtualTime
 
@@ -61,12 +64,14 @@ _HOMES = {
     "diagram": ("MarblePicture",),
     "files": ("FaultyFiles",),
     "grammar": ("MarbleSyntaxError", "parse", "render"),
+    "leaks": ("Leaked", "SignalDropped"),
     "marbles": ("Marbles",),
     "matchers": ("anything", "close_to", "error_like", "instance", "one_of", "stage_start", "stage_step", *_EVENTS),
     "misbehave": ("SUBSCRIBER_HABITS", "UNRULY_SOURCES", "SubscriberFault", "interleavings"),
     "mismatch": ("Mismatch",),
     "recorded": ("replay", "to_marbles"),
     "scripted": ("ScriptedBackend", "ScriptedRun"),
+    "signals": ("notification",),
     "rows": ("timeline",),
     "virtual": ("RealThread", "VirtualTime"),
     "servers.comfyui": ("ComfyUIServer",),

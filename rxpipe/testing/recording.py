@@ -72,6 +72,13 @@ class Recording(abc.ObserverBase[Any]):
         self.subscription = stream.subscribe(self)
         return self
 
+    def release(self) -> None:
+        """Unsubscribe from the stream, and from those that came as values."""
+        self.dispose()
+        for recorded in self.messages:
+            if isinstance(recorded.value, Recording):
+                recorded.value.release()
+
     def dispose(self) -> None:
         """Unsubscribe now."""
         if self.subscription is not None:
@@ -88,13 +95,19 @@ class Recording(abc.ObserverBase[Any]):
         Raises:
             Mismatch: with the reason, both diagrams and the line of the test.
         """
-        expected = resolve(parse(text, past=False), values, error)
+        expected = self._expected(text, values, error)
         self._finish()
         self._compare(expected)
 
+    def _expected(self, text: str, values: Values, error: object) -> tuple[Recorded, ...]:
+        diagram = parse(text, past=False)
+        expected = resolve(diagram, values, error)
+        self.harness.names.note(values, diagram, self.harness.line())
+        return expected
+
     def to_be_so_far(self, text: str, values: Values = None, error: object = None) -> None:
         """Fail unless the stream, up to this moment, did what *text* shows. Moves no time."""
-        self._compare(resolve(parse(text, past=False), values, error))
+        self._compare(self._expected(text, values, error))
 
     def to_equal(self, other: Observable[Any] | Recording) -> None:
         """Run time to its end, then fail unless *other*, a stream or what was recorded of one, did the same."""
@@ -158,7 +171,9 @@ class Recording(abc.ObserverBase[Any]):
         actual = tuple(self.messages)
         self.compared = len(actual)
         last = actual[-1] if actual else None
-        if last is not None and isinstance(last.value, MarbleError | RealThread | Runaway):
+        if last is not None and isinstance(last.value, Runaway):
+            raise self.harness.runaway(last.value) from None
+        if last is not None and isinstance(last.value, MarbleError | RealThread):
             raise last.value
         if (why := reason(expected, actual)) is not None:
             self._fail(why, expected)

@@ -278,7 +278,7 @@ class JobTracker:
         """Return what a reading means for our picture, and a preview where a new one came."""
         with self._lock:
             owner = self._owner_of(snapshot)
-            self._pace.note(snapshot.model_dump(exclude={"live_preview", "current_image"}), now_s)
+            self._pace.note(_activity(snapshot), now_s)
             if owner == "waiting" and isinstance(snapshot, TaskSnapshot):
                 self._pace.note_activity(now_s)  # a queue may be long; that the server knows our job is a sign of life
             if owner == "none" and self.began and self._reported is not None:
@@ -346,6 +346,12 @@ class JobTracker:
 
 
 _JOBS = ("scripts_txt2img", "scripts_img2img", "Upscale", "extras")
+
+
+def _activity(snapshot: ProgressSnapshot) -> object:
+    """Return what of a reading changes where the server works; what an idle one shows is no sign of life."""
+    runs = snapshot.active or snapshot.queued if isinstance(snapshot, TaskSnapshot) else snapshot.state.job_count != 0
+    return snapshot.model_dump(exclude={"live_preview", "current_image"}) if runs else "idle"
 
 
 def _job_of(request: Request) -> str:
