@@ -1,6 +1,8 @@
 """The commands of `rxpipe` and their options; what they do stands in modules of its own, loaded when a command runs."""
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +35,7 @@ def main() -> None:
     """Run the program `rxpipe`."""
     open_closed_streams()
     escape_unencodable()
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for them reads every installed package
     try:
         app()
     except OSError as error:
@@ -201,15 +204,23 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def _check(config: Any) -> None:
     """Reject what cannot run before anything runs: a wrong order of stages, inputs that are not pictures."""
-    from rxpipe.backends.masks import check_masks  # noqa: PLC0415  # loaded when the command runs
-    from rxpipe.errors import BadImage  # noqa: PLC0415  # loaded when the command runs
-    from rxpipe.pictures.metadata import read_info  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.plan import build_stage_execution_plan  # noqa: PLC0415  # loaded when the command runs
 
     plan = build_stage_execution_plan(config)
     plan.check()
-    check_masks(plan)
-    for path in config.input:
+    if any(getattr(stage.config, "mask", None) for stage in plan.stages):
+        from rxpipe.backends.masks import check_masks  # noqa: PLC0415  # loaded for masks only
+
+        check_masks(plan)
+    if config.input:
+        _check_inputs(config.input)
+
+
+def _check_inputs(paths: Sequence[Path]) -> None:
+    from rxpipe.errors import BadImage  # noqa: PLC0415  # loaded when the command runs
+    from rxpipe.pictures.metadata import read_info  # noqa: PLC0415  # loaded for input pictures only
+
+    for path in paths:
         if damage := read_info(path).damage:
             raise BadImage(f"{path}: {damage}", hint="Fetch or render it again.")
 

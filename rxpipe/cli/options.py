@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rxpipe.config import SECTIONS, PipelineConfig
 from rxpipe.errors import ConfigError
-from rxpipe.presets import Job, apply, check_complete, read_jobs
-from rxpipe.presets.options import option_of, stage_that_takes
+from rxpipe.presets.options import apply, option_of, stage_that_takes
 from rxpipe.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from rxpipe.presets.jobs import Job
 
 _SIZE = re.compile(r"(\d{1,9})\s*[xX*×]\s*(\d{1,9})")  # noqa: RUF001  people write the sign
 
@@ -82,12 +83,16 @@ class RunOptions:
             raise ConfigError(
                 [f"{source}: no such config file or picture."], hint='To generate it: rxpipe run --prompt "..."'
             )
+        from rxpipe.presets.jobs import read_jobs  # noqa: PLC0415  # readers of pictures are loaded for a file only
+
         return read_jobs(source, preset=self.preset)
 
     def _run(self, job: Job, *, several: bool) -> PlannedRun:
         job = job.trusted(trust=self.trust)
         values = self._applied(job.values)
         prompt_given = "prompt" in self.generation or any(".prompt=" in each for each in self.assignments)
+        from rxpipe.presets.recalled import check_complete  # noqa: PLC0415  # loaded for a file only
+
         check_complete(job, values, prompt_given=prompt_given)
         name = f"{job.path.name} {job.name}".strip() if several else ""
         return PlannedRun(self._checked(values, job.path.name), name, job.left, job.kind)

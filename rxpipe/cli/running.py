@@ -14,10 +14,9 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from loguru import logger
-
 from rxpipe.cli.outcome import Exit, lose_stdout, problem
 from rxpipe.executor import PipelineExecutor
+from rxpipe.logs import logger
 from rxpipe.views.console import ConsoleView
 
 if TYPE_CHECKING:

@@ -93,14 +93,17 @@ def test_every_fork_has_signs_and_a_name_of_its_own():
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_doctor_names_the_fork_and_ends_at_no_list(on, name):
-    """Also where a list of the server is a 500."""
-    _, backend = on(name)
+    """Also where a list of the server is a 500; modules are listed where there are any."""
+    _, backend = on(name, modules=("clip_l.safetensors",))
     found = backend.diagnose(trial=True)
     assert found.problem is None
     assert found.flavour == NAMES[name]
     assert found.trial is not None
     assert found.samplers
     assert found.models
+    assert (found.modules, found.vaes) == (
+        (("clip_l.safetensors",), ()) if name in {"forge", "neo"} else ((), found.vaes)
+    )
 
 
 # -- drawing ----------------------------------------------------------------------------------------------------------
@@ -302,6 +305,22 @@ def test_a_drawing_that_fails_without_an_error_is_a_failure(on, broken, info):
     answer = post(server, "txt2img", **{**SMALL, **broken.get("payload", {})}).json()
     assert answer["images"] == []
     assert answer["info"][:1] == info
+
+
+@pytest.mark.parametrize(("every", "message"), [(1, "16x16 px where 64x64"), (0, "drawing failed")])
+def test_what_another_client_interrupted_on_sd_next_is_not_passed_on_as_finished(on, every, message):
+    """Its preview is the picture, or there is none."""
+    server, backend = on("sdnext")
+    server.site.engine.set_options({"show_progress_every_n_steps": every})
+    hold = server.hold("txt2img", step=2)
+    seen = Watched(backend.render(stage_of(rxp.Txt2ImgConfig(**SMALL)), None))
+    assert hold.wait_reached()
+    requests.post(f"{server.url}/sdapi/v1/interrupt", timeout=5)
+    if every:
+        assert any(message in warning for warning in seen.output.warnings), seen.output.warnings
+    else:
+        with pytest.raises(rxp.BackendFailed, match=message):
+            _ = seen.output
 
 
 def test_a_cancel_in_an_img2img_on_sd_next_hits_its_job(on):
