@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rxpipe.testing.clock import Runaway, VirtualClock
+    from rxpipe.testing.rewriting import Rewrites
     from rxpipe.testing.spelling import NamesUsed
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
@@ -33,6 +34,7 @@ class Harness(Protocol):
     clock: VirtualClock
     names: NamesUsed
     numbers: Iterator[int]
+    rewrites: Rewrites | None
 
     def line(self) -> str:
         """Return the line of the test that is running, `file:line: source`."""
