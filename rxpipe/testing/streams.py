@@ -15,7 +15,7 @@ from rxpipe.testing.clock import MarbleError
 from rxpipe.testing.diagram import MarblePicture
 from rxpipe.testing.grammar import Kind, Subscription, parse, parse_subscription, render, render_subscription
 from rxpipe.testing.naming import name_values
-from rxpipe.testing.origin import current_line
+from rxpipe.testing.origin import current_line, placed
 from rxpipe.testing.signals import Recorded, Values, deliver, resolve, same_stream
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ class SubscriptionLog:
         if expected != self.entries:
             rows = [("expected", each) for each in expected] + [("actual  ", each) for each in self.entries]
             shown = "\n".join(f"  {label}  {render_subscription(each)}" for label, each in rows)
-            raise AssertionError(f"{self._reason(expected)}\n\n{shown}\n\n  {self._harness.line()}")
+            place = "\n".join(f"  {line}" for line in placed(self._harness.line()))
+            raise AssertionError(f"{self._reason(expected)}\n\n{shown}\n\n{place}")
 
     def _reason(self, expected: list[Subscription]) -> str:
         if len(expected) != len(self.entries):
