@@ -105,6 +105,7 @@ class InFlightRequest:
     task: str | None
     services: WebUIServices
     answered: threading.Event = field(default_factory=threading.Event)
+    hits_any: bool = True
     _owner: JobOwner | None = None
     _gone: bool = False
     _progress: float = 0.0
@@ -118,6 +119,15 @@ class InFlightRequest:
     def began(self) -> bool:
         """Whether the job was seen running."""
         return self.tracker.began
+
+    @property
+    def aborted(self) -> bool:
+        """Whether the connection was shut down on our side."""
+        return self.connection.aborted
+
+    def abort(self) -> None:
+        """Shut the connection down."""
+        self.connection.abort()
 
     def note_answered(self) -> None:
         """Note that the request is over; its job has ended with it, unless we aborted the connection."""
