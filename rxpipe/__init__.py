@@ -3,11 +3,13 @@
 ```text
 config -> plan -> chain -> events -> result -> views
 
+logs.py        the log, silent until it is enabled
 shown.py       text from outside as it may be shown
 errors.py      the exception tree
 pictures/      pictures as bytes: formats, metadata of any tool, A1111's text, lineage, faces
 rx/            Rx parts that know no pictures: operators, the lane, hot subjects, schedulers of GUI threads and of a run
 cached.py      a cached property without a lock
+filelock.py    locks between processes
 config/        the settings: models, config files, messages about mistakes
 artifact.py    one image, its picture and its lineage
 presets/       what to run: a config file or a picture read by its content, options, preset files
@@ -16,6 +18,7 @@ events.py      the events of a run, and their grammar
 result.py      the result: a fold of the events
 status.py      the status that views show: another fold
 backends/      the backend port; http (what servers share), webui (AUTOMATIC1111, Forge), sketch (embedded)
+store/         the journal of runs in progress and the history of the others
 sinks/         pictures to files, events to a log, learning records
 stages/        txt2img, img2img, adetailer, upscale, your own; control (cancel, skip, stop), cell (an image in a stage)
 chains.py      stages in order
@@ -31,12 +34,21 @@ A module imports only those above it; `pyproject.toml` holds the contract. A sta
 `rxp.upscale(scale=2).on(backend)` works in any `pipe(...)`.
 
 Public names are loaded when they are first used, and are listed in `__init__.pyi`. Importing rxpipe loads no GUI
-toolkit, no HTTP and no numpy, and logs nothing until `loguru.logger.enable("rxpipe")`.
+toolkit, no HTTP, no numpy, no pydantic and no loguru, and logs nothing until `loguru.logger.enable("rxpipe")`.
 """
 
+import difflib
+
 import lazy_loader
-from loguru import logger
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-logger.disable("rxpipe")
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is asked for; name the nearest one where there is none such."""
+    try:
+        return _load(name)
+    except AttributeError:
+        close = difflib.get_close_matches(name, __all__, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close and not name.startswith("_") else ""
+        raise AttributeError(f"module 'rxpipe' has no attribute {name!r}.{hint}", name=name) from None

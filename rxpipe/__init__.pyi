@@ -30,11 +30,13 @@ from .errors import (
     ConfigError,
     MissingPackage,
     PlanError,
+    ResumeError,
     RunActive,
     RunFailed,
     RxPipeError,
     SaveError,
     StageFunctionError,
+    StoreError,
     TooManyFailures,
 )
 from .events import (
@@ -60,7 +62,7 @@ from .plan import (
     StageType,
     build_stage_execution_plan,
 )
-from .presets import config_from_picture, load_job
+from .presets import Recalled, recall, recall_all
 from .result import ImageRecord, ImageResult, PipelineRunResult, reduce
 from .runner import PipelineRunner
 from .sinks.learning import LearningRecord, LearningRecordWriter, read_records
@@ -80,6 +82,8 @@ from .stages import (
     upscale,
 )
 from .status import RunStatus, reduce_status
+from .store.reading import Store
+from .store.records import CellRecord, RunSummary, StageTiming, StoredRun
 
 __all__ = [
     "AdetailerConfig",
@@ -96,6 +100,7 @@ __all__ = [
     "BackendUnavailable",
     "BadImage",
     "BadResponse",
+    "CellRecord",
     "Chain",
     "ConfigError",
     "ErrorInfo",
@@ -114,8 +119,10 @@ __all__ = [
     "PipelineRunner",
     "PlanError",
     "Preview",
+    "Recalled",
     "RefinerConfig",
     "Report",
+    "ResumeError",
     "RetryConfig",
     "Run",
     "RunActive",
@@ -126,6 +133,7 @@ __all__ = [
     "RunSettings",
     "RunStart",
     "RunStatus",
+    "RunSummary",
     "RxPipeError",
     "SaveError",
     "Stage",
@@ -142,8 +150,12 @@ __all__ = [
     "StageRetry",
     "StageStart",
     "StageStep",
+    "StageTiming",
     "StageType",
     "StepProgress",
+    "Store",
+    "StoreError",
+    "StoredRun",
     "TooManyFailures",
     "Txt2ImgConfig",
     "UpscaleConfig",
@@ -151,17 +163,17 @@ __all__ = [
     "build_chain",
     "build_stage_execution_plan",
     "chain",
-    "config_from_picture",
     "expand",
     "image_stage",
     "img2img",
     "keep_best",
     "keep_if",
-    "load_job",
     "open_backend",
     "operator_stage",
     "parse_event",
     "read_records",
+    "recall",
+    "recall_all",
     "reduce",
     "reduce_status",
     "seeds",

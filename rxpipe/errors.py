@@ -16,6 +16,8 @@ RxPipeError
 ├── SaveError                     disk full, folder read-only                           every image
 ├── BadImage (ValueError)         bytes that are not an intact picture                  one image
 ├── MissingPackage (ImportError)  an optional package is not installed                  every image
+├── StoreError                    the store of runs cannot be read or written
+├── ResumeError (ValueError)      a run cannot be resumed as it was asked for; raised before anything runs
 ├── RunActive                     a run was started while another was running
 └── RunFailed                     raised only by `result.raise_for_status()`
 ```
@@ -29,12 +31,15 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import re
 from typing import TYPE_CHECKING, Literal
 
 from rxpipe.shown import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_REQUEST = re.compile(r" (\((?:GET|POST|PUT|DELETE|HEAD) /[^\s()]*(?: at [^\s()]+)?\))\.?$")
 
 Scope = Literal["image", "run"]
 
@@ -47,10 +52,17 @@ def suggestion(name: str, allowed: Iterable[str]) -> str:
 
 
 def joined(message: str, hint: str | None) -> str:
-    """Return a message and its advice as sentences: a message that ends as none is closed by a full stop."""
+    """Return a message and its advice as sentences: a message that ends as none is closed by a full stop.
+
+    An HTTP request in parentheses at the end of the message comes last: what happened, what to do, and where.
+    """
     if not hint:
         return message
-    return f"{message} {hint}" if message.endswith((".", "!", "?", ":")) else f"{message}. {hint}"
+    request = _REQUEST.search(message)
+    if request is not None:
+        message = message[: request.start()]
+    text = f"{message} {hint}" if message.endswith((".", "!", "?", ":")) else f"{message}. {hint}"
+    return f"{text} {request[1]}" if request is not None else text
 
 
 class RxPipeError(Exception):
@@ -147,7 +159,7 @@ class BackendFailed(BackendError):
 class BadResponse(BackendError):
     """The answer is not what was requested: torn JSON, no image, fewer images, a broken picture.
 
-    `retryable` is of the instance: False for an answer that no retry would make smaller.
+    `retryable` is of the instance: False for an answer whose content no retry would change.
     """
 
     retryable = True
@@ -191,6 +203,25 @@ class MissingPackage(RxPipeError, ImportError):
     scope = "run"
 
 
+class StoreError(RxPipeError):
+    """The store of runs cannot be read or written: damaged, of a newer version, read-only, locked, another file."""
+
+    scope = "run"
+
+
+class ResumeError(RxPipeError, ValueError):
+    """A run cannot be resumed: unknown, with its pictures in memory, in progress, or with stages that changed.
+
+    `stages` names those that changed or are missing.
+    """
+
+    scope = "run"
+
+    def __init__(self, message: str, *, hint: str | None = None, stages: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.stages = stages
+
+
 class RunActive(RxPipeError):
     """A run was started while another was running."""
 
@@ -209,6 +240,7 @@ _OPTIONAL = {
     "PySide6": ("PySide6", "qt"),
     "IPython": ("IPython", "notebook"),
     "hypothesis": ("hypothesis", "test"),
+    "websockets": ("websockets", "comfyui"),
 }
 """What a module's package is called, and the extra of rxpipe that installs it."""
 

@@ -11,21 +11,23 @@ import os
 import secrets
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import reactivex as rx
-from loguru import logger
 from pydantic import BaseModel
 from reactivex import abc
 from reactivex.observer import Observer
 
+from rxpipe.backends.base import Backend
 from rxpipe.chains import Chain, build_chain, sources, with_settings
-from rxpipe.config import PipelineConfig
-from rxpipe.errors import ConfigError, RunActive
+from rxpipe.config import CustomConfig, PipelineConfig
+from rxpipe.errors import ConfigError, ResumeError, RunActive
 from rxpipe.events import ErrorInfo, RunEnd, RunStart, StagePreview
+from rxpipe.logs import logger
 from rxpipe.rx.subject import EventSubject
 from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.sinks.images import ImageWriter
@@ -35,17 +37,21 @@ from rxpipe.stages.cell import as_rxpipe_error
 from rxpipe.stages.scope import InMemory
 from rxpipe.stages.session import Session
 from rxpipe.stages.tracker import StageAborted
+from rxpipe.store import resuming
+from rxpipe.store.journal import open_journal
+from rxpipe.store.reading import Store
+from rxpipe.store.rows import RunFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from reactivex import Observable
 
-    from rxpipe.backends.base import Backend
     from rxpipe.events import StageEvent
     from rxpipe.plan import StageExecutionPlan
     from rxpipe.result import PipelineRunResult, RunUpdate
     from rxpipe.sinks.files import Files
+    from rxpipe.store.resuming import Resumption
 
 _MAX_SEED = 2**32
 _SLICE_S = 0.1
@@ -63,12 +69,27 @@ class PipelineExecutor:
         backend: renders.
         scheduler: runs everything and is the clock; None for a daemon thread per run.
         files: the calls to the file system, for tests with faults (`rxpipe.testing.FaultyFiles`); None: the real ones.
+        store: keeps every run, so that it can be resumed; or the path of one. None: nothing is kept.
+
+    Raises:
+        ConfigError: what was given as a backend is none.
     """
 
     def __init__(
-        self, backend: Backend, *, scheduler: abc.SchedulerBase | None = None, files: Files | None = None
+        self,
+        backend: Backend,
+        *,
+        scheduler: abc.SchedulerBase | None = None,
+        files: Files | None = None,
+        store: Store | Path | str | None = None,
     ) -> None:
+        if not isinstance(backend, Backend):
+            raise ConfigError(
+                [f"a backend is expected, and came: {type(backend).__name__}"],
+                hint="Give what rxpipe.open_backend(address) returns, or a subclass of rxpipe.Backend.",
+            )
         self.backend = backend
+        self.store = Store(store) if isinstance(store, Path | str) else store
         self._files = files
         self._scheduler = scheduler
         self._updates: EventSubject[RunUpdate] = EventSubject()
@@ -91,20 +112,65 @@ class PipelineExecutor:
         """How many subscribers the events and updates have, the log included."""
         return self._updates.subscribers
 
-    def start(self, job: PipelineConfig | Chain, *, inputs: Sequence[Path | str] = ()) -> Run:
+    def start(self, job: PipelineConfig | Chain, *, inputs: Sequence[Path | str] = (), reuse: str | None = None) -> Run:
         """Start a run and return immediately; everything else happens on the run's scheduler.
 
         Args:
             job: a config, or a chain made in code.
             inputs: pictures to start from, instead of those that the job names.
+            reuse: id of a run in the store: an image that it drew in the same way is taken over, and a random seed is
+                the one that it had. None: everything is drawn.
 
         Raises:
             PlanError: no stage is enabled, or the stages cannot work as composed.
             ConfigError: a setting cannot be recorded.
             BadImage: an input file does not exist, or is not a picture.
             RunActive: another run is in progress.
+            StoreError: the store has no run of the id in *reuse*, or cannot be read.
         """
         chain = build_chain(_with_inputs(job, inputs))
+        return self._start(chain, None if reuse is None else resuming.reuse(self._own_store(), reuse))
+
+    def resume(self, run_id: str, job: Chain | None = None, *, redraw: Collection[str] | bool = ()) -> Run:
+        """Continue a run of the store where it stood, and return immediately.
+
+        An image that a stage has finished is taken from its file, if that is intact; the others are drawn, with the
+        same seeds. The events are those of a whole run; what was taken over has `resumed`.
+
+        Args:
+            run_id: as in its events.
+            job: the chain of a run with stages of your own, whose functions no store holds. None: the stages as they
+                were recorded.
+            redraw: names of stages of your own whose code changed, to draw their images anew; True for all.
+
+        Raises:
+            ResumeError: it kept its pictures in memory, another process runs it, or its stages changed; the message
+                says which, and what can be done.
+            StoreError: the store has no such run, or cannot be read.
+            BadImage, RunActive: as of `start`.
+        """
+        store = self._own_store()
+        store.flush()  # of a run of this process that has just ended
+        run, plan = resuming.resumable(store, run_id)
+        own = tuple(stage.config.name for stage in plan.stages if isinstance(stage.config, CustomConfig))
+        if own and job is None:
+            raise ResumeError(
+                f"run {run_id} has stages of your own ({', '.join(own)}), whose functions no store holds.",
+                hint="Give the chain: resume(run_id, chain(...)).",
+                stages=own,
+            )
+        chain = build_chain(plan) if job is None else replace(job, settings=plan.settings)
+        resuming.check_identities(run, chain.plan, _identities(chain), redraw)
+        return self._start(chain, resuming.resumption(store, run))
+
+    def _own_store(self) -> Store:
+        if self.store is None:
+            raise ResumeError(
+                "this executor keeps no runs, so that it has none to resume.", hint="Give it a store: store=PATH."
+            )
+        return self.store
+
+    def _start(self, chain: Chain, resumed: Resumption | None) -> Run:
         chain.plan.check()
         if (active := self._active) is not None and active.pid == os.getpid():
             active.finish()  # completes a cancel that was interrupted; else does nothing
@@ -122,6 +188,8 @@ class PipelineExecutor:
                 updates=self._updates,
                 previews=self._previews.on_next,
                 on_end=self._end_run,
+                store=self.store,
+                resumed=resumed,
             )
             run = self._active = Run(session)
             self._session = session
@@ -246,6 +314,8 @@ class _RunSession(Session):
         updates: EventSubject[RunUpdate],
         previews: Callable[[StagePreview], None],
         on_end: Callable[[_RunSession, Callable[[], None]], None],
+        store: Store | None = None,
+        resumed: Resumption | None = None,
     ) -> None:
         # The thread of either starts only if it is used.
         self._worker = WorkerScheduler("rxpipe-run", failed=self._on_worker_error)
@@ -253,16 +323,34 @@ class _RunSession(Session):
         clock: abc.SchedulerBase = scheduler or self._worker
         now = clock.now.astimezone(UTC)
         self.plan: StageExecutionPlan = chain.plan
-        self.seed = secrets.randbelow(_MAX_SEED) if self.plan.seed is None else self.plan.seed
+        drawn = secrets.randbelow(_MAX_SEED) if resumed is None else resumed.seed
+        self.seed = drawn if self.plan.seed is None else self.plan.seed
         self.done = threading.Event()
-        self._digest = _digest(self.plan)
+        self._digest = (resumed.config if resumed else "") or _digest(self.plan)
         self._chain, self._updates, self._on_end = chain, updates, on_end
         run_id = self.plan.run_id or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(6)}"
+        run_id = (resumed.run_id if resumed else None) or run_id
         self._sources = list(sources(self.plan, run_id, self.seed))
         self._warnings: tuple[str, ...] = ()
         saver = (scheduler or self._saver) if backend.capacity + backend.queue_ahead > 1 else None
-        out = self.plan.settings.out
-        self._files = None if out is None else FileStore(ImageWriter(out, files=files), self._now, saver)
+        out, owner = self.plan.settings.out, run_id if store else ""
+        self._files = None if out is None else FileStore(ImageWriter(out, files=files, owner=owner), self._now, saver)
+        self._resumed = resumed
+        facts = RunFacts(
+            run_id=run_id,
+            plan=self.plan,
+            config=self._digest,
+            seed=self.seed,
+            backend=backend.kind,
+            backend_spec=backend.where,
+            now=lambda: clock.now.astimezone(UTC),
+            identities=_identities(chain),
+            attempt=resumed.attempt if resumed else 1,
+            answers=resumed.answers if resumed else None,
+            parent=resumed.parent if resumed else None,
+        )
+        self._journal = open_journal(store, facts)
+        self._recording = self._journal.attach(updates.observable)
         super().__init__(
             run_id=run_id,
             backend=backend,
@@ -272,12 +360,14 @@ class _RunSession(Session):
             previews=previews,
             output=self._files or InMemory(saver),
             plan=self.plan,
+            journal=self._journal,
+            earlier=resumed.earlier if resumed else (),
             rescue=self._on_saver if scheduler is None else None,
         )
         self.control.on_over(
             self._warn_if_blocking,
             self._emit_run_start,
-            self._delete_intermediate_files,
+            self._close_files,
             self._end,
             self._end_once_delivered,
             self._worker.close,
@@ -306,6 +396,8 @@ class _RunSession(Session):
             return
         if self._files is not None:
             self._files.prepare()
+            if self._resumed is not None and self._resumed.run_id is not None:
+                self._files.resume(self._resumed.files)
         self._warnings = tuple(self.scope.backend.check(self.plan))
         if self.control.over:
             return
@@ -315,7 +407,7 @@ class _RunSession(Session):
     def _emit_run_start(self) -> None:
         """Emit RunStart once; a run that is cancelled before it begins has one too."""
         fields = {"stages": self.plan.stage_types, "images": self.plan.images, "config": self._digest}
-        self.timeline.emit(RunStart, fields)
+        self.timeline.emit(RunStart, {**fields, "attempt": self._journal.attempt})
 
     def _completed(self) -> None:
         for tracker in self.trackers:  # still open if an operator after it took no more of its images
@@ -365,19 +457,35 @@ class _RunSession(Session):
                 tracker.where,
             )
 
-    def _delete_intermediate_files(self) -> None:
-        if self._files is not None and self.plan.settings.save == "final":
+    def _close_files(self) -> None:
+        if self._files is None:
+            return
+        self._files.close()
+        left = self._journal.resumes and self.control.outcome != "completed"  # what a resumed run begins from
+        if self.plan.settings.save == "final" and not left:
             self._files.keep_final(self.timeline.result)
 
     def _end(self) -> None:
         outcome, error, failure = self.control.outcome, self.control.error, self.control.failure
         if failure is not None:  # a stage that failed decides, whatever ended the run
             outcome, error = "failed", _with_stage(failure.stage.where, ErrorInfo.of(failure.error))
-        fields = {"status": outcome, "error": error, "warnings": self._warnings}
+        warnings = (*self._warnings, *self._journal.warnings)
+        fields = {"status": outcome, "error": error, "warnings": warnings}
         self._on_end(self, lambda: self.timeline.put(RunEnd, fields))
 
     def _end_once_delivered(self) -> None:
-        self._updates.call_when_drained(self.done.set)
+        self._updates.call_when_drained(self._delivered)
+
+    def _delivered(self) -> None:
+        self._recording.dispose()
+        self._journal.close()
+        self.done.set()
+
+
+def _identities(chain: Chain) -> Mapping[int, Mapping[str, object]]:
+    """Return what is known of the code of a chain's own stages, by their index."""
+    enabled = [stage for stage in chain.stages if stage.config.enabled]
+    return {index: stage.identity for index, stage in enumerate(enabled) if stage.identity}
 
 
 def _with_stage(where: str, error: ErrorInfo) -> ErrorInfo:

@@ -54,6 +54,8 @@ class ImageRecord:
     warnings: tuple[str, ...] = ()
     error: ErrorInfo | None = None
     server: str | None = None
+    attempt: int = 1
+    resumed: bool = False
 
     @classmethod
     def of(cls, event: StageImageProgress) -> ImageRecord:
@@ -70,6 +72,8 @@ class ImageRecord:
             warnings=event.warnings,
             error=event.error,
             server=event.server,
+            attempt=event.attempt,
+            resumed=event.resumed,
         )
 
     @property
@@ -159,6 +163,8 @@ class PipelineRunResult:
 
     def _reduced(self, event: StageEvent) -> PipelineRunResult:
         events, records, others = self._sizes
+        if isinstance(event, RunStart) and events:
+            return self._resumed(event)
         log = self._log if len(self._log.events) == events else self._log.first(self._sizes)
         log.events.append(event)
         if isinstance(event, StageImageProgress):
@@ -170,6 +176,13 @@ class PipelineRunResult:
         view = object.__new__(PipelineRunResult)
         view.plan, view.metadata, view._artifacts = self.plan, self.metadata, self._artifacts
         view._log, view._sizes = log, (events + 1, records, others)
+        return view
+
+    def _resumed(self, start: RunStart) -> PipelineRunResult:
+        """Return the result when a further attempt begins: its events report all images anew."""
+        view = PipelineRunResult(self.plan, self._artifacts)
+        view._log = _Log([*self.events, start], [], [start])
+        view._sizes = (len(view._log.events), 0, 1)
         return view
 
     @classmethod

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import collections
+import functools
+import itertools
 import os
 import random
 import subprocess
+import tempfile
 import tkinter as tk
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,6 +23,23 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # here, so that programs 
 _common = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("tests", _common, max_examples=40)
 settings.register_profile("thorough", _common, max_examples=300)
+
+
+_stores = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _own_store(monkeypatch):
+    """Each test has a store of its own, which is not made before it is used; never the user's."""
+    monkeypatch.setenv("RXPIPE_STORE", str(_folder_of_stores() / f"{next(_stores)}.sqlite3"))
+
+
+@functools.cache
+def _folder_of_stores():
+    """A folder that is gone with the process."""
+    folder = tempfile.TemporaryDirectory(prefix="rxpipe-stores-", ignore_cleanup_errors=True)
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 def pytest_addoption(parser):

@@ -24,6 +24,7 @@ from rxpipe.cli.settings import TABLES, settings_of
 from rxpipe.errors import BackendFailed
 from rxpipe.events import parse_event
 from rxpipe.pictures.png import insert_text
+from rxpipe.pictures.png import pixel_size as png_pixel_size
 from rxpipe.result import PipelineRunResult
 from rxpipe.sinks.learning import LearningRecordWriter, read_records
 
@@ -337,7 +338,7 @@ def test_every_mistake_in_a_config_is_reported_together():
         (["--input", "mute.png", "--stages", "upscale", "--prompt", "x"], "--prompt: none of the stages that run"),
         (["--set", "steps"], "'steps': not of the form stage.key=value"),
         (["--set", "txt2img.stps=3"], "txt2img.stps: unknown key; did you mean 'steps'?"),
-        (["--backend", "sketsh"], "did you mean 'sketch'?"),
+        (["--backend", "embeded"], "did you mean 'embedded'?"),
         (["--backend", "http://127.0.0.1:1", "--pace", "1"], "--pace: http://127.0.0.1:1 has its own speed"),
         (["--steps", "many"], "Invalid value for '--steps'"),
     ],
@@ -379,13 +380,16 @@ def test_info_as_json_is_one_object_a_picture():
     assert entries[0]["path"].endswith("a1111-img2img.png")
 
 
-def test_stages_lists_every_setting_with_default_range_and_meaning():
-    """What a config can hold, from the models themselves."""
-    ran = rxpipe("stages")
+def test_stages_lists_every_setting_and_of_one_stage_its_default_range_and_meaning():
+    """What a config can hold, from the models themselves: on one screen, and whole."""
+    every, ran = rxpipe("stages"), rxpipe("stages", "txt2img")
 
-    assert ran.exit_code == 0
+    assert (every.exit_code, ran.exit_code) == (0, 0)
     for section in ("txt2img", "txt2img.hires", "img2img", "adetailer", "upscale", "retry"):
-        assert re.search(rf"^{re.escape(section)}: ", ran.stdout, re.MULTILINE)
+        assert re.search(rf"^{re.escape(section)}: ", every.stdout, re.MULTILINE)
+    assert "clip_skip" in every.stdout
+    assert "rxpipe stages NAME" in every.stdout
+    assert len(every.stdout.splitlines()) < 50
     assert re.search(r"^  steps +20 +1 \.\. 1000 +Sampling steps", ran.stdout, re.MULTILINE)
     assert "drop | pass | stop" in ran.stdout
 
@@ -560,6 +564,18 @@ def test_a_full_disk_behind_stdout_is_no_success(arguments):
         )
     assert ran.returncode == 1
     assert ran.stderr == f"rxpipe: the output cannot be written: {os.strerror(28)}\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX")
+@pytest.mark.parametrize("closed", [">&- 2>&- <&-", pytest.param(">&-", marks=pytest.mark.slow)])
+def test_closed_streams_take_no_file_for_a_stream(closed, tmp_path):
+    """As a supervisor may start it: the run succeeds, and nothing of its output is in a picture."""
+    command = f'exec "$0" -m rxpipe run "$@" {closed}'
+    options = [*SMALL, "--images", "1", "--stages", "txt2img", "--backend", "embedded", "--out", str(tmp_path)]
+    arguments = ["sh", "-c", command, sys.executable, *options]
+    ran = subprocess.run(arguments, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603  our own program
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert [png_pixel_size(path.read_bytes())[1:] for path in tmp_path.rglob("*.png")] == [(64, 64)]
 
 
 def test_a_folder_whose_name_is_no_utf_8(tmp_path):

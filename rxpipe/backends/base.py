@@ -91,6 +91,16 @@ class Backend(ABC):
     queue_ahead: int = 0
     batches: bool = False
 
+    @property
+    def kind(self) -> str:
+        """What renders: two backends of one kind make the same picture of the same settings. By default the name."""
+        return self.name
+
+    @property
+    def where(self) -> str:
+        """What `open_backend` opens such a backend from, without credentials: its address, else its name."""
+        return self.url or self.name
+
     @abstractmethod
     def render(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
         """Return a cold observable that renders one picture when it is subscribed to.

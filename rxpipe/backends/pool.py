@@ -104,6 +104,17 @@ class PoolBackend(Backend):
         self.batches = any(backend.batches for backend in backends)
         self.description = f"{len(backends)} backends: {', '.join(member.where for member in self._members)}"
 
+    @property
+    def kind(self) -> str:
+        """The kind of its members, if they are all of one."""
+        kinds = {member.kind for member in self.members}
+        return kinds.pop() if len(kinds) == 1 else self.name
+
+    @property
+    def where(self) -> str:
+        """The members' addresses and names, with commas between."""
+        return ",".join(member.where for member in self.members)
+
     def after_fork(self) -> None:
         """Begin anew in a child process: the images in progress are the parent's."""
         self._members = [_Member(backend, number) for number, backend in enumerate(self.members, 1)]

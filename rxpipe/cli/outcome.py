@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING, NoReturn
@@ -16,6 +17,9 @@ from rxpipe.shown import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_OUT_ARGUMENT = re.compile(r"with out=(?=[.\s]|$)")  # what the library calls it, and people here do not
 
 
 class Exit(IntEnum):
@@ -30,7 +34,7 @@ class Exit(IntEnum):
 
 def problem(text: str) -> None:
     """Print one line on stderr, prefixed with the program's name."""
-    _to_stderr(f"rxpipe: {text}")
+    _to_stderr(f"rxpipe: {_OUT_ARGUMENT.sub('with --out', text)}")
 
 
 def _to_stderr(text: str) -> None:
@@ -66,6 +70,17 @@ def _print_problems(error: ConfigError) -> NoReturn:
 def _leave(text: str, code: Exit) -> NoReturn:
     problem(text)
     raise typer.Exit(code)
+
+
+def open_closed_streams() -> None:
+    """Open what the caller has closed (`>&-`) to nowhere: else the next file or socket would become stdout."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115  # by number, as long as the program
 
 
 def escape_unencodable() -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from rxpipe.shown import shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -16,6 +18,7 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_DIGITS",
     "MAX_VALUES",
+    "GivenTwice",
     "OutOfBounds",
     "check",
     "check_digits",
@@ -42,6 +45,15 @@ _LARGEST = 10**MAX_DIGITS
 
 class OutOfBounds(ValueError):
     """The content exceeds a limit; the message says which, and what is allowed."""
+
+
+class GivenTwice(ValueError):
+    """A key stands twice in one table, so that one of its values would be lost. lines: where, None if not known."""
+
+    def __init__(self, key: str, lines: tuple[int, int] | None = None) -> None:
+        first, second = lines or (0, 0)
+        where = "" if lines is None else f" (line{f's {first} and' if first < second else ''} {second})"
+        super().__init__(f"{shown(key)} is given twice{where}; keep one of them")
 
 
 def too_deep() -> OutOfBounds:

@@ -11,7 +11,7 @@ import re
 import tomllib
 from typing import TYPE_CHECKING
 
-from rxpipe.config.bounds import MAX_BYTES, MAX_DEPTH, OutOfBounds, check, read_int, too_deep, too_large
+from rxpipe.config.bounds import MAX_BYTES, MAX_DEPTH, GivenTwice, OutOfBounds, check, read_int, too_deep, too_large
 from rxpipe.errors import ConfigError
 from rxpipe.pictures.formats import picture_format
 from rxpipe.shown import cut, escaped
@@ -33,6 +33,7 @@ _FIRST_LINE = 1000  # characters of it that are looked at
 _SHOWN = 40  # characters of a text that is no config
 _REASON = 300  # characters of what a parser says, which may hold a value of any length
 _TOML_PART = re.compile(r'"""|\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*|[^"\'#.]+|\.')
+_INDENTED_BY_TAB = re.compile(r"^ *\t+[ \t]*\S", re.MULTILINE)
 _TOML_ENDS = {'"""': re.compile(r'(?:[^"\\]|\\.|"(?!""))*"""', re.DOTALL), "'''": re.compile(r".*?'''", re.DOTALL)}
 
 
@@ -73,7 +74,7 @@ def parse_config(data: bytes, path: Path, *, allowed: str = ALLOWED) -> dict[str
     if not failures:
         raise ConfigError([f"{path}: looks like {came}; allowed: {allowed}"])
     kind = by_suffix if by_suffix in failures else kinds[0]
-    raise _malformed(path, kind, failures[kind]) from failures[kind]
+    raise _malformed(path, kind, failures[kind], text) from failures[kind]
 
 
 def _kinds(text: str, by_suffix: str | None) -> tuple[str, ...]:
@@ -118,16 +119,35 @@ def _plain_text(text: str) -> str:
     return f"plain text ({first[:_SHOWN]!r}{'...' if len(first) > _SHOWN else ''})"
 
 
-def _malformed(path: Path, kind: str, error: Exception) -> ConfigError:
+def _malformed(path: Path, kind: str, error: Exception, text: str) -> ConfigError:
+    if isinstance(error, GivenTwice):
+        return ConfigError([f"{path}: {error}"])
     reason = too_deep() if isinstance(error, RecursionError) else error
     what = "" if isinstance(error, OutOfBounds) else "not well-formed "
-    return ConfigError([f"{path}: {what}{kind}: {escaped(cut(str(reason), _REASON))}"], hint=_advice(error))
+    return ConfigError([f"{path}: {what}{kind}: {escaped(cut(str(reason), _REASON))}"], hint=_advice(kind, error, text))
 
 
-def _advice(error: Exception) -> str | None:
-    """Return a hint for the one mistake that nearly every path on Windows is."""
+def _advice(kind: str, error: Exception, text: str) -> str | None:
+    """Return a hint for the mistakes that are made most often."""
+    if kind == "YAML" and (tab := _INDENTED_BY_TAB.search(text)):
+        line = text.count("\n", 0, tab.start()) + 1
+        return f"Line {line} is indented with a tab; YAML takes spaces only."
+    if isinstance(error, json.JSONDecodeError):
+        return _advice_for_json(error)
+    if kind == "TOML" and ("Cannot overwrite" in str(error) or "Cannot declare" in str(error)):
+        return "A key or a section is given twice; keep one of them."
     escapes = isinstance(error, tomllib.TOMLDecodeError) and any(word in str(error) for word in ("hex value", "\\"))
     return r"In TOML, paths with backslashes need single quotes: out = 'C:\pictures'." if escapes else None
+
+
+def _advice_for_json(error: json.JSONDecodeError) -> str | None:
+    rest = error.doc[error.pos :].lstrip()
+    if rest.startswith(("//", "/*", "#")):
+        return "JSON has no comments: remove them, or write the file as TOML or YAML, which have comments after #."
+    before = error.doc[: error.pos].rstrip()
+    if (rest[:1] in {"}", "]"} and before.endswith(",")) or before.endswith((",}", ",]")):
+        return "JSON has no comma after the last value of a table or list; remove it."
+    return None
 
 
 # -- the three kinds ----------------------------------------------------------------------------------------------
@@ -141,9 +161,29 @@ def _parse_yaml(text: str) -> object:
 
 
 def _parse_json(text: str) -> object:
-    value = json.loads(text, parse_int=read_int)
+    try:
+        value = json.loads(text, parse_int=read_int, object_pairs_hook=_without_repeats)
+    except GivenTwice:
+        _parse_yaml(text)  # JSON is YAML too, and there the lines are known
+        raise
     check(value)
     return value
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return the table of *pairs*.
+
+    Raises:
+        ValueError: a key stands in it twice, so that one value would be lost.
+    """
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        once = set(table)
+        for key, _ in pairs:
+            if key not in once:
+                raise GivenTwice(key)
+            once.remove(key)
+    return table
 
 
 def parse_toml(text: str) -> dict[str, object]:

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from yaml.composer import Composer
 from yaml.constructor import SafeConstructor
+from yaml.nodes import ScalarNode
 from yaml.resolver import Resolver
 
-from rxpipe.config.bounds import MAX_DEPTH, MAX_VALUES, OutOfBounds, check, check_digits, too_deep, too_many
+from rxpipe.config.bounds import MAX_DEPTH, MAX_VALUES, GivenTwice, OutOfBounds, check, check_digits, too_deep, too_many
 
 if TYPE_CHECKING:
-    from yaml.nodes import Node, ScalarNode
+    from yaml.nodes import Node
 
 __all__ = ["parse_yaml"]
+
+
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Bounded(Composer):
@@ -43,6 +47,18 @@ class _Bounded(Composer):
         if self._count > MAX_VALUES:
             raise too_many("its aliases stand for" if is_alias else "it holds")
         self._counts.setdefault(id(node), self._count - before)
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, ScalarNode) or key.tag == _MERGE:
+                continue
+            line, name = key.start_mark.line + 1, (key.tag, key.value)
+            if name in lines:
+                raise GivenTwice(key.value, (lines[name], line))
+            lines[name] = line
         return node
 
 
@@ -90,7 +106,7 @@ def parse_yaml(text: str) -> object:
     try:
         loader = _Loader(text)
         value = loader.get_single_data()
-    except ValueError:  # such as a date without that day
+    except ValueError:  # such as a date without that day, or a key given twice
         raise
     except RecursionError:
         raise too_deep() from None

@@ -11,11 +11,20 @@ from typing import TYPE_CHECKING, Any
 from rxpipe.config import SECTIONS, override
 from rxpipe.config.reading import parse_assignment
 from rxpipe.errors import ConfigError, suggestion
+from rxpipe.shown import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 _NONE: Mapping[str, object] = MappingProxyType({})
+
+
+_OPTIONS = {"denoising_strength": "--denoise", "sampler_name": "--sampler"}
+
+
+def option_of(setting: str) -> str:
+    """Return the option of the command line that sets *setting*."""
+    return _OPTIONS.get(setting) or "--" + setting.replace("_", "-")
 
 
 def stage_that_takes(name: str, stages: Iterable[str]) -> str | None:
@@ -47,6 +56,7 @@ def apply(
     if stages is None:
         skipped = {"txt2img"} if settings.get("input") else set()
         names = [name for name in SECTIONS if _is_enabled(changed.get(name)) and name not in skipped]
+        _check_switched_off(changed, sets)
     else:
         _check_stages(stages, sets)
         names = list(stages)
@@ -64,10 +74,25 @@ def _assign(values: dict[str, Any], stages: Sequence[str], generation: Mapping[s
     for name, value in generation.items():
         stage = stage_that_takes(name, stages)
         if stage is None:
-            option = "--" + name.removesuffix("_name").replace("_", "-")
-            problems.append(f"{option}: none of the stages that run takes it ({', '.join(stages) or 'none runs'})")
+            problems.append(
+                f"{option_of(name)}: none of the stages that run takes it ({', '.join(stages) or 'none runs'})"
+            )
         elif isinstance(values[stage], dict):
-            values[stage][name] = value
+            before = values[stage].get(name)
+            values[stage][name] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+    if problems:
+        raise ConfigError(problems)
+
+
+def _check_switched_off(values: Mapping[str, object], sets: Sequence[str]) -> None:
+    """Refuse an assignment to a stage that is switched off, which would change nothing."""
+    problems = []
+    for assignment in sets:
+        stage, *keys = parse_assignment(assignment).keys
+        if stage in SECTIONS and keys != ["enabled"] and not _is_enabled(values.get(stage)):
+            problems.append(
+                f"--set {cut(assignment)}: {stage} is switched off; add --set {stage}.enabled=true, or leave this out"
+            )
     if problems:
         raise ConfigError(problems)
 

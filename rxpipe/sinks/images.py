@@ -29,7 +29,7 @@ from rxpipe.sinks.files import Files, SystemFiles, sync, write_all
 from rxpipe.sinks.names import NamePattern
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import datetime
 
     from rxpipe.artifact import Artifact
@@ -60,6 +60,8 @@ class ImageWriter:
         pattern: of the name behind the number; see `NamePattern`. Without a seed the default leaves the number alone.
         pause: waits so many seconds before a file that another program holds is tried again (Windows).
         files: the calls to the file system, for tests with faults; None: the real ones.
+        owner: of the pictures, such as a run's id, whose journal says which are finished: the last one written keeps
+            its temporary name too, until the next one or `release()`, so that `delete_unfinished` knows it.
     """
 
     def __init__(
@@ -69,22 +71,31 @@ class ImageWriter:
         pattern: str = "[seed]",
         pause: Callable[[float], object] = time.sleep,
         files: Files | None = None,
+        owner: str = "",
     ) -> None:
         self.out = _folder(out)
         self._pattern = NamePattern(pattern)
         self._pause = pause
         self._files = files or SystemFiles()
+        self._mark = hashlib.sha256(owner.encode(errors="surrogatepass")).hexdigest()[:16] if owner else ""
+        self._kept: Path | None = None
         self._next: dict[Path, int] = {}
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
-        """Make the folder, so that one that cannot be made is an error before anything is rendered.
+        """Make the folder and write to it, so that one that takes no file is an error before anything is rendered.
 
         Raises:
-            SaveError: it cannot be made.
+            SaveError: it cannot be made or written to.
         """
+        trial = self.out / f".{uuid.uuid4().hex}.tmp"
         try:
             self.out.mkdir(parents=True, exist_ok=True)
+            os.close(self._files.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+            self._files.unlink(trial)
+            for name in {*_FOLDERS.values(), _OTHER_FOLDER}:
+                if (self.out / name).exists() and not os.access(self.out / name, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.out / name))
         except OSError as error:
             raise _save_error(error, self.out) from error
 
@@ -101,6 +112,7 @@ class ImageWriter:
             BadImage: there is no picture, or its bytes are no known format.
             SaveError: it could not be written; nothing is left under any name.
         """
+        self.release()
         data = artifact.read()
         ending = file_ending(data)
         if ending == ".png":
@@ -112,15 +124,46 @@ class ImageWriter:
         except OSError as error:
             raise _save_error(error, folder) from error
 
+    def release(self) -> None:
+        """Remove the temporary name of the last picture written."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            with contextlib.suppress(OSError):
+                self._remove(kept)
+
+    def delete_unfinished(self, finished: Collection[Path]) -> None:
+        """Delete what a killed process of the same owner left: temporary files, and pictures that it did not record.
+
+        Args:
+            finished: the pictures that were recorded.
+        """
+        for folder in self.out.glob("*/*"):
+            entries = list(os.scandir(folder)) if folder.is_dir() else []
+            left = [entry for entry in entries if _TEMPORARY.fullmatch(entry.name) and entry.name[1:17] == self._mark]
+            unfinished = {entry.inode() for entry in left}
+            for entry in [*(each for each in entries if each not in left), *left]:
+                if entry.inode() in unfinished and Path(entry.path) not in finished:
+                    with contextlib.suppress(OSError):
+                        self._remove(Path(entry.path))
+
     def _save(self, data: bytes, folder: Path, tail: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{uuid.uuid4().hex}.tmp"
+        temporary = folder / f".{self._mark}{uuid.uuid4().hex[len(self._mark) :]}.tmp"
         try:
             _write_synced(self._files, temporary, data)
-            return self._publish(temporary, folder, tail)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                self._patiently(functools.partial(self._files.unlink, temporary))
+            target = self._publish(temporary, folder, tail)
+        except BaseException:
+            self._remove(temporary)
+            raise
+        if self._mark:
+            self._kept = temporary
+        else:
+            self._remove(temporary)
+        return target
+
+    def _remove(self, path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._patiently(functools.partial(self._files.unlink, path))
 
     def _publish(self, temporary: Path, folder: Path, tail: str) -> Path:
         """Give the file the next free name; another process may take one in between, then the next is tried."""

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
-import time
 from collections import Counter
 from contextlib import contextmanager
 from datetime import datetime
@@ -17,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import platformdirs
-from loguru import logger
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from rxpipe.config import Img2ImgConfig, Txt2ImgConfig
 from rxpipe.errors import BadImage
 from rxpipe.events import StageEvent, StageStep, json_line, read_json_line
+from rxpipe.filelock import lock
+from rxpipe.logs import logger
 from rxpipe.presets import dump
 from rxpipe.sinks.files import Files, SystemFiles, sync, write_all
 
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from rxpipe.result import ImageResult, PipelineRunResult
 
 __all__ = ["LearningRecord", "LearningRecordWriter", "read_records"]
-
-_PAUSE_S = 0.02  # between two looks at a lock that another process holds (Windows)
 
 
 class VariantRecord(BaseModel):
@@ -199,29 +196,10 @@ def _locked(files: Files, path: Path) -> Iterator[None]:
     """Hold the lock of all writers, of this process and of others; it is released if the process dies."""
     descriptor = files.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        _lock(descriptor)
+        lock(descriptor)
         yield
     finally:
         os.close(descriptor)  # releases the lock too
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        while True:
-            try:
-                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-            except OSError:
-                time.sleep(_PAUSE_S)
-            else:
-                return
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 # -- the record --------------------------------------------------------------------------------------------------------

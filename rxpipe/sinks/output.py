@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
     from pathlib import Path
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 class FileStore:
     """Writes the pictures of one run.
+
+    With an owner of its writer, the last picture keeps its temporary name until the next one is stored, or `close()`.
 
     Args:
         writer: of the run's folder.
@@ -45,6 +47,15 @@ class FileStore:
         if written.path is not None:
             self._written.append(written.path)
         return written
+
+    def resume(self, written: Iterable[Path]) -> None:
+        """Take over the files of an earlier attempt, and delete what it had not finished."""
+        self._written += written
+        self._writer.delete_unfinished(set(self._written))
+
+    def close(self) -> None:
+        """Leave each file its final name only."""
+        self._writer.release()
 
     def keep_final(self, result: PipelineRunResult) -> None:
         """Delete every file but each image's last; an image that was filtered out keeps none."""

@@ -9,9 +9,12 @@ import threading
 from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
+from rxpipe.store.writing import flush_all
+
 if TYPE_CHECKING:
     from rxpipe.stages.session import Session
 
+_FLUSH_S = 30.0  # a store that another program holds
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 _sessions: WeakSet[Session] = WeakSet()
@@ -24,12 +27,13 @@ def watch(session: Session) -> None:
 
 @atexit.register
 def _cancel_all() -> None:
-    """Cancel what still runs, then wait for the interrupts that this sends: closing a backend does."""
+    """Cancel what still runs; wait for the interrupts that this sends, as closing a backend does, and for journals."""
     running = [session for session in _sessions if not session.control.over]
     for session in running:
         session.control.cancel()
     for backend in {id(backend): backend for backend in (session.scope.backend for session in running)}.values():
         backend.close()
+    flush_all(_FLUSH_S)
 
 
 class EndSignals:

@@ -17,6 +17,7 @@ from rxpipe.pictures.formats import file_ending
 from rxpipe.pictures.lineage import LineageEntry
 from rxpipe.plan import StageType
 from rxpipe.stages.recorded import recorded_settings
+from rxpipe.store.port import Recalled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
 
 _GENERATION = (StageType.TXT2IMG, StageType.IMG2IMG)  # the others keep the seed that the image has
 
-StageOutput = RenderEvent | Artifact
-"""What a stage emits about an image: the picture is an Output of a backend, or the Artifact of a function."""
+StageOutput = RenderEvent | Artifact | Recalled
+"""What a stage emits about an image: the picture is an Output of a backend, the Artifact of a function, or Recalled."""
+
+_Picture = Output | Artifact | Recalled
 
 
 class CellState(enum.Enum):
@@ -67,7 +70,7 @@ class Cell:
         self.began_s = tracker.scope.elapsed_s()
         self.fraction = 0.0
         self.state = CellState.WAITING
-        self._pictures: list[Output | Artifact] = []
+        self._pictures: list[_Picture] = []
         self._unexpected_type = ""  # the type of an emission that is not a StageOutput
         self._rendering = SerialDisposable()
         self._observer: abc.ObserverBase[Artifact] | None = None
@@ -127,7 +130,7 @@ class Cell:
             return True
 
     def _on_output(self, output: StageOutput) -> None:
-        if isinstance(output, (Output, Artifact)):  # isinstance with a union would build it for every step
+        if isinstance(output, (Output, Artifact, Recalled)):  # isinstance with a union would build it for every step
             self._pictures.append(output)
         elif isinstance(output, StepProgress):
             self.tracker.step(self, output)
@@ -178,7 +181,7 @@ class Cell:
         else:
             back(lambda: self._emit(finished))
 
-    def _only_picture(self) -> Output | Artifact:
+    def _only_picture(self) -> _Picture:
         if self._unexpected_type:
             message = f"the backend emitted a {self._unexpected_type}; allowed: StepProgress, Preview and one Output."
             raise BadResponse(message)
@@ -187,8 +190,12 @@ class Cell:
         came = f"{len(self._pictures)} pictures" if self._pictures else "no picture"
         raise BadResponse(f"the backend emitted {came} where one was expected.")
 
-    def _store(self, picture: Output | Artifact) -> Artifact:
-        """Store the picture and report the image finished."""
+    def _store(self, picture: _Picture) -> Artifact | None:
+        """Store the picture and report the image finished; return it unless it does not continue."""
+        if isinstance(picture, Recalled):
+            self.take_outcome(CellState(picture.fields["outcome"]))
+            self.tracker.finish_image(self, picture.artifact, **picture.fields)
+            return picture.artifact if self.state is not CellState.CANCELLED else None
         warnings, server = (picture.warnings, picture.server) if isinstance(picture, Output) else ((), None)
         changed = self._changed(picture)
         artifact = self.artifact if changed is None else self._scope.output.store(changed, self.execution)
@@ -265,9 +272,9 @@ class Cell:
         self._pictures = []
 
 
-def _checked(picture: Output | Artifact) -> Output | Artifact:
+def _checked(picture: _Picture) -> _Picture:
     """Return the picture; raise unless its data are the bytes of one."""
-    if isinstance(picture, Artifact) or picture.unchanged:
+    if not isinstance(picture, Output) or picture.unchanged:
         return picture
     if not isinstance(picture.data, bytes):
         raise BadResponse(f"the backend emitted a {type(picture.data).__name__} as a picture; allowed: encoded bytes.")

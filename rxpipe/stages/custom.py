@@ -25,10 +25,12 @@ from rxpipe.config import CustomConfig, OnError
 from rxpipe.errors import RxPipeError, StageFunctionError
 from rxpipe.stages.base import ImageStage, Stage, StageOperator, count_inputs
 from rxpipe.stages.cell import Cell, CellState, StageOutput, as_rxpipe_error
+from rxpipe.stages.code import code_identity
+from rxpipe.stages.recorded import recorded_settings
 from rxpipe.stages.tracker import StageAborted, StageTracker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -95,6 +97,11 @@ class FunctionStage(ImageStage):
         self._retry_on: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, *retry_on)
         self._reports = "report" in inspect.signature(function).parameters
         self.blocking = not self._reports
+
+    @property
+    def identity(self) -> Mapping[str, object]:
+        """Name, module and source digest of the function, and its arguments."""
+        return {**code_identity(self._function), "arguments": self.config.settings}
 
     def render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
         """Return the call of the function: what it reports, then its picture."""
@@ -223,6 +230,11 @@ class OperatorStage(Stage):
         super().__init__(config)
         self._operator = operator
 
+    @property
+    def identity(self) -> Mapping[str, object]:
+        """Name, module and source digest of the operator's function, and its arguments."""
+        return {**code_identity(self._operator), "arguments": self.config.settings}
+
     def bind(self, tracker: StageTracker) -> StageOperator:
         """Return the operator within a run; its images need no slot of the lane."""
         images = _OperatorTracker(tracker)
@@ -299,11 +311,14 @@ class _OperatorTracker:
             tracker.start()
             artifact = self._with_own_id(artifact)
             cell = self._leaving_cell(artifact)
+            cell.take_outcome(CellState.DONE)
+            more: Mapping[str, Any] = {}
             if artifact.data is not None:
                 execution = tracker.execution.for_image(image_index=cell.index, seed=artifact.seed)
-                artifact = tracker.scope.output.store(artifact, execution)
-            cell.take_outcome(CellState.DONE)
-            tracker.finish_image(cell, artifact)
+                recalled = tracker.scope.journal.recall(execution, artifact, recorded_settings, "function")
+                stored = recalled.artifact if recalled else tracker.scope.output.store(artifact, execution)
+                artifact, more = stored, recalled.fields if recalled else more
+            tracker.finish_image(cell, artifact, **more)
         return artifact
 
     def _leaving_cell(self, artifact: Artifact) -> Cell:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from rxpipe.events import StagePreview
 from rxpipe.rx.worker import elapsed_s
+from rxpipe.store.port import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +91,7 @@ class RunScope:
     reporter: Reporter
     output: ImageStore
     control: RunControl
+    journal: Journal = field(default_factory=Journal)
 
     def now(self) -> datetime:
         """Return the time of the run's scheduler, aware UTC."""

@@ -13,16 +13,17 @@ from rxpipe.stages import at_exit
 from rxpipe.stages.control import RunControl, RunPhase
 from rxpipe.stages.scope import InMemory, Reporter, RunScope
 from rxpipe.stages.timeline import Timeline
+from rxpipe.store.port import Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from reactivex import Observable, abc
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend
     from rxpipe.config import RunSettings
-    from rxpipe.events import StagePreview
+    from rxpipe.events import StageEvent, StagePreview
     from rxpipe.plan import StageExecutionPlan
     from rxpipe.result import RunUpdate
     from rxpipe.rx.subject import EventSubject
@@ -44,6 +45,8 @@ class Session:
         previews: called with each preview.
         output: keeps finished pictures; None: in memory.
         plan: of the result; None for a stage by itself.
+        journal: keeps what is finished, and answers what was finished before; None: neither.
+        earlier: events of earlier attempts of the run, which the result begins with.
         rescue, ends_on_failure: as of `RunControl`.
     """
 
@@ -58,11 +61,13 @@ class Session:
         previews: Callable[[StagePreview], None] = lambda _: None,
         output: ImageStore | None = None,
         plan: StageExecutionPlan | None = None,
+        journal: Journal | None = None,
+        earlier: Iterable[StageEvent] = (),
         rescue: Callable[[Callable[[], None]], object] | None = None,
         ends_on_failure: bool = True,
     ) -> None:
         artifacts: dict[tuple[str, int], Artifact] = {}
-        result = PipelineRunResult(plan, artifacts)
+        result = PipelineRunResult(plan, artifacts).extended(earlier)
         self.control = RunControl(rescue, ends_on_failure=ends_on_failure)
         self.timeline = Timeline(run_id, lambda: clock.now.astimezone(UTC), updates, result)
         self.scope = RunScope(
@@ -73,6 +78,7 @@ class Session:
             reporter=Reporter(self.timeline, previews, artifacts),
             output=output or InMemory(),
             control=self.control,
+            journal=journal or Journal(),
         )
         at_exit.watch(self)
         self.trackers: Sequence[StageTracker] = ()

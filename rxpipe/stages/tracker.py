@@ -144,11 +144,10 @@ class StageTracker:
         cell: Cell,
         artifact: Artifact,
         *,
-        error: RxPipeError | None = None,
-        warnings: tuple[str, ...] = (),
-        server: str | None = None,
+        error: RxPipeError | ErrorInfo | None = None,
+        **more: Any,
     ) -> None:
-        """Report that an image finished the stage with the cell's outcome."""
+        """Keep and report that an image finished the stage with the cell's outcome; *more*: fields of its event."""
         outcome: Any = cell.state.value
         with self.scope.control.committing():  # no stop falls between the two
             self.scope.control.leave(cell)
@@ -156,18 +155,19 @@ class StageTracker:
             self._failures_in_a_row = self._failures_in_a_row + 1 if outcome == "failed" else 0
             if outcome in {"done", "passed"}:
                 self.scope.reporter.artifact(artifact, self.execution.stage_index)
-            self._emit(
-                StageImageProgress,
-                image_index=cell.index,
-                artifact_id=artifact.id,
-                outcome=outcome,
-                error=ErrorInfo.of(error) if error else None,
-                seed=artifact.seed,
-                duration_s=self._since(cell.began_s),
-                path=artifact.path,
-                warnings=warnings,
-                server=server,
-            )
+            fields = {
+                "image_index": cell.index,
+                "artifact_id": artifact.id,
+                "error": ErrorInfo.of(error) if isinstance(error, Exception) else error,
+                "seed": artifact.seed,
+                "duration_s": self._since(cell.began_s),
+                "path": artifact.path,
+                "attempt": self.scope.journal.attempt,
+                **more,
+                "outcome": outcome,
+            }
+            self.scope.journal.record(cell.execution, artifact, fields)
+            self._emit(StageImageProgress, **fields)
         self.scope.control.cancel_if_drained()
 
     def too_many_failures(self) -> bool:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rxpipe.testing.grammar import MarbleSyntaxError as MarbleSyntaxError
     from rxpipe.testing.grammar import parse as parse
     from rxpipe.testing.grammar import render as render
+    from rxpipe.testing.leaks import Leaked as Leaked
+    from rxpipe.testing.leaks import SignalDropped as SignalDropped
     from rxpipe.testing.marbles import Marbles as Marbles
     from rxpipe.testing.matchers import anything as anything
     from rxpipe.testing.matchers import close_to as close_to
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
     from rxpipe.testing.misbehave import SubscriberFault as SubscriberFault
     from rxpipe.testing.misbehave import interleavings as interleavings
     from rxpipe.testing.mismatch import Mismatch as Mismatch
+    from rxpipe.testing.operator_laws import prove as prove
+    from rxpipe.testing.pulling import Turbine as Turbine
+    from rxpipe.testing.pulling import turbine as turbine
     from rxpipe.testing.recorded import replay as replay
     from rxpipe.testing.recorded import to_marbles as to_marbles
     from rxpipe.testing.rows import timeline as timeline
@@ -52,6 +57,7 @@ if TYPE_CHECKING:
     from rxpipe.testing.servers.comfyui import ComfyUIServer as ComfyUIServer
     from rxpipe.testing.servers.webui import Fault as Fault
     from rxpipe.testing.servers.webui import WebUIServer as WebUIServer
+    from rxpipe.testing.signals import notification as notification
     from rxpipe.testing.virtual import RealThread as RealThread
     from rxpipe.testing.virtual import VirtualTime as VirtualTime
 
@@ -61,13 +67,17 @@ _HOMES = {
     "diagram": ("MarblePicture",),
     "files": ("FaultyFiles",),
     "grammar": ("MarbleSyntaxError", "parse", "render"),
+    "leaks": ("Leaked", "SignalDropped"),
     "marbles": ("Marbles",),
     "matchers": ("anything", "close_to", "error_like", "instance", "one_of", "stage_start", "stage_step", *_EVENTS),
     "misbehave": ("SUBSCRIBER_HABITS", "UNRULY_SOURCES", "SubscriberFault", "interleavings"),
     "mismatch": ("Mismatch",),
     "recorded": ("replay", "to_marbles"),
     "scripted": ("ScriptedBackend", "ScriptedRun"),
+    "signals": ("notification",),
     "rows": ("timeline",),
+    "pulling": ("Turbine", "turbine"),
+    "operator_laws": ("prove",),
     "virtual": ("RealThread", "VirtualTime"),
     "servers.comfyui": ("ComfyUIServer",),
     "servers.webui": ("Fault", "WebUIServer"),

@@ -321,7 +321,17 @@ def render(marks: Iterable[Mark]) -> str:
     early = bool(groups) and groups[0][0] < 0
     if early:
         groups = _with_zero(groups)
-    return "".join(_lay_out(groups, early=early)).strip()
+    return "".join(_apart(_lay_out(groups, early=early))).strip()
+
+
+def _apart(tokens: Iterable[str]) -> Iterator[str]:
+    """Yield the tokens, and a blank where a digit and a letter would be read as a time."""
+    before = ""
+    for text in tokens:
+        if before[-1:].isdigit() and text[:1] in {"u", "m", "s"}:
+            yield " "
+        yield text
+        before = text or before
 
 
 def _with_zero(groups: list[tuple[int, list[Mark]]]) -> list[tuple[int, list[Mark]]]:
@@ -353,7 +363,7 @@ def _gap(us: int) -> str:
 
 
 def _cell(marks: list[Mark], room_us: int | None) -> tuple[str, int]:
-    tokens = "".join(token(mark) for mark in marks)
+    tokens = "".join(_apart(token(mark) for mark in marks))
     if len(marks) == 1:
         return tokens, FRAME_US
     wide = FRAME_US * (len(marks) + 2)
@@ -364,7 +374,8 @@ def token(mark: Mark) -> str:
     """Return how one mark is written: its symbol, its letter, or its {name}."""
     if mark.kind != "next":
         return SIGNS[mark.kind]
-    if (len(mark.name) == 1 and mark.name.isalnum()) or EMOJI.fullmatch(mark.name):
+    is_blank = mark.name.isspace()  # some blanks lie between the pictures
+    if (len(mark.name) == 1 and mark.name.isalnum()) or (EMOJI.fullmatch(mark.name) and not is_blank):
         return mark.name
     if not NAME.fullmatch("{" + mark.name + "}"):
         raise MarbleError(f"{mark.name!r} cannot be a name in a diagram.")

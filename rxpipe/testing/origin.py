@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
 KIT = str(Path(__file__).parent) + os.sep
+PACKAGE = str(Path(__file__).parents[1]) + os.sep
+OPERATORS = PACKAGE + "rx" + os.sep
 RX = str(Path(reactivex.__file__).parent) + os.sep
 INTERPRETER = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
@@ -28,21 +30,29 @@ Line = tuple[str, int]
 
 @functools.lru_cache(maxsize=4096)
 def is_own(path: str) -> bool:
-    """Return whether a file is neither Rx's nor the kit's nor the interpreter's: the test, or what it tests."""
-    return not path.startswith((KIT, RX, "<frozen")) and not path.startswith(INTERPRETER)
+    """Return whether a file is neither Rx's nor rxpipe's nor the interpreter's: the test, or what it tests."""
+    return not path.startswith((PACKAGE, RX, "<")) and not path.startswith(INTERPRETER)
 
 
 @functools.lru_cache(maxsize=4096)
 def _is_passed_over(path: str) -> bool:
-    return path.startswith((KIT, RX))
+    return path.startswith((PACKAGE, RX))
 
 
 def current_line(depth: int = 1) -> Line:
-    """Return the innermost line that runs now and is neither Rx's nor the kit's."""
+    """Return the innermost line that runs now and is neither Rx's nor rxpipe's."""
     frame: FrameType | None = sys._getframe(depth)  # noqa: SLF001 - the cheap way to a line; inspect reads files
     while frame is not None and _is_passed_over(frame.f_code.co_filename):
         frame = frame.f_back
     return ("", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+
+
+def is_in_pipeline() -> bool:
+    """Return whether a run of rxpipe does what is done now, and not the kit, the test or an operator."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as above
+    while frame is not None and frame.f_code.co_filename.startswith((RX, KIT, OPERATORS)):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename.startswith(PACKAGE)
 
 
 def show(line: Line) -> str:
@@ -54,6 +64,11 @@ def show(line: Line) -> str:
 def relative(path: str) -> str:
     """Return *path* relative to the current folder, if it lies in it; a notebook's cell by that name."""
     return "cell" if "ipykernel" in path else path.removeprefix(str(Path.cwd()) + os.sep)
+
+
+def shortened(path: str) -> str:
+    """Return *path* from its package on if it is Rx's, relative if it is in the current folder."""
+    return f"reactivex/{path[len(RX) :]}" if path.startswith(RX) else relative(path)
 
 
 def raised_at(error: BaseException) -> list[str]:

@@ -36,6 +36,9 @@ class Recording(abc.ObserverBase[Any]):
         self.name = name
         self.stream = stream
         self.messages: list[Recorded] = []
+        self.numbers: list[int] = []
+        """The place of each message among all that the test recorded."""
+        self.mismatch: Mismatch | None = None
         self.compared = -1
         self.made_at = harness.line()
         self.subscription: abc.DisposableBase | None = None
@@ -59,6 +62,7 @@ class Recording(abc.ObserverBase[Any]):
         self._add("end", None)
 
     def _add(self, kind: Any, value: Any) -> None:
+        self.numbers.append(next(self.harness.numbers))
         self.messages.append(Recorded(self.harness.clock.now_us - self._zero, kind, value))
 
     @property
@@ -71,6 +75,13 @@ class Recording(abc.ObserverBase[Any]):
         self.stream = stream
         self.subscription = stream.subscribe(self)
         return self
+
+    def release(self) -> None:
+        """Unsubscribe from the stream, and from those that came as values."""
+        self.dispose()
+        for recorded in self.messages:
+            if isinstance(recorded.value, Recording):
+                recorded.value.release()
 
     def dispose(self) -> None:
         """Unsubscribe now."""
@@ -88,13 +99,36 @@ class Recording(abc.ObserverBase[Any]):
         Raises:
             Mismatch: with the reason, both diagrams and the line of the test.
         """
-        expected = resolve(parse(text, past=False), values, error)
+        expected = self._expected(text, values, error)
         self._finish()
         self._compare(expected)
 
+    def _expected(self, text: str, values: Values, error: object) -> tuple[Recorded, ...]:
+        diagram = parse(text, past=False)
+        expected = resolve(diagram, values, error)
+        self.harness.names.note(values, diagram, self.harness.line())
+        return expected
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the stream did what a diagram shows: `assert stream == "--a|"`, or `== ("--a|", values)`.
+
+        Runs time to its end. Where it did not, pytest shows what `to_be` shows.
+        """
+        text, *values = other if isinstance(other, tuple) else (other,)
+        if not isinstance(text, str) or len(values) > 2:  # noqa: PLR2004 - values and an error
+            return self is other
+        try:
+            self.to_be(text, *values)
+        except Mismatch as mismatch:
+            self.mismatch = mismatch
+            return False
+        return True
+
+    __hash__ = object.__hash__
+
     def to_be_so_far(self, text: str, values: Values = None, error: object = None) -> None:
         """Fail unless the stream, up to this moment, did what *text* shows. Moves no time."""
-        self._compare(resolve(parse(text, past=False), values, error))
+        self._compare(self._expected(text, values, error))
 
     def to_equal(self, other: Observable[Any] | Recording) -> None:
         """Run time to its end, then fail unless *other*, a stream or what was recorded of one, did the same."""
@@ -158,7 +192,9 @@ class Recording(abc.ObserverBase[Any]):
         actual = tuple(self.messages)
         self.compared = len(actual)
         last = actual[-1] if actual else None
-        if last is not None and isinstance(last.value, MarbleError | RealThread | Runaway):
+        if last is not None and isinstance(last.value, Runaway):
+            raise self.harness.runaway(last.value) from None
+        if last is not None and isinstance(last.value, MarbleError | RealThread):
             raise last.value
         if (why := reason(expected, actual)) is not None:
             self._fail(why, expected)

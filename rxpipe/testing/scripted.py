@@ -300,9 +300,10 @@ def play(
     made = backend if isinstance(backend, ScriptedBackend) else ScriptedBackend(harness, backend, errors=errors)
     played = ScriptedRun(harness, PipelineExecutor(made, scheduler=harness.clock), made)
     played.job, played.cancel = _for_tests(job), cancel
+    moment_us = None if cancel is None else parse_moment(cancel)
     run = played.run = played.executor.start(played.job, inputs=inputs)
-    if cancel is not None:
-        harness.at(parse_moment(cancel), lambda *_: run.cancel())
+    if moment_us is not None:
+        harness.at(moment_us, lambda *_: run.cancel())
     harness.finish()
     return played
 

@@ -311,7 +311,7 @@ def test_every_interleaving_of_two_writers_is_one_order_for_all(marbles, texts):
     subject.observable.subscribe(feeding)
     subject.observable.subscribe(two.append)
     for text in texts:
-        marbles.cold(text).subscribe(subject.on_next)
+        marbles.cold(f"{text}|").subscribe(subject.on_next)
     marbles.run()
     assert one == two
     assert sorted(one) == sorted("abxyABXY")

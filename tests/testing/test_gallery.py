@@ -27,7 +27,7 @@ def test_the_gallery_passes_and_shows_five_failures_with_their_pictures(capsys):
         run_cell(cell, names, number)
     printed = capsys.readouterr().out
     assert len(pictures) == printed.count("actual as text") == 5
-    for reason in ("b came 2 ms late", "c after the end", "where y was expected", "the error is", "the end is missing"):
+    for reason in ("b came 2 ms late", "c came at 5 ms", '["seed"] is 8, not 7', "the error is", "the end is missing"):
         assert reason in printed
     outputs = [output for cell in cells for output in cell.outputs]
     assert [output for output in outputs if output.output_type == "error"] == []

@@ -143,6 +143,24 @@ def test_rendering_keeps_what_came_before_time_zero(gaps, zero):
     assert parse(render(found)).marks == found
 
 
+def test_rendering_keeps_a_name_of_one_character():
+    """Any at all, blanks of every width included."""
+    chars = [*range(1, 0x3400), *range(0xFE00, 0xFF00), *range(0x1F000, 0x1FB00)]
+    for char in filter(lambda char: char not in "{}\n", map(chr, chars)):
+        found = (Mark(0, "next", char), Mark(5_000, "next", char))
+        assert parse(render(found)).marks == found, ascii(char)
+
+
+@pytest.mark.parametrize("unit", ["u", "us", "m", "ms", "s"])
+def test_rendering_keeps_a_digit_before_a_letter_apart_from_a_time(unit):
+    """In a group, and in frames next to each other."""
+    names = ["8", *unit]
+    apart = tuple(Mark(index * 1000, "next", name) for index, name in enumerate(names))
+    together = tuple(Mark(0, "next", name) for name in names)
+    for found in (apart, together):
+        assert parse(render(found)).marks == found
+
+
 def test_rendering_is_what_a_person_would_write():
     """Dashes for short gaps, a time for long ones, the group that leaves room for what follows."""
     assert render(parse("--a--[bc]-d 90ms (e|)").marks) == "--a--[bc]-d 90ms (e|)"

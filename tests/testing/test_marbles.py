@@ -280,8 +280,9 @@ def test_creation_and_subjects_that_are_handed_no_scheduler_run_in_virtual_time(
     marbles.expect(rx.interval(0.002), "^-----!").to_be("--0-1-", int)
     marbles.expect(rx.from_marbles("a-b|", timespan=0.001)).to_be("a-b|")
     replay = ReplaySubject(window=0.003)
-    marbles.hot("a--b").subscribe(replay)
+    filling = marbles.hot("a--b").subscribe(replay)
     marbles.expect(replay, " 5ms ^").to_be(" 5ms b")
+    filling.dispose()
 
 
 def test_immediate_streams_arrive_at_once(marbles):

@@ -74,7 +74,8 @@ class RequestInfo:
     def message(self, outcome: str) -> str:
         """Return the text of an error about this request."""
         outcome = outcome if outcome.endswith("...") else outcome.removesuffix(".")
-        return f"{outcome} ({self.method} {self.path} at {self.base})."
+        where = "" if self.base in outcome else f" at {self.base}"
+        return f"{outcome} ({self.method} {self.path}{where})."
 
 
 def refusal(hints: ErrorHints, request: RequestInfo, answer: Response) -> BackendError:

@@ -117,7 +117,6 @@ class BodyReader:
             f"the answer is larger than {self._limit.most_bytes / _MIB:.0f} MiB, the most that was asked for; "
             "the rest was not read.",
             hint="Is it the right address? Another server or a proxy may answer there.",
-            retryable=False,
         )
 
 

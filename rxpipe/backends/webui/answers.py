@@ -20,7 +20,6 @@ from rxpipe.errors import BadResponse
 from rxpipe.pictures import png
 
 _KEYS = re.compile(rb'"(images|image)"\s*:\s*([\["])')
-_NO_INFO = ("", "{}")
 _SMALL = 1 << 16  # bytes; an answer without a picture is no longer
 _CUT = "\x00cut"
 _LOOK_FOR_KEY = 1 << 16  # bytes; `images` comes first and `html_info` is short
@@ -90,12 +89,12 @@ def read_generation(body: bytes, *, expected: int) -> Answer:
 
 
 def drew_nothing(body: bytes) -> bool:
-    """Whether an answer has neither a picture nor anything about one, as SD.Next answers where its drawing fails."""
+    """Whether an answer has no picture, as SD.Next answers where its drawing fails."""
     try:
         answer = json.loads(body) if len(body) < _SMALL else None
     except (ValueError, RecursionError):
         return False
-    return isinstance(answer, dict) and answer.get("images") == [] and answer.get("info") in _NO_INFO
+    return isinstance(answer, dict) and answer.get("images") == []
 
 
 def read_single(body: bytes) -> Answer:

@@ -29,8 +29,8 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Flavour:
     """What a server takes differently. The defaults are AUTOMATIC1111's.
 
-    name: for messages. kind: short, for programs. has, lacks: signs that it is this one: a path, or "field NAME" of
-    txt2img's request.
+    name: for messages. kind: short, for programs. has, lacks: signs that it is this one: a path, "field NAME" of
+    txt2img's request, or "option NAME".
     requests: known fields of each request by its path; empty where the server shows no document.
     schedules: a field of its own, a part of the sampler's name, or the field `schedulers_sigma` with these names.
     second_pass: further fields of a hires fix; a value "=NAME" is that of another field.
@@ -38,7 +38,12 @@ class Flavour:
     resize_shift: added to `resize_mode`.
     upscaler: the one for a plain resize.
     detailer: ADetailer, or a path of its own.
-    phases: a job is a row of jobs with nothing between, none of which its steps identify, and each clears an interrupt.
+    phases: a job is a row of these jobs with nothing between, none of which its steps identify, and each clears an
+        interrupt; empty where it is one job.
+    log: path of its log; where it has one, an answer without pictures is a drawing that failed.
+    limits: it refuses too many requests after the work, so that a drawing that is refused was drawn in vain.
+    frames: pattern of models for which a batch is one picture of so many frames; empty where there are none.
+    ignoring: options that switch `override_settings` off.
     poll_s: the least between two questions for progress, of all jobs together.
     restores_options: it puts back every option that a request overrides, also those that its file does not hold.
     notes: what does not work on it, or otherwise, for `doctor`.
@@ -55,7 +60,11 @@ class Flavour:
     resize_shift: int = 0
     upscaler: str = "Lanczos"
     detailer: Literal["extension", "/sdapi/v1/detail"] = "extension"
-    phases: bool = False
+    phases: tuple[str, ...] = ()
+    log: str = ""
+    limits: bool = False
+    frames: str = ""
+    ignoring: tuple[str, ...] = ()
     poll_s: float = 0.0
     restores_options: bool = False
     notes: tuple[str, ...] = ()
@@ -76,13 +85,20 @@ FLAVOURS = (
             {"Automatic": "", "Karras": "karras", "Exponential": "exponential", "Beta": "betas"}
         ),
         second_pass=MappingProxyType(
-            {"hr_resize_mode": 1, "hr_force": True, "hr_denoising_strength": "=denoising_strength"}
+            {
+                "hr_resize_mode": 1,
+                "hr_force": True,
+                "hr_denoising_strength": "=denoising_strength",
+                "cfg_image": "=hr_cfg",
+            }
         ),
         renamed=MappingProxyType({"CLIP_stop_at_last_layers": "clip_skip", "upscaler_for_img2img": "resize_name"}),
         resize_shift=1,
         upscaler="Resize Lanczos",
         detailer="/sdapi/v1/detail",
-        phases=True,
+        phases=("API", "Process", "Base", "Params", "TE Encode", "Inference", "VAE Decode"),
+        log="/sdapi/v1/log?lines=0",
+        limits=True,
         poll_s=0.5,
         restores_options=True,
         notes=(
@@ -96,6 +112,7 @@ FLAVOURS = (
         kind="neo",
         has=frozenset({"/sdapi/v1/sd-modules"}),
         lacks=frozenset({"/sdapi/v1/interrogate"}),
+        frames=r"(?i)(?<![a-z])wan(?![a-z])",
         notes=("VAEs and text encoders are modules: those of a checkpoint are not switched with it.",),
     ),
     Flavour(name="Forge", kind="forge", has=frozenset({"/sdapi/v1/sd-modules"})),
@@ -107,6 +124,13 @@ FLAVOURS = (
         notes=("A schedule is a part of a sampler's name, such as DPM++ 2M Karras.",),
     ),
     Flavour(name="reForge", kind="reforge", has=frozenset({"field hr_cfg"})),
+    Flavour(
+        name="AUTOMATIC1111 for AMD",
+        kind="amd",
+        has=frozenset({"option onnx_enable"}),
+        ignoring=("onnx_enable",),
+        notes=("With its option onnx_enable it ignores the model, VAE and clip skip of a request.",),
+    ),
     A1111,
 )
 """The forks, the most particular first; the last one has no signs."""
@@ -135,7 +159,8 @@ def flavour_of(document: Mapping[str, Any] | None, paths: frozenset[str] = froze
         return next((one for one in FLAVOURS if one.has and one.has <= paths and not one.lacks), A1111)
     listed = document.get("paths")
     by_path = {path: fields for path in listed or () if (fields := request_fields(document, path)) is not None}
-    signs = {*(listed or ()), *(f"field {name}" for name in by_path.get(_TXT2IMG, ()))}
+    named = {*(f"field {name}" for name in by_path.get(_TXT2IMG, ())), *(f"option {one}" for one in _options(document))}
+    signs = {*(listed or ()), *named}
     known = _TXT2IMG in by_path
     found = next(one for one in FLAVOURS if one.has <= signs and (known or not one.lacks) and not one.lacks & signs)
     return replace(found, requests=by_path)
@@ -148,6 +173,14 @@ def request_fields(document: Any, path: str) -> frozenset[str] | None:
         return frozenset(document["components"]["schemas"][reference.rpartition("/")[2]]["properties"])
     except (KeyError, TypeError, AttributeError):
         return None
+
+
+def _options(document: Any) -> frozenset[str]:
+    """Return the names of the server's options, by its OpenAPI document; empty where it does not say them."""
+    try:
+        return frozenset(document["components"]["schemas"]["Options"]["properties"])
+    except (KeyError, TypeError):
+        return frozenset()
 
 
 def _document(connection: Connection, timeout_s: float) -> Mapping[str, Any] | None:

@@ -35,6 +35,11 @@ HINTS = ErrorHints(
             "The input picture is of a kind the server does not read.",
         ),
         KnownFailure(
+            re.compile(r"html_info"),
+            BackendRejected,
+            "SD.Next of 2026-07-20 and later fails at this: update it, or set upscale.mode to img2img.",
+        ),
+        KnownFailure(
             re.compile(r"Invalid image format"),
             BackendRejected,
             "The server's option samples_format names a format that it cannot write: set it to png in its settings.",

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rxpipe.backends.http.call import Ready, RenderJob
+from rxpipe.backends.http.stopping import TOO_OFTEN
+from rxpipe.backends.webui.answers import drew_nothing
+from rxpipe.backends.webui.failing import DRAWN_IN_VAIN, failed_drawing
 from rxpipe.backends.webui.outputs import request_for
 from rxpipe.backends.webui.payloads import SingleRequest, Txt2ImgRequest
 from rxpipe.backends.webui.progress import JobOwner, JobTracker, ProgressSnapshot, ServerSnapshot
 from rxpipe.config import Txt2ImgConfig
-from rxpipe.errors import BackendError, BackendInterrupted
+from rxpipe.errors import BackendError, BackendFailed, BackendInterrupted, BackendUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
     from rxpipe.backends.base import Output, StepProgress
     from rxpipe.backends.http.batches import Batches, BatchMember, Turn
     from rxpipe.backends.http.call import CallServices
-    from rxpipe.backends.http.connection import Connection
+    from rxpipe.backends.http.connection import Connection, Response
+    from rxpipe.backends.http.limits import AnswerLimit
     from rxpipe.backends.http.stopping import Interrupter
     from rxpipe.backends.webui.names import NameLookup
     from rxpipe.backends.webui.options import OptionKeeper
@@ -101,6 +105,7 @@ class InFlightRequest:
     task: str | None
     services: WebUIServices
     answered: threading.Event = field(default_factory=threading.Event)
+    hits_any: bool = True
     _owner: JobOwner | None = None
     _gone: bool = False
     _progress: float = 0.0
@@ -114,6 +119,15 @@ class InFlightRequest:
     def began(self) -> bool:
         """Whether the job was seen running."""
         return self.tracker.began
+
+    @property
+    def aborted(self) -> bool:
+        """Whether the connection was shut down on our side."""
+        return self.connection.aborted
+
+    def abort(self) -> None:
+        """Shut the connection down."""
+        self.connection.abort()
 
     def note_answered(self) -> None:
         """Note that the request is over; its job has ended with it, unless we aborted the connection."""
@@ -238,7 +252,7 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
     def _read_baseline(self, connection: Connection) -> ServerSnapshot | None:
         """Return the progress before ours, so that another client's job and leftovers are recognised."""
         try:
-            return self._services.progress_client.read_server(connection, timeout_s=self._ask_s)
+            return self._services.progress_client.read_server(connection, timeout_s=self._ask_s, fresh=True)
         except BackendError:
             return None  # the request itself raises what is wrong
 
@@ -260,7 +274,7 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
         body = self._request.body()
         limit = self._request.limit(len(body), self._services.calls.timeouts.answer_s)
         try:
-            response = connection.post(payload.path, body, timeout_s=None, limit=limit)
+            response = self._post(connection, body, limit)
             self._services.interrupter.note_rendered(response.elapsed_s)
         finally:
             sent.note_answered()
@@ -269,9 +283,25 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
             if self._stage.config.on_interrupted == "retry":
                 raise BackendInterrupted("another client interrupted the job.")
             warnings += ("another client interrupted the job: the picture is unfinished",)
+        log = self._reader.catalog.flavour.log
+        if log and drew_nothing(response.body):
+            raise failed_drawing(connection, payload.path, log, timeout_s=self._ask_s)
         made = self._reader.pictures(self._stage, self._request, response.body)
         pictures = [functools.partial(_warned, picture, warnings) for picture in made]
         return (pictures[0] if self._member is None else self._member.deliver(pictures))()
+
+    def _post(self, connection: Connection, body: bytes, limit: AnswerLimit) -> Response:
+        """Return the answer to the request.
+
+        Raises:
+            BackendError: as in `send`; BackendFailed for a drawing that the server made and refused to hand over.
+        """
+        try:
+            return connection.post(self.path, body, timeout_s=None, limit=limit)
+        except BackendUnavailable as error:
+            if not self._reader.catalog.flavour.limits or TOO_OFTEN not in error.message:
+                raise
+            raise BackendFailed(error.message, hint=DRAWN_IN_VAIN) from error
 
     def _cut_off(self, connection: Connection) -> bool:
         """Whether another client ended the job early; the answer does not say so.

@@ -21,7 +21,7 @@ from rxpipe.backends.webui.actual import (
     with_postprocessing,
     with_source_text,
 )
-from rxpipe.backends.webui.answers import Answer, drew_nothing, read_generation, read_picture, read_single, with_text
+from rxpipe.backends.webui.answers import Answer, read_generation, read_picture, read_single, with_text
 from rxpipe.backends.webui.fitting import fitted, fitted_upscale, without_effect
 from rxpipe.backends.webui.payloads import (
     DetailRequest,
@@ -32,7 +32,7 @@ from rxpipe.backends.webui.payloads import (
 )
 from rxpipe.backends.webui.spelling import listed
 from rxpipe.config import AdetailerConfig, CustomConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
-from rxpipe.errors import BackendFailed, BackendRejected, BadImage, BadResponse
+from rxpipe.errors import BackendRejected, BadImage, BadResponse
 from rxpipe.pictures import png
 from rxpipe.pictures.a1111 import postprocess_settings
 
@@ -176,7 +176,6 @@ class OutputReader:
         """Return one function per picture of an answer, which decodes it.
 
         Raises:
-            BackendFailed: the answer has no picture, because drawing it failed.
             BadResponse: the answer is not what was asked for; the functions raise it for their picture.
         """
         payload = request.payload
@@ -186,9 +185,6 @@ class OutputReader:
         elif isinstance(payload, ExtrasRequest):
             single = self._in_context(payload, lambda: read_single(body))
             made = [lambda: self._upscaled(stage, request, payload, single)]
-        elif drew_nothing(body):
-            message = RequestInfo("POST", payload.path, self.base).message("the server's drawing failed")
-            raise BackendFailed(message, hint="Its log says why; on SD.Next it is at /sdapi/v1/log.")
         else:
             answer = self._in_context(payload, lambda: read_generation(body, expected=payload.batch_size))
             if isinstance(stage.config, AdetailerConfig):

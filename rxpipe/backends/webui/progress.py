@@ -165,7 +165,7 @@ class JobTracker:
 
     request: what was posted. stalled_s: so long without a step is "stalled".
     baseline: the global progress just before the request was sent; None where it was not read.
-    phases: a job is a row of jobs with gaps between, which neither a name nor steps identify: the one that runs while
+    phases: a job is a row of these jobs with gaps between, which no steps identify: the one that runs while
         our request has no answer is ours, and none runs only after some time without any.
     queued_behind: another request of ours that was in flight when this one was sent; ours cannot run before it ended.
     ended: set once the job is known to have ended. began: our job was seen running.
@@ -176,7 +176,7 @@ class JobTracker:
     stalled_s: float = 30.0
     baseline: ServerSnapshot | None = None
     queued_behind: JobTracker | None = None
-    phases: bool = False
+    phases: tuple[str, ...] = ()
     ended: threading.Event = field(default_factory=threading.Event)
     began: bool = False
     preview_id: int = -1
@@ -223,7 +223,7 @@ class JobTracker:
         return "ours" if self._may_be_ours(snapshot.state) else "other"
 
     def _owner_in_phases(self, state: ServerState) -> JobOwner:
-        if self.queued_behind is not None:
+        if self.queued_behind is not None or self._is_earlier_phase(state):
             return "waiting"
         if state.job_count != 0:
             self._gap_since_s = None
@@ -231,6 +231,28 @@ class JobTracker:
         now_s = time.monotonic()
         self._gap_since_s = self._gap_since_s or now_s
         return "none" if now_s - self._gap_since_s > _LONGEST_GAP_S else "waiting"
+
+    def _is_earlier_phase(self, state: ServerState) -> bool:
+        """Whether another client's job, which ran when ours was sent, still does: its phases have not begun again."""
+        if self.baseline is None or self.baseline.state.job_count == 0:
+            return False
+        now, before = (self._phase_of(one) for one in (state, self.baseline.state))
+        if state.job_count != 0 and now < before:
+            self.baseline = None  # it has ended, and the one after it is as far as is known ours
+            return False
+        if state.job_count != 0:
+            self.baseline = self.baseline.model_copy(update={"state": state})
+            self._gap_since_s = None
+            return True
+        self._gap_since_s = self._gap_since_s or time.monotonic()
+        if time.monotonic() - self._gap_since_s > _LONGEST_GAP_S:
+            self.baseline = None
+        return self.baseline is not None
+
+    def _phase_of(self, state: ServerState) -> tuple[int, int]:
+        """Return how far a job is by its phase and its step; an unknown phase is as far as the drawing."""
+        names = [number for number, name in enumerate(self.phases) if state.job.startswith(name)]
+        return (names[0] if names else len(self.phases) - 2, state.sampling_step)
 
     def _is_before_ours(self, snapshot: ServerSnapshot) -> bool:
         """Whether it is the job that was shown when ours was sent. A new one begins at a lower progress."""
@@ -256,7 +278,7 @@ class JobTracker:
         """Return what a reading means for our picture, and a preview where a new one came."""
         with self._lock:
             owner = self._owner_of(snapshot)
-            self._pace.note(snapshot.model_dump(exclude={"live_preview", "current_image"}), now_s)
+            self._pace.note(_activity(snapshot), now_s)
             if owner == "waiting" and isinstance(snapshot, TaskSnapshot):
                 self._pace.note_activity(now_s)  # a queue may be long; that the server knows our job is a sign of life
             if owner == "none" and self.began and self._reported is not None:
@@ -287,6 +309,8 @@ class JobTracker:
             return StepProgress()  # it says 1.0 from the start
         fraction, begun = _fraction_of(snapshot), self._pace.fraction is not None
         steps = sampled_steps(self.request)
+        if self.phases and isinstance(snapshot, ServerSnapshot):
+            steps = snapshot.state.sampling_steps or None  # it draws more of them than were asked for
         if not fraction or (not begun and steps is None and fraction >= _OVER):
             # nothing counted yet, or the first pass of ADetailer, which is discarded
             return self._pace.observe(None, None, None, now_s, "working" if begun else "loading")
@@ -322,6 +346,12 @@ class JobTracker:
 
 
 _JOBS = ("scripts_txt2img", "scripts_img2img", "Upscale", "extras")
+
+
+def _activity(snapshot: ProgressSnapshot) -> object:
+    """Return what of a reading changes where the server works; what an idle one shows is no sign of life."""
+    runs = snapshot.active or snapshot.queued if isinstance(snapshot, TaskSnapshot) else snapshot.state.job_count != 0
+    return snapshot.model_dump(exclude={"live_preview", "current_image"}) if runs else "idle"
 
 
 def _job_of(request: Request) -> str:

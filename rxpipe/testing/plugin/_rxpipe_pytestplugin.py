@@ -8,6 +8,7 @@ tenth of a second, and imports nothing but pytest; everything else is imported w
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from rxpipe.testing.marbles import Marbles
 
 STARTED = pytest.StashKey["Marbles"]()
-UNVERIFIED = pytest.StashKey[AssertionError]()
+UNVERIFIED = pytest.StashKey[Exception]()
 
 
 @pytest.fixture
@@ -88,15 +89,40 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Show for `assert stream == "--a|"` what `to_be` shows."""
+    mismatch = getattr(left, "mismatch", None) or getattr(right, "mismatch", None)
+    return str(mismatch).splitlines() if op == "==" and hasattr(mismatch, "svg") else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an `async def` test that has the fixture `marbles` in its virtual time."""
+    started = pyfuncitem.stash.get(STARTED, None)
+    if started is None or not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    started.run_async(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Verify within the call, so that a stream never compared is a failure of the test and not of its teardown."""
     result = yield
     started = item.stash.get(STARTED, None)
-    if started is not None:
-        try:
-            started.verify()
-        except AssertionError as error:  # no line of the test led to it, so its text alone is shown
-            item.stash[UNVERIFIED] = error
-            pytest.fail(str(error), pytrace=False)
+    failure = None if started is None else _unverified(started)
+    if failure is not None:
+        item.stash[UNVERIFIED] = failure
+        pytest.fail(str(failure), pytrace=False)  # no line of the test led to it, so its text alone is shown
     return result
+
+
+def _unverified(started: Marbles) -> Exception | None:
+    from rxpipe.testing.clock import MarbleError  # noqa: PLC0415 - a test that uses it has paid for it
+
+    try:
+        started.verify()
+    except (AssertionError, MarbleError) as error:
+        return error
+    return None

@@ -217,9 +217,11 @@ def test_no_server_is_reported_with_what_to_start(kind_of_server, hint, connecti
         connection_to(webui_server.url, hints=HINTS_OF[kind_of_server]).get("/sdapi/v1/samplers", timeout_s=5)
 
     assert caught.value.message == (
-        f"no server answers at {webui_server.url} (connection refused) (GET /sdapi/v1/samplers at {webui_server.url})."
+        f"no server answers at {webui_server.url} (connection refused) (GET /sdapi/v1/samplers)."
     )
     assert hint in caught.value.hint
+    assert str(caught.value).startswith(f"no server answers at {webui_server.url} (connection refused). ")
+    assert str(caught.value).endswith(" (GET /sdapi/v1/samplers)")
 
 
 @pytest.mark.sampled(2)
@@ -367,7 +369,7 @@ def test_no_answer_is_read_beyond_its_limit(fault, path, connection_to, webui_se
         tracemalloc.stop()
 
     assert most < 60 << 20
-    assert not caught.value.retryable
+    assert caught.value.once, "another one of that size is not read"
     assert connection.get("/sdapi/v1/samplers", timeout_s=5).status == 200
     assert webui_server.connections == 2
 

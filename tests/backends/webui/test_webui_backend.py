@@ -182,14 +182,25 @@ def test_one_connection_serves_all_calls(webui_server, backend_for):
 # -- progress ---------------------------------------------------------------------------------------------------------
 
 
+def reports(seen):
+    """The progress that counts anything."""
+    return [step for step in seen.of(StepProgress) if step.fraction is not None]
+
+
 @pytest.mark.parametrize("nowebui", [False, True])
 def test_progress_and_previews_come_while_it_is_drawn(nowebui, backend_for):
     """Per task where the server does it, from the global progress otherwise; on the scheduler's thread only."""
-    with WebUIServer(latency_s=0.6, nowebui=nowebui) as server:
+    with WebUIServer(latency_s=0.0, nowebui=nowebui) as server:
+        holds = [server.hold("txt2img", step) for step in (3, 8, 13, 18)]
         seen = Watched(backend_for(server).render(stage_of(TXT2IMG), None))
+        for number, hold in enumerate(holds, 1):  # however late a busy machine asks
+            assert hold.wait_reached()
+            assert seen.wait_for(lambda it, number=number: len({step.fraction for step in reports(it)}) >= number)
+            assert number < 3 or seen.wait_for(lambda it: it.of(Preview))  # the server has one each tenth step
+            hold.release()
         assert isinstance(seen.output, Output)
 
-    reported = [step for step in seen.of(StepProgress) if step.fraction is not None]
+    reported = reports(seen)
     fractions = [step.fraction for step in reported]
     assert len(reported) >= 4
     assert fractions == sorted(fractions)

@@ -4,6 +4,7 @@ import base64
 import io
 import itertools
 import json
+import threading
 
 import pytest
 import requests
@@ -24,7 +25,7 @@ NAMES = {
     "neo": "Forge Neo",
     "reforge": "reForge",
     "classic": "Forge Classic",
-    "amd": "AUTOMATIC1111",
+    "amd": "AUTOMATIC1111 for AMD",
     "sdnext": "SD.Next",
 }
 SMALL = {"prompt": "a lighthouse", "width": 64, "height": 64, "steps": 3}
@@ -92,14 +93,17 @@ def test_every_fork_has_signs_and_a_name_of_its_own():
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_doctor_names_the_fork_and_ends_at_no_list(on, name):
-    """Also where a list of the server is a 500."""
-    _, backend = on(name)
+    """Also where a list of the server is a 500; modules are listed where there are any."""
+    _, backend = on(name, modules=("clip_l.safetensors",))
     found = backend.diagnose(trial=True)
     assert found.problem is None
     assert found.flavour == NAMES[name]
     assert found.trial is not None
     assert found.samplers
     assert found.models
+    assert (found.modules, found.vaes) == (
+        (("clip_l.safetensors",), ()) if name in {"forge", "neo"} else ((), found.vaes)
+    )
 
 
 # -- drawing ----------------------------------------------------------------------------------------------------------
@@ -183,6 +187,8 @@ def test_sd_next_takes_clip_skip_and_the_upscaler_as_fields(on):
 def test_what_a_fork_ignores_is_a_warning(on):
     """By name."""
     _, backend = on("sdnext")
+    (warning,) = checked(on("forge")[1], txt2img={**SMALL, "override_settings": {"samples_format": "png"}})
+    assert "override_settings.samples_format has no effect" in warning
     warnings = checked(backend, txt2img={**SMALL, "restore_faces": True, "distilled_cfg_scale": 3.0})
     assert "txt2img: SD.Next has no distilled_cfg_scale, restore_faces and ignores it" in warnings
 
@@ -193,6 +199,69 @@ def test_a_vae_is_a_module_on_neo(on):
     output = drawn(backend, stage_of(rxp.Txt2ImgConfig(**SMALL, vae="nice")))
     assert sent(server)["override_settings"] == {"forge_additional_modules": ["/models/VAE/nice.safetensors"]}
     assert said(output)["Module 1"] == "nice"
+
+
+def test_a_schedule_of_the_second_pass_is_not_dropped(on):
+    """It is a part of the sampler's name, or refused, or said to be ignored."""
+    server, backend = on("classic")
+    config = {**SMALL, "sampler_name": "DPM++ 2M", "hires": {"upscaler": "Latent", "scheduler": "Karras"}}
+    assert checked(backend, txt2img=config) == ()
+    drawn(backend, stage_of(rxp.Txt2ImgConfig(**config)))
+    assert (sent(server)["hr_sampler_name"], sent(server).get("hr_scheduler")) == ("DPM++ 2M Karras", None)
+    with pytest.raises(rxp.BackendRejected, match=r"hires\.scheduler: the server has no sampler 'Euler Karras'"):
+        checked(backend, txt2img={**config, "sampler_name": "Euler"})
+    _, backend = on("sdnext")
+    assert any("no hr_scheduler" in warning for warning in checked(backend, txt2img=config))
+
+
+def test_a_cfg_of_the_second_pass_that_a_fork_ignores_is_a_warning(on):
+    """A1111 has one for both."""
+    _, backend = on("a1111")
+    hires = {"upscaler": "Latent", "cfg_scale": 3.0}
+    assert checked(backend, txt2img={**SMALL, "hires": hires}) == (
+        "txt2img: AUTOMATIC1111 has no hr_cfg and ignores it",
+    )
+    assert checked(backend, txt2img={**SMALL, "cfg_scale": 3.0, "hires": hires}) == ()
+
+
+@pytest.mark.parametrize(("name", "loaded"), [("Wan2.2-t2v-14b", False), ("wan_t2v", True)])
+def test_a_batch_of_a_video_model_is_refused_on_neo(on, name, loaded):
+    """It would be the number of frames of one picture."""
+    server, backend = on("neo", checkpoints=[name, "taiwan-nights"] if loaded else ["taiwan-nights", name])
+    config = {**SMALL, "images": 4, "batch_size": 2, **({} if loaded else {"model": name})}
+    with pytest.raises(rxp.BackendRejected, match="number of frames"):
+        checked(backend, txt2img=config)
+    assert checked(backend, txt2img={**config, "model": "taiwan-nights"}) == ()
+    assert checked(backend, txt2img={**config, "batch_size": 1}) == ()
+    overriding = {"override_settings": {"sd_model_checkpoint": name}, "batch_size": 2}
+    assert len(post(server, "txt2img", steps=1, width=64, height=64, **overriding).json()["images"]) == 1
+
+
+def test_the_amd_fork_says_when_it_ignores_what_is_overridden(on):
+    """With its option onnx_enable; without texts, which are made here of what was asked for."""
+    server, backend = on("amd")
+    config = {**SMALL, "clip_skip": 2}
+    assert checked(backend, txt2img=config) == ()
+    server.site.engine.set_options({"onnx_enable": True})
+    ignored = "the server's option onnx_enable is on: it ignores CLIP_stop_at_last_layers of the requests"
+    assert checked(backend, txt2img=config) == (ignored,)
+    assert checked(backend, txt2img=SMALL) == ()
+    info = json.loads(
+        post(server, "txt2img", steps=1, override_settings={"CLIP_stop_at_last_layers": 3}).json()["info"]
+    )
+    assert (info["clip_skip"], info["infotexts"]) == (1, [])
+    assert (
+        "clip skip 1 was used where 2 was asked for" in drawn(backend, stage_of(rxp.Txt2ImgConfig(**config))).warnings
+    )
+
+
+def test_faces_that_no_restorer_is_chosen_for_are_a_warning(on):
+    """The server leaves them as they are, without a word."""
+    server, backend = on("a1111")
+    assert checked(backend, txt2img={**SMALL, "restore_faces": True}) == ()
+    server.site.engine.set_options({"face_restoration_model": ""})
+    (warning,) = checked(backend, txt2img={**SMALL, "restore_faces": True})
+    assert "restore_faces has no effect" in warning
 
 
 # -- SD.Next's details ------------------------------------------------------------------------------------------------
@@ -220,12 +289,139 @@ def test_another_detectors_name_is_a_near_miss_on_sd_next(on):
         checked(backend, txt2img=SMALL, adetailer={"detector": "face-yolo8n", "units": [{"detector": "face-yolo8n"}]})
 
 
-def test_a_drawing_that_fails_without_an_error_is_a_failure(on):
-    """SD.Next answers 200 with no picture."""
+@pytest.mark.parametrize(
+    ("broken", "info"),
+    [({"server": Fault.OUT_OF_MEMORY}, "{"), ({"payload": {"width": 0}}, "")],
+    ids=["out of memory", "no model"],
+)
+def test_a_drawing_that_fails_without_an_error_is_a_failure(on, broken, info):
+    """SD.Next answers 200 with no picture; why is in its log only."""
     server, backend = on("sdnext")
-    server.fault("txt2img", Fault.OUT_OF_MEMORY)
-    with pytest.raises(rxp.BackendFailed, match="drawing failed"):
+    if "server" in broken:
+        server.fault("txt2img", broken["server"], times=2)
+    with pytest.raises(rxp.BackendFailed, match=r"drawing failed: .*OutOfMemoryError: CUDA out of memory") as failed:
+        drawn(backend, stage_of(rxp.Txt2ImgConfig(**SMALL, payload=broken.get("payload", {}))))
+    assert failed.value.retryable
+    answer = post(server, "txt2img", **{**SMALL, **broken.get("payload", {})}).json()
+    assert answer["images"] == []
+    assert answer["info"][:1] == info
+
+
+@pytest.mark.parametrize(("every", "message"), [(1, "16x16 px where 64x64"), (0, "drawing failed")])
+def test_what_another_client_interrupted_on_sd_next_is_not_passed_on_as_finished(on, every, message):
+    """Its preview is the picture, or there is none."""
+    server, backend = on("sdnext")
+    server.site.engine.set_options({"show_progress_every_n_steps": every})
+    hold = server.hold("txt2img", step=2)
+    seen = Watched(backend.render(stage_of(rxp.Txt2ImgConfig(**SMALL)), None))
+    assert hold.wait_reached()
+    requests.post(f"{server.url}/sdapi/v1/interrupt", timeout=5)
+    if every:
+        assert any(message in warning for warning in seen.output.warnings), seen.output.warnings
+    else:
+        with pytest.raises(rxp.BackendFailed, match=message):
+            _ = seen.output
+
+
+def test_a_cancel_in_an_img2img_on_sd_next_hits_its_job(on):
+    """It draws all of the steps, not the part that its strength leaves, so no number of steps tells whose it is."""
+    server, backend = on("sdnext", latency_s=4.0)
+    again = rxp.Img2ImgConfig(steps=20, denoising_strength=0.5)
+    seen = Watched(backend.render(stage_of(again), artifact()))
+    assert server.wait_for(lambda: server.site.queue.state.sampling_step == 5, 8.0)
+    assert server.site.queue.state.sampling_steps == 20
+    seen.subscription.dispose()
+    assert server.wait_idle(2.0)
+    assert [job.outcome for job in server.jobs] == ["interrupted"]
+    assert server.interrupts[-1].job is server.jobs[0]
+    seen.worker.close()
+
+
+def test_an_upscale_that_changed_nothing_is_a_warning(on):
+    """SD.Next takes a name that it does not know, and Forge Neo upscaled nothing by its API for a time."""
+    _, backend = on("sdnext")
+    output = drawn(backend, stage_of(rxp.UpscaleConfig(scale=2, payload={"upscaler_1": "Nothing"})), artifact())
+    assert any("64x64 px where 128x128" in warning for warning in output.warnings), output.warnings
+
+
+def test_a_drawing_that_was_refused_after_the_work_is_not_drawn_again(on):
+    """SD.Next counts requests, and answers 429 with the picture thrown away; its option is named."""
+    server, backend = on("sdnext")
+    server.site.engine.set_options({"server_rate_limit": 12})
+    for _ in range(2):
+        assert post(server, "txt2img", steps=1, width=64, height=64).status_code == 200
+    with pytest.raises(rxp.BackendFailed, match="server_rate_limit") as failed:
         drawn(backend, stage_of(rxp.Txt2ImgConfig(**SMALL)))
+    assert not failed.value.retryable
+    assert len(server.jobs) == 3
+    refused = post(server, "txt2img", steps=1, width=64, height=64)
+    assert (refused.status_code, refused.json()["code"]) == (429, 429)
+    assert "retry-after" not in {name.lower() for name in refused.headers}
+    assert len(server.jobs) == 4
+    server.site.engine.set_options({"server_rate_limit": 0})
+    assert drawn(backend, stage_of(rxp.Txt2ImgConfig(**SMALL))).data
+
+
+@pytest.mark.slow
+def test_the_test_server_counts_requests_as_sd_next_does(on):
+    """300 questions a minute, and 58 drawings, each path by itself; progress of tasks is free."""
+    server, _ = on("sdnext")
+    session = requests.Session()
+    progress = [session.get(f"{server.url}/sdapi/v1/progress", timeout=5).status_code for _ in range(301)]
+    assert progress == [*[200] * 300, 429]
+    drawings = [post(server, "txt2img", steps=1, width=64, height=64).status_code for _ in range(59)]
+    assert drawings == [*[200] * 58, 429]
+    assert session.get(f"{server.url}/sdapi/v1/samplers", timeout=5).status_code == 200
+
+
+def test_questions_beyond_the_limit_are_no_news(on):
+    """The 301st in a minute is a 429; the job is followed, stopped once, and not called gone."""
+    server, backend = on("sdnext", latency_s=6.0)
+    seen = Watched(backend.render(stage_of(rxp.Txt2ImgConfig(**{**SMALL, "steps": 12})), None))
+    assert server.wait_for(lambda: server.site.queue.state.job == "Inference", 8.0)
+    server.site.engine.set_options({"server_rate_limit": 1})
+    progress = f"{server.url}/sdapi/v1/progress"
+    assert requests.get(progress, timeout=5).status_code == 429
+    seen.subscription.dispose()
+    assert not server.wait_idle(0.3)
+    server.site.engine.set_options({"server_rate_limit": 0})
+    assert server.wait_idle(4.0)
+    assert [job.outcome for job in server.jobs] == ["interrupted"]
+    seen.worker.close()
+
+
+@pytest.mark.parametrize(("ours_begins", "latency_s"), [(False, 1.0), pytest.param(True, 4.0, marks=pytest.mark.slow)])
+def test_a_strangers_job_on_sd_next_is_not_hit(on, ours_begins, latency_s):
+    """Its steps do not tell whose a job is: the phases that begin again do."""
+    server, backend = on("sdnext", latency_s=latency_s)
+    other = threading.Thread(target=post, args=(server, "txt2img"), kwargs={"steps": 8, "width": 64, "height": 64})
+    other.start()
+    assert server.wait_for(lambda: server.site.queue.state.sampling_step > 1, 8.0)
+    seen = Watched(backend.render(stage_of(rxp.Txt2ImgConfig(**{**SMALL, "steps": 8})), None))
+    assert server.wait_queued(1)
+    if ours_begins:
+        assert server.wait_for(lambda: len(server.site.queue.waiting) == 0, 8.0)
+    seen.subscription.dispose()
+    other.join()
+    assert server.wait_idle(6.0)
+    assert [job.outcome for job in server.jobs] == ["done", "interrupted"]
+    seen.worker.close()
+
+
+def test_the_second_pass_on_sd_next_has_the_cfg_scale_too(on):
+    """By a field of its own."""
+    server, backend = on("sdnext")
+    drawn(backend, stage_of(HIRES))
+    assert (sent(server)["cfg_image"], sent(server).get("hr_cfg")) == (5.0, None)
+
+
+def test_an_upscale_that_sd_next_fails_at_says_what_to_do(on):
+    """Its API has been broken since July 2026."""
+    server, backend = on("sdnext")
+    message = "1 validation error for ResImage\nhtml_info\n  Input should be a valid string"
+    server.fault("upscale", Fault.GENERIC.but(error="ValidationError", message=message))
+    with pytest.raises(rxp.BackendRejected, match="mode to img2img"):
+        drawn(backend, stage_of(rxp.UpscaleConfig(scale=2)), artifact())
 
 
 def test_sd_next_leaves_its_options_alone(on):
@@ -247,19 +443,6 @@ def test_a_cancel_stops_sd_next_whatever_phase_it_is_in(on, phase):
     assert server.wait_idle(3.5)
     assert server.jobs[0].outcome in ({"interrupted", "done"} if phase == "VAE Decode" else {"interrupted"})
     assert server.interrupts
-    seen.worker.close()
-
-
-def test_too_many_questions_are_no_news_of_a_job(on):
-    """A 429 while it is cancelled neither ends the search for it nor counts as gone."""
-    server, backend = on("sdnext", latency_s=6.0)
-    seen = Watched(backend.render(stage_of(rxp.Txt2ImgConfig(**{**SMALL, "steps": 12})), None))
-    assert server.wait_for(lambda: server.site.queue.state.job == "Inference", 8.0)
-    too_often = Fault("TOO_OFTEN", "instead", status=429, message="127.0.0.1:/sdapi/v1/progress: rate limit exceeded")
-    server.fault("progress", too_often, times=3)
-    seen.subscription.dispose()
-    assert server.wait_idle(4.0)
-    assert [job.outcome for job in server.jobs] == ["interrupted"]
     seen.worker.close()
 
 

@@ -51,6 +51,22 @@ def test_waiting_in_the_queue_is_a_sign_of_life():
     assert tracker.silent_s(100.0) == 1.0
 
 
+@pytest.mark.parametrize(
+    "idle",
+    [
+        lambda number: server(number / 1000, f"job {number}", count=0, stamp=str(number), step=number),
+        lambda number: task(number / 1000, active=False, completed=bool(number % 2), preview_id=number),
+    ],
+    ids=["server", "task"],
+)
+def test_what_an_idle_server_shows_is_no_sign_of_life(idle):
+    """However much it changes: our request is not being worked on."""
+    tracker = JobTracker(request_for())
+    seen(tracker, *map(idle, range(100)))
+
+    assert tracker.silent_s(100.0) == 100.0
+
+
 def test_loading_a_model_may_take_as_long_as_it_likes():
     """It is not stalled: nothing has begun yet."""
     emitted = seen(JobTracker(request_for(), stalled_s=3), *[task(0.0)] * 10)

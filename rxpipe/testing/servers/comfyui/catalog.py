@@ -50,7 +50,7 @@ _FOLDERS = {
     ("ONNXDetectorProvider", "model_name"): "onnx",
     ("LoadMediaPipeFaceLandmarker", "model_name"): "detection",
 }
-_FILES = {("LoadImage", "image"): "input", ("LoadImageMask", "image"): "input", ("LoadImageOutput", "image"): "output"}
+_FILES = {("LoadImage", "image"): "input", ("LoadImageMask", "image"): "input"}
 _ALWAYS = {"vae": ("pixel_space",)}
 
 
@@ -76,12 +76,13 @@ class Catalog:
             return None
         recorded = self.version.recorded["own"].get(name)
         shown: dict[str, Any] = deepcopy(recorded or known)
-        typed = any(_is_typed(spec) for group in shown["input"].values() for spec in group.values())
-        keys = self.version.recorded["v3" if typed else "v1"]
         for group in shown["input"].values():
             for input_name, spec in group.items():
                 group[input_name] = self._filled(name, input_name, spec)
-        return shown if recorded else {key: shown[key] for key in keys if key in shown}
+        if recorded or self.version.is_newest:
+            return shown
+        new_style = "price_badge" in shown and self.version.has("typed lists")
+        return {key: shown[key] for key in self.version.recorded["v3" if new_style else "v1"] if key in shown}
 
     def names(self) -> list[str]:
         """Return the names of every class, those of the core first."""

@@ -126,16 +126,15 @@ class Execution:
         engine = self.engine
         if node["class_type"] == "CheckpointLoaderSimple":
             engine.load(node["inputs"]["ckpt_name"], deaf=not engine.version.has("interrupt within a step"))
+        if self._is_output(self.node_id) and not self._all_steps:
+            self._spend(1.0)
+            engine.queue.check()
         try:
-            result = NODES[node["class_type"]](self, self._inputs(node))
+            return NODES[node["class_type"]](self, self._inputs(node))
         except (Interrupted, NodeError):
             raise
         except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
             raise NodeError(type(error).__name__, str(error)) from error
-        if self._is_output(self.node_id) and not self._all_steps:
-            self._spend(1.0)
-            engine.queue.check()
-        return result
 
     def _inputs(self, node: dict[str, Any]) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -216,13 +215,17 @@ class Execution:
         if self.engine.version.has("error tips"):
             message += "\n" + (_TIPS if kind.endswith("OutOfMemoryError") else "")
         node = self.item.graph[self.node_id]
-        inputs = self._inputs(node)
+        known = self._inputs(node)
+        inputs = {name: known[name] for name in node["inputs"]}
+        hidden = (self.engine.catalog.info(node["class_type"]) or {"input": {}})["input"].get("hidden", {})
+        given = {"prompt": self.item.graph, "extra_pnginfo": self.item.extra_data.get("extra_pnginfo")}
+        inputs |= {name: given[name] for name in hidden if name in given}
         return {
             **self._end_of_node(),
             "exception_message": message,
             "exception_type": kind,
             "traceback": traceback_of(self.engine.version, node["class_type"], kind, message),
-            "current_inputs": {name: [printed(inputs[name])] for name in node["inputs"]},
+            "current_inputs": {name: [printed(value)] for name, value in inputs.items()},
             "current_outputs": list(self.item.graph),
         }
 

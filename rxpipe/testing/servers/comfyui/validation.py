@@ -108,12 +108,11 @@ class Validation:
         try:
             return self._check(output)
         except _Problem as problem:
-            kind = "exception_during_validation"
-            traceback = self._traceback(problem)
-            extra = {"exception_type": problem.kind, "traceback": traceback}
-            errors = [_entry(kind, "Exception when validating node", problem.text, extra)]
-            if problem.kind == "RecursionError":
-                errors = []
+            errors = []
+            if problem.kind != "RecursionError":  # which an old server only logs
+                extra = {"exception_type": problem.kind, "traceback": self._traceback(problem)}
+                text = "Exception when validating node"
+                errors = [_entry("exception_during_validation", text, problem.text, extra)]
             self._results[output] = (False, errors)
             return False, errors
 

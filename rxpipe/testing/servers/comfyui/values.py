@@ -188,8 +188,10 @@ def seed_of(seed: int, place: int, changes: tuple[str, ...]) -> int:
     return seed
 
 
-def printed(value: Any) -> str:
-    """Return a value as an `execution_error` shows it: pictures as the numbers of a tensor."""
+def printed(value: Any) -> Any:
+    """Return a value as an `execution_error` shows it: numbers and texts, anything else as text."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
     if isinstance(value, tuple) and value and isinstance(value[0], Image.Image):
         levels = [f"{level / 255:.4f}" for level in value[0].convert("L").resize((64, 64)).tobytes()]
         rows = ["[" + ", ".join(levels[row * 64 : row * 64 + 64]) + "]" for row in range(64)]

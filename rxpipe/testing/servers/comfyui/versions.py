@@ -69,6 +69,11 @@ class Version:
         return _number(self.text) >= _number(_SINCE[feature])
 
     @property
+    def is_newest(self) -> bool:
+        """Whether its lists are those of the newest recorded release."""
+        return _number(self.text) >= _number(RECORDED[-1])
+
+    @property
     def loses_outputs(self) -> bool:
         """Whether a cached result of a job without a client has no outputs in the history."""
         low, high = _LOSES_OUTPUTS

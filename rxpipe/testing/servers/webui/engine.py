@@ -209,6 +209,11 @@ class Engine:
             raise ServerGone
         self.queue.life.wait_until(lambda: self.unstuck)
 
+    @property
+    def ignores_overrides(self) -> bool:
+        """Whether requests override nothing: the AMD fork with its option onnx_enable."""
+        return "onnx ignores overrides" in self.flavour.traits and bool(self.options["onnx_enable"])
+
     def load_checkpoint(self, values: dict[str, Any]) -> tuple[Checkpoint, dict[str, Any]]:
         """Return the checkpoint for a job, loaded, and the options in force for it.
 
@@ -216,6 +221,8 @@ class Engine:
         costs time; the option itself is restored unless the request says otherwise.
         """
         given: dict[str, Any] = values["override_settings"] or {}
+        if self.ignores_overrides:
+            given = {}
         if self.flavour.base == "a1111":
             given = dict(given)  # the echo in `parameters` keeps what was sent; Forge's lacks what was removed
         wanted = self.find_checkpoint(given.get("sd_model_checkpoint"))
@@ -233,7 +240,7 @@ class Engine:
     @contextmanager
     def overridden(self, values: dict[str, Any]) -> Iterator[None]:
         """Apply a request's override_settings as the servers do: an option that is not in their file stays changed."""
-        given = values["override_settings"] or {}
+        given = {} if self.ignores_overrides else values["override_settings"] or {}
         restored = "options are restored" in self.flavour.traits
         names = [name for name in given if name in self.options and (restored or name in self.held)]
         stored = {name: self.options[name] for name in names}

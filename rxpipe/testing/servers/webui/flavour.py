@@ -70,10 +70,14 @@ def load_flavour(name: FlavourName) -> Flavour:
     """Return a server by its name. Raises ValueError for another one."""
     if name not in FLAVOURS:
         raise ValueError(f"flavour must be one of {', '.join(FLAVOURS)}, not {name!r}")
-    if name == "forge" or name == "a1111":  # noqa: PLR1714  # mypy narrows by each
+    if name == "forge":
         return _recorded(name)
+    if name == "a1111":
+        return _without_onnx(_recorded(name))
     fork = FORKS[name]
     recorded = _recorded(fork.base)
+    if name != "amd":
+        recorded = _without_onnx(recorded)
     answers = {path: answer for path, answer in recorded.answers.items() if path not in fork.without}
     answers["/sdapi/v1/options"] = {**answers["/sdapi/v1/options"], **fork.options}
     kept = {path: recorded.answers[path] for path in fork.without & recorded.answers.keys()}
@@ -86,6 +90,16 @@ def load_flavour(name: FlavourName) -> Flavour:
         without=fork.without,
         traits=fork.traits,
     )
+
+
+def _without_onnx(recorded: Flavour) -> Flavour:
+    """Return a server without the options of the AMD fork, which was the one that was recorded as A1111."""
+    options, document = recorded.answers["/sdapi/v1/options"], deepcopy(dict(recorded.openapi))
+    known = document["components"]["schemas"]["Options"]["properties"]
+    for name in [name for name in known if name.startswith("onnx_")]:
+        del known[name]
+    kept = {name: value for name, value in options.items() if not name.startswith("onnx_")}
+    return replace(recorded, answers={**recorded.answers, "/sdapi/v1/options": kept}, openapi=document)
 
 
 def _openapi_of(fork: Fork, document: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,10 @@ Trait = Literal[
     "interrupt is lost between phases",
     "schedulers fail",
     "app in infotext",
+    "requests are limited",
+    "interrupted is its preview",
+    "batch is frames",
+    "onnx ignores overrides",
 ]
 """What a server does inside: names for what code asks."""
 
@@ -104,7 +108,7 @@ FORKS: Mapping[ForkName, Fork] = MappingProxyType(
                 }
             ),
             lacks={_IMG2IMG: frozenset({"mask_blur_x", "mask_blur_y"})},
-            traits=frozenset({"vae option is a path"}),
+            traits=frozenset({"vae option is a path", "batch is frames"}),
         ),
         "reforge": Fork(
             base="a1111",
@@ -129,7 +133,12 @@ FORKS: Mapping[ForkName, Fork] = MappingProxyType(
             answers={"/sdapi/v1/samplers": _OLD_SAMPLERS},
             traits=frozenset({"schedulers in sampler names", "unknown sampler is 404"}),
         ),
-        "amd": Fork(base="a1111", version="v1.10.1-amd-51-ge61adddd", options={"onnx_enable": False}),
+        "amd": Fork(
+            base="a1111",
+            version="v1.10.1-amd-51-ge61adddd",
+            options={"onnx_enable": False},
+            traits=frozenset({"onnx ignores overrides"}),
+        ),
         "sdnext": Fork(
             base="a1111",
             version="058a7f0c",
@@ -173,7 +182,7 @@ FORKS: Mapping[ForkName, Fork] = MappingProxyType(
                 "/sdapi/v1/version": {"app": "sd.next", "commit": "058a7f0c", "branch": "master", "ui": "main"},
                 "/sdapi/v1/log": ["INFO started", "ERROR Processing: torch.OutOfMemoryError: CUDA out of memory"],
             },
-            options={"samples_format": "jpg"},
+            options={"samples_format": "jpg", "server_rate_limit": 300},
             traits=frozenset(
                 {
                     "unknown sampler is 404",
@@ -186,6 +195,8 @@ FORKS: Mapping[ForkName, Fork] = MappingProxyType(
                     "interrupt is lost between phases",
                     "schedulers fail",
                     "app in infotext",
+                    "requests are limited",
+                    "interrupted is its preview",
                 }
             ),
         ),

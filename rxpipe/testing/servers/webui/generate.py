@@ -117,7 +117,8 @@ class Generation:
         except JobError:
             if "failures are empty" not in self.traits:
                 raise
-            return _assemble([], {}, "{}")
+            decided = hasattr(self, "seeds")  # without a model there is not even that
+            return _assemble([], {}, self._info([], 0) if decided else "")
         return self._answer()
 
     # -- the job ------------------------------------------------------------------------------------------------------
@@ -298,8 +299,10 @@ class Generation:
         done = self._sample(job, self._sampled_steps, latency)
         if values.get("enable_hr") and values.get("hr_additional_modules", ()) is None:
             raise JobError("TypeError", "argument of type 'NoneType' is not iterable")
-        for index in range(number * size, (number + 1) * size):
-            self.pictures.append(self._draw(index, done))
+        if done < 1 and "interrupted is its preview" in self.traits:
+            self.pictures += [queue.state.preview] if queue.state.preview else []
+        else:
+            self.pictures += [self._draw(index, done) for index in range(number * size, (number + 1) * size)]
         queue.next_job()
 
     def _sample(self, job: Job, steps: int, latency_s: float) -> float:
@@ -411,6 +414,8 @@ class Generation:
 
     def _answer(self) -> Answer:
         values, texts = self.values, [self._infotext(index) for index in range(len(self.pictures))]
+        if "batch is frames" in self.traits and self.checkpoint.stem.lower().startswith("wan"):
+            self.pictures, texts = self.pictures[:1], texts[:1]  # of a video, the first frame
         described = bool(self.engine.options["enable_pnginfo"])
         pictures = [
             with_parameters(picture, text if described else None)
@@ -422,7 +427,7 @@ class Generation:
             texts = [self._infotext(0), *texts]
             pictures = [with_parameters(grid, texts[0]), *pictures]
             first = 1
-        info = self._info(texts or [self._infotext(0)], first)
+        info = self._info([] if self.engine.ignores_overrides else texts or [self._infotext(0)], first)
         pictures = [encoded(self.engine, picture) for picture in (*pictures, *self._script_pictures())]
         shown = pictures if values["send_images"] else []
         return _assemble(spoil(self.call.fault, shown), self._echo(), info)

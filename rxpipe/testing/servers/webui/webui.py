@@ -17,6 +17,7 @@ from rxpipe.testing.servers.webui.engine import Engine
 from rxpipe.testing.servers.webui.generate import Generation, HttpError, decode, detail, upscale
 from rxpipe.testing.servers.webui.infotext import read_infotext
 from rxpipe.testing.servers.webui.jobs import JobError, JobQueue
+from rxpipe.testing.servers.webui.limiting import RequestLimit
 from rxpipe.testing.servers.webui.validation import Invalid, parse_json, validate, validate_against
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class WebUI(JobSite):
         self.setup = setup
         self.queue = JobQueue(job_log, self.life, holds)
         self.engine = Engine(flavour, setup, self.queue, checkpoints)
+        self._limit = RequestLimit(self.engine)
         self._posts = self._post_routes()
         self._gets = self._get_routes()
 
@@ -137,7 +139,7 @@ class WebUI(JobSite):
     def handle(self, call: RecordedRequest, request: Request, body: Any) -> Answer:
         """Return the answer to a request; block as long as its job takes. Raises ServerGone."""
         try:
-            return self._route(call, request, body)
+            return self._limit.checked(call.path, self._route(call, request, body))
         except Invalid as refused:
             return refused.answer
         except HttpError as error:

@@ -1,0 +1,137 @@
+"""What a test must not leave behind: subscriptions, timers, sources that are still held, signals that nobody saw."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from reactivex import Observable, abc
+
+from rxpipe.rx.scheduled import ScheduledItem
+from rxpipe.testing.origin import Line, is_own, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from rxpipe.testing.dropped import Dropped
+    from rxpipe.testing.patches import Replacement
+
+__tracebackhide__ = True  # pytest shows the test's line, not ours
+
+MOST = 6
+
+
+class Leaked(AssertionError):
+    """A test has ended and something goes on; the message names each with its line."""
+
+    __module__ = "rxpipe.testing"
+
+
+class SignalDropped(AssertionError):
+    """A value or an error reached nobody; the message names each with its line."""
+
+    __module__ = "rxpipe.testing"
+
+
+class TrackedSubscription:
+    """A subscription that the user's own code made: its line, and whether it is open and holds something."""
+
+    def __init__(self, line: Line, subscription: Any) -> None:
+        self.line = line
+        self._subscription = subscription
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it holds what somebody would have to release: a stream of the test, a timer, a resource.
+
+        One of a subject holds nothing: it is gone with the subject.
+        """
+        return _holds(self._subscription, set())
+
+
+RX_PARTS = ("_subscription", "current", "disposable", "underlying_disposable", "_disposables")
+"""Where Rx's disposables keep others."""
+
+
+def _holds(disposable: Any, seen: set[int]) -> bool:
+    """Return whether *disposable* or one that it keeps would call a function of neither Rx nor the pipeline."""
+    if disposable is None or id(disposable) in seen or getattr(disposable, "is_disposed", False):
+        return False
+    seen.add(id(disposable))
+    if isinstance(disposable, ScheduledItem):
+        return not disposable.disposed and disposable.action is not None
+    action = getattr(disposable, "action", None)
+    owner = getattr(action, "__self__", None)
+    if owner is not None:
+        return _holds(owner, seen)
+    if callable(action):
+        return _is_resource(action)
+    if getattr(disposable, "is_stopped", False):
+        return False
+    parts = [getattr(disposable, name, None) for name in RX_PARTS]
+    listed = [each for part in parts for each in (part if isinstance(part, list | tuple) else [part])]
+    return any(_holds(each, seen) for each in listed if isinstance(each, abc.DisposableBase))
+
+
+def _is_resource(action: Any) -> bool:
+    module = getattr(action, "__module__", None) or ""
+    return not module.startswith("reactivex.") and (
+        module.startswith("rxpipe.testing") or not module.startswith("rxpipe.")
+    )
+
+
+def replacements(current: Callable[[], Any | None]) -> Iterator[Replacement]:
+    """Yield `Observable.subscribe` with a note of who called it."""
+    real = Observable.subscribe
+
+    def subscribe(stream: Any, *arguments: Any, **more: Any) -> Any:
+        subscription = real(stream, *arguments, **more)
+        caller = sys._getframe(1)  # noqa: SLF001 - the cheap way to the caller
+        if is_own(caller.f_code.co_filename) and (time := current()) is not None:
+            line = (caller.f_code.co_filename, caller.f_lineno)
+            time.subscriptions.append(TrackedSubscription(line, subscription))
+        return subscription
+
+    yield Observable, "subscribe", subscribe
+
+
+def require_seen(dropped: Sequence[Dropped]) -> None:
+    """Fail if a signal was dropped.
+
+    Raises:
+        SignalDropped: names what, when, by whom, and the line that planned it.
+    """
+    if dropped:
+        what = "a signal reached nobody" if len(dropped) == 1 else f"{len(dropped)} signals reached nobody"
+        hint = "marbles.allow_dropped() says that this is meant."
+        raise SignalDropped(_listing(what, map(str, dropped), hint))
+
+
+def require_released(
+    subscriptions: Iterable[Line], sources: Iterable[tuple[str, Line]], timers: Iterable[Line]
+) -> None:
+    """Fail if something goes on after the test.
+
+    Raises:
+        Leaked: names each with its line.
+    """
+    found = describe_leaks(subscriptions, sources, timers)
+    if found:
+        hint = "Dispose it, or let it end; marbles.allow_leaks() says that this is meant."
+        raise Leaked(_listing("the test has ended, and something goes on", found, hint))
+
+
+def describe_leaks(
+    subscriptions: Iterable[Line], sources: Iterable[tuple[str, Line]], timers: Iterable[Line]
+) -> list[str]:
+    """Return what goes on, each in words with its line, none twice."""
+    found = [f"a subscription was never disposed, and holds something\n    {show(line)}" for line in subscriptions]
+    found += [f"{name} is still subscribed to\n    {show(line)}" for name, line in sources]
+    found += [f"a timer is still planned\n    {show(line)}" for line in timers]
+    return list(dict.fromkeys(found))
+
+
+def _listing(title: str, found: Iterable[str], hint: str) -> str:
+    lines = list(found)
+    more = [f"and {len(lines) - MOST} more"] if len(lines) > MOST else []
+    return "\n\n".join([title, "\n".join(f"  {each}" for each in [*lines[:MOST], *more]), f"  {hint}"])
