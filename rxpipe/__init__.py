@@ -3,6 +3,7 @@
 ```text
 config -> plan -> chain -> events -> result -> views
 
+logs.py        the log, silent until it is enabled
 shown.py       text from outside as it may be shown
 errors.py      the exception tree
 pictures/      pictures as bytes: formats, metadata of any tool, A1111's text, lineage, faces
@@ -33,13 +34,12 @@ A module imports only those above it; `pyproject.toml` holds the contract. A sta
 `rxp.upscale(scale=2).on(backend)` works in any `pipe(...)`.
 
 Public names are loaded when they are first used, and are listed in `__init__.pyi`. Importing rxpipe loads no GUI
-toolkit, no HTTP and no numpy, and logs nothing until `loguru.logger.enable("rxpipe")`.
+toolkit, no HTTP, no numpy, no pydantic and no loguru, and logs nothing until `loguru.logger.enable("rxpipe")`.
 """
 
 import difflib
 
 import lazy_loader
-from loguru import logger
 
 _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
@@ -52,6 +52,3 @@ def __getattr__(name: str) -> object:
         close = difflib.get_close_matches(name, __all__, n=1)
         hint = f" Did you mean {close[0]!r}?" if close and not name.startswith("_") else ""
         raise AttributeError(f"module 'rxpipe' has no attribute {name!r}.{hint}", name=name) from None
-
-
-logger.disable("rxpipe")

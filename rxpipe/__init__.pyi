@@ -62,7 +62,7 @@ from .plan import (
     StageType,
     build_stage_execution_plan,
 )
-from .presets import config_from_picture, load_job
+from .presets import Recalled, recall, recall_all
 from .result import ImageRecord, ImageResult, PipelineRunResult, reduce
 from .runner import PipelineRunner
 from .sinks.learning import LearningRecord, LearningRecordWriter, read_records
@@ -119,6 +119,7 @@ __all__ = [
     "PipelineRunner",
     "PlanError",
     "Preview",
+    "Recalled",
     "RefinerConfig",
     "Report",
     "ResumeError",
@@ -162,17 +163,17 @@ __all__ = [
     "build_chain",
     "build_stage_execution_plan",
     "chain",
-    "config_from_picture",
     "expand",
     "image_stage",
     "img2img",
     "keep_best",
     "keep_if",
-    "load_job",
     "open_backend",
     "operator_stage",
     "parse_event",
     "read_records",
+    "recall",
+    "recall_all",
     "reduce",
     "reduce_status",
     "seeds",

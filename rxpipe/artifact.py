@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rxpipe.errors import BadImage, require
 from rxpipe.pictures.lineage import NO_VALUES, LineageEntry, PicklableRecord
-from rxpipe.pictures.opening import upright
+from rxpipe.pictures.opening import MOST_BYTES, upright
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,13 +78,16 @@ class Artifact(PicklableRecord):
         """Return the encoded picture.
 
         Raises:
-            BadImage: there is no picture yet, or its file cannot be read.
+            BadImage: there is no picture yet, or its file cannot be read or is larger than any picture.
         """
         if self.data is not None:
             return self.data
         if self.path is None:
             raise BadImage(f"image {self.id} has no picture yet.", hint="Put a stage that renders before this one.")
         try:
+            size = self.path.stat().st_size
+            if size > MOST_BYTES:
+                raise BadImage(f"image {self.id}: {self.path} has {size} bytes; at most {MOST_BYTES} are read.")
             return self.path.read_bytes()
         except OSError as error:
             raise BadImage(f"image {self.id}: {self.path} cannot be read: {error.strerror}.") from error

@@ -17,10 +17,20 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic_core import PydanticSerializationError
 
 from rxpipe.errors import RxPipeError, joined
+from rxpipe.shown import escaped
 
 Outcome = Literal["done", "passed", "failed", "cancelled"]
 RunOutcome = Literal["completed", "partial", "failed", "cancelled"]
@@ -32,29 +42,35 @@ def _known(seconds: object) -> object:
     return seconds if isinstance(seconds, int | float) and 0 <= seconds < math.inf else None
 
 
+def _shown(text: str) -> str:
+    """Return the text as it may be printed: servers and files may have put codes into it that a terminal obeys."""
+    return escaped(text.replace("\r\n", "\n"), keep="\n")
+
+
+Shown = Annotated[str, AfterValidator(_shown)]
+
+
 class ErrorInfo(BaseModel):
-    """An error as a value: its type's name, what happened, and what to do about it (None: no advice)."""
+    """An error as a value: its type's name, what happened, and what to do about it (None: no advice).
+
+    Neither text holds anything that steers a terminal, whatever a server or a file has put into it.
+    """
 
     model_config = ConfigDict(frozen=True)
     type: str
-    message: str
-    hint: str | None = None
+    message: Shown
+    hint: Shown | None = None
 
     @classmethod
     def of(cls, error: BaseException) -> ErrorInfo:
         """Return the error as a value; exceptions of other libraries keep their type's name."""
         kind = type(error).__name__
         if isinstance(error, RxPipeError):
-            return cls(type=kind, message=_utf8_safe(error.message), hint=error.hint)
-        return cls(type=kind, message=_utf8_safe(str(error)) or kind)
+            return cls(type=kind, message=error.message, hint=error.hint)
+        return cls(type=kind, message=str(error) or kind)
 
     def __str__(self) -> str:
         return joined(self.message, self.hint)
-
-
-def _utf8_safe(text: str) -> str:
-    """Return the text with what UTF-8 cannot encode escaped; a file name may hold such."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class BaseEvent(BaseModel):
@@ -136,7 +152,7 @@ class StageImageProgress(BaseStageEvent):
     seed: int | None = None
     duration_s: float | None = None
     path: Path | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Shown, ...] = ()
     server: str | None = None
     attempt: int = 1
     resumed: bool = False
@@ -188,7 +204,7 @@ class RunEnd(BaseEvent):
     kind: Literal["run_end"] = "run_end"
     status: RunOutcome
     error: ErrorInfo | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Shown, ...] = ()
 
 
 StageEvent = Annotated[

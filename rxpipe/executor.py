@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import reactivex as rx
-from loguru import logger
 from pydantic import BaseModel
 from reactivex import abc
 from reactivex.observer import Observer
@@ -28,6 +27,7 @@ from rxpipe.chains import Chain, build_chain, sources, with_settings
 from rxpipe.config import CustomConfig, PipelineConfig
 from rxpipe.errors import ConfigError, ResumeError, RunActive
 from rxpipe.events import ErrorInfo, RunEnd, RunStart, StagePreview
+from rxpipe.logs import logger
 from rxpipe.rx.subject import EventSubject
 from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.sinks.images import ImageWriter

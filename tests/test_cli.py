@@ -380,13 +380,16 @@ def test_info_as_json_is_one_object_a_picture():
     assert entries[0]["path"].endswith("a1111-img2img.png")
 
 
-def test_stages_lists_every_setting_with_default_range_and_meaning():
-    """What a config can hold, from the models themselves."""
-    ran = rxpipe("stages")
+def test_stages_lists_every_setting_and_of_one_stage_its_default_range_and_meaning():
+    """What a config can hold, from the models themselves: on one screen, and whole."""
+    every, ran = rxpipe("stages"), rxpipe("stages", "txt2img")
 
-    assert ran.exit_code == 0
+    assert (every.exit_code, ran.exit_code) == (0, 0)
     for section in ("txt2img", "txt2img.hires", "img2img", "adetailer", "upscale", "retry"):
-        assert re.search(rf"^{re.escape(section)}: ", ran.stdout, re.MULTILINE)
+        assert re.search(rf"^{re.escape(section)}: ", every.stdout, re.MULTILINE)
+    assert "clip_skip" in every.stdout
+    assert "rxpipe stages NAME" in every.stdout
+    assert len(every.stdout.splitlines()) < 50
     assert re.search(r"^  steps +20 +1 \.\. 1000 +Sampling steps", ran.stdout, re.MULTILINE)
     assert "drop | pass | stop" in ran.stdout
 

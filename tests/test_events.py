@@ -257,3 +257,18 @@ def test_the_events_of_a_run_share_what_is_the_same_in_all_of_a_kind(marbles):
     assert changed.model_fields_set == steps[0].model_fields_set | {"kind"}
     assert "kind" not in steps[1].model_fields_set
     assert steps[0] == type(steps[0])(**steps[0].model_dump(exclude={"kind"}))
+
+
+@pytest.mark.parametrize("field", ["message", "hint", "warnings"])
+def test_nothing_of_an_event_that_people_read_steers_a_terminal(field):
+    """Escapes of 7 and 8 bits, and what turns the direction of writing; a surrogate cannot even be written."""
+    evil = "\x1b[2J\x9b31m\u202eevil\u2066\x00\udcff\nnext line"
+    if field == "warnings":
+        [text] = RunEnd(run_id="r", seq=0, timestamp=datetime.now(UTC), status="failed", warnings=(evil,)).warnings
+    else:
+        error = ErrorInfo(**{"type": "X", "message": "", field: evil})
+        text = getattr(error, field)
+        assert text in str(error)
+        assert ErrorInfo.model_validate_json(error.model_dump_json()) == error
+    assert text.endswith("\nnext line")
+    assert text.replace("\n", "").isprintable()

@@ -20,7 +20,7 @@ from rxpipe.pictures import png
 from rxpipe.pictures.formats import picture_format
 from rxpipe.pictures.lineage import LineageEntry
 from rxpipe.plan import build_stage_execution_plan, plan_stages
-from rxpipe.presets import KINDS, apply, config_from_picture, dump, load_job, read_job, stage_that_takes
+from rxpipe.presets import KINDS, apply, dump, read_job, recall, stage_that_takes
 from rxpipe.sinks.images import ImageWriter
 
 DATA = Path(__file__).parent / "data"
@@ -44,6 +44,12 @@ def picture(kind: str, text: str = "a cat\nSteps: 9, Seed: 4, Size: 64x128") -> 
         exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + text.encode("utf-16-be")
         image.save(out, kind, exif=exif)
     return out.getvalue()
+
+
+def load_job(path, trust=None) -> PipelineConfig:
+    """The config in a file; what it was drawn over is given, as nothing here runs."""
+    job = read_job(path)
+    return recall(path, trust=trust, input="photo.png" if job.source else ()).config
 
 
 def problem(call) -> str:
@@ -74,7 +80,7 @@ def test_a_picture_is_read_whatever_its_file_is_called(tmp_path, kind, name):
     config = load_job(tmp_path / name)
     assert (config.txt2img.prompt, config.txt2img.steps, config.txt2img.seed) == ("a cat", 9, 4)
     assert (config.txt2img.width, config.txt2img.height, config.txt2img.images) == (64, 128, 1)
-    assert config == config_from_picture(tmp_path / name)
+    assert recall(tmp_path / name) == (config, ())
     assert read_job(tmp_path / name).kind == "picture"
 
 
@@ -86,7 +92,7 @@ def test_a_picture_of_a_run_gives_the_stages_it_went_through(tmp_path):
         out=tmp_path,
     )
     result = rxp.PipelineRunner(rxp.open_backend("sketch")).run(config)
-    again = rxp.config_from_picture(result.images[1].path)
+    again = rxp.recall(result.images[1].path).config
     assert (again.txt2img.prompt, again.txt2img.images, again.txt2img.seed) == ("hills", 1, 8)
     assert again.upscale.scale == 1.5
     assert again.img2img is again.adetailer is None
@@ -98,7 +104,8 @@ def lineage_of(tmp_path, *entries, trust=None):
     for stage, settings in entries:
         image = image.with_lineage(LineageEntry(stage, "webui", settings))
     stage = plan_stages([UpscaleConfig()], RunSettings()).stages[0]
-    return config_from_picture(ImageWriter(tmp_path).write(image, stage, datetime.now(UTC)).path, trust=trust)
+    path = ImageWriter(tmp_path).write(image, stage, datetime.now(UTC)).path
+    return rxp.recall(path, trust=trust, input="photo.png" if entries[0][0] != "txt2img" else ()).config
 
 
 def test_a_picture_decides_neither_what_is_sent_unchecked_nor_which_file_is_read(tmp_path):
@@ -176,7 +183,7 @@ def test_a_picture_that_is_damaged_or_mute_is_told_with_its_name(tmp_path):
     """The first cannot be read, the second says nothing."""
     (tmp_path / "torn").write_bytes(FORGE[:60])
     (tmp_path / "mute").write_bytes(picture("PNG", ""))
-    for load in (load_job, config_from_picture):
+    for load in (rxp.recall, read_job):
         with pytest.raises(BadImage, match=r"torn: PNG: (cut off|no chunk)"):
             load(tmp_path / "torn")
         assert "mute: the picture does not say how it was made." in problem(lambda load=load: load(tmp_path / "mute"))
@@ -186,8 +193,6 @@ def test_what_is_not_there_or_a_folder_is_told(tmp_path):
     """With what the system says."""
     assert problem(lambda: load_job(tmp_path / "none")).endswith("none: cannot be read: No such file or directory")
     assert problem(lambda: load_job(tmp_path)).endswith(": cannot be read: Is a directory")
-    with pytest.raises(BadImage, match="none: cannot be read"):
-        config_from_picture(tmp_path / "none")
 
 
 @given(
@@ -355,10 +360,9 @@ STEERING = [
 def test_a_strangers_picture_does_not_steer_a_server(tmp_path, stage, settings, told):
     """What does more than draw is shown and asked about; trusted it is sent, else it can be left out."""
     path = stranger(tmp_path, stage, **settings, **({} if stage == "upscale" else {"prompt": "a pier"}))
-    for load in (load_job, config_from_picture):
-        with pytest.raises(ConfigError, match="--trust") as raised:
-            load(path)
-        assert told in str(raised.value)
+    with pytest.raises(ConfigError, match="--trust") as raised:
+        load_job(path)
+    assert told in str(raised.value)
     assert read_job(path).values[stage].keys().isdisjoint(settings)
     plain = getattr(load_job(path, trust=False), stage)
     sent = getattr(load_job(path, trust=True), stage)

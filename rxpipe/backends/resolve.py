@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
-from loguru import logger
 
 from rxpipe.backends.http.address import without_credentials
 from rxpipe.backends.kind import BackendKind
@@ -25,6 +24,7 @@ from rxpipe.backends.webui.kind import WEBUI
 from rxpipe.config.bounds import MAX_BYTES
 from rxpipe.config.texts import parse_toml
 from rxpipe.errors import ConfigError, require, suggestion
+from rxpipe.logs import logger
 from rxpipe.shown import cut, shown
 
 if TYPE_CHECKING:

@@ -1,6 +1,8 @@
 """The commands of `rxpipe` and their options; what they do stands in modules of its own, loaded when a command runs."""
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +35,7 @@ def main() -> None:
     """Run the program `rxpipe`."""
     open_closed_streams()
     escape_unencodable()
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for them reads every installed package
     try:
         app()
     except OSError as error:
@@ -67,12 +70,13 @@ def _option(what: str, panel: str = _WHAT, *names: str, metavar: str | None = No
 
 @app.command()
 def run(  # noqa: PLR0917  # typer makes an option of each
-    source: Annotated[
-        Path | None,
+    sources: Annotated[
+        list[Path] | None,
         typer.Argument(
-            metavar="CONFIG|PICTURE",
-            help="A .toml, .yaml or .json config, or a picture to generate again. Default: two portraits through all "
-            "four stages.",
+            metavar="[FILE]...",
+            help="A .toml, .yaml or .json config, a picture of any tool to generate again, a preset or prompt pack of "
+            "StableNew, an A1111 payload; several run one after another. Default: two portraits through all four "
+            "stages.",
         ),
     ] = None,
     prompt: Annotated[str | None, _option("What the pictures show.")] = None,
@@ -102,6 +106,9 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             "--input",
             metavar="PHOTO",
         ),
+    ] = None,
+    preset: Annotated[
+        Path | None, _option("The settings that the prompts of a pack are drawn with.", metavar="PRESET")
     ] = None,
     stages: Annotated[str | None, _option("Only these, such as txt2img,upscale.", metavar="STAGE,...")] = None,
     assignment: Annotated[
@@ -171,8 +178,9 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             "hires": None if hires is None else {"scale": hires, "enabled": True},
         }  # fmt: skip
         settings = {"order": order, "out": None if out is None else str(out), "save": save}
-        config = RunOptions(
-            source=source,
+        runs = RunOptions(
+            sources=sources or (),
+            preset=preset,
             generation=_given(generation),
             size=size,
             settings=_given(settings),
@@ -180,12 +188,14 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             stages=None if stages is None else [name.strip() for name in stages.split(",") if name.strip()],
             assignments=assignment or (),
             trust=trust,
-        ).config()
-        _check(config)
-        if dry_run:
-            _print_plan(config, as_json=as_json)
-        else:
-            raise typer.Exit(_run(config, ",".join(backend or ["auto"]), pace, as_json=as_json, verbose=verbose))
+        ).runs()
+        for each in runs:
+            _check(each.config)
+            _say_left(each)
+            if dry_run:
+                _print_plan(each, as_json=as_json)
+        if not dry_run:
+            raise typer.Exit(_run(runs, ",".join(backend or ["auto"]), pace, as_json=as_json, verbose=verbose))
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -194,23 +204,40 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def _check(config: Any) -> None:
     """Reject what cannot run before anything runs: a wrong order of stages, inputs that are not pictures."""
-    from rxpipe.backends.masks import check_masks  # noqa: PLC0415  # loaded when the command runs
-    from rxpipe.errors import BadImage  # noqa: PLC0415  # loaded when the command runs
-    from rxpipe.pictures.metadata import read_info  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.plan import build_stage_execution_plan  # noqa: PLC0415  # loaded when the command runs
 
     plan = build_stage_execution_plan(config)
     plan.check()
-    check_masks(plan)
-    for path in config.input:
+    if any(getattr(stage.config, "mask", None) for stage in plan.stages):
+        from rxpipe.backends.masks import check_masks  # noqa: PLC0415  # loaded for masks only
+
+        check_masks(plan)
+    if config.input:
+        _check_inputs(config.input)
+
+
+def _check_inputs(paths: Sequence[Path]) -> None:
+    from rxpipe.errors import BadImage  # noqa: PLC0415  # loaded when the command runs
+    from rxpipe.pictures.metadata import read_info  # noqa: PLC0415  # loaded for input pictures only
+
+    for path in paths:
         if damage := read_info(path).damage:
             raise BadImage(f"{path}: {damage}", hint="Fetch or render it again.")
 
 
-def _print_plan(config: Any, *, as_json: bool) -> None:
+def _say_left(run: Any) -> None:
+    """Print on stderr what of a picture or a preset is not carried over."""
+    if run.left:
+        head = f"{run.name}: " if run.name else ""
+        problem(f"{head}not carried over: {', '.join(run.left)}")
+
+
+def _print_plan(run: Any, *, as_json: bool) -> None:
     from rxpipe.plan import build_stage_execution_plan  # noqa: PLC0415  # loaded when the command runs
 
-    plan = build_stage_execution_plan(config)
+    plan = build_stage_execution_plan(run.config)
+    if run.name and not as_json:
+        typer.echo(f"{run.name}:")
     if as_json:
         typer.echo(json.dumps(plan.model_dump(mode="json")))
         return
@@ -219,9 +246,9 @@ def _print_plan(config: Any, *, as_json: bool) -> None:
     print_plan(plan)
 
 
-def _run(config: Any, backend: str, pace: float | None, *, as_json: bool, verbose: bool) -> Exit:
+def _run(runs: Any, backend: str, pace: float | None, *, as_json: bool, verbose: bool) -> Exit:
     from rxpipe.backends import open_backend  # noqa: PLC0415  # loaded when the command runs
-    from rxpipe.cli.running import run_config  # noqa: PLC0415  # loaded when the command runs
+    from rxpipe.cli.running import run_configs  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.errors import ConfigError  # noqa: PLC0415  # loaded when the command runs
 
     if pace is None:
@@ -230,7 +257,40 @@ def _run(config: Any, backend: str, pace: float | None, *, as_json: bool, verbos
         opened = open_backend("embedded", pace_s=pace)
     else:
         raise ConfigError([f"--pace: {backend} has its own speed; only the embedded backend takes a pace"])
-    return run_config(config, opened, as_json=as_json, verbose=verbose)
+    return run_configs([(each.name, each.config) for each in runs], opened, as_json=as_json, verbose=verbose)
+
+
+_FILE = typer.Argument(metavar="FILE...", help="A preset, pack, payload, config or picture.")
+
+
+@app.command("lint")
+def lint_files(
+    files: Annotated[list[Path], _FILE],
+    preset: Annotated[Path | None, typer.Option(help="The settings that the prompts of a pack are drawn with.")] = None,
+) -> None:
+    """List what is contradictory in files, and every key that has no effect, with the reason."""
+    with report_errors():
+        from rxpipe.cli.files import lint  # noqa: PLC0415  # loaded when the command runs
+
+        raise typer.Exit(lint(files, preset))
+
+
+@app.command("convert")
+def convert_file(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A preset, pack, payload, config or picture.")],
+    preset: Annotated[Path | None, typer.Option(help="The settings that the prompts of a pack are drawn with.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file, or for several prompts the folder; default: stdout.")
+    ] = None,
+    trust: Annotated[
+        bool | None, typer.Option("--trust/--no-trust", help="As for `run`, of a picture's settings.")
+    ] = None,
+) -> None:
+    """Write what a file says to run as a config of rxpipe in TOML."""
+    with report_errors():
+        from rxpipe.cli.files import convert  # noqa: PLC0415  # loaded when the command runs
+
+        convert(file, preset, out, trust=trust)
 
 
 @app.command()

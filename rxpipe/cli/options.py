@@ -1,23 +1,24 @@
-"""The options of `rxpipe run`, as a PipelineConfig.
+"""The options of `rxpipe run`, as configs: one for each run.
 
-The base is a config file, a picture made earlier, or four default stages; options are applied on top of it.
+The base is a file of any kind, or several, or four default stages; options are applied on top of each.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rxpipe.config import SECTIONS, PipelineConfig
 from rxpipe.errors import ConfigError
-from rxpipe.presets import apply, read_job
-from rxpipe.presets.options import option_of, stage_that_takes
+from rxpipe.presets.options import apply, option_of, stage_that_takes
 from rxpipe.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from rxpipe.presets.jobs import Job
 
 _SIZE = re.compile(r"(\d{1,9})\s*[xX*×]\s*(\d{1,9})")  # noqa: RUF001  people write the sign
 
@@ -29,18 +30,32 @@ _FIRST_TRY: Mapping[str, Mapping[str, object]] = {
 }
 
 
+class PlannedRun(NamedTuple):
+    """One of the runs that options describe.
+
+    name: of the file, and of the prompt in it; "" where there is only one run. left: what is not carried over from the
+    file. kind: of the file, "" for none.
+    """
+
+    config: PipelineConfig
+    name: str = ""
+    left: tuple[str, ...] = ()
+    kind: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """The options given to `rxpipe run`.
 
-    source: a config file or a picture; None for four default stages.
+    sources: files of any kind; none for four default stages. preset: the settings that prompt packs are drawn with.
     generation: settings of stages by name, of the options that were given. settings: of the run as a whole, likewise.
     size: "WIDTHxHEIGHT" in px, None where it was not given.
     stages: names in order, None for those of the source. assignments: "stage.key=value" each.
     trust: whether settings of a picture that do more than draw are used; None: refuse a picture that has some.
     """
 
-    source: Path | None = None
+    sources: Sequence[Path] = ()
+    preset: Path | None = None
     generation: Mapping[str, object] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
     size: str | None = None
@@ -49,29 +64,63 @@ class RunOptions:
     assignments: Sequence[str] = ()
     trust: bool | None = None
 
-    def config(self) -> PipelineConfig:
-        """Return the config that these options describe.
+    def runs(self) -> list[PlannedRun]:
+        """Return the runs that these options describe, in order.
 
         Raises:
             ConfigError: names everything that is wrong and what is allowed.
-            BadImage: the picture to run again cannot be read.
+            BadImage: a picture to run again cannot be read.
         """
+        if not self.sources:
+            if self.preset is not None:
+                raise ConfigError(["--preset: there is no prompt pack; give one, or the preset itself with --prompt"])
+            return [PlannedRun(self._config(_FIRST_TRY, ""))]
+        jobs = [job for source in self.sources for job in self._read(source)]
+        return [self._run(job, several=len(jobs) > 1) for job in jobs]
+
+    def _read(self, source: Path) -> Sequence[Job]:
+        if not source.suffix and not source.exists():
+            raise ConfigError(
+                [f"{source}: no such config file or picture."], hint='To generate it: rxpipe run --prompt "..."'
+            )
+        from rxpipe.presets.jobs import read_jobs  # noqa: PLC0415  # readers of pictures are loaded for a file only
+
+        return read_jobs(source, preset=self.preset)
+
+    def _run(self, job: Job, *, several: bool) -> PlannedRun:
+        job = job.trusted(trust=self.trust)
+        values = self._applied(job.values)
+        prompt_given = "prompt" in self.generation or any(".prompt=" in each for each in self.assignments)
+        from rxpipe.presets.recalled import check_complete  # noqa: PLC0415  # loaded for a file only
+
+        check_complete(job, values, prompt_given=prompt_given)
+        name = f"{job.path.name} {job.name}".strip() if several else ""
+        return PlannedRun(self._checked(values, job.path.name), name, job.left, job.kind)
+
+    def _applied(self, values: Mapping[str, Any]) -> dict[str, Any]:
         pictures = {"input": [str(path) for path in self.input]} if self.input else {}
-        values = apply(
-            self._base_values(),
+        return apply(
+            values,
             stages=self.stages,
             generation={**self.generation, **self._size()},
             settings={**self.settings, **pictures},
             sets=self.assignments,
         )
-        try:
-            return PipelineConfig.from_mapping(values, source=self.source.name if self.source else "")
-        except ConfigError as error:
-            raise ConfigError([self._by_option(line, values) for line in error.problems], hint=error.hint) from error
 
-    def _by_option(self, problem: str, values: Mapping[str, object]) -> str:
+    def _config(self, values: Mapping[str, Any], source: str) -> PipelineConfig:
+        return self._checked(self._applied(values), source)
+
+    def _checked(self, values: Mapping[str, Any], source: str) -> PipelineConfig:
+        try:
+            return PipelineConfig.from_mapping(values, source=source)
+        except ConfigError as error:
+            raise ConfigError(
+                [self._by_option(line, values, source) for line in error.problems], hint=error.hint
+            ) from error
+
+    def _by_option(self, problem: str, values: Mapping[str, object], name: str) -> str:
         """Return a problem of the config, named by the option whose value it is about."""
-        source = f"{self.source.name}: " if self.source else ""
+        source = f"{name}: " if name else ""
         stages = [name for name in SECTIONS if name in values]
         given = {f"{stage_that_takes(name, stages)}.{name}": option_of(name) for name in self.generation}
         given |= {name: option_of(name) for name in self.settings}
@@ -91,12 +140,3 @@ class RunOptions:
         if both := [f"--{name}" for name in ("width", "height") if name in self.generation]:
             raise ConfigError([f"--size and {' and '.join(both)} say the same twice; give one of them"])
         return {"width": int(parts[1]), "height": int(parts[2])}
-
-    def _base_values(self) -> Mapping[str, Any]:
-        if self.source is None:
-            return _FIRST_TRY
-        if not self.source.suffix and not self.source.exists():
-            raise ConfigError(
-                [f"{self.source}: no such config file or picture."], hint='To generate it: rxpipe run --prompt "..."'
-            )
-        return read_job(self.source).trusted(trust=self.trust).values

@@ -14,14 +14,13 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from loguru import logger
-
 from rxpipe.cli.outcome import Exit, lose_stdout, problem
 from rxpipe.executor import PipelineExecutor
+from rxpipe.logs import logger
 from rxpipe.views.console import ConsoleView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
     from reactivex import Observable
@@ -38,16 +37,32 @@ _SHOW_CURSOR = b"\x1b[?25h\n"
 _EXITS = {"completed": Exit.COMPLETED, "partial": Exit.PARTIAL, "cancelled": Exit.CANCELLED}
 
 
-def run_config(config: PipelineConfig, backend: Backend, *, as_json: bool, verbose: bool) -> Exit:
-    """Run to the end or until cancelled, and print the progress and the outcome.
+def run_configs(runs: Sequence[tuple[str, PipelineConfig]], backend: Backend, *, as_json: bool, verbose: bool) -> Exit:
+    """Run one config after another on one backend, each to its end; a cancel ends them all.
+
+    Args:
+        runs: the name of each, "" where it has none, and its config. backend: is closed at the end.
 
     Raises:
-        PlanError, BadImage: before anything runs.
+        PlanError, BadImage: before anything of a config runs.
     """
+    codes: list[Exit] = []
+    with contextlib.closing(backend):
+        for name, config in runs:
+            codes.append(_run_config(name, config, backend, as_json=as_json, verbose=verbose))
+            if codes[-1] == Exit.CANCELLED:
+                return Exit.CANCELLED
+    return codes[0] if len(set(codes)) == 1 else Exit.PARTIAL
+
+
+def _run_config(name: str, config: PipelineConfig, backend: Backend, *, as_json: bool, verbose: bool) -> Exit:
+    """Run to the end or until cancelled, and print the progress and the outcome."""
     view = ConsoleView(verbose=verbose, end_error=False)
     output = JsonLines() if as_json else view
-    with contextlib.closing(backend), contextlib.closing(view), _logging(view, as_json=as_json, verbose=verbose):
+    with contextlib.closing(view), _logging(view, as_json=as_json, verbose=verbose):
         if not as_json:
+            if name:
+                view.say(f"{name}:")
             view.say(f"backend: {backend.description or backend.name}")
         executor = PipelineExecutor(backend)
         output.attach(executor.events)

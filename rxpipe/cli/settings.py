@@ -1,4 +1,4 @@
-"""`rxpipe stages`: every stage and setting, with its default, its range and what it means.
+"""`rxpipe stages`: the stages and the names of their settings; of one stage each setting's default, range and meaning.
 
 All of it is read from the config models.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -35,13 +36,14 @@ TABLES: dict[str, tuple[type[BaseModel], str]] = {
 }
 """Every section of a config file, by the name it has there, and what it is for."""
 
+_COMMON = {"enabled", "on_error", "on_interrupted", "payload", "override_settings", "alwayson_scripts"}
 _LARGE = 2**31
 _BOUNDS = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
 _RUN = "run"
 
 
 def print_settings(stage: str | None = None) -> None:
-    """All sections, or one stage's.
+    """Print every section with the names of its settings, or one stage's settings with all about them.
 
     Raises:
         ConfigError: there is no such stage.
@@ -51,8 +53,26 @@ def print_settings(stage: str | None = None) -> None:
         allowed = [*SECTIONS, _RUN, "retry"]
         raise ConfigError([f"there is no stage {stage!r}; {suggestion(str(stage), allowed)}"])
     shown = Console()
+    if stage is None:
+        _print_names(shown)
+        return
     for index, name in enumerate(names):
         _print_section(shown, name, first=index == 0)
+
+
+def _print_names(shown: Console) -> None:
+    for name, (model, purpose) in TABLES.items():
+        shown.print(Text(plain(_heading(name, purpose), shown.encoding), style="bold"))
+        if name != "adetailer.units":
+            every = [row[0] for row in settings_of(model)]
+            names = [*(each for each in every if each not in _COMMON), *(each for each in every if each in _COMMON)]
+            shown.print(Padding(Text(plain(", ".join(names), shown.encoding)), (0, 0, 0, 2)))
+    listed = ", ".join([*SECTIONS, _RUN, "retry"])
+    shown.print(Text(f"\nrxpipe stages NAME: defaults, ranges and meanings. NAME is one of {listed}."))
+
+
+def _heading(name: str, purpose: str) -> str:
+    return f"{name}: {purpose}" if name else f"{purpose}, in no section: --set order=image"
 
 
 def print_schema() -> None:
@@ -64,8 +84,7 @@ def _print_section(shown: Console, name: str, *, first: bool) -> None:
     model, purpose = TABLES[name]
     if not first:
         shown.print()
-    heading = f"{name}: {purpose}" if name else f"{purpose}, in no section: --set order=image"
-    shown.print(Text(plain(heading, shown.encoding), style="bold"))
+    shown.print(Text(plain(_heading(name, purpose), shown.encoding), style="bold"))
     if name == "adetailer.units":
         return
     rows = Table.grid(padding=(0, 2))

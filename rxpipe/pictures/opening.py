@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-__all__ = ["DECODERS_RAISE", "FORMATS", "MOST_PIXELS", "PREVIEW_PIXELS", "opened", "upright"]
+__all__ = ["DECODERS_RAISE", "FORMATS", "MOST_BYTES", "MOST_PIXELS", "PREVIEW_PIXELS", "opened", "upright"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "ICO", "TGA", "PCX", "QOI")
 """Pillow's formats that pictures are opened in. Of the others, one starts Ghostscript with what is in the file."""
 
 MOST_PIXELS = 256 << 20
 """Pixels that a picture may have, 16384x16384. Pillow's own limit is lower; it holds unless a program has lifted it."""
+
+MOST_BYTES = 8 * MOST_PIXELS
+"""Bytes of a file that is read whole: four channels of 16 bits of so many pixels."""
 
 PREVIEW_PIXELS = 16 << 20
 """Pixels of a picture that is only looked at while it is rendered."""

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from loguru import logger
 from reactivex import abc
 from reactivex.disposable import Disposable
 from reactivex.internal.constants import UTC_ZERO
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
+from rxpipe.logs import logger
 from rxpipe.rx.scheduled import ScheduledItem
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import platformdirs
-from loguru import logger
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from rxpipe.config import Img2ImgConfig, Txt2ImgConfig
 from rxpipe.errors import BadImage
 from rxpipe.events import StageEvent, StageStep, json_line, read_json_line
 from rxpipe.filelock import lock
+from rxpipe.logs import logger
 from rxpipe.presets import dump
 from rxpipe.sinks.files import Files, SystemFiles, sync, write_all
 

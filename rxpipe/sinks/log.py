@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loguru import logger
-
 from rxpipe.events import (
     RunEnd,
     RunStart,
@@ -20,6 +18,7 @@ from rxpipe.events import (
     StageStart,
     StageStep,
 )
+from rxpipe.logs import logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,6 +6,7 @@ events are the same for all stages.
 
 from __future__ import annotations
 
+import functools
 import random
 import uuid
 from abc import ABC, abstractmethod
@@ -21,11 +22,12 @@ from reactivex.observer import Observer
 from rxpipe.artifact import Artifact
 from rxpipe.config import CustomConfig, RunSettings, StageConfig, Txt2ImgConfig
 from rxpipe.config.models import RenderingConfig
-from rxpipe.errors import BackendFailed, BackendTimeout, ConfigError, RxPipeError
+from rxpipe.errors import BackendFailed, BackendTimeout, ConfigError, PlanError, RxPipeError
 from rxpipe.plan import plan_stages
 from rxpipe.rx.operators import Operator, deadline, observe, retry_backoff
 from rxpipe.rx.subject import EventSubject
 from rxpipe.rx.worker import WorkerScheduler
+from rxpipe.shown import shown
 from rxpipe.stages.recorded import recorded_settings
 from rxpipe.stages.session import Session
 from rxpipe.stages.tracker import StageAborted, StageTracker
@@ -71,7 +73,8 @@ class Stage(ABC):
         """Return the stage alone, as an Rx operator for any `pipe(...)`.
 
         It writes no file. Disposing the subscription cancels it and interrupts the backend. An image that fails is
-        dropped or passed on as its `on_error` says; what stops the stage is the observable's error.
+        dropped or passed on as its `on_error` says; what stops the stage is the observable's error. What comes and is
+        no artifact is a PlanError.
 
         Args:
             backend: renders.
@@ -81,7 +84,8 @@ class Stage(ABC):
         """
 
         def operator(source: Observable[Artifact]) -> Observable[Artifact]:
-            return Observable(_StandaloneRun(self, backend, events, source).subscribe)
+            artifacts = source.map(functools.partial(_require_artifact, self))
+            return Observable(_StandaloneRun(self, backend, events, artifacts).subscribe)
 
         return operator
 
@@ -253,6 +257,15 @@ def emit_stage_end(tracker: StageTracker, source: Observable[Artifact]) -> Obser
     """Return the source; emit the end of the stage before its completion."""
     ending: Operator[Artifact, Artifact] = observe(on_completed=tracker.end)
     return ending(source)
+
+
+def _require_artifact(stage: Stage, given: object) -> Artifact:
+    if isinstance(given, Artifact):
+        return given
+    raise PlanError(
+        f"{stage!r} takes artifacts; what came is of type {type(given).__name__}: {shown(given)}.",
+        hint="Artifact.open(path) makes one of a picture file, rxp.seeds(7, images=2) makes a stream of new ones.",
+    )
 
 
 class _StandaloneRun:

@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
-from loguru import logger
-
 from rxpipe.errors import StoreError
+from rxpipe.logs import logger
 from rxpipe.rx.forks import renew_after_fork
 from rxpipe.store.schema import open_to_write, store_error
 

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from rxpipe.testing.servers.comfyui import ComfyUIServer as ComfyUIServer
     from rxpipe.testing.servers.webui import Fault as Fault
     from rxpipe.testing.servers.webui import WebUIServer as WebUIServer
+    from rxpipe.testing.signals import notification as notification
     from rxpipe.testing.virtual import RealThread as RealThread
     from rxpipe.testing.virtual import VirtualTime as VirtualTime
 
@@ -70,6 +71,7 @@ _HOMES = {
     "mismatch": ("Mismatch",),
     "recorded": ("replay", "to_marbles"),
     "scripted": ("ScriptedBackend", "ScriptedRun"),
+    "signals": ("notification",),
     "rows": ("timeline",),
     "virtual": ("RealThread", "VirtualTime"),
     "servers.comfyui": ("ComfyUIServer",),

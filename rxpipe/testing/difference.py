@@ -116,8 +116,10 @@ def _apart(expected: object, actual: object) -> str:
 def told_apart(one: object, other: object, width: int) -> tuple[str, str]:
     """Return both in a line each; with quotes and types where they would read the same."""
     lines = short(one, width), short(other, width)
-    if lines[0] != lines[1]:
-        return lines
+    return lines if lines[0].strip("'\"") != lines[1].strip("'\"") else _typed(one, other, width)
+
+
+def _typed(one: object, other: object, width: int) -> tuple[str, str]:
     kinds = type(one), type(other)
     exact = tuple(f"{_exactly(each, width)} ({kind.__name__})" for each, kind in zip((one, other), kinds, strict=True))
     if exact[0] != exact[1]:

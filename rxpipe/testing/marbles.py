@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from rxpipe.testing.clock import MarbleError, Runaway, VirtualClock
 from rxpipe.testing.diagram import MarblePicture
 from rxpipe.testing.endless import named
-from rxpipe.testing.grammar import Subscription, parse, parse_moment, parse_subscription
+from rxpipe.testing.grammar import Diagram, Subscription, parse, parse_moment, parse_subscription
 from rxpipe.testing.leaks import require_released, require_seen
 from rxpipe.testing.misbehave import UnrulySource, UnrulySubscriber
 from rxpipe.testing.mismatch import Mismatch
 from rxpipe.testing.origin import current_line, show
 from rxpipe.testing.recording import Recording
-from rxpipe.testing.signals import Values, resolve
+from rxpipe.testing.signals import Recorded, Values, resolve
+from rxpipe.testing.spelling import NamesUsed
 from rxpipe.testing.streams import ColdSource, HotSource, Inner, Source
 from rxpipe.testing.virtual import VirtualTime
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
 
     from rxpipe.chains import Chain
     from rxpipe.config import PipelineConfig
+    from rxpipe.testing.asynctime import VirtualLoop
     from rxpipe.testing.scripted import Errors, Script, ScriptedBackend, ScriptedRun
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
 S = TypeVar("S", bound=Source)
+T = TypeVar("T")
 Drawable = str | MarblePicture | Recording | Source | Mismatch
 
 
@@ -50,9 +53,11 @@ class Marbles:
     def __init__(self, clock: VirtualClock | None = None, *, verify: bool = True) -> None:
         self.clock = clock or VirtualClock()
         self.recordings: list[Recording] = []
+        self.names = NamesUsed()
         self._sources: list[Source] = []
         self._leaks_allowed = self._drops_allowed = False
         self._time = VirtualTime(self.clock)
+        self._loop: VirtualLoop | None = None
         self._step = ""
         self._verifies = verify
 
@@ -76,10 +81,12 @@ class Marbles:
 
         Raises:
             AssertionError: `RealThread`, `Mismatch`, `SignalDropped` or `Leaked`.
+            MarbleError: a name in `values` that no diagram has.
         """
         self._time.verify()
         for recording in self.recordings:
             recording.require_accounted()
+        self.names.require_used()
         for recording in self.recordings:
             recording.release()
         if not self._drops_allowed:
@@ -118,12 +125,20 @@ class Marbles:
         """Return a cold stream that plays the nth text for its nth subscriber; the last repeats."""
         if not texts:
             raise MarbleError("attempts() needs at least one diagram.")
-        plays = tuple(resolve(parse(text, past=False), values, error) for text in texts)
+        plays = tuple(self._resolved(parse(text, past=False), values, error) for text in texts)
         return self._known(ColdSource(self, plays))
 
-    def hot(self, text: str, values: Values = None, error: object = None) -> HotSource:
-        """Return a stream that plays *text* once, from now; a `^` in it marks now, and what is before it is past."""
-        return self._known(HotSource(self, (resolve(parse(text), values, error),)))
+    def hot(self, text: str = "", values: Values = None, error: object = None) -> HotSource:
+        """Return a stream that plays *text* once, from now; a `^` in it marks now, and what is before it is past.
+
+        `emit(value)`, `complete()` and `fail(error)` of it emit by hand, now; without a text nothing else comes.
+        """
+        return self._known(HotSource(self, (self._resolved(parse(text), values, error),)))
+
+    def _resolved(self, diagram: Diagram, values: Values, error: object) -> tuple[Recorded, ...]:
+        resolved = resolve(diagram, values, error)
+        self.names.note(values, diagram, self.line())
+        return resolved
 
     def _known(self, source: S) -> S:
         self._sources.append(source)
@@ -148,7 +163,7 @@ class Marbles:
             threads: marks at one instant, "(ab)", are emitted by one thread each, simultaneously.
         """
         self.allow_dropped()
-        play = resolve(parse(text, lawful=False, past=False), values, error)
+        play = self._resolved(parse(text, lawful=False, past=False), values, error)
         return UnrulySource(self, (play,), ignores_dispose=ignores_dispose, threads=threads)
 
     def subscriber(self, name: str = "", **habits: Any) -> UnrulySubscriber:
@@ -250,8 +265,34 @@ class Marbles:
 
         return play(self, job, backend, errors=errors, cancel=cancel, inputs=inputs)
 
+    def run_async(self, main: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end in virtual time and return its result; `async def` tests with the fixture run so.
+
+        `asyncio.sleep`, timeouts, `await stream` and AsyncIOScheduler are on `clock`.
+
+        Raises:
+            MarbleError: it waits, and nothing is planned that could wake it; names the line.
+        """
+        from rxpipe.testing import asynctime  # noqa: PLC0415 - most tests need no loop
+
+        self._loop = asynctime.VirtualLoop(self.clock, lambda: self._time.threads_allowed)
+        result: T = asynctime.run(self._loop, main)
+        return result
+
+    async def idle(self) -> None:
+        """Wait, in an `async def` test, until nothing is planned any more; then compare.
+
+        Raises:
+            MarbleError: the test is not run by `run_async`.
+        """
+        if self._loop is None:
+            raise MarbleError("idle() belongs in an `async def` test.", hint="In others, to_be(...) runs time.")
+        await self._loop.idle()
+
     def finish(self) -> None:
         """Run time until nothing is planned; hot streams made before have then played for good."""
+        if self._loop is not None and self._loop.has_timers:
+            raise MarbleError("asyncio has timers that only its loop can run.", hint="First: await marbles.idle()")
         self._run()
         self.clock.epoch += 1
 

@@ -95,13 +95,19 @@ class Recording(abc.ObserverBase[Any]):
         Raises:
             Mismatch: with the reason, both diagrams and the line of the test.
         """
-        expected = resolve(parse(text, past=False), values, error)
+        expected = self._expected(text, values, error)
         self._finish()
         self._compare(expected)
 
+    def _expected(self, text: str, values: Values, error: object) -> tuple[Recorded, ...]:
+        diagram = parse(text, past=False)
+        expected = resolve(diagram, values, error)
+        self.harness.names.note(values, diagram, self.harness.line())
+        return expected
+
     def to_be_so_far(self, text: str, values: Values = None, error: object = None) -> None:
         """Fail unless the stream, up to this moment, did what *text* shows. Moves no time."""
-        self._compare(resolve(parse(text, past=False), values, error))
+        self._compare(self._expected(text, values, error))
 
     def to_equal(self, other: Observable[Any] | Recording) -> None:
         """Run time to its end, then fail unless *other*, a stream or what was recorded of one, did the same."""

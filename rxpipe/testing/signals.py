@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from reactivex import Observable, abc
 
 from rxpipe.testing.clock import MarbleError
-from rxpipe.testing.matchers import matches
+from rxpipe.testing.grammar import parse
+from rxpipe.testing.matchers import Matching, matches
 
 if TYPE_CHECKING:
     from rxpipe.testing.grammar import Diagram, Kind, Mark
@@ -63,10 +64,10 @@ def _value(name: str, values: Any) -> Any:
     if name.isdecimal() and (int(name) in values if isinstance(values, Mapping) else int(name) < len(values)):
         return values[int(name)]
     known = _names(values)
-    near = difflib.get_close_matches(name, known, n=1)
     longer = [other for other in known if len(other) > 1 and other.startswith(name)]
+    near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else None
-    if longer and not near:
+    if longer and len(name) == 1:
         hint = f"A name of more than one character stands in braces: {{{longer[0]}}}."
     raise MarbleError(f"No value for {name!r}; there are values for {_listed(known)}.", hint=hint)
 
@@ -111,3 +112,16 @@ def same_thing(expected: Recorded, actual: Recorded) -> bool:
     if isinstance(expected.value, Observable) and not hasattr(type(expected.value), "matches"):
         return getattr(actual.value, "stream", actual.value) is expected.value
     return matches(expected.value, actual.value)
+
+
+def notification(text: str, values: Values = None, error: object = None) -> Matching:
+    """Match a notification as `ops.materialize` emits it: one mark, "a" a value, "|" the end, "#" the error."""
+    (mark,) = resolve(parse(text), values, error)
+    kinds = {"N": "next", "C": "end", "E": "error"}
+
+    def came(actual: Any) -> bool:
+        if kinds.get(getattr(actual, "kind", "")) != mark.kind:
+            return False
+        return mark.kind == "end" or matches(mark.value, actual.value if mark.kind == "next" else actual.exception)
+
+    return Matching(came, f'notification "{text}"')

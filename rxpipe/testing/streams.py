@@ -13,7 +13,7 @@ from reactivex.disposable import Disposable
 
 from rxpipe.testing.clock import MarbleError
 from rxpipe.testing.diagram import MarblePicture
-from rxpipe.testing.grammar import Subscription, parse, parse_subscription, render, render_subscription
+from rxpipe.testing.grammar import Kind, Subscription, parse, parse_subscription, render, render_subscription
 from rxpipe.testing.naming import name_values
 from rxpipe.testing.origin import current_line
 from rxpipe.testing.signals import Recorded, Values, deliver, resolve, same_stream
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rxpipe.testing.clock import Runaway, VirtualClock
+    from rxpipe.testing.spelling import NamesUsed
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
@@ -30,6 +31,7 @@ class Harness(Protocol):
     """What streams and recordings need of the test they belong to."""
 
     clock: VirtualClock
+    names: NamesUsed
 
     def line(self) -> str:
         """Return the line of the test that is running, `file:line: source`."""
@@ -173,25 +175,43 @@ class HotSource(Source):
         self._observers: list[abc.ObserverBase[Any]] = []
         self._ended: Recorded | None = None
         self._epoch = harness.clock.epoch
-        now = harness.clock.now_us
+        self._zero = now = harness.clock.now_us
         for recorded in self.marks:
             if recorded.at >= 0:
                 harness.clock.schedule_at_us(now + recorded.at, self._emission(recorded), origin=self.made_at)
 
     def _emission(self, recorded: Recorded) -> abc.ScheduledAction[Any]:
-        def emit(_: abc.SchedulerBase, __: Any) -> None:
-            if recorded.kind != "next":
-                self._ended = recorded
-            for observer in tuple(self._observers):
-                deliver(recorded, observer)
+        return lambda *_: self._send(recorded)
 
-        return emit
+    def _send(self, recorded: Recorded) -> None:
+        if recorded.kind != "next":
+            self._ended = recorded
+        for observer in tuple(self._observers):
+            deliver(recorded, observer)
+
+    def emit(self, *values: Any) -> None:
+        """Emit *values* now, by hand, beside what the diagram plays."""
+        for value in values:
+            self._emit("next", value)
+
+    def complete(self) -> None:
+        """End now, by hand."""
+        self._emit("end")
+
+    def fail(self, error: Exception) -> None:
+        """End with *error* now, by hand."""
+        self._emit("error", error)
+
+    def _emit(self, kind: Kind, value: Any = None) -> None:
+        if self._ended is not None:
+            raise MarbleError("This hot stream has ended.", hint="marbles.unruly(...) emits after an end.")
+        self._send(Recorded(self.harness.clock.now_us - self._zero, kind, value))
 
     def _subscribe_core(
         self, observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         del scheduler  # a test has one clock
-        if self._epoch != self.harness.clock.epoch:
+        if self.marks and self._epoch != self.harness.clock.epoch:
             raise MarbleError(
                 "This hot stream has already played.", hint="Call every expect(...) first, and only then to_be(...)."
             )

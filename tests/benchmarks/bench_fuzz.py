@@ -31,7 +31,7 @@ from rxpipe.cli.tables import print_info
 from rxpipe.config import SECTIONS, PipelineConfig, override
 from rxpipe.errors import BadImage, ConfigError
 from rxpipe.pictures.metadata import read_info
-from rxpipe.presets import load_job, read_job
+from rxpipe.presets import read_job, recall
 
 CONFIGS, PICTURES = 20_000, 5_000
 LIMIT_S, LIMIT_KIB = 5.0, 300 * 1024
@@ -221,7 +221,7 @@ def picture_case(chance: random.Random, folder: Path) -> str:
             print_info(path, info)
         finally:
             sys.stdout = kept
-        load_job(path, trust=chance.choice([None, True, False]))
+        recall(path, trust=chance.choice([None, True, False]))
     finally:
         picture_case.took_s = time.process_time() - began
     return "picture"

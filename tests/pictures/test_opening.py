@@ -88,3 +88,13 @@ def test_an_error_of_the_block_that_is_no_decoders_passes():
 def test_a_server_that_sends_another_programs_format_is_told():
     with pytest.raises(BadResponse):
         read_picture(POSTSCRIPT)
+
+
+def test_a_file_larger_than_any_picture_is_not_read(tmp_path):
+    """It begins as one."""
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded())
+    with path.open("ab") as file:
+        file.truncate(100 << 30)
+    with pytest.raises(BadImage, match="has 107374182400 bytes; at most"):
+        Artifact.open(path).read()

@@ -307,6 +307,19 @@ def test_what_stops_a_stage_alone_is_the_observables_error(marbles):
     marbles.expect(stream).to_be("-#", error=rxp.BackendRejected("401"))
 
 
+@pytest.mark.parametrize("given", ["a.png", 7, None, b"png", {"id": "a"}])
+def test_a_stage_alone_says_what_it_takes(marbles, given):
+    """What came, of which type, and where artifacts come from; the backend is not called."""
+    backend = ScriptedBackend(marbles)
+    stream = marbles.expect(rx.of(given).pipe(rxp.upscale(scale=2).on(backend)))
+    marbles.run()
+    (end,) = stream.accept().messages
+    assert isinstance(end.value, PlanError)
+    assert f"<stage upscale(scale=2.0)> takes artifacts; what came is of type {type(given).__name__}" in str(end.value)
+    assert "Artifact.open(path)" in str(end.value)
+    assert backend.calls == []
+
+
 def test_a_stage_alone_without_a_scheduler_has_a_worker_of_its_own():
     """Subscribing does not block; the worker ends with the subscription."""
     before = set(threading.enumerate())

@@ -199,9 +199,9 @@ def test_the_line_of_every_other_event(emit, text):
 @pytest.mark.parametrize(
     ("message", "text"),
     [
-        ("two\nlines\r\n", "two lines  "),
-        ("\x1b[31mred\x1b[0m \x07", " [31mred [0m  "),
-        ("a\u2028b\x85c\x00", "a b c "),
+        ("two\nlines\r\n", "two lines "),
+        ("\x1b[31mred\x1b[0m \x07", r"\x1b[31mred\x1b[0m \x07"),
+        ("a\u2028b\x85c\x00", r"a\u2028b\x85c\x00"),
         ("{0} {run} %s <red>", "{0} {run} %s <red>"),
         ("Gerät: kein Speicher 猫", "Gerät: kein Speicher 猫"),
     ],

@@ -576,7 +576,7 @@ def test_a_picture_made_here_is_drawn_again_with_its_seed(open_window):
 def test_a_picture_of_another_tool_fills_the_form(name):
     """Its prompt, seed, steps and size, as its text has them."""
     said = rxp_info(DATA / name)
-    config = rxp.load_job(DATA / name)
+    config = rxp.recall(DATA / name).config
     assert config.txt2img.prompt == said.prompt
     assert config.txt2img.seed == said.seed
     assert config.txt2img.steps == int(said.settings["Steps"])

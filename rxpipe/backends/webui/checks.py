@@ -126,7 +126,10 @@ def _warnings(plan: StageExecutionPlan, catalog: WebUICatalog) -> list[str]:
 def _without_effect(stage: StageExecution) -> list[str]:
     config = stage.config
     if not isinstance(config, UpscaleConfig) or config.mode == "img2img":
-        return []
+        if "samples_format" not in getattr(config, "override_settings", ()):
+            return []
+        why = "a server encodes pictures after it has put its options back"
+        return [f"{stage.stage_type}: override_settings.samples_format has no effect: {why}"]
     unused = [name for name in ("override_settings", "alwayson_scripts") if getattr(config, name)]
     return [f"{stage.stage_type}: {name} has no effect in mode single; set mode to img2img" for name in unused]
 

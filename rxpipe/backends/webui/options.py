@@ -71,6 +71,7 @@ class OptionKeeper:
         self._expected: dict[str, Any] = {}
         self._kept: set[str] = set()
         self._open: dict[str, Overridden] = {}
+        self._put_back_early: set[str] = set()  # while another client's job ran: its options were saved with them
         self._left_by_others: list[Leftover] | None = None
         self._lock = threading.Lock()
 
@@ -96,7 +97,9 @@ class OptionKeeper:
                 options = read_options(connection, timeout_s=self._timeout_s)
                 if idle and self._is_idle(connection):  # no job of another client began in between
                     warnings = self._clean_up(connection, options)
-                    self._hold(connection, {name: wanted[name] for name in wanted if name in options}, options)
+                    known = {name: wanted[name] for name in wanted if name in options}
+                    if known:
+                        self._hold(connection, known, options)
                     return warnings
             except BackendError:
                 idle = False  # the request itself raises what is wrong
@@ -120,7 +123,11 @@ class OptionKeeper:
             except BackendError:
                 return ()  # asked again after the next request
             changed = {n: one for n, one in self._open.items() if options.get(n) == one.sent != one.before}
+            if idle:
+                changed |= {name: self._open[name] for name in self._put_back_early & self._open.keys()}
             failed = {name: why for name in changed if (why := self._put_back(connection, name))}
+            idle = idle and self._stayed_idle(connection)
+            self._put_back_early = set() if idle else self._put_back_early | changed.keys()
             if idle:
                 self._kept |= changed.keys() - failed.keys()
                 self._open = {}
@@ -149,6 +156,13 @@ class OptionKeeper:
         snapshot = self._progress_client.read_server(connection, timeout_s=self._timeout_s, fresh=True)
         return snapshot.state.job_count == 0
 
+    def _stayed_idle(self, connection: Connection) -> bool:
+        """Whether no job of another client began meanwhile, which found options as they were before."""
+        try:
+            return self._is_idle(connection)
+        except BackendError:
+            return False
+
     def _hold(self, connection: Connection, wanted: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         """Write each option with the value that it has."""
         unset = {name for name in wanted if options[name] is None or options[name] == []}
@@ -160,7 +174,11 @@ class OptionKeeper:
             for name, value in between.items():
                 self._write(connection, {name: value})
         self._write(connection, {name: options[name] for name in wanted})
-        self._kept |= wanted.keys()
+        if self._stayed_idle(connection):
+            self._kept |= wanted.keys()
+        else:  # a job that began just now has its own options, which were saved with these
+            self._open |= {name: Overridden(before=options[name], sent=_as_held(wanted[name])) for name in wanted}
+            self._put_back_early |= wanted.keys()
         if unset:
             self._record.write(self._open)
 

@@ -8,6 +8,7 @@ tenth of a second, and imports nothing but pytest; everything else is imported w
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from rxpipe.testing.marbles import Marbles
 
 STARTED = pytest.StashKey["Marbles"]()
-UNVERIFIED = pytest.StashKey[AssertionError]()
+UNVERIFIED = pytest.StashKey[Exception]()
 
 
 @pytest.fixture
@@ -88,6 +89,17 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an `async def` test that has the fixture `marbles` in its virtual time."""
+    started = pyfuncitem.stash.get(STARTED, None)
+    if started is None or not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    started.run_async(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Verify within the call, so that a stream never compared is a failure of the test and not of its teardown."""
@@ -100,9 +112,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     return result
 
 
-def _unverified(started: Marbles) -> AssertionError | None:
+def _unverified(started: Marbles) -> Exception | None:
+    from rxpipe.testing.clock import MarbleError  # noqa: PLC0415 - a test that uses it has paid for it
+
     try:
         started.verify()
-    except AssertionError as error:
+    except (AssertionError, MarbleError) as error:
         return error
     return None

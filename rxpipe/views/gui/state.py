@@ -7,10 +7,10 @@ import os
 from typing import TYPE_CHECKING, Self
 
 import platformdirs
-from loguru import logger
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rxpipe.backends.http.address import without_credentials
+from rxpipe.logs import logger
 from rxpipe.views.gui.form_values import FormValues, first_values
 
 if TYPE_CHECKING:

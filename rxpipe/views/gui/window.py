@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from rxpipe.config import PipelineConfig
     from rxpipe.controller import RunRequest
     from rxpipe.events import StageEvent, StagePreview
+    from rxpipe.presets import Job
     from rxpipe.views.gui.form_values import FormValues
 
 _WHERES = ("auto", "embedded", usual_url())
@@ -164,8 +165,7 @@ class MainWindow:
         if job.kind == "picture":
             values = _with_folder(values, self.form.fields["out"].read())
         self.form.write(values)
-        left_out = ", ".join(f"{stage}.{name}" for stage, settings in job.held.items() for name in settings)
-        self._say(f"Loaded {path.name}" + (f", without its {left_out}" if left_out else ""))
+        self._say(_loaded(job))
 
     def save(self, path: Path | None = None) -> None:
         """Write the form as a preset; opens a file dialog if no path is given."""
@@ -532,6 +532,16 @@ class MainWindow:
             backend=self.connection.state.where or "auto",
             form=self.form.read(),
         ).save(self._state_path)
+
+
+def _loaded(job: Job) -> str:
+    """Return what to say of a file that fills the form: what it leaves out, and what it needs."""
+    held = ", ".join(f"{stage}.{name}" for stage, settings in job.held.items() for name in settings)
+    parts = [f"Loaded {job.path.name}", f"without its {held}" if held else ""]
+    parts.append(f"not carried over: {', '.join(job.left)}" if job.left else "")
+    parts.append(f"it was drawn over {job.source}: choose the picture to start from" if job.source else "")
+    parts.append("it names no prompt" if job.no_prompt else "")
+    return ", ".join(part for part in parts if part)
 
 
 def _with_folder(values: FormValues, out: str) -> FormValues:

@@ -93,14 +93,17 @@ def test_every_fork_has_signs_and_a_name_of_its_own():
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_doctor_names_the_fork_and_ends_at_no_list(on, name):
-    """Also where a list of the server is a 500."""
-    _, backend = on(name)
+    """Also where a list of the server is a 500; modules are listed where there are any."""
+    _, backend = on(name, modules=("clip_l.safetensors",))
     found = backend.diagnose(trial=True)
     assert found.problem is None
     assert found.flavour == NAMES[name]
     assert found.trial is not None
     assert found.samplers
     assert found.models
+    assert (found.modules, found.vaes) == (
+        (("clip_l.safetensors",), ()) if name in {"forge", "neo"} else ((), found.vaes)
+    )
 
 
 # -- drawing ----------------------------------------------------------------------------------------------------------
@@ -184,6 +187,8 @@ def test_sd_next_takes_clip_skip_and_the_upscaler_as_fields(on):
 def test_what_a_fork_ignores_is_a_warning(on):
     """By name."""
     _, backend = on("sdnext")
+    (warning,) = checked(on("forge")[1], txt2img={**SMALL, "override_settings": {"samples_format": "png"}})
+    assert "override_settings.samples_format has no effect" in warning
     warnings = checked(backend, txt2img={**SMALL, "restore_faces": True, "distilled_cfg_scale": 3.0})
     assert "txt2img: SD.Next has no distilled_cfg_scale, restore_faces and ignores it" in warnings
 
@@ -300,6 +305,43 @@ def test_a_drawing_that_fails_without_an_error_is_a_failure(on, broken, info):
     answer = post(server, "txt2img", **{**SMALL, **broken.get("payload", {})}).json()
     assert answer["images"] == []
     assert answer["info"][:1] == info
+
+
+@pytest.mark.parametrize(("every", "message"), [(1, "16x16 px where 64x64"), (0, "drawing failed")])
+def test_what_another_client_interrupted_on_sd_next_is_not_passed_on_as_finished(on, every, message):
+    """Its preview is the picture, or there is none."""
+    server, backend = on("sdnext")
+    server.site.engine.set_options({"show_progress_every_n_steps": every})
+    hold = server.hold("txt2img", step=2)
+    seen = Watched(backend.render(stage_of(rxp.Txt2ImgConfig(**SMALL)), None))
+    assert hold.wait_reached()
+    requests.post(f"{server.url}/sdapi/v1/interrupt", timeout=5)
+    if every:
+        assert any(message in warning for warning in seen.output.warnings), seen.output.warnings
+    else:
+        with pytest.raises(rxp.BackendFailed, match=message):
+            _ = seen.output
+
+
+def test_a_cancel_in_an_img2img_on_sd_next_hits_its_job(on):
+    """It draws all of the steps, not the part that its strength leaves, so no number of steps tells whose it is."""
+    server, backend = on("sdnext", latency_s=4.0)
+    again = rxp.Img2ImgConfig(steps=20, denoising_strength=0.5)
+    seen = Watched(backend.render(stage_of(again), artifact()))
+    assert server.wait_for(lambda: server.site.queue.state.sampling_step == 5, 8.0)
+    assert server.site.queue.state.sampling_steps == 20
+    seen.subscription.dispose()
+    assert server.wait_idle(2.0)
+    assert [job.outcome for job in server.jobs] == ["interrupted"]
+    assert server.interrupts[-1].job is server.jobs[0]
+    seen.worker.close()
+
+
+def test_an_upscale_that_changed_nothing_is_a_warning(on):
+    """SD.Next takes a name that it does not know, and Forge Neo upscaled nothing by its API for a time."""
+    _, backend = on("sdnext")
+    output = drawn(backend, stage_of(rxp.UpscaleConfig(scale=2, payload={"upscaler_1": "Nothing"})), artifact())
+    assert any("64x64 px where 128x128" in warning for warning in output.warnings), output.warnings
 
 
 def test_a_drawing_that_was_refused_after_the_work_is_not_drawn_again(on):

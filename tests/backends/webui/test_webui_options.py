@@ -12,6 +12,7 @@ from stages import PICTURE, Watched, artifact, drawn, stage_of
 
 import rxpipe as rxp
 from rxpipe.backends.webui.backend import WebUIBackend
+from rxpipe.pictures import a1111, png
 from rxpipe.plan import build_stage_execution_plan
 from rxpipe.testing.servers.webui import WebUIServer
 
@@ -143,3 +144,52 @@ def test_an_option_that_another_clients_job_brings_back_is_put_back_again(flavou
             thread.join()
         assert server.wait_for(lambda: server.site.engine.options == before)
         ours.worker.close()
+
+
+def test_what_was_saved_beside_another_clients_job_is_saved_again(backend_for):
+    """Writing an option saves all of them, those that a running job overrides too; a restart would bring those back."""
+    with WebUIServer() as server:
+        before, backend = options_of(server), backend_for(server)
+        hold, later = server.hold("txt2img", step=1), server.hold("img2img", step=1)
+        first = others(server)
+        assert hold.wait_reached()
+        ours = Watched(backend.render(stage_of(rxp.Txt2ImgConfig(**SMALL, clip_skip=3)), None))
+        assert server.wait_queued(1)
+        picture = base64.b64encode(PICTURE).decode()
+        after = others(
+            server, path="img2img", init_images=[picture], override_settings={"sd_model_checkpoint": "tiny-sd15"}
+        )
+        assert server.wait_queued(2)
+        hold.release()
+        assert later.wait_reached()
+        assert ours.output.data
+        assert server.setup.saved_options["sd_model_checkpoint"] != before["sd_model_checkpoint"]
+        later.release()
+        for thread in (*first, *after):
+            thread.join()
+        assert server.wait_for(
+            lambda: server.setup.saved_options["sd_model_checkpoint"] == before["sd_model_checkpoint"]
+        )
+        server.die()
+        server.come_back()
+        assert options_of(server) == before
+
+
+@both
+def test_two_runs_and_a_stranger(flavour, tmp_path):
+    """What the first run overrides holds for no other job, and is as before after a restart too."""
+    with WebUIServer(flavour, modules=("fine.safetensors",)) as server:
+        before = options_of(server)
+        first = rxp.PipelineConfig(txt2img={**SMALL, "clip_skip": 2, "vae": "fine"}, upscale=REDRAWN, out=tmp_path)
+        with WebUIBackend(server.url, poll_s=0.02) as backend:
+            assert rxp.PipelineRunner(backend).run(first).status == "completed"
+            assert options_of(server) == before
+            assert post(server)["clip_skip"] == 1
+            second = rxp.PipelineConfig(txt2img=SMALL, out=tmp_path)
+            assert rxp.PipelineRunner(backend).run(second).status == "completed"
+        (file,) = (tmp_path / "txt2img-images").rglob("00001-*.png")
+        said = a1111.parse_parameters(png.read_text(file.read_bytes())["parameters"]).settings
+        assert not {"Clip skip", "VAE", "Module 1"} & said.keys()
+        server.die()
+        server.come_back()
+        assert options_of(server) == before

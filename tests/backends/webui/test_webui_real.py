@@ -20,6 +20,7 @@ from rxpipe.backends.webui.progress import JobTracker
 from rxpipe.pictures import a1111, png
 from rxpipe.plan import build_stage_execution_plan
 from rxpipe.testing.servers.webui import Fault, WebUIServer
+from rxpipe.testing.servers.webui.flavour import FLAVOURS
 from rxpipe.testing.servers.webui.jobs import JobQueue
 
 TXT2IMG = rxp.Txt2ImgConfig(prompt="a lighthouse", width=64, height=64, steps=4)
@@ -194,20 +195,23 @@ from rxpipe.backends.webui.backend import WebUIBackend
 
 config = rxp.PipelineConfig(
     txt2img={"width": 64, "height": 64, "clip_skip": 2},
-    upscale={"mode": "img2img", "upscaler": "Lanczos", "scale": 2},
+    upscale={"mode": "img2img", "upscaler": sys.argv[2], "scale": 2},
     out=None,
 )
 rxp.PipelineRunner(WebUIBackend(sys.argv[1])).run(config)
 """
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("stage", ["txt2img", "img2img"])
-def test_a_killed_run_leaves_the_options_as_they_were(stage):
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_a_killed_run_leaves_the_options_as_they_were(flavour, stage):
     """Nothing of ours runs afterwards: the server restores them."""
-    with WebUIServer() as server:
+    with WebUIServer(flavour) as server:
         before = requests.get(f"{server.url}/sdapi/v1/options", timeout=5).json()
         hold = server.hold(stage, step=1)
-        with subprocess.Popen([sys.executable, "-c", RUN_THAT_IS_KILLED, server.url]) as process:  # noqa: S603  # ours
+        upscaler = "Resize Lanczos" if flavour == "sdnext" else "Lanczos"
+        with subprocess.Popen([sys.executable, "-c", RUN_THAT_IS_KILLED, server.url, upscaler]) as process:  # noqa: S603  # ours
             assert hold.wait_reached(timeout_s=30)
             process.kill()
         hold.release()

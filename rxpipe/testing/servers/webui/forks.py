@@ -27,6 +27,7 @@ Trait = Literal[
     "schedulers fail",
     "app in infotext",
     "requests are limited",
+    "interrupted is its preview",
     "batch is frames",
     "onnx ignores overrides",
 ]
@@ -195,6 +196,7 @@ FORKS: Mapping[ForkName, Fork] = MappingProxyType(
                     "schedulers fail",
                     "app in infotext",
                     "requests are limited",
+                    "interrupted is its preview",
                 }
             ),
         ),

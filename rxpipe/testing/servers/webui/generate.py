@@ -299,8 +299,10 @@ class Generation:
         done = self._sample(job, self._sampled_steps, latency)
         if values.get("enable_hr") and values.get("hr_additional_modules", ()) is None:
             raise JobError("TypeError", "argument of type 'NoneType' is not iterable")
-        for index in range(number * size, (number + 1) * size):
-            self.pictures.append(self._draw(index, done))
+        if done < 1 and "interrupted is its preview" in self.traits:
+            self.pictures += [queue.state.preview] if queue.state.preview else []
+        else:
+            self.pictures += [self._draw(index, done) for index in range(number * size, (number + 1) * size)]
         queue.next_job()
 
     def _sample(self, job: Job, steps: int, latency_s: float) -> float:

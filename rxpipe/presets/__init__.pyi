@@ -1,0 +1,26 @@
+# What `__init__.py` gives out, each name loaded when it is first asked for.
+from .jobs import KINDS, SHAPES, Job, read_job, read_jobs
+from .lint import notes_on
+from .notes import Note
+from .options import apply, stage_that_takes
+from .recalled import Recalled, check_complete, recall, recall_all
+from .shape import dump
+from .toml import toml_text
+
+__all__ = [
+    "KINDS",
+    "SHAPES",
+    "Job",
+    "Note",
+    "Recalled",
+    "apply",
+    "check_complete",
+    "dump",
+    "notes_on",
+    "read_job",
+    "read_jobs",
+    "recall",
+    "recall_all",
+    "stage_that_takes",
+    "toml_text",
+]
