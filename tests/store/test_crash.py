@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import random
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 
 import rxpipe as rxp
 from rxpipe.testing import WebUIServer
+from rxpipe.testing.servers.drawing import noise, with_parameters
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and forks of POSIX"),
@@ -22,12 +24,18 @@ IN_WORK = {"embedded": 1, "webui": 3, "pool": 5}  # capacity, queued ahead, and 
 STEPS = {"embedded": 640, "webui": 640, "pool": 640}
 
 
+def of_the_pixels(request):
+    """Noise that depends on the pixels of the source, as a model's picture does, and not on the texts beside them."""
+    source = None if request.source is None else with_parameters(request.source, None)
+    return noise(dataclasses.replace(request, source=source))
+
+
 @contextlib.contextmanager
 def opener(kind):
     """A function that opens a backend of that kind, on servers that outlive the process of the run."""
     with contextlib.ExitStack() as servers:
         urls = [
-            servers.enter_context(WebUIServer(draw="noise", latency_s=0.0)).url
+            servers.enter_context(WebUIServer(draw=of_the_pixels, latency_s=0.0)).url
             for _ in range({"embedded": 0, "webui": 1, "pool": 2}[kind])
         ]
         yield lambda: rxp.open_backend(",".join(urls) or "sketch")
