@@ -72,7 +72,7 @@ WRONG = {
     ],
     "txt2img.seed": [
         (-2, "got -2, should be at least -1"),
-        (2**63, "got 9223372036854775808, should be at most 9223372036854775807"),
+        (2**64, "got 18446744073709551616, should be at most 18446744073709551615"),
     ],
     "txt2img.prompt": [
         (True, "got True, should be text"),

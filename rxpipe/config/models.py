@@ -43,7 +43,7 @@ OnInterrupted = Literal["warn", "retry"]
 Order = Literal["stage", "image", "auto"]
 Save = Literal["all", "final"]
 
-_MAX_SEED = 2**63 - 1
+_MAX_SEED = 2**64 - 1  # what torch and ComfyUI take
 
 
 def _multiple_of_8(value: int) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rxpipe.config import SECTIONS
 from rxpipe.pictures import a1111
+from rxpipe.pictures.dialects.parsed import number_of
 from rxpipe.pictures.names import sampler_named, scheduler_named
 
 if TYPE_CHECKING:
@@ -278,7 +279,7 @@ class _Carrying:
 
 def _describes(name: str, value: str) -> bool:
     """Whether a setting says what the picture is and not how it was drawn, or is switched off."""
-    return _DESCRIPTIVE.fullmatch(name.strip()) is not None or value.strip().casefold() in _OFF
+    return _DESCRIPTIVE.fullmatch(name.strip()) is not None or value.strip().casefold() in _OFF or number_of(value) == 0
 
 
 def _with_loras(info: ImageInfo) -> str:

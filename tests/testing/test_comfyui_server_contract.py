@@ -220,6 +220,8 @@ def changed_but(graph, kept):
                 node["inputs"][key] = value + 1
             elif key in ("text", "filename_prefix"):
                 node["inputs"][key] = value + "x"
+            elif key == "model_name" and value.endswith(".onnx"):
+                node["inputs"][key] = "one-face.onnx"
             elif key in ("width", "height") and isinstance(value, int):
                 node["inputs"][key] = value + 64
     return changed

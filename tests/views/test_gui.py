@@ -576,10 +576,11 @@ def test_a_picture_made_here_is_drawn_again_with_its_seed(open_window):
 def test_a_picture_of_another_tool_fills_the_form(name):
     """Its prompt, seed, steps and size, as its text has them."""
     said = rxp_info(DATA / name)
-    config = rxp.recall(DATA / name).config
-    assert config.txt2img.prompt == said.prompt
-    assert config.txt2img.seed == said.seed
-    assert config.txt2img.steps == int(said.settings["Steps"])
+    config = rxp.recall(DATA / name, input="photo.png" if said.source else ()).config
+    section = config.img2img if said.source else config.txt2img
+    assert section.prompt == said.prompt
+    assert section.seed == said.seed
+    assert section.steps == int(said.settings["Steps"])
 
 
 def rxp_info(path):

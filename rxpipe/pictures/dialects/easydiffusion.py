@@ -77,6 +77,8 @@ def read(found: Found) -> Parsed | None:
     settings = as_settings(plain, leave=_APART, **_LABELS)
     if model := text_in(plain, "use_stable_diffusion_model"):
         settings["Model"] = file_stem(model)
+    if str(plain.get("clip_skip")) in {"True", "False"}:  # a switch there: the layer before the last, or the last
+        settings["Clip skip"] = "2" if str(plain["clip_skip"]) == "True" else "1"
     if text_in(plain, "tiling"):
         settings["Tiling"] = "True"
     return Parsed(

@@ -73,6 +73,7 @@ def test_a_request_cancelled_in_the_queue_behind_our_own_leaves_its_options(flav
         assert post(server)["clip_skip"] == 1
 
 
+@pytest.mark.sampled(1)
 @both
 def test_what_a_run_killed_in_the_queue_leaves_is_reported_and_put_back_by_the_next(flavour):
     """Another client's job ran, so nothing was written beforehand."""
@@ -193,3 +194,21 @@ def test_two_runs_and_a_stranger(flavour, tmp_path):
         server.die()
         server.come_back()
         assert options_of(server) == before
+
+
+@both
+def test_a_request_cancelled_in_the_queue_behind_another_clients_job_leaves_its_options(flavour, backend_for):
+    """It is stopped when its turn comes, and what it overrode is put back; the other job is not hit."""
+    with WebUIServer(flavour) as server:
+        before, backend, hold = options_of(server), backend_for(server, grace_s=0.1), server.hold("txt2img", step=1)
+        (other,) = others(server)
+        assert hold.wait_reached()
+        ours = Watched(backend.render(stage_of(rxp.Txt2ImgConfig(**SMALL, clip_skip=3)), None))
+        assert server.wait_queued(1)
+        ours.subscription.dispose()
+        ours.worker.close()
+        hold.release()
+        other.join()
+        assert server.wait_idle()
+        assert server.wait_for(lambda: server.site.engine.options == before)
+        assert server.jobs[0].outcome == "done"

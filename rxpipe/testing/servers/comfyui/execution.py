@@ -126,16 +126,15 @@ class Execution:
         engine = self.engine
         if node["class_type"] == "CheckpointLoaderSimple":
             engine.load(node["inputs"]["ckpt_name"], deaf=not engine.version.has("interrupt within a step"))
+        if self._is_output(self.node_id) and not self._all_steps:
+            self._spend(1.0)
+            engine.queue.check()
         try:
-            result = NODES[node["class_type"]](self, self._inputs(node))
+            return NODES[node["class_type"]](self, self._inputs(node))
         except (Interrupted, NodeError):
             raise
         except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
             raise NodeError(type(error).__name__, str(error)) from error
-        if self._is_output(self.node_id) and not self._all_steps:
-            self._spend(1.0)
-            engine.queue.check()
-        return result
 
     def _inputs(self, node: dict[str, Any]) -> dict[str, Any]:
         values: dict[str, Any] = {}

@@ -147,11 +147,11 @@ class JobQueue:
             found = next((entry for entry in self.waiting if entry[2].prompt_id == prompt_id), None)
             if found is None:
                 return False
-            if len(self.waiting) == 1:
-                self.on_change()  # the real server empties the queue first, which is a change of its own
             self.waiting.remove(found)
             heapq.heapify(self.waiting)
             found[2].job.outcome = "lost"
+            if not self.waiting:
+                self.on_change()  # the real server empties the queue in this case, which is a change of its own
             self.on_change()
             return True
 

@@ -69,8 +69,13 @@ class Connection:
         """Take the socket after the handshake."""
         self._socket = connection
 
-    def read(self, stream: BufferedIOBase) -> list[str] | None:
-        """Return the texts that came in, None at the end of the connection."""
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has begun to close."""
+        return self._protocol.state is State.OPEN
+
+    def read(self, stream: BufferedIOBase) -> list[str]:
+        """Return the texts that come in next; none at the end of the connection."""
         data = stream.read1(_READ)
         with self.lock:
             if data:
@@ -78,8 +83,7 @@ class Connection:
             else:
                 self._protocol.receive_eof()
             self._flush()
-            texts = [text for event in self._protocol.events_received() if (text := self._whole(event)) is not None]
-            return texts if texts or (data and self._protocol.state is State.OPEN) else None
+            return [text for event in self._protocol.events_received() if (text := self._whole(event)) is not None]
 
     def close(self, code: int | None) -> None:
         """Close the connection with a code, or cut it off without one."""
@@ -149,6 +153,7 @@ class Sockets:
         self._silenced: set[str] = set()
         self._outbox: deque[tuple[str | bytes, str | None]] = deque()
         self._publisher: threading.Thread | None = None
+        self._sending = False
 
     # -- sending ------------------------------------------------------------------------------------------------------
 
@@ -190,6 +195,7 @@ class Sockets:
                 with self._log.changed:
                     self._life.wait_until(lambda: bool(self._outbox))
                     message, sid = self._outbox.popleft()
+                    self._sending = True
                     targets = [
                         connection
                         for one, connection in self._open.items()
@@ -198,9 +204,15 @@ class Sockets:
                 for connection in targets:
                     connection.send(message)
                 with self._log.noting():
-                    pass  # wakes those that wait for an empty outbox
+                    self._sending = False
 
     # -- what a test may do -------------------------------------------------------------------------------------------
+
+    @property
+    def sent(self) -> bool:
+        """Whether every queued event is out."""
+        with self._log.changed:
+            return not self._outbox and not self._sending
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -275,8 +287,8 @@ class Sockets:
 
     def _read(self, connection: Connection, stream: BufferedIOBase) -> None:
         is_first = True
-        while (texts := connection.read(stream)) is not None:
-            for text in texts:
+        while connection.is_open:
+            for text in connection.read(stream):
                 try:
                     message = json.loads(text)
                 except ValueError:
