@@ -240,6 +240,7 @@ _OPTIONAL = {
     "PySide6": ("PySide6", "qt"),
     "IPython": ("IPython", "notebook"),
     "hypothesis": ("hypothesis", "test"),
+    "websockets": ("websockets", "comfyui"),
 }
 """What a module's package is called, and the extra of rxpipe that installs it."""
 

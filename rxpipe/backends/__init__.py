@@ -8,6 +8,7 @@ from rxpipe.backends.resolve import choose, open_backend, open_spec
 
 if TYPE_CHECKING:
     from rxpipe.backends.diagnosis import Diagnosis
+    from rxpipe.backends.resolve import BackendSpec
 
 __all__ = ["diagnose", "open_backend"]
 
@@ -17,14 +18,20 @@ def diagnose(url: str, *, auth: str | None = None, timeout_s: float = 5.0, trial
 
     Args:
         url: as in `open_backend`.
-        auth: "user:password", None reads RXPIPE_BACKEND_AUTH.
+        auth: "user:password" or "bearer:TOKEN", None reads RXPIPE_BACKEND_AUTH.
         timeout_s: for each question.
         trial: True renders one small picture, the only proof that it works.
 
     Raises:
         ConfigError: *url* is not an address.
     """
-    spec = choose(url)
-    options = {"auth": auth, "connect_timeout_s": timeout_s, "ask_timeout_s": timeout_s} if spec.url else {}
-    with open_spec(spec, options) as backend:
+    return diagnose_spec(choose(url), auth=auth, timeout_s=timeout_s, trial=trial)
+
+
+def diagnose_spec(
+    spec: BackendSpec, *, auth: str | None = None, timeout_s: float = 5.0, trial: bool = False
+) -> Diagnosis:
+    """Return what is there where a spec says; see `diagnose`."""
+    options = {"connect_timeout_s": timeout_s, "ask_timeout_s": timeout_s} if spec.url else {}
+    with open_spec(spec, {**options, **({} if auth is None else {"auth": auth})}) as backend:
         return backend.diagnose(trial=trial)

@@ -28,6 +28,8 @@ class Diagnosis:
     request. progress_per_task: False where progress is only reported for all clients together. model: the loaded
     checkpoint. modules: VAEs and text encoders that a Forge server loads by name. flavour: the fork's name, for people.
     adetailer: the extension's version, "installed" where it reports none, None without it.
+    version: of the server. devices: with their memory. flags: that it was started with. packs: of custom nodes.
+    stages: what each stage can do there, one line each.
     advice: what to do, most important first.
     """
 
@@ -50,6 +52,11 @@ class Diagnosis:
     modules: tuple[str, ...] = ()
     adetailer: str | None = None
     detectors: tuple[str, ...] = ()
+    version: str | None = None
+    devices: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    packs: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
     trial: Trial | None = None
     advice: tuple[str, ...] = ()
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rxpipe.backends.base import Backend
 
@@ -23,7 +23,8 @@ class BackendKind:
     schemes: of URLs that mean it. default_port: where its servers usually listen.
     ports: on this machine, where a running server is looked for. probe: looks at one of them: port and seconds.
     title: what is looked for, for people. unrecognised: advice where another program answers.
-    examples: what `open_backend` takes for it, for messages.
+    examples: what `open_backend` takes for it, for messages. needs: modules of an extra that it is not opened without.
+    answers: asks an address, with the options of the backend, whether a server of the kind is there.
     """
 
     name: str
@@ -36,3 +37,5 @@ class BackendKind:
     title: str = ""
     unrecognised: str = ""
     examples: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    answers: Callable[[str, Mapping[str, Any]], Found] | None = None

@@ -12,12 +12,13 @@ import json
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
+from rxpipe.backends.comfyui.kind import COMFYUI
 from rxpipe.backends.http.address import without_credentials
 from rxpipe.backends.kind import BackendKind
 from rxpipe.backends.webui.kind import WEBUI
@@ -61,7 +62,7 @@ EMBEDDED = BackendKind(
 )
 """The kind that is opened where no server is found."""
 
-KINDS = (EMBEDDED, WEBUI)
+KINDS = (EMBEDDED, WEBUI, COMFYUI)
 
 POOL = BackendKind(name="pool", load=_load_pool)
 """Several backends as one: what addresses with commas between them mean."""
@@ -74,8 +75,8 @@ def open_backend(where: str | int | None = None, *, ports: Sequence[int] | None 
         where: "http://host:port" (or "host:port", or a port on this machine) for a WebUI, with "user:password@" where
             it needs that; "embedded" for the one that needs no server, "embedded:name=value,..." with
             options; several of them with commas between for a pool; None or "auto": RXPIPE_BACKEND, else `backend.url`
-            or `backend.urls` (a list) in the config file, else a WebUI that answers on 127.0.0.1:7860 to 7864, else the
-            embedded one.
+            or `backend.urls` (a list) in the config file, else a WebUI that answers on 127.0.0.1:7860 to 7864 or a
+            ComfyUI on 127.0.0.1:8188, else the embedded one.
         ports: on this machine where "auto" looks for a server; None for the usual ones.
         options: of that backend's constructor.
 
@@ -97,6 +98,7 @@ class BackendSpec:
     """Which backend is to be opened. options: from where it was named, credentials among them. reason: for people.
 
     url: empty for a kind without servers. members: of a pool, at least two; options of a pool are those of each member.
+    guessed: the address could be of servers of several kinds; which one it is, only its answer shows.
     """
 
     kind: BackendKind
@@ -104,6 +106,7 @@ class BackendSpec:
     url: str = field(default="", repr=False)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     members: tuple[BackendSpec, ...] = ()
+    guessed: bool = False
 
 
 def choose(where: str | None = None, *, ports: Sequence[int] | None = None) -> BackendSpec:
@@ -138,7 +141,8 @@ def _from_text(text: str, reason: str, options: Mapping[str, Any] | None = None)
     word, _, rest = text.partition(":")
     kind = next((kind for kind in KINDS if word.lower() in (kind.name, *kind.words)), None)
     if kind is None:
-        return BackendSpec(_kind_of_address(text, reason), reason, url=text, options=options or {})
+        kind = _kind_of_address(text, reason)
+        return BackendSpec(kind, reason, url=text, options=options or {}, guessed=_is_plain(text, kind))
     if kind.schemes:  # "webui:8080", "webui://host"
         return BackendSpec(kind, reason, url=rest.removeprefix("//") or str(kind.default_port), options=options or {})
     return BackendSpec(kind, reason, options={**_parsed_options(text, rest), **(options or {})})
@@ -164,6 +168,29 @@ def _kind_of_address(text: str, reason: str) -> BackendKind:
     close = difflib.get_close_matches(bare.partition(":")[0].lower(), (*words, "auto"), n=1, cutoff=0.6)
     did_you_mean = f"did you mean {close[0]!r}? " if close else ""
     raise ConfigError([f"backend {cut(bare)!r} ({reason}): {did_you_mean}{_allowed()}"])
+
+
+def _is_plain(text: str, kind: BackendKind) -> bool:
+    """Whether an address says neither by its scheme nor by a port of the kind what answers there."""
+    bare = without_credentials(text).rstrip("/")
+    return kind.schemes[0].startswith("http") and _port_of(bare) not in kind.ports
+
+
+def _port_of(bare: str) -> int | None:
+    found = re.search(r"(?:^|:)(\d{2,5})(?:/|$)", bare.partition("://")[2] or bare)
+    return int(found[1]) if found else None
+
+
+def recognised(spec: BackendSpec, options: Mapping[str, Any]) -> BackendSpec:
+    """Return the spec with the kind of server that answers at its address; by its port where nothing does."""
+    if not spec.guessed:
+        return spec
+    for kind in KINDS:
+        answer = kind.answers(spec.url, {**spec.options, **options}) if kind.answers is not None else "other"
+        by_port = _port_of(without_credentials(spec.url).rstrip("/")) in kind.ports
+        if answer == "yes" or (answer == "no" and by_port):
+            return replace(spec, kind=kind, guessed=False)
+    return replace(spec, guessed=False)
 
 
 def _allowed() -> str:
@@ -242,7 +269,7 @@ def _probe_local(ports: Sequence[int] | None) -> BackendSpec:
         if answer == "other":
             logger.warning("something answers at 127.0.0.1:{}, but {}", port, kind.unrecognised)
             break
-    return BackendSpec(EMBEDDED, f"no {' or '.join(_looked_for(ports))}")
+    return BackendSpec(EMBEDDED, ", ".join(f"no {looked}" for looked in _looked_for(ports)))
 
 
 def _probe(kind: BackendKind, port: int) -> Found:
@@ -251,7 +278,10 @@ def _probe(kind: BackendKind, port: int) -> Found:
 
 def _looked_for(ports: Sequence[int] | None) -> list[str]:
     looked = [(kind.title, ports or kind.ports) for kind in KINDS if kind.probe is not None]
-    return [f"{title} answers on 127.0.0.1:{numbers[0]}-{numbers[-1]}" for title, numbers in looked]
+    return [
+        f"{title} answers on 127.0.0.1:{'-'.join(dict.fromkeys(map(str, (numbers[0], numbers[-1]))))}"
+        for title, numbers in looked
+    ]
 
 
 # -- opening ----------------------------------------------------------------------------------------------------------
@@ -265,8 +295,9 @@ def open_spec(spec: BackendSpec, options: Mapping[str, Any]) -> Backend:
     """
     if spec.members:
         return spec.kind.load()(open_spec(member, options) for member in spec.members)
-    if spec.kind is EMBEDDED:
-        require(f"The embedded backend ({spec.reason})", "numpy", "skimage")
+    spec = recognised(spec, options)
+    if spec.kind.needs:
+        require(f"{spec.kind.title[:1].upper()}{spec.kind.title[1:]} ({spec.reason})", *spec.kind.needs)
     make = spec.kind.load()
     parameters = inspect.signature(make).parameters
     known = [name for name in parameters if name != "url"]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from rxpipe.backends import diagnose
-from rxpipe.backends.resolve import EMBEDDED, choose, usual_url
+from rxpipe.backends import diagnose_spec
+from rxpipe.backends.resolve import EMBEDDED, choose, recognised, usual_url
 from rxpipe.cli.outcome import Exit
 from rxpipe.cli.tables import print_line, print_pairs
 from rxpipe.errors import MissingPackage, require
@@ -39,8 +39,8 @@ def examine(url: str | None, *, trial: bool, as_json: bool) -> Exit:
 def _examine(spec: BackendSpec, *, trial: bool, as_json: bool) -> Exit:
     embedded = spec.kind is EMBEDDED
     lacking = _lacking() if embedded else ""
-    auth = spec.options.get("auth")
-    found = diagnose(usual_url() if embedded else spec.url, auth=auth, trial=trial and not embedded)
+    spec = recognised(spec, {})
+    found = diagnose_spec(choose(usual_url()) if embedded else spec, trial=trial and not embedded)
     if as_json:
         typer.echo(json.dumps({"backend": spec.kind.name, "reason": spec.reason, **found.as_dict()}))
     else:
@@ -87,8 +87,12 @@ def _pairs(found: Diagnosis) -> list[tuple[str, str]]:
         ("upscalers", _listed(found.upscalers)),
         ("VAEs", _listed(found.vaes)),
         ("VAEs and text encoders", _listed(found.modules)),
-        ("ADetailer", found.adetailer or ("missing" if found.ok else "")),
+        ("ADetailer", found.adetailer or ("missing" if found.ok and found.kind != "comfyui" else "")),
         ("detectors", _listed(found.detectors)),
+        ("devices", ", ".join(found.devices)),
+        ("started with", " ".join(found.flags)),
+        ("packs", _listed(found.packs)),
+        *((stage.partition(": ")[0], stage.partition(": ")[2]) for stage in found.stages),
         ("trial", "" if trial is None else f"rendered in {trial.seconds:.1f} s: {by or 'model not reported'}"),
     ]
 

@@ -1,4 +1,4 @@
-"""What every backend owes to the port, held over all of them: embedded, scripted in virtual time, WebUI over HTTP."""
+"""What every backend owes to the port, held over all of them: embedded, scripted in virtual time, servers over HTTP."""
 
 import threading
 from contextlib import ExitStack
@@ -8,6 +8,7 @@ from stages import artifact, stage_of
 
 import rxpipe as rxp
 from rxpipe.backends.base import Output, Preview, StepProgress
+from rxpipe.backends.comfyui.backend import ComfyUIBackend
 from rxpipe.backends.pool import PoolBackend
 from rxpipe.backends.sketch import SketchBackend
 from rxpipe.backends.webui.backend import WebUIBackend
@@ -15,9 +16,11 @@ from rxpipe.pictures import png
 from rxpipe.plan import build_stage_execution_plan
 from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.testing import Marbles, ScriptedBackend
+from rxpipe.testing.servers.comfyui import RECORDED, ComfyUIServer
 from rxpipe.testing.servers.webui import WebUIServer
 
 TXT2IMG = rxp.Txt2ImgConfig(prompt="a lighthouse", width=64, height=64, steps=8)
+COMFYUIS = [*(pytest.param(version, marks=pytest.mark.slow) for version in RECORDED[:-1]), RECORDED[-1]]
 SECTIONS = {
     "txt2img": TXT2IMG,
     "img2img": rxp.Img2ImgConfig(steps=8),
@@ -77,7 +80,7 @@ def _virtually(scene, predicate):
     return predicate()
 
 
-@pytest.fixture(params=["sketch", "scripted", "forge", "a1111", "forge without a page", "pool"])
+@pytest.fixture(params=["sketch", "scripted", "forge", "a1111", "forge without a page", *COMFYUIS, "pool"])
 def scene(request):
     """One backend in its time; closed afterwards."""
     with ExitStack() as stack:
@@ -87,6 +90,9 @@ def scene(request):
             return
         if request.param == "sketch":
             backend = SketchBackend(pace_s=0.01)
+        elif request.param in RECORDED:
+            server = stack.enter_context(ComfyUIServer(request.param, latency_s=0.15, draw="noise"))
+            backend = ComfyUIBackend(server.url)
         elif request.param == "pool":
             server = stack.enter_context(WebUIServer("forge", latency_s=0.15))
             backend = PoolBackend([WebUIBackend(server.url, poll_s=0.02), SketchBackend(pace_s=0.01)])

@@ -13,6 +13,7 @@ from rxpipe.backends.base import Backend
 from rxpipe.backends.kind import BackendKind
 from rxpipe.config import Txt2ImgConfig
 from rxpipe.errors import ConfigError
+from rxpipe.testing.servers.comfyui import ComfyUIServer
 from rxpipe.testing.servers.webui import WebUIServer
 
 
@@ -30,7 +31,9 @@ def test_without_anything_the_embedded_one_is_taken():
     backend = open_backend(ports=(1, 2))
 
     assert backend.name == "sketch"
-    assert "(no WebUI with its API answers on 127.0.0.1:1-2)" in backend.description
+    assert (
+        "(no WebUI with its API answers on 127.0.0.1:1-2, no ComfyUI answers on 127.0.0.1:1-2)" in backend.description
+    )
 
 
 @pytest.mark.parametrize("where", ["sketch", "embedded", "Sketch"])
@@ -192,18 +195,19 @@ def test_another_kind_is_one_line_in_the_table(monkeypatch):
             raise NotImplementedError
 
     kind = BackendKind(
-        "another", lambda: Another, schemes=("another",), default_port=8188, ports=(3,), examples=("another://host",),
+        "another", lambda: Another, schemes=("another",), default_port=8189, ports=(3,), examples=("another://host",),
         probe=lambda port, _timeout_s: "yes" if port == 3 else "no", title="another server",
     )  # fmt: skip
     monkeypatch.setattr(resolve, "KINDS", (*resolve.KINDS, kind))
 
     assert open_backend("another://box:1").url == "box:1"
-    assert open_backend("another:8189", slow=True).slow
-    assert open_backend("another").url == "8188"
+    assert open_backend("another:8190", slow=True).slow
+    assert open_backend("another").url == "8189"
     assert open_backend("http://box:1").name == "webui"
     assert open_backend(ports=(3, 2)).url == "http://127.0.0.1:3"
     with pytest.raises(
-        ConfigError, match=r"or another://host; kinds: embedded, webui \(http, https\), another \(another\)"
+        ConfigError,
+        match=r"or another://host; kinds: embedded, webui \(http, https\), comfyui \(comfyui\), another \(another\)",
     ):
         open_backend("ftp://box")
 
@@ -227,7 +231,7 @@ def test_an_open_backend_lists_what_its_server_has():
         assert "Euler a" in backend.catalog().names("samplers")
         assert "mediapipe_face_full" in backend.catalog().names("detectors")
         assert backend.diagnose().credentials == "accepted"
-        assert server.connections == 1
+        assert server.connections == 2, "one asked which kind of server it is"
         assert backend.batches
 
 
@@ -286,3 +290,61 @@ def test_no_server_is_a_finding_and_no_exception():
     assert (found.reachable, found.ok) == (False, False)
     assert "no server answers" in found.problem
     assert backends.__all__ == ["diagnose", "open_backend"]
+
+
+# -- ComfyUI ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_comfyui_is_recognised_by_what_answers():
+    """At any address that names no kind; its own scheme needs no answer."""
+    with ComfyUIServer(draw="noise") as server:
+        for where in (server.url, f"127.0.0.1:{server.port}", server.port, f"comfyui://127.0.0.1:{server.port}"):
+            with open_backend(where) as backend:
+                assert (backend.name, backend.url) == ("comfyui", server.url)
+    with open_backend("comfyui://127.0.0.1:9") as backend:
+        assert backend.name == "comfyui"
+
+
+def test_a_running_comfyui_is_found_on_its_port():
+    with ComfyUIServer(draw="noise") as server, open_backend(ports=(server.port,)) as backend:
+        assert backend.name == "comfyui"
+        assert "found running" in backend.description
+
+
+def test_a_pool_may_hold_a_comfyui_beside_a_webui():
+    with (
+        ComfyUIServer(draw="noise") as comfy,
+        WebUIServer() as webui,
+        open_backend(f"{comfy.url},{webui.url}") as pool,
+    ):
+        assert [member.name for member in pool.members] == ["comfyui", "webui"]
+        assert "Euler a" in pool.catalog().names("samplers")
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ({"auth": "bearer:abc-s3cret"}, "Bearer abc-s3cret"),
+        ({"auth": "me:s3cret"}, "Basic bWU6czNjcmV0"),
+        ({"headers": {"X-Key": "s3cret"}}, None),
+        ({"headers": {"Authorization": "Token s3cret"}}, "Token s3cret"),
+    ],
+)
+def test_credentials_go_with_every_request_and_the_socket_and_into_no_text(options, asked):
+    """A proxy asks for them."""
+    with ComfyUIServer(draw="noise", credentials=asked) as server:
+        with open_backend(server.url, **options) as backend:
+            drawn(backend, stage_of(Txt2ImgConfig(width=64, height=64, steps=2)))
+            texts = f"{backend!r} {backend.description} {backend.url} {backend.diagnose()} {backend._address!r}"
+        requests = server.calls
+    assert any(request.path.startswith("/ws") for request in requests)
+    if "X-Key" in options.get("headers", {}):
+        sent = [{name.lower(): value for name, value in request.headers.items()} for request in requests]
+        assert all(headers.get("x-key") == "s3cret" for headers in sent)
+    assert "s3cret" not in texts
+
+
+def test_a_header_that_cannot_be_sent_is_refused_without_its_value():
+    with pytest.raises(ConfigError, match="X-Key") as refused:
+        open_backend("comfyui://127.0.0.1:9", headers={"X-Key": "s3cret\r\nHost: other"})
+    assert "s3cret" not in str(refused.value)

@@ -94,8 +94,6 @@ class Painter:
     def model(self, settings: Settings) -> Model:
         """Return the checkpoint of some settings, with the LoRAs of its prompt."""
         file, vae = self.catalog.model(settings.model), self.catalog.vae(settings.vae)
-        if not settings.model and len(self.catalog.models or ()) > 1:
-            self.graph.warn(f"no model is named, and ComfyUI keeps none loaded: {stem_of(file)} is used")
         named = self._rewritten(settings.prompt, settings).loras if settings.loras else ()
         loras = self._loras(named)
         key = (file, vae, settings.clip_skip, loras)

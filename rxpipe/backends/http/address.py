@@ -19,7 +19,7 @@ from rxpipe.errors import ConfigError
 from rxpipe.shown import cut
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 AUTH_VARIABLE = "RXPIPE_BACKEND_AUTH"
 """Environment variable that holds "user:password" for servers started with `--api-auth`."""
@@ -31,34 +31,45 @@ _AT = "@\N{FULLWIDTH COMMERCIAL AT}\N{SMALL COMMERCIAL AT}"
 _PLACE = re.compile(r"([^/?#\\]*)([^?#]*)", re.DOTALL)
 _PORT = re.compile(r"[0-9]{1,5}")
 _HIDDEN = "***"
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\x20-\x7e]*")
 
 
 class Credentials:
     """A user and a password that no repr, log or error shows."""
 
-    __slots__ = ("_basic",)
+    __slots__ = ("_header",)
 
     def __init__(self, user: str, password: str) -> None:
         try:  # bytes of the environment that are no UTF-8 are sent as they came
-            self._basic = base64.b64encode(f"{user}:{password}".encode("utf-8", "surrogateescape")).decode("ascii")
+            basic = base64.b64encode(f"{user}:{password}".encode("utf-8", "surrogateescape")).decode("ascii")
         except UnicodeEncodeError:
             raise ConfigError(["backend credentials: not writable as UTF-8 (the value is not shown)"]) from None
+        self._header = f"Basic {basic}"
 
     @classmethod
     def parse(cls, text: str) -> Credentials:
-        """Return the credentials that "user:password" means.
+        """Return the credentials that "user:password" or "bearer:TOKEN" means.
 
         Raises:
-            ConfigError: there is no colon in it. The message does not show the value.
+            ConfigError: there is no colon in it, or the token cannot be sent. The message does not show the value.
         """
         user, colon, password = text.partition(":")
         if not colon or not user:
-            raise ConfigError(["backend credentials: not of the form user:password (the value is not shown)"])
-        return cls(user, password)
+            raise ConfigError(
+                ["backend credentials: not of the form user:password or bearer:TOKEN (the value is not shown)"]
+            )
+        if user.lower() != "bearer":
+            return cls(user, password)
+        if not password.isascii() or not password.isprintable() or " " in password.strip():
+            raise ConfigError(["backend credentials: the token is not one word of ASCII (the value is not shown)"])
+        made = cls.__new__(cls)
+        made._header = f"Bearer {password.strip()}"  # noqa: SLF001  # its own
+        return made
 
     def header(self) -> str:
         """Return the value of an Authorization header. Only the connection may have it."""
-        return f"Basic {self._basic}"
+        return self._header
 
     def __repr__(self) -> str:
         return "Credentials(***)"
@@ -69,15 +80,22 @@ class Address:
     """Where a server is.
 
     base: scheme, host, port and path prefix, without credentials and without a slash at the end.
-    credentials: sent with every request, None for none.
+    credentials: sent with every request, None for none. headers: further ones, which may be as secret.
     """
 
     base: str
     credentials: Credentials | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def parse(
-        cls, url: str, *, auth: str | None = None, known_tails: Sequence[str] = (), default_port: int | None = None
+        cls,
+        url: str,
+        *,
+        auth: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        known_tails: Sequence[str] = (),
+        default_port: int | None = None,
     ) -> Address:
         """Return the address that *url* means.
 
@@ -85,7 +103,8 @@ class Address:
             url: "http://host:port", with or without "user:password@", a path prefix, or the scheme; or a port on this
                 machine. `localhost` becomes 127.0.0.1: an attempt on IPv6 that is refused first costs up to two seconds
                 a connection on Windows.
-            auth: "user:password"; None reads RXPIPE_BACKEND_AUTH. The URL's own win over both.
+            auth: "user:password" or "bearer:TOKEN"; None reads RXPIPE_BACKEND_AUTH. The URL's own win over both.
+            headers: sent with every request, for a proxy in front of the server.
             known_tails: ends of paths that people copy from a browser and that are cut off, longest first.
             default_port: of a URL with neither scheme nor port; None leaves it to the scheme.
 
@@ -107,7 +126,7 @@ class Address:
         host = "127.0.0.1" if host == "localhost" else host
         literal_host = f"[{host}]" if ":" in host else host
         base = f"{scheme}{literal_host}{f':{port}' if port else ''}{_prefix(path, known_tails)}"
-        return cls(base, _credentials(userinfo, auth))
+        return cls(base, _credentials(userinfo, auth), _checked_headers(headers or {}))
 
     @property
     def is_loopback(self) -> bool:
@@ -171,6 +190,19 @@ def _place(url: str, shown: str) -> tuple[str | None, int | None, str]:
         return host, parts.port, parts.path
     except ValueError:
         raise ConfigError([f"backend URL {shown!r}: the port is not a number from 1 to 65535"]) from None
+
+
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers that can be sent. Raises ConfigError, which shows no value."""
+    wrong = [
+        name for name, value in headers.items() if not _TOKEN.fullmatch(str(name)) or not _VALUE.fullmatch(str(value))
+    ]
+    if wrong:
+        names = ", ".join(cut(repr(str(name))) for name in wrong)
+        raise ConfigError(
+            [f"backend headers: {names} cannot be sent: allowed are names and values of one line of ASCII"]
+        )
+    return {str(name): str(value) for name, value in headers.items()}
 
 
 def _prefix(path: str, known_tails: Sequence[str]) -> str:

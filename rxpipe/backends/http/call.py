@@ -117,6 +117,13 @@ class RenderJob(ABC, Generic[ReadingT]):
 
     path: str = ""
 
+    def listen(self, notify: Callable[[], None]) -> None:
+        """Call *notify* when `latest` has something new: from any thread, briefly, as often as there is."""
+
+    def latest(self) -> ReadingT | None:
+        """Return the last reading that came by itself, on the subscriber's scheduler; None where none does."""
+        return None
+
     @abstractmethod
     def prepare(self, resume: Callable[[Ready], None]) -> Ready | None:
         """Make the request, on the call's thread; return what is next, or None and call *resume* later.
@@ -199,9 +206,11 @@ class RenderCall(Generic[ReadingT]):
         self._tick = SerialDisposable()
         self._shown: StepProgress | None = None
         self._unanswered_since_s: float | None = None
+        self._notified = False
 
     def start(self) -> None:
         """Prepare and send it."""
+        self._job.listen(self._notify)
         self._on_worker(self._prepare)
         self._plan_tick()
 
@@ -285,6 +294,20 @@ class RenderCall(Generic[ReadingT]):
         self._observer.on_completed()
 
     # -- watching -----------------------------------------------------------------------------------------------------
+
+    def _notify(self) -> None:
+        """Look at what came by itself, on the clock; what comes meanwhile is looked at with it."""
+        with self._lock:
+            if self._ended or self._notified:
+                return
+            self._notified = True
+        self._clock.schedule(self._look)
+
+    def _look(self, *_: object) -> None:
+        self._notified = False
+        reading = None if self._ended else self._job.latest()
+        if reading is not None:
+            self._show(reading, elapsed_s(self._clock))
 
     def _plan_tick(self) -> None:
         self._tick.disposable = self._clock.schedule_relative(self._services.timeouts.poll_s, self._ticked)

@@ -112,8 +112,8 @@ class Connection:
 
     def get_optional(self, path: str, *, timeout_s: float | None) -> Response | None:
         """Return the answer to a GET of a path that not every server has; None where it is missing. See `send`."""
-        answer = self._exchange("GET", path, None, timeout_s)
-        return None if answer.status in _MISSING else self._accepted("GET", path, answer)
+        answer = self.exchange("GET", path, timeout_s=timeout_s)
+        return None if answer.status in _MISSING else self.accepted("GET", path, answer)
 
     def post(
         self, path: str, body: bytes = b"", *, timeout_s: float | None, limit: AnswerLimit | None = None
@@ -143,18 +143,29 @@ class Connection:
         Raises:
             BackendError: of the kind that fits; its message ends with method, path and address.
         """
-        return self._accepted(method, path, self._exchange(method, path, body, timeout_s, limit))
+        return self.accepted(method, path, self.exchange(method, path, body, timeout_s=timeout_s, limit=limit))
 
-    def _accepted(self, method: str, path: str, answer: Response) -> Response:
-        """Return an answer whose status is a success; the typed error for any other is raised."""
+    def accepted(self, method: str, path: str, answer: Response) -> Response:
+        """Return an answer whose status is a success.
+
+        Raises:
+            BackendError: of the kind that fits any other.
+        """
         if answer.status in _OK:
             return answer
         raise refusal(self._hints, RequestInfo(method, path, self._address.base), answer)
 
-    def _exchange(
-        self, method: str, path: str, body: bytes | None, timeout_s: float | None, limit: AnswerLimit | None = None
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        timeout_s: float | None,
+        limit: AnswerLimit | None = None,
+        content_type: str = "application/json",
     ) -> Response:
-        """Return the answer whatever its status.
+        """Return the answer whatever its status; see `send`.
 
         A server may end its connection after a failure of its own without saying so, so nothing is sent on that one any
         more. A GET on a kept connection that breaks before a byte came is repeated once, on a new one.
@@ -166,13 +177,13 @@ class Connection:
             deadline.end_after(limit.whole_s)
             try:
                 try:
-                    response = self._request(method, path, body, timeout_s)
+                    response = self._request(method, path, body, timeout_s, content_type)
                 except requests.ConnectionError as failure:
                     kept = opened == self._opened and not isinstance(failure, requests.Timeout)
                     if method != "GET" or not kept or self.aborted or deadline.passed:
                         raise
                     self._adapter.close()
-                    response = self._request(method, path, body, timeout_s)
+                    response = self._request(method, path, body, timeout_s, content_type)
                 deadline.end_after(limit.body_s if limit.whole_s is None else None)
                 content = self._read(response, limit)
                 deadline.check()
@@ -198,7 +209,9 @@ class Connection:
                 return Response(response.status_code, content, time.monotonic() - begin, response.headers)
         raise error from cause  # outside the except block, so that no frame with headers hangs on it
 
-    def _request(self, method: str, path: str, body: bytes | None, timeout_s: float | None) -> requests.Response:
+    def _request(
+        self, method: str, path: str, body: bytes | None, timeout_s: float | None, content_type: str
+    ) -> requests.Response:
         """Send one request and return the answer's head; redirects are not followed.
 
         What a `requests.Session` works out anew for each request is fixed for a server and was worked out once.
@@ -208,7 +221,7 @@ class Connection:
         if body is not None:
             request.headers["Content-Length"] = str(len(body))
         if body:
-            request.headers["Content-Type"] = "application/json"
+            request.headers["Content-Type"] = content_type
         if self._cookies:
             request.prepare_cookies(self._cookies)
         timeout: Any = (min(self._connect_timeout_s, timeout_s or self._connect_timeout_s), timeout_s)
@@ -470,7 +483,7 @@ def _headers(address: Address) -> dict[str, str]:
         headers["Authorization"] = address.credentials.header()
     if not address.is_loopback:  # tunnels that show a page to browsers first
         headers |= {"ngrok-skip-browser-warning": "1", "skip_zrok_interstitial": "1"}
-    return headers
+    return {**headers, **address.headers}
 
 
 def _shutdown_socket(sock: socket.socket | None) -> None:

@@ -28,13 +28,17 @@ TOO_OFTEN = "answered 429"
 
 
 class StoppableJob(Protocol):
-    """A job on a server, as far as stopping it needs. Its methods are called by one thread at a time.
+    """A job on a server, as far as stopping it needs. Its methods are called by one thread at a time."""
 
-    connection: that the request was sent over. answered: set once the answer came or the connection broke.
-    """
+    @property
+    def answered(self) -> threading.Event:
+        """Set once the answer came or the connection broke."""
+        ...
 
-    connection: Connection
-    answered: threading.Event
+    @property
+    def hits_any(self) -> bool:
+        """Whether an interrupt stops whatever runs, another job of ours too."""
+        ...
 
     @property
     def began(self) -> bool:
@@ -55,6 +59,15 @@ class StoppableJob(Protocol):
 
     def is_gone(self, connection: Connection, timeout_s: float, *, interrupted: bool, after_grace: bool) -> bool:
         """Whether the job has ended, by what `is_ours` just read; may ask again. Raises BackendError."""
+        ...
+
+    @property
+    def aborted(self) -> bool:
+        """Whether no answer comes any more, though the job may be there."""
+        ...
+
+    def abort(self) -> None:
+        """Free the thread that waits for the answer: the grace time is over."""
         ...
 
     def end(self) -> None:
@@ -227,7 +240,7 @@ class _Interrupt:
     @property
     def _aborted(self) -> bool:
         """Whether no answer comes any more, though the job may be there."""
-        return self.job.connection.aborted
+        return self.job.aborted
 
     def interrupt(self) -> bool:
         """Interrupt the job once it runs; True once it is over. Shuts the socket down when the grace is over."""
@@ -239,7 +252,7 @@ class _Interrupt:
                 break
         if self._over:
             return True
-        self.job.connection.abort()
+        self.job.abort()
         return False
 
     @property
@@ -268,7 +281,7 @@ class _Interrupt:
 
     def _hit_another(self) -> bool:
         """Whether our interrupt ended another job of ours: it was before ours in the queue, and ours runs now."""
-        return any(other.answered.is_set() and not other.connection.aborted for other in self._others)
+        return any(other.answered.is_set() and not other.aborted for other in self._others)
 
     def _try(self, timeout_s: float) -> None:
         try:
@@ -287,7 +300,8 @@ class _Interrupt:
         self._was_ours = self.job.is_ours(connection, timeout_s)
         answered = self.job.answered.is_set() and not self._aborted  # our abort ends the call too
         if self._was_ours and not answered and (not self._interrupt_sent or self.job.continues()):
-            self._interrupt_sent, self._others = True, self._interrupter.others(self)
+            self._interrupt_sent = True
+            self._others = self._interrupter.others(self) if self.job.hits_any else ()
             self.job.interrupt(connection, timeout_s)
         gone = self.job.is_gone(connection, timeout_s, interrupted=self._interrupt_sent, after_grace=self._left_s <= 0)
         self._gone = self._gone + 1 if gone else 0

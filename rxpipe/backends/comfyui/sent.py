@@ -1,0 +1,172 @@
+"""A job that was posted: found again after a lost answer, stopped by the newest call that its server has."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from rxpipe.backends.comfyui.api import cancel_job, delete_waiting, interrupt, place_of, read_queue
+
+if TYPE_CHECKING:
+    from rxpipe.backends.comfyui.api import Place, QueueView
+    from rxpipe.backends.comfyui.progress import JobTracker
+    from rxpipe.backends.comfyui.server import Server
+    from rxpipe.backends.http.connection import Connection
+
+_WENT_ON = 2  # steps after the interrupt; the first may be of the one in progress
+
+
+class OurJobs:
+    """The ids of the jobs that one backend has on its server. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+        self._lock = threading.Lock()
+
+    def add(self, job: str) -> None:
+        """Note a job."""
+        with self._lock:
+            self._ids.add(job)
+
+    def remove(self, job: str) -> None:
+        """Note that a job has ended."""
+        with self._lock:
+            self._ids.discard(job)
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Those that have not ended."""
+        with self._lock:
+            return frozenset(self._ids)
+
+
+class SentJob:
+    """One job on the server, as a `StoppableJob`.
+
+    Args:
+        server: what it can do.
+        tracker: what is heard of the job.
+        connection: that it is posted over.
+        ours: jobs of this backend.
+
+    job: its id; before the answer to its POST our own.
+    """
+
+    hits_any = False
+
+    def __init__(
+        self, server: Server, tracker: JobTracker, connection: Connection, ours: OurJobs, *, mark: str
+    ) -> None:
+        self.server = server
+        self.tracker = tracker
+        self.job = mark
+        self._mark = mark
+        self._connection = connection
+        self._ours = ours
+        self._aborted = False
+        self._posted = threading.Event()
+        self._calls_over = threading.Event()
+        self._place: Place | None = None
+        self._steps = 0
+        self._said = False
+        ours.add(mark)
+
+    # -- on the call's thread -----------------------------------------------------------------------------------------
+
+    def note_posted(self, job: str) -> None:
+        """Note the id that the server gave it."""
+        if job != self.job:
+            self._ours.add(job)
+        self.job = job
+        self._posted.set()
+
+    @property
+    def posted(self) -> bool:
+        """Whether the server has it, as far as is known."""
+        return self._posted.is_set()
+
+    def note_calls_over(self) -> None:
+        """Note that the call's thread asks nothing more over its connection."""
+        self._calls_over.set()
+
+    # -- as a StoppableJob --------------------------------------------------------------------------------------------
+
+    @property
+    def answered(self) -> threading.Event:
+        """Set once the server is done with the job."""
+        return self.tracker.finished
+
+    @property
+    def began(self) -> bool:
+        """Whether it was seen running."""
+        return self.tracker.started
+
+    @property
+    def aborted(self) -> bool:
+        """Whether the grace time was over before the job was."""
+        return self._aborted
+
+    def abort(self) -> None:
+        """Free the call's thread where it waits for an answer."""
+        self._aborted = True
+        if not self._calls_over.is_set():
+            self._connection.abort()
+
+    def is_ours(self, connection: Connection, timeout_s: float) -> bool:
+        """Whether a stop would hit our job now, and nothing else."""
+        if not self._posted.is_set() or self.answered.is_set():
+            return False
+        if self.server.cancels_jobs:
+            return True
+        if self.server.interrupts_one and self.tracker.started:
+            self._place = "running"
+            return True
+        queue = read_queue(connection, self._ours.ids, timeout_s=timeout_s)
+        self._place = queue.place(self.job)
+        if self._place == "running" and not self.server.interrupts_one:
+            return self._is_alone(queue)
+        return self._place in {"running", "waiting"}
+
+    def _is_alone(self, queue: QueueView) -> bool:
+        """Whether an interrupt, which names no job on this server, can hit no stranger's."""
+        if queue.strangers and not self._said:
+            self._said = True
+            logger.bind(backend="comfyui").warning(
+                "{} cannot interrupt one job, and others wait there: the cancelled one runs to its end; "
+                "0.3.57 and later can",
+                self.server.name,
+            )
+        return not queue.strangers
+
+    def interrupt(self, connection: Connection, timeout_s: float) -> None:
+        """Stop the job by the newest call that the server has."""
+        self._steps = self.tracker.steps_done
+        if self.server.cancels_jobs and cancel_job(connection, self.job, timeout_s=timeout_s):
+            return
+        if self._place == "waiting":
+            delete_waiting(connection, self.job, timeout_s=timeout_s)
+        else:
+            interrupt(connection, self.job if self.server.interrupts_one else None, timeout_s=timeout_s)
+
+    def continues(self) -> bool:
+        """Whether the job went on: it had just begun, or the flag was cleared by its begin."""
+        return self.tracker.steps_done - self._steps >= _WENT_ON
+
+    def is_gone(self, connection: Connection, timeout_s: float, *, interrupted: bool, after_grace: bool) -> bool:
+        """Whether the job has ended."""
+        del interrupted, after_grace
+        if self.answered.is_set():
+            return True
+        if not self._posted.is_set():
+            return self._calls_over.is_set()
+        place = place_of(connection, self.server, self.job, timeout_s=timeout_s)
+        if place == "done":
+            self.tracker.finish()
+        return place in {"done", "unknown"}
+
+    def end(self) -> None:
+        """Note that the job has ended, or is followed no longer."""
+        self._ours.remove(self._mark)
+        self._ours.remove(self.job)
