@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -147,6 +148,9 @@ class ComfyUI(JobSite):
             return refusal
         if len(request.body) > self.setup.max_upload_size:
             return too_large(self.setup.max_upload_size)
+        if not request.path.startswith(self.setup.prefix + "/"):
+            return NOT_FOUND
+        request = replace(request, path=request.path.removeprefix(self.setup.prefix))
         path = request.path.removeprefix("/api") if request.path.startswith("/api/") else request.path
         if path == "/ws" and request.method == "GET":
             return self.sockets.accept(request, mute=call.fault is not None and call.fault.kind == "mute")
@@ -249,6 +253,10 @@ class ComfyUI(JobSite):
             return None
         graph = body.get("prompt")
         return stage_of_graph(graph) if isinstance(graph, dict) else None
+
+    def names_of(self, request: Request, stage: str | None) -> tuple[str, ...]:
+        """Return stage and last part of the path: "prompt" is every posted graph."""
+        return (*super().names_of(request, None), *([stage] if stage else []))
 
     # -- GET ----------------------------------------------------------------------------------------------------------
 
