@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rxpipe.cli.history_app import add_history
 from rxpipe.cli.outcome import (
     Exit,
     escape_unencodable,
@@ -165,6 +166,15 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             min=0, help="Seconds per step of the embedded backend, to slow it down for watching.", rich_help_panel=_HOW
         ),
     ] = None,
+    store: Annotated[
+        Path | None,
+        _option(
+            "Where the run is recorded, so that it can be resumed; default: in the user's data folder.",
+            _HOW,
+            metavar="PATH",
+        ),
+    ] = None,
+    no_store: Annotated[bool, _option("Do not record the run.", _HOW, "--no-store")] = False,
     dry_run: Annotated[bool, _option("Print the plan and render nothing.", _SHOW, "--dry-run")] = False,
     as_json: Annotated[
         bool, _option("One event per line on stdout as JSON, and nothing else.", _SHOW, "--json")
@@ -203,8 +213,9 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             if dry_run:
                 _print_plan(each, as_json=as_json)
         if not dry_run:
+            kept = _store(store, off=no_store)
             where, options = ",".join(backend or ["auto"]), _backend_options(pace, queue_ahead)
-            raise typer.Exit(_run(runs, where, options, as_json=as_json, verbose=verbose))
+            raise typer.Exit(_run(runs, where, options, kept, as_json=as_json, verbose=verbose))
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -260,7 +271,16 @@ def _backend_options(pace: float | None, queue_ahead: int | None) -> dict[str, A
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _run(runs: Any, backend: str, options: dict[str, Any], *, as_json: bool, verbose: bool) -> Exit:
+def _store(path: Path | None, *, off: bool) -> Any:
+    from rxpipe.errors import ConfigError  # noqa: PLC0415  # loaded when the command runs
+    from rxpipe.store.reading import Store, default_store  # noqa: PLC0415  # loaded when the command runs
+
+    if off and path is not None:
+        raise ConfigError(["--store and --no-store contradict each other; give one of them"])
+    return None if off else default_store() if path is None else Store(path)
+
+
+def _run(runs: Any, backend: str, options: dict[str, Any], store: Any, *, as_json: bool, verbose: bool) -> Exit:
     from rxpipe.backends import open_backend  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.cli.running import run_configs  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.errors import ConfigError  # noqa: PLC0415  # loaded when the command runs
@@ -268,7 +288,7 @@ def _run(runs: Any, backend: str, options: dict[str, Any], *, as_json: bool, ver
     if "pace_s" in options and backend not in {"auto", "embedded"}:
         raise ConfigError([f"--pace: {backend} has its own speed; only the embedded backend takes a pace"])
     opened = open_backend("embedded" if "pace_s" in options else backend, **options)
-    return run_configs([(each.name, each.config) for each in runs], opened, as_json=as_json, verbose=verbose)
+    return run_configs([(each.name, each.config) for each in runs], opened, store, as_json=as_json, verbose=verbose)
 
 
 _FILE = typer.Argument(metavar="FILE...", help="A preset, pack, payload, config or picture.")
@@ -392,3 +412,6 @@ def gui(
         from rxpipe.views import gui as window  # noqa: PLC0415  # Tk is loaded for this command only
 
         raise typer.Exit(window.main(backend))
+
+
+add_history(app)
