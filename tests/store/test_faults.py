@@ -254,7 +254,7 @@ def test_a_damaged_store_is_read_or_refused(whole, tmp_path, place):
 @pytest.mark.parametrize(
     "content", [b"", b"x" * 5000, b"SQLite format 3\0" + b"\0" * 5000], ids=["empty", "text", "torn"]
 )
-def test_a_file_that_is_no_store_is_left_alone(lab, job, tmp_path, content):
+def test_a_file_that_is_no_store_is_left_alone(job, tmp_path, content):
     """An empty one becomes a store; any other is said."""
     path = tmp_path / "other.sqlite3"
     path.write_bytes(content)
