@@ -11,6 +11,8 @@ from comfyui_client import Client, read
 from comfyui_recordings import recordings
 from PIL import Image, ImageChops
 from test_comfyui_server_contract import png
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from rxpipe.testing.servers.comfyui import ComfyUIServer, Fault, small_graph
 from rxpipe.testing.servers.core.clock import ManualClock
@@ -357,6 +359,37 @@ def test_every_own_fault_is_tried_here():
             and fault.name not in inherited] == []  # fmt: skip
 
 
+def test_a_drawing_that_fails_is_an_error_of_its_node():
+    """By the type and the text of its exception."""
+
+    def draw(request):
+        raise OverflowError(f"{request.width} px are too many")
+
+    with ComfyUIServer(draw=draw) as server:
+        details = run(server)["status"]["messages"][-1][1]
+
+    assert (details["exception_type"], details["exception_message"]) == ("OverflowError", "64 px are too many\n")
+    assert details["node_type"] == "KSampler"
+
+
+WRONG = [None, 1, "x", [], {}, [1], {"a": None}, {"1": {}}, {"1": {"class_type": "KSampler"}}, {"1": {"class_type": 3}}]
+WRONG += [{"1": {"class_type": "SaveImage", "inputs": {"images": link}}} for link in (["1", 0], [["1"], 0], [1, 0], 7)]
+
+
+@pytest.mark.parametrize("version", ["0.3.40", "0.33.0"])
+def test_nonsense_is_answered_and_the_server_goes_on(version):
+    """Graphs and bodies of every wrong shape: 400 or 500, never silence, and then a job as ever."""
+    with ComfyUIServer(version, draw="noise") as server, requests.Session() as session:
+        for wrong in WRONG:
+            bodies = [wrong, {"prompt": wrong}, {"prompt": small_graph(), "number": wrong}, {"delete": wrong}]
+            for path in ("/prompt", "/queue", "/history", "/interrupt", "/free", "/api/jobs/cancel", "/upload/image"):
+                for body in bodies:
+                    answer = session.post(server.url + path, json=body, timeout=10)
+                    assert answer.status_code in (200, 400, 404, 405, 500), (path, body)
+        assert server.wait_idle()
+        assert run(server)["status"]["completed"]
+
+
 # -- strangers --------------------------------------------------------------------------------------------------------
 
 
@@ -415,6 +448,37 @@ def test_a_stranger_that_does_not_read_stops_everybodys_events(server):
         assert "execution_start" not in client.events
         stranger.close()
         assert "execution_success" in client.until_done()
+
+
+# -- the socket -------------------------------------------------------------------------------------------------------
+
+
+def test_a_socket_answers_pings_and_packs_what_the_client_can_unpack(server):
+    """permessage-deflate is accepted, a finished picture comes whole, however large."""
+    graph = small_graph(size=512)
+    graph["out"] = {"class_type": "SaveImageWebsocket", "inputs": {"images": ["decode", 0]}}
+    with connect(f"ws://127.0.0.1:{server.port}/ws?clientId=me", max_size=2**24, proxy=None) as socket:
+        assert "permessage-deflate" in socket.response.headers["Sec-WebSocket-Extensions"]
+        assert socket.ping().wait(5)
+        run(server, graph, client_id="me")
+        messages = []
+        while '"node": null' not in str(messages[-1:]):
+            messages.append(socket.recv(5))
+    pictures = [message for message in messages if isinstance(message, bytes)]
+
+    assert [read(message) for message in pictures] == [{"event": 1, "picture": 2}]
+    assert len(pictures[0]) > 500_000
+
+
+def test_a_plain_request_for_the_socket_and_one_from_elsewhere_are_refused(server):
+    """400 without an upgrade, 403 with another origin."""
+    assert requests.get(f"{server.url}/ws", timeout=10).status_code == 400
+    origin = {"origin": "http://example.org"}
+    with (
+        pytest.raises(InvalidStatus, match="403"),
+        connect(f"ws://127.0.0.1:{server.port}/ws", additional_headers=origin, proxy=None),
+    ):
+        pass
 
 
 # -- versions and ways in ---------------------------------------------------------------------------------------------

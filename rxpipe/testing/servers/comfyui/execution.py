@@ -18,6 +18,7 @@ from rxpipe.testing.servers.comfyui.queueing import Entry, Interrupted, Item
 from rxpipe.testing.servers.comfyui.sockets import JPEG, PNG
 from rxpipe.testing.servers.comfyui.tracebacks import traceback_of
 from rxpipe.testing.servers.comfyui.values import jpeg, png, printed
+from rxpipe.testing.servers.core.site import ServerGone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -131,10 +132,12 @@ class Execution:
             engine.queue.check()
         try:
             result = NODES[node["class_type"]](self, self._inputs(node))
-        except (Interrupted, NodeError):
+        except (Interrupted, NodeError, ServerGone):
             raise
-        except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
-            raise NodeError(type(error).__name__, str(error)) from error
+        except Exception as error:
+            kind = type(error)
+            name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+            raise NodeError(name, str(error)) from error
         if self._is_output(self.node_id) and self._all_steps:
             self._spend(_TAIL / len(self.item.outputs), deaf=True)
         return result
