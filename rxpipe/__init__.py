@@ -26,7 +26,7 @@ executor.py    starts a run, one at a time; its handle with wait, cancel, skip
 runner.py      runs to the result, or live
 controller.py  a run for a GUI: intents in, status out, on the GUI's thread
 views/         console, Tk, Qt, notebook, the window
-testing/       marbles, a scripted backend, laws, a faulty file system, a WebUI test server
+testing/       marbles, a scripted backend, laws, a faulty file system, test servers of WebUI and ComfyUI
 cli/           the command `rxpipe`
 ```
 

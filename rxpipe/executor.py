@@ -394,6 +394,7 @@ class _RunSession(Session):
         if not self.control.start():
             self.control.cancel()
             return
+        self._journal.begin()
         if self._files is not None:
             self._files.prepare()
             if self._resumed is not None and self._resumed.run_id is not None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rxpipe.cli.history_app import add_history
 from rxpipe.cli.outcome import (
     Exit,
     escape_unencodable,
@@ -157,6 +158,15 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             min=0, help="Seconds per step of the embedded backend, to slow it down for watching.", rich_help_panel=_HOW
         ),
     ] = None,
+    store: Annotated[
+        Path | None,
+        _option(
+            "Where the run is recorded, so that it can be resumed; default: in the user's data folder.",
+            _HOW,
+            metavar="PATH",
+        ),
+    ] = None,
+    no_store: Annotated[bool, _option("Do not record the run.", _HOW, "--no-store")] = False,
     dry_run: Annotated[bool, _option("Print the plan and render nothing.", _SHOW, "--dry-run")] = False,
     as_json: Annotated[
         bool, _option("One event per line on stdout as JSON, and nothing else.", _SHOW, "--json")
@@ -195,7 +205,8 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             if dry_run:
                 _print_plan(each, as_json=as_json)
         if not dry_run:
-            raise typer.Exit(_run(runs, ",".join(backend or ["auto"]), pace, as_json=as_json, verbose=verbose))
+            kept = _store(store, off=no_store)
+            raise typer.Exit(_run(runs, ",".join(backend or ["auto"]), pace, kept, as_json=as_json, verbose=verbose))
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -246,7 +257,16 @@ def _print_plan(run: Any, *, as_json: bool) -> None:
     print_plan(plan)
 
 
-def _run(runs: Any, backend: str, pace: float | None, *, as_json: bool, verbose: bool) -> Exit:
+def _store(path: Path | None, *, off: bool) -> Any:
+    from rxpipe.errors import ConfigError  # noqa: PLC0415  # loaded when the command runs
+    from rxpipe.store.reading import Store, default_store  # noqa: PLC0415  # loaded when the command runs
+
+    if off and path is not None:
+        raise ConfigError(["--store and --no-store contradict each other; give one of them"])
+    return None if off else default_store() if path is None else Store(path)
+
+
+def _run(runs: Any, backend: str, pace: float | None, store: Any, *, as_json: bool, verbose: bool) -> Exit:
     from rxpipe.backends import open_backend  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.cli.running import run_configs  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.errors import ConfigError  # noqa: PLC0415  # loaded when the command runs
@@ -257,7 +277,7 @@ def _run(runs: Any, backend: str, pace: float | None, *, as_json: bool, verbose:
         opened = open_backend("embedded", pace_s=pace)
     else:
         raise ConfigError([f"--pace: {backend} has its own speed; only the embedded backend takes a pace"])
-    return run_configs([(each.name, each.config) for each in runs], opened, as_json=as_json, verbose=verbose)
+    return run_configs([(each.name, each.config) for each in runs], opened, store, as_json=as_json, verbose=verbose)
 
 
 _FILE = typer.Argument(metavar="FILE...", help="A preset, pack, payload, config or picture.")
@@ -381,3 +401,6 @@ def gui(
         from rxpipe.views import gui as window  # noqa: PLC0415  # Tk is loaded for this command only
 
         raise typer.Exit(window.main(backend))
+
+
+add_history(app)

@@ -6,6 +6,7 @@ confidence. Needs numpy and scikit-image, which the extra `sketch` installs; bot
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Face", "find_faces", "looks_for_faces"]
+__all__ = ["Face", "find_faces", "load_detector", "looks_for_faces"]
 
 _Box: TypeAlias = tuple[float, float, float, float]  # left, top, right, bottom
+_Find: TypeAlias = tuple[bool, int, _Box]  # whether the look was mirrored, its number, where
 
 _LOOKS_PX = (512, 440, 376)
 """Longest side of the copies that the detector sees; never above 512."""
+_WHOLE_LOOKS = 2
+_WHOLE_SHARE = 0.7  # of the search's time
+_AROUND, _ALIKE = 0.35, 1.7  # how far around a find is looked, and for faces how much smaller or larger
 _MOST_ENLARGED = 1.5
 _SMALLEST_PX = 26
 _SAME = 0.45
@@ -55,11 +60,17 @@ def looks_for_faces(detector: str) -> bool:
     return not any(part in name for part in ("hand", "person", "body", "eye", "cloth", "foot"))
 
 
-def find_faces(pixels: NDArray[np.uint8]) -> Generator[None, None, list[Face]]:
-    """Look for faces, pausing after each look; return those that any plain and any mirrored look agree on.
+def find_faces(pixels: NDArray[np.uint8]) -> Generator[float, None, list[Face]]:
+    """Look for faces; return those that any plain and any mirrored look agree on.
+
+    A first look, and a second where it found nothing, sees the whole picture; all others only the surroundings of what
+    was found.
 
     Args:
         pixels: height x width x 3, 8 bit.
+
+    Yields:
+        After each look: how far the search is, 0..1.
 
     Returns:
         The largest first.
@@ -72,68 +83,106 @@ def find_faces(pixels: NDArray[np.uint8]) -> Generator[None, None, list[Face]]:
     from PIL import Image  # noqa: PLC0415  # nor Pillow
 
     picture = Image.fromarray(pixels)
-    finds: list[tuple[bool, int, _Box]] = []
-    _cascade()
-    yield
-    for number, longest in enumerate(_LOOKS_PX):
+    finds: list[_Find] = []
+    load_detector()
+    yield 0.0
+    copies = []
+    for longest in _LOOKS_PX:
         scale = longest / max(_LOOKS_PX[0] / _MOST_ENLARGED, *picture.size)
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        copy = np.asarray(picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
-        for mirrored in (False, True):
-            finds += [(mirrored, number, box) for box in _detect(copy, pixels.shape, mirrored=mirrored)]
-            yield
-        if number and {mirrored for mirrored, _, _ in finds} != {False, True}:
-            return []
+        copies.append(np.asarray(picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)))
+    whole = 0
+    while not finds and whole < _WHOLE_LOOKS:
+        finds += [(False, whole, box) for box in _detect(copies[whole], pixels.shape)]
+        whole += 1
+        yield _WHOLE_SHARE
+    if not finds:
+        return []
+    looks = [(False, number) for number in range(len(copies)) if number >= whole]
+    looks += [(True, number) for number in range(len(copies))]
+    places = [_median(group) for group in _grouped(finds)]
+    for done, (mirrored, number) in enumerate(looks, 1):
+        for place in places:
+            boxes = _detect_around(place, copies[number], pixels.shape, mirrored=mirrored)
+            finds += [(mirrored, number, box) for box in boxes]
+            yield _WHOLE_SHARE + (1 - _WHOLE_SHARE) * done / len(looks)
     return sorted(_agreed(finds, pixels.shape), key=lambda face: -face.area)
 
 
 @cache
-def _cascade() -> Any:
-    """Load the detector, once; it holds no state between calls."""
+def load_detector() -> Any:
+    """Load the detector, once, and return it; it holds no state between calls. From any thread.
+
+    Raises:
+        ImportError: scikit-image is not installed.
+    """
     from skimage.data import lbp_frontal_face_cascade_filename  # noqa: PLC0415  # a third of a second, needed only to find faces
     from skimage.feature import Cascade  # noqa: PLC0415  # 0.3 s, for adetailer only
 
     return Cascade(lbp_frontal_face_cascade_filename())  # type: ignore[no-untyped-call]  # it has no types
 
 
-def _detect(copy: NDArray[np.uint8], shape: tuple[int, ...], *, mirrored: bool) -> list[_Box]:
-    """Take one look; return boxes in px of the picture."""
+def _detect_around(place: _Box, copy: NDArray[np.uint8], shape: tuple[int, ...], *, mirrored: bool) -> list[_Box]:
+    """Take one look at the surroundings of a find, for faces of about its size."""
+    scale = copy.shape[1] / shape[1]
+    left, top, right, bottom = (side * scale for side in place)
+    size = max(right - left, bottom - top)
+    x0, y0 = max(0, int(left - size * _AROUND)), max(0, int(top - size * _AROUND))
+    part = copy[y0 : int(bottom + size * _AROUND) + 1, x0 : int(right + size * _AROUND) + 1]
+    found = _detect(part[:, ::-1] if mirrored else part, part.shape, sizes=(size / _ALIKE, size * _ALIKE))
+    boxes = []
+    for one, up, other, down in found:
+        begin, end = (part.shape[1] - other, part.shape[1] - one) if mirrored else (one, other)
+        boxes.append(((x0 + begin) / scale, (y0 + up) / scale, (x0 + end) / scale, (y0 + down) / scale))
+    return boxes
+
+
+def _detect(
+    copy: NDArray[np.uint8], shape: tuple[int, ...], *, sizes: tuple[float, float] = (0, math.inf)
+) -> list[_Box]:
+    """Take one look for faces of *sizes* px of the copy; return boxes in px of a picture of *shape*."""
     import numpy as np  # noqa: PLC0415  # importing rxpipe loads no numpy
 
     height, width = copy.shape[:2]
     if min(height, width) < _SMALLEST_PX:
         return []
-    finds = _cascade().detect_multi_scale(
-        img=np.ascontiguousarray(copy[:, ::-1] if mirrored else copy), scale_factor=1.15, step_ratio=1.5,
-        min_size=(_SMALLEST_PX, _SMALLEST_PX), max_size=(height, width), min_neighbor_number=4,
+    least = max(_SMALLEST_PX, int(min(sizes[0], height, width)))
+    most = [max(least, int(min(sizes[1], side))) for side in (height, width)]
+    finds = load_detector().detect_multi_scale(
+        img=np.ascontiguousarray(copy), scale_factor=1.15, step_ratio=1.5,
+        min_size=(least, least), max_size=tuple(most), min_neighbor_number=4,
     )  # fmt: skip
     scale = shape[1] / width
-    boxes = []
-    for find in finds:
-        left = width - find["c"] - find["width"] if mirrored else find["c"]
-        boxes.append(
-            (left * scale, find["r"] * scale, (left + find["width"]) * scale, (find["r"] + find["height"]) * scale)
-        )
-    return boxes
+    return [tuple(side * scale for side in (f["c"], f["r"], f["c"] + f["width"], f["r"] + f["height"])) for f in finds]
 
 
-def _agreed(finds: list[tuple[bool, int, _Box]], shape: tuple[int, ...]) -> list[Face]:
-    """Make one face of finds that lie on one another, with their confidence."""
-    import numpy as np  # noqa: PLC0415  # importing rxpipe loads no numpy
-
-    groups: list[list[tuple[bool, int, _Box]]] = []
+def _grouped(finds: list[_Find]) -> list[list[_Find]]:
+    """Put finds that lie on one another together."""
+    groups: list[list[_Find]] = []
     for find in sorted(finds, key=lambda f: -(f[2][2] - f[2][0])):
         home = next((group for group in groups if any(_overlap(find[2], other[2]) > _SAME for other in group)), None)
         if home is None:
             groups.append([find])
         else:
             home.append(find)
+    return groups
+
+
+def _median(group: list[_Find]) -> _Box:
+    import numpy as np  # noqa: PLC0415  # importing rxpipe loads no numpy
+
+    left, top, right, bottom = np.median([box for _, _, box in group], axis=0).tolist()
+    return left, top, right, bottom
+
+
+def _agreed(finds: list[_Find], shape: tuple[int, ...]) -> list[Face]:
+    """Make one face of finds that lie on one another, with their confidence."""
     faces = []
-    for group in groups:
+    for group in _grouped(finds):
         plain, mirrored = ({number for side, number, _ in group if side is which} for which in (False, True))
         confidence = len(plain) * len(mirrored) / len(_LOOKS_PX) ** 2
         if confidence:
-            left, top, right, bottom = np.median([box for _, _, box in group], axis=0)
+            left, top, right, bottom = _median(group)
             faces.append(Face(max(0, round(left)), max(0, round(top)), min(shape[1], round(right)),
                               min(shape[0], round(bottom)), round(confidence, 3)))  # fmt: skip
     return faces

@@ -91,6 +91,9 @@ _SIDES = re.compile(r"\s*(\d{1,5})\s*[xX]\s*(\d{1,5})\s*")
 _MODULE = re.compile(r"Module (\d+)")
 _FILLS = {"fill": 0, "original": 1, "latent noise": 2, "latent nothing": 3}
 
+_OF_SAMPLING = frozenset({"Steps", "Sampler", "Seed", "CFG scale", "Denoising strength"})
+"""Settings that a picture has which was drawn, and not only mended or enlarged."""
+
 _ABSENT = frozenset(
     {
         "",
@@ -150,9 +153,13 @@ class _Carrying:
         self.known = SECTIONS[self.stage].model_fields
 
     def result(self) -> Carried:
-        section = self._section()
-        values = {self.stage: section}
-        if unit := self._details():
+        unit = self._details()
+        mended = bool(self.info.source and not self.left.keys() & _OF_SAMPLING)
+        values = {} if mended else {self.stage: self._section()}
+        if mended and unit:
+            prompts = {"prompt": self.info.prompt, "negative_prompt": self.info.negative_prompt}
+            unit = {**{name: text for name, text in prompts.items() if text}, **unit}
+        if unit:
             values["adetailer"] = unit
         if upscale := self._upscale():
             values["upscale"] = upscale

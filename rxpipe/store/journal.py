@@ -95,6 +95,10 @@ class RunJournal(Journal):
         problem = self._writer.problem
         return () if problem is None else (f"{problem} What this run does is not recorded there.",)
 
+    def begin(self) -> None:
+        """Wait until the run's row is durable; what is on the disk without one could not be told from a stranger's."""
+        self._writer.commit(lambda _: None)
+
     # -- cells --------------------------------------------------------------------------------------------------------
 
     def recall(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rxpipe.store.reading import Store
     from rxpipe.store.records import StoredRun
 
-__all__ = ["Resumption", "check_identities", "resumable", "resumption", "reuse"]
+__all__ = ["Resumption", "check_identities", "plan_of", "resumable", "resumption", "reuse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +50,32 @@ class Resumption:
 def resumable(store: Store, run_id: str) -> tuple[StoredRun, StageExecutionPlan]:
     """Return a run and the plan that it is resumed with.
 
-    Its relative paths are those of the folder in which it was begun.
-
     Raises:
         ResumeError: it kept its pictures in memory, or is known from its pictures only.
         StoreError: the store cannot be read, or has no such run.
     """
     run = store.run(run_id)
-    if run.plan is None:
-        raise ResumeError(
-            f"run {run_id} is known from its pictures only, which do not tell its whole plan.",
-            hint="Draw a picture again: rxpipe rerun PICTURE.",
-        )
-    if run.plan.settings.out is None:
+    plan = plan_of(run)
+    if plan.settings.out is None:
         raise ResumeError(
             f"run {run_id} kept its pictures in memory (out=None), and they went with its process.",
             hint="Run it again, with out= a folder if it is to be resumed.",
         )
-    return run, _from_folder(run.plan, run.cwd)
+    return run, plan
+
+
+def plan_of(run: StoredRun) -> StageExecutionPlan:
+    """Return the plan of a run; its relative paths are those of the folder in which it was begun.
+
+    Raises:
+        ResumeError: it is known from its pictures only.
+    """
+    if run.plan is None:
+        raise ResumeError(
+            f"run {run.summary.run_id} is known from its pictures only, which do not tell its whole plan.",
+            hint="Draw a picture of it again: rxpipe run PICTURE.",
+        )
+    return _from_folder(run.plan, run.cwd)
 
 
 def resumption(store: Store, run: StoredRun) -> Resumption:

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from rxpipe.testing.misbehave import SubscriberFault as SubscriberFault
     from rxpipe.testing.misbehave import interleavings as interleavings
     from rxpipe.testing.mismatch import Mismatch as Mismatch
+    from rxpipe.testing.operator_laws import prove as prove
+    from rxpipe.testing.pulling import Turbine as Turbine
+    from rxpipe.testing.pulling import turbine as turbine
     from rxpipe.testing.recorded import replay as replay
     from rxpipe.testing.recorded import to_marbles as to_marbles
     from rxpipe.testing.rows import timeline as timeline
@@ -73,6 +76,8 @@ _HOMES = {
     "scripted": ("ScriptedBackend", "ScriptedRun"),
     "signals": ("notification",),
     "rows": ("timeline",),
+    "pulling": ("Turbine", "turbine"),
+    "operator_laws": ("prove",),
     "virtual": ("RealThread", "VirtualTime"),
     "servers.comfyui": ("ComfyUIServer",),
     "servers.webui": ("Fault", "WebUIServer"),

@@ -25,6 +25,7 @@ __tracebackhide__ = True  # pytest shows the test's line, not ours
 
 ENDED = "_ended_in_this_test"
 MOST = 100
+AFTER_END = "after the end"
 
 
 class Dropped(NamedTuple):
@@ -61,9 +62,9 @@ def replacements(current: Callable[[], Noting | None]) -> Iterator[Replacement]:
     """Yield the methods of Rx's two kinds of observer, with a note of what they drop."""
 
     def note(observer: Any, kind: str, value: Any) -> None:
-        after = "after the end" if getattr(observer, ENDED, False) else "after it was disposed"
+        after = AFTER_END if getattr(observer, ENDED, False) else "after it was disposed"
         noting = current()
-        if noting is not None and (kind == "error" or after == "after the end"):
+        if noting is not None:
             noting.drop(kind, value, after, name_of(observer))
 
     def received(observer: Any, error: Exception) -> None:

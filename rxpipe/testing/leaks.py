@@ -115,13 +115,20 @@ def require_released(
     Raises:
         Leaked: names each with its line.
     """
-    found = [f"a subscription was never disposed, and holds something\n    {show(line)}" for line in subscriptions]
-    found += [f"{name} is still subscribed to\n    {show(line)}" for name, line in sources]
-    found += [f"a timer is still planned\n    {show(line)}" for line in timers]
-    found = list(dict.fromkeys(found))
+    found = describe_leaks(subscriptions, sources, timers)
     if found:
         hint = "Dispose it, or let it end; marbles.allow_leaks() says that this is meant."
         raise Leaked(_listing("the test has ended, and something goes on", found, hint))
+
+
+def describe_leaks(
+    subscriptions: Iterable[Line], sources: Iterable[tuple[str, Line]], timers: Iterable[Line]
+) -> list[str]:
+    """Return what goes on, each in words with its line, none twice."""
+    found = [f"a subscription was never disposed, and holds something\n    {show(line)}" for line in subscriptions]
+    found += [f"{name} is still subscribed to\n    {show(line)}" for name, line in sources]
+    found += [f"a timer is still planned\n    {show(line)}" for line in timers]
+    return list(dict.fromkeys(found))
 
 
 def _listing(title: str, found: Iterable[str], hint: str) -> str:

@@ -6,16 +6,21 @@ are handed no scheduler run on `marbles.clock`. At the end, whatever came and wa
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from rxpipe.testing.clock import MarbleError, Runaway, VirtualClock
+from rxpipe.testing.clock import Duration, MarbleError, Runaway, VirtualClock, microseconds
 from rxpipe.testing.diagram import MarblePicture
 from rxpipe.testing.endless import named
 from rxpipe.testing.grammar import Diagram, Subscription, parse, parse_moment, parse_subscription
-from rxpipe.testing.leaks import require_released, require_seen
+from rxpipe.testing.leaks import describe_leaks, require_released, require_seen
 from rxpipe.testing.misbehave import UnrulySource, UnrulySubscriber
 from rxpipe.testing.mismatch import Mismatch
-from rxpipe.testing.origin import current_line, show
+from rxpipe.testing.order import require_order
+from rxpipe.testing.origin import Line, current_line, show
+from rxpipe.testing.patience import wait_until
+from rxpipe.testing.probe import Probe
+from rxpipe.testing.pulling import Turbine
 from rxpipe.testing.recording import Recording
 from rxpipe.testing.signals import Recorded, Values, resolve
 from rxpipe.testing.spelling import NamesUsed
@@ -24,7 +29,7 @@ from rxpipe.testing.virtual import VirtualTime
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -54,6 +59,7 @@ class Marbles:
         self.clock = clock or VirtualClock()
         self.recordings: list[Recording] = []
         self.names = NamesUsed()
+        self.numbers: Iterator[int] = itertools.count()
         self._sources: list[Source] = []
         self._leaks_allowed = self._drops_allowed = False
         self._time = VirtualTime(self.clock)
@@ -92,14 +98,19 @@ class Marbles:
         if not self._drops_allowed:
             require_seen(self._time.lost())
         if not self._leaks_allowed:
-            self._require_released()
+            require_released(*self._held())
 
-    def _require_released(self) -> None:
-        require_released(
-            (each.line for each in self._time.subscriptions if each.is_held),
-            ((repr(source), source.made_at) for source in self._sources if source.subscriptions.is_open),
+    def _held(self) -> tuple[list[Line], list[tuple[str, Line]], list[Line]]:
+        """Return what goes on: subscriptions, sources, timers."""
+        return (
+            [each.line for each in self._time.subscriptions if each.is_held],
+            [(repr(source), source.made_at) for source in self._sources if source.subscriptions.is_open],
             self.clock.left_over(),
         )
+
+    def left_behind(self) -> tuple[list[str], list[str], list[str]]:
+        """Return in words what is still held, which signals reached nobody, and which came after unsubscribing."""
+        return describe_leaks(*self._held()), list(map(str, self._time.lost())), list(map(str, self._time.late))
 
     def allow_leaks(self) -> None:
         """Allow this test to leave subscriptions open, timers planned and sources held."""
@@ -208,6 +219,45 @@ class Marbles:
             recording.subscription = stream.subscribe(recording)
         except Runaway as error:
             raise self.runaway(error) from None
+
+    def turbine(self, stream: Observable[Any], *, limit: Duration | None = None, name: str = "") -> Turbine:
+        """Return a subscription whose signals are taken one by one: `with marbles.turbine(stream) as t: t.item()`.
+
+        Args:
+            stream: what is tested.
+            limit: for a stream on real threads: how long each method waits, in real time; None for virtual time.
+            name: stands in failures.
+        """
+        return Turbine(stream, None if limit is not None else self.clock, limit, name)
+
+    def probe(self, stream: Observable[Any], name: str = "") -> Probe:
+        """Return *stream* with a log of its subscriptions, how they ended, and how many values passed."""
+        return Probe(self, stream, name)
+
+    def eventually(self, check: Callable[[], object], within: Duration = "1m") -> None:
+        """Move time until *check* neither returns something false nor raises an AssertionError.
+
+        Where threads are allowed and nothing is planned, it is asked again in real time.
+
+        Raises:
+            AssertionError: that of *check*, or one that says so, if it did not come true in time.
+        """
+        wait_until(check, self.clock, microseconds(within), real=self._time.threads_allowed)
+
+    def expect_order(self, rows: Mapping[Recording, str], values: Values = None) -> None:
+        """Run time to its end, then fail unless the streams emitted in the order of these diagrams, at any times.
+
+        Args:
+            rows: a diagram for each recording; what is in an earlier column comes first, one column in any order.
+            values: what the names stand for.
+
+        Raises:
+            AssertionError: names the first signal out of turn, and draws both orders.
+        """
+        self.finish()
+        require_order(rows, values, self.line())
+        for recording in rows:
+            recording.accept()
 
     def observer(self, name: str = "") -> Recording:
         """Return a bare observer that records, to hand to `subscribe` oneself."""

@@ -36,6 +36,9 @@ class Recording(abc.ObserverBase[Any]):
         self.name = name
         self.stream = stream
         self.messages: list[Recorded] = []
+        self.numbers: list[int] = []
+        """The place of each message among all that the test recorded."""
+        self.mismatch: Mismatch | None = None
         self.compared = -1
         self.made_at = harness.line()
         self.subscription: abc.DisposableBase | None = None
@@ -59,6 +62,7 @@ class Recording(abc.ObserverBase[Any]):
         self._add("end", None)
 
     def _add(self, kind: Any, value: Any) -> None:
+        self.numbers.append(next(self.harness.numbers))
         self.messages.append(Recorded(self.harness.clock.now_us - self._zero, kind, value))
 
     @property
@@ -104,6 +108,23 @@ class Recording(abc.ObserverBase[Any]):
         expected = resolve(diagram, values, error)
         self.harness.names.note(values, diagram, self.harness.line())
         return expected
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the stream did what a diagram shows: `assert stream == "--a|"`, or `== ("--a|", values)`.
+
+        Runs time to its end. Where it did not, pytest shows what `to_be` shows.
+        """
+        text, *values = other if isinstance(other, tuple) else (other,)
+        if not isinstance(text, str) or len(values) > 2:  # noqa: PLR2004 - values and an error
+            return self is other
+        try:
+            self.to_be(text, *values)
+        except Mismatch as mismatch:
+            self.mismatch = mismatch
+            return False
+        return True
+
+    __hash__ = object.__hash__
 
     def to_be_so_far(self, text: str, values: Values = None, error: object = None) -> None:
         """Fail unless the stream, up to this moment, did what *text* shows. Moves no time."""

@@ -19,7 +19,7 @@ from rxpipe.testing.origin import current_line
 from rxpipe.testing.signals import Recorded, Values, deliver, resolve, same_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from rxpipe.testing.clock import Runaway, VirtualClock
     from rxpipe.testing.spelling import NamesUsed
@@ -32,6 +32,7 @@ class Harness(Protocol):
 
     clock: VirtualClock
     names: NamesUsed
+    numbers: Iterator[int]
 
     def line(self) -> str:
         """Return the line of the test that is running, `file:line: source`."""

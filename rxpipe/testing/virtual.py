@@ -235,6 +235,8 @@ class VirtualTime:
         self.clock = clock
         self.threads_allowed = False
         self.dropped: list[dropped.Dropped] = []
+        self.late: list[dropped.Dropped] = []
+        """Values that came after somebody had unsubscribed: under way, or a source that is deaf."""
         self._delivered: list[Exception] = []
         self.subscriptions: list[leaks.TrackedSubscription] = []
         self._owner = threading.get_ident()
@@ -278,9 +280,10 @@ class VirtualTime:
 
     def drop(self, kind: str, value: Any, after: str, by: str) -> None:
         """Note a signal that reached nobody."""
-        if len(self.dropped) < dropped.MOST and not is_in_pipeline():  # a run's timeline says what became of it
+        kept = self.dropped if kind == "error" or after == dropped.AFTER_END else self.late
+        if len(kept) < dropped.MOST and not is_in_pipeline():  # a run's timeline says what became of it
             line = self.clock.origin or current_line()
-            self.dropped.append(dropped.Dropped(self.clock.now_us, kind, value, after, by, line))
+            kept.append(dropped.Dropped(self.clock.now_us, kind, value, after, by, line))
 
     def deliver(self, error: Exception) -> None:
         """Note an error that reached somebody."""

@@ -21,11 +21,14 @@ from rxpipe.errors import BackendFailed, BadImage
 LIGHTHOUSE = rxp.Txt2ImgConfig(prompt="a lighthouse at dusk", width=128, height=96, steps=6)
 
 
-def test_a_drawing_emits_a_step_and_a_preview_per_step_then_the_picture():
-    """Steps 1..n of n, each followed by its preview, one Output, completion."""
+def test_a_drawing_emits_its_steps_and_previews_then_the_picture():
+    """Steps 1..n of n, a preview behind the first, the last, and others that are not too close; one Output."""
     drawing = draw(LIGHTHOUSE)
 
-    assert [type(item) for item in drawing.items] == [StepProgress, Preview] * 6 + [Output]
+    kinds = [type(item) for item in drawing.items]
+    assert kinds[:2] == [StepProgress, Preview]
+    assert kinds[-3:] == [StepProgress, Preview, Output]
+    assert all(kinds[n - 1] is StepProgress for n, kind in enumerate(kinds) if kind is Preview)
     assert [(step.step, step.steps) for step in drawing.steps] == [(i, 6) for i in range(1, 7)]
     assert [step.fraction for step in drawing.steps] == [i / 6 for i in range(1, 7)]
     assert {step.phase for step in drawing.steps} == {"working"}
@@ -49,7 +52,7 @@ def test_every_stage_counts_its_steps_to_the_end(config, portrait):
     drawing = draw(config, portrait)
 
     assert [step.step for step in drawing.steps] == list(range(1, drawing.steps[0].steps + 1))
-    assert len(drawing.previews) == len(drawing.steps)
+    assert 1 < len(drawing.previews) <= len(drawing.steps)
     assert drawing.completed
 
 
@@ -68,7 +71,7 @@ def test_a_paced_drawing_takes_its_time_from_the_scheduler():
     assert moments == [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
 
 
-@pytest.mark.parametrize("after", range(0, 44, 4))
+@pytest.mark.parametrize("after", range(0, 33, 4))
 def test_disposing_stops_the_work_at_the_next_slice(after):
     """Not one further action runs, and nothing is emitted any more."""
     drawing = Drawing(LIGHTHOUSE).run(most=after)

@@ -598,3 +598,101 @@ SUB = {
     },
 }
 case("ComfyUI", "the editor's form with a subgraph", png({"workflow": SUB}, (512, 768)), "comfyui", C)
+graph(
+    "over a picture by KSamplerAdvanced",
+    basic(
+        im=node("LoadImage", image="photo.png"),
+        empty=node("VAEEncode", pixels=["im", 0], vae=["ckpt", 2]),
+        s=node(
+            "KSamplerAdvanced",
+            add_noise="enable",
+            noise_seed=4711,
+            steps=20,
+            cfg=6.5,
+            sampler_name="dpmpp_2m",
+            scheduler="karras",
+            start_at_step=12,
+            end_at_step=10000,
+            return_with_leftover_noise="disable",
+            model=["ckpt", 0],
+            positive=["pos", 0],
+            negative=["neg", 0],
+            latent_image=["empty", 0],
+        ),
+    ),
+    {"source": True, "denoise": 0.4, "steps": 20},
+)
+case(
+    "ComfyUI",
+    "a picture that is only mended",
+    png(
+        {
+            "prompt": basic(
+                im=node("LoadImage", image="photo.png"),
+                det=node("UltralyticsDetectorProvider", model_name="bbox/face_yolov8m.pt"),
+                s=None,
+                dec=None,
+                empty=None,
+                fd=node(
+                    "FaceDetailer",
+                    image=["im", 0],
+                    model=["ckpt", 0],
+                    clip=["ckpt", 1],
+                    vae=["ckpt", 2],
+                    positive=["pos", 0],
+                    negative=["neg", 0],
+                    bbox_detector=["det", 0],
+                    seed=5,
+                    steps=10,
+                    cfg=5.0,
+                    sampler_name="euler",
+                    scheduler="normal",
+                    denoise=0.35,
+                    bbox_threshold=0.45,
+                ),
+                save=node("SaveImage", images=["fd", 0]),
+            )
+        }
+    ),
+    "comfyui",
+    {
+        "adetailer": {
+            "detector": "face_yolov8m.pt",
+            "prompt": "a pier at dawn",
+            "negative_prompt": "fog",
+            "denoising_strength": 0.35,
+        },
+        "source": True,
+    },
+)
+case(
+    "ComfyUI",
+    "a picture that is only enlarged",
+    png(
+        {
+            "prompt": {
+                "im": node("LoadImage", image="photo.png"),
+                "sc": node("ImageScaleBy", image=["im", 0], upscale_method="lanczos", scale_by=1.5),
+                "save": node("SaveImage", images=["sc", 0]),
+            }
+        }
+    ),
+    "comfyui",
+    {"upscale": {"scale": 1.5, "upscaler": "Lanczos"}, "source": True},
+)
+KJ = {
+    "nodes": [
+        *UI["nodes"],
+        {"id": 20, "type": "SetNode", "inputs": [{"name": "CONDITIONING", "link": 5}], "widgets_values": ["p"]},
+        {"id": 21, "type": "GetNode", "inputs": [], "outputs": [{"type": "CONDITIONING"}], "widgets_values": ["p"]},
+    ],
+    "links": [[20, 21, 0, 3, 1, "CONDITIONING"] if link[0] == 5 else link for link in UI["links"]]
+    + [[5, 6, 0, 20, 0, "CONDITIONING"]],
+}
+KJ["nodes"] = [
+    {**each, "inputs": [{**one, "link": 20} if one["name"] == "positive" else one for one in each["inputs"]]}
+    if each["id"] == 3
+    else each
+    for each in KJ["nodes"]
+]
+case("ComfyUI", "the editor's form with Get and Set", png({"workflow": KJ}, (512, 768)), "comfyui", C)

@@ -80,3 +80,30 @@ def test_the_plugin_imports_nothing_heavy():
     code = f"import sys, _rxpipe_pytestplugin; print(*({heavy!r} & sys.modules.keys()))"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603 - our own words
     assert loaded.stdout.split() == []
+
+
+def test_a_plain_assert_shows_what_to_be_shows(pytester):
+    """Both rows and the reason, where pytest would show two objects."""
+    result = report(pytester, 'assert marbles.expect(marbles.cold("-a--b|")) == "-a-b|"')
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E*b came 1 ms late", "E*expected  -a-b|", "E*actual    -a--b|", "E*^^^"])
+
+
+def test_an_async_test_runs_in_virtual_time(pytester):
+    """Without another plugin; what waits for ever is named."""
+    pytester.makepyfile(
+        "import asyncio\nimport reactivex as rx\n\n"
+        "async def test_sleeps(marbles):\n    await asyncio.sleep(3600)\n\n"
+        "async def test_waits(marbles):\n    await rx.never()\n"
+    )
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["E*The test waits for ever: *", "E*py:8: await rx.never()"])
+
+
+def test_what_is_left_behind_fails_the_test_itself(pytester):
+    """Named with its line, without a frame of ours."""
+    result = report(pytester, "import reactivex as rx\nrx.interval(1.0).subscribe(print)")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*a timer is still planned", "*py:5: rx.interval(1.0).subscribe(print)"])
+    assert "rxpipe/testing" not in str(result.stdout)

@@ -6,8 +6,11 @@ time works.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import math
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -23,6 +26,7 @@ from rxpipe.backends.sketch.jobs import job, takes_faces
 from rxpipe.backends.sketch.picture import Stopped
 from rxpipe.config import AdetailerConfig, UpscaleConfig
 from rxpipe.errors import BackendFailed, RxPipeError
+from rxpipe.pictures.faces import load_detector
 from rxpipe.rx.worker import WorkerScheduler, elapsed_s
 
 if TYPE_CHECKING:
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
 
     Slices = Generator[RenderEvent | None, None, None]
 
-_PREVIEW_QUALITY = 85
+_PREVIEW_QUALITY, _PREVIEWS_APART_S = 85, 0.04
 _FOR_SERVERS = ("payload", "override_settings", "alwayson_scripts")
 _OWN_UPSCALERS = {"", "none", "lanczos"}
 
@@ -81,7 +85,15 @@ class SketchBackend(Backend):
             BackendRejected: a mask is missing.
         """
         check_masks(plan)
+        if any(isinstance(stage.config, AdetailerConfig) for stage in plan.stages):
+            threading.Thread(target=_load_detector, name="rxpipe-sketch-load", daemon=True).start()
         return [warning for stage in plan.stages for warning in _warnings(stage)]
+
+
+def _load_detector() -> None:
+    """Load what adetailer needs while the stages before it draw; what is missing is reported when it is needed."""
+    with contextlib.suppress(ImportError):
+        load_detector()
 
 
 class _RenderTask(abc.DisposableBase):
@@ -177,17 +189,33 @@ def _typed(error: Exception) -> RxPipeError:
 def _renderings(
     stage: StageExecution, source: Artifact | None, wanted: Callable[[], bool], elapsed_s: Callable[[], float]
 ) -> Slices:
-    """What a drawing emits: progress and a preview a step, the picture at the end; None between slices."""
-    result = yield from relay(job(stage, source, wanted), lambda frame: _events(frame, elapsed_s))
+    """What a drawing emits: progress a step, previews, the picture at the end; None between slices."""
+    previews = _Previews()
+    result = yield from relay(job(stage, source, wanted), lambda frame: _events(frame, elapsed_s, previews))
     data = result.encoded
     if data is None and not result.unchanged:
         data = yield from encode_png(result.pixels)
     yield Output(data or b"", unchanged=result.unchanged, warnings=result.warnings, settings=result.facts)
 
 
-def _events(frame: Frame, elapsed_s: Callable[[], float]) -> Generator[RenderEvent, None, None]:
+def _events(frame: Frame, elapsed_s: Callable[[], float], previews: _Previews) -> Generator[RenderEvent, None, None]:
     yield _progress(frame, elapsed_s())
-    yield _preview(frame)
+    if previews.due(frame):
+        yield _preview(frame)
+
+
+class _Previews:
+    """Says which steps have a preview: the first, the last, and between them no more than an eye can tell apart."""
+
+    def __init__(self) -> None:
+        self._last_s = -math.inf
+
+    def due(self, frame: Frame) -> bool:
+        now_s = time.perf_counter()  # by the machine, whatever the scheduler's time is: encoding takes that
+        if frame.step < frame.steps and now_s - self._last_s < _PREVIEWS_APART_S:
+            return False
+        self._last_s = now_s
+        return True
 
 
 def _progress(frame: Frame, elapsed_s: float) -> StepProgress:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from rxpipe.backends.sketch.frame import Work
 
 
+_LOOKING = 0.6  # of the time; the rest is for refining
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """What is looked for and how it is refined; px are those of the picture.
@@ -49,19 +52,34 @@ def refine_faces(pixels: U8, units: Sequence[Unit], steps: int) -> Work:
         units: run in order, each on what the one before it left.
         steps: 1 or more; spread over everything that is found.
     """
-    found = yield from find_faces(pixels)
+    before = np.asarray(preview_of(Image.fromarray(pixels)))
+    found, looked = yield from _looked(pixels, before, steps)
     faces = [_chosen(found, unit, pixels.shape) for unit in units]
     facts: dict[str, object] = {"faces": [_face_facts(face) for found in faces for face in found]}
     if not any(faces):
         return PaintResult(pixels, unchanged=True, facts=facts)
     refined = yield from _refined(pixels, [(unit, found) for unit, found in zip(units, faces, strict=True) if found])
-    before = np.asarray(preview_of(Image.fromarray(pixels)), np.float32)
-    after = np.asarray(preview_of(Image.fromarray(refined)), np.float32)
-    for step in range(1, steps + 1):
-        yield Frame(
-            step, steps, (before + (after - before) * np.float32(step / steps) + np.float32(0.5)).astype(np.uint8)
-        )
+    light = before.astype(np.float32)
+    change = np.asarray(preview_of(Image.fromarray(refined)), np.float32) - light
+    for step in range(looked + 1, steps + 1):
+        share = np.float32((step - looked) / (steps - looked))
+        yield Frame(step, steps, (light + change * share + np.float32(0.5)).astype(np.uint8))
     return PaintResult(refined, facts=facts)
+
+
+def _looked(pixels: U8, preview: U8, steps: int) -> Generator[Frame | None, None, tuple[list[Face], int]]:
+    """Look for faces, with frames for the share of the steps that this takes; return the faces and the last step."""
+    looks, step = find_faces(pixels), 0
+    while True:
+        try:
+            share = next(looks)
+        except StopIteration as end:
+            found: list[Face] = end.value
+            return found, step
+        yield None
+        while step + 1 <= share * _LOOKING * steps:
+            step += 1
+            yield Frame(step, steps, preview)
 
 
 def _chosen(faces: list[Face], unit: Unit, shape: tuple[int, ...]) -> list[Face]:

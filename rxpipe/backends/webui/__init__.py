@@ -7,7 +7,10 @@ payloads.py  requests, as pure functions          actual.py     the settings tha
 job.py       the hooks of a render                names.py      names that the server has
 progress.py  whose job runs, and how far ours is  checks.py     a plan before it runs
 spelling.py  names as the server lists them       fitting.py    a request as one server takes it
-options.py   the server's options, kept as they are
+options.py   the server's options, kept as they   leftovers.py  what a killed run left changed, on disk
+             are                                  flavour.py    which fork it is, as data
+in_flight.py jobs that were sent, and what all    failing.py    drawings that fail without an error
+             jobs share                           base64s.py    base64, quickly and strictly
 backend.py   the port                             diagnosis.py  what is there and what is missing
 ```
 """

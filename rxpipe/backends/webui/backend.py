@@ -23,7 +23,8 @@ from rxpipe.backends.http.stopping import Interrupter
 from rxpipe.backends.webui.checks import check_plan, overrides_in
 from rxpipe.backends.webui.diagnosis import examine
 from rxpipe.backends.webui.hints import HINTS, parse_address
-from rxpipe.backends.webui.job import InFlightJobs, WebUIJob, WebUIServices
+from rxpipe.backends.webui.in_flight import InFlightJobs, WebUIServices
+from rxpipe.backends.webui.job import WebUIJob
 from rxpipe.backends.webui.leftovers import OpenOptions
 from rxpipe.backends.webui.names import ALL_KINDS, NameLookup, WebUICatalog, fetch_catalog
 from rxpipe.backends.webui.options import OptionKeeper

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.backends.catalog import find, nearest
+from rxpipe.backends.catalog import CatalogItem, find, nearest
 from rxpipe.backends.masks import check_masks
 from rxpipe.backends.sizes import sizes
-from rxpipe.backends.webui.names import LORA, WebUICatalog, fetch_catalog, kinds_of, prompts_of
+from rxpipe.backends.webui.names import LORA, WebUICatalog, fetch_catalog, kinds_of, prompts_of, read_optional
 from rxpipe.backends.webui.options import format_warnings, read_options
 from rxpipe.backends.webui.outputs import check_request, overrides_of
-from rxpipe.config import Txt2ImgConfig, UpscaleConfig
-from rxpipe.errors import BackendRejected
+from rxpipe.config import CustomConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.errors import BackendFailed, BackendRejected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,7 @@ def check_plan(
     progress_client.read_server(connection, timeout_s=timeout_s)
     progress_client.probe(connection, timeout_s=timeout_s)
     catalog = fetch_catalog(connection, kinds_of(plan), timeout_s=timeout_s)
-    problems = catalog.problems(plan)
+    problems = [*catalog.problems(plan), *_unknown_scripts(connection, plan, timeout_s)]
     if problems:
         sentences = (problem if problem.endswith("?") else f"{problem}." for problem in problems)
         raise BackendRejected("\n".join(sentences), hint="`rxpipe doctor` lists what the server has.")
@@ -51,6 +51,34 @@ def check_plan(
         + _restoring(plan, options)
     )
     return catalog, (*found, *(warning for warning in ignored if warning), *unread_warnings(catalog))
+
+
+def _unknown_scripts(connection: Connection, plan: StageExecutionPlan, timeout_s: float) -> list[str]:
+    """Return one line for each script that a stage names and the server does not have; it would refuse the request."""
+    wanted = [(stage, name) for stage in plan.stages for name in _scripts_of(stage)]
+    try:
+        listed = read_optional(connection, "/sdapi/v1/scripts", timeout_s=timeout_s) if wanted else None
+    except BackendFailed:
+        listed = None
+    lines = []
+    for stage, name in wanted:
+        tab = "txt2img" if isinstance(stage.config, Txt2ImgConfig) else "img2img"
+        known = listed.get(tab) if isinstance(listed, dict) else None
+        items = [CatalogItem(str(one)) for one in known] if isinstance(known, list) else None
+        if items is not None and name.casefold() not in {item.name.casefold() for item in items}:
+            lines.append(f"{stage.stage_type}: the server has no script {name!r}; {nearest(items, name)}")
+    return lines
+
+
+def _scripts_of(stage: StageExecution) -> list[str]:
+    """Return the scripts that the requests of a stage name."""
+    config, payload = stage.config, getattr(stage.config, "payload", {})
+    if isinstance(config, CustomConfig) or (isinstance(config, UpscaleConfig) and config.mode != "img2img"):
+        return []
+    further = payload.get("alwayson_scripts")
+    script = payload.get("script_name")
+    names = [*config.alwayson_scripts, *(further if isinstance(further, dict) else ())]
+    return list(dict.fromkeys([*names, *([script] if isinstance(script, str) and script else ())]))
 
 
 def overrides_in(plan: StageExecutionPlan, catalog: WebUICatalog) -> dict[str, Any]:

@@ -1,21 +1,21 @@
-"""One image on a WebUI: the hooks of its call, and the job that its request became on the server."""
+"""One image on a WebUI: the hooks of its call."""
 
 from __future__ import annotations
 
 import functools
-import threading
 import time
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rxpipe.backends.http.call import Ready, RenderJob
 from rxpipe.backends.http.stopping import TOO_OFTEN
 from rxpipe.backends.webui.answers import drew_nothing
 from rxpipe.backends.webui.failing import DRAWN_IN_VAIN, failed_drawing
+from rxpipe.backends.webui.in_flight import InFlightRequest
 from rxpipe.backends.webui.outputs import request_for
 from rxpipe.backends.webui.payloads import SingleRequest, Txt2ImgRequest
-from rxpipe.backends.webui.progress import JobOwner, JobTracker, ProgressSnapshot, ServerSnapshot
+from rxpipe.backends.webui.progress import JobTracker, ProgressSnapshot, ServerSnapshot
 from rxpipe.config import Txt2ImgConfig
 from rxpipe.errors import BackendError, BackendFailed, BackendInterrupted, BackendUnavailable
 
@@ -24,165 +24,14 @@ if TYPE_CHECKING:
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Output, StepProgress
-    from rxpipe.backends.http.batches import Batches, BatchMember, Turn
-    from rxpipe.backends.http.call import CallServices
+    from rxpipe.backends.http.batches import BatchMember, Turn
     from rxpipe.backends.http.connection import Connection, Response
     from rxpipe.backends.http.limits import AnswerLimit
-    from rxpipe.backends.http.stopping import Interrupter
-    from rxpipe.backends.webui.names import NameLookup
-    from rxpipe.backends.webui.options import OptionKeeper
+    from rxpipe.backends.webui.in_flight import WebUIServices
     from rxpipe.backends.webui.outputs import OutputReader, RenderRequest
-    from rxpipe.backends.webui.progress import ProgressClient
     from rxpipe.plan import StageExecution
 
-_INTERRUPT = "/sdapi/v1/interrupt"
-_LOST_AFTER = 2  # rises of the progress; the first may be of the step in progress
-_SETTLE_S = 1.0  # until options are looked at again
 _WAKE_S = 0.05  # after a dispose until the images that waited continue: a cancel disposes them too
-
-
-class InFlightJobs:
-    """The jobs of one backend that were sent and have not ended, oldest first. Safe from any thread."""
-
-    def __init__(self) -> None:
-        self._trackers: list[JobTracker] = []
-        self._lock = threading.Lock()
-
-    @property
-    def latest(self) -> JobTracker | None:
-        """The one sent last, None if there is none."""
-        with self._lock:
-            return next((tracker for tracker in reversed(self._trackers) if not tracker.ended.is_set()), None)
-
-    def add(self, tracker: JobTracker) -> JobTracker | None:
-        """Note that its request is about to be sent; return the one that was sent last, None if there is none."""
-        with self._lock:
-            before = [one for one in self._trackers if not one.ended.is_set()]
-            self._trackers = [*before, tracker]
-            return before[-1] if before else None
-
-
-@dataclass(frozen=True, slots=True)
-class WebUIServices:
-    """What all jobs of a backend share. previews: whether the picture so far is asked for."""
-
-    calls: CallServices
-    progress_client: ProgressClient
-    interrupter: Interrupter
-    in_flight: InFlightJobs
-    batches: Batches
-    names: NameLookup
-    options: OptionKeeper
-    previews: bool
-
-    def settle_options(self, connection: Connection) -> tuple[str, ...]:
-        """Put options back that stayed changed, unless a job of ours runs; return warnings.
-
-        Where another client's job runs, which may bring back what it found, that is done again later.
-        """
-        if not self.options.has_open or self.in_flight.latest is not None:
-            return ()
-        warnings = self.options.after_request(connection)
-        if self.options.has_open:
-            self.calls.polls.schedule_relative(_SETTLE_S, lambda *_: self._settle_later())
-        return warnings
-
-    def _settle_later(self) -> None:
-        with self.calls.connections.borrowed() as connection:
-            self.settle_options(connection)
-
-
-@dataclass(slots=True)
-class InFlightRequest:
-    """A request that was sent, as a `StoppableJob`.
-
-    connection: that it was sent over. tracker: what was seen of its job. task: None where progress is global.
-    answered: set once its answer came or its connection broke, or we shut it down.
-    """
-
-    connection: Connection
-    tracker: JobTracker
-    task: str | None
-    services: WebUIServices
-    answered: threading.Event = field(default_factory=threading.Event)
-    hits_any: bool = True
-    _owner: JobOwner | None = None
-    _gone: bool = False
-    _progress: float = 0.0
-    _rises: int = 0
-
-    @property
-    def _progress_client(self) -> ProgressClient:
-        return self.services.progress_client
-
-    @property
-    def began(self) -> bool:
-        """Whether the job was seen running."""
-        return self.tracker.began
-
-    @property
-    def aborted(self) -> bool:
-        """Whether the connection was shut down on our side."""
-        return self.connection.aborted
-
-    def abort(self) -> None:
-        """Shut the connection down."""
-        self.connection.abort()
-
-    def note_answered(self) -> None:
-        """Note that the request is over; its job has ended with it, unless we aborted the connection."""
-        self.answered.set()
-        if not self.connection.aborted:
-            self.tracker.end()
-
-    def read(
-        self, connection: Connection, timeout_s: float, *, preview: bool = False, last_preview: int = -1
-    ) -> ProgressSnapshot:
-        """Return what the server reports of the job."""
-        if self.task is None:
-            return self._progress_client.read_server(connection, timeout_s=timeout_s, preview=preview)
-        return self._progress_client.read_task(
-            connection, self.task, timeout_s=timeout_s, last_preview=last_preview, preview=preview
-        )
-
-    def is_ours(self, connection: Connection, timeout_s: float) -> bool:
-        """Ask whether our job is the running one, which an interrupt would hit."""
-        snapshot = self.read(connection, timeout_s)
-        self._owner = self.tracker.owner_of(snapshot)
-        progress = snapshot.progress or 0.0
-        if self._owner == "ours":
-            self._rises += progress > self._progress
-            self._progress = progress
-        return self._owner == "ours"
-
-    def continues(self) -> bool:
-        """Whether more than the step in progress was done since the interrupt."""
-        return self._rises >= _LOST_AFTER
-
-    def interrupt(self, connection: Connection, timeout_s: float) -> None:
-        """Interrupt the running job."""
-        self._rises = 0
-        connection.post(_INTERRUPT, timeout_s=timeout_s)
-
-    def is_gone(self, connection: Connection, timeout_s: float, *, interrupted: bool, after_grace: bool) -> bool:
-        """Whether the job has ended, by the last reading."""
-        self._gone = self._has_ended(connection, timeout_s, interrupted=interrupted, after_grace=after_grace)
-        return self._gone
-
-    def _has_ended(self, connection: Connection, timeout_s: float, *, interrupted: bool, after_grace: bool) -> bool:
-        if self._owner == "ours" and self.task is not None and after_grace:
-            # a task that raised stays the active one until the next begins
-            snapshot = self._progress_client.read_server(connection, timeout_s=timeout_s)
-            return snapshot.state.job_count == 0
-        return self._owner == "none" or (self._owner == "other" and interrupted)
-
-    def end(self) -> None:
-        """Note that the job has ended, or that it is followed no longer."""
-        self.tracker.end()
-        over = self._gone or (self.answered.is_set() and not self.connection.aborted)
-        if over and self.services.options.has_open:
-            with self.services.calls.connections.borrowed() as connection:
-                self.services.settle_options(connection)
 
 
 class WebUIJob(RenderJob[ProgressSnapshot]):

@@ -107,7 +107,7 @@ def read_graph(graph: Graph, size: tuple[int, int], dialect: Dialect = "comfyui"
     reached = _reached(graph)
     first, behind = first_sampler(graph, reached, size)
     if first is None:
-        return _without_sampler(graph, reached, dialect)
+        return _without_sampler(graph, reached, size, dialect)
     return _Reading(graph, reached, size, dialect).of(first, behind)
 
 
@@ -142,7 +142,7 @@ class _Reading:
         negative = self._prompt(first, "negative")
         model = self._model(first)
         begin = begin_of(graph, first)
-        self._base(first, model)
+        self._base(first, model, over=bool(begin.picture))
         size = begin.size or (None if behind else self.size)
         if begin.size is not None or begin.picture:
             self._set("Size", _pixels(size))
@@ -150,8 +150,9 @@ class _Reading:
         self._final_upscale(behind[-1] if behind else first, size)
         self._details()
         unread = [*rest, *self._steering()]
-        denoise = number_of(self.settings.get("Denoising strength", "1"))
-        source = begin.picture if begin.picture and (denoise is None or denoise < 1 or begin.masked or behind) else ""
+        denoise = number_of(self.settings.get("Denoising strength"))
+        whole = denoise is not None and denoise >= 1
+        source = begin.picture if not whole or begin.masked else ""
         if source and begin.masked:
             unread.append("the mask of the part that was drawn")
         return Parsed(
@@ -163,6 +164,26 @@ class _Reading:
             source=source,
             unread=tuple(dict.fromkeys(unread)),
             problems=tuple(dict.fromkeys(self.problems)),
+        )
+
+    def of_picture(self, source: str) -> Parsed:
+        """Read a graph that only mends or enlarges a picture."""
+        details = [self.graph.nodes[key] for key in self.reached if is_detailer(self.graph.nodes[key])]
+        prompt = self._prompt(details[-1], "positive") if details else ""
+        negative = self._prompt(details[-1], "negative") if details else ""
+        self._details()
+        ends = [self.graph.nodes[key] for key, distance in self.reached.items() if distance == 0]
+        for end in ends:
+            upscaler, scale = self._enlarging(end, None)
+            self._set("Postprocess upscaler", upscaler)
+            self._set("Postprocess upscale by", scale)
+        return Parsed(
+            dialect=self.dialect,
+            prompt=prompt,
+            negative_prompt=negative,
+            settings=self.settings,
+            source=source,
+            unread=tuple(self._steering()),
         )
 
     def _set(self, label: str, value: object) -> None:
@@ -190,8 +211,11 @@ class _Reading:
         )
         return model_behind(self.graph, value)
 
-    def _base(self, sampler: Node, model: Model) -> None:
+    def _base(self, sampler: Node, model: Model, *, over: bool) -> None:
         values = sampler_values(self.graph, sampler)
+        start, steps = number_of(values.get("start_at_step")), number_of(values.get("steps"))
+        if over and start is not None and steps:
+            values.setdefault("denoise", round(1 - start / steps, 4))
         for name, label in _BASE.items():
             self._set(label, values.get(name))
         self._set("Model", model.name)
@@ -252,39 +276,26 @@ class _Reading:
                 self._set(_HIRES[label], values.get(name))
 
     def _enlarging(self, end: Node, size: tuple[int, int] | None) -> tuple[str | None, float | None]:
-        """Return upscaler and factor between a node and the sampler before it."""
-        upscaler: str | None = None
-        scale = 1.0
-        known = False
-        for node in self._between(end):
-            inputs = node.inputs
-            if (loader := self.graph.source(inputs.get("upscale_model"))) is not None:
-                name = self.graph.value(loader.node.inputs.get("model_name"))
-                upscaler = file_stem(name) if isinstance(name, str) else upscaler
-            method = inputs.get("upscale_method", inputs.get("method"))
-            if upscaler is None and isinstance(method, str) and "upscale" in f"{node.kind} scale".casefold():
-                latent = "samples" in inputs
-                upscaler = (
-                    _METHODS.get(method, "Latent")
-                    if latent
-                    else _METHODS.get("lanczos")
-                    if method == "lanczos"
-                    else "Nearest"
-                )
-            factor = number_of(
-                self.graph.value(inputs.get("scale_by", inputs.get("upscale_by", inputs.get("rescale_factor"))))
-            )
+        """Return upscaler and factor between a node and the sampler before it, nearest node first."""
+        between = self._between(end)
+        upscaler = next((name for node in between if (name := self._model_of(node))), None)
+        upscaler = upscaler or next((name for node in between if (name := _method_of(node))), None)
+        scale, by_model = 1.0, False
+        for node in between:
             target = size_in(self.graph, node) if "cale" in node.kind else None
-            if factor:
-                scale, known = scale * factor, True
-            elif target and size:
-                scale, known = target[0] / size[0], True
-        if upscaler is not None and size and (not known or self._by_model(end)):
-            return upscaler, _factor(self.size, size)
-        return upscaler, round(scale, 4) if known else None
+            if target and size:
+                return upscaler, round(scale * target[0] / size[0], 4)
+            by_model = by_model or "upscale_model" in node.inputs
+            factor = next((node.inputs[name] for name in _FACTORS if name in node.inputs), None)
+            scale *= number_of(self.graph.value(factor)) or 1.0
+        if by_model:  # by how much a model enlarges is not in the graph
+            return upscaler, _factor(self.size, size) if size else None
+        return upscaler, round(scale, 4) if scale != 1 else None
 
-    def _by_model(self, end: Node) -> bool:
-        return any("upscale_model" in node.inputs for node in self._between(end))
+    def _model_of(self, node: Node) -> str | None:
+        loader = self.graph.source(node.inputs.get("upscale_model"))
+        name = None if loader is None else self.graph.value(loader.node.inputs.get("model_name"))
+        return file_stem(name) if isinstance(name, str) else None
 
     def _between(self, end: Node) -> list[Node]:
         """Return the nodes that hand latents or pictures from the sampler before to *end*."""
@@ -368,6 +379,19 @@ _DETAILS = {
 }
 
 
+_FACTORS = ("scale_by", "upscale_by", "rescale_factor", "factor")
+
+
+def _method_of(node: Node) -> str | None:
+    """Return the upscaler that a node is which enlarges without a model; None for any other node."""
+    method = node.inputs.get("upscale_method", node.inputs.get("method"))
+    if not isinstance(method, str) or "cale" not in node.kind:
+        return None
+    if "samples" in node.inputs:
+        return _METHODS.get(method, "Latent")
+    return "Lanczos" if method == "lanczos" else "Nearest"
+
+
 def _pixels(size: tuple[int, int] | None) -> str | None:
     return None if size is None else f"{size[0]}x{size[1]}"
 
@@ -395,8 +419,11 @@ def _prompt_input(graph: Graph, sampler: Node, role: Role) -> object | None:
     return None
 
 
-def _without_sampler(graph: Graph, reached: Mapping[str, int], dialect: Dialect) -> Parsed:
-    """Return what a graph says that has no sampler: nodes of services hold prompt and seed themselves."""
+def _without_sampler(graph: Graph, reached: Mapping[str, int], size: tuple[int, int], dialect: Dialect) -> Parsed:
+    """Return what a graph without a sampler says: of a picture that it mends, or of nodes that are a service each."""
+    loaded = next((name for key in reached if (name := _loaded(graph.nodes[key]))), "")
+    if loaded:
+        return _Reading(graph, reached, size, dialect).of_picture(loaded)
     nodes = [graph.nodes[key] for key in reached]
     values: dict[str, object] = {}
     for node in nodes:
@@ -404,21 +431,25 @@ def _without_sampler(graph: Graph, reached: Mapping[str, int], dialect: Dialect)
             value = graph.value(node.inputs[name], name) if name in node.inputs else None
             if isinstance(value, str | int | float):
                 values.setdefault(name, value)
-    walk = TextWalk(graph, "positive")
-    names = ("positive", "conditioning", "prompt", "text", "positive_prompt")
-    texts = (walk.text(node.inputs[name]) for node in nodes for name in names if name in node.inputs)
-    prompt = next((text for text in texts if text), "")
-    denial = TextWalk(graph, "negative")
-    texts = (
-        denial.text(node.inputs[name])
-        for node in nodes
-        for name in ("negative", "negative_prompt")
-        if name in node.inputs
-    )
-    negative = next((text for text in texts if text), "")
-    problems = (
-        [*walk.problems] if prompt else [*walk.problems, "the graph has no sampler, and no prompt was found in it"]
-    )
+    wanted, excluded = TextWalk(graph, "positive"), TextWalk(graph, "negative")
+    prompt = _first_text(wanted, nodes, ("positive", "conditioning", "prompt", "text", "positive_prompt"))
+    negative = _first_text(excluded, nodes, ("negative", "negative_prompt"))
+    missing = () if prompt else ("the graph has no sampler, and no prompt was found in it",)
     return Parsed(
-        dialect=dialect, prompt=prompt, negative_prompt=negative, settings=as_settings(values), problems=tuple(problems)
+        dialect=dialect,
+        prompt=prompt,
+        negative_prompt=negative,
+        settings=as_settings(values),
+        problems=(*wanted.problems, *missing),
     )
+
+
+def _loaded(node: Node) -> str:
+    """Return the name of the picture that a node loads; "" for any other node."""
+    name = node.inputs.get("image")
+    return name if isinstance(name, str) and "load" in node.kind.casefold() else ""
+
+
+def _first_text(walk: TextWalk, nodes: list[Node], names: tuple[str, ...]) -> str:
+    texts = (walk.text(node.inputs[name]) for node in nodes for name in names if name in node.inputs)
+    return next((text for text in texts if text), "")

@@ -34,7 +34,7 @@ _JOINED = re.compile(r"concat|join|combine|merge|append|addition", re.IGNORECASE
 _REPLACED = re.compile(r"replace", re.IGNORECASE)
 _ERASING = re.compile(r"ZeroOut", re.IGNORECASE)
 _OPAQUE = re.compile(
-    r"TextGenerate|LLM|Ollama|GPT|Florence|Interrogat|Tagger|Caption|Vision.*Text|JoyTag|Wildcard.*Loader"
+    r"TextGenerate|LLM|Ollama|GPT|Florence|Interrogat|Tagger|Caption|DPRandom|DPCombin|RandomPrompts|DynamicPrompts|Vision.*Text|JoyTag|Wildcard.*Loader"
 )
 _STYLER = re.compile(r"styler", re.IGNORECASE)
 _SEPARATORS = ("delimiter", "separator", "seperator", "sep")
@@ -211,8 +211,8 @@ def model_behind(graph: Graph, value: object) -> Model:
         node = port.node
         crossed.append(node.id)
         loras = [*loras_of(graph, node), *loras]
-        name = next((graph.value(node.inputs[key], key) for key in _MODEL_NAMES if key in node.inputs), None)
-        text = name_of(name)
+        given = next(((key, node.inputs[key]) for key in _MODEL_NAMES if key in node.inputs), None)
+        text = None if given is None else name_of(graph.value(given[1], given[0]) or given[1])
         if text:
             return Model(text, tuple(loras), tuple(crossed))
         names = (*_ONWARD, *("context", "base_ctx", "ctx", "pipe", "basic_pipe", "guider"))
@@ -242,7 +242,8 @@ def _stack_input(graph: Graph, node: Node) -> object | None:
 
 def _own_loras(graph: Graph, node: Node) -> Iterator[Lora]:
     inputs = node.inputs
-    if isinstance(name := graph.value(inputs.get("lora_name"), "lora_name"), str):
+    named = inputs.get("lora_name")
+    if name := name_of(graph.value(named, "lora_name") or named):
         yield from _lora(name, graph.value(inputs.get("strength_model", inputs.get("lora_model_strength", 1.0))))
     listed = inputs.get("loras")
     if isinstance(listed, dict):

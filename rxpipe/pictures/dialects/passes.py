@@ -163,6 +163,10 @@ def sampler_values(graph: Graph, node: Node) -> dict[str, object]:
             if isinstance(value, str | int | float) and not isinstance(value, bool):
                 values[name] = value
                 break
+    split = next((node for node in sources if "SplitSigmas" in node.kind and "step" in node.inputs), None)
+    step = None if split is None else number_of(graph.value(split.inputs["step"]))
+    if step is not None:
+        values["start_at_step"] = step
     if "scheduler" not in values:
         values |= _special_schedule(sources)
     return values

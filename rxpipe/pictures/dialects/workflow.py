@@ -120,6 +120,15 @@ class _Layout:
         self._subgraphs = subgraphs
         self._outputs: dict[tuple[str, int], object] = {}
 
+    def _kept(self, sheet: _Sheet, node: Mapping[str, object]) -> dict[str, object]:
+        """Return what a GetNode hands on: what the SetNode of its name was given."""
+        wanted = _first_value(node)
+        for other in sheet.nodes.values():
+            if other.get("type") == "SetNode" and wanted is not None and _first_value(other) == wanted:
+                links = [sheet.source(each.get("link")) for each in _tables(other.get("inputs"))]
+                return {"value": next((link for link in links if link is not None), None)}
+        return {}
+
     def add(self, sheet: _Sheet, depth: int = 0) -> None:
         """Add the nodes of a sheet that run; those of subgraphs in place of the node that stands for one."""
         for key, node in sheet.nodes.items():
@@ -129,7 +138,8 @@ class _Layout:
             name = f"{sheet.prefix}{key}"
             inner = self._subgraphs.get(kind)
             if inner is None:
-                self.nodes[name] = Node(name, kind, _inputs(sheet, node, kind))
+                given = self._kept(sheet, node) if kind == "GetNode" else _inputs(sheet, node, kind)
+                self.nodes[name] = Node(name, kind, given)
             elif depth < _DEEPEST:
                 self._add_inner(_inputs(sheet, node, ""), name, inner, depth + 1)
 
@@ -184,6 +194,11 @@ def _widgets(node: Mapping[str, object], kind: str) -> Iterator[tuple[str, objec
         at += 1
         if name in {"seed", "noise_seed"} and at < len(values) and values[at] in _AFTER_SEED:
             at += 1
+
+
+def _first_value(node: Mapping[str, object]) -> object | None:
+    values = node.get("widgets_values")
+    return values[0] if isinstance(values, list) and values else None
 
 
 def _tables(value: object) -> list[Mapping[str, object]]:

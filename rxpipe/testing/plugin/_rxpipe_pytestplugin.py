@@ -89,6 +89,12 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Show for `assert stream == "--a|"` what `to_be` shows."""
+    mismatch = getattr(left, "mismatch", None) or getattr(right, "mismatch", None)
+    return str(mismatch).splitlines() if op == "==" and hasattr(mismatch, "svg") else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run an `async def` test that has the fixture `marbles` in its virtual time."""

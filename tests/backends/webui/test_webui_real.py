@@ -91,6 +91,20 @@ def test_pictures_that_a_script_appends_are_left_out_with_a_warning(webui_server
     assert settings_in(output)["Seed"] == "7"
 
 
+@both
+def test_a_script_that_the_server_lacks_is_refused_before_anything_runs(webui_server, backend_for):
+    """It would be a 422 after all the work of the stages before; in any case of letters it is one that there is."""
+    backend = backend_for(webui_server)
+    scripts = {"ControlNett": {"args": []}, "ADETAILER": {"args": [False, False]}}
+    upscale = rxp.UpscaleConfig(mode="img2img", alwayson_scripts=scripts, payload={"script_name": "no such"})
+    with pytest.raises(rxp.BackendRejected, match="upscale: the server has no script 'ControlNett'") as refused:
+        checked(backend, txt2img=TXT2IMG, upscale=upscale)
+    assert "'no such'" in str(refused.value)
+    assert "ADETAILER" not in str(refused.value)
+    assert checked(backend, txt2img=changed(alwayson_scripts={"ADetailer": {"args": [False, False]}})) == ()
+    assert webui_server.jobs == ()
+
+
 # -- nothing server-wide is left changed ------------------------------------------------------------------------------
 
 OVERRIDING = changed(clip_skip=2, vae="fine", override_settings={"eta_ancestral": 0.5, "samples_format": "png"})

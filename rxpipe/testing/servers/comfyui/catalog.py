@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from rxpipe.testing.servers.comfyui.versions import Version, recorded_answers
@@ -51,6 +51,7 @@ _FOLDERS = {
     ("LoadMediaPipeFaceLandmarker", "model_name"): "detection",
 }
 _FILES = {("LoadImage", "image"): "input", ("LoadImageMask", "image"): "input"}
+_LISTS_FILES = frozenset(name for name, _ in _FILES)
 _ALWAYS = {"vae": ("pixel_space",)}
 
 
@@ -65,9 +66,15 @@ class Catalog:
     models: Mapping[str, Sequence[str]]
     packs: Sequence[str]
     files: FileStore
+    _known: dict[str, dict[str, Any] | None] = field(default_factory=dict, compare=False)
 
     def info(self, name: str) -> dict[str, Any] | None:
-        """Return the `/object_info` of a class, None where there is none."""
+        """Return the `/object_info` of a class, None where there is none. Not to be changed."""
+        if name not in self._known or name in _LISTS_FILES:
+            self._known[name] = self._info(name)
+        return self._known[name]
+
+    def _info(self, name: str) -> dict[str, Any] | None:
         known = _OWN.get(name) or recorded_answers()["object_info"].get(name)
         if known is None:
             return None

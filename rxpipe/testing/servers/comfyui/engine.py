@@ -40,6 +40,7 @@ class Setup:
     cors: str | None
     broken: frozenset[str]
     credentials: str | None
+    prefix: str
 
 
 @dataclass(slots=True)
@@ -107,7 +108,7 @@ class Engine:
             with self.job_log.noting():
                 self.queue.flagged = True
                 self.job_log.interrupts.append(Interrupt(self.job_log.clock.now(), item.job, item.job.call))
-        elif sid is not None and fault.kind in ("silent", "deaf"):
+        elif sid is not None and fault.kind == "deaf":
             self.sockets.silence(sid)
         elif sid is not None and fault.kind in ("socket_lost", "socket_closed"):
             self.sockets.close(sid, 1001 if fault.kind == "socket_closed" else None)

@@ -62,8 +62,8 @@ class Work(Protocol):
         """Send a text over the socket."""
         ...
 
-    def texts(self, *, prompt: bool) -> Mapping[str, str]:
-        """Return the text chunks of a saved picture; `prompt`: whether the graph is one of them."""
+    def texts(self) -> Mapping[str, str]:
+        """Return the text chunks of a saved picture."""
         ...
 
     def temp_prefix(self) -> str:
