@@ -840,7 +840,7 @@ class WorkflowKeywords(RenderingKeywords, total=False):
 
     file: Path | str | None
     graph: Mapping[str, JsonValue]
-    bind: Mapping[str, str | Sequence[str]]
+    bind: Mapping[str, str | list[str]]
     values: Mapping[str, JsonValue]
     prompt: str | None
     negative_prompt: str | None
