@@ -15,7 +15,7 @@ from test_comfyui_server_contract import png
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from rxpipe.testing.servers.comfyui import ComfyUIServer, Fault, small_graph
+from rxpipe.testing.servers.comfyui import ComfyUIServer, Fault, FileStore, small_graph
 from rxpipe.testing.servers.core.clock import ManualClock
 
 
@@ -277,6 +277,35 @@ def test_a_job_meets_the_fault_of_its_post_and_the_next_one_is_well(server):
     assert details["node_type"] == "KSampler"
     assert run(server)["status"]["status_str"] == "success"
     assert [job.outcome for job in server.jobs] == ["failed", "done"]
+
+
+def test_the_models_are_loaded_again_after_the_memory_was_full():
+    """Which takes its time in the sampler, without a word; another checkpoint takes it in its loader."""
+    clock = ManualClock()
+    with ComfyUIServer(draw="noise", clock=clock, load_s=10) as server:
+        server.fault("prompt", Fault.OUT_OF_MEMORY)
+        first, again, other = (small_graph(seed) for seed in (1, 2, 3))
+        other["ckpt"]["inputs"]["ckpt_name"] = "tiny-b.safetensors"
+        for graph in (first, again, other):
+            post(server, graph)
+            assert server.wait_running()
+            begun = clock.now()
+            assert not server.wait_idle(0.02)
+            clock.advance(10)
+            assert server.wait_idle()
+            assert clock.now() - begun == 10
+    assert server.switches == ("tiny-b.safetensors",)
+
+
+def test_the_folders_hold_so_much_and_no_more():
+    """The oldest saved picture goes; what was uploaded stays."""
+    files = FileStore(keep_bytes=100)
+    files.write("input", "", "large.png", bytes(1000))
+    for number in range(5):
+        files.write("temp", "", f"{number}.png", bytes(40))
+    files.write("temp", "", "4.png", bytes(30))
+
+    assert (files.paths("input"), files.paths("temp")) == (["large.png"], ["3.png", "4.png"])
 
 
 def test_a_fault_may_name_the_stage_and_the_call(server):
@@ -611,7 +640,8 @@ def test_an_old_server_has_no_jobs_no_features_and_no_cancel():
         assert [requests.get(server.url + path, timeout=10).status_code for path in ("/features", "/api/jobs")] == [
             404
         ] * 2
-        assert requests.post(f"{server.url}/api/jobs/x/cancel", timeout=10).status_code in (404, 405)
+        assert requests.post(f"{server.url}/api/jobs/x/cancel", timeout=10).status_code == 405
+        assert requests.get(f"{server.url}/interrupt", timeout=10).status_code == 404
         with Client(server, flags=True) as client:
             run(server, client_id="me")
             events = client.until_done()

@@ -81,6 +81,8 @@ class Catalog:
         known = _OWN.get(name) or recorded_answers()["object_info"].get(name)
         if known is None:
             return None
+        if known["python_module"] == "comfy_extras.nodes_mediapipe" and not self.version.has("face landmarks"):
+            return None
         pack = _MODULES.get(known["python_module"])
         if pack is not None and pack not in self.packs:
             return None

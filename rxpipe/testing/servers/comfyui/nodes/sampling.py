@@ -223,6 +223,7 @@ def sample(work: Work, latent: Latent, sampling: Sampling) -> Latent:
     count = sigmas.last - sigmas.first
     if count <= 0:
         return replace(latent, pictures=latent.drawn())
+    work.load(sampling.guider.model.checkpoint)
     pictures = tuple(_drawn(work, latent, sampling, place) for place in range(latent.size))
     for step in range(1, count + 1):
         done = (sigmas.first + step) / sigmas.steps
