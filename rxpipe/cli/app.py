@@ -152,6 +152,14 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             metavar="auto|embedded|URL",
         ),
     ] = None,
+    queue_ahead: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Further requests that wait in a WebUI's own queue, so that it never idles; default: 1.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
     order: Annotated[
         str | None,
         _option(
@@ -233,7 +241,8 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             export_runs([each.config for each in runs], ",".join(backend or ["auto"]), export)
         elif not dry_run:
             kept = _store(store, off=no_store)
-            raise typer.Exit(_run(runs, ",".join(backend or ["auto"]), pace, kept, as_json=as_json, verbose=verbose))
+            where, options = ",".join(backend or ["auto"]), _backend_options(pace, queue_ahead)
+            raise typer.Exit(_run(runs, where, options, kept, as_json=as_json, verbose=verbose))
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -284,6 +293,11 @@ def _print_plan(run: Any, *, as_json: bool) -> None:
     print_plan(plan)
 
 
+def _backend_options(pace: float | None, queue_ahead: int | None) -> dict[str, Any]:
+    given = {"pace_s": pace, "queue_ahead": queue_ahead}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def _store(path: Path | None, *, off: bool) -> Any:
     from rxpipe.errors import ConfigError  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.store.reading import Store, default_store  # noqa: PLC0415  # loaded when the command runs
@@ -293,17 +307,14 @@ def _store(path: Path | None, *, off: bool) -> Any:
     return None if off else default_store() if path is None else Store(path)
 
 
-def _run(runs: Any, backend: str, pace: float | None, store: Any, *, as_json: bool, verbose: bool) -> Exit:
+def _run(runs: Any, backend: str, options: dict[str, Any], store: Any, *, as_json: bool, verbose: bool) -> Exit:
     from rxpipe.backends import open_backend  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.cli.running import run_configs  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.errors import ConfigError  # noqa: PLC0415  # loaded when the command runs
 
-    if pace is None:
-        opened = open_backend(backend)
-    elif backend in {"auto", "embedded"}:
-        opened = open_backend("embedded", pace_s=pace)
-    else:
+    if "pace_s" in options and backend not in {"auto", "embedded"}:
         raise ConfigError([f"--pace: {backend} has its own speed; only the embedded backend takes a pace"])
+    opened = open_backend("embedded" if "pace_s" in options else backend, **options)
     return run_configs([(each.name, each.config) for each in runs], opened, store, as_json=as_json, verbose=verbose)
 
 

@@ -40,6 +40,8 @@ def differences(expected: object, actual: object) -> list[Difference]:
 
 def is_structured(value: object) -> bool:
     """Return whether a value has parts, so that a line for the whole does not show where it differs."""
+    if isinstance(value, str):
+        return len(value) > SHOWN
     return isinstance(value, Mapping | list | tuple | AbstractSet) or is_array(value) or fields_of(value) is not None
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from rxpipe.testing.clock import Runaway
 from rxpipe.testing.diagram import aligned
-from rxpipe.testing.mismatch import ROW, wrapped_place
+from rxpipe.testing.mismatch import ROW
 from rxpipe.testing.naming import name_values
+from rxpipe.testing.origin import placed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
 FIRST = 100
-HINT = """Let it end: expect(stream, "^-----!") unsubscribes, ops.take(3) ends it;
+HINT = """Let it end: expect(stream, "^-----!") unsubscribes, ops.take(3) ends;
   marbles.clock.advance_by("5ms") and to_be_so_far(...) look at a part."""
 
 
@@ -34,7 +35,7 @@ def named(runaway: Runaway, recordings: Sequence[Recording], recent: Sequence[st
     parts = [
         f"{stream.name or 'this stream'} never ends: {cause}",
         *("", *picture, ""),
-        *wrapped_place(stream.made_at),
+        *placed(stream.made_at),
         *("", "What ran last:", *(f"  {each}" for each in recent)),
         *("", HINT),
     ]

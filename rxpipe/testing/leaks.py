@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from reactivex import Observable, abc
 
 from rxpipe.rx.scheduled import ScheduledItem
-from rxpipe.testing.origin import Line, is_own, show
+from rxpipe.testing.origin import Line, is_own, placed, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
 MOST = 6
+WIDTH = 66
 
 
 class Leaked(AssertionError):
@@ -103,7 +104,7 @@ def require_seen(dropped: Sequence[Dropped]) -> None:
     """
     if dropped:
         what = "a signal reached nobody" if len(dropped) == 1 else f"{len(dropped)} signals reached nobody"
-        hint = "marbles.allow_dropped() says that this is meant."
+        hint = "marbles.allow_dropped() says that it is meant."
         raise SignalDropped(_listing(what, map(str, dropped), hint))
 
 
@@ -117,7 +118,7 @@ def require_released(
     """
     found = describe_leaks(subscriptions, sources, timers)
     if found:
-        hint = "Dispose it, or let it end; marbles.allow_leaks() says that this is meant."
+        hint = "Dispose it or let it end; marbles.allow_leaks() says that it is meant."
         raise Leaked(_listing("the test has ended, and something goes on", found, hint))
 
 
@@ -125,13 +126,19 @@ def describe_leaks(
     subscriptions: Iterable[Line], sources: Iterable[tuple[str, Line]], timers: Iterable[Line]
 ) -> list[str]:
     """Return what goes on, each in words with its line, none twice."""
-    found = [f"a subscription was never disposed, and holds something\n    {show(line)}" for line in subscriptions]
-    found += [f"{name} is still subscribed to\n    {show(line)}" for name, line in sources]
-    found += [f"a timer is still planned\n    {show(line)}" for line in timers]
+    held = list(subscriptions)
+    found = [_named("a subscription was never disposed, and holds something", line) for line in held]
+    found += [_named(f"{name} is still subscribed to", line) for name, line in sources]
+    found += [_named("a timer is still planned", line) for line in timers if line not in held]
     return list(dict.fromkeys(found))
+
+
+def _named(what: str, line: Line) -> str:
+    return "\n".join([what, *(f"    {each}" for each in placed(show(line), WIDTH))])
 
 
 def _listing(title: str, found: Iterable[str], hint: str) -> str:
     lines = list(found)
     more = [f"and {len(lines) - MOST} more"] if len(lines) > MOST else []
-    return "\n\n".join([title, "\n".join(f"  {each}" for each in [*lines[:MOST], *more]), f"  {hint}"])
+    body = "\n".join(f"  {line}" for each in [*lines[:MOST], *more] for line in each.split("\n"))
+    return f"{title}\n\n{body}\n\n  {hint}"

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rxpipe.chains import Chain
     from rxpipe.config import PipelineConfig
     from rxpipe.testing.asynctime import VirtualLoop
+    from rxpipe.testing.rewriting import Rewrites
     from rxpipe.testing.scripted import Errors, Script, ScriptedBackend, ScriptedRun
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
@@ -59,6 +60,7 @@ class Marbles:
         self.clock = clock or VirtualClock()
         self.recordings: list[Recording] = []
         self.names = NamesUsed()
+        self.rewrites: Rewrites | None = None
         self.numbers: Iterator[int] = itertools.count()
         self._sources: list[Source] = []
         self._leaks_allowed = self._drops_allowed = False

@@ -61,6 +61,15 @@ def show(line: Line) -> str:
     return f"{relative(path)}:{number}: {linecache.getline(path, number).strip()}" if path else ""
 
 
+def placed(where: str, width: int = 70) -> list[str]:
+    """Return a place, `file:line: source`, in a line or two, and what follows it."""
+    first, _, rest = where.partition("\n")
+    place, _, source = first.partition(": ")
+    cut = source if len(source) <= width - 4 else source[: width - 7] + "..."
+    lines = [first] if len(first) <= width else [f"{place}:", f"    {cut}"]
+    return [*lines, *rest.split("\n")] if rest else lines
+
+
 def relative(path: str) -> str:
     """Return *path* relative to the current folder, if it lies in it; a notebook's cell by that name."""
     return "cell" if "ipykernel" in path else path.removeprefix(str(Path.cwd()) + os.sep)

@@ -22,7 +22,7 @@ def left_by(body, *, error=Leaked):
 
 def test_an_interval_still_running_is_named_with_its_line():
     text = left_by(lambda _: rx.interval(0.001).subscribe(print))
-    assert "a timer is still planned" in text
+    assert "a subscription was never disposed, and holds something" in text
     assert "test_leaks.py" in text
     assert "rx.interval(0.001).subscribe(print)" in text
 
@@ -30,7 +30,7 @@ def test_an_interval_still_running_is_named_with_its_line():
 def test_a_pending_timer_fails_the_test():
     text = left_by(lambda marbles: marbles.clock.schedule_relative(3.0, lambda *_: None))
     assert "a timer is still planned" in text
-    assert "schedule_relative(3.0" in text
+    assert "lambda marbles: marbles.clock.schedule_rel" in text
 
 
 def test_a_timer_planned_by_a_timer_goes_back_to_the_line_that_began_it():
@@ -74,7 +74,9 @@ def test_an_operator_that_is_left_waiting_is_seen(operator):
         subject.on_next("a")
         marbles.clock.advance_by("1ms")
 
-    assert "a timer is still planned" in left_by(body)
+    text = left_by(body)
+    assert "a timer is still planned" in text or "a subscription was never disposed" in text
+    assert "subject" in text
 
 
 @pytest.mark.parametrize(

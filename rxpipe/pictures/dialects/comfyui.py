@@ -14,6 +14,7 @@ from rxpipe.pictures.dialects.flow import TextWalk, model_behind
 from rxpipe.pictures.dialects.graph import Graph, Node, graph_of
 from rxpipe.pictures.dialects.parsed import Parsed, as_settings, file_stem, json_object, main_text, number_of
 from rxpipe.pictures.dialects.passes import (
+    MOST_COMPARED,
     OUTPUT,
     begin_of,
     first_sampler,
@@ -115,7 +116,8 @@ def _reached(graph: Graph) -> dict[str, int]:
     """Return the nodes that flow into what was saved; all, where nothing saves."""
     consumed = {port.node.id for node in graph.nodes.values() for _, port in graph.links(node)}
     ends = [node for key, node in graph.nodes.items() if key not in consumed]
-    saving = [node for node in ends if OUTPUT.search(node.kind)]
+    saving = [node for node in ends if OUTPUT.search(node.kind)][:MOST_COMPARED]
+    ends = ends[:MOST_COMPARED]
     drawing = [node for node in ends if any(is_sampler(graph.nodes[key]) for key in graph.upstream([node]))]
     final = [node for node in saving if "preview" not in node.kind.casefold()] or saving or drawing or ends
     reached = graph.upstream(final)
@@ -172,7 +174,7 @@ class _Reading:
         prompt = self._prompt(details[-1], "positive") if details else ""
         negative = self._prompt(details[-1], "negative") if details else ""
         self._details()
-        ends = [self.graph.nodes[key] for key, distance in self.reached.items() if distance == 0]
+        ends = [self.graph.nodes[key] for key, distance in self.reached.items() if distance == 0][:MOST_COMPARED]
         for end in ends:
             upscaler, scale = self._enlarging(end, None)
             self._set("Postprocess upscaler", upscaler)
@@ -315,7 +317,7 @@ class _Reading:
 
     def _final_upscale(self, last: Node, size: tuple[int, int] | None) -> None:
         """Read what enlarged the picture behind the last sampler."""
-        ends = [self.graph.nodes[key] for key, distance in self.reached.items() if distance == 0]
+        ends = [self.graph.nodes[key] for key, distance in self.reached.items() if distance == 0][:MOST_COMPARED]
         for end in ends:
             between = self._between(end)
             enlarging = [node for node in between if "upscale_model" in node.inputs or "scale_by" in node.inputs]

@@ -151,7 +151,7 @@ class TextWalk:
             return given.replace("\\n", "\n")
         if "conditioning" in node.kind.casefold():
             return " AND " if "combine" in node.kind.casefold() else " BREAK "
-        return ", " if node.inputs.get("linebreak_addition") in {"false", False, None} else "\n"
+        return ", " if node.inputs.get("linebreak_addition") in ("false", False, None) else "\n"
 
     def _replaced(self, node: Node, role: Role) -> str | None:
         inputs = node.inputs
@@ -264,7 +264,7 @@ def _own_loras(graph: Graph, node: Node) -> Iterator[Lora]:
 def _is_on(inputs: object, number: int) -> bool:
     values = inputs if isinstance(inputs, dict) else {}
     count = number_of(values.get("lora_count"))
-    return values.get(f"switch_{number}", "On") not in {"Off", False} and (count is None or number <= count)
+    return values.get(f"switch_{number}", "On") not in ("Off", False) and (count is None or number <= count)
 
 
 def _weight(graph: Graph, inputs: object, number: int) -> object:
