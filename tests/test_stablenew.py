@@ -320,6 +320,7 @@ def test_last_settings_run_the_packs_that_they_name(tmp_path):
     assert {each.config.txt2img.negative_prompt for each in found} == {"fog, watermark"}
 
 
+@pytest.mark.slow
 def test_a_pack_runs_every_prompt_from_the_command_line(tmp_path):
     """One after another, each with its pictures."""
     small = preset(txt2img={"width": 64, "height": 64, "steps": 1, "enable_hr": False, "model": "", "subseed_strength": 0, "subseed": -1,

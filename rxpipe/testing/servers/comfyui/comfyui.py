@@ -168,10 +168,8 @@ class ComfyUI(JobSite):
             for name, table in (("GET", self._gets), ("POST", self._posts))
             if (handler := table.get(path) or self._by_part(name, path, request)) is not None
         }
-        if not handlers:
-            return NOT_FOUND
-        if method not in handlers:
-            return not_allowed([*handlers, *(["HEAD"] if "GET" in handlers else [])])
+        if method not in handlers:  # the real server looks for a file of its pages, which only GET may do
+            return NOT_FOUND if method == "GET" else not_allowed([*handlers, "GET", "HEAD"])
         if method == "POST" and "/upload/" not in path and path != "/interrupt" and not _is_cancel(path):
             body = _object(request)
         return handlers[method](call, request, body)
