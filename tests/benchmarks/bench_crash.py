@@ -46,8 +46,8 @@ def rows(kind: str) -> Iterator[Row]:
         undisturbed.mkdir()
         crashes.resume(undisturbed, open_backend)
         expected, names = crashes.told(undisturbed), crashes.names(undisturbed)
-        count = 0
-        for count, (at, after_s) in enumerate(moments(kind), 1):
+        tried = list(moments(kind))
+        for at, after_s in tried:
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
                 killed += crashes.killed_run(folder, open_backend, at=at, after_s=after_s)
@@ -56,8 +56,8 @@ def rows(kind: str) -> Iterator[Row]:
                     found[f"{fault} (at {at or after_s})"] += 1
                 same_names = IN_WORK[kind] > 1 or crashes.names(folder) == names
                 differ += crashes.told(folder) != expected or not same_names
-    yield Row(f"{kind}: killed before their end", f"{killed} of {count}")
-    yield Row(f"{kind}: resumed to their end", f"{count - failed} of {count}", "all", not failed)
+    yield Row(f"{kind}: killed before their end", f"{killed} of {len(tried)}")
+    yield Row(f"{kind}: resumed to their end", f"{len(tried) - failed} of {len(tried)}", "all", not failed)
     yield Row(f"{kind}: what is missing, torn, left or drawn twice", str(found.total()), "none", not found)
     yield from (Row(f"  {fault}", "", "none", ok=False) for fault in list(found)[:10])
     yield Row(f"{kind}: pixels, results and names unlike those of a whole run", str(differ), "none", not differ)
