@@ -42,7 +42,7 @@ _PARTS = re.compile(
     r"(string|text|prompt|str|part|input|conditioning|cond)?_?([a-hA-H]|\d{1,2}|to|from|1st|2nd)$", re.IGNORECASE
 )
 _MOST_VISITS = 2000
-_PAIRED_LOADERS = re.compile(r"loader", re.IGNORECASE)
+_KEEPS_ROLES = re.compile(r"loader|context|pipe|\bbus\b|ctx", re.IGNORECASE)
 
 
 class TextWalk:
@@ -177,7 +177,7 @@ def _part_order(name: str) -> tuple[int, str]:
 def _role_of(graph: Graph, port: Port, role: Role) -> Role:
     """Return the role that an output has: a node that is given both prompts hands on the first one first."""
     inputs = port.node.inputs
-    if _PAIRED_LOADERS.search(port.node.kind) or port.slot > 1:
+    if _KEEPS_ROLES.search(port.node.kind) or port.slot > 1:
         return role
     if graph.port(inputs.get("positive")) is None or graph.port(inputs.get("negative")) is None:
         return role
