@@ -542,3 +542,12 @@ def test_a_key_of_another_tool_gets_the_right_advice(values, told):
     with pytest.raises(ConfigError) as raised:
         PipelineConfig.from_mapping(values)
     assert told in str(raised.value)
+
+
+def test_foreign_keys_in_a_config_of_ones_own_are_mistakes(tmp_path):
+    """In TOML and YAML; StableNew and A1111's API write JSON."""
+    text = "[txt2img]\nprompt = 'a'\nenable_hr = true\nhr_scale = 2\nhr_upscaler = 'Latent'"
+    with pytest.raises(ConfigError, match=r"enable_hr: unknown key; here it is txt2img.hires.enabled"):
+        recall(file(tmp_path, text, "a.toml"))
+    with pytest.raises(ConfigError, match=r"steps: unknown key; it is a setting of"):
+        recall(file(tmp_path, "prompt: a\nsteps: 3\nwidth: 64", "a.yaml"))
