@@ -35,8 +35,9 @@ def plain(value, key=""):
         return ["number", *(plain(entry) for entry in value[1:])]
     if isinstance(value, dict):
         return {UUID.sub("ID", name): plain(entry, name) for name, entry in value.items()}
-    if key == "traceback":
-        return [re.sub(r'File "[^"]*"', "File", line)[:60].split(",")[0] for line in value][:1]
+    if key == "traceback":  # of a validation line by line, of an execution only that it is one
+        lines = [re.sub(r'File "[^"]*"', "File", line) for line in value]
+        return lines if "validate_inputs" in value[0] else [line.split(",")[0] for line in lines][:1]
     if key in IN_ANY_ORDER:
         return sorted(value)
     if isinstance(value, list):
