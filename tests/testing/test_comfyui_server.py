@@ -136,7 +136,7 @@ def test_a_mask_keeps_what_is_outside_only_with_a_paste_back(server):
 
     assert min(left, top) >= 16 - 8
     assert max(right, bottom) <= 40 + 8
-    assert changed(source.crop((0, 0, 8, 64)), without.crop((0, 0, 8, 64))) is not None
+    assert changed(source.crop((56, 0, 64, 64)), without.crop((56, 0, 64, 64))) is not None
 
 
 @pytest.mark.parametrize(
