@@ -153,7 +153,9 @@ def _default_run(root: str) -> tuple[float, float]:
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"PYTHONPATH": root}
-        subprocess.run([*command, folder], check=True, capture_output=True, env=environment)  # noqa: S603  # ourselves
+        subprocess.run(  # noqa: S603  # ourselves; the working directory would come before PYTHONPATH
+            [*command, folder], check=True, capture_output=True, env=environment, cwd=folder
+        )
     wall_s, used = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall_s, used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
 

@@ -23,6 +23,7 @@ def pictures(tmp_path):
     return sorted(path.relative_to(tmp_path).as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file())
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("order", ["stage", "image", "auto"])
 @pytest.mark.parametrize("stop_at", [0, 1, 5, 11])
 def test_a_run_that_was_stopped_draws_the_rest(lab, job, tmp_path, order, stop_at):
@@ -297,6 +298,7 @@ def twice(artifact):
     return [artifact, mirrored]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("part", [rxp.keep_best(2, by=brightness), rxp.expand(twice)], ids=["keep_best", "expand"])
 @pytest.mark.parametrize("stop_at", [2, 4])
 def test_operators_choose_and_expand_the_same_again(lab, tmp_path, part, stop_at):

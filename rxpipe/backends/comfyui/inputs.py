@@ -24,7 +24,7 @@ from rxpipe.backends.comfyui.regions import (
 from rxpipe.backends.http.pictures import upright
 from rxpipe.backends.masks import mask_of
 from rxpipe.backends.sizes import Size, drawable, upscaled
-from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig, WorkflowConfig
 from rxpipe.errors import BackendRejected, require
 from rxpipe.pictures.faces import Face, find_faces, looks_for_faces
 from rxpipe.pictures.formats import file_ending
@@ -79,7 +79,7 @@ def inputs_of(stage: StageExecution, artifact: Artifact | None, catalog: ComfyCa
         MissingPackage: faces are to be found, and what finds them is not installed.
     """
     config = stage.config
-    if isinstance(config, Txt2ImgConfig):
+    if isinstance(config, Txt2ImgConfig) or (isinstance(config, WorkflowConfig) and artifact is None):
         return Inputs()
     if artifact is None:
         raise BackendRejected("there is no picture to work on.", hint="Put txt2img before it.")
