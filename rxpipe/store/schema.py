@@ -90,6 +90,7 @@ CREATE TABLE cells (
 );
 CREATE INDEX cells_of_stage ON cells (run, stage_index, outcome, duration_s);
 CREATE INDEX cells_of_key ON cells (key);
+CREATE INDEX cells_of_image ON cells (run, image_number, artifact_id, stage_index);
 CREATE INDEX cells_of_path ON cells (path);
 CREATE TABLE events (
     run INTEGER NOT NULL,

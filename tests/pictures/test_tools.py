@@ -72,7 +72,7 @@ def _mutated(chance, value):
         other = copy.deepcopy(chance.choice(_VALUES))
         if isinstance(table, list):
             table[chance.randrange(len(table))] = other
-        elif chance.random() < 0.3:
+        elif table and chance.random() < 0.3:
             table.pop(chance.choice(list(table)), None)
         else:
             table[chance.choice([*table, *_KEYS])] = other

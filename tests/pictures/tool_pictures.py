@@ -537,6 +537,52 @@ case(
 )
 case(
     "StableSwarmUI",
+    "EXIF of an older JPEG",
+    photo("JPEG", x0110=json.dumps({"sui_image_params": SWARM})),
+    "swarmui",
+    S,
+    ending=".jpg",
+)
+case(
+    "SwarmUI",
+    "parameters within JSON",
+    photo("JPEG", utf16(json.dumps({"prompt": {}, "parameters": json.dumps({"sui_image_params": SWARM})}))),
+    "swarmui",
+    S,
+    ending=".jpg",
+)
+case(
+    "NovelAI",
+    "WebP, ASCII head",
+    photo(
+        "WEBP",
+        b"ASCII\0\0\0"
+        + json.dumps(
+            {
+                "Software": "NovelAI",
+                "Source": "NovelAI Diffusion V3",
+                "Comment": json.dumps(
+                    {
+                        "prompt": "a pier at dawn",
+                        "uc": "fog",
+                        "seed": 4711,
+                        "steps": 22,
+                        "scale": 6.5,
+                        "sampler": "k_euler_ancestral",
+                        "width": 512,
+                        "height": 768,
+                        "noise_schedule": "native",
+                    }
+                ),
+            }
+        ).encode(),
+    ),
+    "novelai",
+    {**BASE, "sampler": "Euler a", "size": (512, 768), "model": "NovelAI Diffusion V3"},
+    ending=".webp",
+)
+case(
+    "StableSwarmUI",
     "older sampler keys, variation",
     png(
         {
