@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import threading
 
+import crashes
 import pytest
 import reactivex as rx
 from painter import Painter
@@ -357,3 +359,19 @@ def test_a_pool_continues_what_one_of_its_kind_began(lab, job):
     other.name = "another"
     rxp.PipelineRunner(other, store=store).resume(part.run_id)
     assert len(other.drawn) == 12
+
+
+# -- what a killed process leaves --------------------------------------------------------------------------------------
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and forks of POSIX")
+@pytest.mark.parametrize("at", range(1, 10))
+def test_what_a_process_was_killed_over_is_gone_once_the_run_is_resumed(job, tmp_path, at):
+    """At each of the first durable steps: the trial of the folder, a torn file, a picture that was not recorded."""
+    crashes.killed_run(tmp_path, Painter, at=at, config=job(metadata={"run_id": "night"}))
+    runner = rxp.PipelineRunner(Painter(), store=tmp_path / "runs.sqlite3")
+    assert (runner.resume("night") if runner.executor.store.runs() else runner.run(job())).success
+    assert runner.executor.store.close(10)
+    assert [name for name in pictures(tmp_path) if "/." in name] == []
+    assert len(pictures(tmp_path)) == 12
