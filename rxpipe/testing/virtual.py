@@ -66,7 +66,7 @@ class _CurrentThread(TrampolineScheduler):
 
 
 class _CurrentClock(PeriodicScheduler):
-    """The clock of whoever schedules."""
+    """The clock of the thread that schedules."""
 
     @property
     def now(self) -> datetime:

@@ -174,3 +174,15 @@ def test_a_test_that_fails_is_not_told_of_what_it_left():
     """Its own failure says more."""
     with pytest.raises(ZeroDivisionError), Marbles():
         raise ZeroDivisionError(rx.interval(1.0).subscribe(print))
+
+
+def test_a_long_chain_of_operators_is_looked_through(marbles):
+    """However deep the resource lies that it holds."""
+    stream = Observable(lambda *_: Disposable(lambda: None))
+    for _ in range(60):
+        stream = stream.pipe(ops.map(str))
+    subscription = stream.subscribe(lambda _: None)
+    held, _, _ = marbles.left_behind()
+    assert ["a subscription was never disposed" in each for each in held] == [True]
+    subscription.dispose()
+    assert marbles.left_behind()[0] == []

@@ -1,4 +1,4 @@
-"""All time is virtual: every scheduler's `now`, own trampolines, stream.run(); Rx is restored whoever leaves first."""
+"""All time is virtual: each scheduler's `now`, own trampolines, stream.run(); Rx is restored in any order."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def rx_as_it_is():
         NewThreadScheduler(),
     ],
 )
-def test_whatever_is_asked_for_the_time_tells_virtual_time(marbles, scheduler):
+def test_every_scheduler_has_virtual_time(marbles, scheduler):
     """`timestamp` reads its scheduler's clock; nothing reads this year's."""
     stamped = marbles.cold("-a--b|").pipe(ops.timestamp(scheduler), ops.map(lambda each: each.timestamp))
     seen = marbles.expect(stamped)
