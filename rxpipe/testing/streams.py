@@ -42,7 +42,7 @@ class Harness(Protocol):
     def finish(self) -> None:
         """Run virtual time until nothing is planned."""
 
-    def runaway(self, error: Runaway) -> Runaway:
+    def runaway(self, error: Runaway | RecursionError) -> Runaway:
         """Return *error* with the name of the stream that does not end."""
 
 

@@ -89,6 +89,16 @@ def test_an_operator_that_is_left_waiting_is_seen(operator):
         lambda _: rx.interval(1.0).subscribe(print).dispose(),
         lambda marbles: marbles.expect(rx.timer(1.0)).to_be_so_far(""),
         lambda marbles: marbles.hot("-a-b-c"),
+        lambda marbles: marbles.expect(marbles.cold("-a")).to_equal(marbles.cold("-a")),
+        lambda marbles: marbles.expect(marbles.cold("-a")).to_equal(marbles.expect(marbles.cold("-a"))),
+        lambda marbles: marbles.subscriber().listen(marbles.cold("-a")).to_be("-a"),
+        lambda marbles: marbles.expect(marbles.probe(marbles.cold("-a"))).to_be("-a"),
+        lambda marbles: marbles.expect(rx.merge(marbles.cold("-a"), marbles.hot("--b"))).to_be("-ab"),
+        lambda marbles: marbles.expect(marbles.cold("-a").pipe(ops.share())).to_be("-a"),
+        lambda marbles: marbles.expect(marbles.cold("-a").pipe(ops.group_by(str))).to_be(
+            "-x", {"x": marbles.inner("a")}
+        ),
+        lambda marbles: marbles.expect(marbles.cold("-a").pipe(ops.delay(1.0))).to_be_so_far(""),
         lambda marbles: marbles.expect(marbles.cold("-a").pipe(ops.window(rx.never()))).to_be(
             "x", {"x": marbles.inner("-a")}
         ),
