@@ -12,7 +12,7 @@ from stages import Watched, artifact, drawn, stage_of
 
 import rxpipe as rxp
 from rxpipe.backends.comfyui.backend import ComfyUIBackend
-from rxpipe.backends.comfyui.regions import Box, box_mask, filled, region_of
+from rxpipe.backends.regions import Box, box_mask, filled, region_of
 from rxpipe.backends.sizes import Size
 from rxpipe.errors import BackendRejected
 from rxpipe.testing.servers.comfyui import ComfyUIServer
