@@ -129,9 +129,11 @@ def _read_text(file: BinaryIO, path: Path, preset: Path | None) -> Sequence[Job]
     if text is not None and (preset is not None or _is_pack(path, text)) and not _is_structured(text):
         return _pack_jobs(path, packs.pack_of_text(text, tabs=path.suffix.lower() == ".tsv"), preset)
     values = parse_config(data, path, allowed=_ALLOWED)
-    for shape in SHAPES:
-        if shape.accepts(values):
-            return shape.read(values, path, preset)
+    # Those tools write JSON: a key of theirs in TOML or YAML is a mistake in a config.
+    if (text or "").lstrip().startswith("{") or stablenew.is_marked(values):
+        for shape in SHAPES:
+            if shape.accepts(values):
+                return shape.read(values, path, preset)
     if preset is not None:
         raise ConfigError([f"{path}: a config has settings of its own; --preset is for prompt packs"])
     return (Job(path, "config", values),)

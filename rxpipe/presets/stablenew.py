@@ -63,17 +63,23 @@ class Preset:
 
 
 def is_preset(values: Mapping[str, object]) -> bool:
-    """Whether values of a file are one of StableNew's shapes and no config of rxpipe."""
+    """Whether values of a JSON file are one of StableNew's shapes and no config of rxpipe."""
+    return is_marked(values) or _foreign(values) >= _FOREIGN_NEEDED
+
+
+def is_marked(values: Mapping[str, object]) -> bool:
+    """Whether values of any file have a section that only StableNew's files have."""
     if isinstance(values.get("preset_data"), Mapping) or "pack_data" in values:
         return True
     if isinstance(values.get("config"), Mapping) and not SECTIONS.keys() & values.keys():
         return True
     if any(isinstance(values.get(name), Mapping) for name in _OWN_SECTIONS):
         return True
-    if len(_PIPELINE_KEYS & values.keys()) > 1:
-        return True
-    foreign = sum(_FOREIGN.fullmatch(str(key)) is not None for name in _NAMES for key in _table(values.get(name)))
-    return foreign >= _FOREIGN_NEEDED
+    return len(_PIPELINE_KEYS & values.keys()) > 1
+
+
+def _foreign(values: Mapping[str, object]) -> int:
+    return sum(_FOREIGN.fullmatch(str(key)) is not None for name in _NAMES for key in _table(values.get(name)))
 
 
 def is_application(values: Mapping[str, object]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ import platformdirs
 from rxpipe.errors import StoreError
 from rxpipe.events import parse_event
 from rxpipe.result import PipelineRunResult
+from rxpipe.store.distant import copied, is_distant
 from rxpipe.store.locks import holder_of
 from rxpipe.store.plans import plan_from_text
 from rxpipe.store.queries import Conditions, stages_condition, timings
@@ -76,6 +78,7 @@ class Store:
         path = Path(path).expanduser().absolute()
         self.path = path / _NAME if path.is_dir() else path
         self.writer = StoreWriter(self.path)
+        self._is_distant = is_distant(self.path)
 
     def __repr__(self) -> str:
         return f"<Store {self.path}>"
@@ -363,13 +366,16 @@ class Store:
             if not self.path.exists():
                 yield None
                 return
-            with contextlib.closing(open_to_read(self.path)) as db:
+            with contextlib.ExitStack() as stack:
+                path = stack.enter_context(copied(self.path)) if self._is_distant else self.path
+                db = stack.enter_context(contextlib.closing(open_to_read(path)))
                 db.row_factory = sqlite3.Row
                 db.execute("BEGIN")
                 yield db
 
     def _summary(self, row: sqlite3.Row) -> RunSummary:
-        running = row["status"] == "running" and holder_of(self.path, row["run_id"]) is not None
+        elsewhere = self._is_distant and row["host"] != platform.node()  # its locks are not seen here
+        running = row["status"] == "running" and (elsewhere or holder_of(self.path, row["run_id"]) is not None)
         return summary_of(row, running=running)
 
 

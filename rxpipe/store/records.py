@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["CellRecord", "RunStatus", "RunSummary", "StageTiming", "StoredRun"]
 
 RunStatus = Literal["running", "interrupted", "rebuilt"] | RunOutcome
-"""interrupted: it has no end, and no process runs it. rebuilt: known from its pictures only."""
+"""interrupted: it has no end, and no process runs it; of a run on another machine, whose store is on a network, nobody
+here can tell, and it is "running". rebuilt: known from its pictures only."""
 
 _OUTCOMES = ("done", "passed", "failed", "cancelled")
 

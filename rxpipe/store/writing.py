@@ -44,9 +44,13 @@ _writers: WeakSet[StoreWriter] = WeakSet()
 
 
 def flush_all(timeout_s: float) -> None:
-    """Wait until all stores of the process are written, at most so many seconds for each."""
+    """Wait until all stores of the process are written, at most so many seconds for each.
+
+    One without room is not waited for: what waits for room may wait for ever, and costs a history and no picture.
+    """
     for writer in list(_writers):
-        writer.flush(timeout_s)
+        full = writer.problem is not None and "locked" not in writer.problem.message
+        writer.flush(min(timeout_s, PATIENCE_S) if full else timeout_s)
 
 
 class OpenRun(Protocol):

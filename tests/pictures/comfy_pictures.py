@@ -727,3 +727,20 @@ KJ["nodes"] = [
     for each in KJ["nodes"]
 ]
 case("ComfyUI", "the editor's form with Get and Set", png({"workflow": KJ}, (512, 768)), "comfyui", C)
+graph(
+    "faces by a pipe, a text that was only shown",
+    basic(
+        llm=node("OllamaGenerate", prompt="describe", model="x"),
+        sh=node("ShowText|pysssss", text=["llm", 0], text_0="a pier at dawn"),
+        pos=node("CLIPTextEncode", text=["sh", 0], clip=["ckpt", 1]),
+        det=node("UltralyticsDetectorProvider", model_name="bbox/hand_yolov8s.pt"),
+        pipe=node(
+            "ToDetailerPipe", model=["ckpt", 0], positive=["pos", 0], negative=["neg", 0], bbox_detector=["det", 0]
+        ),
+        fd=node(
+            "FaceDetailerPipe", image=["dec", 0], detailer_pipe=["pipe", 0], seed=5, steps=10, cfg=5.0, denoise=0.3
+        ),
+        save=node("SaveImage", images=["fd", 0]),
+    ),
+    {"adetailer": {"detector": "hand_yolov8s.pt", "denoising_strength": 0.3}},
+)

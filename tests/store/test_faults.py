@@ -210,7 +210,7 @@ def whole(tmp_path_factory):
     return folder, store.path.read_bytes(), part.run_id
 
 
-@pytest.mark.sampled(15)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("place", range(PLACES))
 def test_a_damaged_store_is_read_or_refused(whole, tmp_path, place):
     """Whichever byte is another: an answer or a StoreError; pictures stay, and a resumed run is right or refused."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import threading
 
+import crashes
 import pytest
 import reactivex as rx
 from painter import Painter
@@ -23,6 +25,7 @@ def pictures(tmp_path):
     return sorted(path.relative_to(tmp_path).as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file())
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("order", ["stage", "image", "auto"])
 @pytest.mark.parametrize("stop_at", [0, 1, 5, 11])
 def test_a_run_that_was_stopped_draws_the_rest(lab, job, tmp_path, order, stop_at):
@@ -297,6 +300,7 @@ def twice(artifact):
     return [artifact, mirrored]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("part", [rxp.keep_best(2, by=brightness), rxp.expand(twice)], ids=["keep_best", "expand"])
 @pytest.mark.parametrize("stop_at", [2, 4])
 def test_operators_choose_and_expand_the_same_again(lab, tmp_path, part, stop_at):
@@ -355,3 +359,19 @@ def test_a_pool_continues_what_one_of_its_kind_began(lab, job):
     other.name = "another"
     rxp.PipelineRunner(other, store=store).resume(part.run_id)
     assert len(other.drawn) == 12
+
+
+# -- what a killed process leaves --------------------------------------------------------------------------------------
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and forks of POSIX")
+@pytest.mark.parametrize("at", range(1, 10))
+def test_what_a_process_was_killed_over_is_gone_once_the_run_is_resumed(job, tmp_path, at):
+    """At each of the first durable steps: the trial of the folder, a torn file, a picture that was not recorded."""
+    crashes.killed_run(tmp_path, Painter, at=at, config=job(metadata={"run_id": "night"}))
+    runner = rxp.PipelineRunner(Painter(), store=tmp_path / "runs.sqlite3")
+    assert (runner.resume("night") if runner.executor.store.runs() else runner.run(job())).success
+    assert runner.executor.store.close(10)
+    assert [name for name in pictures(tmp_path) if "/." in name] == []
+    assert len(pictures(tmp_path)) == 12

@@ -136,7 +136,7 @@ def test_a_mask_keeps_what_is_outside_only_with_a_paste_back(server):
 
     assert min(left, top) >= 16 - 8
     assert max(right, bottom) <= 40 + 8
-    assert changed(source.crop((0, 0, 8, 64)), without.crop((0, 0, 8, 64))) is not None
+    assert changed(source.crop((56, 0, 64, 64)), without.crop((56, 0, 64, 64))) is not None
 
 
 @pytest.mark.parametrize(
@@ -261,6 +261,20 @@ def test_every_class_that_is_listed_runs(version):
 
     assert [name for name, _ in failed if name not in WITHOUT_MODELS] == []
     assert {name for name, _ in failed} >= {"RecFail", "LoadMediaPipeFaceLandmarker"}
+
+
+def test_an_output_runs_as_soon_as_it_can_and_what_it_waits_for_before_the_rest(server):
+    """A preview of the first pass comes before the second pass begins."""
+    graph = graph_of("txt2img-hires-latent")
+    graph["early"] = {"class_type": "VAEDecode", "inputs": {"samples": ["sample", 0], "vae": ["ckpt", 2]}}
+    graph["preview"] = {"class_type": "PreviewImage", "inputs": {"images": ["early", 0]}}
+    with Client(server) as client:
+        run(server, graph, client_id="me")
+        client.until_done()
+        begun = [data["node"] for data in client.data("executing") if data["node"]]
+
+    assert begun.index("sample") + 1 == begun.index("early") == begun.index("preview") - 1
+    assert begun[-4:] == ["hr_latent", "hr_sample", "decode", "out"]
 
 
 # -- faults -----------------------------------------------------------------------------------------------------------
@@ -507,6 +521,21 @@ def test_a_stranger_sees_its_own_jobs_and_we_see_ours(server):
         assert server.wait_for(lambda: "execution_success" in stranger.events)
 
     assert ours.count("execution_success") == stranger.events.count("execution_success") == 1
+
+
+def test_a_stranger_that_comes_later_learns_nothing_of_our_job(server):
+    """Only `status`, with the length of the queue."""
+    hold = server.hold("*", 1)
+    with Client(server) as ours:
+        post(server, client_id="me")
+        assert hold.wait_reached()
+        with Client(server, "?clientId=other") as other, Client(server, "?clientId=me") as again:
+            assert other.events == ["status"]
+            again.wait(2)
+            assert again.events == ["status", "executing"]
+        ours.close()
+        hold.release()
+        assert server.wait_idle()
 
 
 def test_a_stranger_without_a_client_id_is_heard_by_everybody(server):

@@ -38,7 +38,7 @@ _STEERING = re.compile(
     r"controlnet|ipadapter|instantid|pulid|stylemodel|redux|freeu|perturbed|\bsag\b|selfattention|rescalecfg|hypertile"
     r"|deepshrink|photomaker|gligen|unclip|hypernetwork|clipvision|modelmerge|t2iadapter|regional|conditioningset"
     r"|differentialdiffusion|latentblend|latentcomposite|dynamicthresholding|skiplayer|layerdiff|attentioncouple"
-    r"|ultimatesdupscale|faceswap|reactor|colormatch|sharpen|conditioningaverage",
+    r"|imageedit|referencelatent|kontext|instructpix|ultimatesdupscale|faceswap|reactor|colormatch|sharpen|conditioningaverage",
     re.IGNORECASE,
 )
 _CONTROL = re.compile(r"controlnetapply|applycontrolnet|controlnet.*apply", re.IGNORECASE)
@@ -304,12 +304,22 @@ class _Reading:
         units = [self.graph.nodes[key] for key in self.reached if is_detailer(self.graph.nodes[key])]
         for number, node in enumerate(reversed(units), start=1):
             nth = _NTH.get(number, f" {number}th")
-            detector = self.graph.source(node.inputs.get("bbox_detector", node.inputs.get("segs")))
-            name = None if detector is None else detector.node.inputs.get("model_name")
+            name = self._detector(node)
             self._set(f"ADetailer model{nth}", name.rpartition("/")[2] if isinstance(name, str) else "face_yolov8n.pt")
             for key, label in _DETAILS.items():
                 value = self.graph.value(node.inputs[key]) if key in node.inputs else None
                 self._set(f"{label}{nth}", value if isinstance(value, str | int | float) else None)
+
+    def _detector(self, node: Node) -> object:
+        """Return the name of the model that finds what a node redraws."""
+        pipe = self.graph.source(node.inputs.get("detailer_pipe"))
+        inputs = node.inputs if pipe is None else {**pipe.node.inputs, **node.inputs}
+        start = self.graph.source(inputs.get("bbox_detector", inputs.get("segs")))
+        for key in () if start is None else self.graph.upstream([start.node]):
+            found = self.graph.nodes[key]
+            if "model_name" in found.inputs and "detector" in f"{found.kind} {key}".casefold():
+                return found.inputs["model_name"]
+        return None
 
     def _steering(self) -> list[str]:
         """Name the nodes that take part in the picture and that no setting says."""

@@ -90,7 +90,10 @@ class TextWalk:
         onward = self.graph.onward(node)
         if onward is not None:
             found = self._value(onward, role)
-            return found if found is not None else self._any_branch(node, onward, role)
+            if found is None:
+                found = self._any_branch(node, onward, role)
+            shown = node.inputs.get("text_0")  # what a node that shows a text showed last
+            return shown if found is None and isinstance(shown, str) else found
         role = _role_of(self.graph, port, role)
         if _REPLACED.search(node.kind):
             return self._replaced(node, role)

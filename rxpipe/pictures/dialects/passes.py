@@ -63,7 +63,7 @@ class Sampler:
 
 def is_detailer(node: Node) -> bool:
     """Whether a node finds faces or other things and redraws each."""
-    return bool({"bbox_detector", "segs"} & node.inputs.keys()) and "denoise" in node.inputs
+    return bool({"bbox_detector", "segs", "detailer_pipe"} & node.inputs.keys()) and "denoise" in node.inputs
 
 
 def is_sampler(node: Node) -> bool:
