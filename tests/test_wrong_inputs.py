@@ -16,7 +16,7 @@ from rxpipe.cli.app import app
 
 TABLE = Path(__file__).parent / "data" / "wrong_inputs.md"
 
-NO_MESSAGE = re.compile(r"Error$|Usage:|Try '|backend:|run 2\d+|txt2img |\d+ of ")
+NO_MESSAGE = re.compile(r"Error$|Usage:|Try '|backend:|run 2\d+|txt2img |\d+ of |rxpipe: to continue")
 
 FILES = {
     "twice.yaml": "txt2img:\n  prompt: a\n  prompt: b\n",
