@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta
@@ -215,6 +216,15 @@ def test_a_store_that_another_machine_writes_is_read_from_a_copy(run, store, mon
     assert far.latest().run_id == run_id
     assert len(far.cells(run_id)) == 4
     assert run().run_id == far.latest().run_id
+
+
+def test_a_copy_of_a_store_with_its_log_is_read(run, store, tmp_path):
+    """As a backup of a run in progress is."""
+    run_id = run().run_id
+    copy = tmp_path / "copy.sqlite3"
+    shutil.copy(store.path, copy)
+    shutil.copy(f"{store.path}-wal", f"{copy}-wal")
+    assert rxp.Store(copy).latest().run_id == run_id
 
 
 @pytest.mark.parametrize(("place", "kind"), [("/mnt/nas/a b", "nfs4"), ("/mnt/nas", "ext4"), ("/other", "ext4")])

@@ -8,8 +8,8 @@ from rxpipe.backends.comfyui.api import load_name
 from rxpipe.backends.comfyui.graphs import RegionFile, Source, graph_of
 from rxpipe.backends.comfyui.inputs import found_by_server, own_filters
 from rxpipe.backends.comfyui.names import stem_of
-from rxpipe.backends.comfyui.regions import Box
 from rxpipe.backends.masks import check_masks
+from rxpipe.backends.regions import Box
 from rxpipe.backends.sizes import Size, sizes
 from rxpipe.config import AdetailerConfig, CustomConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig, WorkflowConfig
 from rxpipe.errors import BackendRejected, require
