@@ -22,6 +22,7 @@ store/         the journal of runs in progress and the history of the others
 sinks/         pictures to files, events to a log, learning records
 stages/        txt2img, img2img, adetailer, upscale, your own; control (cancel, skip, stop), cell (an image in a stage)
 chains.py      stages in order
+continuing.py  a chain and its journal: what is kept of a run, and how it is continued
 executor.py    starts a run, one at a time; its handle with wait, cancel, skip
 runner.py      runs to the result, or live
 controller.py  a run for a GUI: intents in, status out, on the GUI's thread

@@ -16,6 +16,7 @@ from .config import (
     RunSettings,
     Txt2ImgConfig,
     UpscaleConfig,
+    WorkflowConfig,
 )
 from .controller import PipelineController, RunRequest
 from .errors import (
@@ -71,6 +72,7 @@ from .stages import (
     Stage,
     StageOperator,
     adetailer,
+    comfy_workflow,
     expand,
     image_stage,
     img2img,
@@ -159,10 +161,12 @@ __all__ = [
     "TooManyFailures",
     "Txt2ImgConfig",
     "UpscaleConfig",
+    "WorkflowConfig",
     "adetailer",
     "build_chain",
     "build_stage_execution_plan",
     "chain",
+    "comfy_workflow",
     "expand",
     "image_stage",
     "img2img",

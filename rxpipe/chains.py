@@ -18,6 +18,7 @@ from rxpipe.config import (
     RunSettings,
     Txt2ImgConfig,
     UpscaleConfig,
+    WorkflowConfig,
 )
 from rxpipe.errors import PlanError
 from rxpipe.pictures.opening import opened
@@ -33,6 +34,7 @@ from rxpipe.stages import (
     StageTracker,
     Txt2ImgStage,
     UpscaleStage,
+    WorkflowStage,
     adetailer,
     expand,
     image_stage,
@@ -219,6 +221,8 @@ def _built_in(section: SectionConfig) -> Stage:
     match section:
         case Txt2ImgConfig():
             return Txt2ImgStage(section)
+        case WorkflowConfig():
+            return WorkflowStage(section)
         case Img2ImgConfig():
             return Img2ImgStage(section)
         case AdetailerConfig():

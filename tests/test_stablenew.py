@@ -318,8 +318,15 @@ def test_last_settings_run_the_packs_that_they_name(tmp_path):
     found = recall_all(file(tmp_path / "presets", values, "last_settings.json"))
     assert [each.config.txt2img.prompt for each in found] == ["a pier", "a quay"]
     assert {each.config.txt2img.negative_prompt for each in found} == {"fog, watermark"}
+    assert {each.not_carried_over[-1] for each in found} == {"the pack gone.txt, which is not there"}
+    asking = preset(pipeline={"apply_global_negative_txt2img": True})
+    (job,) = read_jobs(file(tmp_path / "presets", asking))
+    assert any(note.kind == "read as" and "global_negative.txt" in note.reason for note in job.notes)
+    (job,) = read_jobs(file(tmp_path, {**asking, "selected_packs": ["gone.txt"]}))
+    assert any(note.kind == "no effect" and "global_negative.txt" in note.reason for note in job.notes)
 
 
+@pytest.mark.slow
 def test_a_pack_runs_every_prompt_from_the_command_line(tmp_path):
     """One after another, each with its pictures."""
     small = preset(txt2img={"width": 64, "height": 64, "steps": 1, "enable_hr": False, "model": "", "subseed_strength": 0, "subseed": -1,
@@ -541,3 +548,67 @@ def test_a_key_of_another_tool_gets_the_right_advice(values, told):
     with pytest.raises(ConfigError) as raised:
         PipelineConfig.from_mapping(values)
     assert told in str(raised.value)
+
+
+def test_foreign_keys_in_a_config_of_ones_own_are_mistakes(tmp_path):
+    """In TOML and YAML; StableNew and A1111's API write JSON."""
+    text = "[txt2img]\nprompt = 'a'\nenable_hr = true\nhr_scale = 2\nhr_upscaler = 'Latent'"
+    with pytest.raises(ConfigError, match=r"enable_hr: unknown key; here it is txt2img.hires.enabled"):
+        recall(file(tmp_path, text, "a.toml"))
+    with pytest.raises(ConfigError, match=r"steps: unknown key; it is a setting of"):
+        recall(file(tmp_path, "prompt: a\nsteps: 3\nwidth: 64", "a.yaml"))
+
+
+KEYS = {
+    "txt2img": "steps cfg_scale width height sampler_name scheduler seed enable_hr hr_scale hr_upscaler hr_second_pass_steps hires_steps "
+    "hr_sampler_name hr_resize_x hr_resize_y denoising_strength hires_use_base_model hr_checkpoint_name model model_name vae vae_name "
+    "clip_skip prompt negative_prompt refiner_checkpoint refiner_switch_at refiner_switch_steps refiner_enabled use_refiner "
+    "refiner_model_name hypernetwork hypernetwork_strength styles subseed subseed_strength seed_resize_from_h seed_resize_from_w "
+    "face_restoration_enabled face_restoration_model face_restoration_weight batch_size n_iter batch_count restore_faces tiling "
+    "do_not_save_samples do_not_save_grid sd_model_checkpoint",
+    "img2img": "steps denoising_strength sampler_name cfg_scale model vae scheduler seed clip_skip prompt_adjust negative_adjust hypernetwork "
+    "hypernetwork_strength model_name vae_name mask_mode enabled restore_faces batch_size batch_count",
+    "adetailer": "adetailer_enabled enabled adetailer_model ad_model face_model model adetailer_confidence ad_confidence conf adetailer_steps "
+    "ad_steps steps adetailer_denoise ad_denoising_strength strength adetailer_cfg ad_cfg_scale adetailer_sampler ad_sampler "
+    "adetailer_scheduler ad_scheduler scheduler adetailer_prompt adetailer_negative_prompt ad_prompt ad_negative_prompt "
+    "adetailer_mask_feather mask_feather ad_mask_feather mask_blur ad_mask_blur mask_filter_method ad_mask_filter_method mask_k_largest "
+    "ad_mask_k_largest mask_min_ratio ad_mask_min_ratio mask_max_ratio ad_mask_max_ratio mask_dilate_erode ad_dilate_erode dilation "
+    "mask_merge_mode ad_mask_merge_invert ad_inpaint_only_masked ad_inpaint_only_masked_padding ad_use_inpaint_width_height "
+    "ad_inpaint_width ad_inpaint_height adetailer_padding face_padding max_detections enable_face_pass enable_hands_pass only_faces "
+    "only_hands hands_model hands_padding adetailer_hands_model adetailer_hands_confidence adetailer_hands_steps adetailer_hands_cfg "
+    "adetailer_hands_denoise adetailer_hands_sampler adetailer_hands_scheduler adetailer_hands_prompt adetailer_hands_negative_prompt "
+    "ad_hands_enabled ad_hands_mask_filter_method ad_hands_mask_k ad_hands_mask_min_ratio ad_hands_mask_max_ratio ad_hands_dilate_erode "
+    "ad_hands_mask_blur ad_hands_mask_feather ad_hands_mask_merge_invert ad_hands_padding ad_hands_inpaint_only_masked "
+    "ad_hands_use_inpaint_width_height ad_hands_inpaint_width ad_hands_inpaint_height adetailer_checkpoint_model use_separate_steps "
+    "use_separate_cfg",
+    "upscale": "upscaler upscaling_resize upscale_mode denoising_strength steps sampler_name scheduler gfpgan_visibility "
+    "codeformer_visibility codeformer_weight tile_size face_restore face_restore_method scale mode enabled upscale_overlap "
+    "upscale_tile_width upscale_tile_height upscale_seams_fix upscale_seams_fix_width upscale_seams_fix_denoise "
+    "upscale_seams_fix_padding upscale_seams_fix_mask_blur upscale_face_restoration_enabled upscale_sampler_name upscale_scheduler",
+    "pipeline": "txt2img_enabled img2img_enabled adetailer_enabled upscale_enabled video_enabled images_per_prompt n_iter "
+    "apply_global_negative_txt2img apply_global_negative_img2img apply_global_negative_upscale apply_global_negative_adetailer "
+    "allow_hr_with_stages refiner_compare_mode loop_type loop_count pack_mode model_matrix hypernetworks variant_mode seed_mode "
+    "output_dir filename_pattern image_format output_route",
+    "hires_fix": "enabled upscaler_name upscale_factor steps denoise use_base_model hires_enabled hires_upscaler_name hires_upscale_factor "
+    "hires_steps hires_denoise hires_use_base_model",
+    "randomization": "enabled seed max_variants prompt_sr wildcards matrix",
+}
+"""Every key of the tables of real files."""
+
+
+@pytest.mark.parametrize("section", KEYS)
+def test_every_key_of_real_files_is_known(section):
+    """Each is carried over, or listed with a reason of its own; none is one that nobody knows."""
+    for key in KEYS[section].split():
+        values = {"pipeline": {}, section: {key: "x"}}
+        unknown = [note.key for note in stablenew_notes(values) if "neither StableNew" in note.reason]
+        assert unknown == []
+
+
+def test_every_section_of_real_files_is_known():
+    """At the top of a file."""
+    names = "api video aesthetic preset_name meta lora_strengths max_variants randomization_enabled webui_options_write_enabled"
+    found = stablenew_notes(
+        {**PRESET, **dict.fromkeys(names.split(), 1)} | {"api": {}, "video": {}, "aesthetic": {"enabled": True}}
+    )
+    assert not [note for note in found if "neither StableNew" in note.reason]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from timelines import NAMES, OUT_OF_MEMORY, TimelineBuilder, timelines, whole_run
 
 import rxpipe as rxp
+from rxpipe.backends.pool import PoolBackend
 from rxpipe.events import ErrorInfo, RunStart
 from rxpipe.status import ImageStatus, RunStatus, StageStatus, reduce_status
 from rxpipe.testing import ScriptedBackend
@@ -72,7 +73,23 @@ def test_an_estimate_is_within_a_quarter_from_the_first_third_on(marbles, order,
     scripts = {"txt2img": "--s--s--s--so|", "upscale": "-s-so|" if unlike else "--s--s--s--so|"}
     job = rxp.chain(rxp.txt2img(prompt="a", images=30 * slots), rxp.upscale(), order=order)
     run = marbles.run(job, ScriptedBackend(marbles, scripts, capacity=slots))
-    events = run.events.accept().values
+    check_estimates(run.events.accept().values)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["stage", "image"])
+def test_an_estimate_is_within_a_quarter_with_members_of_unlike_speed(marbles, order):
+    """Three of a pool, one of them more than twice as slow; so many images that its last one is no tenth of the run."""
+    texts = ["--s--s--s--so|", "--s--s--s--so|", "--------s--------s--------s--------so|"]
+    pool = PoolBackend([ScriptedBackend(marbles, {"txt2img": text, "upscale": text}) for text in texts])
+    job = rxp.chain(rxp.txt2img(prompt="a", images=240), rxp.upscale(), order=order, out=None)
+    run = rxp.PipelineExecutor(pool, scheduler=marbles.clock).start(job)
+    marbles.run()
+    check_estimates(run.result.events)
+
+
+def check_estimates(events):
+    """From the first third of a second run on, until its last tenth."""
     status, seen = status_of(events), {}
     for event in events:
         status = reduce_status(status, event)

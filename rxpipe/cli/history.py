@@ -179,8 +179,7 @@ def show_run(name: str, path: Path | None, *, images: int, as_json: bool) -> Non
     store = store_at(path)
     summary = store.find(name)
     run = store.run(summary.run_id)
-    cells = store.cells(summary.run_id)
-    last = list({cell.artifact_id: cell for cell in cells}.values())
+    last = store.cells(summary.run_id, last=True, limit=None if as_json else images + 1)
     if as_json:
         values = _plain(run)
         values["plan"] = None if run.plan is None else dump(run.plan)
@@ -199,7 +198,7 @@ def show_run(name: str, path: Path | None, *, images: int, as_json: bool) -> Non
             shown, f"image {cell.image_number}  seed {cell.seed}  {cell.stage_type} {cell.outcome}  {where}{error}"
         )
     if len(last) > images:
-        print_line(shown, f"and {len(last) - images} more; --images {len(last)} lists them")
+        print_line(shown, f"and more; --images {summary.images} lists them all")
     if summary.unfinished:
         print_line(shown, f"To continue: rxpipe resume {summary.run_id}")
 

@@ -235,6 +235,7 @@ graph(
     ),
     {"hires": {"scale": 1.5, "upscaler": "Latent (bicubic)", "steps": 9, "denoising_strength": 0.5}},
     (768, 1152),
+    left=("the seed of the second pass",),
 )
 graph(
     "hires by a model, listed before the first pass",
@@ -250,6 +251,36 @@ graph(
         ),
     },
     {"hires": {"scale": 2.0, "upscaler": "4x_deep", "steps": 9, "denoising_strength": 0.4}},
+    (1024, 1536),
+    left=("the seed of the second pass",),
+)
+graph(
+    "hires with a prompt of its own, from a context",
+    basic(
+        c=node(
+            "Context (rgthree)",
+            model=["ckpt", 0],
+            positive=["pos", 0],
+            negative=["neg", 0],
+            latent=["up", 0],
+            seed=["n", 0],
+        ),
+        n=node("Seed (rgthree)", seed=4711),
+        p2=node("CLIPTextEncode", text="a pier, detailed", clip=["ckpt", 1]),
+        c2=node("Context (rgthree)", base_ctx=["c", 0], positive=["p2", 0]),
+        up=node("LatentUpscaleBy", upscale_method="bilinear", scale_by=2.0, samples=["s", 0]),
+        s2=sampler(
+            seed=["c2", 8],
+            steps=22,
+            denoise=0.5,
+            model=["c2", 1],
+            positive=["c2", 4],
+            negative=["c2", 5],
+            latent_image=["c2", 6],
+        ),
+        dec=node("VAEDecode", samples=["s2", 0], vae=["ckpt", 2]),
+    ),
+    {"hires": {"scale": 2.0, "upscaler": "Latent", "denoising_strength": 0.5, "prompt": "a pier, detailed"}},
     (1024, 1536),
 )
 graph(
@@ -696,3 +727,20 @@ KJ["nodes"] = [
     for each in KJ["nodes"]
 ]
 case("ComfyUI", "the editor's form with Get and Set", png({"workflow": KJ}, (512, 768)), "comfyui", C)
+graph(
+    "faces by a pipe, a text that was only shown",
+    basic(
+        llm=node("OllamaGenerate", prompt="describe", model="x"),
+        sh=node("ShowText|pysssss", text=["llm", 0], text_0="a pier at dawn"),
+        pos=node("CLIPTextEncode", text=["sh", 0], clip=["ckpt", 1]),
+        det=node("UltralyticsDetectorProvider", model_name="bbox/hand_yolov8s.pt"),
+        pipe=node(
+            "ToDetailerPipe", model=["ckpt", 0], positive=["pos", 0], negative=["neg", 0], bbox_detector=["det", 0]
+        ),
+        fd=node(
+            "FaceDetailerPipe", image=["dec", 0], detailer_pipe=["pipe", 0], seed=5, steps=10, cfg=5.0, denoise=0.3
+        ),
+        save=node("SaveImage", images=["fd", 0]),
+    ),
+    {"adetailer": {"detector": "hand_yolov8s.pt", "denoising_strength": 0.3}},
+)

@@ -73,8 +73,8 @@ def _set_connect(connect):
     sqlite3.connect = connect
 
 
-def killed_run(folder, open_backend, *, at=None, after_s=None):
-    """Run the job in a child process that is killed at its n-th durable step, or after so many seconds.
+def killed_run(folder, open_backend, *, at=None, after_s=None, config=None):
+    """Run the job, or *config*, in a child process that is killed at its n-th durable step, or after so many seconds.
 
     Returns whether it was killed; one that came to its end was not.
     """
@@ -85,7 +85,7 @@ def killed_run(folder, open_backend, *, at=None, after_s=None):
             steps.watch_the_store(_set_connect)
             with open_backend() as backend:
                 count_renders(backend, folder / "drawn.txt")
-                done = runner_for(folder, backend, steps.files).run(job(folder)).success
+                done = runner_for(folder, backend, steps.files).run(config or job(folder)).success
             os._exit(0 if done and rxp.Store(folder / "runs.sqlite3").path.exists() else 1)
         except BaseException as error:  # noqa: BLE001  the child must not run the parent's tests
             os.write(2, repr(error).encode())

@@ -57,11 +57,23 @@ def undisturbed(tmp_path_factory):
     return run
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("moment", range(MOMENTS))
-@pytest.mark.parametrize("kind", ["webui", "pool", "embedded"])
+@pytest.mark.parametrize("kind", ["webui", "pool"])
 def test_a_killed_run_is_resumed_to_what_it_would_have_been(kind, moment, tmp_path, undisturbed):
     """Nothing is missing, torn or left over, and nothing that was finished is drawn again."""
+    kill_and_resume(kind, moment, tmp_path, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", range(MOMENTS))
+def test_a_killed_run_of_the_embedded_backend_is_resumed_to_what_it_would_have_been(moment, tmp_path, undisturbed):
+    """As on servers; this one draws in the process that is killed."""
+    kill_and_resume("embedded", moment, tmp_path, undisturbed)
+
+
+def kill_and_resume(kind, moment, tmp_path, undisturbed):
+    """Kill a run at a durable step, or one of three at a time, and resume it."""
     chance = random.Random(f"{kind} {moment}")  # noqa: S311 - keeps no secret
     at = chance.randrange(1, STEPS[kind]) if moment % 3 else None
     after_s = None if at else chance.uniform(0.05, 1.0)

@@ -50,6 +50,12 @@ class Client:
             read_all = [read(message) for message in self.received]
         return [message.get("type", message.get("event")) for message in read_all]
 
+    def data(self, kind):
+        """What the messages of one kind carried so far."""
+        with self._changed:
+            texts = [json.loads(message) for message in self.received if isinstance(message, str)]
+        return [message["data"] for message in texts if message["type"] == kind]
+
     def until_done(self):
         """Wait for the end of a job, and return the names of the messages so far."""
         self.wait_for(lambda message: '"node": null' in str(message))

@@ -1,5 +1,6 @@
 """The ComfyUI test server as its users drive it: jobs, pictures, faults, strangers, versions."""
 
+import base64
 import io
 import json
 from contextlib import suppress
@@ -14,7 +15,7 @@ from test_comfyui_server_contract import png
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from rxpipe.testing.servers.comfyui import ComfyUIServer, Fault, small_graph
+from rxpipe.testing.servers.comfyui import ComfyUIServer, Fault, FileStore, small_graph
 from rxpipe.testing.servers.core.clock import ManualClock
 
 
@@ -135,7 +136,7 @@ def test_a_mask_keeps_what_is_outside_only_with_a_paste_back(server):
 
     assert min(left, top) >= 16 - 8
     assert max(right, bottom) <= 40 + 8
-    assert changed(source.crop((0, 0, 8, 64)), without.crop((0, 0, 8, 64))) is not None
+    assert changed(source.crop((56, 0, 64, 64)), without.crop((56, 0, 64, 64))) is not None
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,95 @@ def test_the_embedded_backend_draws_every_recorded_graph():
         with_source(server, (64, 64))
         for (_, name), recorded in recordings("graph").items():
             shown = picture(server, recorded["graph"])
-            assert len(set(shown.resize((16, 16)).tobytes())) > 16, name
+            assert len(set(shown.resize((16, 16)).tobytes())) >= 16, name
+
+
+SOURCES = {
+    "MODEL": ("CheckpointLoaderSimple", 0),
+    "CLIP": ("CheckpointLoaderSimple", 1),
+    "VAE": ("CheckpointLoaderSimple", 2),
+    "IMAGE": ("EmptyImage", 0),
+    "MASK": ("SolidMask", 0),
+    "LATENT": ("EmptyLatentImage", 0),
+    "CONDITIONING": ("CLIPTextEncode", 0),
+    "UPSCALE_MODEL": ("UpscaleModelLoader", 0),
+    "CONTROL_NET": ("ControlNetLoader", 0),
+    "NOISE": ("RandomNoise", 0),
+    "GUIDER": ("BasicGuider", 0),
+    "SAMPLER": ("KSamplerSelect", 0),
+    "SIGMAS": ("KarrasScheduler", 0),
+    "BBOX_DETECTOR": ("UltralyticsDetectorProvider", 0),
+    "*": ("EmptyImage", 0),
+    "COMFY_MATCHTYPE_V3": ("EmptyImage", 0),
+}
+LITERALS = {"INT": 8, "FLOAT": 1.0, "STRING": "pic.png", "BOOLEAN": True}
+WITHOUT_MODELS = ("LoadMediaPipeFaceLandmarker", "MediaPipeFaceLandmarker", "MediaPipeFaceMask", "SAMLoader", "RecFail")
+LISTED = {"detection": ["x.task"], "controlnet": ["c"], "text_encoders": ["t"], "diffusion_models": ["d"]}
+
+
+def wired(catalog, name, graph):
+    """Add a node of a class to a graph, each input linked to something of its type; return its id."""
+    if name not in graph:
+        graph[name] = {"class_type": name, "inputs": {}}
+        info = catalog.info(name)
+        graph[name]["inputs"] = {
+            key: value_of(catalog, key, spec, graph) for key, spec in info["input"].get("required", {}).items()
+        }
+    return name
+
+
+def value_of(catalog, key, spec, graph):
+    """Something that an input takes."""
+    kind, options = spec[0], (spec[1] if len(spec) > 1 else {})
+    listed = kind if isinstance(kind, list) else options.get("options")
+    if key == "image" and not isinstance(kind, str):
+        return "rxpipe/init.png"
+    if listed:
+        return listed[0]
+    if kind in SOURCES:
+        source, slot = SOURCES[kind]
+        return [wired(catalog, source, graph), slot]
+    if kind == "COMBO" and key == "image":
+        return "init.png [output]"
+    size = 64 if key in ("width", "height") else options.get("default", LITERALS.get(kind, "init.png"))
+    return base64.b64encode(png((8, 8))).decode() if key == "image" and kind == "STRING" else size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["0.3.40", "0.33.0"])
+def test_every_class_that_is_listed_runs(version):
+    """With the first of each list and the default of each number; those whose model is not there say so."""
+    failed = []
+    with ComfyUIServer(version, draw="noise", models=LISTED, faces=lambda _picture: [(8, 8, 40, 40)]) as server:
+        with_source(server)
+        server.files.write("output", "", "init.png", png((64, 64)))
+        for name in server.site.catalog.names():
+            graph, info = {}, server.site.catalog.info(name)
+            wired(server.site.catalog, name, graph)
+            if not info["output_node"]:
+                graph["end"] = {"class_type": "PreviewAny", "inputs": {"source": [name, 0]}}
+            answer = post(server, graph)
+            assert answer.status_code == 200, (name, answer.text)
+            assert server.wait_idle()
+            last, details = history(server, answer.json()["prompt_id"])["status"]["messages"][-1]
+            failed += [(name, details.get("exception_type"))] if last != "execution_success" else []
+
+    assert [name for name, _ in failed if name not in WITHOUT_MODELS] == []
+    assert {name for name, _ in failed} >= {"RecFail", "LoadMediaPipeFaceLandmarker"}
+
+
+def test_an_output_runs_as_soon_as_it_can_and_what_it_waits_for_before_the_rest(server):
+    """A preview of the first pass comes before the second pass begins."""
+    graph = graph_of("txt2img-hires-latent")
+    graph["early"] = {"class_type": "VAEDecode", "inputs": {"samples": ["sample", 0], "vae": ["ckpt", 2]}}
+    graph["preview"] = {"class_type": "PreviewImage", "inputs": {"images": ["early", 0]}}
+    with Client(server) as client:
+        run(server, graph, client_id="me")
+        client.until_done()
+        begun = [data["node"] for data in client.data("executing") if data["node"]]
+
+    assert begun.index("sample") + 1 == begun.index("early") == begun.index("preview") - 1
+    assert begun[-4:] == ["hr_latent", "hr_sample", "decode", "out"]
 
 
 # -- faults -----------------------------------------------------------------------------------------------------------
@@ -202,6 +291,35 @@ def test_a_job_meets_the_fault_of_its_post_and_the_next_one_is_well(server):
     assert details["node_type"] == "KSampler"
     assert run(server)["status"]["status_str"] == "success"
     assert [job.outcome for job in server.jobs] == ["failed", "done"]
+
+
+def test_the_models_are_loaded_again_after_the_memory_was_full():
+    """Which takes its time in the sampler, without a word; another checkpoint takes it in its loader."""
+    clock = ManualClock()
+    with ComfyUIServer(draw="noise", clock=clock, load_s=10) as server:
+        server.fault("prompt", Fault.OUT_OF_MEMORY)
+        first, again, other = (small_graph(seed) for seed in (1, 2, 3))
+        other["ckpt"]["inputs"]["ckpt_name"] = "tiny-b.safetensors"
+        for graph in (first, again, other):
+            post(server, graph)
+            assert server.wait_running()
+            begun = clock.now()
+            assert not server.wait_idle(0.02)
+            clock.advance(10)
+            assert server.wait_idle()
+            assert clock.now() - begun == 10
+    assert server.switches == ("tiny-b.safetensors",)
+
+
+def test_the_folders_hold_so_much_and_no_more():
+    """The oldest saved picture goes; what was uploaded stays."""
+    files = FileStore(keep_bytes=100)
+    files.write("input", "", "large.png", bytes(1000))
+    for number in range(5):
+        files.write("temp", "", f"{number}.png", bytes(40))
+    files.write("temp", "", "4.png", bytes(30))
+
+    assert (files.paths("input"), files.paths("temp")) == (["large.png"], ["3.png", "4.png"])
 
 
 def test_a_fault_may_name_the_stage_and_the_call(server):
@@ -405,6 +523,21 @@ def test_a_stranger_sees_its_own_jobs_and_we_see_ours(server):
     assert ours.count("execution_success") == stranger.events.count("execution_success") == 1
 
 
+def test_a_stranger_that_comes_later_learns_nothing_of_our_job(server):
+    """Only `status`, with the length of the queue."""
+    hold = server.hold("*", 1)
+    with Client(server) as ours:
+        post(server, client_id="me")
+        assert hold.wait_reached()
+        with Client(server, "?clientId=other") as other, Client(server, "?clientId=me") as again:
+            assert other.events == ["status"]
+            again.wait(2)
+            assert again.events == ["status", "executing"]
+        ours.close()
+        hold.release()
+        assert server.wait_idle()
+
+
 def test_a_stranger_without_a_client_id_is_heard_by_everybody(server):
     """Progress and pictures, with an id that is not ours."""
     stranger = server.stranger()
@@ -536,7 +669,8 @@ def test_an_old_server_has_no_jobs_no_features_and_no_cancel():
         assert [requests.get(server.url + path, timeout=10).status_code for path in ("/features", "/api/jobs")] == [
             404
         ] * 2
-        assert requests.post(f"{server.url}/api/jobs/x/cancel", timeout=10).status_code in (404, 405)
+        assert requests.post(f"{server.url}/api/jobs/x/cancel", timeout=10).status_code == 405
+        assert requests.get(f"{server.url}/interrupt", timeout=10).status_code == 404
         with Client(server, flags=True) as client:
             run(server, client_id="me")
             events = client.until_done()

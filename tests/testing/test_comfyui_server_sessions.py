@@ -9,8 +9,8 @@ from copy import deepcopy
 import pytest
 import requests
 from comfyui_client import Client, read
-from comfyui_recordings import UUID, exchange, plain, recordings
-from test_comfyui_server_contract import BROKEN, changed_but, png, with_files
+from comfyui_recordings import UUID, exchange, plain, recordings, text_of
+from test_comfyui_server_contract import BROKEN, PREVIEWS, changed_but, png, with_files
 
 from rxpipe.testing.servers.comfyui import ComfyUIServer
 
@@ -23,8 +23,7 @@ class Session:
     def __init__(self, version, name, **options):
         self.version, self.name = version, name
         self.events = recordings("session")[version, name]["events"]
-        previews = {} if version == "0.33.0" else {"preview_method": "latent2rgb"}
-        self.server = ComfyUIServer(version, draw="noise", preview_size=64, **previews, **options)
+        self.server = ComfyUIServer(version, draw="noise", **PREVIEWS[version], **options)
         self.clients = {}
         self.ids = []
 
@@ -137,13 +136,11 @@ class Session:
         client = self.clients[socket]
         client.wait(len(expected))
         client.close()
-        got = [read(message) for message in client.received]
-        assert [line for line in numbered(got) if not is_status(line)] == [
-            line for line in numbered(expected) if not is_status(line)
-        ]
-        assert [line for line in numbered(got) if is_status(line)] == [
-            line for line in numbered(expected) if is_status(line)
-        ]
+        got, wanted = numbered([read(message) for message in client.received]), numbered(expected)
+        for of_status in (False, True):
+            assert [text_of(line) for line in got if is_status(line) == of_status] == [
+                text_of(line) for line in wanted if is_status(line) == of_status
+            ]
 
 
 def is_status(message):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _CLOSE_S = 0.5
+_REPEATS = '{"type": "progress_state"'  # all that the other messages say, at each of them
 _UNCLAIMED = 256  # messages of jobs that have no tracker yet: an old server names a job only in its answer
 _FLAGS = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
 
@@ -186,7 +187,7 @@ class Listener:
             if tracker is not None and preview is not None:
                 tracker.receive_preview(preview)
             return
-        message = read_text(received)
+        message = None if received.startswith(_REPEATS) else read_text(received)
         if message is None:
             return
         with self._changed:

@@ -211,7 +211,7 @@ class OutputReader:
         warnings += (*other_size(_enlarged(request, payload), header), *_without_effect(payload, source, data))
         said = stage.config.model_dump() | {"upscaler": payload.upscaler_1}
         done = postprocess_settings(said, (header.width, header.height))
-        data = with_postprocessing(with_text(data, _text_of(source)), done)
+        data = with_postprocessing(data, _text_of(source), done)
         return Output(data, warnings=warnings, settings=settings)
 
     def _generated(

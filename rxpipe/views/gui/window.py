@@ -24,6 +24,7 @@ from rxpipe.presets import dump, read_job
 from rxpipe.runner import PipelineRunner
 from rxpipe.rx.mainloop import TkScheduler
 from rxpipe.status import RunStatus
+from rxpipe.store.reading import default_store
 from rxpipe.views.gui.buttons import RunButtons
 from rxpipe.views.gui.connection import LOOK_S, RETRY_S, BackendConnection, ConnectionState
 from rxpipe.views.gui.dialogs import Question
@@ -338,7 +339,7 @@ class MainWindow:
         if backend is None:
             return
         controller = self.controller = PipelineController(
-            PipelineRunner(backend), scheduler=self.scheduler, sinks=self._sinks
+            PipelineRunner(backend, store=default_store()), scheduler=self.scheduler, sinks=self._sinks
         )
         self._subscriptions.disposable = CompositeDisposable(
             controller.status.subscribe(self._show_status),

@@ -46,6 +46,9 @@ _FOLDERS = {
     ("CLIPLoader", "clip_name"): "text_encoders",
     ("DualCLIPLoader", "clip_name1"): "text_encoders",
     ("DualCLIPLoader", "clip_name2"): "text_encoders",
+    ("TripleCLIPLoader", "clip_name1"): "text_encoders",
+    ("TripleCLIPLoader", "clip_name2"): "text_encoders",
+    ("TripleCLIPLoader", "clip_name3"): "text_encoders",
     ("UltralyticsDetectorProvider", "model_name"): "ultralytics",
     ("ONNXDetectorProvider", "model_name"): "onnx",
     ("LoadMediaPipeFaceLandmarker", "model_name"): "detection",
@@ -77,6 +80,8 @@ class Catalog:
     def _info(self, name: str) -> dict[str, Any] | None:
         known = _OWN.get(name) or recorded_answers()["object_info"].get(name)
         if known is None:
+            return None
+        if known["python_module"] == "comfy_extras.nodes_mediapipe" and not self.version.has("face landmarks"):
             return None
         pack = _MODULES.get(known["python_module"])
         if pack is not None and pack not in self.packs:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 Handler = Callable[["RecordedRequest", "Request", Any], Answer]
 """Answers a call; gets the request and its parsed body."""
 
+_USUAL_PREVIEW = 512  # px
+
 
 class BadBody(Exception):
     """A body that the handler did not expect: the real server's 500."""
@@ -168,10 +170,8 @@ class ComfyUI(JobSite):
             for name, table in (("GET", self._gets), ("POST", self._posts))
             if (handler := table.get(path) or self._by_part(name, path, request)) is not None
         }
-        if not handlers:
-            return NOT_FOUND
-        if method not in handlers:
-            return not_allowed([*handlers, *(["HEAD"] if "GET" in handlers else [])])
+        if method not in handlers:  # the real server looks for a file of its pages, which only GET may do
+            return NOT_FOUND if method == "GET" else not_allowed([*handlers, "GET", "HEAD"])
         if method == "POST" and "/upload/" not in path and path != "/interrupt" and not _is_cancel(path):
             body = _object(request)
         return handlers[method](call, request, body)
@@ -252,7 +252,20 @@ class ComfyUI(JobSite):
     def _system_stats(self, call: RecordedRequest, request: Request, body: Any) -> Answer:
         del call, request, body
         recorded = self.version.recorded["system_stats"]
-        return json_of({**recorded, "system": {**recorded["system"], "comfyui_version": self.version.text}})
+        own = {"comfyui_version": self.version.text, "argv": self._argv(recorded["system"]["argv"])}
+        return json_of({**recorded, "system": {**recorded["system"], **own}})
+
+    def _argv(self, recorded: list[str]) -> list[str]:
+        """Return the command line: the recorded one, with this server's flags."""
+        kept = [word for word in recorded if word not in ("--preview-size", "--preview-method")]
+        kept = [word for word in kept if word not in ("64", "latent2rgb")]
+        if self.setup.preview_size != _USUAL_PREVIEW:
+            kept += ["--preview-size", str(self.setup.preview_size)]
+        if self.setup.preview_method != "none":
+            kept += ["--preview-method", self.setup.preview_method]
+        if self.setup.cors is not None:
+            kept += ["--enable-cors-header", self.setup.cors]
+        return kept
 
     def _folder(self, name: str) -> Answer:
         names = self.catalog.folder(name)

@@ -74,15 +74,20 @@ class Engine:
         """The drawing function."""
         return self.setup.draw
 
-    def load(self, checkpoint: str, *, deaf: bool) -> None:
+    def load(self, checkpoint: str) -> None:
         """Take the time of loading a checkpoint that is not the loaded one. Raises Interrupted."""
         if checkpoint != self.loaded:
             with self.job_log.noting():
                 if self.loaded is not None:
                     self.job_log.switches.append(checkpoint)
                 self.loaded = checkpoint
-            self.queue.work(self.setup.load_s, deaf=deaf)
+            self.queue.work(self.setup.load_s, deaf=not self.version.has("interrupt within a step"))
             self.queue.check()
+
+    def unload(self) -> None:
+        """Forget the loaded checkpoint, as after an error for want of memory."""
+        with self.job_log.noting():
+            self.loaded = None
 
     def keep_prefixes(self, graph: Graph) -> None:
         """Forget the prefixes of nodes that are no longer in the graph."""

@@ -94,6 +94,8 @@ class Execution:
             return "interrupted"
         except NodeError as error:
             self._note("execution_error", self._error(error.kind, error.message))
+            if error.kind.endswith("OutOfMemoryError"):
+                self.engine.unload()
             return "failed"
         self._note("execution_success", {"prompt_id": self.item.prompt_id})
         return "done"
@@ -126,7 +128,7 @@ class Execution:
         """Return what a node returns; what its code raises becomes a NodeError."""
         engine = self.engine
         if node["class_type"] == "CheckpointLoaderSimple":
-            engine.load(node["inputs"]["ckpt_name"], deaf=not engine.version.has("interrupt within a step"))
+            self.load(node["inputs"]["ckpt_name"])
         if self._is_output(self.node_id) and not self._all_steps:
             self._spend(1.0)
             engine.queue.check()
@@ -282,6 +284,10 @@ class Execution:
             return png(Image.new("RGB", (request.width, request.height)))
         with self.engine.job_log.drawing():
             return self.engine.draw(request)
+
+    def load(self, checkpoint: str) -> None:
+        """Take the time of loading a checkpoint, if another one is loaded."""
+        self.engine.load(checkpoint)
 
     def step(self, value: int, of: int, preview: Callable[[], Image.Image] | None) -> None:
         """Take the time of one step, and report it."""

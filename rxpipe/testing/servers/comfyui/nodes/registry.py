@@ -42,6 +42,10 @@ class Work(Protocol):
         """Return a picture as PNG."""
         ...
 
+    def load(self, checkpoint: str) -> None:
+        """Take the time of loading a checkpoint, if another one is loaded."""
+        ...
+
     def step(self, value: int, of: int, preview: Callable[[], Image] | None) -> None:
         """Take the time of one step of `of`, and report it as the `value`-th, with what it looks like by then."""
         ...
