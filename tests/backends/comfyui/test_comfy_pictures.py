@@ -171,9 +171,10 @@ def test_closing_ends_a_render_in_progress_with_an_error():
         assert watched.wait_for(lambda seen: seen.error)
         gate.release()
     assert isinstance(watched.error, rxp.BackendError)
-    assert not [
-        thread for thread in threading.enumerate() if thread.name == "rxpipe-comfyui-socket" and thread.is_alive()
-    ]
+    for thread in threading.enumerate():
+        if thread.name == "rxpipe-comfyui-socket":
+            thread.join(5.0)
+            assert not thread.is_alive()
 
 
 def test_other_backends_refuse_a_workflow():
