@@ -12,7 +12,7 @@ from rxpipe.backends.http.limits import AnswerLimit
 from rxpipe.backends.http.pictures import is_plain_resize, other_size, same_but_encoded, same_pixels, upright
 from rxpipe.backends.masks import encoded_mask
 from rxpipe.backends.sizes import Size, upscaled
-from rxpipe.backends.webui import base64s, payloads
+from rxpipe.backends.webui import payloads
 from rxpipe.backends.webui.actual import (
     actual_settings,
     compare,
@@ -205,7 +205,7 @@ class OutputReader:
     def _upscaled(
         self, stage: StageExecution, request: RenderRequest, payload: ExtrasRequest, answer: Answer
     ) -> Output:
-        data, header, warnings = read_picture(answer.pictures[0], asked=request.pixels)
+        data, header, warnings = read_picture(answer.take(0), asked=request.pixels)
         settings = {"upscaler": payload.upscaler_1, "width": header.width, "height": header.height}
         source = request.picture or b""
         warnings += (*other_size(_enlarged(request, payload), header), *_without_effect(payload, source, data))
@@ -217,7 +217,7 @@ class OutputReader:
     def _generated(
         self, request: RenderRequest, payload: Txt2ImgRequest | Img2ImgRequest, answer: Answer, index: int
     ) -> Output:
-        data, header, odd = read_picture(answer.pictures[index], asked=request.pixels)
+        data, header, odd = read_picture(answer.take(index), asked=request.pixels)
         actual = actual_settings(answer, index)
         warnings = self._judged(compare(payload, actual, self.catalog))
         warnings += _surplus(answer, index)
@@ -239,10 +239,10 @@ class OutputReader:
                 "the server's ADetailer dropped its settings silently.",
                 hint="A setting is unknown to the version installed there; see its console.",
             )
-        data, header, odd = read_picture(answer.pictures[0], asked=request.pixels)
+        sent = answer.take(0)
+        data, header, odd = read_picture(sent, asked=request.pixels)
         # sampler and size of the outer pass concern a picture that is discarded
         warnings = (*odd, *self._judged(compare_model(request.payload, actual, self.catalog)), *_surplus(answer, 0))
-        sent = base64s.decode(answer.pictures[0]) if odd else data
         if same_but_encoded(source, sent) if odd else same_pixels(source, data):
             return Output(b"", seed=actual.seed, unchanged=True, warnings=warnings)
         data = with_source_text(with_text(data, actual.text), source)
@@ -262,9 +262,8 @@ class OutputReader:
 
 def _by_detailer(request: RenderRequest, payload: DetailRequest, answer: Answer) -> Output:
     """Return the picture of a server's own detailer, or unchanged where its pixels are the input's."""
-    data, header, odd = read_picture(answer.pictures[0])
-    source = request.picture or b""
-    sent = base64s.decode(answer.pictures[0]) if odd else data
+    sent, source = answer.take(0), request.picture or b""
+    data, header, odd = read_picture(sent)
     if same_but_encoded(source, sent) if odd else same_pixels(source, data):
         return Output(b"", unchanged=True, warnings=odd)
     settings = {"detector": payload.detailer_models[0], "width": header.width, "height": header.height}
