@@ -156,6 +156,8 @@ def _arrays_apart(expected: Any, actual: Any) -> str:
 
     one, other = np.asarray(expected), np.asarray(actual)
     apart = ~np.isclose(one, other, rtol=0, atol=0, equal_nan=True) if _are_numbers(one, other) else one != other
+    if not apart.any():
+        return "alike in every element, and not equal"
     where = tuple(int(n) for n in np.argwhere(apart)[0])
     first = f"first at [{', '.join(map(str, where))}]: {other[where]}, not {one[where]}"
     largest = ""

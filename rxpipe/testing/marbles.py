@@ -150,7 +150,8 @@ class Marbles:
 
     def _resolved(self, diagram: Diagram, values: Values, error: object) -> tuple[Recorded, ...]:
         resolved = resolve(diagram, values, error)
-        self.names.note(values, diagram, self.line())
+        if values is not None:
+            self.names.note(values, diagram, self.line())
         return resolved
 
     def _known(self, source: S) -> S:

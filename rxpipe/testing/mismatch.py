@@ -86,7 +86,8 @@ class Mismatch(AssertionError):
         if pair is None:
             return []
         one, other = pair
-        if isinstance(one.value, str) and one.value == one.name and str(other.value) == one.value:
+        text = one.value if isinstance(one.value, str) and one.value == one.name else None
+        if text is not None and isinstance(other.value, int | float) and str(other.value) == text:
             return [f"{one.value!r} is a text, as names are without values; values=int makes numbers."]
         found = differences(one.value, other.value)
         if len(found) < 2:  # noqa: PLR2004 - one is in the reason
@@ -232,7 +233,8 @@ def _instead(one: Recorded, other: Recorded) -> str:
 
 def _names_apart(one: Recorded, other: Recorded) -> tuple[str, str]:
     came, wanted = shown(other), shown(one)
-    return told_apart(other.value, one.value, 40) if came == wanted else (came, wanted)
+    alike = came == wanted or (one.kind == other.kind == "next" and short(one.value) == short(other.value))
+    return told_apart(other.value, one.value, 40) if alike else (came, wanted)
 
 
 def _extra(index: int, actual: tuple[Recorded, ...]) -> str:
