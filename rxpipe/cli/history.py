@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,8 +16,8 @@ from rich.text import Text
 from rxpipe.backends import open_backend
 from rxpipe.cli.running import JsonLines, run_one, until_interrupted
 from rxpipe.cli.tables import print_line, print_pairs, print_stages
-from rxpipe.config import CustomConfig, PipelineConfig
-from rxpipe.errors import ConfigError, ResumeError
+from rxpipe.config import SECTIONS, CustomConfig, PipelineConfig
+from rxpipe.errors import ConfigError, ResumeError, suggestion
 from rxpipe.presets import dump
 from rxpipe.presets.options import apply
 from rxpipe.rx.worker import WorkerScheduler
@@ -30,11 +31,11 @@ from rxpipe.views.palette import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from rxpipe.cli.outcome import Exit
     from rxpipe.store.records import RunSummary, StoredRun
 
+_STATUSES = ("running", "interrupted", "completed", "partial", "failed", "cancelled", "rebuilt")
 _PROMPT = 60  # characters of it in a list
 
 
@@ -85,9 +86,13 @@ def run_again(  # the options of the command
         ConfigError: a change is wrong.
     """
     store = store_at(path)
+    cell = store.cell_of_file(name)
+    if cell is None and Path(name).is_file():
+        raise ConfigError(
+            [f"{name}: no run of the store {store.path} has drawn it"], hint=f"To draw it again: rxpipe run {name}"
+        )
     found = store.find(name)
     run = store.run(found.run_id)
-    cell = store.cell_of_file(name)
     image = None if cell is None else (cell.image_number, cell.seed)
     config = _config_again(run, assignments, out, image)
     opened = open_backend(backend or found.backend_spec or None)
@@ -114,13 +119,19 @@ def _config_again(
             hint="In code: runner.run(chain(...), reuse=RUN_ID).",
             stages=own,
         )
+    names = [str(name) for name in plan.stage_types]
+    if names != [name for name in SECTIONS if name in names]:
+        raise ResumeError(
+            f"run {run.summary.run_id} was composed in code, as {', '.join(names)}, which no config can say.",
+            hint="In code: runner.run(chain(...), reuse=RUN_ID).",
+        )
     values: dict[str, Any] = dump(plan)
     values.get("metadata", {}).pop("run_id", None)
     values |= {} if out is None else {"out": str(out)}
     values |= {"input": [str(path) for path in plan.settings.input]} if plan.settings.input else {}
     if image is not None:
         _narrow(values, plan.images, image)
-    return PipelineConfig.from_mapping(apply(values, sets=assignments, stages=[str(s) for s in plan.stage_types]))
+    return PipelineConfig.from_mapping(apply(values, sets=assignments, stages=names))
 
 
 def _narrow(values: dict[str, Any], images: int, image: tuple[int, int | None]) -> None:
@@ -142,6 +153,8 @@ def list_runs(path: Path | None, *, rebuild_from: Path | None, as_json: bool, **
         StoreError: the store cannot be read. ConfigError: a folder to rebuild from is none.
     """
     store = store_at(path)
+    if conditions.get("status") not in {None, *_STATUSES}:
+        raise ConfigError([f"--status: {suggestion(conditions['status'], _STATUSES)}"])
     if rebuild_from is not None:
         if not rebuild_from.is_dir():
             raise ConfigError([f"--rebuild {rebuild_from}: there is no such folder"])
@@ -156,6 +169,10 @@ def list_runs(path: Path | None, *, rebuild_from: Path | None, as_json: bool, **
     if not found:
         typer.echo("no such run" if any(conditions[name] for name in conditions if name != "limit") else "no run yet")
         return
+    _print_runs(found)
+
+
+def _print_runs(found: Sequence[RunSummary]) -> None:
     shown = Console()
     rows = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for title in ("run", "begun", "status", "images", "stages", "prompt"):
