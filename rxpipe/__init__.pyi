@@ -16,6 +16,7 @@ from .config import (
     RunSettings,
     Txt2ImgConfig,
     UpscaleConfig,
+    WorkflowConfig,
 )
 from .controller import PipelineController, RunRequest
 from .errors import (
@@ -74,6 +75,7 @@ from .stages import (
     StageOperator,
     adetailer,
     border,
+    comfy_workflow,
     crop,
     expand,
     gate,
@@ -170,11 +172,13 @@ __all__ = [
     "TooManyFailures",
     "Txt2ImgConfig",
     "UpscaleConfig",
+    "WorkflowConfig",
     "adetailer",
     "border",
     "build_chain",
     "build_stage_execution_plan",
     "chain",
+    "comfy_workflow",
     "crop",
     "expand",
     "gate",

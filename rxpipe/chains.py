@@ -19,6 +19,7 @@ from rxpipe.config import (
     RunSettings,
     Txt2ImgConfig,
     UpscaleConfig,
+    WorkflowConfig,
 )
 from rxpipe.errors import PlanError
 from rxpipe.pictures.opening import opened
@@ -36,6 +37,7 @@ from rxpipe.stages import (
     Txt2ImgStage,
     UpscaleStage,
     WhenStage,
+    WorkflowStage,
     adetailer,
     expand,
     gate,
@@ -316,6 +318,8 @@ def _built_in(section: SectionConfig) -> Stage:
     match section:
         case Txt2ImgConfig():
             return Txt2ImgStage(section)
+        case WorkflowConfig():
+            return WorkflowStage(section)
         case Img2ImgConfig():
             return Img2ImgStage(section)
         case AdetailerConfig():

@@ -11,7 +11,6 @@ import os
 import secrets
 import threading
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path
@@ -24,8 +23,9 @@ from reactivex.observer import Observer
 
 from rxpipe.backends.base import Backend
 from rxpipe.chains import Chain, build_chain, sources, with_settings
-from rxpipe.config import CustomConfig, PipelineConfig
-from rxpipe.errors import ConfigError, ResumeError, RunActive
+from rxpipe.config import PipelineConfig
+from rxpipe.continuing import continued, journal_of, needed
+from rxpipe.errors import ConfigError, RunActive
 from rxpipe.events import ErrorInfo, RunEnd, RunStart, StagePreview
 from rxpipe.logs import logger
 from rxpipe.rx.subject import EventSubject
@@ -37,13 +37,11 @@ from rxpipe.stages.cell import as_rxpipe_error
 from rxpipe.stages.scope import InMemory
 from rxpipe.stages.session import Session
 from rxpipe.stages.tracker import StageAborted
-from rxpipe.store import resuming
-from rxpipe.store.journal import open_journal
 from rxpipe.store.reading import Store
-from rxpipe.store.rows import RunFacts
+from rxpipe.store.resuming import taken_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from reactivex import Observable
 
@@ -129,7 +127,7 @@ class PipelineExecutor:
             StoreError: the store has no run of the id in *reuse*, or cannot be read.
         """
         chain = build_chain(_with_inputs(job, inputs))
-        return self._start(chain, None if reuse is None else resuming.reuse(self._own_store(), reuse))
+        return self._start(chain, None if reuse is None else taken_over(needed(self.store), reuse))
 
     def resume(self, run_id: str, job: Chain | None = None, *, redraw: Collection[str] | bool = ()) -> Run:
         """Continue a run of the store where it stood, and return immediately.
@@ -149,26 +147,12 @@ class PipelineExecutor:
             StoreError: the store has no such run, or cannot be read.
             BadImage, RunActive: as of `start`.
         """
-        store = self._own_store()
-        store.flush()  # of a run of this process that has just ended
-        run, plan = resuming.resumable(store, run_id)
-        own = tuple(stage.config.name for stage in plan.stages if isinstance(stage.config, CustomConfig))
-        if own and job is None:
-            raise ResumeError(
-                f"run {run_id} has stages of your own ({', '.join(own)}), whose functions no store holds.",
-                hint="Give the chain: resume(run_id, chain(...)).",
-                stages=own,
-            )
-        chain = build_chain(plan) if job is None else replace(job, settings=plan.settings)
-        resuming.check_identities(run, chain.plan, _identities(chain), redraw)
-        return self._start(chain, resuming.resumption(store, run))
-
-    def _own_store(self) -> Store:
-        if self.store is None:
-            raise ResumeError(
-                "this executor keeps no runs, so that it has none to resume.", hint="Give it a store: store=PATH."
-            )
-        return self.store
+        chain, resumed = continued(needed(self.store), run_id, job, redraw)
+        try:
+            return self._start(chain, resumed)
+        except BaseException:
+            resumed.release()
+            raise
 
     def _start(self, chain: Chain, resumed: Resumption | None) -> Run:
         chain.plan.check()
@@ -323,7 +307,7 @@ class _RunSession(Session):
         clock: abc.SchedulerBase = scheduler or self._worker
         now = clock.now.astimezone(UTC)
         self.plan: StageExecutionPlan = chain.plan
-        drawn = secrets.randbelow(_MAX_SEED) if resumed is None else resumed.seed
+        drawn = resumed.seed if resumed else secrets.randbelow(_MAX_SEED)
         self.seed = drawn if self.plan.seed is None else self.plan.seed
         self.done = threading.Event()
         self._digest = (resumed.config if resumed else "") or _digest(self.plan)
@@ -336,20 +320,16 @@ class _RunSession(Session):
         out, owner = self.plan.settings.out, run_id if store else ""
         self._files = None if out is None else FileStore(ImageWriter(out, files=files, owner=owner), self._now, saver)
         self._resumed = resumed
-        facts = RunFacts(
+        self._journal = journal_of(
+            store,
+            chain,
+            resumed,
             run_id=run_id,
-            plan=self.plan,
-            config=self._digest,
             seed=self.seed,
-            backend=backend.kind,
-            backend_spec=backend.where,
-            now=lambda: clock.now.astimezone(UTC),
-            identities=_identities(chain),
-            attempt=resumed.attempt if resumed else 1,
-            answers=resumed.answers if resumed else None,
-            parent=resumed.parent if resumed else None,
+            config=self._digest,
+            backend=backend,
+            clock=clock,
         )
-        self._journal = open_journal(store, facts)
         self._recording = self._journal.attach(updates.observable)
         super().__init__(
             run_id=run_id,
@@ -394,6 +374,7 @@ class _RunSession(Session):
         if not self.control.start():
             self.control.cancel()
             return
+        self._journal.begin()
         if self._files is not None:
             self._files.prepare()
             if self._resumed is not None and self._resumed.run_id is not None:
@@ -480,11 +461,6 @@ class _RunSession(Session):
         self._recording.dispose()
         self._journal.close()
         self.done.set()
-
-
-def _identities(chain: Chain) -> Mapping[int, Mapping[str, object]]:
-    """Return what is known of the code of a chain's own stages, by their index."""
-    return {index: stage.identity for index, stage in enumerate(chain.parts) if stage.identity}
 
 
 def _with_stage(where: str, error: ErrorInfo) -> ErrorInfo:

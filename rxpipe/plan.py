@@ -19,7 +19,9 @@ from rxpipe.config import (
     RunSettings,
     Txt2ImgConfig,
     UpscaleConfig,
+    WorkflowConfig,
 )
+from rxpipe.config.bindings import IMAGE, value_in
 from rxpipe.errors import PlanError
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ class StageType(StrEnum):
 
 
 SectionConfig = Annotated[
-    Txt2ImgConfig | Img2ImgConfig | AdetailerConfig | UpscaleConfig | CustomConfig, Field(union_mode="smart")
+    Txt2ImgConfig | WorkflowConfig | Img2ImgConfig | AdetailerConfig | UpscaleConfig | CustomConfig,
+    Field(union_mode="smart"),
 ]
 
 
@@ -70,7 +73,7 @@ class StageExecution(_Frozen):
 
     stage_type: one of the four, or a custom stage's name. stage_index: index in the plan, from 0.
     config: the section, values exactly as given. generation: what it renders with, inherited values included.
-    requires_input_image: False for txt2img only.
+    requires_input_image: False for txt2img, and for a workflow that begins with none.
     group: stages of one group take each image through all of them before the next; see `order`.
     image_index: 1.., in the order in which images enter the stage; None except in `for_image`.
     seed: of this image; in the plan the section's own, None if it is random or inherited.
@@ -149,7 +152,7 @@ def build_stage_execution_plan(config: PipelineConfig) -> StageExecutionPlan:
     Raises:
         PlanError: adetailer with neither a generation stage before it nor an input picture.
     """
-    sections = (config.txt2img, config.img2img, config.adetailer, config.upscale)
+    sections = (config.txt2img, config.workflow, config.img2img, config.adetailer, config.upscale)
     settings = RunSettings.model_validate({name: getattr(config, name) for name in RunSettings.model_fields})
     plan = plan_stages((section for section in sections if section is not None), settings)
     if plan.stage_types[:1] == (StageType.ADETAILER,) and not settings.input:
@@ -185,7 +188,7 @@ def plan_stages(sections: Iterable[SectionConfig], settings: RunSettings) -> Sta
 
 def stage_type_of(section: SectionConfig) -> str:
     """Return the stage type of a section."""
-    return section.name if isinstance(section, CustomConfig) else StageType(section.section).value
+    return section.name if isinstance(section, CustomConfig) else section.section
 
 
 def _check_order(row: list[SectionConfig]) -> None:
@@ -193,7 +196,7 @@ def _check_order(row: list[SectionConfig]) -> None:
         where = f"{stage_type_of(section)} (stage {index + 1} of {len(row)})"
         if isinstance(section, Txt2ImgConfig) and index:
             raise PlanError(f"{where} would throw away the pictures before it.", hint="Put txt2img first.")
-        if isinstance(section, Img2ImgConfig) and index and section.images > 1:
+        if isinstance(section, Img2ImgConfig | WorkflowConfig) and index and section.images > 1:
             raise PlanError(
                 f"{where} asks for {section.images} variants of each picture.",
                 hint="Only the first stage can; set txt2img.images instead.",
@@ -202,17 +205,26 @@ def _check_order(row: list[SectionConfig]) -> None:
 
 def _execution(section: SectionConfig, before: list[StageExecution], settings: RunSettings) -> StageExecution:
     last = before[-1] if before else None
-    generated = [stage.generation for stage in before if isinstance(stage.config, Txt2ImgConfig | Img2ImgConfig)]
+    drawing = (Txt2ImgConfig, Img2ImgConfig, WorkflowConfig)
+    generated = [stage.generation for stage in before if isinstance(stage.config, drawing)]
     generation = _generation(section, generated[-1] if generated else GenerationSettings())
     return _execution_type(section)(
         stage_type=stage_type_of(section),
         stage_index=len(before),
         config=section,
         generation=generation,
-        requires_input_image=not isinstance(section, Txt2ImgConfig),
+        requires_input_image=_requires_image(section, after=bool(before), settings=settings),
         group=_group(section, generation, last, settings),
         seed=_own_seed(section),
     )
+
+
+def _requires_image(section: SectionConfig, *, after: bool, settings: RunSettings) -> bool:
+    """Whether a stage works on a picture; a workflow that may load one does where there is one."""
+    if not isinstance(section, WorkflowConfig):
+        return not isinstance(section, Txt2ImgConfig)
+    found = section.bindings
+    return found.takes_image or (IMAGE in found and (after or bool(settings.input)))
 
 
 def _execution_type(section: SectionConfig) -> type[StageExecution]:
@@ -228,9 +240,19 @@ def _generation(section: SectionConfig, inherited: GenerationSettings) -> Genera
     }
     if isinstance(section, CustomConfig):
         own = {}
+    if isinstance(section, WorkflowConfig):
+        own = _of_workflow(section) | own
     if isinstance(section, UpscaleConfig):  # its width and height are a box that the picture is brought to
         own |= {"width": None, "height": None}
     return inherited.model_copy(update={"width": None, "height": None, **own})
+
+
+def _of_workflow(section: WorkflowConfig) -> dict[str, Any]:
+    """Return what a workflow draws with as its file stands, for the stages after it."""
+    kinds = {"steps": int, "cfg_scale": int | float, "width": int, "height": int}
+    found = section.bindings
+    values = {name: value_in(section.nodes, found[name]) for name in GenerationSettings.model_fields if name in found}
+    return {name: value for name, value in values.items() if isinstance(value, kinds.get(name, str))}
 
 
 def _group(
@@ -261,7 +283,7 @@ def _own_seed(section: SectionConfig | None) -> int | None:
 def _planned(first: SectionConfig | None, settings: RunSettings) -> int:
     if first is None:
         return 0
-    if isinstance(first, Txt2ImgConfig):
-        return first.images
-    variants = first.images if isinstance(first, Img2ImgConfig) else 1
-    return len(settings.input) * variants
+    variants = getattr(first, "images", 1)
+    if not _requires_image(first, after=False, settings=settings):
+        return int(variants)
+    return len(settings.input) * int(variants)

@@ -445,6 +445,21 @@ def test_testserver_refuses_what_it_cannot_be(option):
     assert f"{option}: got 'marble'; allowed:" in ran.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--comfyui", "--version", "0.3"), "version must be a release from 0.3.40 on, such as 0.3.40, 0.3.64, 0.33.0"),
+        (("--version", "0.3.40"), "--version is ComfyUI's: say --comfyui too"),
+    ],
+)
+def test_testserver_refuses_a_release_that_it_cannot_be(options, words):
+    """Before it listens."""
+    ran = rxpipe("testserver", *options)
+
+    assert ran.exit_code == 2
+    assert words in " ".join(ran.stderr.split())
+
+
 def test_version_is_one_line():
     """Name and version."""
     assert re.fullmatch(r"rxpipe \d+\.\d+\.\d+\S*\n", rxpipe("--version").stdout)
@@ -647,9 +662,10 @@ def read_terminal(control):
         return b""
 
 
-def test_testserver_prints_its_url_and_stops_at_ctrl_c():
+@pytest.mark.parametrize("options", [(), ("--comfyui", "--version", "0.3.64")])
+def test_testserver_prints_its_url_and_stops_at_ctrl_c(options):
     """Serve, say where, and go."""
-    with start("testserver", "--draw", "noise") as program:
+    with start("testserver", "--draw", "noise", *options) as program:
         assert re.match(rb"listening on http://127\.0\.0\.1:\d+\n", program.stdout.readline())
         program.send_signal(signal.SIGINT)
         out, err = program.communicate(timeout=20)

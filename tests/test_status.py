@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from timelines import NAMES, OUT_OF_MEMORY, TimelineBuilder, timelines, whole_run
 
 import rxpipe as rxp
+from rxpipe.backends.pool import PoolBackend
 from rxpipe.events import ErrorInfo, RunStart
 from rxpipe.status import ImageStatus, RunStatus, StageStatus, reduce_status
 from rxpipe.testing import ScriptedBackend
@@ -72,7 +74,23 @@ def test_an_estimate_is_within_a_quarter_from_the_first_third_on(marbles, order,
     scripts = {"txt2img": "--s--s--s--so|", "upscale": "-s-so|" if unlike else "--s--s--s--so|"}
     job = rxp.chain(rxp.txt2img(prompt="a", images=30 * slots), rxp.upscale(), order=order)
     run = marbles.run(job, ScriptedBackend(marbles, scripts, capacity=slots))
-    events = run.events.accept().values
+    check_estimates(run.events.accept().values)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["stage", "image"])
+def test_an_estimate_is_within_a_quarter_with_members_of_unlike_speed(marbles, order):
+    """Three of a pool, one of them more than twice as slow; so many images that its last one is no tenth of the run."""
+    texts = ["--s--s--s--so|", "--s--s--s--so|", "--------s--------s--------s--------so|"]
+    pool = PoolBackend([ScriptedBackend(marbles, {"txt2img": text, "upscale": text}) for text in texts])
+    job = rxp.chain(rxp.txt2img(prompt="a", images=240), rxp.upscale(), order=order, out=None)
+    run = rxp.PipelineExecutor(pool, scheduler=marbles.clock).start(job)
+    marbles.run()
+    check_estimates(run.result.events)
+
+
+def check_estimates(events):
+    """From the first third of a second run on, until its last tenth."""
     status, seen = status_of(events), {}
     for event in events:
         status = reduce_status(status, event)
@@ -474,3 +492,16 @@ def test_the_first_event_decides_the_run():
     assert isinstance(start, RunStart)
     status = status_of(builder.events)
     assert (status.run_id, status.images, status.stage_count, status.active) == ("r9", 5, 1, True)
+
+
+def test_what_an_earlier_attempt_had_finished_says_nothing_about_the_time_that_is_left():
+    """It took a moment; the images that are drawn take what they take."""
+    clocked = {"run_id": "r", "timestamp": datetime(2026, 1, 1, tzinfo=UTC)}
+    stage = {"stage_type": "txt2img", "stage_index": 0, "total_images": 20}
+    events = [RunStart(**clocked, seq=0, stages=("txt2img",), images=20, config="", attempt=2)]
+    events.append(rxp.StageStart(**clocked, **stage, seq=1))
+    for index in range(1, 19):
+        at = {**clocked, "timestamp": clocked["timestamp"] + timedelta(seconds=10 if index == 18 else 0)}
+        resumed = {"resumed": index < 18, "artifact_id": f"r-{index}", "outcome": "done", "image_index": index}
+        events.append(rxp.StageImageProgress(**at, **stage, **resumed, seq=index + 1))
+    assert status_of(events).eta_s == pytest.approx(20)

@@ -58,7 +58,12 @@ def _load_pool() -> Callable[..., Backend]:
 
 
 EMBEDDED = BackendKind(
-    name="embedded", load=_load_sketch, words=("sketch",), examples=("'embedded'", "'embedded:pace=0.05'")
+    name="embedded",
+    load=_load_sketch,
+    words=("sketch",),
+    examples=("'embedded'", "'embedded:pace=0.05'"),
+    title="the embedded backend",
+    needs=("numpy", "skimage"),
 )
 """The kind that is opened where no server is found."""
 

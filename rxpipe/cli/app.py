@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rxpipe.cli.history_app import add_history
 from rxpipe.cli.outcome import (
     Exit,
     escape_unencodable,
@@ -110,6 +111,18 @@ def run(  # noqa: PLR0917  # typer makes an option of each
     preset: Annotated[
         Path | None, _option("The settings that the prompts of a pack are drawn with.", metavar="PRESET")
     ] = None,
+    workflow: Annotated[
+        Path | None,
+        _option(
+            "A ComfyUI workflow (Workflow > Export (API)) in place of txt2img; `rxpipe stages FILE` shows where "
+            "settings go.",
+            metavar="FILE",
+        ),
+    ] = None,
+    bind: Annotated[
+        list[str] | None,
+        _option("Where a setting goes in the workflow: prompt=6.text.", metavar="SETTING=ID.INPUT"),
+    ] = None,
     stages: Annotated[str | None, _option("Only these, such as txt2img,upscale.", metavar="STAGE,...")] = None,
     assignment: Annotated[
         list[str] | None,
@@ -133,10 +146,18 @@ def run(  # noqa: PLR0917  # typer makes an option of each
     backend: Annotated[
         list[str] | None,
         _option(
-            "The backend that renders; auto: a WebUI that runs on this machine, else the embedded backend. Several "
-            "render together.",
+            "The backend that renders; auto: a WebUI or ComfyUI that runs on this machine, else the embedded "
+            "backend. Several render together.",
             _HOW,
             metavar="auto|embedded|URL",
+        ),
+    ] = None,
+    queue_ahead: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Further requests that wait in a WebUI's own queue, so that it never idles; default: 1.",
+            rich_help_panel=_HOW,
         ),
     ] = None,
     order: Annotated[
@@ -155,6 +176,24 @@ def run(  # noqa: PLR0917  # typer makes an option of each
         float | None,
         typer.Option(
             min=0, help="Seconds per step of the embedded backend, to slow it down for watching.", rich_help_panel=_HOW
+        ),
+    ] = None,
+    store: Annotated[
+        Path | None,
+        _option(
+            "Where the run is recorded, so that it can be resumed; default: in the user's data folder.",
+            _HOW,
+            metavar="PATH",
+        ),
+    ] = None,
+    no_store: Annotated[bool, _option("Do not record the run.", _HOW, "--no-store")] = False,
+    export: Annotated[
+        Path | None,
+        _option(
+            "Write the stages as one workflow that ComfyUI loads, and render nothing; needs a ComfyUI.",
+            _SHOW,
+            "--export-comfyui",
+            metavar="FILE",
         ),
     ] = None,
     dry_run: Annotated[bool, _option("Print the plan and render nothing.", _SHOW, "--dry-run")] = False,
@@ -181,6 +220,8 @@ def run(  # noqa: PLR0917  # typer makes an option of each
         runs = RunOptions(
             sources=sources or (),
             preset=preset,
+            workflow=workflow,
+            bind=bind or (),
             generation=_given(generation),
             size=size,
             settings=_given(settings),
@@ -194,8 +235,14 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             _say_left(each)
             if dry_run:
                 _print_plan(each, as_json=as_json)
-        if not dry_run:
-            raise typer.Exit(_run(runs, ",".join(backend or ["auto"]), pace, as_json=as_json, verbose=verbose))
+        if export is not None:
+            from rxpipe.cli.workflows import export_runs  # noqa: PLC0415  # loaded when it is asked for
+
+            export_runs([each.config for each in runs], ",".join(backend or ["auto"]), export)
+        elif not dry_run:
+            kept = _store(store, off=no_store)
+            where, options = ",".join(backend or ["auto"]), _backend_options(pace, queue_ahead)
+            raise typer.Exit(_run(runs, where, options, kept, as_json=as_json, verbose=verbose))
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -246,18 +293,29 @@ def _print_plan(run: Any, *, as_json: bool) -> None:
     print_plan(plan)
 
 
-def _run(runs: Any, backend: str, pace: float | None, *, as_json: bool, verbose: bool) -> Exit:
+def _backend_options(pace: float | None, queue_ahead: int | None) -> dict[str, Any]:
+    given = {"pace_s": pace, "queue_ahead": queue_ahead}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _store(path: Path | None, *, off: bool) -> Any:
+    from rxpipe.errors import ConfigError  # noqa: PLC0415  # loaded when the command runs
+    from rxpipe.store.reading import Store, default_store  # noqa: PLC0415  # loaded when the command runs
+
+    if off and path is not None:
+        raise ConfigError(["--store and --no-store contradict each other; give one of them"])
+    return None if off else default_store() if path is None else Store(path)
+
+
+def _run(runs: Any, backend: str, options: dict[str, Any], store: Any, *, as_json: bool, verbose: bool) -> Exit:
     from rxpipe.backends import open_backend  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.cli.running import run_configs  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.errors import ConfigError  # noqa: PLC0415  # loaded when the command runs
 
-    if pace is None:
-        opened = open_backend(backend)
-    elif backend in {"auto", "embedded"}:
-        opened = open_backend("embedded", pace_s=pace)
-    else:
+    if "pace_s" in options and backend not in {"auto", "embedded"}:
         raise ConfigError([f"--pace: {backend} has its own speed; only the embedded backend takes a pace"])
-    return run_configs([(each.name, each.config) for each in runs], opened, as_json=as_json, verbose=verbose)
+    opened = open_backend("embedded" if "pace_s" in options else backend, **options)
+    return run_configs([(each.name, each.config) for each in runs], opened, store, as_json=as_json, verbose=verbose)
 
 
 _FILE = typer.Argument(metavar="FILE...", help="A preset, pack, payload, config or picture.")
@@ -328,11 +386,19 @@ def info(
 
 @app.command(name="stages")
 def list_stages(
-    stage: Annotated[str | None, typer.Argument(help="Only this one.")] = None,
+    stage: Annotated[
+        str | None, typer.Argument(help="Only this one; or a ComfyUI workflow, for where settings go in it.")
+    ] = None,
+    bind: Annotated[list[str] | None, typer.Option(help="As for `run`, of a workflow.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The JSON schema of a config file.")] = False,
 ) -> None:
     """List the stages and their settings, for --set and for config files."""
     with report_errors():
+        if stage is not None and (stage.endswith(".json") or os.path.sep in stage):
+            from rxpipe.cli.workflows import print_bindings  # noqa: PLC0415  # loaded when it is asked for
+
+            print_bindings(Path(stage), bind or ())
+            return
         from rxpipe.cli.settings import print_schema, print_settings  # noqa: PLC0415  # loaded when the command runs
 
         if as_json:
@@ -344,12 +410,12 @@ def list_stages(
 @app.command()
 def doctor(
     url: Annotated[
-        str | None, typer.Argument(help="Address of a WebUI; default: the one that `run` would use.")
+        str | None, typer.Argument(help="Address of a server; default: the one that `run` would use.")
     ] = None,
     trial: Annotated[bool, typer.Option("--trial", help="Render one small picture there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Diagnose a WebUI server: what is reachable, what it has, what is missing."""
+    """Diagnose a WebUI or ComfyUI server: what is reachable, what it has, what is missing."""
     with report_errors():
         from rxpipe.cli.doctor import examine  # noqa: PLC0415  # HTTP is loaded for this command only
 
@@ -381,3 +447,6 @@ def gui(
         from rxpipe.views import gui as window  # noqa: PLC0415  # Tk is loaded for this command only
 
         raise typer.Exit(window.main(backend))
+
+
+add_history(app)

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rxpipe.config import SECTIONS, PipelineConfig
+from rxpipe.config import STAGE_SECTIONS, PipelineConfig
 from rxpipe.errors import ConfigError
 from rxpipe.presets.options import apply, option_of, stage_that_takes
 from rxpipe.shown import shown
@@ -47,7 +47,8 @@ class PlannedRun(NamedTuple):
 class RunOptions:
     """The options given to `rxpipe run`.
 
-    sources: files of any kind; none for four default stages. preset: the settings that prompt packs are drawn with.
+    sources: files of any kind; none for four default stages. workflow: a ComfyUI workflow of one's own, in place of
+    txt2img. bind: "setting=id.input" each. preset: the settings that prompt packs are drawn with.
     generation: settings of stages by name, of the options that were given. settings: of the run as a whole, likewise.
     size: "WIDTHxHEIGHT" in px, None where it was not given.
     stages: names in order, None for those of the source. assignments: "stage.key=value" each.
@@ -56,6 +57,8 @@ class RunOptions:
 
     sources: Sequence[Path] = ()
     preset: Path | None = None
+    workflow: Path | None = None
+    bind: Sequence[str] = ()
     generation: Mapping[str, object] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
     size: str | None = None
@@ -74,7 +77,7 @@ class RunOptions:
         if not self.sources:
             if self.preset is not None:
                 raise ConfigError(["--preset: there is no prompt pack; give one, or the preset itself with --prompt"])
-            return [PlannedRun(self._config(_FIRST_TRY, ""))]
+            return [PlannedRun(self._config(self._with_workflow({} if self.workflow else _FIRST_TRY), ""))]
         jobs = [job for source in self.sources for job in self._read(source)]
         return [self._run(job, several=len(jobs) > 1) for job in jobs]
 
@@ -89,13 +92,40 @@ class RunOptions:
 
     def _run(self, job: Job, *, several: bool) -> PlannedRun:
         job = job.trusted(trust=self.trust)
-        values = self._applied(job.values)
+        values = self._applied(self._with_workflow(job.values))
         prompt_given = "prompt" in self.generation or any(".prompt=" in each for each in self.assignments)
         from rxpipe.presets.recalled import check_complete  # noqa: PLC0415  # loaded for a file only
 
         check_complete(job, values, prompt_given=prompt_given)
         name = f"{job.path.name} {job.name}".strip() if several else ""
         return PlannedRun(self._checked(values, job.path.name), name, job.left, job.kind)
+
+    def _with_workflow(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return values with the workflow in place of txt2img, or with its bindings added to those of the file.
+
+        Raises:
+            ConfigError: a binding is not of the form setting=id.input, or there is no workflow.
+        """
+        wrong = [text for text in self.bind if not all(text.partition("=")[::2])]
+        if wrong:
+            raise ConfigError(
+                [f"--bind {shown(text)}: should be setting=id.input, such as prompt=6.text" for text in wrong]
+            )
+        section = values.get("workflow")
+        if self.workflow is None and not self.bind:
+            return values
+        if self.workflow is None and not isinstance(section, dict):
+            raise ConfigError(["--bind: there is no workflow; give one with --workflow FILE"])
+        bind: dict[str, list[str]] = {}
+        for text in self.bind:
+            name, _, target = text.partition("=")
+            bind.setdefault(name.strip(), []).append(target.strip())
+        before = section if isinstance(section, dict) else {}
+        merged = {**before, "bind": {**before.get("bind", {}), **bind}}
+        if self.workflow is not None:
+            merged = {**merged, "file": str(self.workflow)}
+            values = {name: value for name, value in values.items() if name != "txt2img"}
+        return {**values, "workflow": merged}
 
     def _applied(self, values: Mapping[str, Any]) -> dict[str, Any]:
         pictures = {"input": [str(path) for path in self.input]} if self.input else {}
@@ -121,7 +151,7 @@ class RunOptions:
     def _by_option(self, problem: str, values: Mapping[str, object], name: str) -> str:
         """Return a problem of the config, named by the option whose value it is about."""
         source = f"{name}: " if name else ""
-        stages = [name for name in SECTIONS if name in values]
+        stages = [name for name in STAGE_SECTIONS if name in values]
         given = {f"{stage_that_takes(name, stages)}.{name}": option_of(name) for name in self.generation}
         given |= {name: option_of(name) for name in self.settings}
         given |= {"txt2img.hires.scale": "--hires"} if "hires" in self.generation else {}

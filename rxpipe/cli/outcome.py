@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from rxpipe.errors import BadImage, ConfigError, PlanError, RxPipeError
+from rxpipe.errors import BadImage, ConfigError, PlanError, ResumeError, RxPipeError
 from rxpipe.shown import plain
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def report_errors() -> Iterator[None]:
         yield
     except ConfigError as error:
         _print_problems(error)
-    except (PlanError, BadImage) as error:
+    except (PlanError, BadImage, ResumeError) as error:
         _leave(str(error), Exit.USAGE)
     except RxPipeError as error:
         _leave(str(error), Exit.FAILED)

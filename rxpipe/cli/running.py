@@ -6,8 +6,10 @@ Ctrl+C (or SIGTERM, SIGHUP) only sets a flag in the signal handler; the run is c
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -15,8 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from rxpipe.cli.outcome import Exit, lose_stdout, problem
+from rxpipe.events import RunEnd
 from rxpipe.executor import PipelineExecutor
 from rxpipe.logs import logger
+from rxpipe.rx.subject import EventSubject
+from rxpipe.store.reading import default_store
 from rxpipe.views.console import ConsoleView
 
 if TYPE_CHECKING:
@@ -30,18 +35,29 @@ if TYPE_CHECKING:
     from rxpipe.events import StageEvent
     from rxpipe.executor import Run
     from rxpipe.result import PipelineRunResult
+    from rxpipe.rx.worker import WorkerScheduler
+    from rxpipe.store.reading import Store
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _SLICE_S = 0.1
+_FLUSH_S, _LOCKED_S = 3.0, 60.0  # for the rows of a run to become durable; for another program to free the store
 _SHOW_CURSOR = b"\x1b[?25h\n"
 _EXITS = {"completed": Exit.COMPLETED, "partial": Exit.PARTIAL, "cancelled": Exit.CANCELLED}
 
 
-def run_configs(runs: Sequence[tuple[str, PipelineConfig]], backend: Backend, *, as_json: bool, verbose: bool) -> Exit:
+def run_configs(
+    runs: Sequence[tuple[str, PipelineConfig]],
+    backend: Backend,
+    store: Store | None,
+    *,
+    as_json: bool,
+    verbose: bool,
+) -> Exit:
     """Run one config after another on one backend, each to its end; a cancel ends them all.
 
     Args:
         runs: the name of each, "" where it has none, and its config. backend: is closed at the end.
+        store: keeps the runs, None for none.
 
     Raises:
         PlanError, BadImage: before anything of a config runs.
@@ -49,14 +65,27 @@ def run_configs(runs: Sequence[tuple[str, PipelineConfig]], backend: Backend, *,
     codes: list[Exit] = []
     with contextlib.closing(backend):
         for name, config in runs:
-            codes.append(_run_config(name, config, backend, as_json=as_json, verbose=verbose))
+            start = functools.partial(PipelineExecutor.start, job=config)
+            codes.append(run_one(name, start, backend, store, as_json=as_json, verbose=verbose))
             if codes[-1] == Exit.CANCELLED:
                 return Exit.CANCELLED
     return codes[0] if len(set(codes)) == 1 else Exit.PARTIAL
 
 
-def _run_config(name: str, config: PipelineConfig, backend: Backend, *, as_json: bool, verbose: bool) -> Exit:
-    """Run to the end or until cancelled, and print the progress and the outcome."""
+def run_one(
+    name: str,
+    start: Callable[[PipelineExecutor], Run],
+    backend: Backend,
+    store: Store | None,
+    *,
+    as_json: bool,
+    verbose: bool,
+) -> Exit:
+    """Run to the end or until cancelled, and print the progress and the outcome.
+
+    Args:
+        name: printed first, "" for none. start: starts the run. backend: of the run. store: keeps it, None for none.
+    """
     view = ConsoleView(verbose=verbose, end_error=False)
     output = JsonLines() if as_json else view
     with contextlib.closing(view), _logging(view, as_json=as_json, verbose=verbose):
@@ -64,20 +93,67 @@ def _run_config(name: str, config: PipelineConfig, backend: Backend, *, as_json:
             if name:
                 view.say(f"{name}:")
             view.say(f"backend: {backend.description or backend.name}")
-        executor = PipelineExecutor(backend)
+        executor = PipelineExecutor(backend, store=store)
         output.attach(executor.events)
         with Interrupts(view.live and not as_json) as interrupts:
-            run = executor.start(config)
+            run = start(executor)
             _wait(run, lambda: interrupts.requested or output.closed, view)
         result = run.result
         if not as_json:
-            _say_outcome(result, view, config)
+            _say_outcome(result, view)
         elif result.error is not None:
             problem(str(result.error))
+        if store is not None and _is_recorded(store, view) and not (result.success or as_json):
+            _say_how_to_continue(result, store)
         if output.failure is not None and not isinstance(output.failure, BrokenPipeError):
             lose_stdout(output.failure)
             return Exit.FAILED
         return _EXITS.get(result.status, Exit.FAILED)
+
+
+def _is_recorded(store: Store, view: ConsoleView) -> bool:
+    """Wait until the run is durable in its store; return False if it is not, as the log says."""
+    if store.flush(_FLUSH_S):
+        return True
+    problem = store.writer.problem
+    if problem is not None and "locked" in problem.message:
+        view.say(f"waiting for the store {store.path}, which another program holds")
+        return store.flush(_LOCKED_S)
+    return False
+
+
+def until_interrupted(
+    events: Observable[StageEvent], output: JsonLines | ConsoleView, worker: WorkerScheduler, *, live: bool
+) -> Exit:
+    """Show events of a run that runs elsewhere, until their end or Ctrl+C; return the exit code of the run.
+
+    Args:
+        events: emitted on *worker*. output: shows them. live: whether the cursor is hidden meanwhile.
+
+    Raises:
+        StoreError: the events cannot be read.
+    """
+    ended, failed = threading.Event(), []
+    statuses: list[str] = []
+    shown: EventSubject[StageEvent] = EventSubject()
+    output.attach(shown.observable)
+
+    def on_next(event: StageEvent) -> None:
+        if isinstance(event, RunEnd):
+            statuses.append(event.status)
+        shown.on_next(event)
+
+    def on_error(error: Exception) -> None:
+        failed.append(error)
+        ended.set()
+
+    with Interrupts(live) as interrupts:
+        events.subscribe(on_next, on_error, ended.set, scheduler=worker)
+        while not ended.wait(_SLICE_S) and not interrupts.requested and not output.closed:
+            pass
+    if failed:
+        raise failed[0]
+    return _EXITS.get(statuses[-1], Exit.FAILED) if statuses else Exit.COMPLETED
 
 
 def _wait(run: Run, requested: Callable[[], bool], view: ConsoleView) -> None:
@@ -172,7 +248,15 @@ def _logging(view: ConsoleView, *, as_json: bool, verbose: bool) -> Iterator[Non
         logger.remove(number)
 
 
-def _say_outcome(result: PipelineRunResult, view: ConsoleView, config: PipelineConfig) -> None:
+def _say_how_to_continue(result: PipelineRunResult, store: Store) -> None:
+    if result.plan is None or result.plan.settings.out is None:
+        return
+    usual = default_store()
+    where = "" if usual is not None and usual.path == store.path else f" --store {shlex.quote(str(store.path))}"
+    problem(f"to continue: rxpipe resume {result.run_id}{where}")
+
+
+def _say_outcome(result: PipelineRunResult, view: ConsoleView) -> None:
     """Print what was kept, then the files, one per line and last."""
     tally = result.tally
     if result.error is not None and not (view.live and view.has_shown(result.error)):
@@ -181,14 +265,15 @@ def _say_outcome(result: PipelineRunResult, view: ConsoleView, config: PipelineC
         begun = len(result.images) - tally.done
         more = f", {begun} more kept unfinished" if begun else ""
         view.say(f"{tally.done} of {tally.planned} pictures finished{more}.")
-    for path in _files(result, config):
+    for path in _files(result):
         view.say(str(path))
 
 
-def _files(result: PipelineRunResult, config: PipelineConfig) -> list[Path]:
+def _files(result: PipelineRunResult) -> list[Path]:
     """Return the last file written for each picture, input files excluded."""
     written = (record.path for record in result.images if record.path is not None)
-    return [_short(path) for path in written if path not in config.input]
+    given = result.plan.settings.input if result.plan else ()
+    return [_short(path) for path in written if path not in given]
 
 
 def _short(path: Path) -> Path:

@@ -14,7 +14,17 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from rxpipe.config import SECTIONS, AdetailerUnit, HiresConfig, PipelineConfig, RefinerConfig, RetryConfig, RunSettings
+from rxpipe.config import (
+    SECTIONS,
+    STAGE_SECTIONS,
+    AdetailerUnit,
+    HiresConfig,
+    PipelineConfig,
+    RefinerConfig,
+    RetryConfig,
+    RunSettings,
+    WorkflowConfig,
+)
 from rxpipe.errors import ConfigError, suggestion
 from rxpipe.shown import plain
 
@@ -31,6 +41,7 @@ TABLES: dict[str, tuple[type[BaseModel], str]] = {
     "adetailer": (SECTIONS["adetailer"], "find faces (or hands) and redraw each, the rest stays as it was"),
     "adetailer.units": (AdetailerUnit, "further detectors, a list; each has the settings of adetailer itself"),
     "upscale": (SECTIONS["upscale"], "make a picture larger"),
+    "workflow": (WorkflowConfig, "run a ComfyUI workflow of your own"),
     "": (RunSettings, "the run as a whole"),
     "retry": (RetryConfig, "how often a failed image is retried"),
 }
@@ -50,7 +61,7 @@ def print_settings(stage: str | None = None) -> None:
     """
     names = [name for name in TABLES if stage is None or (name or _RUN).split(".")[0] == stage]
     if not names:
-        allowed = [*SECTIONS, _RUN, "retry"]
+        allowed = [*STAGE_SECTIONS, _RUN, "retry"]
         raise ConfigError([f"there is no stage {stage!r}; {suggestion(str(stage), allowed)}"])
     shown = Console()
     if stage is None:
@@ -67,7 +78,7 @@ def _print_names(shown: Console) -> None:
             every = [row[0] for row in settings_of(model)]
             names = [*(each for each in every if each not in _COMMON), *(each for each in every if each in _COMMON)]
             shown.print(Padding(Text(plain(", ".join(names), shown.encoding)), (0, 0, 0, 2)))
-    listed = ", ".join([*SECTIONS, _RUN, "retry"])
+    listed = ", ".join([*STAGE_SECTIONS, _RUN, "retry"])
     shown.print(Text(f"\nrxpipe stages NAME: defaults, ranges and meanings. NAME is one of {listed}."))
 
 
@@ -100,7 +111,7 @@ def settings_of(model: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
     schema = schema_of(model)
     needed = schema.get("required", [])
     for name, field in schema["properties"].items():
-        if name not in SECTIONS:
+        if name not in STAGE_SECTIONS:
             default = "needed" if name in needed else _default(field.get("default", {}))
             yield name, default, _allowed(field), field.get("description", "")
 

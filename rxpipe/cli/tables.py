@@ -33,10 +33,7 @@ def print_plan(plan: StageExecutionPlan) -> None:
     """Print the stages in order with the settings of each, and the order of the run."""
     settings = plan.settings
     shown = Console()
-    rows = Table.grid(padding=(0, 2))
-    for number, stage in enumerate(plan.stages, start=1):
-        rows.add_row(*_cells(shown, str(number), stage.stage_type, _drawn_with(stage)))
-    shown.print(rows)
+    print_stages(shown, plan)
     if settings.out is None:
         files = "none, the pictures stay in memory"
     else:
@@ -56,6 +53,14 @@ def print_plan(plan: StageExecutionPlan) -> None:
 def _chunks(plan: StageExecutionPlan) -> str:
     chunked = plan.settings.order == "auto" and plan.stages[-1].group and plan.images > plan.settings.chunk
     return f", {plan.settings.chunk} pictures at a time" if chunked else ""
+
+
+def print_stages(shown: Console, plan: StageExecutionPlan) -> None:
+    """Print the stages in order with the settings of each."""
+    rows = Table.grid(padding=(0, 2))
+    for number, stage in enumerate(plan.stages, start=1):
+        rows.add_row(*_cells(shown, str(number), stage.stage_type, _drawn_with(stage)))
+    shown.print(rows)
 
 
 def print_info(path: Path, info: ImageInfo) -> None:

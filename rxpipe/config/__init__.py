@@ -2,6 +2,7 @@
 
 from rxpipe.config.models import (
     SECTIONS,
+    STAGE_SECTIONS,
     AdetailerConfig,
     AdetailerStageConfig,
     AdetailerUnit,
@@ -28,12 +29,14 @@ from rxpipe.config.models import (
     Txt2ImgConfig,
     UpscaleConfig,
     Whole,
+    WorkflowConfig,
     override,
 )
 from rxpipe.config.reading import read_values
 
 __all__ = [
     "SECTIONS",
+    "STAGE_SECTIONS",
     "AdetailerConfig",
     "AdetailerStageConfig",
     "AdetailerUnit",
@@ -60,6 +63,7 @@ __all__ = [
     "Txt2ImgConfig",
     "UpscaleConfig",
     "Whole",
+    "WorkflowConfig",
     "override",
     "read_values",
 ]

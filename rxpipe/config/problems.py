@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from rxpipe.config.fields import names_at, sections
+from rxpipe.config.foreign import advice
 from rxpipe.errors import suggestion
 from rxpipe.shown import cut, escaped, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
@@ -77,7 +76,9 @@ def _problem(model: type[BaseModel], prefix: tuple[str, ...], detail: ErrorDetai
     return f"{where}: got {shown(detail['input'])}, {message}"
 
 
-def _nearest(name: str, names: Sequence[str], root: type[BaseModel]) -> str:
+def _nearest(name: str, names: list[str], root: type[BaseModel]) -> str:
+    if (known := advice(name, names)) is not None:
+        return known
     homes = [path for path, model in sections(root) if name in model.model_fields]
     if homes and not difflib.get_close_matches(name, names, n=1, cutoff=0.8):
         return f"it is a setting of {', '.join(homes)}"

@@ -91,6 +91,9 @@ _SIDES = re.compile(r"\s*(\d{1,5})\s*[xX]\s*(\d{1,5})\s*")
 _MODULE = re.compile(r"Module (\d+)")
 _FILLS = {"fill": 0, "original": 1, "latent noise": 2, "latent nothing": 3}
 
+_OF_SAMPLING = frozenset({"Steps", "Sampler", "Seed", "CFG scale", "Denoising strength"})
+"""Settings that a picture has which was drawn, and not only mended or enlarged."""
+
 _ABSENT = frozenset(
     {
         "",
@@ -114,7 +117,7 @@ _DESCRIPTIVE = re.compile(
     r"|parser|pipeline|operations|created.?date|date|generation_time|generation time|time|civitai (resources|metadata)"
     r"|template|negative template|adetailer version|batch (size|pos)|n_samples|metadata_scheme|created_by|software"
     r"|swarm_version|signed_hash|request_type|generation_mode|generator|lora (weights|networks)|image_number"
-    r"|prep_time|original_prompt|original_negativeprompt|intermediate|images|engine|workflow|performance|seed_mode"
+    r"|prep_time|original_prompt|original_negativeprompt|intermediate|images|engine|workflow|seed_mode"
     r"|noise_mode|date created|width|height|prompt_expansion|output_format|output_quality|block_nsfw|metadata.version"
     r"|ml compute unit|--v|uc_preset|ucpreset|qualitytoggle|add_original_image|legacy(_v3_extend)?|rand_device"
     r"|networks|lora networks|model_sha256|aspectratio|used_embeddings|used_loras|models|rxpipe|base_model_version"
@@ -122,6 +125,21 @@ _DESCRIPTIVE = re.compile(
     r"|postprocessing|orig_hash",
     re.IGNORECASE,
 )
+
+
+_USUAL = {
+    "performance": ("Speed", "Quality"),  # Fooocus' others are models of their own
+    "controlnet_strength": ("1.0", "1"),
+    "dynamic_thresholding_percentile": ("0.999",),
+    "dynamic_thresholding_mimic_scale": ("10.0", "10"),
+    "uncond_scale": ("1.0", "1"),
+    "prefer_brownian": ("true",),
+    "uncond_per_vibe": ("true",),
+    "wonky_vibe_correlation": ("true",),
+    "stream": ("msgpack", "sse"),
+    "automaticvae": ("true",),
+}
+"""Values that every picture of a program has; they ask for nothing."""
 
 
 class Carried(NamedTuple):
@@ -150,9 +168,13 @@ class _Carrying:
         self.known = SECTIONS[self.stage].model_fields
 
     def result(self) -> Carried:
-        section = self._section()
-        values = {self.stage: section}
-        if unit := self._details():
+        unit = self._details()
+        mended = bool(self.info.source and not self.left.keys() & _OF_SAMPLING)
+        values = {} if mended else {self.stage: self._section()}
+        if mended and unit:
+            prompts = {"prompt": self.info.prompt, "negative_prompt": self.info.negative_prompt}
+            unit = {**{name: text for name, text in prompts.items() if text}, **unit}
+        if unit:
             values["adetailer"] = unit
         if upscale := self._upscale():
             values["upscale"] = upscale
@@ -279,6 +301,8 @@ class _Carrying:
 
 def _describes(name: str, value: str) -> bool:
     """Whether a setting says what the picture is and not how it was drawn, or is switched off."""
+    if value in _USUAL.get(name, ()):
+        return True
     return _DESCRIPTIVE.fullmatch(name.strip()) is not None or value.strip().casefold() in _OFF or number_of(value) == 0
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.config import SECTIONS, override
+from rxpipe.config import STAGE_SECTIONS, override
 from rxpipe.config.reading import parse_assignment
 from rxpipe.errors import ConfigError, suggestion
 from rxpipe.shown import cut
@@ -29,7 +29,7 @@ def option_of(setting: str) -> str:
 
 def stage_that_takes(name: str, stages: Iterable[str]) -> str | None:
     """Return the first of *stages* that has a setting called *name*; None where none has."""
-    return next((stage for stage in stages if name in SECTIONS[stage].model_fields), None)
+    return next((stage for stage in stages if name in STAGE_SECTIONS[stage].model_fields), None)
 
 
 def apply(
@@ -55,12 +55,12 @@ def apply(
     changed: dict[str, Any] = {**override(values, sets), **settings}
     if stages is None:
         skipped = {"txt2img"} if settings.get("input") else set()
-        names = [name for name in SECTIONS if _is_enabled(changed.get(name)) and name not in skipped]
+        names = [name for name in STAGE_SECTIONS if _is_enabled(changed.get(name)) and name not in skipped]
         _check_switched_off(changed, sets)
     else:
         _check_stages(stages, sets)
         names = list(stages)
-    for name in SECTIONS:
+    for name in STAGE_SECTIONS:
         if name in names:
             changed[name] = _as_section(changed.get(name), switch_on=stages is not None)
         else:
@@ -89,7 +89,7 @@ def _check_switched_off(values: Mapping[str, object], sets: Sequence[str]) -> No
     problems = []
     for assignment in sets:
         stage, *keys = parse_assignment(assignment).keys
-        if stage in SECTIONS and keys != ["enabled"] and not _is_enabled(values.get(stage)):
+        if stage in STAGE_SECTIONS and keys != ["enabled"] and not _is_enabled(values.get(stage)):
             problems.append(
                 f"--set {cut(assignment)}: {stage} is switched off; add --set {stage}.enabled=true, or leave this out"
             )
@@ -115,17 +115,19 @@ def _as_section(section: object, *, switch_on: bool) -> object:
 
 def _check_stages(names: Sequence[str], sets: Sequence[str]) -> None:
     problems = [
-        f"--stages: there is no stage {name!r}; {suggestion(name, SECTIONS)}" for name in names if name not in SECTIONS
+        f"--stages: there is no stage {name!r}; {suggestion(name, STAGE_SECTIONS)}"
+        for name in names
+        if name not in STAGE_SECTIONS
     ]
     if problems:
         raise ConfigError(problems)
-    in_order = [name for name in SECTIONS if name in names]
+    in_order = [name for name in STAGE_SECTIONS if name in names]
     if list(names) != in_order:
         raise ConfigError(
-            [f"--stages {','.join(names)}: each stage runs once, in the order {', '.join(SECTIONS)}."],
+            [f"--stages {','.join(names)}: each stage runs once, in the order {', '.join(STAGE_SECTIONS)}."],
             hint=f"Write --stages {','.join(in_order)}, or compose another order in code with rxpipe.chain(...).",
         )
-    unused = {parse_assignment(assignment).keys[0] for assignment in sets} & SECTIONS.keys() - set(names)
+    unused = {parse_assignment(assignment).keys[0] for assignment in sets} & STAGE_SECTIONS.keys() - set(names)
     if unused:
-        listed = ", ".join(name for name in SECTIONS if name in unused)
+        listed = ", ".join(name for name in STAGE_SECTIONS if name in unused)
         raise ConfigError([f"--set changes {listed}, which --stages {','.join(names)} leaves out"])

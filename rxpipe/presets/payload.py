@@ -129,13 +129,14 @@ class _Reading:
         over = "init_images" in self.left
         source = self._init_images()
         stage = "img2img" if over else "txt2img"
+        count = self._count()
         fields = SECTIONS[stage].model_fields
         section = {
             key: self.left.pop(key)
             for key in list(self.left)
             if key in _SAME and key in fields and key != "denoising_strength"
         }
-        section |= self._count()
+        section |= count
         section |= self._sampler(section)
         if stage == "txt2img":
             section |= self._second_passes()

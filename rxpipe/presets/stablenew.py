@@ -50,9 +50,11 @@ _MODES = frozenset({"single", "img2img"})
 
 
 class Preset:
-    """A preset as it was read. values: of a config. notes: about its keys. prompt: that it names itself, "" for none.
+    """A preset as it was read.
 
-    matrix: the values of each slot, and how they are chosen; None where the preset has none.
+    values: of a config. notes: about its keys. matrix: the values of each slot, and how they are chosen; None where the
+    preset has none. global_negative: whether the text that StableNew excludes from every picture belongs to it;
+    asks_for_global: whether a key says so.
     """
 
     def __init__(self, values: dict[str, Any], notes: list[Note], matrix: Mapping[str, Any] | None) -> None:
@@ -60,20 +62,27 @@ class Preset:
         self.notes = notes
         self.matrix = matrix
         self.global_negative = False
+        self.asks_for_global = False
 
 
 def is_preset(values: Mapping[str, object]) -> bool:
-    """Whether values of a file are one of StableNew's shapes and no config of rxpipe."""
+    """Whether values of a JSON file are one of StableNew's shapes and no config of rxpipe."""
+    return is_marked(values) or _foreign(values) >= _FOREIGN_NEEDED
+
+
+def is_marked(values: Mapping[str, object]) -> bool:
+    """Whether values of any file have a section that only StableNew's files have."""
     if isinstance(values.get("preset_data"), Mapping) or "pack_data" in values:
         return True
     if isinstance(values.get("config"), Mapping) and not SECTIONS.keys() & values.keys():
         return True
     if any(isinstance(values.get(name), Mapping) for name in _OWN_SECTIONS):
         return True
-    if len(_PIPELINE_KEYS & values.keys()) > 1:
-        return True
-    foreign = sum(_FOREIGN.fullmatch(str(key)) is not None for name in _NAMES for key in _table(values.get(name)))
-    return foreign >= _FOREIGN_NEEDED
+    return len(_PIPELINE_KEYS & values.keys()) > 1
+
+
+def _foreign(values: Mapping[str, object]) -> int:
+    return sum(_FOREIGN.fullmatch(str(key)) is not None for name in _NAMES for key in _table(values.get(name)))
 
 
 def is_application(values: Mapping[str, object]) -> bool:
@@ -146,7 +155,8 @@ class _Reading:
         matrix = self._matrix(values)
         self._name_the_rest()
         found = Preset(values, self.notes, matrix)
-        found.global_negative = self._take("pipeline", "apply_global_negative_txt2img") is not False
+        asked = self._take("pipeline", "apply_global_negative_txt2img")
+        found.global_negative, found.asks_for_global = asked is not False, asked is True
         for stage in ("img2img", "upscale"):
             self._take("pipeline", f"apply_global_negative_{stage}")
         return found

@@ -220,6 +220,10 @@ NO_EFFECT: Mapping[str, Mapping[str, str]] = {
         "denoise": _DEAD,
         "use_base_model": _DEAD,
         "hires_use_base_model": _DEAD,
+        **dict.fromkeys(
+            ("hires_enabled", "hires_upscaler_name", "hires_upscale_factor", "hires_steps", "hires_denoise"),
+            "the keys of txt2img decide",
+        ),
     },
     "": {
         "api": "a server's address is no setting of a run: give --backend URL",

@@ -88,7 +88,7 @@ class ImageWriter:
         Raises:
             SaveError: it cannot be made or written to.
         """
-        trial = self.out / f".{uuid.uuid4().hex}.tmp"
+        trial = self._temporary(self.out)
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             os.close(self._files.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
@@ -137,7 +137,7 @@ class ImageWriter:
         Args:
             finished: the pictures that were recorded.
         """
-        for folder in self.out.glob("*/*"):
+        for folder in (self.out, *self.out.glob("*/*")):
             entries = list(os.scandir(folder)) if folder.is_dir() else []
             left = [entry for entry in entries if _TEMPORARY.fullmatch(entry.name) and entry.name[1:17] == self._mark]
             unfinished = {entry.inode() for entry in left}
@@ -148,7 +148,7 @@ class ImageWriter:
 
     def _save(self, data: bytes, folder: Path, tail: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{self._mark}{uuid.uuid4().hex[len(self._mark) :]}.tmp"
+        temporary = self._temporary(folder)
         try:
             _write_synced(self._files, temporary, data)
             target = self._publish(temporary, folder, tail)
@@ -160,6 +160,9 @@ class ImageWriter:
         else:
             self._remove(temporary)
         return target
+
+    def _temporary(self, folder: Path) -> Path:
+        return folder / f".{self._mark}{uuid.uuid4().hex[len(self._mark) :]}.tmp"
 
     def _remove(self, path: Path) -> None:
         with contextlib.suppress(FileNotFoundError):

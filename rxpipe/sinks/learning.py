@@ -31,17 +31,22 @@ if TYPE_CHECKING:
     from rxpipe.plan import StageExecution, StageExecutionPlan
     from rxpipe.result import ImageResult, PipelineRunResult
 
-__all__ = ["LearningRecord", "LearningRecordWriter", "read_records"]
+__all__ = ["LearningRecord", "LearningRecordWriter", "latest_records", "read_records"]
 
 
 class VariantRecord(BaseModel):
-    """One planned image: its seed, its outcome, and its files, oldest first."""
+    """One planned image: its seed, its outcome, and its files, oldest first.
+
+    rating: 1..5, 5 is best; None if nobody rated it. tags: words to remember it by.
+    """
 
     model_config = ConfigDict(frozen=True)
     image: str
     seed: int | None = None
     outcome: str
     paths: tuple[Path, ...] = ()
+    rating: int | None = None
+    tags: tuple[str, ...] = ()
 
 
 class LearningRecord(BaseModel):
@@ -52,6 +57,7 @@ class LearningRecord(BaseModel):
     reported it, else as requested; None if neither is known. durations_s: seconds per stage. tally: planned, done,
     failed, cancelled, filtered. outcomes: per stage, how many images were done, passed, failed or cancelled in it.
     warnings: what differs from the request, each once. outputs: every file, in order.
+    supersedes: it stands for the earlier records of the same run, with a rating. rated_at: when that was.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -73,6 +79,8 @@ class LearningRecord(BaseModel):
     warnings: tuple[str, ...] = ()
     outputs: tuple[Path, ...] = ()
     events: tuple[StageEvent, ...] = ()
+    supersedes: bool = False
+    rated_at: datetime | None = None
 
     @classmethod
     def of(cls, result: PipelineRunResult, *, steps: bool = True) -> LearningRecord:
@@ -131,10 +139,18 @@ class LearningRecordWriter:
             OSError: the file cannot be written; its contents are unchanged.
         """
         if result.success:
-            line = json_line(LearningRecord.of(result, steps=self._steps))
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(self._files, self.path.with_name(self.path.name + ".lock")):
-                _append(self._files, self.path, line.encode())
+            self.write(LearningRecord.of(result, steps=self._steps))
+
+    def write(self, record: LearningRecord) -> None:
+        """Append a record.
+
+        Raises:
+            OSError: the file cannot be written; its contents are unchanged.
+        """
+        line = json_line(record)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(self._files, self.path.with_name(self.path.name + ".lock")):
+            _append(self._files, self.path, line.encode())
 
 
 def read_records(path: Path | str) -> Iterator[LearningRecord]:
@@ -151,6 +167,15 @@ def read_records(path: Path | str) -> Iterator[LearningRecord]:
                 yield read_json_line(_ADAPTER, line)
             except ValidationError as error:
                 logger.warning("{}, line {}: no learning record ({} problems)", path, number, error.error_count())
+
+
+def latest_records(path: Path | str) -> dict[str, LearningRecord]:
+    """Return the latest record of each run in a file, by run id; none if there is no file.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    return {record.run_id: record for record in read_records(path)} if Path(path).exists() else {}
 
 
 # -- the file ----------------------------------------------------------------------------------------------------------

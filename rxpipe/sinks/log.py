@@ -97,7 +97,7 @@ def _text(event: StageEvent) -> str:
 
 
 def _image(event: StageImageProgress) -> str:
-    text = f"{event.stage_type} {_of(event)} {event.outcome}"
+    text = f"{event.stage_type} {_of(event)} {event.outcome}{' before' if event.resumed else ''}"
     if event.duration_s is not None:
         text += f" in {event.duration_s:.1f} s"
     if event.seed is not None:

@@ -5,16 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 from rxpipe.backends.sizes import Size, upscaled
-from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig, WorkflowConfig
 from rxpipe.pictures.png import pixel_size
 from rxpipe.stages.base import ImageStage, section_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from reactivex import Observable
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend
-    from rxpipe.config.models import AdetailerKeywords, Img2ImgKeywords, Txt2ImgKeywords, UpscaleKeywords
+    from rxpipe.config.models import (
+        AdetailerKeywords,
+        Img2ImgKeywords,
+        Txt2ImgKeywords,
+        UpscaleKeywords,
+        WorkflowKeywords,
+    )
     from rxpipe.plan import StageExecution
     from rxpipe.stages.cell import StageOutput
 
@@ -34,6 +42,14 @@ class Txt2ImgStage(ImageStage):
         """Return the backend's rendering of the settings alone."""
         del artifact
         return backend.render(execution, None)
+
+
+class WorkflowStage(ImageStage):
+    """Runs a ComfyUI workflow of one's own, on the picture that comes in where it loads one."""
+
+    def render(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
+        """Return the backend's rendering."""
+        return backend.render(execution, artifact if execution.requires_input_image else None)
 
 
 class Img2ImgStage(_PictureStage):
@@ -64,6 +80,25 @@ def txt2img(config: Txt2ImgConfig | str | None = None, /, **settings: Unpack[Txt
     if isinstance(config, str):
         return Txt2ImgStage(section_of(Txt2ImgConfig, None, {"prompt": config, **settings}))
     return Txt2ImgStage(section_of(Txt2ImgConfig, config, settings))
+
+
+def comfy_workflow(
+    workflow: WorkflowConfig | Path | str | None = None, /, **settings: Unpack[WorkflowKeywords]
+) -> WorkflowStage:
+    """Return the stage that runs a ComfyUI workflow of one's own; see `WorkflowConfig`.
+
+        comfy_workflow("wf_api.json", bind={"prompt": "6.text", "image": "Load Image.image"}, prompt="a lighthouse")
+
+    Args:
+        workflow: the file that ComfyUI writes with Workflow > Export (API), or a config.
+        settings: as in `WorkflowConfig`.
+
+    Raises:
+        ConfigError: the file is none, a binding names nothing, or a setting goes nowhere.
+    """
+    if workflow is None or isinstance(workflow, WorkflowConfig):
+        return WorkflowStage(section_of(WorkflowConfig, workflow, settings))
+    return WorkflowStage(section_of(WorkflowConfig, None, {"file": workflow, **settings}))
 
 
 def img2img(config: Img2ImgConfig | None = None, /, **settings: Unpack[Img2ImgKeywords]) -> Img2ImgStage:

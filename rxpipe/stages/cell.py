@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rxpipe.stages.scope import RunScope
     from rxpipe.stages.tracker import StageTracker
 
-_GENERATION = (StageType.TXT2IMG, StageType.IMG2IMG)  # the others keep the seed that the image has
+_GENERATION = (StageType.TXT2IMG, StageType.IMG2IMG, "workflow")  # the others keep the seed that the image has
 
 StageOutput = RenderEvent | Artifact | Recalled
 """What a stage emits about an image: the picture is an Output of a backend, the Artifact of a function, or Recalled."""

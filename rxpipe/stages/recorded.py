@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rxpipe.plan import StageExecution
 
 _LONGEST = 4096  # bytes; the masks and control pictures of scripts are megabytes, and a file has no use for them
-_UNCHECKED = ("payload", "override_settings", "alwayson_scripts")
+_UNCHECKED = ("payload", "override_settings", "alwayson_scripts", "graph", "values")
 
 
 def recorded_settings(execution: StageExecution) -> dict[str, object]:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.errors import BadImage, ResumeError
+from rxpipe.errors import BadImage
 from rxpipe.events import RunEnd, StageStep, json_line
 from rxpipe.pictures.lineage import LineageEntry
 from rxpipe.rx.subject import to_excepthook
 from rxpipe.store.keys import cell_key
-from rxpipe.store.locks import RunLock, holder_of
+from rxpipe.store.locks import RunLock, holder_text
 from rxpipe.store.pictures import PictureDigests
 from rxpipe.store.port import Journal, Recalled
 from rxpipe.store.records import CELL_COLUMNS, checksum, to_text
@@ -49,24 +49,17 @@ class NotRecorded(Journal):
 
 
 def open_journal(store: Store | None, facts: RunFacts) -> Journal:
-    """Return the journal of a run that begins; without a store, or with one that cannot be used, it keeps nothing.
-
-    Raises:
-        ResumeError: the run is resumed, and another process, or another run of this one, runs it.
-    """
+    """Return the journal of a run that begins; without a store, or with one that cannot be used, it keeps nothing."""
     if store is None:
         return Journal()
     try:
-        lock = RunLock.acquire(store.path, facts.run_id)
+        lock = (facts.resumed and facts.resumed.lock) or RunLock.acquire(store.path, facts.run_id)
     except OSError as error:
         return NotRecorded(f"{store_error(store.path, error)} The run is not recorded and cannot be resumed.")
     if lock is not None:
         return RunJournal(store, lock, facts)
-    process = holder_of(store.path, facts.run_id)
-    where = f"process {process} runs it" if process else "another process runs it"
-    if facts.attempt > 1:
-        raise ResumeError(f"run {facts.run_id} is in progress: {where}.", hint="`rxpipe watch` shows it.")
-    return NotRecorded(f"run {facts.run_id} is not recorded: {where} under the same run_id.")
+    who = holder_text(store.path, facts.run_id)
+    return NotRecorded(f"run {facts.run_id} is not recorded: {who} under the same run_id.")
 
 
 class RunJournal(Journal):
@@ -94,6 +87,10 @@ class RunJournal(Journal):
         """Why rows could not be written so far."""
         problem = self._writer.problem
         return () if problem is None else (f"{problem} What this run does is not recorded there.",)
+
+    def begin(self) -> None:
+        """Wait until the run's row is durable; what is on the disk without one could not be told from a stranger's."""
+        self._writer.commit(lambda _: None)
 
     # -- cells --------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from rxpipe.rx.forks import renew_after_fork
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["RunLock", "holder_of"]
+__all__ = ["RunLock", "holder_of", "holder_text"]
 
 _TRIES, _PAUSE_S = 6, 0.05  # one that only looks whether a run is held holds it for a moment
 
@@ -80,6 +80,12 @@ def holder_of(store: Path, run_id: str) -> int | None:
         return 0
     finally:
         os.close(descriptor)
+
+
+def holder_text(store: Path, run_id: str) -> str:
+    """Return who runs a run, as a part of a sentence."""
+    process = holder_of(store, run_id)
+    return f"process {process} runs it" if process else "another process runs it"
 
 
 def _path(store: Path, run_id: str) -> Path:

@@ -43,6 +43,9 @@ class Journal:
         """What a person should know of the journal, such as that it could not be written."""
         return ()
 
+    def begin(self) -> None:
+        """Keep that the run has begun, before anything of it is drawn; on the run's thread. Never raises."""
+
     def recall(
         self,
         execution: StageExecution,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +19,12 @@ import platformdirs
 from rxpipe.errors import StoreError
 from rxpipe.events import parse_event
 from rxpipe.result import PipelineRunResult
+from rxpipe.store.distant import copied, is_distant
 from rxpipe.store.locks import holder_of
 from rxpipe.store.plans import plan_from_text
 from rxpipe.store.queries import Conditions, stages_condition, timings
 from rxpipe.store.records import (
+    CELL_QUERY,
     PLAN_COLUMNS,
     CellRecord,
     RunStatus,
@@ -50,6 +53,10 @@ STORE_VARIABLE = "RXPIPE_STORE"
 
 _NAME = "runs.sqlite3"
 _OFF = ("none", "off", "0")
+_LAST = (
+    "NOT EXISTS (SELECT 1 FROM cells later WHERE later.run = cells.run AND later.artifact_id = cells.artifact_id "
+    "AND later.stage_index > cells.stage_index)"
+)
 
 
 def default_store() -> Store | None:
@@ -71,6 +78,7 @@ class Store:
         path = Path(path).expanduser().absolute()
         self.path = path / _NAME if path.is_dir() else path
         self.writer = StoreWriter(self.path)
+        self._is_distant = is_distant(self.path)
 
     def __repr__(self) -> str:
         return f"<Store {self.path}>"
@@ -194,6 +202,7 @@ class Store:
         artifact_id: str | None = None,
         limit: int | None = None,
         offset: int = 0,
+        last: bool = False,
         skip_damaged: bool = False,
     ) -> tuple[CellRecord, ...]:
         """Return the cells of a run in the order of its images and stages; none of a run that is not in the store.
@@ -201,6 +210,7 @@ class Store:
         Args:
             stage_index: only of that stage. artifact_id: only of that image.
             limit: at most so many, from the one after *offset*; None for all.
+            last: only the last one of each image.
             skip_damaged: leave out rows that are damaged, where one of them would be an error.
 
         Raises:
@@ -214,7 +224,9 @@ class Store:
             conditions.add("cells.run = ?", row["number"])
             conditions.add("cells.stage_index = ?", stage_index)
             conditions.add("cells.artifact_id = ?", artifact_id)
-            order = "image_number, artifact_id, stage_index LIMIT ? OFFSET ?"
+            if last:
+                conditions.add(_LAST)
+            order = "cells.image_number, cells.artifact_id, cells.stage_index LIMIT ? OFFSET ?"
             values = [*conditions.values, limit or -1, offset]
             return _cells(db, f"{conditions.where} ORDER BY {order}", values, skip_damaged=skip_damaged)
 
@@ -244,11 +256,7 @@ class Store:
                 return ()
             conditions = Conditions(db)
             conditions.add("cells.path IS NOT NULL AND cells.outcome IN ('done', 'passed')")
-            conditions.add(
-                "NOT EXISTS (SELECT 1 FROM cells later WHERE later.run = cells.run "
-                "AND later.artifact_id = cells.artifact_id AND later.stage_index > cells.stage_index "
-                "AND later.path IS NOT NULL)"
-            )
+            conditions.add(f"{_LAST[:-1]} AND later.path IS NOT NULL)")
             conditions.add("coalesce(marks.trashed, 0) = 0")
             conditions.add("cells.number < ?", before)
             conditions.add("coalesce(marks.favourite, 0) = ?", favourite)
@@ -358,13 +366,16 @@ class Store:
             if not self.path.exists():
                 yield None
                 return
-            with contextlib.closing(open_to_read(self.path)) as db:
+            with contextlib.ExitStack() as stack:
+                path = stack.enter_context(copied(self.path)) if self._is_distant else self.path
+                db = stack.enter_context(contextlib.closing(open_to_read(path)))
                 db.row_factory = sqlite3.Row
                 db.execute("BEGIN")
                 yield db
 
     def _summary(self, row: sqlite3.Row) -> RunSummary:
-        running = row["status"] == "running" and holder_of(self.path, row["run_id"]) is not None
+        elsewhere = self._is_distant and row["host"] != platform.node()  # its locks are not seen here
+        running = row["status"] == "running" and (elsewhere or holder_of(self.path, row["run_id"]) is not None)
         return summary_of(row, running=running)
 
 
@@ -398,18 +409,11 @@ def _cells(
     db: sqlite3.Connection, rest: str, values: list[object], *, skip_damaged: bool = False
 ) -> tuple[CellRecord, ...]:
     found = []
-    for row in db.execute(_CELLS + rest, values):
+    db.row_factory = None  # rows by name are slow
+    for row in db.execute(CELL_QUERY + rest, values):
         try:
             found.append(cell_of(row))
         except (ValueError, TypeError, LookupError):
             if not skip_damaged:
                 raise
     return tuple(found)
-
-
-_CELLS = (
-    "SELECT cells.*, runs.run_id, coalesce(marks.favourite, 0) AS favourite, coalesce(marks.trashed, 0) AS trashed, "
-    "marks.rating AS rating, coalesce(marks.tags, '[]') AS tags "
-    "FROM cells JOIN runs ON runs.number = cells.run "
-    "LEFT JOIN marks ON marks.run = cells.run AND marks.artifact_id = cells.artifact_id"
-)

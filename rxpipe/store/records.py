@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["CellRecord", "RunStatus", "RunSummary", "StageTiming", "StoredRun"]
 
 RunStatus = Literal["running", "interrupted", "rebuilt"] | RunOutcome
-"""interrupted: it has no end, and no process runs it. rebuilt: known from its pictures only."""
+"""interrupted: it has no end, and no process runs it; of a run on another machine, whose store is on a network, nobody
+here can tell, and it is "running". rebuilt: known from its pictures only."""
 
 _OUTCOMES = ("done", "passed", "failed", "cancelled")
 
@@ -210,40 +211,43 @@ CELL_COLUMNS = (
 """The columns of a cell that its checksum covers, in order."""
 
 
-def cell_of(row: sqlite3.Row) -> CellRecord:
-    """Return the record in a row of cells with its run's id and its marks; ValueError if it is damaged."""
-    if row["sum"] != checksum([row[name] for name in CELL_COLUMNS]) or row["outcome"] not in _OUTCOMES:
+CELL_QUERY = (
+    f"SELECT {', '.join(f'cells.{name}' for name in CELL_COLUMNS)}, cells.number, cells.sum, runs.run_id, "  # noqa: S608  # names of ours
+    "marks.favourite, marks.trashed, marks.rating, marks.tags FROM cells JOIN runs ON runs.number = cells.run "
+    "LEFT JOIN marks ON marks.run = cells.run AND marks.artifact_id = cells.artifact_id"
+)
+"""What `cell_of` reads; conditions are put behind it."""
+
+
+def cell_of(row: Sequence[Any]) -> CellRecord:
+    """Return the record in a row of `CELL_QUERY`; ValueError if it is damaged."""
+    values, (number, own_sum, run_id, favourite, trashed, rating, tags) = row[: len(CELL_COLUMNS)], row[-7:]
+    fields = dict(zip(CELL_COLUMNS, values, strict=True))
+    if own_sum != checksum(list(values)) or fields["outcome"] not in _OUTCOMES:
         raise ValueError("checksum of a cell")
+    fields |= {
+        "resumed": bool(fields["resumed"]),
+        "path": to_path(fields["path"]),
+        "began": time_of(fields["began"]),
+        "ended": time_of(fields["ended"]),
+        "warnings": _list_of(fields["warnings"]),
+        "error": error_of(fields["error"]),
+        "entry": None if fields["entry"] is None else json.loads(fields["entry"]),
+        "metadata": json.loads(fields["metadata"]) if fields["metadata"] != "{}" else {},
+    }
     return CellRecord(
-        run_id=row["run_id"],
-        number=row["number"],
-        artifact_id=row["artifact_id"],
-        stage_index=row["stage_index"],
-        stage_type=row["stage_type"],
-        image_index=row["image_index"],
-        image_number=row["image_number"],
-        key=row["key"],
-        attempt=row["attempt"],
-        resumed=bool(row["resumed"]),
-        outcome=row["outcome"],
-        path=to_path(row["path"]),
-        digest=row["digest"],
-        size=row["size"],
-        seed=row["seed"],
-        server=row["server"],
-        began=time_of(row["began"]),
-        ended=time_of(row["ended"]),
-        duration_s=row["duration_s"],
-        warnings=tuple(json.loads(row["warnings"])),
-        error=error_of(row["error"]),
-        entry=None if row["entry"] is None else json.loads(row["entry"]),
-        metadata=json.loads(row["metadata"]),
-        parent=row["parent"],
-        favourite=bool(row["favourite"]),
-        trashed=bool(row["trashed"]),
-        rating=row["rating"],
-        tags=tuple(json.loads(row["tags"])),
+        run_id=run_id,
+        number=number,
+        **fields,
+        favourite=bool(favourite),
+        trashed=bool(trashed),
+        rating=rating,
+        tags=_list_of(tags or "[]"),
     )
+
+
+def _list_of(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text)) if text != "[]" else ()
 
 
 PLAN_COLUMNS = ("plan", "config", "identities", "seed", "images", "stages", "out", "cwd", "backend")

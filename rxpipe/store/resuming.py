@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from rxpipe.errors import ResumeError
 from rxpipe.store.answers import Answers
+from rxpipe.store.locks import RunLock, holder_text
+from rxpipe.store.schema import translated
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from rxpipe.store.reading import Store
     from rxpipe.store.records import StoredRun
 
-__all__ = ["Resumption", "check_identities", "resumable", "resumption", "reuse"]
+__all__ = ["Resumption", "check_identities", "plan_of", "resumable", "resumption", "taken_over"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Resumption:
     run_id: of the run that is resumed; None for a new run that reuses pictures of another. attempt: of the run.
     seed: of its first image. config: digest of its plan, empty for a new one. answers: what need not be drawn.
     earlier: its events so far, without steps. parent: the run whose pictures are reused.
+    lock: of the run that is resumed.
     """
 
     run_id: str | None
@@ -38,6 +41,12 @@ class Resumption:
     answers: Answers
     earlier: tuple[StageEvent, ...] = ()
     parent: str | None = None
+    lock: RunLock | None = None
+
+    def release(self) -> None:
+        """Give the run up that was to be resumed. Harmless twice."""
+        if self.lock is not None:
+            self.lock.release()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -50,40 +59,64 @@ class Resumption:
 def resumable(store: Store, run_id: str) -> tuple[StoredRun, StageExecutionPlan]:
     """Return a run and the plan that it is resumed with.
 
-    Its relative paths are those of the folder in which it was begun.
-
     Raises:
         ResumeError: it kept its pictures in memory, or is known from its pictures only.
         StoreError: the store cannot be read, or has no such run.
     """
     run = store.run(run_id)
-    if run.plan is None:
-        raise ResumeError(
-            f"run {run_id} is known from its pictures only, which do not tell its whole plan.",
-            hint="Draw a picture again: rxpipe rerun PICTURE.",
-        )
-    if run.plan.settings.out is None:
+    plan = plan_of(run)
+    if plan.settings.out is None:
         raise ResumeError(
             f"run {run_id} kept its pictures in memory (out=None), and they went with its process.",
             hint="Run it again, with out= a folder if it is to be resumed.",
         )
-    return run, _from_folder(run.plan, run.cwd)
+    return run, plan
 
 
-def resumption(store: Store, run: StoredRun) -> Resumption:
-    """Return what the next attempt of a run takes over from those before."""
-    summary = run.summary
-    return Resumption(
-        run_id=summary.run_id,
-        attempt=summary.attempt + 1,
-        seed=summary.seed or 0,
-        config=run.config,
-        answers=Answers(store.cells(summary.run_id, skip_damaged=True), summary.run_id),
-        earlier=tuple(event for _, event in store.events(summary.run_id, steps=False)),
-    )
+def plan_of(run: StoredRun) -> StageExecutionPlan:
+    """Return the plan of a run; its relative paths are those of the folder in which it was begun.
+
+    Raises:
+        ResumeError: it is known from its pictures only.
+    """
+    if run.plan is None:
+        raise ResumeError(
+            f"run {run.summary.run_id} is known from its pictures only, which do not tell its whole plan.",
+            hint="Draw a picture of it again: rxpipe run PICTURE.",
+        )
+    return _from_folder(run.plan, run.cwd)
 
 
-def reuse(store: Store, run_id: str) -> Resumption:
+def resumption(store: Store, run_id: str) -> Resumption:
+    """Return what the next attempt of a run takes over from those before, and hold the run.
+
+    Raises:
+        ResumeError: another process, or another run of this one, runs it.
+        StoreError: the store cannot be read, or its folder cannot be written.
+    """
+    with translated(store.path):
+        lock = RunLock.acquire(store.path, run_id)
+    if lock is None:
+        raise ResumeError(
+            f"run {run_id} is in progress: {holder_text(store.path, run_id)}.", hint="`rxpipe watch` shows it."
+        )
+    try:  # what was read before it was held may have changed
+        run = store.run(run_id)
+        return Resumption(
+            run_id=run_id,
+            attempt=run.summary.attempt + 1,
+            seed=run.summary.seed or 0,
+            config=run.config,
+            answers=Answers(store.cells(run_id, skip_damaged=True), run_id),
+            earlier=tuple(event for _, event in store.events(run_id, steps=False)),
+            lock=lock,
+        )
+    except BaseException:
+        lock.release()
+        raise
+
+
+def taken_over(store: Store, run_id: str) -> Resumption:
     """Return what a new run takes over from another one, and from those that this one took over from.
 
     Raises:

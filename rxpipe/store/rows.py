@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rxpipe.artifact import Artifact
     from rxpipe.plan import StageExecution, StageExecutionPlan
     from rxpipe.store.answers import Answers
+    from rxpipe.store.resuming import Resumption
 
 __all__ = ["RunFacts", "cell_values", "copy_rows", "index_prompts", "run_values"]
 
@@ -32,9 +33,8 @@ class RunFacts:
     """What a journal keeps of a run when it begins.
 
     config: digest of the plan. backend: kind of it; backend_spec: as `open_backend` takes it.
-    identities: of custom stages, by stage index. attempt: 1, or one more than the attempt that is resumed.
-    answers: the cells of earlier attempts or runs; None if all are drawn. parent: the run that it is a re-run of.
-    now: the time of the run's scheduler, aware UTC.
+    now: the time of the run's scheduler, aware UTC. identities: of custom stages, by stage index.
+    resumed: what it takes over from an earlier attempt, or from another run; None if all is drawn.
     """
 
     run_id: str
@@ -45,9 +45,22 @@ class RunFacts:
     backend_spec: str
     now: Callable[[], datetime]
     identities: Mapping[int, Mapping[str, object]] = field(default_factory=dict)
-    attempt: int = 1
-    answers: Answers | None = None
-    parent: str | None = None
+    resumed: Resumption | None = None
+
+    @property
+    def attempt(self) -> int:
+        """1, or one more than the attempt that is resumed."""
+        return self.resumed.attempt if self.resumed else 1
+
+    @property
+    def answers(self) -> Answers | None:
+        """The cells of earlier attempts or runs; None if all are drawn."""
+        return self.resumed.answers if self.resumed else None
+
+    @property
+    def parent(self) -> str | None:
+        """The run that it takes pictures over from, None if it is none or the run itself."""
+        return self.resumed.parent if self.resumed else None
 
 
 def cell_values(

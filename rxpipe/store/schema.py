@@ -90,6 +90,7 @@ CREATE TABLE cells (
 );
 CREATE INDEX cells_of_stage ON cells (run, stage_index, outcome, duration_s);
 CREATE INDEX cells_of_key ON cells (key);
+CREATE INDEX cells_of_image ON cells (run, image_number, artifact_id, stage_index);
 CREATE INDEX cells_of_path ON cells (path);
 CREATE TABLE events (
     run INTEGER NOT NULL,
@@ -159,14 +160,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     Raises:
         sqlite3.Error, OSError: it cannot be read. StoreError: it is no store, or of a newer version.
     """
-    db = _connect(path, "ro")
-    try:
-        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:  # a folder that cannot be written has no place for what WAL needs
-        db.close()
-        if path.with_name(path.name + "-wal").exists():
-            raise
-        db = _connect(path, "ro", "&immutable=1")
+    db = _readable(path)
     try:
         version = _version(db, path)
     except BaseException:
@@ -177,6 +171,27 @@ def open_to_read(path: Path) -> sqlite3.Connection:
         open_to_write(path).close()
         db = _connect(path, "ro")
     return db
+
+
+def _readable(path: Path) -> sqlite3.Connection:
+    """Return a connection that reads: one that writes nothing, where its log allows that.
+
+    A log without the memory that belongs to it, as in a copy, is taken over by writing; a folder that cannot be written
+    has no place for either, and then no log.
+    """
+    has_log = path.with_name(path.name + "-wal").exists()
+    ways = [("ro", ""), ("rw", "")] if has_log else [("ro", ""), ("ro", "&immutable=1")]
+    for number, (mode, more) in enumerate(ways, 1):
+        db = _connect(path, mode, more)
+        try:
+            db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            db.close()
+            if number == len(ways):
+                raise
+        else:
+            return db
+    raise AssertionError  # the last way returns or raises
 
 
 def open_to_write(path: Path) -> sqlite3.Connection:

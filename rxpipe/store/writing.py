@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
@@ -44,9 +44,13 @@ _writers: WeakSet[StoreWriter] = WeakSet()
 
 
 def flush_all(timeout_s: float) -> None:
-    """Wait until all stores of the process are written, at most so many seconds for each."""
+    """Wait until all stores of the process are written, at most so many seconds for each.
+
+    One without room is not waited for: what waits for room may wait for ever, and costs a history and no picture.
+    """
     for writer in list(_writers):
-        writer.flush(timeout_s)
+        full = writer.problem is not None and "locked" not in writer.problem.message
+        writer.flush(min(timeout_s, PATIENCE_S) if full else timeout_s)
 
 
 class OpenRun(Protocol):
@@ -56,25 +60,34 @@ class OpenRun(Protocol):
         """Copy the run from a store that was deleted to the one that follows it."""
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass(slots=True)
 class _Waiting:
     """A change that waits.
 
-    may_be_lost: the first to go where too many wait. after: called once it is durable, or given up.
-    error: why it was not written.
+    may_be_lost: the first to go where too many wait. urgent: the others with it are written at once.
+    after: called once it is durable, or given up. ended: set then, for one who waits. error: why it was not written.
     """
 
     change: Callable[[sqlite3.Connection], None]
     may_be_lost: bool = False
     urgent: bool = False
-    after: Callable[[], None] = lambda: None
-    ended: threading.Event = field(default_factory=threading.Event)
+    after: Callable[[], None] = _nothing
+    ended: threading.Event | None = None
     error: StoreError | None = None
 
     def end(self, error: StoreError | None = None) -> None:
         self.error = self.error or error
         self.after()
-        self.ended.set()
+        if self.ended is not None:
+            self.ended.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Return whether it ended in time."""
+        return self.ended is None or self.ended.wait(timeout_s)
 
 
 class StoreWriter:
@@ -122,7 +135,7 @@ class StoreWriter:
         change: Callable[[sqlite3.Connection], None],
         *,
         may_be_lost: bool = False,
-        after: Callable[[], None] = lambda: None,
+        after: Callable[[], None] = _nothing,
     ) -> None:
         """Write a change some time soon, then call *after* on the writing thread; return immediately."""
         self._enter(_Waiting(change, may_be_lost=may_be_lost, after=after))
@@ -133,10 +146,10 @@ class StoreWriter:
         It is then written later, if that becomes possible. Waits `PATIENCE_S` at most, and not at all while the store
         is known to be locked or full.
         """
-        item = _Waiting(change, urgent=True)
+        item = _Waiting(change, urgent=True, ended=threading.Event())
         stuck = self.problem is not None
         self._enter(item)
-        return item.ended.wait(0 if stuck else PATIENCE_S) and item.error is None
+        return item.wait(0 if stuck else PATIENCE_S) and item.error is None
 
     def change(self, change: Callable[[sqlite3.Connection], None], timeout_s: float = 30.0) -> None:
         """Write a change and wait until it is durable.
@@ -147,9 +160,9 @@ class StoreWriter:
         with self._wake:
             if self._given_up and not self._runs:
                 self._given_up, self.problem = False, None
-        item = _Waiting(change, urgent=True)
+        item = _Waiting(change, urgent=True, ended=threading.Event())
         self._enter(item)
-        if not item.ended.wait(timeout_s):
+        if not item.wait(timeout_s):
             raise self.problem or StoreError(f"the store {self.path} was not written within {timeout_s:g} s.")
         if item.error is not None:
             raise item.error
@@ -159,9 +172,9 @@ class StoreWriter:
         with self._wake:
             if self._given_up or (not self._queue and not self._writing):
                 return not self._given_up
-        item = _Waiting(lambda _: None, urgent=True)
+        item = _Waiting(lambda _: None, urgent=True, ended=threading.Event())
         self._enter(item)
-        return item.ended.wait(timeout_s) and item.error is None
+        return item.wait(timeout_s) and item.error is None
 
     def close(self, timeout_s: float = 30.0) -> bool:
         """Flush, and end the thread; the next change starts another."""

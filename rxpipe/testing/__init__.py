@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from rxpipe.testing.misbehave import interleavings as interleavings
     from rxpipe.testing.mismatch import Mismatch as Mismatch
     from rxpipe.testing.operator_laws import prove as prove
+    from rxpipe.testing.player import Player as Player
     from rxpipe.testing.pulling import Turbine as Turbine
     from rxpipe.testing.pulling import turbine as turbine
     from rxpipe.testing.recorded import replay as replay
@@ -76,6 +77,7 @@ _HOMES = {
     "scripted": ("ScriptedBackend", "ScriptedRun"),
     "signals": ("notification",),
     "rows": ("timeline",),
+    "player": ("Player",),
     "pulling": ("Turbine", "turbine"),
     "operator_laws": ("prove",),
     "virtual": ("RealThread", "VirtualTime"),

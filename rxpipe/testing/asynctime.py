@@ -11,7 +11,7 @@ import selectors
 from typing import TYPE_CHECKING, Any
 
 from rxpipe.testing.clock import MarbleError, VirtualClock
-from rxpipe.testing.origin import is_own, show
+from rxpipe.testing.origin import is_own, placed, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -103,7 +103,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _stuck(self) -> str:
         lines = [line for task in asyncio.all_tasks(self) if (line := _waits_at(task))]
-        return "\n  ".join(["The test waits for ever: nothing is planned any more, and it still awaits, at", *lines])
+        title = "The test waits for ever: nothing is planned, and it still awaits, at"
+        return "\n  ".join([title, *(each for line in lines for each in placed(line))])
 
 
 def _waits_at(task: asyncio.Task[Any]) -> str:
@@ -123,17 +124,17 @@ def _frames(task: asyncio.Task[Any]) -> list[tuple[str, int]]:
 
 def run(loop: VirtualLoop, main: Coroutine[Any, Any, Any]) -> Any:
     """Run *main* to its end on *loop*, then cancel what it left and close the loop; return its result."""
-    asyncio.set_event_loop(loop)
-    task = loop.create_task(main)
+    outer = asyncio._get_running_loop()  # noqa: SLF001 - a notebook runs its cells inside a loop of its own
+    asyncio._set_running_loop(None)  # noqa: SLF001 - as above
     try:
-        return loop.run_until_complete(task)
+        return loop.run_until_complete(loop.create_task(main))
     finally:
         try:
             _cancel_all(loop)
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
-            asyncio.set_event_loop(None)
             loop.close()
+            asyncio._set_running_loop(outer)  # noqa: SLF001 - as above
 
 
 def _cancel_all(loop: VirtualLoop) -> None:

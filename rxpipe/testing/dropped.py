@@ -6,13 +6,14 @@ reached somebody by another way, as through two windows of one stream, is not lo
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from reactivex.observer import AutoDetachObserver, Observer
 
 from rxpipe.testing.clock import spoken
-from rxpipe.testing.origin import relative, show
+from rxpipe.testing.origin import placed, raised_at, relative, show
 from rxpipe.testing.values import short
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __tracebackhide__ = True  # pytest shows the test's line, not ours
 
 ENDED = "_ended_in_this_test"
 MOST = 100
+WIDTH = 70
 AFTER_END = "after the end"
 
 
@@ -39,10 +41,10 @@ class Dropped(NamedTuple):
     line: Line
 
     def __str__(self) -> str:
-        place = show(self.line)
-        where = f"\n    {place}" if place else ""
-        what = f"the {self.kind} {short(self.value, 40)}, {self.after}"
-        return f"at {spoken(self.at)} {what}, dropped by {self.by}{where}"
+        what = f"at {spoken(self.at)} the {self.kind} {short(self.value, 40)}, {self.after}, dropped by {self.by}"
+        lines = textwrap.wrap(what, WIDTH, subsequent_indent="    ")
+        raised = raised_at(self.value) if isinstance(self.value, Exception) else []
+        return "\n".join([*lines, *(f"    {line}" for line in [*raised, *placed(show(self.line), WIDTH - 4)])])
 
 
 class Noting(Protocol):

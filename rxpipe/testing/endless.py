@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from rxpipe.testing.clock import Runaway
 from rxpipe.testing.diagram import aligned
-from rxpipe.testing.mismatch import ROW, wrapped_place
+from rxpipe.testing.mismatch import ROW
 from rxpipe.testing.naming import name_values
+from rxpipe.testing.origin import placed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
 FIRST = 100
-HINT = """Let it end: expect(stream, "^-----!") unsubscribes, ops.take(3) ends it;
+HINT = """Let it end: expect(stream, "^-----!") unsubscribes, ops.take(3) ends;
   marbles.clock.advance_by("5ms") and to_be_so_far(...) look at a part."""
 
 
@@ -28,14 +29,16 @@ def named(runaway: Runaway, recordings: Sequence[Recording], recent: Sequence[st
     if stream is None:
         return runaway
     stream.accept()
-    came = [recorded for recorded in stream.messages[:FIRST] if not isinstance(recorded.value, Runaway)]
+    came = [
+        recorded for recorded in stream.messages[:FIRST] if not isinstance(recorded.value, Runaway | RecursionError)
+    ]
     marks, _ = name_values(came)
     picture = aligned([(stream.name or "stream", marks)], (), ROW) if marks else ["nothing came"]
     parts = [
         f"{stream.name or 'this stream'} never ends: {cause}",
         *("", *picture, ""),
-        *wrapped_place(stream.made_at),
-        *("", "What ran last:", *(f"  {each}" for each in recent)),
+        *placed(stream.made_at),
+        *(["", "What ran last:", *(f"  {each}" for each in recent)] if recent else []),
         *("", HINT),
     ]
     return Runaway("\n".join([parts[0], *(f"  {part}".rstrip() for part in parts[1:])]))
@@ -44,7 +47,7 @@ def named(runaway: Runaway, recordings: Sequence[Recording], recent: Sequence[st
 def _endless(recordings: Sequence[Recording]) -> Recording | None:
     """Return the stream that the guard ended, else the open one of which most came."""
     for recording in recordings:
-        if recording.messages and isinstance(recording.messages[-1].value, Runaway):
+        if recording.messages and isinstance(recording.messages[-1].value, Runaway | RecursionError):
             return recording
     still = [each for each in recordings if not each.messages or each.messages[-1].kind == "next"]
     return max(still, key=lambda each: len(each.messages), default=None)

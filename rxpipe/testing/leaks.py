@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from reactivex import Observable, abc
 
 from rxpipe.rx.scheduled import ScheduledItem
-from rxpipe.testing.origin import Line, is_own, show
+from rxpipe.testing.origin import Line, is_own, placed, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
 MOST = 6
+WIDTH = 66
 
 
 class Leaked(AssertionError):
@@ -46,31 +47,40 @@ class TrackedSubscription:
 
         One of a subject holds nothing: it is gone with the subject.
         """
-        return _holds(self._subscription, set())
+        return _holds(self._subscription)
 
 
 RX_PARTS = ("_subscription", "current", "disposable", "underlying_disposable", "_disposables")
 """Where Rx's disposables keep others."""
 
 
-def _holds(disposable: Any, seen: set[int]) -> bool:
-    """Return whether *disposable* or one that it keeps would call a function of neither Rx nor the pipeline."""
-    if disposable is None or id(disposable) in seen or getattr(disposable, "is_disposed", False):
-        return False
-    seen.add(id(disposable))
-    if isinstance(disposable, ScheduledItem):
-        return not disposable.disposed and disposable.action is not None
-    action = getattr(disposable, "action", None)
-    owner = getattr(action, "__self__", None)
-    if owner is not None:
-        return _holds(owner, seen)
-    if callable(action):
-        return _is_resource(action)
+def _holds(subscription: Any) -> bool:
+    """Return whether *subscription* or one that it keeps would call a function of neither Rx nor the pipeline."""
+    seen: set[int] = set()
+    to_look_at = [subscription]
+    while to_look_at:
+        disposable = to_look_at.pop()
+        if id(disposable) in seen or getattr(disposable, "is_disposed", False):
+            continue
+        seen.add(id(disposable))
+        if isinstance(disposable, ScheduledItem):
+            if not disposable.disposed and disposable.action is not None:
+                return True
+            continue
+        action = getattr(disposable, "action", None)
+        owner = getattr(action, "__self__", None)
+        if owner is None and callable(action) and _is_resource(action):
+            return True
+        to_look_at += [owner] if owner is not None else _parts(disposable)
+    return False
+
+
+def _parts(disposable: Any) -> list[Any]:
     if getattr(disposable, "is_stopped", False):
-        return False
+        return []
     parts = [getattr(disposable, name, None) for name in RX_PARTS]
     listed = [each for part in parts for each in (part if isinstance(part, list | tuple) else [part])]
-    return any(_holds(each, seen) for each in listed if isinstance(each, abc.DisposableBase))
+    return [each for each in listed if isinstance(each, abc.DisposableBase)]
 
 
 def _is_resource(action: Any) -> bool:
@@ -103,7 +113,7 @@ def require_seen(dropped: Sequence[Dropped]) -> None:
     """
     if dropped:
         what = "a signal reached nobody" if len(dropped) == 1 else f"{len(dropped)} signals reached nobody"
-        hint = "marbles.allow_dropped() says that this is meant."
+        hint = "marbles.allow_dropped() says that it is meant."
         raise SignalDropped(_listing(what, map(str, dropped), hint))
 
 
@@ -117,7 +127,7 @@ def require_released(
     """
     found = describe_leaks(subscriptions, sources, timers)
     if found:
-        hint = "Dispose it, or let it end; marbles.allow_leaks() says that this is meant."
+        hint = "Dispose it or let it end; marbles.allow_leaks() says that it is meant."
         raise Leaked(_listing("the test has ended, and something goes on", found, hint))
 
 
@@ -125,13 +135,19 @@ def describe_leaks(
     subscriptions: Iterable[Line], sources: Iterable[tuple[str, Line]], timers: Iterable[Line]
 ) -> list[str]:
     """Return what goes on, each in words with its line, none twice."""
-    found = [f"a subscription was never disposed, and holds something\n    {show(line)}" for line in subscriptions]
-    found += [f"{name} is still subscribed to\n    {show(line)}" for name, line in sources]
-    found += [f"a timer is still planned\n    {show(line)}" for line in timers]
+    held = list(subscriptions)
+    found = [_named("a subscription was never disposed, and holds something", line) for line in held]
+    found += [_named(f"{name} is still subscribed to", line) for name, line in sources]
+    found += [_named("a timer is still planned", line) for line in timers if line not in held]
     return list(dict.fromkeys(found))
+
+
+def _named(what: str, line: Line) -> str:
+    return "\n".join([what, *(f"    {each}" for each in placed(show(line), WIDTH))])
 
 
 def _listing(title: str, found: Iterable[str], hint: str) -> str:
     lines = list(found)
     more = [f"and {len(lines) - MOST} more"] if len(lines) > MOST else []
-    return "\n\n".join([title, "\n".join(f"  {each}" for each in [*lines[:MOST], *more]), f"  {hint}"])
+    body = "\n".join(f"  {line}" for each in [*lines[:MOST], *more] for line in each.split("\n"))
+    return f"{title}\n\n{body}\n\n  {hint}"

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from rxpipe.testing.clock import spoken
 from rxpipe.testing.diagram import MarblePicture, aligned
-from rxpipe.testing.difference import MOST, differences, is_structured, summary, told_apart
+from rxpipe.testing.difference import MOST, differences, distinguished, is_structured, summary
 from rxpipe.testing.grammar import Mark, render
 from rxpipe.testing.naming import Names
-from rxpipe.testing.origin import raised_at
+from rxpipe.testing.origin import placed, raised_at
 from rxpipe.testing.signals import Recorded, same, same_thing
 from rxpipe.testing.values import short
 
@@ -48,7 +48,7 @@ class Mismatch(AssertionError):
             aligned(picture.rows, picture.carets, ROW),
             [*wrapped_legend(picture.legend), *self._errors()],
             self._inside(),
-            [*as_code("actual as text:", picture.rows[1][1]), *wrapped_place(self.where)],
+            [*as_code("actual as text:", picture.rows[1][1]), *placed(self.where)],
         ]
         body = "\n\n".join("\n".join(f"  {line}".rstrip() for line in part) for part in parts if part)
         return f"{wrapped_reason(self.reason)}\n\n{body}"
@@ -86,10 +86,11 @@ class Mismatch(AssertionError):
         if pair is None:
             return []
         one, other = pair
-        if isinstance(one.value, str) and one.value == one.name and str(other.value) == one.value:
-            return [f"{one.value!r} is what a name stands for without values; values=int reads numbers."]
+        text = one.value if isinstance(one.value, str) and one.value == one.name else None
+        if text is not None and isinstance(other.value, int | float) and str(other.value) == text:
+            return [f"{one.value!r} is a text, as names are without values; values=int makes numbers."]
         found = differences(one.value, other.value)
-        if len(found) < 2 and not (found and is_structured(one.value)):  # noqa: PLR2004 - one is in the reason
+        if len(found) < 2:  # noqa: PLR2004 - one is in the reason
             return []
         more = ["  and more"] if len(found) > MOST else []
         title = f"{shown(one)} at {spoken(one.at)}:"
@@ -127,16 +128,6 @@ def wrapped_legend(legend: Mapping[str, str]) -> list[str]:
     return [line for entry in entries for line in textwrap.wrap(entry, WIDTH - 2, subsequent_indent="    ")]
 
 
-def wrapped_place(where: str) -> list[str]:
-    """Return a place, `file:line: source`, in a line or two, and what follows it."""
-    first, _, rest = where.partition("\n")
-    place, _, source = first.partition(": ")
-    lines = [first] if len(first) < WIDTH - 2 else [f"{place}:", f"    {source[: WIDTH - 10]}"]
-    if len(first) >= WIDTH - 2 and len(source) > WIDTH - 10:
-        lines[1] += "..."
-    return [*lines, *rest.split("\n")] if rest else lines
-
-
 def as_code(label: str, marks: Sequence[Mark]) -> list[str]:
     """Return *label* and the diagram of *marks* as Python has it: one text, or several that Python joins."""
     text = render(marks)
@@ -144,7 +135,7 @@ def as_code(label: str, marks: Sequence[Mark]) -> list[str]:
         return [f'{label} "{text}"']
     pieces = _pieces(text, WIDTH - 8)
     if len(pieces) > MOST_LINES:
-        return [f"{label} {len(marks):,} marks, too long to show; the recording's text() returns it"]
+        return [f"{label} {len(marks):,} marks, too long to show (see text() of it)"]
     return [label, *(f'  "{piece}"' for piece in pieces)]
 
 
@@ -207,7 +198,9 @@ def _order(at: int, expected: tuple[Recorded, ...], actual: tuple[Recorded, ...]
             return None
         came.append(found)
         left.remove(found)
-    names = [" ".join(map(shown, row)) for row in (came, rows[0])]
+    while came[-1] is rows[0][len(came) - 1]:  # what is in its place says nothing about the order
+        came.pop()
+    names = [" ".join(map(shown, row[: len(came)])) for row in (came, rows[0])]
     return f"at {spoken(at)} the order is {names[0]}, not {names[1]}"
 
 
@@ -221,7 +214,7 @@ def _reason_at(index: int, expected: tuple[Recorded, ...], actual: tuple[Recorde
     if any(same(one, each) for each in actual[index + 1 :]):
         return _extra(index, actual)
     if one.kind == other.kind == "error":
-        came, wanted = told_apart(other.value, one.value, WIDTH)
+        came, wanted = distinguished(other.value, one.value, WIDTH)
         return f"the error is {came}, not {wanted}"
     if one.at == other.at:
         return f"at {spoken(one.at)} {_instead(one, other)}"
@@ -232,7 +225,7 @@ def _reason_at(index: int, expected: tuple[Recorded, ...], actual: tuple[Recorde
 def _instead(one: Recorded, other: Recorded) -> str:
     if one.kind == other.kind == "next":
         found = differences(one.value, other.value)
-        if found and (found[0].path or is_structured(one.value)) and is_structured(other.value):
+        if found and (found[0].path or (is_structured(one.value) and is_structured(other.value))):
             return f"{shown(one)} is not as expected: {summary(found)}"
     came, wanted = _names_apart(one, other)
     return f"{came} came where {wanted} was expected"
@@ -240,7 +233,8 @@ def _instead(one: Recorded, other: Recorded) -> str:
 
 def _names_apart(one: Recorded, other: Recorded) -> tuple[str, str]:
     came, wanted = shown(other), shown(one)
-    return told_apart(other.value, one.value, 40) if came == wanted else (came, wanted)
+    alike = came == wanted or (one.kind == other.kind == "next" and short(one.value) == short(other.value))
+    return distinguished(other.value, one.value, 40) if alike else (came, wanted)
 
 
 def _extra(index: int, actual: tuple[Recorded, ...]) -> str:

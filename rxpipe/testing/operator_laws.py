@@ -200,7 +200,7 @@ def _lost_error(case: _Case, index: int) -> list[str]:
     (entry,) = source.subscriptions.entries
     if entry.off_us is not None and entry.off_us - entry.on_us < play_us:
         return []  # it was left before it failed
-    return ["the source failed; the stream neither failed nor ended nor subscribed to it again"]
+    return ["the source failed;\n  the stream neither failed nor ended nor subscribed to it again"]
 
 
 def _ended_inside(value: Any) -> bool:

@@ -9,6 +9,7 @@ from rxpipe.testing.diagram import aligned
 from rxpipe.testing.grammar import FRAME_US, Mark, parse
 from rxpipe.testing.mismatch import ROW, shown
 from rxpipe.testing.naming import Names
+from rxpipe.testing.origin import placed
 from rxpipe.testing.signals import Recorded, Values, resolve, same_thing
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _text(why: str, rows: list[Recording], columns: Sequence[Sequence[_Signal]],
     expected = _drawn("expected", rows, columns, names)
     actual = _drawn("actual", rows, [[signal] for signal in came], names)
     legend = [f"{name} = {meaning}" for name, meaning in names.legend().items()]
-    parts = [*expected, "", *actual, *([""] if legend else []), *legend, "", line]
+    parts = [*expected, "", *actual, *([""] if legend else []), *legend, "", *placed(line)]
     return "\n".join([f"order: {why}", "", *(f"  {part}".rstrip() for part in parts)])
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from reactivex import Observable
@@ -17,24 +18,27 @@ from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposab
 from reactivex.scheduler import TimeoutScheduler
 
 from rxpipe import errors
-from rxpipe.chains import Chain, build_chain
+from rxpipe.chains import build_chain
 from rxpipe.config import PipelineConfig, RetryConfig, RunSettings
 from rxpipe.plan import StageType
 from rxpipe.result import PipelineRunResult
 from rxpipe.rx.worker import WorkerScheduler
-from rxpipe.testing.clock import MICROSECOND, MarbleError
+from rxpipe.testing.clock import MICROSECOND, Duration, MarbleError, microseconds
 from rxpipe.testing.grammar import FRAME_US, Kind, Mark, render
+from rxpipe.testing.own_stages import OwnStages, own_config
 from rxpipe.testing.rows import row_name, sign
 from rxpipe.testing.scripted import as_code
+from rxpipe.testing.stream_code import stream_as_test
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from reactivex import abc
 
     from rxpipe.config.models import Order
     from rxpipe.events import StageEvent
     from rxpipe.plan import StageExecutionPlan
+    from rxpipe.testing.recording import Recording
 
 Replayable = str | Path | PipelineRunResult | Iterable[Any]
 """A file of events, one line of JSON each; a result; or the events themselves."""
@@ -55,13 +59,18 @@ def recorded_events(source: Replayable) -> tuple[StageEvent, ...]:
 
 
 def replay(
-    source: Replayable, *, speed: float = 1.0, scheduler: abc.SchedulerBase | None = None
+    source: Replayable,
+    *,
+    speed: float = 1.0,
+    start: Duration = 0.0,
+    scheduler: abc.SchedulerBase | None = None,
 ) -> Observable[StageEvent]:
     """Return the recorded events at the pace they were recorded at, times *speed*; cold, completes after the last.
 
     Args:
         source: what was recorded; a file is read now.
         speed: 10 is ten times as fast; `math.inf` leaves no time between the events.
+        start: events up to this moment of the run come at once; a `Player` seeks while it plays.
         scheduler: paces it; None for the one given to subscribe, else virtual time inside a test, else a daemon thread
             of the subscription's own.
 
@@ -71,19 +80,24 @@ def replay(
     if not speed > 0:
         raise MarbleError(f"speed={speed!r}: a replay needs a speed above 0.")
     events = recorded_events(source)
+    begin_s = microseconds(start) / 1_000_000
 
     def subscribe(observer: abc.ObserverBase[StageEvent], given: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         pace = scheduler or given or TimeoutScheduler.singleton()
         if isinstance(pace, TimeoutScheduler):
             worker = WorkerScheduler("rxpipe-replay")
-            return CompositeDisposable(_play(events, speed, worker, observer), Disposable(worker.close))
-        return _play(events, speed, pace, observer)
+            return CompositeDisposable(_play(events, speed, begin_s, worker, observer), Disposable(worker.close))
+        return _play(events, speed, begin_s, pace, observer)
 
     return Observable(subscribe)
 
 
 def _play(
-    events: Sequence[StageEvent], speed: float, pace: abc.SchedulerBase, observer: abc.ObserverBase[StageEvent]
+    events: Sequence[StageEvent],
+    speed: float,
+    begin_s: float,
+    pace: abc.SchedulerBase,
+    observer: abc.ObserverBase[StageEvent],
 ) -> abc.DisposableBase:
     began, index = pace.now, 0
     waiting = SerialDisposable()
@@ -92,7 +106,7 @@ def _play(
         if index == len(events):
             observer.on_completed()
             return
-        due_s = (events[index].timestamp - events[0].timestamp).total_seconds() / speed
+        due_s = ((events[index].timestamp - events[0].timestamp).total_seconds() - begin_s) / speed
         waiting.disposable = pace.schedule_relative(max(0.0, due_s - (pace.now - began).total_seconds()), emit)
 
     def emit(*_: object) -> None:
@@ -112,27 +126,44 @@ Paced = list[tuple[int, Any]]
 """Events with their frame, as microseconds from the first."""
 
 
-def to_marbles(source: Replayable, name: str = "test_recorded_run") -> str:
-    """Return a test module that replays a recorded run: its chain, a script per backend call, its timeline per stage.
+def to_marbles(
+    source: Replayable | Recording | Observable[Any],
+    name: str = "",
+    *,
+    stages: Mapping[str, str] | None = None,
+) -> str:
+    """Return a test module that replays a recorded run, or any recorded stream.
 
-    Times are rounded to frames of 1 ms. From a result the chain is the one that ran; bare events have the stages in
-    their order with nothing set, image by image if stages overlapped.
+    Of a run: its chain, a script per backend call, its timeline per stage; times are rounded to frames of 1 ms. From a
+    result the chain is the one that ran; bare events have the stages in their order with nothing set, image by image if
+    stages overlapped. Of a stream, recorded by `marbles.expect` or run here in virtual time: its diagram and values.
+
+    Args:
+        source: a file of events, a result, events; a recording, or a stream.
+        name: of the test; by default test_recorded_run or test_recorded_stream.
+        stages: the code that makes a stage of your own, by the stage's name, such as {"watermark": "watermark('me')"}.
+            A function stage without it is written as one that hands each image on, and fails for those that failed.
 
     Raises:
-        MarbleError: the run has no RunStart, or has a stage of the user's own, whose function no record can carry.
+        MarbleError: the run has no RunStart, or an operator stage that is not in *stages*; a value has no code.
     """
+    if isinstance(source, Observable) or hasattr(source, "messages"):
+        return stream_as_test(source, name or "test_recorded_stream")
+    name = name or "test_recorded_run"
     events = recorded_events(source)
     if not events or events[0].kind != "run_start":
         raise MarbleError("A recorded run begins with RunStart.")
     plan = source.plan if isinstance(source, PipelineRunResult) else None
-    paced = _paced(events)
-    calls = _calls(paced)
+    own = OwnStages(events, plan, stages or {})
+    paced = _paced(events, own.names)
+    calls = _calls([(at, event) for at, event in paced if getattr(event, "stage_type", "") not in own.names])
     lines = [
         "import rxpipe as rxp",
         "from rxpipe import errors",
+        *own.definitions(),
         *("", "", f"def {name}(marbles):"),
         "    run = marbles.run(",
-        *_chain_code(events, plan),
+        *own.in_code(_chain_code(events, plan)),
         *_arguments(calls, paced),
         "    )",
         "    run.timeline.to_be(",
@@ -144,11 +175,12 @@ def to_marbles(source: Replayable, name: str = "test_recorded_run") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _paced(events: Sequence[StageEvent]) -> Paced:
+def _paced(events: Sequence[StageEvent], own: Collection[str] = ()) -> Paced:
     """Return the events on a grid of frames; time passes only while a backend renders or is cancelled, as in a test."""
     elapsed_us, before, paced = 0, events[0].timestamp, []
     for event in events:
-        if event.kind in WORKING or (event.kind == "run_end" and event.status == "cancelled"):
+        works = event.kind in WORKING and getattr(event, "stage_type", "") not in own
+        if works or (event.kind == "run_end" and event.status == "cancelled"):
             elapsed_us += (event.timestamp - before) // MICROSECOND
         before = event.timestamp
         paced.append((round(elapsed_us / FRAME_US) * FRAME_US, event))
@@ -236,14 +268,13 @@ def _table(entries: Mapping[str, str]) -> list[str]:
 
 
 def _chain_code(events: Sequence[Any], plan: StageExecutionPlan | None) -> list[str]:
-    own = [stage for stage in events[0].stages if stage not in set(StageType)]
-    if own:
-        raise MarbleError(f"The run has a stage of your own, {own[0]}, whose function no record can carry.")
+    stages: Any  # each with its config: that is what code is written of
     if plan is not None:
-        attempts, stages, settings = plan.settings.retry.attempts, build_chain(plan).stages, plan.settings
+        attempts, settings = plan.settings.retry.attempts, plan.settings
+        stages = plan.stages
     else:
         attempts = max((event.attempt + 1 for event in events if event.kind == "stage_retry"), default=1)
-        stages, settings = _bare_chain(events[0]).stages, RunSettings(order=_order(events))
+        stages, settings = _bare_stages(events[0]), RunSettings(order=_order(events))
     retry = RetryConfig(attempts=attempts, first_delay_s=0)  # pauses are part of the scripts, before what follows them
     return as_code(stages, settings.model_copy(update={"retry": retry, "timeout_s": None}))
 
@@ -258,6 +289,8 @@ def _order(events: Sequence[Any]) -> Order:
     return "stage"
 
 
-def _bare_chain(start: Any) -> Chain:
-    sections = {stage: {"images": start.images} if stage == "txt2img" else {} for stage in start.stages}
-    return build_chain(PipelineConfig.from_mapping(sections))
+def _bare_stages(start: Any) -> list[Any]:
+    known = [stage for stage in start.stages if stage in set(StageType)]
+    sections = {stage: {"images": start.images} if stage == "txt2img" else {} for stage in known}
+    made = {stage.config.section: stage for stage in build_chain(PipelineConfig.from_mapping(sections)).stages}
+    return [made.get(stage) or SimpleNamespace(config=own_config(stage)) for stage in start.stages]

@@ -15,13 +15,14 @@ from rxpipe.testing.clock import MarbleError
 from rxpipe.testing.diagram import MarblePicture
 from rxpipe.testing.grammar import Kind, Subscription, parse, parse_subscription, render, render_subscription
 from rxpipe.testing.naming import name_values
-from rxpipe.testing.origin import current_line
+from rxpipe.testing.origin import current_line, placed
 from rxpipe.testing.signals import Recorded, Values, deliver, resolve, same_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rxpipe.testing.clock import Runaway, VirtualClock
+    from rxpipe.testing.rewriting import Rewrites
     from rxpipe.testing.spelling import NamesUsed
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
@@ -33,6 +34,7 @@ class Harness(Protocol):
     clock: VirtualClock
     names: NamesUsed
     numbers: Iterator[int]
+    rewrites: Rewrites | None
 
     def line(self) -> str:
         """Return the line of the test that is running, `file:line: source`."""
@@ -40,7 +42,7 @@ class Harness(Protocol):
     def finish(self) -> None:
         """Run virtual time until nothing is planned."""
 
-    def runaway(self, error: Runaway) -> Runaway:
+    def runaway(self, error: Runaway | RecursionError) -> Runaway:
         """Return *error* with the name of the stream that does not end."""
 
 
@@ -81,7 +83,8 @@ class SubscriptionLog:
         if expected != self.entries:
             rows = [("expected", each) for each in expected] + [("actual  ", each) for each in self.entries]
             shown = "\n".join(f"  {label}  {render_subscription(each)}" for label, each in rows)
-            raise AssertionError(f"{self._reason(expected)}\n\n{shown}\n\n  {self._harness.line()}")
+            place = "\n".join(f"  {line}" for line in placed(self._harness.line()))
+            raise AssertionError(f"{self._reason(expected)}\n\n{shown}\n\n{place}")
 
     def _reason(self, expected: list[Subscription]) -> str:
         if len(expected) != len(self.entries):

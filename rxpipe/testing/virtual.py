@@ -26,7 +26,7 @@ from rxpipe.errors import RxPipeError
 from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.testing import dropped, leaks
 from rxpipe.testing.clock import MarbleError
-from rxpipe.testing.origin import current_line, is_in_pipeline
+from rxpipe.testing.origin import current_line, is_in_pipeline, placed, relative
 from rxpipe.testing.patches import Patches, Replacement
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class _CurrentThread(TrampolineScheduler):
 
 
 class _CurrentClock(PeriodicScheduler):
-    """The clock of whoever schedules."""
+    """The clock of the thread that schedules."""
 
     @property
     def now(self) -> datetime:
@@ -94,7 +94,7 @@ def _starter() -> str:
     for frame in reversed(traceback.extract_stack()):
         path = frame.filename.replace("\\", "/")
         if not any(inside in path for inside in INSIDE):
-            return f"{frame.filename}:{frame.lineno}: {frame.line}"
+            return "\n  ".join(placed(f"{relative(frame.filename)}:{frame.lineno}: {frame.line}"))
     return "unknown"  # pragma: no cover - only if the interpreter keeps no frames
 
 
@@ -299,8 +299,9 @@ class VirtualTime:
             return
         what = describe_thread(thread)
         self._started = RealThread(
-            f"A real thread was started in virtual time: {what}, by\n  {_starter()}\n"
-            "Hand the operator marbles.clock, or none at all; call marbles.allow_threads() if the thread is intended."
+            f"A real thread was started in virtual time:\n  {what}, by\n  {_starter()}\n"
+            "Hand the operator marbles.clock, or none at all;\n"
+            "call marbles.allow_threads() if the thread is intended."
         )
         raise self._started
 

@@ -1,6 +1,7 @@
 """Print what the embedded backend takes: time, its longest slices, memory, and how soon it stops.
 
-`python tests/benchmarks/bench_sketch.py [CASE ...]`. Each case has a process of its own. total: one picture, from
+`python tests/benchmarks/bench_sketch.py [CASE ...]`, or `bench_sketch.py --against TREE` for the default `rxpipe run`
+here over that in another checkout, 0.6 at most. Each case has a process of its own. total: one picture, from
 subscribe to bytes. slice: the longest of all pieces of work between two chances to stop, the median of three pictures.
 over: peak memory above the process as it was when the backend was loaded and the input made. stop: dispose from another
 thread at 12 random moments, until the worker is free again. Ends with 1 if a bound is broken: 50 ms to stop (300 ms in
@@ -20,12 +21,15 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import skimage.data
 from PIL import Image
+from table import Row, at_most, show
 
 import rxpipe as rxp
 from rxpipe.artifact import Artifact
@@ -131,8 +135,35 @@ def broken(name: str, row: dict[str, float]) -> bool:
     return row["stop_ms"] > stop or (name == "upscale to 8 MP" and row["over_mb"] > UPSCALE_MB)
 
 
+def against(tree: str) -> int:
+    """Compare the default run with that of another checkout: wall time and CPU, the best of five each, taking turns."""
+    here = str(Path(__file__).parents[2])
+    runs: dict[str, list[tuple[float, float]]] = {here: [], tree: []}
+    for _ in range(5):
+        for root, times in runs.items():
+            times.append(_default_run(root))
+    ratios = [min(run[n] for run in runs[here]) / min(run[n] for run in runs[tree]) for n in (0, 1)]
+    rows = [at_most("default run: wall over the other's", ratios[0], 0.6), Row("its CPU", f"{ratios[1]:.2f}")]
+    return show(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", rows)
+
+
+def _default_run(root: str) -> tuple[float, float]:
+    """Wall time and CPU of one run, s."""
+    command = [sys.executable, "-m", "rxpipe", "run", "--backend", "embedded", "--seed", "3", "--out"]
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"PYTHONPATH": root}
+        subprocess.run(  # noqa: S603  # ourselves; the working directory would come before PYTHONPATH
+            [*command, folder], check=True, capture_output=True, env=environment, cwd=folder
+        )
+    wall_s, used = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall_s, used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+
+
 def main() -> int:
     """Print the table."""
+    if sys.argv[1:2] == ["--against"]:
+        return against(sys.argv[2])
     if sys.argv[1:2] == ["--one"]:
         print(json.dumps(measured(sys.argv[2])))
         return 0

@@ -235,6 +235,7 @@ graph(
     ),
     {"hires": {"scale": 1.5, "upscaler": "Latent (bicubic)", "steps": 9, "denoising_strength": 0.5}},
     (768, 1152),
+    left=("the seed of the second pass",),
 )
 graph(
     "hires by a model, listed before the first pass",
@@ -250,6 +251,36 @@ graph(
         ),
     },
     {"hires": {"scale": 2.0, "upscaler": "4x_deep", "steps": 9, "denoising_strength": 0.4}},
+    (1024, 1536),
+    left=("the seed of the second pass",),
+)
+graph(
+    "hires with a prompt of its own, from a context",
+    basic(
+        c=node(
+            "Context (rgthree)",
+            model=["ckpt", 0],
+            positive=["pos", 0],
+            negative=["neg", 0],
+            latent=["up", 0],
+            seed=["n", 0],
+        ),
+        n=node("Seed (rgthree)", seed=4711),
+        p2=node("CLIPTextEncode", text="a pier, detailed", clip=["ckpt", 1]),
+        c2=node("Context (rgthree)", base_ctx=["c", 0], positive=["p2", 0]),
+        up=node("LatentUpscaleBy", upscale_method="bilinear", scale_by=2.0, samples=["s", 0]),
+        s2=sampler(
+            seed=["c2", 8],
+            steps=22,
+            denoise=0.5,
+            model=["c2", 1],
+            positive=["c2", 4],
+            negative=["c2", 5],
+            latent_image=["c2", 6],
+        ),
+        dec=node("VAEDecode", samples=["s2", 0], vae=["ckpt", 2]),
+    ),
+    {"hires": {"scale": 2.0, "upscaler": "Latent", "denoising_strength": 0.5, "prompt": "a pier, detailed"}},
     (1024, 1536),
 )
 graph(
@@ -598,3 +629,118 @@ SUB = {
     },
 }
 case("ComfyUI", "the editor's form with a subgraph", png({"workflow": SUB}, (512, 768)), "comfyui", C)
+graph(
+    "over a picture by KSamplerAdvanced",
+    basic(
+        im=node("LoadImage", image="photo.png"),
+        empty=node("VAEEncode", pixels=["im", 0], vae=["ckpt", 2]),
+        s=node(
+            "KSamplerAdvanced",
+            add_noise="enable",
+            noise_seed=4711,
+            steps=20,
+            cfg=6.5,
+            sampler_name="dpmpp_2m",
+            scheduler="karras",
+            start_at_step=12,
+            end_at_step=10000,
+            return_with_leftover_noise="disable",
+            model=["ckpt", 0],
+            positive=["pos", 0],
+            negative=["neg", 0],
+            latent_image=["empty", 0],
+        ),
+    ),
+    {"source": True, "denoise": 0.4, "steps": 20},
+)
+case(
+    "ComfyUI",
+    "a picture that is only mended",
+    png(
+        {
+            "prompt": basic(
+                im=node("LoadImage", image="photo.png"),
+                det=node("UltralyticsDetectorProvider", model_name="bbox/face_yolov8m.pt"),
+                s=None,
+                dec=None,
+                empty=None,
+                fd=node(
+                    "FaceDetailer",
+                    image=["im", 0],
+                    model=["ckpt", 0],
+                    clip=["ckpt", 1],
+                    vae=["ckpt", 2],
+                    positive=["pos", 0],
+                    negative=["neg", 0],
+                    bbox_detector=["det", 0],
+                    seed=5,
+                    steps=10,
+                    cfg=5.0,
+                    sampler_name="euler",
+                    scheduler="normal",
+                    denoise=0.35,
+                    bbox_threshold=0.45,
+                ),
+                save=node("SaveImage", images=["fd", 0]),
+            )
+        }
+    ),
+    "comfyui",
+    {
+        "adetailer": {
+            "detector": "face_yolov8m.pt",
+            "prompt": "a pier at dawn",
+            "negative_prompt": "fog",
+            "denoising_strength": 0.35,
+        },
+        "source": True,
+    },
+)
+case(
+    "ComfyUI",
+    "a picture that is only enlarged",
+    png(
+        {
+            "prompt": {
+                "im": node("LoadImage", image="photo.png"),
+                "sc": node("ImageScaleBy", image=["im", 0], upscale_method="lanczos", scale_by=1.5),
+                "save": node("SaveImage", images=["sc", 0]),
+            }
+        }
+    ),
+    "comfyui",
+    {"upscale": {"scale": 1.5, "upscaler": "Lanczos"}, "source": True},
+)
+KJ = {
+    "nodes": [
+        *UI["nodes"],
+        {"id": 20, "type": "SetNode", "inputs": [{"name": "CONDITIONING", "link": 5}], "widgets_values": ["p"]},
+        {"id": 21, "type": "GetNode", "inputs": [], "outputs": [{"type": "CONDITIONING"}], "widgets_values": ["p"]},
+    ],
+    "links": [[20, 21, 0, 3, 1, "CONDITIONING"] if link[0] == 5 else link for link in UI["links"]]
+    + [[5, 6, 0, 20, 0, "CONDITIONING"]],
+}
+KJ["nodes"] = [
+    {**each, "inputs": [{**one, "link": 20} if one["name"] == "positive" else one for one in each["inputs"]]}
+    if each["id"] == 3
+    else each
+    for each in KJ["nodes"]
+]
+case("ComfyUI", "the editor's form with Get and Set", png({"workflow": KJ}, (512, 768)), "comfyui", C)
+graph(
+    "faces by a pipe, a text that was only shown",
+    basic(
+        llm=node("OllamaGenerate", prompt="describe", model="x"),
+        sh=node("ShowText|pysssss", text=["llm", 0], text_0="a pier at dawn"),
+        pos=node("CLIPTextEncode", text=["sh", 0], clip=["ckpt", 1]),
+        det=node("UltralyticsDetectorProvider", model_name="bbox/hand_yolov8s.pt"),
+        pipe=node(
+            "ToDetailerPipe", model=["ckpt", 0], positive=["pos", 0], negative=["neg", 0], bbox_detector=["det", 0]
+        ),
+        fd=node(
+            "FaceDetailerPipe", image=["dec", 0], detailer_pipe=["pipe", 0], seed=5, steps=10, cfg=5.0, denoise=0.3
+        ),
+        save=node("SaveImage", images=["fd", 0]),
+    ),
+    {"adetailer": {"detector": "hand_yolov8s.pt", "denoising_strength": 0.3}},
+)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import random
+import time
+
 import pytest
-from tool_pictures import CASES
+from tool_pictures import CASES, png
 from tools_table import FIELDS, agrees, carried, recalled, table, written
 
-from rxpipe.errors import ConfigError
+from rxpipe.errors import BadImage, ConfigError
 from rxpipe.pictures.dialects import READERS
 from rxpipe.pictures.metadata import read_info
 from rxpipe.presets import recall
@@ -45,3 +50,98 @@ def test_no_prompt_is_made_up(case, tmp_path):
     """Where none is in the file, the reason is told and one is asked for."""
     with pytest.raises(ConfigError, match=r"no prompt: .*--prompt"):
         recall(written(case, tmp_path))
+
+
+# -- strangers' metadata ----------------------------------------------------------------------------------------------
+
+_VALUES = [
+    *(None, True, 0, -1, 1e308, 2**70, "", "None", "x" * 3000, [], {}, [[["s", 0]]], float("nan")),
+    *(["pos", 0], ["s", 1], ["s", 0], ["s", True], ["s", [1]], ["s", 99], {"a": ["s", 0]}),
+]
+_KEYS = ["positive", "model", "text", "latent_image", "samples", "seed", "guider", "switch", "select", "inputs"]
+
+
+def _mutated(chance, value):
+    """The same with some values in it gone or others, and some keys that mean something added."""
+    for _ in range(chance.randint(1, 8)):
+        table = value
+        for _ in range(chance.randint(0, 4)):
+            inner = table.values() if isinstance(table, dict) else table
+            deeper = [each for each in inner if isinstance(each, dict | list) and each]
+            table = chance.choice(deeper) if deeper else table
+        other = copy.deepcopy(chance.choice(_VALUES))
+        if isinstance(table, list):
+            table[chance.randrange(len(table))] = other
+        elif table and chance.random() < 0.3:
+            table.pop(chance.choice(list(table)), None)
+        else:
+            table[chance.choice([*table, *_KEYS])] = other
+        if not value:
+            return value
+    return value
+
+
+def _texts_of_json():
+    for case in CASES:
+        texts = read_info(case.data).texts
+        for key, text in texts.items():
+            if text.lstrip().startswith("{"):
+                yield key, json.loads(text.rstrip("\0")), {name: text for name, text in texts.items() if text.isascii()}
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("part", range(50))
+def test_mutated_metadata_is_read_or_refused(tmp_path, part):
+    """100 of 5,000 a part: graphs and JSON in which values are missing or of another kind; nothing else is raised."""
+    chance = random.Random(part)  # noqa: S311 - keeps no secret
+    sources = list(_texts_of_json())
+    for _ in range(100):
+        key, value, texts = chance.choice(sources)
+        path = tmp_path / "mutated.png"
+        path.write_bytes(png({**texts, key: json.dumps(_mutated(chance, copy.deepcopy(value)))}))
+        try:
+            recall(path, input="photo.png", trust=True, prompt="a")
+        except (ConfigError, BadImage) as error:
+            assert "mutated.png" in str(error)  # noqa: PT017  any of two is right
+
+
+def _node(kind, **inputs):
+    return {"class_type": kind, "inputs": inputs}
+
+
+HOSTILE = {
+    "a chain of texts": {str(n): _node("Join", text_a=[str(n + 1), 0], text_b=[str(n + 1), 0]) for n in range(1900)},
+    "a chain of samplers": {
+        str(n): _node("KSampler", seed=n, steps=1, model=["0", 0], positive=["0", 0], latent_image=[str(n + 1), 0])
+        for n in range(1900)
+    },
+    "samplers side by side": {
+        str(n): _node("KSampler", seed=n, steps=1, model=["0", 0], positive=["0", 0]) for n in range(1900)
+    },
+    "rings of switches": {str(n): _node("Switch", select=1, input1=[str((n + 1) % 1900), 0]) for n in range(1900)},
+    "every node with every other": {
+        str(n): _node("CLIPTextEncode", **{f"text_{m}": [str(m), 0] for m in range(60)}) for n in range(300)
+    },
+    "too many nodes": {str(n): _node("X") for n in range(50_000)},
+}
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_graph_takes_no_time(name):
+    """Whatever its size and its rings, with a sampler at its head."""
+    first = next(iter(HOSTILE[name]))
+    head = _node(
+        "KSampler",
+        seed=1,
+        steps=1,
+        cfg=1,
+        positive=[first, 0],
+        negative=[first, 0],
+        latent_image=[first, 0],
+        model=[first, 0],
+    )
+    data = png({"prompt": {**HOSTILE[name], "head": head, "save": _node("SaveImage", images=["head", 0])}})
+    begun = time.process_time()
+    read_info(data)
+    assert time.process_time() - begun < 2

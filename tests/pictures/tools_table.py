@@ -87,7 +87,7 @@ def carried(config: Any, name: str) -> Any:
     if name == "units":
         return [unit.model_dump(exclude_unset=True) for unit in config.adetailer.units]
     if name == "source":
-        return config.img2img is not None and bool(config.input)
+        return config.txt2img is None and bool(config.input)
     return getattr(section, _SECTION[name])
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 import rxpipe as rxp
 from rxpipe.errors import StoreError
-from rxpipe.store import schema
+from rxpipe.store import distant, schema
 from rxpipe.testing import ScriptedBackend
 
 FULL = rxp.PipelineConfig(
@@ -202,6 +204,34 @@ def test_a_database_of_another_program_is_not_touched(marbles, tmp_path):
     store.flush(10)
     assert run.result.success
     assert path.read_bytes() == before
+
+
+def test_a_store_that_another_machine_writes_is_read_from_a_copy(run, store, monkeypatch):
+    """While it is written; its memory is not shared over a network, and nothing is left of the copy."""
+    run_id = run().run_id
+    monkeypatch.setattr("rxpipe.store.reading.is_distant", lambda _: True)
+    monkeypatch.setattr("platform.node", lambda: "another")
+    far = rxp.Store(store.path)
+    assert far.path.with_name("runs.sqlite3-wal").exists()
+    assert far.latest().run_id == run_id
+    assert len(far.cells(run_id)) == 4
+    assert run().run_id == far.latest().run_id
+
+
+def test_a_copy_of_a_store_with_its_log_is_read(run, store, tmp_path):
+    """As a backup of a run in progress is."""
+    run_id = run().run_id
+    copy = tmp_path / "copy.sqlite3"
+    shutil.copy(store.path, copy)
+    shutil.copy(f"{store.path}-wal", f"{copy}-wal")
+    assert rxp.Store(copy).latest().run_id == run_id
+
+
+@pytest.mark.parametrize(("place", "kind"), [("/mnt/nas/a b", "nfs4"), ("/mnt/nas", "ext4"), ("/other", "ext4")])
+def test_what_is_distant_is_read_from_the_table_of_mounts(tmp_path, place, kind):
+    table = tmp_path / "mounts"
+    table.write_text("/dev/vda / ext4 rw 0 0\nnas:/x /mnt/nas/a\\040b nfs4 rw 0 0\n")
+    assert distant._kind_of_mount(Path(place) / "runs.sqlite3", table) == kind
 
 
 def test_threads_read_while_a_run_writes(run, store):

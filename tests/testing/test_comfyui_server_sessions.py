@@ -1,75 +1,20 @@
 """Each recorded websocket session of three real ComfyUI servers is replayed; every message must be the recorded one."""
 
 import base64
-import io
 import json
-import struct
 import threading
 import uuid
-from contextlib import ExitStack, suppress
 from copy import deepcopy
 
 import pytest
 import requests
-from comfyui_recordings import UUID, exchange, plain, recordings
-from PIL import Image
-from test_comfyui_server_contract import BROKEN, changed_but, png, with_files
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from comfyui_client import Client, read
+from comfyui_recordings import UUID, exchange, plain, recordings, text_of
+from test_comfyui_server_contract import BROKEN, PREVIEWS, changed_but, png, with_files
 
 from rxpipe.testing.servers.comfyui import ComfyUIServer
 
 SLEEP_S = 3.0
-
-
-class Client:
-    """One websocket, and what it received."""
-
-    def __init__(self, server, query, *, flags):
-        self.received = []
-        self.code = None
-        self._changed = threading.Condition()
-        self._held = ExitStack()
-        address = f"ws://127.0.0.1:{server.port}/ws{query}"
-        self.socket = self._held.enter_context(connect(address, max_size=None, compression=None, proxy=None))
-        if flags:
-            self.send({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self):
-        try:
-            while True:
-                message = self.socket.recv()
-                with self._changed:
-                    self.received.append(message)
-                    self._changed.notify_all()
-        except ConnectionClosed as closed:
-            self.code = closed.rcvd.code if closed.rcvd else 1006
-
-    def send(self, message):
-        """Send JSON, or a text as it is."""
-        self.socket.send(message if isinstance(message, str) else json.dumps(message))
-
-    def wait(self, count):
-        """Wait for so many messages."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(self.received) >= count, 5), [str(m)[:90] for m in self.received]
-
-    def wait_for(self, predicate):
-        """Wait for such a message."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: any(map(predicate, self.received)), 5)
-
-    def close(self):
-        """Close in order."""
-        with suppress(ConnectionClosed, OSError):
-            self._held.close()
-        self._reader.join(5)
-
-    def abort(self):
-        """Cut the connection off."""
-        self.socket.socket.close()
 
 
 class Session:
@@ -78,8 +23,7 @@ class Session:
     def __init__(self, version, name, **options):
         self.version, self.name = version, name
         self.events = recordings("session")[version, name]["events"]
-        previews = {} if version == "0.33.0" else {"preview_method": "latent2rgb"}
-        self.server = ComfyUIServer(version, draw="noise", preview_size=64, **previews, **options)
+        self.server = ComfyUIServer(version, draw="noise", **PREVIEWS[version], **options)
         self.clients = {}
         self.ids = []
 
@@ -192,38 +136,16 @@ class Session:
         client = self.clients[socket]
         client.wait(len(expected))
         client.close()
-        got = [read(message) for message in client.received]
-        assert [line for line in numbered(got) if not is_status(line)] == [
-            line for line in numbered(expected) if not is_status(line)
-        ]
-        assert [line for line in numbered(got) if is_status(line)] == [
-            line for line in numbered(expected) if is_status(line)
-        ]
+        got, wanted = numbered([read(message) for message in client.received]), numbered(expected)
+        for of_status in (False, True):
+            assert [text_of(line) for line in got if is_status(line) == of_status] == [
+                text_of(line) for line in wanted if is_status(line) == of_status
+            ]
 
 
 def is_status(message):
     """Whether a message is a `status`."""
     return message.get("type") == "status"
-
-
-def read(message):
-    """A received message in the form in which sessions are recorded; a picture must be one."""
-    if isinstance(message, str):
-        return json.loads(message)
-    (event,) = struct.unpack_from(">I", message)
-    if event == 3:
-        return {"event": 3, "text": message[4:].hex()}
-    (second,) = struct.unpack_from(">I", message, 4)
-    start = 8 if event == 1 else 8 + second
-    picture = Image.open(io.BytesIO(message[start:]))
-    picture.load()
-    kind = {"JPEG": 1, "PNG": 2}[picture.format]
-    if event == 1:
-        assert second == kind
-        return {"event": 1, "picture": kind}
-    metadata = json.loads(message[8:start])
-    assert metadata["image_type"] == {1: "image/jpeg", 2: "image/png"}[kind]
-    return {"event": 4, "metadata": metadata}
 
 
 def numbered(messages):

@@ -113,7 +113,7 @@ def test_a_hot_stream_is_fed_by_hand(marbles):
 
 
 def test_a_hot_stream_fails_by_hand(marbles):
-    """Whoever comes later hears of it too; without a diagram it plays nothing else."""
+    """A later subscriber gets the error too; without a diagram nothing else is played."""
     stream = marbles.hot()
     early, late = marbles.expect(stream), marbles.expect(stream, "-^")
     stream.fail(OSError("unplugged"))

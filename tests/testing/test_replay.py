@@ -9,7 +9,8 @@ import pytest
 
 import rxpipe as rxp
 from rxpipe.errors import BackendFailed, BackendTimeout, BackendUnavailable
-from rxpipe.testing import MarbleError, Marbles, replay, to_marbles
+from rxpipe.testing import MarbleError, Marbles, Player, replay, to_marbles
+from rxpipe.testing.clock import MICROSECOND
 
 RETRY = rxp.RetryConfig(attempts=2, first_delay_s=0.003)
 
@@ -154,3 +155,116 @@ def test_what_is_no_run_cannot_be_exported():
     """No events, or a beginning that was lost."""
     with pytest.raises(MarbleError, match="begins with RunStart"):
         to_marbles(recorded().events[1:])
+
+
+def test_a_replay_may_start_in_the_middle(marbles):
+    """What was before comes at once, so that the state is right; then at the old pace."""
+    result = recorded()
+    middle = result.events[len(result.events) // 2]
+    at = middle.timestamp - result.events[0].timestamp
+    stream = marbles.expect(replay(result, start=at))
+    marbles.run()
+    seen = [(each.at, each.value.seq) for each in stream.accept().messages[:-1]]
+    due = [max(0, (event.timestamp - middle.timestamp) // MICROSECOND) for event in result.events]
+    assert seen == list(zip(due, range(len(due)), strict=True))
+
+
+def test_a_player_plays_pauses_steps_and_seeks(marbles):
+    """A fold of what it emits is the state at its position, forwards and back."""
+    result = recorded()
+    player, seen = Player(result), []
+    player.events.subscribe(lambda event: seen.append(event.seq))
+    player.play(2.0)
+    marbles.clock.advance_by("1ms")
+    assert player.position_s == pytest.approx(0.002)
+    assert seen == [event.seq for event in player.until("2ms")]
+    player.pause()
+    marbles.clock.advance_by("1s")
+    assert seen == [event.seq for event in player.until("2ms")]
+    following = player.step()
+    assert (following.seq, seen[-1]) == (len(seen) - 1, len(seen) - 1)
+    player.seek(player.length_s)
+    assert seen == list(range(len(result.events)))
+    assert player.step() is None
+    seen.clear()
+    player.seek("3ms")
+    assert seen == [event.seq for event in player.until("3ms")]
+    player.play()
+    marbles.run()
+    assert seen == list(range(len(result.events)))
+    player.close()
+
+
+@pytest.mark.parametrize("speed", [0, -1, math.inf, math.nan])
+def test_a_player_wants_a_speed(speed):
+    with pytest.raises(MarbleError, match="above 0"):
+        Player([], scheduler=Marbles().clock).play(speed)
+
+
+def test_a_player_cannot_go_before_the_beginning(marbles):
+    with pytest.raises(MarbleError, match="before the beginning"):
+        Player(recorded()).seek(-1.0)
+    assert marbles.clock.pending == 0
+
+
+@rxp.image_stage
+def brighter(artifact, by=1):
+    """Fail for the second image."""
+    if artifact.number == 2:
+        raise ValueError("too bright")
+    return artifact.to_image().point(lambda level: level + by)
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_run_with_a_stage_of_ones_own_is_exported_with_a_stand_in(bare):
+    """Which fails for the images that failed; or with the code one names."""
+    chain = rxp.chain(rxp.txt2img(prompt="x", images=3), brighter(5), rxp.upscale(), order="stage", retry=RETRY)
+    with Marbles() as marbles:
+        result = marbles.run(chain, {"txt2img": "-s-o|"}).result
+    source = result.events if bare else result
+    code = to_marbles(source)
+    assert "if artifact.number in {2}:" in code
+    for text, names in ((code, {}), (to_marbles(source, stages={"brighter": "brighter(5)"}), {"brighter": brighter})):
+        exec(text, names)  # noqa: S102 - what is exported is a program
+        with Marbles() as marbles:
+            names["test_recorded_run"](marbles)
+
+
+def test_an_operator_of_ones_own_is_exported_by_the_code_one_names():
+    chain = rxp.chain(rxp.txt2img(prompt="x", images=2), rxp.keep_if(lambda artifact: artifact.number == 1))
+    with Marbles() as marbles:
+        result = marbles.run(chain).result
+    name = result.events[0].stages[1]
+    with pytest.raises(MarbleError, match=r"stages="):
+        to_marbles(result)
+    code = to_marbles(result, stages={name: "rxp.keep_if(lambda artifact: artifact.number == 1)"})
+    names = {}
+    exec(code, names)  # noqa: S102 - what is exported is a program
+    with Marbles() as marbles:
+        names["test_recorded_run"](marbles)
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "error"),
+    [
+        ("--a-b|", None, None),
+        ("-a-[bc]-#", {"a": 1, "b": {"n": [2]}, "c": "text"}, OSError("disk full")),
+        ("3s a", {"a": None}, None),
+    ],
+)
+def test_any_recorded_stream_is_exported(marbles, text, values, error):
+    """As a test that passes; also one that is run for it."""
+    stream = marbles.expect(marbles.cold(text, values, error))
+    marbles.run()
+    for source in (stream.accept(), marbles.cold(text, values, error)):
+        names = {}
+        exec(to_marbles(source, "test_it"), names)  # noqa: S102 - what is exported is a program
+        with Marbles() as inner:
+            names["test_it"](inner)
+
+
+def test_a_value_that_has_no_code_is_refused(marbles):
+    stream = marbles.expect(marbles.cold("a", {"a": object()}))
+    marbles.run()
+    with pytest.raises(MarbleError, match="type object cannot be written"):
+        to_marbles(stream.accept())

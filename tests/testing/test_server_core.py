@@ -12,10 +12,11 @@ import requests
 import rxpipe.testing.servers.core
 from rxpipe.testing.servers.core.clock import ManualClock, RealClock
 from rxpipe.testing.servers.core.faults import Fault
+from rxpipe.testing.servers.core.multipart import parse_form
 from rxpipe.testing.servers.core.request_log import RequestLog
 from rxpipe.testing.servers.core.server import LoopbackServer, serve_forever
 from rxpipe.testing.servers.core.site import Site
-from rxpipe.testing.servers.core.wire import Upgrade, json_answer
+from rxpipe.testing.servers.core.wire import Answer, Upgrade, json_answer
 
 
 class Doubler(Site):
@@ -31,6 +32,11 @@ class Doubler(Site):
             return json_answer({"twice": 2 * body["number"], "count": self.doubled})
         if request.headers.get("upgrade") == "echo":
             return Upgrade("echo", echo, {"x-greeting": "hello"})
+        if call.path == "/last":
+            return Answer(500, b"trouble", "", {"connection": "close"})
+        if call.path == "/form":
+            form = parse_form(request.body, request.headers.get("content-type", ""))
+            return json_answer({name: [part.filename, part.text] for name, part in form.items()})
         return json_answer({"error": f"no {call.path}"}, 404)
 
     def stage_of(self, request, body):
@@ -108,6 +114,39 @@ def test_a_server_that_died_comes_back_with_a_new_site(server):
     server.come_back()
     assert double(server).json()["count"] == 1
     assert len(server.calls) == 2
+
+
+def test_a_head_has_no_body_and_an_answer_may_close_or_name_no_type(server):
+    """HEAD tells the length; `connection: close` ends the connection in order, and the next request opens another."""
+    with requests.Session() as session:
+        head = session.head(f"{server.url}/nothing", timeout=5)
+        closing = [session.get(f"{server.url}/last", timeout=5) for _ in range(2)]
+
+    assert (head.content, head.headers["content-length"]) == (b"", "23")
+    assert [(answer.status_code, answer.headers["connection"]) for answer in closing] == [(500, "close")] * 2
+    assert "content-type" not in closing[0].headers
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("name", ["pic.png", "ein Bild ä (1).png", 'a "quoted" one.png'])
+def test_a_form_is_read_as_clients_write_it(server, name):
+    """Fields and files, names with umlauts and quotes, bytes that look like a boundary."""
+    data = b"--\r\n\r\n--x"
+    answer = requests.post(
+        f"{server.url}/form", data={"kind": "input"}, files={"image": (name, data, "image/png")}, timeout=5
+    )
+
+    assert answer.json() == {"kind": [None, "input"], "image": [name, data.decode()]}
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [(b"{}", "application/json"), (b"--x\r\nno head", "multipart/form-data; boundary=x"), (b"", "multipart/form-data")],
+)
+def test_what_is_no_form_is_refused(body, kind):
+    """With what came."""
+    with pytest.raises(ValueError, match="form"):
+        parse_form(body, kind)
 
 
 def test_an_upgrade_takes_over_the_connection(server):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator  # noqa: TC003  # read at run time, as a user writes it
 
-from PIL import Image
+from PIL import Image  # noqa: TC002  # as above
 from reactivex import operators as ops
 
 import rxpipe as rxp

@@ -36,7 +36,7 @@ follow_imports = silent
 @pytest.mark.parametrize("script", [TEN, OWN], ids=["settings", "own stages"])
 @pytest.mark.parametrize("plugins", ["", "plugins = pydantic.mypy"], ids=["without plugin", "with plugin"])
 def test_mypy_flags_each_wrong_setting_and_nothing_else(tmp_path, plugins, script):
-    """Names and types, in configs, in makers of stages, in nested sections, in chains; in functions made into stages."""
+    """Names and types, in configs, in makers of stages, in nested sections, in chains; in stages of one's own."""
     (tmp_path / "mypy.ini").write_text(MYPY.format(plugins=plugins))
     options = ["--config-file", tmp_path / "mypy.ini", "--cache-dir", os.devnull]
     root = Path(config_package.__file__).parents[2]

@@ -16,6 +16,7 @@ from reactivex.disposable import Disposable
 from rxpipe.backends.base import Backend, RenderEvent
 from rxpipe.backends.comfyui.checks import check_plan
 from rxpipe.backends.comfyui.diagnosis import examine
+from rxpipe.backends.comfyui.export import exported
 from rxpipe.backends.comfyui.hints import HINTS, parse_address
 from rxpipe.backends.comfyui.job import ComfyJob, ComfyServices
 from rxpipe.backends.comfyui.knowledge import Knowledge
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.catalog import Catalog
+    from rxpipe.backends.comfyui.graph import Nodes
     from rxpipe.backends.diagnosis import Diagnosis
     from rxpipe.backends.http.address import Address
     from rxpipe.plan import StageExecution, StageExecutionPlan
@@ -153,6 +155,16 @@ class ComfyUIBackend(Backend):
         """
         with self._connections.borrowed() as connection:
             return self._services.knowledge.refresh(connection).catalog
+
+    def export(self, plan: StageExecutionPlan) -> tuple[Nodes, list[str]]:
+        """Return the stages of a plan as one graph by the server's names, and warnings about what it cannot say.
+
+        Raises:
+            BackendError: no answer, or what the server does not have.
+        """
+        with self._connections.borrowed() as connection:
+            check_plan(connection, self._services.knowledge, plan)
+            return exported(plan, self._services.knowledge.get(connection).catalog)
 
     def diagnose(self, *, trial: bool = False) -> Diagnosis:
         """Return what the server has and what is missing; see `Backend.diagnose`."""

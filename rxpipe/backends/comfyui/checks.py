@@ -8,10 +8,10 @@ from rxpipe.backends.comfyui.api import load_name
 from rxpipe.backends.comfyui.graphs import RegionFile, Source, graph_of
 from rxpipe.backends.comfyui.inputs import found_by_server, own_filters
 from rxpipe.backends.comfyui.names import stem_of
-from rxpipe.backends.comfyui.regions import Box
 from rxpipe.backends.masks import check_masks
+from rxpipe.backends.regions import Box
 from rxpipe.backends.sizes import Size, sizes
-from rxpipe.config import AdetailerConfig, CustomConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.config import AdetailerConfig, CustomConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig, WorkflowConfig
 from rxpipe.errors import BackendRejected, require
 
 if TYPE_CHECKING:
@@ -51,13 +51,13 @@ def check_plan(connection: Connection, knowledge: Knowledge, plan: StageExecutio
         knowledge.check_graph(connection, graph.nodes)
         found = (*graph.warnings, *_without_effect(stage, known.catalog))
         warnings |= dict.fromkeys(f"{stage.stage_type}: {warning}" for warning in found)
-    return (*warnings, *_of_server(known.catalog))
+    return (*warnings, *_of_models(plan, known.catalog), *_of_server(known.catalog))
 
 
 def sample_graph(stage: StageExecution, catalog: ComfyCatalog, file: str = _ANY_FILE, size: Size = _ANY_SIZE) -> Graph:
     """Return the graph of a stage over a picture of any size, with one part to redraw where it redraws parts."""
     config = stage.config
-    if isinstance(config, Txt2ImgConfig):
+    if isinstance(config, Txt2ImgConfig) or not stage.requires_input_image:
         return graph_of(stage, None, catalog)
     part = (RegionFile(Box(0, 0, *size), size, file),)
     source = Source(file, size)
@@ -73,6 +73,14 @@ def sample_graph(stage: StageExecution, catalog: ComfyCatalog, file: str = _ANY_
     return graph_of(stage, source, catalog)
 
 
+def _of_models(plan: StageExecutionPlan, catalog: ComfyCatalog) -> list[str]:
+    drawing = [stage for stage in plan.stages if not isinstance(stage.config, CustomConfig | WorkflowConfig)]
+    drawing = [one for one in drawing if not isinstance(one.config, UpscaleConfig) or one.config.mode == "img2img"]
+    if all(stage.generation.model for stage in drawing) or len(catalog.models or ()) <= 1:
+        return []
+    return [f"no model is named, and ComfyUI keeps none loaded: {stem_of(catalog.model(None))} is used"]
+
+
 def _of_server(catalog: ComfyCatalog) -> list[str]:
     if catalog.server.interrupts_one:
         return []
@@ -81,9 +89,8 @@ def _of_server(catalog: ComfyCatalog) -> list[str]:
 
 def _without_effect(stage: StageExecution, catalog: ComfyCatalog) -> Iterator[str]:
     config = stage.config
-    draws = not isinstance(config, UpscaleConfig) or config.mode == "img2img"
-    if draws and not stage.generation.model and len(catalog.models or ()) > 1:
-        yield f"no model is named, and ComfyUI keeps none loaded: {stem_of(catalog.model(None))} is used"
+    if isinstance(config, WorkflowConfig):
+        return
     unused = [name for name in ("override_settings", "alwayson_scripts") if getattr(config, name)]
     unused += [name for name in _FOR_WEBUI.get(type(config), ()) if _is_set(config, name)]
     if unused:

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 from rxpipe.backends.comfyui.names import latent_upscaler, plain_upscaler
 from rxpipe.backends.comfyui.parts import Painter, Settings, redrawn_steps
-from rxpipe.backends.comfyui.regions import NOTHING
+from rxpipe.backends.comfyui.workflow import workflow_graph
+from rxpipe.backends.regions import NOTHING
 from rxpipe.backends.sizes import Size, crops, drawable, enlarged
-from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig, WorkflowConfig
 from rxpipe.errors import BackendRejected
 
 if TYPE_CHECKING:
     from rxpipe.backends.comfyui.graph import Graph, Wire
     from rxpipe.backends.comfyui.names import ComfyCatalog
     from rxpipe.backends.comfyui.parts import Model
-    from rxpipe.backends.comfyui.regions import Box
+    from rxpipe.backends.regions import Box
     from rxpipe.config import AdetailerUnit, HiresConfig, RefinerConfig
     from rxpipe.plan import StageExecution
 
@@ -61,6 +62,8 @@ def graph_of(stage: StageExecution, source: Source | None, catalog: ComfyCatalog
         BackendRejected: the server has no such name or stage, or there is no picture to work on.
     """
     config = stage.config
+    if isinstance(config, WorkflowConfig):
+        return workflow_graph(stage, config, source, catalog)
     painter = Painter(catalog)
     found: tuple[str, ...] = ()
     if isinstance(config, Txt2ImgConfig):

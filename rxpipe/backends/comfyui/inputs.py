@@ -8,31 +8,28 @@ from typing import TYPE_CHECKING
 from rxpipe.backends.comfyui.api import file_name, load_name
 from rxpipe.backends.comfyui.graphs import RegionFile, Source, result_size
 from rxpipe.backends.comfyui.names import IMPACT_PACKS
-from rxpipe.backends.comfyui.regions import (
+from rxpipe.backends.detections import face_regions, faces_of
+from rxpipe.backends.http.pictures import upright
+from rxpipe.backends.masks import mask_of
+from rxpipe.backends.regions import (
     NOISE,
     SURROUNDINGS,
-    Box,
     Region,
     blurred,
-    box_mask,
     encoded,
     filled,
     fitted,
     on_ground,
     region_of,
 )
-from rxpipe.backends.http.pictures import upright
-from rxpipe.backends.masks import mask_of
 from rxpipe.backends.sizes import Size, drawable, upscaled
-from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
-from rxpipe.errors import BackendRejected, require
-from rxpipe.pictures.faces import Face, find_faces, looks_for_faces
+from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig, WorkflowConfig
+from rxpipe.errors import BackendRejected
+from rxpipe.pictures.faces import looks_for_faces
 from rxpipe.pictures.formats import file_ending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from PIL import Image
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.comfyui.names import ComfyCatalog
@@ -79,7 +76,7 @@ def inputs_of(stage: StageExecution, artifact: Artifact | None, catalog: ComfyCa
         MissingPackage: faces are to be found, and what finds them is not installed.
     """
     config = stage.config
-    if isinstance(config, Txt2ImgConfig):
+    if isinstance(config, Txt2ImgConfig) or (isinstance(config, WorkflowConfig) and artifact is None):
         return Inputs()
     if artifact is None:
         raise BackendRejected("there is no picture to work on.", hint="Put txt2img before it.")
@@ -167,8 +164,8 @@ def _detections(
     for unit in here:
         if not looks_for_faces(unit.detector):
             raise no_detector(unit.detector)
-    faces = _faces(artifact) if here else []
-    return [_regions(unit, faces, size) if unit in here else None for unit in units]
+    faces = faces_of(artifact) if here else []
+    return [face_regions(unit, faces, size) if unit in here else None for unit in units]
 
 
 def no_detector(name: str) -> BackendRejected:
@@ -176,42 +173,3 @@ def no_detector(name: str) -> BackendRejected:
     return BackendRejected(
         f"the server has no detector {name!r}, and rxpipe itself finds faces only.", hint=f"Install {IMPACT_PACKS}."
     )
-
-
-def _faces(artifact: Artifact) -> list[Face]:
-    require("Finding faces", "numpy", "skimage")
-    looking = find_faces(artifact.to_array())
-    while True:
-        try:
-            next(looking)
-        except StopIteration as done:
-            return list(done.value)
-
-
-def _regions(unit: AdetailerUnit, faces: list[Face], size: Size) -> tuple[Region, ...]:
-    chosen = [
-        face
-        for face in faces
-        if face.confidence >= unit.confidence
-        and unit.mask_min_ratio <= face.area / (size.width * size.height) <= unit.mask_max_ratio
-    ]
-    if unit.mask_filter_method == "Confidence":
-        chosen.sort(key=lambda face: -face.confidence)
-    boxes = [Box(face.left, face.top, face.right, face.bottom) for face in chosen[: unit.mask_k_largest or None]]
-    if not boxes:
-        return ()
-    if unit.mask_merge_invert == "None":
-        masks = [box_mask(size, [box], grow=unit.dilate_erode) for box in boxes]
-    else:
-        invert = unit.mask_merge_invert == "Merge and Invert"
-        masks = [box_mask(size, boxes, grow=unit.dilate_erode, invert=invert)]
-    drawn = drawable(Size(unit.inpaint_width or size.width, unit.inpaint_height or size.height))
-    found = [_region(mask, unit, size, drawn, index) for index, mask in enumerate(masks)]
-    return tuple(region for region in found if region is not None)
-
-
-def _region(mask: Image.Image, unit: AdetailerUnit, size: Size, drawn: Size, index: int) -> Region | None:
-    soft = blurred(mask, unit.mask_blur)
-    if unit.inpaint_only_masked:
-        return region_of(soft, padding=unit.padding, drawn=drawn, seed_offset=index)
-    return Region(Box(0, 0, *size), drawable(size), encoded(soft), index)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 from loguru import logger
 
 from rxpipe.backends.comfyui.messages import Message, PreviewMessage, read_binary, read_text
+from rxpipe.errors import BackendRejected
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _CLOSE_S = 0.5
+_REPEATS = '{"type": "progress_state"'  # all that the other messages say, at each of them
 _UNCLAIMED = 256  # messages of jobs that have no tracker yet: an old server names a job only in its answer
 _FLAGS = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
 
@@ -101,11 +103,13 @@ class Listener:
             self._jobs.pop(job, None)
 
     def close(self) -> None:
-        """Close the connection and let the thread end."""
+        """Close the connection and let the thread end; jobs that are waited for end with an error."""
         self._closed.set()
         with self._changed:
-            socket = self._socket
+            socket, waiting = self._socket, list(self._jobs.values())
             self._changed.notify_all()
+        for tracker in waiting:
+            tracker.fail(BackendRejected("the backend was closed.", hint="Open another one."))
         if socket is not None:
             socket.close()
 
@@ -186,7 +190,7 @@ class Listener:
             if tracker is not None and preview is not None:
                 tracker.receive_preview(preview)
             return
-        message = read_text(received)
+        message = None if received.startswith(_REPEATS) else read_text(received)
         if message is None:
             return
         with self._changed:

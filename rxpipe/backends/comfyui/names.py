@@ -211,6 +211,12 @@ def latent_upscaler(name: str) -> tuple[str, bool] | None:
     return next((method for known, method in LATENT_UPSCALERS.items() if plain(known) == plain(name)), None)
 
 
+def name_of(items: Items, name: str) -> str:
+    """Return the listed name of what a name means, the name itself where it is not listed."""
+    item = find(items, name)
+    return item.name if item else name
+
+
 def differs(scheduler: str) -> bool:
     """Whether ComfyUI computes a schedule of this name by another formula than A1111."""
     return scheduler in _OTHER_FORMULA

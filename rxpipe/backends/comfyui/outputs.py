@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rxpipe.backends.base import Output
-from rxpipe.backends.comfyui.graphs import used_upscaler
-from rxpipe.backends.comfyui.names import stem_of
+from rxpipe.backends.comfyui.graphs import result_size, used_upscaler
+from rxpipe.backends.comfyui.names import name_of, stem_of
 from rxpipe.backends.comfyui.parts import Settings
 from rxpipe.backends.http.pictures import other_size, read_picture
 from rxpipe.backends.sizes import Size, enlarged
-from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig, WorkflowConfig
 from rxpipe.errors import BackendFailed, BadResponse
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ def _settings(stage: StageExecution, catalog: ComfyCatalog) -> dict[str, object]
     config, version = stage.config, {"server_version": catalog.server.name}
     if isinstance(config, UpscaleConfig) and config.mode == "single":
         return {"upscaler": used_upscaler(config), **version}
+    if isinstance(config, WorkflowConfig):
+        return {**_of_workflow(stage, catalog), **version}
     settings = Settings.of(stage)
     model = stem_of(catalog.model(settings.model))
     if isinstance(config, AdetailerConfig):
@@ -104,6 +106,20 @@ def _settings(stage: StageExecution, catalog: ComfyCatalog) -> dict[str, object]
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _of_workflow(stage: StageExecution, catalog: ComfyCatalog) -> dict[str, object]:
+    """Return what is known of a workflow's settings, by A1111's names where these are known."""
+    generation = stage.generation
+    names = ("steps", "cfg_scale", "sampler_name", "scheduler", "model")
+    found = {name: value for name in names if (value := getattr(generation, name)) is not None}
+    if generation.sampler_name:
+        found |= {"sampler_name": name_of(catalog.samplers, generation.sampler_name)}
+    if generation.scheduler:
+        found |= {"scheduler": name_of(catalog.schedulers, generation.scheduler)}
+    if generation.model:
+        found |= {"model": stem_of(generation.model)}
+    return found
+
+
 def _asked(stage: StageExecution, inputs: Inputs) -> Size | None:
     config, source = stage.config, inputs.source
     if isinstance(config, Txt2ImgConfig):
@@ -113,6 +129,8 @@ def _asked(stage: StageExecution, inputs: Inputs) -> Size | None:
         return None
     if isinstance(config, UpscaleConfig) and config.mode == "single":
         return enlarged(config, source.size)
+    if isinstance(config, Img2ImgConfig):
+        return source.size if source.regions else result_size(stage, source.size)
     return source.size if isinstance(config, AdetailerConfig) else None
 
 

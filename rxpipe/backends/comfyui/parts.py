@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from rxpipe.backends.catalog import nearest
 from rxpipe.backends.comfyui.graph import LAST_STEP, GraphBuilder, Wire
 from rxpipe.backends.comfyui.names import ALIGN_YOUR_STEPS, ComfyCatalog, Sampling, differs, plain_upscaler, stem_of
-from rxpipe.backends.comfyui.prompts import Lora, Prompt, rewritten
+from rxpipe.backends.comfyui.prompts import rewritten
 
 if TYPE_CHECKING:
+    from rxpipe.backends.prompts import Lora, Prompt
     from rxpipe.plan import StageExecution
 
 USUAL_STEPS, USUAL_CFG = 20, 7.0

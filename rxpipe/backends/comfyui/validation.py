@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 _SHOWN = 8
 _ANY = "*"
+_LINKED = frozenset(
+    {"MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "MASK", "CONTROL_NET", "UPSCALE_MODEL", "CLIP_VISION"}
+    | {"NOISE", "GUIDER", "SAMPLER", "SIGMAS", "BBOX_DETECTOR"}
+)
+"""Types that only a link can give; those of packs may be values."""
 _PACKS = {
     "FaceDetailer": IMPACT_PACKS,
     "UltralyticsDetectorProvider": IMPACT_PACKS,
@@ -86,13 +91,13 @@ def _unknown(known: NodeClass, inputs: Mapping[str, Any]) -> list[str]:
 def _input_problem(nodes: Nodes, classes: Mapping[str, NodeClass | None], spec: InputSpec, value: Any) -> str | None:
     if is_link(value):
         return _link_problem(nodes, classes, spec, value)
-    if isinstance(value, list) and not spec.is_value:
+    if isinstance(value, list) and spec.kind in _LINKED:
         return f"is no link: {value!r}"
     if spec.options is not None:
         return None if spec.upload else _choice_problem(spec.options, value)
     if spec.kind in NUMBERS:
         return _number_problem(spec, value)
-    if not spec.is_value and spec.required:
+    if spec.kind in _LINKED and spec.required:
         return f"must be a link to a {spec.kind}, not {value!r}"
     return None
 

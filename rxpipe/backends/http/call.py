@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ReadingT = TypeVar("ReadingT")
 _ETA_SHOWN_S = 1.0  # no event for less
+_NEWS_S = 0.03  # in which several steps become one event
 _FREE_WORKERS = 2  # threads that wait for the next call; a batch uses more for moments only
 
 
@@ -296,12 +297,12 @@ class RenderCall(Generic[ReadingT]):
     # -- watching -----------------------------------------------------------------------------------------------------
 
     def _notify(self) -> None:
-        """Look at what came by itself, on the clock; what comes meanwhile is looked at with it."""
+        """Look at what came by itself, on the clock and shortly; what comes until then is looked at with it."""
         with self._lock:
             if self._ended or self._notified:
                 return
             self._notified = True
-        self._clock.schedule(self._look)
+        self._clock.schedule_relative(_NEWS_S, self._look)
 
     def _look(self, *_: object) -> None:
         self._notified = False

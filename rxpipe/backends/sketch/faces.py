@@ -142,7 +142,7 @@ def _touch(out: U8, region: tuple[int, int, int, int], faces: list[Face], unit: 
     source = Image.fromarray(out[max(0, top - reach) : bottom + reach, max(0, left - reach) : right + reach])
     x0, y0 = left - max(0, left - reach), top - max(0, top - reach)
     x = np.arange(left, right, dtype=np.float32)
-    for start, end in bands(bottom - top, source.width, 32_768):
+    for start, end in bands(bottom - top, source.width, 98_304):
         rows = (max(0, y0 + start - reach), min(source.height, y0 + end + reach))
         better = _better(source.crop((0, rows[0], source.width, rows[1])), size, unit.strength)
         cut = better[y0 + start - rows[0] : y0 + end - rows[0], x0 : x0 + right - left]

@@ -159,13 +159,21 @@ def with_source_text(data: bytes, source: bytes) -> bytes:
         return data
 
 
-def with_postprocessing(data: bytes, settings: Mapping[str, str | float | None]) -> bytes:
-    """Return an upscaled picture with what was done added to its text; one without a text stays as it is."""
+def with_postprocessing(data: bytes, before: str | None, settings: Mapping[str, str | float | None]) -> bytes:
+    """Return an upscaled picture with what was done added to its text, copied once; one without a text stays as it is.
+
+    Args:
+        data: the picture.
+        before: the text of the picture that was upscaled, for a server that leaves it out.
+        settings: what was done.
+    """
     try:
-        text = png.read_text(data).get("parameters")
+        own = png.read_text(data).get("parameters")
     except BadImage:
         return data
-    said = a1111.parse_parameters(text or "").settings
-    if text is None or not said:
+    text = own or before
+    if not text:
         return data
-    return png.insert_text(data, {"parameters": a1111.with_settings(text, settings)})
+    if a1111.parse_parameters(text).settings:
+        text = a1111.with_settings(text, settings)
+    return data if text == own else png.insert_text(data, {"parameters": text})

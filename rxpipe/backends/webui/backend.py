@@ -55,8 +55,8 @@ class WebUIBackend(Backend):
         strict: True makes an error of every silent fallback (another sampler, scheduler or checkpoint than asked for);
             False makes a warning of it.
         previews: whether the picture so far is asked for during the render.
-        queue_ahead: further renders that may wait in the server's own queue, 0 or 1. With 0 the server idles while a
-            picture is transferred and written.
+        queue_ahead: further renders that may wait in the server's own queue. With 0 the server idles while a picture
+            is transferred and written; 2 helps where it takes longer to encode a picture than to render one.
         poll_s: between two questions for progress, > 0.
         connect_timeout_s: until a connection stands.
         ask_timeout_s: for the answer to a small question.

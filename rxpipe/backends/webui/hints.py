@@ -13,7 +13,8 @@ KNOWN_TAILS = ("/sdapi/v1", "/sdapi", "/docs")
 
 HINTS = ErrorHints(
     refused=(
-        f"Start the WebUI with --api, or give the address it listens on, such as http://127.0.0.1:{DEFAULT_PORT}."
+        f"Start the WebUI with --api (SD.Next needs no flag), or give the address it listens on, such as "
+        f"http://127.0.0.1:{DEFAULT_PORT}."
     ),
     api_path="/sdapi",
     missing_api="A WebUI without its API: start it with --api.",
@@ -21,7 +22,7 @@ HINTS = ErrorHints(
         KnownFailure(
             re.compile(r"out of memory|OutOfMemory|not enough memory|alloc\w* .*failed", re.IGNORECASE),
             BackendFailed,
-            "Lower the size, the factor or the batch, or start the WebUI with --medvram.",
+            "Lower the size, the factor or the batch, or start the WebUI with --medvram where it knows that.",
             passes=True,  # the server frees memory after it
         ),
         KnownFailure(

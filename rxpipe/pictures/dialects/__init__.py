@@ -6,6 +6,7 @@ comfyui.py        a graph of nodes, followed by                         fooocus.
   graph.py          links and switches                                  invokeai.py        three generations
   flow.py           texts, checkpoint, LoRAs                            swarmui.py         JSON
   passes.py         samplers in the order of their work                 easydiffusion.py   a text a setting
+  enlarging.py      what enlarges it between two nodes
   workflow.py       the editor's form as the API's                      drawthings.py      JSON in XMP
 services.py       Civitai, Tensor.Art, Stability Matrix, Spaces         captions.py        Mochi Diffusion, Midjourney
 ```

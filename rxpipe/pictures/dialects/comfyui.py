@@ -10,17 +10,19 @@ import re
 from typing import TYPE_CHECKING
 
 from rxpipe.pictures.a1111 import parse_parameters
+from rxpipe.pictures.dialects import webui
+from rxpipe.pictures.dialects.enlarging import between, enlarging, factor
 from rxpipe.pictures.dialects.flow import TextWalk, model_behind
 from rxpipe.pictures.dialects.graph import Graph, Node, graph_of
 from rxpipe.pictures.dialects.parsed import Parsed, as_settings, file_stem, json_object, main_text, number_of
 from rxpipe.pictures.dialects.passes import (
+    MOST_COMPARED,
     OUTPUT,
     begin_of,
     first_sampler,
     is_detailer,
     is_sampler,
     sampler_values,
-    size_in,
 )
 from rxpipe.pictures.dialects.workflow import graph_of_workflow
 
@@ -36,18 +38,10 @@ _STEERING = re.compile(
     r"controlnet|ipadapter|instantid|pulid|stylemodel|redux|freeu|perturbed|\bsag\b|selfattention|rescalecfg|hypertile"
     r"|deepshrink|photomaker|gligen|unclip|hypernetwork|clipvision|modelmerge|t2iadapter|regional|conditioningset"
     r"|differentialdiffusion|latentblend|latentcomposite|dynamicthresholding|skiplayer|layerdiff|attentioncouple"
-    r"|ultimatesdupscale|faceswap|reactor|colormatch|sharpen|conditioningaverage",
+    r"|imageedit|referencelatent|kontext|instructpix|ultimatesdupscale|faceswap|reactor|colormatch|sharpen|conditioningaverage",
     re.IGNORECASE,
 )
 _CONTROL = re.compile(r"controlnetapply|applycontrolnet|controlnet.*apply", re.IGNORECASE)
-_METHODS = {
-    "bilinear": "Latent",
-    "bicubic": "Latent (bicubic)",
-    "nearest-exact": "Latent (nearest-exact)",
-    "area": "Latent",
-    "bislerp": "Latent",
-    "lanczos": "Lanczos",
-}
 _NTH = {1: "", 2: " 2nd", 3: " 3rd"}
 
 
@@ -70,6 +64,8 @@ def _with_summary(parsed: Parsed, text: str) -> Parsed:
     summary = parse_parameters(text)
     if not summary.settings:
         return parsed
+    if not parsed.settings and not parsed.prompt:
+        return webui.read_text(text, "comfyui") or parsed
     named = parsed.prompt or not parsed.problems
     settings = {
         key: value
@@ -107,7 +103,7 @@ def read_graph(graph: Graph, size: tuple[int, int], dialect: Dialect = "comfyui"
     reached = _reached(graph)
     first, behind = first_sampler(graph, reached, size)
     if first is None:
-        return _without_sampler(graph, reached, dialect)
+        return _without_sampler(graph, reached, size, dialect)
     return _Reading(graph, reached, size, dialect).of(first, behind)
 
 
@@ -115,7 +111,8 @@ def _reached(graph: Graph) -> dict[str, int]:
     """Return the nodes that flow into what was saved; all, where nothing saves."""
     consumed = {port.node.id for node in graph.nodes.values() for _, port in graph.links(node)}
     ends = [node for key, node in graph.nodes.items() if key not in consumed]
-    saving = [node for node in ends if OUTPUT.search(node.kind)]
+    saving = [node for node in ends if OUTPUT.search(node.kind)][:MOST_COMPARED]
+    ends = ends[:MOST_COMPARED]
     drawing = [node for node in ends if any(is_sampler(graph.nodes[key]) for key in graph.upstream([node]))]
     final = [node for node in saving if "preview" not in node.kind.casefold()] or saving or drawing or ends
     reached = graph.upstream(final)
@@ -135,14 +132,15 @@ class _Reading:
         self.settings: dict[str, str] = {}
         self.problems: list[str] = []
         self.crossed: set[str] = set()
+        self.prompt = self.negative = ""
 
     def of(self, first: Node, behind: list[Node]) -> Parsed:
         graph = self.graph
-        prompt = self._prompt(first, "positive")
-        negative = self._prompt(first, "negative")
+        prompt = self.prompt = self._prompt(first, "positive")
+        negative = self.negative = self._prompt(first, "negative")
         model = self._model(first)
         begin = begin_of(graph, first)
-        self._base(first, model)
+        self._base(first, model, over=bool(begin.picture))
         size = begin.size or (None if behind else self.size)
         if begin.size is not None or begin.picture:
             self._set("Size", _pixels(size))
@@ -150,8 +148,9 @@ class _Reading:
         self._final_upscale(behind[-1] if behind else first, size)
         self._details()
         unread = [*rest, *self._steering()]
-        denoise = number_of(self.settings.get("Denoising strength", "1"))
-        source = begin.picture if begin.picture and (denoise is None or denoise < 1 or begin.masked or behind) else ""
+        denoise = number_of(self.settings.get("Denoising strength"))
+        whole = denoise is not None and denoise >= 1
+        source = begin.picture if not whole or begin.masked else ""
         if source and begin.masked:
             unread.append("the mask of the part that was drawn")
         return Parsed(
@@ -163,6 +162,26 @@ class _Reading:
             source=source,
             unread=tuple(dict.fromkeys(unread)),
             problems=tuple(dict.fromkeys(self.problems)),
+        )
+
+    def of_picture(self, source: str) -> Parsed:
+        """Read a graph that only mends or enlarges a picture."""
+        details = [self.graph.nodes[key] for key in self.reached if is_detailer(self.graph.nodes[key])]
+        prompt = self._prompt(details[-1], "positive") if details else ""
+        negative = self._prompt(details[-1], "negative") if details else ""
+        self._details()
+        ends = [self.graph.nodes[key] for key, distance in self.reached.items() if distance == 0][:MOST_COMPARED]
+        for end in ends:
+            upscaler, scale = enlarging(self.graph, end, None, self.size)
+            self._set("Postprocess upscaler", upscaler)
+            self._set("Postprocess upscale by", scale)
+        return Parsed(
+            dialect=self.dialect,
+            prompt=prompt,
+            negative_prompt=negative,
+            settings=self.settings,
+            source=source,
+            unread=tuple(self._steering()),
         )
 
     def _set(self, label: str, value: object) -> None:
@@ -190,8 +209,11 @@ class _Reading:
         )
         return model_behind(self.graph, value)
 
-    def _base(self, sampler: Node, model: Model) -> None:
+    def _base(self, sampler: Node, model: Model, *, over: bool) -> None:
         values = sampler_values(self.graph, sampler)
+        start, steps = number_of(values.get("start_at_step")), number_of(values.get("steps"))
+        if over and start is not None and steps:
+            values.setdefault("denoise", round(1 - start / steps, 4))
         for name, label in _BASE.items():
             self._set(label, values.get(name))
         self._set("Model", model.name)
@@ -232,6 +254,7 @@ class _Reading:
             elif "Hires upscale" not in self.settings:
                 self._hires(node, values, size)
                 self._other_model(model, other)
+                rest += self._other_words(node, values)
             else:
                 rest.append(f"a further pass of {node.kind} (node {node.id})")
         return rest
@@ -240,8 +263,17 @@ class _Reading:
         if other.name and other.name != model.name:
             self._set("Hires checkpoint", file_stem(other.name))
 
+    def _other_words(self, node: Node, values: Mapping[str, object]) -> list[str]:
+        """Read the prompts of a second pass where they are its own; name its seed where that is."""
+        problems = list(self.problems)
+        wanted, excluded = self._prompt(node, "positive"), self._prompt(node, "negative")
+        self._set("Hires prompt", wanted if wanted != self.prompt else None)
+        self._set("Hires negative prompt", excluded if excluded != self.negative else None)
+        self.problems = problems
+        return [] if str(values.get("seed")) == self.settings.get("Seed") else ["the seed of the second pass"]
+
     def _hires(self, node: Node, values: Mapping[str, object], size: tuple[int, int] | None) -> None:
-        upscaler, scale = self._enlarging(node, size)
+        upscaler, scale = enlarging(self.graph, node, size, self.size)
         self._set("Hires upscale", 1 if scale is None else scale)
         self._set("Hires upscaler", upscaler)
         steps = values.get("steps")
@@ -251,68 +283,17 @@ class _Reading:
             if str(values.get(name, self.settings.get(label))) != self.settings.get(label):
                 self._set(_HIRES[label], values.get(name))
 
-    def _enlarging(self, end: Node, size: tuple[int, int] | None) -> tuple[str | None, float | None]:
-        """Return upscaler and factor between a node and the sampler before it."""
-        upscaler: str | None = None
-        scale = 1.0
-        known = False
-        for node in self._between(end):
-            inputs = node.inputs
-            if (loader := self.graph.source(inputs.get("upscale_model"))) is not None:
-                name = self.graph.value(loader.node.inputs.get("model_name"))
-                upscaler = file_stem(name) if isinstance(name, str) else upscaler
-            method = inputs.get("upscale_method", inputs.get("method"))
-            if upscaler is None and isinstance(method, str) and "upscale" in f"{node.kind} scale".casefold():
-                latent = "samples" in inputs
-                upscaler = (
-                    _METHODS.get(method, "Latent")
-                    if latent
-                    else _METHODS.get("lanczos")
-                    if method == "lanczos"
-                    else "Nearest"
-                )
-            factor = number_of(
-                self.graph.value(inputs.get("scale_by", inputs.get("upscale_by", inputs.get("rescale_factor"))))
-            )
-            target = size_in(self.graph, node) if "cale" in node.kind else None
-            if factor:
-                scale, known = scale * factor, True
-            elif target and size:
-                scale, known = target[0] / size[0], True
-        if upscaler is not None and size and (not known or self._by_model(end)):
-            return upscaler, _factor(self.size, size)
-        return upscaler, round(scale, 4) if known else None
-
-    def _by_model(self, end: Node) -> bool:
-        return any("upscale_model" in node.inputs for node in self._between(end))
-
-    def _between(self, end: Node) -> list[Node]:
-        """Return the nodes that hand latents or pictures from the sampler before to *end*."""
-        found: list[Node] = []
-        node = end
-        for _ in range(60):
-            names = ("latent_image", "latent", "samples", "pixels", "image", "images", "optional_latent", "input_image")
-            value = next(
-                (node.inputs[name] for name in names if self.graph.port(node.inputs.get(name)) is not None), None
-            )
-            port = self.graph.source(value)
-            if port is None or is_sampler(port.node) or port.node in found:
-                break
-            node = port.node
-            found.append(node)
-        return found
-
     def _final_upscale(self, last: Node, size: tuple[int, int] | None) -> None:
         """Read what enlarged the picture behind the last sampler."""
-        ends = [self.graph.nodes[key] for key, distance in self.reached.items() if distance == 0]
+        ends = [self.graph.nodes[key] for key, distance in self.reached.items() if distance == 0][:MOST_COMPARED]
         for end in ends:
-            between = self._between(end)
-            enlarging = [node for node in between if "upscale_model" in node.inputs or "scale_by" in node.inputs]
-            if not enlarging or last.id not in self.graph.upstream([end]):
+            nodes = between(self.graph, end)
+            enlarges = any("upscale_model" in node.inputs or "scale_by" in node.inputs for node in nodes)
+            if not enlarges or last.id not in self.graph.upstream([end]):
                 continue
-            upscaler, scale = self._enlarging(end, size)
+            upscaler, scale = enlarging(self.graph, end, size, self.size)
             before = number_of(self.settings.get("Hires upscale", "1")) or 1
-            whole = _factor(self.size, size) if size else scale
+            whole = factor(self.size, size) if size else scale
             by = round(whole / before, 4) if whole and size else scale
             self._set("Postprocess upscale by", by if by and by > 1 else None)
             self._set("Postprocess upscaler", upscaler)
@@ -323,12 +304,22 @@ class _Reading:
         units = [self.graph.nodes[key] for key in self.reached if is_detailer(self.graph.nodes[key])]
         for number, node in enumerate(reversed(units), start=1):
             nth = _NTH.get(number, f" {number}th")
-            detector = self.graph.source(node.inputs.get("bbox_detector", node.inputs.get("segs")))
-            name = None if detector is None else detector.node.inputs.get("model_name")
+            name = self._detector(node)
             self._set(f"ADetailer model{nth}", name.rpartition("/")[2] if isinstance(name, str) else "face_yolov8n.pt")
             for key, label in _DETAILS.items():
                 value = self.graph.value(node.inputs[key]) if key in node.inputs else None
                 self._set(f"{label}{nth}", value if isinstance(value, str | int | float) else None)
+
+    def _detector(self, node: Node) -> object:
+        """Return the name of the model that finds what a node redraws."""
+        pipe = self.graph.source(node.inputs.get("detailer_pipe"))
+        inputs = node.inputs if pipe is None else {**pipe.node.inputs, **node.inputs}
+        start = self.graph.source(inputs.get("bbox_detector", inputs.get("segs")))
+        for key in () if start is None else self.graph.upstream([start.node]):
+            found = self.graph.nodes[key]
+            if "model_name" in found.inputs and "detector" in f"{found.kind} {key}".casefold():
+                return found.inputs["model_name"]
+        return None
 
     def _steering(self) -> list[str]:
         """Name the nodes that take part in the picture and that no setting says."""
@@ -372,10 +363,6 @@ def _pixels(size: tuple[int, int] | None) -> str | None:
     return None if size is None else f"{size[0]}x{size[1]}"
 
 
-def _factor(size: tuple[int, int], before: tuple[int, int]) -> float:
-    return round(size[0] / before[0], 4) if before[0] else 1.0
-
-
 def _not_in(prompt: str, loras: tuple[Lora, ...]) -> tuple[Lora, ...]:
     return tuple(each for each in loras if f"<lora:{each[0]}:" not in prompt)
 
@@ -395,8 +382,11 @@ def _prompt_input(graph: Graph, sampler: Node, role: Role) -> object | None:
     return None
 
 
-def _without_sampler(graph: Graph, reached: Mapping[str, int], dialect: Dialect) -> Parsed:
-    """Return what a graph says that has no sampler: nodes of services hold prompt and seed themselves."""
+def _without_sampler(graph: Graph, reached: Mapping[str, int], size: tuple[int, int], dialect: Dialect) -> Parsed:
+    """Return what a graph without a sampler says: of a picture that it mends, or of nodes that are a service each."""
+    loaded = next((name for key in reached if (name := _loaded(graph.nodes[key]))), "")
+    if loaded:
+        return _Reading(graph, reached, size, dialect).of_picture(loaded)
     nodes = [graph.nodes[key] for key in reached]
     values: dict[str, object] = {}
     for node in nodes:
@@ -404,21 +394,25 @@ def _without_sampler(graph: Graph, reached: Mapping[str, int], dialect: Dialect)
             value = graph.value(node.inputs[name], name) if name in node.inputs else None
             if isinstance(value, str | int | float):
                 values.setdefault(name, value)
-    walk = TextWalk(graph, "positive")
-    names = ("positive", "conditioning", "prompt", "text", "positive_prompt")
-    texts = (walk.text(node.inputs[name]) for node in nodes for name in names if name in node.inputs)
-    prompt = next((text for text in texts if text), "")
-    denial = TextWalk(graph, "negative")
-    texts = (
-        denial.text(node.inputs[name])
-        for node in nodes
-        for name in ("negative", "negative_prompt")
-        if name in node.inputs
-    )
-    negative = next((text for text in texts if text), "")
-    problems = (
-        [*walk.problems] if prompt else [*walk.problems, "the graph has no sampler, and no prompt was found in it"]
-    )
+    wanted, excluded = TextWalk(graph, "positive"), TextWalk(graph, "negative")
+    prompt = _first_text(wanted, nodes, ("positive", "conditioning", "prompt", "text", "positive_prompt"))
+    negative = _first_text(excluded, nodes, ("negative", "negative_prompt"))
+    missing = () if prompt else ("the graph has no sampler, and no prompt was found in it",)
     return Parsed(
-        dialect=dialect, prompt=prompt, negative_prompt=negative, settings=as_settings(values), problems=tuple(problems)
+        dialect=dialect,
+        prompt=prompt,
+        negative_prompt=negative,
+        settings=as_settings(values),
+        problems=(*wanted.problems, *missing),
     )
+
+
+def _loaded(node: Node) -> str:
+    """Return the name of the picture that a node loads; "" for any other node."""
+    name = node.inputs.get("image")
+    return name if isinstance(name, str) and "load" in node.kind.casefold() else ""
+
+
+def _first_text(walk: TextWalk, nodes: list[Node], names: tuple[str, ...]) -> str:
+    texts = (walk.text(node.inputs[name]) for node in nodes for name in names if name in node.inputs)
+    return next((text for text in texts if text), "")

@@ -34,7 +34,7 @@ _JOINED = re.compile(r"concat|join|combine|merge|append|addition", re.IGNORECASE
 _REPLACED = re.compile(r"replace", re.IGNORECASE)
 _ERASING = re.compile(r"ZeroOut", re.IGNORECASE)
 _OPAQUE = re.compile(
-    r"TextGenerate|LLM|Ollama|GPT|Florence|Interrogat|Tagger|Caption|Vision.*Text|JoyTag|Wildcard.*Loader"
+    r"TextGenerate|LLM|Ollama|GPT|Florence|Interrogat|Tagger|Caption|DPRandom|DPCombin|RandomPrompts|DynamicPrompts|Vision.*Text|JoyTag|Wildcard.*Loader"
 )
 _STYLER = re.compile(r"styler", re.IGNORECASE)
 _SEPARATORS = ("delimiter", "separator", "seperator", "sep")
@@ -42,7 +42,7 @@ _PARTS = re.compile(
     r"(string|text|prompt|str|part|input|conditioning|cond)?_?([a-hA-H]|\d{1,2}|to|from|1st|2nd)$", re.IGNORECASE
 )
 _MOST_VISITS = 2000
-_PAIRED_LOADERS = re.compile(r"loader", re.IGNORECASE)
+_KEEPS_ROLES = re.compile(r"loader|context|pipe|\bbus\b|ctx", re.IGNORECASE)
 
 
 class TextWalk:
@@ -90,7 +90,10 @@ class TextWalk:
         onward = self.graph.onward(node)
         if onward is not None:
             found = self._value(onward, role)
-            return found if found is not None else self._any_branch(node, onward, role)
+            if found is None:
+                found = self._any_branch(node, onward, role)
+            shown = node.inputs.get("text_0")  # what a node that shows a text showed last
+            return shown if found is None and isinstance(shown, str) else found
         role = _role_of(self.graph, port, role)
         if _REPLACED.search(node.kind):
             return self._replaced(node, role)
@@ -151,7 +154,7 @@ class TextWalk:
             return given.replace("\\n", "\n")
         if "conditioning" in node.kind.casefold():
             return " AND " if "combine" in node.kind.casefold() else " BREAK "
-        return ", " if node.inputs.get("linebreak_addition") in {"false", False, None} else "\n"
+        return ", " if node.inputs.get("linebreak_addition") in ("false", False, None) else "\n"
 
     def _replaced(self, node: Node, role: Role) -> str | None:
         inputs = node.inputs
@@ -177,7 +180,7 @@ def _part_order(name: str) -> tuple[int, str]:
 def _role_of(graph: Graph, port: Port, role: Role) -> Role:
     """Return the role that an output has: a node that is given both prompts hands on the first one first."""
     inputs = port.node.inputs
-    if _PAIRED_LOADERS.search(port.node.kind) or port.slot > 1:
+    if _KEEPS_ROLES.search(port.node.kind) or port.slot > 1:
         return role
     if graph.port(inputs.get("positive")) is None or graph.port(inputs.get("negative")) is None:
         return role
@@ -211,8 +214,8 @@ def model_behind(graph: Graph, value: object) -> Model:
         node = port.node
         crossed.append(node.id)
         loras = [*loras_of(graph, node), *loras]
-        name = next((graph.value(node.inputs[key], key) for key in _MODEL_NAMES if key in node.inputs), None)
-        text = name_of(name)
+        given = next(((key, node.inputs[key]) for key in _MODEL_NAMES if key in node.inputs), None)
+        text = None if given is None else name_of(graph.value(given[1], given[0]) or given[1])
         if text:
             return Model(text, tuple(loras), tuple(crossed))
         names = (*_ONWARD, *("context", "base_ctx", "ctx", "pipe", "basic_pipe", "guider"))
@@ -242,7 +245,8 @@ def _stack_input(graph: Graph, node: Node) -> object | None:
 
 def _own_loras(graph: Graph, node: Node) -> Iterator[Lora]:
     inputs = node.inputs
-    if isinstance(name := graph.value(inputs.get("lora_name"), "lora_name"), str):
+    named = inputs.get("lora_name")
+    if name := name_of(graph.value(named, "lora_name") or named):
         yield from _lora(name, graph.value(inputs.get("strength_model", inputs.get("lora_model_strength", 1.0))))
     listed = inputs.get("loras")
     if isinstance(listed, dict):
@@ -263,7 +267,7 @@ def _own_loras(graph: Graph, node: Node) -> Iterator[Lora]:
 def _is_on(inputs: object, number: int) -> bool:
     values = inputs if isinstance(inputs, dict) else {}
     count = number_of(values.get("lora_count"))
-    return values.get(f"switch_{number}", "On") not in {"Off", False} and (count is None or number <= count)
+    return values.get(f"switch_{number}", "On") not in ("Off", False) and (count is None or number <= count)
 
 
 def _weight(graph: Graph, inputs: object, number: int) -> object:

@@ -21,7 +21,7 @@ __all__ = ["DEPTH", "Graph", "Node", "Port", "graph_of"]
 DEPTH = 60
 """Nodes that a walk goes through one behind the other."""
 
-_MOST_NODES = 5000
+_MOST_NODES = 2000
 _SWITCH = re.compile(r"switch|\bif\b|ifelse|if_else|select(?!.*scheduler)|\bmux\b|coalesce", re.IGNORECASE)
 _CHOICES = ("select", "index", "input", "choice", "select_positive", "selected", "Input")
 _FLAGS = ("switch", "boolean", "condition", "value", "boolean_value", "enabled", "bool")

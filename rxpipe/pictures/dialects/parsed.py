@@ -165,7 +165,7 @@ def name_of(value: object) -> str | None:
     if isinstance(value, str):
         return value or None
     if isinstance(value, Mapping):
-        for key in ("name", "model_name", "key", "modelFileName", "lora", "model"):
+        for key in ("name", "model_name", "key", "modelFileName", "content", "lora", "model"):
             if name := name_of(value.get(key)):
                 return name
     return None

@@ -12,13 +12,26 @@ from rxpipe.pictures.dialects.parsed import number_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["OUTPUT", "Begin", "Sampler", "begin_of", "first_sampler", "is_detailer", "is_sampler", "sampler_values"]
+__all__ = [
+    "MOST_COMPARED",
+    "OUTPUT",
+    "Begin",
+    "Sampler",
+    "begin_of",
+    "first_sampler",
+    "is_detailer",
+    "is_sampler",
+    "sampler_values",
+]
 
 OUTPUT = re.compile(r"save|preview|image.?output|websocket|output", re.IGNORECASE)
 _LATENT_NAMES = ("latent_image", "latent", "samples", "optional_latent", "latents", "latent_opt", "image_embeds")
 _PROMPT_NAMES = ("positive", "guider", "text_embeds", "pipe", "basic_pipe", "context", "base_ctx", "conditioning")
 _SAMPLING = re.compile(r"sampler", re.IGNORECASE)
 _NOT_SAMPLING = re.compile(r"select|config|loader|provider|params|settings|preset", re.IGNORECASE)
+MOST_COMPARED = 60
+"""Samplers, and ends, of a graph that are compared with each other; people's graphs have a handful."""
+
 _SIDES = re.compile(r"(\d{2,5})\s*[x\u00d7*]\s*(\d{2,5})")
 _SIZE_NAMES = {
     "width": ("width", "empty_latent_width", "Width", "w"),
@@ -50,7 +63,7 @@ class Sampler:
 
 def is_detailer(node: Node) -> bool:
     """Whether a node finds faces or other things and redraws each."""
-    return bool({"bbox_detector", "segs"} & node.inputs.keys()) and "denoise" in node.inputs
+    return bool({"bbox_detector", "segs", "detailer_pipe"} & node.inputs.keys()) and "denoise" in node.inputs
 
 
 def is_sampler(node: Node) -> bool:
@@ -74,7 +87,7 @@ def first_sampler(graph: Graph, reached: Mapping[str, int], size: tuple[int, int
     Of several that begin a picture, one that begins with an empty latent comes first, then one of the picture's
     proportions, then the one nearest to what was saved.
     """
-    samplers = [graph.nodes[key] for key in reached if is_sampler(graph.nodes[key])]
+    samplers = [graph.nodes[key] for key in reached if is_sampler(graph.nodes[key])][:MOST_COMPARED]
     above = {node.id: set(graph.upstream([node])) - {node.id} for node in samplers}
     beginning = [node for node in samplers if not any(other.id in above[node.id] for other in samplers)]
     if not beginning:
@@ -163,6 +176,10 @@ def sampler_values(graph: Graph, node: Node) -> dict[str, object]:
             if isinstance(value, str | int | float) and not isinstance(value, bool):
                 values[name] = value
                 break
+    split = next((node for node in sources if "SplitSigmas" in node.kind and "step" in node.inputs), None)
+    step = None if split is None else number_of(graph.value(split.inputs["step"]))
+    if step is not None:
+        values["start_at_step"] = step
     if "scheduler" not in values:
         values |= _special_schedule(sources)
     return values

@@ -55,7 +55,7 @@ def read_civitai(found: Found) -> Parsed | None:
     drawn = None if graph is None else comfyui.read_graph(graph, found.size, "civitai")
     steps = extra.get("transformations")
     listed = [each for each in steps if isinstance(each, dict)] if isinstance(steps, list) else []
-    over = extra.get("workflow") in {"img2img", "img2img-upscale", "face-fix"} or "sourceImage" in extra
+    over = extra.get("workflow") in ("img2img", "img2img-upscale", "face-fix") or "sourceImage" in extra
     leave = frozenset(
         {"prompt", "negativePrompt", "resources", "transformations", "workflowId", "remixOfId", "baseModel"}
     )

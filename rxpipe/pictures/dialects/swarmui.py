@@ -52,9 +52,10 @@ _APART = frozenset(
 
 def read(found: Found) -> Parsed | None:
     """Return what SwarmUI wrote into a picture; None where the texts are of another kind."""
-    values = json_object(main_text(found.texts)) or json_object(found.texts.get("sui_image_params")) or {}
+    texts = (main_text(found.texts), found.texts.get("Model"), found.texts.get("ImageDescription"))
+    values = next((each for text in texts if "sui_image_params" in (each := json_object(text) or {})), {})
     params = table_in(values, "sui_image_params")
-    if not params and isinstance(inner := values.get("parameters"), str):
+    if not params and isinstance(inner := (json_object(texts[0]) or {}).get("parameters"), str):
         values = json_object(inner) or {}
         params = table_in(values, "sui_image_params")
     if not params:

@@ -18,7 +18,7 @@ __all__ = ["graph_of_workflow"]
 
 _MUTED, _BYPASSED = 2, 4
 _SUBGRAPH_INPUT, _SUBGRAPH_OUTPUT = -10, -20
-_MOST_NODES, _DEEPEST = 5000, 10
+_MOST_NODES, _DEEPEST = 2000, 10
 _AFTER_SEED = frozenset({"fixed", "randomize", "increment", "decrement"})
 _WIDGETS: Mapping[str, tuple[str, ...]] = {
     "KSampler": ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise"),
@@ -118,18 +118,28 @@ class _Layout:
     def __init__(self, subgraphs: Mapping[object, Mapping[str, object]]) -> None:
         self.nodes: dict[str, Node] = {}
         self._subgraphs = subgraphs
-        self._outputs: dict[tuple[str, int], object] = {}
+        self._outputs: dict[tuple[str, int] | None, object] = {}
+
+    def _kept(self, sheet: _Sheet, node: Mapping[str, object]) -> dict[str, object]:
+        """Return what a GetNode hands on: what the SetNode of its name was given."""
+        wanted = _first_value(node)
+        for other in sheet.nodes.values():
+            if other.get("type") == "SetNode" and wanted is not None and _first_value(other) == wanted:
+                links = [sheet.source(each.get("link")) for each in _tables(other.get("inputs"))]
+                return {"value": next((link for link in links if link is not None), None)}
+        return {}
 
     def add(self, sheet: _Sheet, depth: int = 0) -> None:
         """Add the nodes of a sheet that run; those of subgraphs in place of the node that stands for one."""
         for key, node in sheet.nodes.items():
             kind = node.get("type")
-            if node.get("mode") in {_MUTED, _BYPASSED} or not isinstance(kind, str) or len(self.nodes) > _MOST_NODES:
+            if node.get("mode") in (_MUTED, _BYPASSED) or not isinstance(kind, str) or len(self.nodes) > _MOST_NODES:
                 continue
             name = f"{sheet.prefix}{key}"
             inner = self._subgraphs.get(kind)
             if inner is None:
-                self.nodes[name] = Node(name, kind, _inputs(sheet, node, kind))
+                given = self._kept(sheet, node) if kind == "GetNode" else _inputs(sheet, node, kind)
+                self.nodes[name] = Node(name, kind, given)
             elif depth < _DEEPEST:
                 self._add_inner(_inputs(sheet, node, ""), name, inner, depth + 1)
 
@@ -152,9 +162,10 @@ class _Layout:
 
     def _inside(self, value: object) -> object:
         for _ in range(_DEEPEST):
-            if not isinstance(value, list) or len(value) != 2 or (str(value[0]), value[1]) not in self._outputs:  # noqa: PLR2004
+            end = _end_of(value)
+            if end not in self._outputs:
                 return value
-            value = self._outputs[str(value[0]), value[1]]
+            value = self._outputs[end]
         return None
 
 
@@ -182,8 +193,20 @@ def _widgets(node: Mapping[str, object], kind: str) -> Iterator[tuple[str, objec
             return
         yield name, values[at]
         at += 1
-        if name in {"seed", "noise_seed"} and at < len(values) and values[at] in _AFTER_SEED:
+        if name in {"seed", "noise_seed"} and at < len(values) and str(values[at]) in _AFTER_SEED:
             at += 1
+
+
+def _end_of(value: object) -> tuple[str, int] | None:
+    """Return the node's id and its output in a link of the API's form; None where it is none."""
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[1], int):  # noqa: PLR2004  id and slot
+        return str(value[0]), value[1]
+    return None
+
+
+def _first_value(node: Mapping[str, object]) -> object | None:
+    values = node.get("widgets_values")
+    return values[0] if isinstance(values, list) and values else None
 
 
 def _tables(value: object) -> list[Mapping[str, object]]:

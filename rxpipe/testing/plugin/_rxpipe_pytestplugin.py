@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     from rxpipe.testing import ComfyUIServer, WebUIServer
     from rxpipe.testing.marbles import Marbles
+    from rxpipe.testing.rewriting import Rewrites
 
 STARTED = pytest.StashKey["Marbles"]()
+REWRITES = pytest.StashKey["Rewrites"]()
 UNVERIFIED = pytest.StashKey[Exception]()
 
 
@@ -32,6 +34,7 @@ def marbles(request: pytest.FixtureRequest) -> Iterator[Marbles]:
 
     with Marbles(verify=False) as started:
         request.node.stash[STARTED] = started
+        started.rewrites = _rewrites(request.config)
         yield started
 
 
@@ -66,10 +69,33 @@ def comfyui_server(request: pytest.FixtureRequest) -> Iterator[ComfyUIServer]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --marble-svg."""
+    """Add --marble-svg and --marbles-update."""
     parser.getgroup("rxpipe").addoption(
         "--marble-svg", metavar="DIR", help="draw every stream that was not as expected as DIR/<test>.svg"
     )
+    parser.getgroup("rxpipe").addoption(
+        "--marbles-update", action="store_true", help="rewrite expected diagrams in the test files to what came"
+    )
+
+
+def _rewrites(config: pytest.Config) -> Rewrites | None:
+    """Return what collects the expectations to rewrite; None without --marbles-update."""
+    if not config.getoption("--marbles-update"):
+        return None
+    from rxpipe.testing.rewriting import Rewrites  # noqa: PLC0415 - only a run that rewrites pays for it
+
+    if hasattr(config, "workerinput"):
+        raise pytest.UsageError("--marbles-update writes files, which several processes must not: run it with -n 0.")
+    if REWRITES not in config.stash:
+        config.stash[REWRITES] = Rewrites()
+    return config.stash[REWRITES]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Rewrite what --marbles-update is to rewrite, and say so."""
+    rewrites = config.stash.get(REWRITES, None)
+    for line in [] if rewrites is None else rewrites.apply():
+        terminalreporter.write_line(f"marbles: {line}")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -91,8 +117,11 @@ def pytest_runtest_makereport(
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
     """Show for `assert stream == "--a|"` what `to_be` shows."""
-    mismatch = getattr(left, "mismatch", None) or getattr(right, "mismatch", None)
-    return str(mismatch).splitlines() if op == "==" and hasattr(mismatch, "svg") else None
+    for side in (left, right):
+        mismatch = getattr(side, "mismatch", None)
+        if op == "==" and isinstance(mismatch, AssertionError):  # and not any attribute of anything
+            return str(mismatch).splitlines()
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)

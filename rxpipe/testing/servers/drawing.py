@@ -122,21 +122,23 @@ def png_size(picture: bytes) -> tuple[int, int]:
 
 
 def with_parameters(picture: bytes, text: str | None) -> bytes:
-    """Return the PNG with its text chunks gone and `text` as `parameters`: tEXt if latin-1 can hold it, iTXt if not.
+    """Return the PNG with its text chunks gone and `text` as `parameters`; None: no text at all."""
+    return with_texts(picture, {} if text is None else {"parameters": text})
 
-    None: no text at all.
-    """
-    chunk = b"" if text is None else _parameters_chunk(text)
-    parts = [picture[:_AFTER_IHDR], chunk]
+
+def with_texts(picture: bytes, texts: Mapping[str, str]) -> bytes:
+    """Return the PNG with these text chunks instead of its own: tEXt if latin-1 can hold one, iTXt if not."""
+    parts = [picture[:_AFTER_IHDR], *(_text_chunk(key, text) for key, text in texts.items())]
     parts += [picture[start:stop] for name, start, stop in _chunks(picture) if name not in (b"tEXt", b"iTXt", b"zTXt")]
     return b"".join(parts)
 
 
-def _parameters_chunk(text: str) -> bytes:
+def _text_chunk(key: str, text: str) -> bytes:
+    name = key.encode("latin-1", "replace")
     try:
-        return _chunk(b"tEXt", b"parameters\0" + text.encode("latin-1"))
+        return _chunk(b"tEXt", name + b"\0" + text.encode("latin-1"))
     except UnicodeEncodeError:
-        return _chunk(b"iTXt", b"parameters\0\0\0\0\0" + text.encode())
+        return _chunk(b"iTXt", name + b"\0\0\0\0\0" + text.encode())
 
 
 def parameters_of(picture: bytes) -> str | None:

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import tkinter as tk
 from dataclasses import replace
-from pathlib import Path
 from tkinter import filedialog, ttk
 from typing import TYPE_CHECKING
 
 from rxpipe.config import SECTIONS
+from rxpipe.views.gui.fields import ChoiceField, Field, NumberField, ProseField, SliderField, TextField
 from rxpipe.views.gui.form_values import FIELDS, FormValues, further
-from rxpipe.views.gui.widgets import (
-    ChoiceField,
-    Field,
-    NumberField,
-    ProseField,
-    ScrolledColumn,
-    SliderField,
-    Switch,
-    TextField,
-    Tooltip,
-)
+from rxpipe.views.gui.inputs import InputsCard
+from rxpipe.views.gui.widgets import ScrolledColumn, Switch, Tooltip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from rxpipe.views.gui.gallery import PictureLoader
     from rxpipe.views.gui.theme import Theme
 
 _SAYS = {
@@ -36,7 +28,6 @@ _SAYS = {
 _SAMPLERS = ("Euler a", "Euler", "DPM++ 2M", "DPM++ SDE", "DPM++ 2M SDE", "DDIM", "UniPC", "LCM")
 _DETECTORS = ("face_yolov8n.pt", "face_yolov8s.pt", "hand_yolov8n.pt", "person_yolov8n-seg.pt", "mediapipe_face_full")
 _UPSCALERS = ("Lanczos", "Nearest", "ESRGAN_4x", "R-ESRGAN 4x+", "R-ESRGAN 4x+ Anime6B")
-_PICTURES = [("Pictures", "*.png *.jpg *.jpeg *.webp *.avif *.gif *.bmp"), ("All files", "*")]
 
 
 class Form(ttk.Frame):
@@ -45,10 +36,13 @@ class Form(ttk.Frame):
     changed: called after a stage was switched on or off.
     """
 
-    def __init__(self, master: tk.Misc, theme: Theme, *, changed: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self, master: tk.Misc, theme: Theme, loader: PictureLoader, *, changed: Callable[[], object] = lambda: None
+    ) -> None:
         super().__init__(master)
-        self._theme, self._changed = theme, changed
+        self._theme, self._loader, self._changed = theme, loader, changed
         self._values = FormValues()
+        self._before_inputs = {stage: stage == "txt2img" for stage in SECTIONS}
         self.fields: dict[str, Field] = {}
         self.column = ScrolledColumn(self, lambda: theme.skin.ground)
         self.column.pack(fill="both", expand=True)
@@ -89,11 +83,19 @@ class Form(ttk.Frame):
         self._show_inputs()
 
     def start_from(self, paths: Iterable[str]) -> None:
-        """Use these pictures as input: disable txt2img, and enable img2img if no stage is enabled."""
+        """Use these pictures as input: img2img on, txt2img off, and the card with them in sight."""
+        if not self._values.inputs:
+            self._before_inputs = {stage: card.on for stage, card in self.cards.items()}
         self._values = replace(self._values, inputs=tuple(paths))
-        self.cards["txt2img"].on = False
-        if not any(card.on for card in self.cards.values()):
-            self.cards["img2img"].on = True
+        self.cards["txt2img"].on, self.cards["img2img"].on = False, True
+        self._show_inputs()
+        self.column.show(self.inputs)
+
+    def start_from_nothing(self) -> None:
+        """Use no picture as input; the stages are on again that were on before one was chosen."""
+        self._values = replace(self._values, inputs=())
+        for stage in ("txt2img", "img2img"):
+            self.cards[stage].on = self._before_inputs[stage]
         self._show_inputs()
 
     def offer(self, names: Mapping[str, tuple[str, ...]]) -> None:
@@ -141,15 +143,16 @@ class Form(ttk.Frame):
         self._stack(card)
 
     def _inputs_card(self) -> None:
-        """The pictures to start from, shown unless txt2img is on, which takes none."""
-        px = self._theme.px
-        self._inputs = ttk.Frame(self.column.inner, style="Card.TFrame", padding=px(12))
-        self._input_names = ttk.Label(self._inputs, style="Card.TLabel", anchor="w", width=10)
-        ttk.Label(self._inputs, text="Start from", style="Card.Small.TLabel").pack(side="left", padx=(0, px(8)))
-        self._input_names.pack(side="left", fill="x", expand=True)
-        choose = ttk.Button(self._inputs, text="Choose…", style="Card.Ghost.TButton", command=self._choose_inputs)
-        choose.pack(side="right", padx=(px(4), 0))
-        self._stack(self._inputs)
+        """The pictures to start from; always there, so that nothing below it moves."""
+        self.inputs = InputsCard(
+            self.column.inner,
+            self._theme,
+            self._loader,
+            chosen=self.start_from,
+            removed=self.start_from_nothing,
+            painting=lambda: None,
+        )
+        self._stack(self.inputs)
 
     def _out_card(self) -> None:
         px = self._theme.px
@@ -166,19 +169,8 @@ class Form(ttk.Frame):
         self._changed()
 
     def _show_inputs(self) -> None:
-        if self.cards["txt2img"].on:
-            self._inputs.pack_forget()
-        else:
-            self._stack(self._inputs)
-            self._inputs.pack_configure(before=self.cards["txt2img"])
-        paths = self._values.inputs
-        text = "no picture chosen" if not paths else Path(paths[0]).name
-        self._input_names.configure(text=text if len(paths) < 2 else f"{text} and {len(paths) - 1} more")  # noqa: PLR2004  # one and the rest
-
-    def _choose_inputs(self) -> None:
-        chosen = filedialog.askopenfilenames(parent=self, title="Pictures to start from", filetypes=_PICTURES)
-        if chosen:
-            self.start_from(chosen)
+        used = not self.cards["txt2img"].on
+        self.inputs.show(self._values.inputs, used=used, mask="")
 
     def _choose_out(self) -> None:
         chosen = filedialog.askdirectory(

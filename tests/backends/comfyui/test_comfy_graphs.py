@@ -11,8 +11,8 @@ from stages import stage_of
 import rxpipe as rxp
 from rxpipe.backends.comfyui.graphs import RegionFile, Source, graph_of
 from rxpipe.backends.comfyui.parts import redrawn_steps
-from rxpipe.backends.comfyui.regions import Box
 from rxpipe.backends.comfyui.validation import graph_problems
+from rxpipe.backends.regions import Box
 from rxpipe.backends.sizes import Size
 from rxpipe.errors import BackendRejected
 

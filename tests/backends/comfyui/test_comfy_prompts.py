@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rxpipe.backends.comfyui.prompts import Lora, rewritten
+from rxpipe.backends.comfyui.prompts import rewritten
+from rxpipe.backends.prompts import Lora
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ are daemons; what it draws is a function, the embedded backend by default.
 
 from rxpipe.errors import require
 
-require("A ComfyUI test server", "websockets", "PIL")
+require("A ComfyUI test server", "websockets")
 
 from rxpipe.testing.servers.comfyui.catalog import MODELS, PACKS  # noqa: E402  # after its own words for what is missing
 from rxpipe.testing.servers.comfyui.faults import Fault  # noqa: E402

@@ -26,7 +26,7 @@ def json_of(value: Any, status: int = 200) -> Answer:
 
 def not_allowed(methods: list[str]) -> Answer:
     """Return the 405 of a path that has other methods."""
-    return Answer(405, b"405: Method Not Allowed", _TEXT, {"allow": ",".join(sorted(methods))})
+    return Answer(405, b"405: Method Not Allowed", _TEXT, {"allow": ",".join(sorted({*methods}))})
 
 
 def too_large(limit: int) -> Answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from rxpipe.testing.servers.comfyui.versions import Version, recorded_answers
@@ -46,11 +46,15 @@ _FOLDERS = {
     ("CLIPLoader", "clip_name"): "text_encoders",
     ("DualCLIPLoader", "clip_name1"): "text_encoders",
     ("DualCLIPLoader", "clip_name2"): "text_encoders",
+    ("TripleCLIPLoader", "clip_name1"): "text_encoders",
+    ("TripleCLIPLoader", "clip_name2"): "text_encoders",
+    ("TripleCLIPLoader", "clip_name3"): "text_encoders",
     ("UltralyticsDetectorProvider", "model_name"): "ultralytics",
     ("ONNXDetectorProvider", "model_name"): "onnx",
     ("LoadMediaPipeFaceLandmarker", "model_name"): "detection",
 }
 _FILES = {("LoadImage", "image"): "input", ("LoadImageMask", "image"): "input"}
+_LISTS_FILES = frozenset(name for name, _ in _FILES)
 _ALWAYS = {"vae": ("pixel_space",)}
 
 
@@ -65,11 +69,19 @@ class Catalog:
     models: Mapping[str, Sequence[str]]
     packs: Sequence[str]
     files: FileStore
+    _known: dict[str, dict[str, Any] | None] = field(default_factory=dict, compare=False)
 
     def info(self, name: str) -> dict[str, Any] | None:
-        """Return the `/object_info` of a class, None where there is none."""
+        """Return the `/object_info` of a class, None where there is none. Not to be changed."""
+        if name not in self._known or name in _LISTS_FILES:
+            self._known[name] = self._info(name)
+        return self._known[name]
+
+    def _info(self, name: str) -> dict[str, Any] | None:
         known = _OWN.get(name) or recorded_answers()["object_info"].get(name)
         if known is None:
+            return None
+        if known["python_module"] == "comfy_extras.nodes_mediapipe" and not self.version.has("face landmarks"):
             return None
         pack = _MODULES.get(known["python_module"])
         if pack is not None and pack not in self.packs:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
+from rxpipe.testing.servers.comfyui.access import refusal, with_cors
 from rxpipe.testing.servers.comfyui.answers import (
     EMPTY,
-    FORBIDDEN,
     NOT_FOUND,
     TROUBLE,
     json_of,
@@ -23,7 +24,7 @@ from rxpipe.testing.servers.comfyui.posting import is_uuid, post_prompt, stage_o
 from rxpipe.testing.servers.comfyui.queueing import JobQueue
 from rxpipe.testing.servers.comfyui.sockets import Sockets
 from rxpipe.testing.servers.comfyui.versions import recorded_answers
-from rxpipe.testing.servers.comfyui.views import upload, view
+from rxpipe.testing.servers.comfyui.views import spoilt, upload, view
 from rxpipe.testing.servers.comfyui.worker import Worker
 from rxpipe.testing.servers.core.job_server import JobSite
 from rxpipe.testing.servers.core.site import ServerGone
@@ -43,8 +44,7 @@ if TYPE_CHECKING:
 Handler = Callable[["RecordedRequest", "Request", Any], Answer]
 """Answers a call; gets the request and its parsed body."""
 
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-_SPOILT = ("not_an_image", "flipped_byte", "cut_png")
+_USUAL_PREVIEW = 512  # px
 
 
 class BadBody(Exception):
@@ -143,18 +143,23 @@ class ComfyUI(JobSite):
 
     def handle(self, call: RecordedRequest, request: Request, body: Any) -> Answer | Upgrade:
         """Return the answer to a request. Raises ServerGone."""
-        if refusal := self._refuse(request):
-            return refusal
+        if refused := refusal(self.setup, self.version, request):
+            return refused
         if len(request.body) > self.setup.max_upload_size:
             return too_large(self.setup.max_upload_size)
+        if not request.path.startswith(self.setup.prefix + "/"):
+            return NOT_FOUND
+        request = replace(request, path=request.path.removeprefix(self.setup.prefix))
         path = request.path.removeprefix("/api") if request.path.startswith("/api/") else request.path
         if path == "/ws" and request.method == "GET":
             return self.sockets.accept(request, mute=call.fault is not None and call.fault.kind == "mute")
         try:
             answer = self._route(call, request, path, body)
-        except BadBody:
+        except ServerGone:
+            raise
+        except Exception:  # noqa: BLE001  # the real server answers so to any exception of a handler
             return TROUBLE
-        return self._with_cors(self._spoilt(answer, call))
+        return with_cors(self.setup, spoilt(answer, call.fault))
 
     def _route(self, call: RecordedRequest, request: Request, path: str, body: Any) -> Answer:
         if request.method == "OPTIONS":
@@ -165,10 +170,8 @@ class ComfyUI(JobSite):
             for name, table in (("GET", self._gets), ("POST", self._posts))
             if (handler := table.get(path) or self._by_part(name, path, request)) is not None
         }
-        if not handlers:
-            return NOT_FOUND
-        if method not in handlers:
-            return not_allowed([*handlers, *(["HEAD"] if "GET" in handlers else [])])
+        if method not in handlers:  # the real server looks for a file of its pages, which only GET may do
+            return NOT_FOUND if method == "GET" else not_allowed([*handlers, "GET", "HEAD"])
         if method == "POST" and "/upload/" not in path and path != "/interrupt" and not _is_cancel(path):
             body = _object(request)
         return handlers[method](call, request, body)
@@ -204,51 +207,16 @@ class ComfyUI(JobSite):
                 return lambda call, _request, _body: json_of({"cancelled": self.queue.cancel(call, parts[0])})
         return None
 
-    def _refuse(self, request: Request) -> Answer | None:
-        """Return the refusal of a request from another site or without the proxy's credentials."""
-        headers = request.headers
-        if self.setup.credentials is not None and headers.get("authorization") != self.setup.credentials:
-            return Answer(401, b"Unauthorized", "text/plain; charset=utf-8", {"www-authenticate": "Bearer"})
-        if self.setup.cors is not None:
-            return None
-        if headers.get("sec-fetch-site") == "cross-site" and self.version.has("fetch site check"):
-            return FORBIDDEN
-        host, origin = headers.get("host", ""), headers.get("origin")
-        if origin is None or host.rsplit(":", 1)[0] not in _LOOPBACK:
-            return None
-        return None if urlsplit(origin).netloc.lower() == host.lower() else FORBIDDEN
-
-    def _with_cors(self, answer: Answer) -> Answer:
-        if self.setup.cors is None:
-            return answer
-        headers = {
-            "access-control-allow-origin": self.setup.cors,
-            "access-control-allow-methods": "POST, GET, DELETE, PUT, OPTIONS",
-            "access-control-allow-headers": "Content-Type, Authorization",
-            "access-control-allow-credentials": "true",
-        }
-        return Answer(answer.status, answer.body, answer.content_type, {**answer.headers, **headers})
-
-    def _spoilt(self, answer: Answer, call: RecordedRequest) -> Answer:
-        """Return the answer with a picture that a fault has spoilt."""
-        fault = call.fault
-        if fault is None or fault.kind not in _SPOILT or answer.status != 200:  # noqa: PLR2004  # HTTP's own
-            return answer
-        data = bytearray(answer.body)
-        if fault.kind == "not_an_image":
-            data = bytearray(b"This is no picture.")
-        elif fault.kind == "cut_png":
-            del data[int(len(data) * fault.fraction) :]
-        else:
-            data[len(data) // 2] ^= 0xFF
-        return Answer(200, bytes(data), answer.content_type, answer.headers)
-
     def stage_of(self, request: Request, body: Any) -> str | None:
         """Return the stage that a posted graph renders."""
         if request.method != "POST" or not request.path.endswith("/prompt") or not isinstance(body, dict):
             return None
         graph = body.get("prompt")
         return stage_of_graph(graph) if isinstance(graph, dict) else None
+
+    def names_of(self, request: Request, stage: str | None) -> tuple[str, ...]:
+        """Return stage and last part of the path: "prompt" is every posted graph."""
+        return (*super().names_of(request, None), *([stage] if stage else []))
 
     # -- GET ----------------------------------------------------------------------------------------------------------
 
@@ -284,7 +252,20 @@ class ComfyUI(JobSite):
     def _system_stats(self, call: RecordedRequest, request: Request, body: Any) -> Answer:
         del call, request, body
         recorded = self.version.recorded["system_stats"]
-        return json_of({**recorded, "system": {**recorded["system"], "comfyui_version": self.version.text}})
+        own = {"comfyui_version": self.version.text, "argv": self._argv(recorded["system"]["argv"])}
+        return json_of({**recorded, "system": {**recorded["system"], **own}})
+
+    def _argv(self, recorded: list[str]) -> list[str]:
+        """Return the command line: the recorded one, with this server's flags."""
+        kept = [word for word in recorded if word not in ("--preview-size", "--preview-method")]
+        kept = [word for word in kept if word not in ("64", "latent2rgb")]
+        if self.setup.preview_size != _USUAL_PREVIEW:
+            kept += ["--preview-size", str(self.setup.preview_size)]
+        if self.setup.preview_method != "none":
+            kept += ["--preview-method", self.setup.preview_method]
+        if self.setup.cors is not None:
+            kept += ["--enable-cors-header", self.setup.cors]
+        return kept
 
     def _folder(self, name: str) -> Answer:
         names = self.catalog.folder(name)

@@ -40,6 +40,7 @@ class Setup:
     cors: str | None
     broken: frozenset[str]
     credentials: str | None
+    prefix: str
 
 
 @dataclass(slots=True)
@@ -73,15 +74,20 @@ class Engine:
         """The drawing function."""
         return self.setup.draw
 
-    def load(self, checkpoint: str, *, deaf: bool) -> None:
+    def load(self, checkpoint: str) -> None:
         """Take the time of loading a checkpoint that is not the loaded one. Raises Interrupted."""
         if checkpoint != self.loaded:
             with self.job_log.noting():
                 if self.loaded is not None:
                     self.job_log.switches.append(checkpoint)
                 self.loaded = checkpoint
-            self.queue.work(self.setup.load_s, deaf=deaf)
+            self.queue.work(self.setup.load_s, deaf=not self.version.has("interrupt within a step"))
             self.queue.check()
+
+    def unload(self) -> None:
+        """Forget the loaded checkpoint, as after an error for want of memory."""
+        with self.job_log.noting():
+            self.loaded = None
 
     def keep_prefixes(self, graph: Graph) -> None:
         """Forget the prefixes of nodes that are no longer in the graph."""
@@ -107,7 +113,7 @@ class Engine:
             with self.job_log.noting():
                 self.queue.flagged = True
                 self.job_log.interrupts.append(Interrupt(self.job_log.clock.now(), item.job, item.job.call))
-        elif sid is not None and fault.kind in ("silent", "deaf"):
+        elif sid is not None and fault.kind == "deaf":
             self.sockets.silence(sid)
         elif sid is not None and fault.kind in ("socket_lost", "socket_closed"):
             self.sockets.close(sid, 1001 if fault.kind == "socket_closed" else None)

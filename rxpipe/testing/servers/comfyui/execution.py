@@ -18,6 +18,7 @@ from rxpipe.testing.servers.comfyui.queueing import Entry, Interrupted, Item
 from rxpipe.testing.servers.comfyui.sockets import JPEG, PNG
 from rxpipe.testing.servers.comfyui.tracebacks import traceback_of
 from rxpipe.testing.servers.comfyui.values import jpeg, png, printed
+from rxpipe.testing.servers.core.site import ServerGone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,6 +35,7 @@ _TIPS = (
 _PREVIEWS = ("latent2rgb", "taesd", "auto")
 _LETTERS = 5  # random ones in the name of a temporary file
 _DEFAULT_STEPS = 20
+_TAIL = 0.1  # of a job's latency, after its steps: decoding and saving
 
 
 @dataclass(slots=True)
@@ -48,7 +50,6 @@ class Execution:
     _executed: list[str] = field(default_factory=list)
     _steps: int = 0  # sampling steps done so far, over all nodes
     _all_steps: int = 0
-    _due_steps: int = 0
     _struck: bool = False
     _progress: ProgressState = field(init=False)
 
@@ -69,7 +70,7 @@ class Execution:
         order = Order(graph, lambda node_id: engine.cache.get(node_id) is not None, self._is_output)
         for output in self.item.outputs:
             order.add(output)
-        self._all_steps = self._due_steps = sum(self._steps_of(node_id) for node_id in order.left)
+        self._all_steps = sum(self._steps_of(node_id) for node_id in order.left)
         outcome = self._run_nodes(order)
         status = "success" if outcome == "done" else "error"
         outputs = self._kept_outputs()
@@ -93,6 +94,8 @@ class Execution:
             return "interrupted"
         except NodeError as error:
             self._note("execution_error", self._error(error.kind, error.message))
+            if error.kind.endswith("OutOfMemoryError"):
+                self.engine.unload()
             return "failed"
         self._note("execution_success", {"prompt_id": self.item.prompt_id})
         return "done"
@@ -125,16 +128,21 @@ class Execution:
         """Return what a node returns; what its code raises becomes a NodeError."""
         engine = self.engine
         if node["class_type"] == "CheckpointLoaderSimple":
-            engine.load(node["inputs"]["ckpt_name"], deaf=not engine.version.has("interrupt within a step"))
+            self.load(node["inputs"]["ckpt_name"])
         if self._is_output(self.node_id) and not self._all_steps:
             self._spend(1.0)
             engine.queue.check()
         try:
-            return NODES[node["class_type"]](self, self._inputs(node))
-        except (Interrupted, NodeError):
+            result = NODES[node["class_type"]](self, self._inputs(node))
+        except (Interrupted, NodeError, ServerGone):
             raise
-        except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
-            raise NodeError(type(error).__name__, str(error)) from error
+        except Exception as error:
+            kind = type(error)
+            name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+            raise NodeError(name, str(error)) from error
+        if self._is_output(self.node_id) and self._all_steps:
+            self._spend(_TAIL / len(self.item.outputs), deaf=True)
+        return result
 
     def _inputs(self, node: dict[str, Any]) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -277,11 +285,15 @@ class Execution:
         with self.engine.job_log.drawing():
             return self.engine.draw(request)
 
+    def load(self, checkpoint: str) -> None:
+        """Take the time of loading a checkpoint, if another one is loaded."""
+        self.engine.load(checkpoint)
+
     def step(self, value: int, of: int, preview: Callable[[], Image.Image] | None) -> None:
         """Take the time of one step, and report it."""
         queue, version = self.engine.queue, self.engine.version
         fine = version.has("interrupt within a step")
-        self._spend(1 / max(1, self._all_steps), deaf=not fine)
+        self._spend((1 - _TAIL) / max(1, self._all_steps), deaf=not fine)
         queue.check()
         self._steps += 1
         self._report(value, of, None if preview is None else self._preview(preview))
@@ -306,11 +318,10 @@ class Execution:
         """Send a text as event 3."""
         self.engine.sockets.send_text(self.node_id, text, self.item.client_id)
 
-    def texts(self, *, prompt: bool) -> Mapping[str, str]:
-        """Return the text chunks of a saved picture."""
+    def texts(self) -> Mapping[str, str]:
+        """Return the text chunks of a saved picture: the graph, and what was posted to be kept with it."""
         extra = self.item.extra_data.get("extra_pnginfo") or {}
-        shown = {"prompt": json.dumps(self.item.graph)} if prompt else {}
-        return {**shown, **{key: json.dumps(value) for key, value in extra.items()}}
+        return {"prompt": json.dumps(self.item.graph), **{key: json.dumps(value) for key, value in extra.items()}}
 
     def temp_prefix(self) -> str:
         """Return the prefix of this node's temporary files; the same as long as the node is in each graph."""

@@ -39,9 +39,14 @@ class StoredFile:
 
 
 class FileStore:
-    """The three folders. Safe from any thread; paths use "/"."""
+    """The three folders. Safe from any thread; paths use "/".
 
-    def __init__(self) -> None:
+    keep_bytes: how much `output` and `temp` hold together; beyond it the oldest pictures are gone.
+    """
+
+    def __init__(self, keep_bytes: int = 512 * 1024 * 1024) -> None:
+        self._keep_bytes = keep_bytes
+        self._saved_bytes = 0
         self._files: dict[tuple[str, str, str], StoredFile] = {}
         self._lock = threading.RLock()
 
@@ -60,8 +65,18 @@ class FileStore:
 
     def write(self, kind: str, subfolder: str, name: str, data: bytes) -> None:
         """Write a file. Raises OutsideFolder."""
+        place = (kind, *_place(subfolder, name))
         with self._lock:
-            self._files[(kind, *_place(subfolder, name))] = StoredFile(data, time.time_ns())
+            self._forget(place)
+            self._files[place] = StoredFile(data, time.time_ns())
+            self._saved_bytes += len(data) if kind != "input" else 0
+            while self._saved_bytes > self._keep_bytes:
+                self._forget(next(old for old in self._files if old[0] != "input"))
+
+    def _forget(self, place: tuple[str, str, str]) -> None:
+        file = self._files.pop(place, None)
+        if file is not None and place[0] != "input":
+            self._saved_bytes -= len(file.data)
 
     def upload(self, kind: str, subfolder: str, name: str, data: bytes, *, overwrite: bool) -> str:
         """Write an uploaded file and return its name: another one where other bytes have this name already.
@@ -109,12 +124,13 @@ class FileStore:
     def delete(self, kind: str, subfolder: str, name: str) -> None:
         """Delete a file, as somebody at the server's console does. Does nothing where there is none."""
         with self._lock:
-            self._files.pop((kind, *_place(subfolder, name)), None)
+            self._forget((kind, *_place(subfolder, name)))
 
     def empty_temp(self) -> None:
         """Empty the temporary folder, as the server does when it starts."""
         with self._lock:
-            self._files = {place: file for place, file in self._files.items() if place[0] != "temp"}
+            for place in [place for place in self._files if place[0] == "temp"]:
+                self._forget(place)
 
     def names(self, kind: str) -> list[str]:
         """Return the names of the files directly in a folder, sorted: what a node's list shows."""

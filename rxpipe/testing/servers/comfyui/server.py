@@ -55,6 +55,7 @@ class ComfyUIServer(JobServer[ComfyUI]):
         max_upload_size: bytes of a body.
         cors: the origin of --enable-cors-header, None without it.
         credentials: the `authorization` header that a proxy in front asks for, None without one.
+        prefix: the path under which a proxy in front shows it, such as "/comfy".
         files: the folders to start with; they outlive the server's death, but for `temp`.
         port: 0 for a free one.
         gzip_level: 1..9 with --enable-compress-response-body, None without.
@@ -88,6 +89,7 @@ class ComfyUIServer(JobServer[ComfyUI]):
         max_upload_size: int = 104857600,
         cors: str | None = None,
         credentials: str | None = None,
+        prefix: str = "",
         files: FileStore | None = None,
         port: int = 0,
         gzip_level: int | None = None,
@@ -113,6 +115,7 @@ class ComfyUIServer(JobServer[ComfyUI]):
             cors,
             frozenset(broken),
             credentials,
+            prefix.rstrip("/"),
         )
         self._models = {**MODELS, **(models or {})}
         self._packs = tuple(packs)
@@ -142,6 +145,11 @@ class ComfyUIServer(JobServer[ComfyUI]):
             on_death=lambda fault: self.die(back_after_s=fault.back_after_s),
         )
 
+    @property
+    def url(self) -> str:
+        """`http://127.0.0.1:PORT`, and the prefix."""
+        return super().url + self.setup.prefix
+
     def stop(self) -> None:
         """Stop for good, its strangers too."""
         super().stop()
@@ -164,7 +172,7 @@ class ComfyUIServer(JobServer[ComfyUI]):
 
         reads: False: it never reads from its socket; `jam` makes that felt by everybody.
         """
-        stranger = Stranger(self.port, self.site.sockets, reads=reads)
+        stranger = Stranger(self.port, self.setup.prefix, self.site.sockets, reads=reads)
         self._strangers.append(stranger)
         return stranger
 

@@ -30,18 +30,18 @@ class Stranger:
     client_id: its socket. events: the names of the messages that it received, in order; empty where it does not read.
     """
 
-    def __init__(self, port: int, sockets: Sockets, *, reads: bool = True) -> None:
+    def __init__(self, port: int, prefix: str, sockets: Sockets, *, reads: bool = True) -> None:
         self.client_id = str(uuid.uuid4())
         self.events: list[str] = []
-        self._url = f"http://127.0.0.1:{port}"
+        self._url = f"http://127.0.0.1:{port}{prefix}"
         self._sockets = sockets
         self._held = ExitStack()  # its socket
         if reads:
-            address = f"ws://127.0.0.1:{port}/ws?clientId={self.client_id}"
+            address = f"ws://127.0.0.1:{port}{prefix}/ws?clientId={self.client_id}"
             connected = self._held.enter_context(connect(address, max_size=None, compression=None, proxy=None))
             threading.Thread(target=self._read, args=(connected,), name="comfyui-server-stranger", daemon=True).start()
         else:
-            self._held.enter_context(self._handshake(port))
+            self._held.enter_context(self._handshake(port, prefix))
 
     def post(self, graph: Graph | None = None, *, anonymous: bool = False, **body: Any) -> str:
         """Post a graph, by default a small picture that is no other's, and return the id of its job.
@@ -87,14 +87,14 @@ class Stranger:
             for message in connected:
                 self.events.append(json.loads(message)["type"] if isinstance(message, str) else "binary")
 
-    def _handshake(self, port: int) -> socket.socket:
+    def _handshake(self, port: int, prefix: str) -> socket.socket:
         """Return a raw socket after the handshake, from which nothing more is read."""
         raw = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BUFFER)
         raw.settimeout(_TIMEOUT_S)
         raw.connect(("127.0.0.1", port))
         head = (
-            f"GET /ws?clientId={self.client_id} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+            f"GET {prefix}/ws?clientId={self.client_id} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
             "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )
         raw.sendall(head.encode())

@@ -174,7 +174,7 @@ class Validation:
             text = "Bad linked input, must be a length-2 list of [node_id, slot_index]"
             return _entry("bad_linked_input", text, name, {**extra, "received_value": value}), True
         source, slot = value
-        if source not in self.graph:
+        if not isinstance(source, str) or source not in self.graph:
             raise _Problem("KeyError", repr(source), 1)
         delivers = (self.catalog.info(self.graph[source]["class_type"]) or {})["output"]
         if not isinstance(slot, int) or not -len(delivers) <= slot < len(delivers):

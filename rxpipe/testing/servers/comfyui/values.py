@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import io
+import weakref
 import zlib
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageChops
 
+from rxpipe.testing.servers.drawing import with_texts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 Pictures = tuple[Image.Image, ...]
 """An IMAGE: a batch of RGB pictures of one size."""
+
+_SOURCE = "rxpipe source"
+"""Where a picture keeps the file that it was drawn as, and a reference to itself."""
 
 _CELL = 8  # px along a side of a latent's cell
 _GREY = (127, 127, 127)
@@ -113,17 +122,22 @@ class Named:
 
 
 def open_rgb(data: bytes) -> Image.Image:
-    """Return an encoded picture as RGB. Raises OSError if it is none."""
+    """Return a drawn PNG as RGB; it is decoded when a node looks at its pixels. Raises OSError if it is none."""
     picture = Image.open(io.BytesIO(data))
-    picture.load()
-    return picture.convert("RGB")
+    if picture.mode != "RGB":
+        return picture.convert("RGB")
+    picture.info[_SOURCE] = (data, weakref.ref(picture))
+    return picture
 
 
-def png(picture: Image.Image, level: int = 1, text: Any = None) -> bytes:
-    """Return a picture as PNG; `level` 0..9 of zlib, `text` a PngInfo."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=level, pnginfo=text)
-    return buffer.getvalue()
+def png(picture: Image.Image, level: int = 1, texts: Mapping[str, str] | None = None) -> bytes:
+    """Return a picture as PNG with text chunks; `level` 0..9 of zlib, unless it is still as it was drawn."""
+    data, source = picture.info.get(_SOURCE, (None, lambda: None))
+    if source() is not picture:  # a copy keeps `info`
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG", compress_level=level)
+        data = buffer.getvalue()
+    return with_texts(data, texts or {})
 
 
 def jpeg(picture: Image.Image, quality: int = 95) -> bytes:

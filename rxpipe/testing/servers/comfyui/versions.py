@@ -27,6 +27,7 @@ Feature = Literal[
     "named cycles",
     "uuid ids",
     "job cancel",
+    "face landmarks",
 ]
 
 RECORDED = ("0.3.40", "0.3.64", "0.33.0")
@@ -49,6 +50,7 @@ _SINCE: dict[Feature, str] = {
     "named cycles": "0.20.0",
     "uuid ids": "0.25.0",
     "job cancel": "0.26.0",
+    "face landmarks": "0.23.0",
 }
 _LOSES_OUTPUTS = ("0.19.0", "0.28.0")  # first with the fault, first without
 

@@ -6,7 +6,9 @@ import io
 import json
 import mimetypes
 import posixpath
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -18,10 +20,12 @@ from rxpipe.testing.servers.core.multipart import parse_form
 from rxpipe.testing.servers.core.wire import Answer
 
 if TYPE_CHECKING:
+    from rxpipe.testing.servers.core.faults import Fault
     from rxpipe.testing.servers.core.multipart import Part
     from rxpipe.testing.servers.core.wire import Request
 
 _DEFAULT_QUALITY = 90
+_SPOILT = ("not_an_image", "flipped_byte", "cut_png")
 _RGBA = 4
 
 
@@ -104,6 +108,20 @@ def _opened(file: StoredFile) -> Image.Image:
     picture = Image.open(io.BytesIO(file.data))
     picture.load()
     return picture
+
+
+def spoilt(answer: Answer, fault: Fault | None) -> Answer:
+    """Return the answer with a file that a fault has spoilt, unchanged where it has not."""
+    if fault is None or fault.kind not in _SPOILT or answer.status != HTTPStatus.OK:
+        return answer
+    data = bytearray(answer.body)
+    if fault.kind == "not_an_image":
+        data = bytearray(b"This is no picture.")
+    elif fault.kind == "cut_png":
+        del data[int(len(data) * fault.fraction) :]
+    else:
+        data[len(data) // 2] ^= 0xFF
+    return replace(answer, body=bytes(data))
 
 
 # -- uploads ----------------------------------------------------------------------------------------------------------

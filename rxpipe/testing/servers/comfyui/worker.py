@@ -39,6 +39,8 @@ class Worker:
             log.note_end(item.job, "lost")
             engine.queue.finish(item, None)
             return
+        if fault is not None and fault.kind == "silent" and item.client_id is not None:
+            engine.sockets.silence(item.client_id)
         try:
             entry, outcome = Execution(engine, item).run()
         except ServerGone:

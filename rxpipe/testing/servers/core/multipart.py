@@ -55,4 +55,4 @@ def _part(head: str, data: bytes) -> Part:
     encoded, plain = _ENCODED_FILE_NAME.search(head), _FILE_NAME.search(head)
     if encoded is not None:
         return Part(name[1], data, unquote(encoded[1]))
-    return Part(name[1], data, None if plain is None else plain[1].replace('\\"', '"'))
+    return Part(name[1], data, None if plain is None else plain[1].replace('\\"', '"').replace("%22", '"'))

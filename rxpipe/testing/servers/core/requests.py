@@ -20,6 +20,7 @@ class RecordedRequest:
     at_s: when it was read, on the server's clock; `at_monotonic_s` on the machine's.
     connection: number of the connection it came over, 1.. .
     stage: the pipeline stage it renders, as the kind of server names it; None for everything else.
+    names: what a fault may call it beside its path.
     status: what was answered; None while the request is in progress, or where no answer was sent.
     """
 
@@ -33,12 +34,13 @@ class RecordedRequest:
     connection: int
     headers: dict[str, str] = field(repr=False)
     stage: str | None = None
+    names: tuple[str, ...] = ()
     fault: Fault | None = None
     status: int | None = None
 
     def matches(self, target: str) -> bool:
-        """Return whether `target` means this request: its stage, its path, the path's last part, or "*"."""
-        return target in ("*", self.path, self.stage, self.path.rsplit("/", 1)[-1] if not self.stage else None)
+        """Return whether `target` means this request: its path, one of its names, or "*"."""
+        return target in ("*", self.path, *self.names)
 
 
 def shorten(value: Any) -> Any:

@@ -388,6 +388,7 @@ class LoopbackServer(Generic[SiteT]):
             body = json.loads(request.body) if request.body else None
         except ValueError:
             body = None
+        stage = self.site.stage_of(request, body)
         call = self.request_log.new_call(
             method=request.method,
             path=request.path,
@@ -395,7 +396,8 @@ class LoopbackServer(Generic[SiteT]):
             body=body if self._keep_bodies else shorten(body),
             connection=number,
             headers={name: value for name, value in request.headers.items() if name != "authorization"},
-            stage=self.site.stage_of(request, body),
+            stage=stage,
+            names=self.site.names_of(request, stage),
         )
         call.fault = self._plan.take(call)
         return call, body

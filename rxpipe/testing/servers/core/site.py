@@ -72,6 +72,10 @@ class Site(ABC):
         del request, body
         return None
 
+    def names_of(self, request: Request, stage: str | None) -> tuple[str, ...]:
+        """Return what a fault may call a request beside its path: its stage, or the path's last part without one."""
+        return (stage or request.path.rsplit("/", 1)[-1],)
+
     def answer_instead(self, fault: Fault) -> Answer:
         """Return the answer of a fault of kind `instead`, in the shape that this kind of server gives its errors."""
         content_type = HTML if fault.html else "text/plain; charset=utf-8"

@@ -89,6 +89,7 @@ class Setup:
     draw: where pictures come from.
     latency_s: seconds for a picture, by stage; a stage that is not named takes none.
     switch_s: seconds a change of checkpoint takes.
+    encode_s_per_mp: seconds of the machine to encode a megapixel, while the next job runs.
     auth: user and password for HTTP Basic, None for an open server.
     nowebui: as started with --nowebui: no page, no /internal/progress.
     api: False: as started without --api: the page is there, every /sdapi path is a 404.
@@ -116,6 +117,7 @@ class Setup:
     styles: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     missing: frozenset[str] = frozenset()
     saved_options: dict[str, Any] = field(default_factory=dict)
+    encode_s_per_mp: float = 0.0
 
 
 class Engine:

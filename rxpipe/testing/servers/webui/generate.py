@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import re
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pybase64 as base64
@@ -595,6 +596,9 @@ def encoded(engine: Engine, picture: bytes) -> bytes:
 
     The options are restored before a picture is encoded. Raises HttpError for a format that the servers do not write.
     """
+    if engine.setup.encode_s_per_mp:
+        width, height = png_size(picture)
+        threading.Event().wait(engine.setup.encode_s_per_mp * width * height / 1e6)
     name = engine.options["samples_format"]
     if name == "png":
         return picture

@@ -35,6 +35,7 @@ class WebUIServer(JobServer[WebUI]):
         draw: a PNG for a DrawRequest, or "noise" (fast), or "sketch": drawn by the embedded backend.
         latency_s: seconds a picture, for all stages or by stage (txt2img, img2img, adetailer, upscale).
         switch_s: seconds a change of checkpoint takes.
+        encode_s_per_mp: seconds of the machine to encode a megapixel of an answer, while the next job runs.
         clock: the machine's, or a ManualClock.
         auth: user and password; guards /sdapi only, as the real servers do.
         nowebui: no page and no /internal/progress.
@@ -64,6 +65,7 @@ class WebUIServer(JobServer[WebUI]):
         draw: Draw | Literal["noise", "sketch"] = "noise",
         latency_s: float | Mapping[str, float] = 0.0,
         switch_s: float = 0.0,
+        encode_s_per_mp: float = 0.0,
         clock: Clock | None = None,
         auth: tuple[str, str] | None = None,
         nowebui: bool = False,
@@ -100,6 +102,7 @@ class WebUIServer(JobServer[WebUI]):
             loras=tuple(loras),
             styles=dict(styles or {}),
             missing=frozenset(missing),
+            encode_s_per_mp=encode_s_per_mp,
         )
         names = checkpoints or self.flavour.checkpoints
         self._checkpoints = [Checkpoint(name, hashed or number == 0) for number, name in enumerate(names)]

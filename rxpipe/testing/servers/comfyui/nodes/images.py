@@ -209,27 +209,53 @@ def _pad(work: Work, values: Values) -> Several:
     return Several((tuple(padded), ImageChops.lighter(mask, soft)))
 
 
+@node("SplitImageWithAlpha")
+def _split_alpha(work: Work, values: Values) -> Several:
+    del work
+    pictures: Pictures = values["image"]
+    return Several((pictures, Image.new("L", pictures[0].size)))
+
+
+@node("ImageStitch")
+def _stitch(work: Work, values: Values) -> Pictures:
+    del work
+    first: Image.Image = values["image1"][0]
+    if values.get("image2") is None:
+        return (first,)
+    second: Image.Image = values["image2"][0]
+    across = values["direction"] in ("left", "right")
+    if values["match_image_size"]:
+        factor = first.height / second.height if across else first.width / second.width
+        second = second.resize((max(1, round(second.width * factor)), max(1, round(second.height * factor))))
+    before, after = (second, first) if values["direction"] in ("left", "up") else (first, second)
+    gap = values["spacing_width"]
+    corner = (before.width + gap, 0) if across else (0, before.height + gap)
+    size = (max(before.width, corner[0] + after.width), max(before.height, corner[1] + after.height))
+    whole = Image.new("RGB", size, values["spacing_color"])
+    whole.paste(before, (0, 0))
+    whole.paste(after, corner)
+    return (whole,)
+
+
+@node("RepeatImageBatch")
+def _repeat(work: Work, values: Values) -> Pictures:
+    del work
+    pictures: Pictures = values["image"]
+    amount: int = values["amount"]
+    return pictures * amount
+
+
+@node("ImageFromBatch")
+def _from_batch(work: Work, values: Values) -> Pictures:
+    del work
+    pictures: Pictures = values["image"]
+    first = min(values["batch_index"], len(pictures) - 1)
+    return pictures[first : first + values["length"]]
+
+
 @node("EmptyImage")
 def _plain(work: Work, values: Values) -> Pictures:
     del work
     picture = Image.new("RGB", (values["width"], values["height"]), f"#{values['color']:06x}")
     count: int = values["batch_size"]
     return (picture,) * count
-
-
-@node("ImageInvert")
-def _invert(work: Work, values: Values) -> Pictures:
-    del work
-    return tuple(ImageChops.invert(picture) for picture in values["image"])
-
-
-@node("ImageBlur")
-def _blur(work: Work, values: Values) -> Pictures:
-    del work
-    return tuple(picture.filter(ImageFilter.GaussianBlur(values["sigma"])) for picture in values["image"])
-
-
-@node("Canny")
-def _edges(work: Work, values: Values) -> Pictures:
-    del work
-    return tuple(picture.convert("L").filter(ImageFilter.FIND_EDGES).convert("RGB") for picture in values["image"])

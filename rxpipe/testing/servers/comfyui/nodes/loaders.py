@@ -30,7 +30,7 @@ def _unet(work: Work, values: Values) -> Model:
     return Model(values["unet_name"])
 
 
-@node("CLIPLoader", "DualCLIPLoader")
+@node("CLIPLoader", "DualCLIPLoader", "TripleCLIPLoader")
 def _clip(work: Work, values: Values) -> Clip:
     del work
     return Clip(values.get("clip_name") or values["clip_name1"])
@@ -82,11 +82,34 @@ def _controlnet(work: Work, values: Values) -> Named:
     return Named("controlnet", values["control_net_name"])
 
 
-@node("FreeU_V2", "RescaleCFG", "PerturbedAttentionGuidance", "ModelSamplingFlux", "ModelSamplingSD3")
+@node(
+    "FreeU_V2",
+    "RescaleCFG",
+    "PerturbedAttentionGuidance",
+    "ModelSamplingFlux",
+    "ModelSamplingSD3",
+    "SkipLayerGuidanceSD3",
+)
 def _patched(work: Work, values: Values) -> Model:
     del work
     model: Model = values["model"]
     return model.changed(" ".join(f"{key} {value}" for key, value in sorted(values.items()) if key != "model"))
+
+
+@node("ModelMergeSimple")
+def _merged(work: Work, values: Values) -> Model:
+    del work
+    model: Model = values["model1"]
+    return model if values["ratio"] == 1 else model.changed(f"{values['model2'].checkpoint} {1 - values['ratio']:g}")
+
+
+@node("CLIPMergeSimple")
+def _merged_clip(work: Work, values: Values) -> Clip:
+    del work
+    clip: Clip = values["clip1"]
+    if values["ratio"] == 1:
+        return clip
+    return replace(clip, changes=(*clip.changes, f"{values['clip2'].checkpoint} {1 - values['ratio']:g}"))
 
 
 @node("DifferentialDiffusion")
@@ -144,15 +167,30 @@ def _zero(work: Work, values: Values) -> Conditioning:
 @node("ConditioningSetTimestepRange")
 def _range(work: Work, values: Values) -> Conditioning:
     del work
-    given: Conditioning = values["conditioning"]
-    return replace(given, changes=(*given.changes, f"range {values['start']:g}-{values['end']:g}"))
+    return _noted(values, f"range {values['start']:g}-{values['end']:g}")
+
+
+@node("ConditioningSetArea")
+def _area(work: Work, values: Values) -> Conditioning:
+    del work
+    return _noted(values, "area " + " ".join(str(values[name]) for name in ("width", "height", "x", "y", "strength")))
+
+
+@node("ConditioningSetMask")
+def _where(work: Work, values: Values) -> Conditioning:
+    del work
+    return _noted(values, f"mask {zlib.crc32(values['mask'].tobytes())} {values['strength']:g}")
 
 
 @node("FluxGuidance")
 def _guidance(work: Work, values: Values) -> Conditioning:
     del work
+    return _noted(values, f"guidance {values['guidance']:g}")
+
+
+def _noted(values: Values, change: str) -> Conditioning:
     given: Conditioning = values["conditioning"]
-    return replace(given, changes=(*given.changes, f"guidance {values['guidance']:g}"))
+    return replace(given, changes=(*given.changes, change))
 
 
 @node("ControlNetApply")

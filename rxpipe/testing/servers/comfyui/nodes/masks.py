@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from rxpipe.testing.servers.comfyui.nodes.registry import Values, Work
     from rxpipe.testing.servers.comfyui.values import Pictures
 
+_OPERATIONS = {
+    "multiply": ImageChops.multiply,
+    "add": ImageChops.add,
+    "subtract": ImageChops.subtract,
+    "and": ImageChops.darker,
+    "or": ImageChops.lighter,
+    "xor": ImageChops.difference,
+}
+
 
 @node("ImageToMask")
 def _of_picture(work: Work, values: Values) -> Image.Image:
@@ -81,3 +90,14 @@ def _crop(work: Work, values: Values) -> Image.Image:
     mask: Image.Image = values["mask"]
     left, top = values["x"], values["y"]
     return mask.crop((left, top, left + values["width"], top + values["height"]))
+
+
+@node("MaskComposite")
+def _composite(work: Work, values: Values) -> Image.Image:
+    del work
+    below, above = values["destination"].copy(), values["source"]
+    corner = (values["x"], values["y"])
+    under = below.crop((*corner, corner[0] + above.width, corner[1] + above.height))
+    below.paste(_OPERATIONS[values["operation"]](under, above), corner)
+    made: Image.Image = below
+    return made

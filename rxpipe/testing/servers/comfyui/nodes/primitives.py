@@ -32,6 +32,28 @@ def _concatenate(work: Work, values: Values) -> str:
     return joined
 
 
+@node("StringReplace")
+def _replace(work: Work, values: Values) -> str:
+    del work
+    text: str = values["string"]
+    return text.replace(values["find"], values["replace"])
+
+
+@node("StringTrim")
+def _trim(work: Work, values: Values) -> str:
+    del work
+    text: str = values["string"]
+    return {"Both": text.strip, "Left": text.lstrip, "Right": text.rstrip}[values["mode"]]()
+
+
+@node("CaseConverter")
+def _convert_case(work: Work, values: Values) -> str:
+    del work
+    text: str = values["string"]
+    ways = {"UPPERCASE": text.upper, "lowercase": text.lower, "Capitalize": text.capitalize, "Title Case": text.title}
+    return ways[values["mode"]]()
+
+
 @node("ComfySwitchNode")
 def _switch(work: Work, values: Values) -> Any:
     del work

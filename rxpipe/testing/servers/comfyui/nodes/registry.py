@@ -42,6 +42,10 @@ class Work(Protocol):
         """Return a picture as PNG."""
         ...
 
+    def load(self, checkpoint: str) -> None:
+        """Take the time of loading a checkpoint, if another one is loaded."""
+        ...
+
     def step(self, value: int, of: int, preview: Callable[[], Image] | None) -> None:
         """Take the time of one step of `of`, and report it as the `value`-th, with what it looks like by then."""
         ...
@@ -62,8 +66,8 @@ class Work(Protocol):
         """Send a text over the socket."""
         ...
 
-    def texts(self, *, prompt: bool) -> Mapping[str, str]:
-        """Return the text chunks of a saved picture; `prompt`: whether the graph is one of them."""
+    def texts(self) -> Mapping[str, str]:
+        """Return the text chunks of a saved picture."""
         ...
 
     def temp_prefix(self) -> str:

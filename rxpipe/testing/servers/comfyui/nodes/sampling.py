@@ -84,6 +84,31 @@ def _repeated(work: Work, values: Values) -> Latent:
     return replace(latent, size=latent.size * values["amount"], pictures=pictures)
 
 
+@node("LatentBlend")
+def _blended(work: Work, values: Values) -> Latent:
+    del work
+    first: Latent = values["samples1"]
+    second = _resized(values["samples2"], first.width, first.height)
+    share = 1 - values["blend_factor"]
+    pictures = tuple(
+        Image.blend(one, second.drawn()[place % second.size], share) for place, one in enumerate(first.drawn())
+    )
+    return replace(first, pictures=pictures)
+
+
+@node("LatentComposite")
+def _composed(work: Work, values: Values) -> Latent:
+    del work
+    below: Latent = values["samples_to"]
+    above: Latent = values["samples_from"]
+    made = []
+    for place, picture in enumerate(below.drawn()):
+        whole = picture.copy()
+        whole.paste(above.drawn()[place % above.size], (values["x"] // _CELL * _CELL, values["y"] // _CELL * _CELL))
+        made.append(whole)
+    return replace(below, pictures=tuple(made))
+
+
 @node("SetLatentNoiseMask")
 def _masked(work: Work, values: Values) -> Latent:
     del work
@@ -198,6 +223,7 @@ def sample(work: Work, latent: Latent, sampling: Sampling) -> Latent:
     count = sigmas.last - sigmas.first
     if count <= 0:
         return replace(latent, pictures=latent.drawn())
+    work.load(sampling.guider.model.checkpoint)
     pictures = tuple(_drawn(work, latent, sampling, place) for place in range(latent.size))
     for step in range(1, count + 1):
         done = (sigmas.first + step) / sigmas.steps
@@ -269,6 +295,12 @@ def _basic_guider(work: Work, values: Values) -> Guider:
 def _sampler_name(work: Work, values: Values) -> Named:
     del work
     return Named("sampler", values["sampler_name"])
+
+
+@node("SamplerEulerAncestral")
+def _euler_ancestral(work: Work, values: Values) -> Named:
+    del work, values
+    return Named("sampler", "euler_ancestral")
 
 
 @node(

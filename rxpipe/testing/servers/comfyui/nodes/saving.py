@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import time
-from typing import TYPE_CHECKING, Any
-
-from PIL.PngImagePlugin import PngInfo
+from typing import TYPE_CHECKING
 
 from rxpipe.testing.servers.comfyui.files import OutsideFolder
 from rxpipe.testing.servers.comfyui.nodes.registry import NodeError, Result, node
@@ -29,7 +27,7 @@ def _preview(work: Work, values: Values) -> Result:
 def _saved(work: Work, pictures: Pictures, kind: str, prefix: str, *, level: int) -> Result:
     width, height = pictures[0].size
     subfolder, stem = posixpath.split(posixpath.normpath(_filled(prefix, width, height)))
-    files = [png(picture, level, _text(work)) for picture in pictures]
+    files = [png(picture, level, work.texts()) for picture in pictures]
     try:
         names = work.files.save(kind, subfolder, stem, files)
     except OutsideFolder as error:
@@ -59,13 +57,6 @@ def _filled(prefix: str, width: int, height: int) -> str:
     for name, value in known.items():
         prefix = prefix.replace(name, value)
     return prefix
-
-
-def _text(work: Work) -> Any:
-    info = PngInfo()
-    for key, text in work.texts(prompt=True).items():
-        info.add_text(key, text)
-    return info
 
 
 @node("SaveImageWebsocket")

@@ -1,4 +1,4 @@
-"""Masks and parts of a picture: what is redrawn, cut out on our side and pasted back by the server.
+"""Masks and parts of a picture: what is redrawn, cut out and pasted back by itself.
 
 Only Pillow is used; a mask is grey, white where the picture is redrawn.
 """

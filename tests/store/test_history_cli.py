@@ -1,0 +1,209 @@
+"""The commands about runs that were, as a person meets them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import reactivex as rx
+from typer.testing import CliRunner
+
+import rxpipe as rxp
+from rxpipe.backends.base import Backend, Output
+from rxpipe.cli import app
+from rxpipe.errors import BackendRejected
+from rxpipe.store.reading import default_store
+
+FOUR = ("--width", "64", "--height", "64", "--seed", "7", "--images", "4", "--stages", "txt2img,upscale")
+
+
+class Painted(Backend):
+    """One colour a picture, at once; from its n-th call on it refuses everything."""
+
+    name = "painted"
+
+    def __init__(self, calls=1000):
+        self.left, self.drawn = calls, []
+
+    def render(self, stage, source):
+        self.left -= 1
+        if self.left < 0:
+            return rx.throw(BackendRejected("answered 401: unauthorized."))
+        self.drawn.append((str(stage.stage_type), stage.seed))
+        size = 64 if source is None else int(64 * stage.config.scale)
+        picture = rxp.Artifact(id="x").with_image(_colour(stage.seed, size))
+        return rx.of(Output(picture.read()))
+
+
+def _colour(seed, size):
+    from PIL import Image  # noqa: PLC0415  # as everywhere
+
+    return Image.new("RGB", (size, size), (seed % 256, 80, 160))
+
+
+@pytest.fixture(autouse=True)
+def _folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("RXPIPE_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr("platformdirs.user_data_path", lambda name, **_: tmp_path / "data" / name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def painted(monkeypatch):
+    """A function that has the next command draw with a new backend, which it returns."""
+
+    def paint(calls=1000):
+        backend = Painted(calls)
+        monkeypatch.setattr("rxpipe.backends.open_backend", lambda *_, **__: backend)
+        monkeypatch.setattr("rxpipe.cli.history.open_backend", lambda *_, **__: backend)
+        return backend
+
+    return paint
+
+
+def rxpipe(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def test_a_run_that_failed_says_how_to_continue_and_is_continued(painted):
+    """What was drawn is not drawn again, the seeds stay, and the files go on where they were."""
+    painted(calls=3)
+    failed = rxpipe("run", *FOUR)
+    (run,) = default_store().runs()
+    assert failed.exit_code == 1
+    assert f"to continue: rxpipe resume {run.run_id}\n" in failed.stderr
+    assert run.status == "failed"
+    assert run.unfinished
+
+    second = painted()
+    resumed = rxpipe("resume")
+    assert resumed.exit_code == 0
+    assert sorted(second.drawn) == [("txt2img", 9), ("txt2img", 10), ("upscale", 8), ("upscale", 9), ("upscale", 10)]
+    names = [path.name for path in sorted(Path("outputs").rglob("*.png"))]
+    assert names == [f"0000{n}-{7 + n}.png" for n in range(4)] * 2
+    assert resumed.stdout.splitlines()[-4:] == [f"outputs/extras-images/{_day()}/0000{n}-{7 + n}.png" for n in range(4)]
+    (run,) = default_store().runs()
+    assert (run.status, run.attempt, run.done) == ("completed", 2, 4)
+    assert "no unfinished run" in rxpipe("resume").stderr
+
+
+def _day():
+    return next(Path("outputs/extras-images").iterdir()).name
+
+
+def test_a_run_again_draws_only_what_a_change_touches(painted):
+    """The pictures of the stages before it are those of the first run."""
+    painted()
+    rxpipe("run", *FOUR)
+    second = painted()
+    again = rxpipe("rerun", "last", "--set", "upscale.scale=3")
+    assert again.exit_code == 0
+    assert [stage for stage, _ in second.drawn] == ["upscale"] * 4
+    third = painted()
+    picture = sorted(Path("outputs/extras-images").rglob("*.png"))[1]
+    assert rxpipe("rerun", picture, "--set", "upscale.scale=4", "--set", "txt2img.steps=9").exit_code == 0
+    assert third.drawn == [("txt2img", 8), ("upscale", 8)]
+    assert [run.parent is None for run in default_store().runs()] == [False, False, True]
+
+
+def test_what_cannot_be_run_again_says_why(painted):
+    """A picture of nobody's run, a run that no config can say, a wrong setting, a status that there is not."""
+    painted()
+    _colour(1, 64).save("other.png")
+    assert "To draw it again: rxpipe run other.png" in rxpipe("rerun", "other.png").stderr
+    twice = rxp.chain(rxp.txt2img(prompt="a", seed=1), rxp.upscale(scale=2), rxp.upscale(scale=2), out="o")
+    store = default_store()
+    assert rxp.PipelineRunner(Painted(), store=store).run(twice).success
+    assert store.close(10)
+    composed = rxpipe("rerun", "last")
+    assert (composed.exit_code, "composed in code, as txt2img, upscale, upscale" in composed.stderr) == (2, True)
+    rxpipe("run", *FOUR)
+    wrong = rxpipe("rerun", "last", "--set", "upscale.scael=3")
+    assert (wrong.exit_code, "scale" in wrong.stderr) == (2, True)
+    assert "did you mean 'completed'?" in rxpipe("runs", "--status", "complete").stderr
+
+
+def test_runs_are_listed_searched_and_shown(painted):
+    painted()
+    rxpipe("run", "--prompt", "a lighthouse at dusk", *FOUR)
+    run_id = default_store().latest().run_id
+    assert run_id in rxpipe("runs", "--search", "lighthouse").stdout
+    assert rxpipe("runs", "--search", "castle").stdout == "no such run\n"
+    (line,) = rxpipe("runs", "--json").stdout.splitlines()
+    assert json.loads(line)["run_id"] == run_id
+    shown = rxpipe("show", run_id[:17]).stdout
+    assert "a lighthouse at dusk" in shown
+    assert shown.count("upscale done") == 4
+    values = json.loads(rxpipe("show", "last", "--json").stdout)
+    assert values["plan"]["txt2img"]["seed"] == 7
+    assert len(values["images"]) == 4
+    missing = rxpipe("show", "nothing")
+    assert missing.exit_code == 1
+    assert "`rxpipe runs` lists them" in missing.stderr
+
+
+def test_without_a_store_nothing_is_kept(painted, monkeypatch):
+    painted()
+    rxpipe("run", "--no-store", *FOUR)
+    assert default_store().runs() == ()
+    monkeypatch.setenv("RXPIPE_STORE", "none")
+    rxpipe("run", *FOUR)
+    assert default_store() is None
+    assert "--store PATH" in rxpipe("runs").stderr
+    assert rxpipe("run", "--store", "here.db", *FOUR).exit_code == 0
+    assert len(rxp.Store("here.db").runs()) == 1
+    assert "contradict" in rxpipe("run", "--store", "x", "--no-store", *FOUR).stderr
+
+
+def test_a_lost_history_is_restored_from_the_pictures(painted):
+    """It is listed, searched and shown, and says why it cannot be resumed."""
+    painted()
+    rxpipe("run", "--prompt", "a lighthouse", *FOUR)
+    store = default_store()
+    before = store.latest()
+    store.close()
+    shutil.move(store.path, "lost")
+    for name in ("-wal", "-shm"):
+        store.path.with_name(store.path.name + name).unlink(missing_ok=True)
+    assert "1 runs with 8 pictures" in rxpipe("runs", "--rebuild", "outputs").stdout
+    after = store.latest()
+    assert (after.run_id, after.status, after.prompt, after.seed) == (before.run_id, "rebuilt", "a lighthouse", 7)
+    assert len(store.pictures()) == 4
+    assert "0 runs with 0 pictures" in rxpipe("runs", "--rebuild", "outputs").stdout
+    refused = rxpipe("resume", "last")
+    assert refused.exit_code == 2
+    assert "from its pictures only" in refused.stderr
+
+
+def test_ratings_supersede_and_tell_what_was_best(painted):
+    painted()
+    rxpipe("run", *FOUR, "--steps", "20")
+    rxpipe("run", *FOUR, "--steps", "30")
+    first = default_store().runs()[1].run_id
+    picture = min(Path("outputs/extras-images").rglob("*.png"))
+    assert rxpipe("learn", "summary").stdout.startswith("nothing is rated yet")
+    assert rxpipe("rate", "last", 5, "--tag", "sea").exit_code == 0
+    assert rxpipe("rate", first, 2).exit_code == 0
+    assert rxpipe("rate", picture, 4).exit_code == 0
+    summary = json.loads(rxpipe("learn", "summary", "--json").stdout)
+    assert summary["steps"] == [[30, 5.0, 4], [20, 2.5, 4]]
+    assert rxpipe("rate", "last", 6).exit_code == 2
+    records = list(rxp.read_records(rxp.LearningRecordWriter().path))
+    assert [record.supersedes for record in records] == [True] * 3
+    assert {record.run_id for record in records} == {run.run_id for run in default_store().runs()}
+
+
+def test_a_run_is_watched_from_its_beginning_to_its_end(painted):
+    """What it shows is what the run itself showed."""
+    painted()
+    ran = rxpipe("run", *FOUR)
+    watched = rxpipe("watch")
+    assert watched.exit_code == 0
+    assert [line for line in ran.stdout.splitlines() if " image " in line] == [
+        line for line in watched.stdout.splitlines() if " image " in line
+    ]
+    lines = rxpipe("watch", "last", "--json").stdout.splitlines()
+    assert [json.loads(line)["kind"] for line in lines][-1] == "run_end"
