@@ -18,7 +18,7 @@ from rxpipe.errors import BackendError, BackendFailed, BackendRejected, BackendT
 from rxpipe.rx.worker import elapsed_s
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from reactivex import abc
 
@@ -33,7 +33,7 @@ _FAILURES_BEFORE_REST = 2  # of one image each, such as out of memory; a server 
 _SLOW = 1.5  # times the fastest member's seconds an image; slower ones get no image queued ahead
 
 
-_LOSSES = 2  # members that an image may take with it before it is the image's own fault
+_LOSSES = 3  # members that an image may take with it before it is the image's own fault
 
 
 class MemberLost(BackendUnavailable):
@@ -85,13 +85,21 @@ class Placement:
 
     Args:
         members: those that there are from the beginning.
-        patience_s: asked where no member is left for an image: the seconds for which it waits for another to be added;
+        patience_s: asked where there is no member: the seconds for which an image waits for one to be added;
             0 or less ends it.
+        absence: called for the error of an image that no member is there for, with those of the members it was on.
     """
 
-    def __init__(self, members: Iterable[Member], patience_s: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(
+        self,
+        members: Iterable[Member],
+        patience_s: Callable[[], float] = lambda: 0.0,
+        absence: Callable[[Sequence[Exception]], Exception] = lambda _: BackendRejected(
+            "no backend of the pool can render this."
+        ),
+    ) -> None:
         self._members = list(members)
-        self._patience_s = patience_s
+        self._patience_s, self.absence = patience_s, absence
         self._lock = threading.RLock()
         self._waiting: list[Call] = []
 
@@ -118,7 +126,7 @@ class Placement:
         with self._lock:
             candidates = [m for m in self._members if call.need not in m.unable and m not in call.tried]
             member = self._best(call, candidates)
-            patience_s = 0.0 if candidates else self._patience_s()
+            patience_s = 0.0 if self._members else self._patience_s()
             waits = member is None and (bool(candidates) or patience_s > 0)
             known = call in self._waiting
             if known and not waits:
@@ -135,7 +143,7 @@ class Placement:
         elif waits:
             call.wait(min(rests_s, default=None), report=not known)
         else:
-            call.give_up()
+            call.give_up(next((m.unable[call.need] for m in self._members if call.need in m.unable), None))
 
     def forget(self, call: Call) -> None:
         """Let *call* wait no longer."""
@@ -274,11 +282,14 @@ class Call:
         if report:
             self._observer.on_next(StepProgress(phase="queued"))
 
-    def give_up(self, error: Exception | None = None) -> None:
-        """End with *error*, or the last member's."""
+    def give_up(self, refusal: Exception | None = None) -> None:
+        """End with the last member's error; where none was tried with *refusal*; where none is there with that."""
+        last = self._errors[-1] if self._errors and self._placement.members else refusal
+        self._end(last or self._placement.absence(self._errors))
+
+    def _end(self, error: Exception) -> None:
         self._over = True
-        last = self._errors[-1] if self._errors else BackendRejected("no backend of the pool can render this.")
-        self._observer.on_error(error or last)
+        self._observer.on_error(error)
 
     def dispose(self) -> None:
         """Interrupt the member, if one is at it."""
@@ -309,8 +320,8 @@ class Call:
         self._errors.append(error)
         self.tried.append(member)
         self._placement.failed(self, member, error)
-        if sum(isinstance(error, MemberLost) for error in self._errors) >= _LOSSES:
-            self.give_up(
+        if sum(isinstance(each, MemberLost) for each in self._errors) >= _LOSSES:
+            self._end(
                 BackendFailed(
                     f"{_LOSSES} backends went away while they rendered this image, the last with: {error}",
                     hint="It may need more memory than they have; draw it alone, or smaller.",

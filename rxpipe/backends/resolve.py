@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from rxpipe.backends.comfyui.kind import COMFYUI
+from rxpipe.backends.dask.kind import DASK
 from rxpipe.backends.http.address import without_credentials
 from rxpipe.backends.kind import BackendKind
 from rxpipe.backends.webui.kind import WEBUI
@@ -67,7 +68,7 @@ EMBEDDED = BackendKind(
 )
 """The kind that is opened where no server is found."""
 
-KINDS = (EMBEDDED, WEBUI, COMFYUI)
+KINDS = (EMBEDDED, WEBUI, COMFYUI, DASK)
 
 POOL = BackendKind(name="pool", load=_load_pool)
 """Several backends as one: what addresses with commas between them mean."""
