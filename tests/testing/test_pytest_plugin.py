@@ -5,6 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import rxpipe.testing.rewriting  # pytester forgets what is imported inside, and a second copy would meet the first
+import rxpipe.testing.scripted  # noqa: F401 - as above
+
 pytest_plugins = ["pytester"]
 
 
