@@ -127,6 +127,21 @@ _DESCRIPTIVE = re.compile(
 )
 
 
+_USUAL = {
+    "performance": ("Speed", "Quality"),  # Fooocus' others are models of their own
+    "controlnet_strength": ("1.0", "1"),
+    "dynamic_thresholding_percentile": ("0.999",),
+    "dynamic_thresholding_mimic_scale": ("10.0", "10"),
+    "uncond_scale": ("1.0", "1"),
+    "prefer_brownian": ("true",),
+    "uncond_per_vibe": ("true",),
+    "wonky_vibe_correlation": ("true",),
+    "stream": ("msgpack", "sse"),
+    "automaticvae": ("true",),
+}
+"""Values that every picture of a program has; they ask for nothing."""
+
+
 class Carried(NamedTuple):
     """What a picture's settings come to.
 
@@ -286,7 +301,7 @@ class _Carrying:
 
 def _describes(name: str, value: str) -> bool:
     """Whether a setting says what the picture is and not how it was drawn, or is switched off."""
-    if name == "performance" and value in {"Speed", "Quality"}:  # Fooocus' others are models of their own
+    if value in _USUAL.get(name, ()):
         return True
     return _DESCRIPTIVE.fullmatch(name.strip()) is not None or value.strip().casefold() in _OFF or number_of(value) == 0
 

@@ -758,6 +758,9 @@ NAI = {
     "sm": False,
     "cfg_rescale": 0.0,
     "request_type": "PromptGenerateRequest",
+    "controlnet_strength": 1.0,
+    "prefer_brownian": True,
+    "dynamic_thresholding_percentile": 0.999,
     "signed_hash": "x",
 }
 N = {**S, "model": "NovelAI Diffusion V3"}
