@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from PySide6.QtWidgets import QApplication
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # here, so that programs started by tests inherit it
+os.environ["RXPIPE_STORE"] = "none"  # for what runs outside of a test; each test has a store of its own
 
 # How long an example takes says how busy the machine is; what must be quick is held to it by the benchmarks.
 _common = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

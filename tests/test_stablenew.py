@@ -318,6 +318,12 @@ def test_last_settings_run_the_packs_that_they_name(tmp_path):
     found = recall_all(file(tmp_path / "presets", values, "last_settings.json"))
     assert [each.config.txt2img.prompt for each in found] == ["a pier", "a quay"]
     assert {each.config.txt2img.negative_prompt for each in found} == {"fog, watermark"}
+    assert {each.not_carried_over[-1] for each in found} == {"the pack gone.txt, which is not there"}
+    asking = preset(pipeline={"apply_global_negative_txt2img": True})
+    (job,) = read_jobs(file(tmp_path / "presets", asking))
+    assert any(note.kind == "read as" and "global_negative.txt" in note.reason for note in job.notes)
+    (job,) = read_jobs(file(tmp_path, {**asking, "selected_packs": ["gone.txt"]}))
+    assert any(note.kind == "no effect" and "global_negative.txt" in note.reason for note in job.notes)
 
 
 @pytest.mark.slow

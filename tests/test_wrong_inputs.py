@@ -16,7 +16,7 @@ from rxpipe.cli.app import app
 
 TABLE = Path(__file__).parent / "data" / "wrong_inputs.md"
 
-NO_MESSAGE = re.compile(r"Error$|Usage:|Try '|backend:|run 2\d+|txt2img |\d+ of ")
+NO_MESSAGE = re.compile(r"Error$|Usage:|Try '|backend:|run 2\d+|txt2img |\d+ of |rxpipe: to continue")
 
 FILES = {
     "twice.yaml": "txt2img:\n  prompt: a\n  prompt: b\n",
@@ -167,10 +167,7 @@ def _message(command, folder):
     outcome = CliRunner().invoke(app, command.split(), catch_exceptions=False)
     assert outcome.exit_code in {1, 2}, f"{command}: {outcome.output}"
     lines = [line.strip("│╭╰─╮╯ ") for line in outcome.output.replace(str(folder), "...").splitlines()]
-    said = [
-        line for line in lines if line and not re.match(r"Error$|Usage:|Try '|backend:|run 2\d+|txt2img |\d+ of ", line)
-    ]
-    return " / ".join(said)
+    return " / ".join(line for line in lines if line and not NO_MESSAGE.match(line))
 
 
 def _rows(folder):

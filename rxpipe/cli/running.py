@@ -99,12 +99,12 @@ def run_one(
             run = start(executor)
             _wait(run, lambda: interrupts.requested or output.closed, view)
         result = run.result
-        if store is not None and _is_recorded(store, view) and not (result.success or as_json):
-            _say_how_to_continue(result, store)
         if not as_json:
             _say_outcome(result, view)
         elif result.error is not None:
             problem(str(result.error))
+        if store is not None and _is_recorded(store, view) and not (result.success or as_json):
+            _say_how_to_continue(result, store)
         if output.failure is not None and not isinstance(output.failure, BrokenPipeError):
             lose_stdout(output.failure)
             return Exit.FAILED

@@ -117,7 +117,7 @@ _DESCRIPTIVE = re.compile(
     r"|parser|pipeline|operations|created.?date|date|generation_time|generation time|time|civitai (resources|metadata)"
     r"|template|negative template|adetailer version|batch (size|pos)|n_samples|metadata_scheme|created_by|software"
     r"|swarm_version|signed_hash|request_type|generation_mode|generator|lora (weights|networks)|image_number"
-    r"|prep_time|original_prompt|original_negativeprompt|intermediate|images|engine|workflow|performance|seed_mode"
+    r"|prep_time|original_prompt|original_negativeprompt|intermediate|images|engine|workflow|seed_mode"
     r"|noise_mode|date created|width|height|prompt_expansion|output_format|output_quality|block_nsfw|metadata.version"
     r"|ml compute unit|--v|uc_preset|ucpreset|qualitytoggle|add_original_image|legacy(_v3_extend)?|rand_device"
     r"|networks|lora networks|model_sha256|aspectratio|used_embeddings|used_loras|models|rxpipe|base_model_version"
@@ -125,6 +125,21 @@ _DESCRIPTIVE = re.compile(
     r"|postprocessing|orig_hash",
     re.IGNORECASE,
 )
+
+
+_USUAL = {
+    "performance": ("Speed", "Quality"),  # Fooocus' others are models of their own
+    "controlnet_strength": ("1.0", "1"),
+    "dynamic_thresholding_percentile": ("0.999",),
+    "dynamic_thresholding_mimic_scale": ("10.0", "10"),
+    "uncond_scale": ("1.0", "1"),
+    "prefer_brownian": ("true",),
+    "uncond_per_vibe": ("true",),
+    "wonky_vibe_correlation": ("true",),
+    "stream": ("msgpack", "sse"),
+    "automaticvae": ("true",),
+}
+"""Values that every picture of a program has; they ask for nothing."""
 
 
 class Carried(NamedTuple):
@@ -286,6 +301,8 @@ class _Carrying:
 
 def _describes(name: str, value: str) -> bool:
     """Whether a setting says what the picture is and not how it was drawn, or is switched off."""
+    if value in _USUAL.get(name, ()):
+        return True
     return _DESCRIPTIVE.fullmatch(name.strip()) is not None or value.strip().casefold() in _OFF or number_of(value) == 0
 
 

@@ -19,13 +19,13 @@ from rxpipe.config.texts import ALLOWED, is_binary, parse_config
 from rxpipe.errors import ConfigError
 from rxpipe.presets import pack as packs
 from rxpipe.presets import payload, stablenew
+from rxpipe.presets.notes import Note
 from rxpipe.presets.picture import ALLOWED_PICTURE, Held, is_picture, values_of_picture
-from rxpipe.shown import shown
+from rxpipe.shown import cut, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from rxpipe.presets.notes import Note
 
 _HEAD = 4096  # bytes that show what a file is; the rest of one that is nothing known is not read
 _PIPE_BYTES = 64 << 20  # of what cannot be sought in, and must be in memory
@@ -155,9 +155,10 @@ class Shape(NamedTuple):
 
 
 def _read_preset(values: Mapping[str, object], path: Path, preset: Path | None) -> Sequence[Job]:
-    prompts = packs.pack_of_slots(values.get("pack_data")) or _packs_named(values, path)
-    if prompts:
-        return _pack_jobs(path, prompts, preset, own=values)
+    named, missing = _packs_named(values, path)
+    if prompts := packs.pack_of_slots(values.get("pack_data")) or named:
+        jobs = _pack_jobs(path, prompts, preset, own=values)
+        return [job._replace(left=(*job.left, *missing)) for job in jobs]
     if preset is not None:
         raise ConfigError([f"{path}: holds no prompts; --preset is for prompt packs"])
     read = _preset(values, path)
@@ -165,7 +166,8 @@ def _read_preset(values: Mapping[str, object], path: Path, preset: Path | None) 
     matrix = _matrix(values) or read.matrix
     if first.get("prompt") and matrix is not None:
         return _drawn(path, [packs.Prompt(str(first["prompt"]), "", "prompt 1")], read, matrix)
-    return (_job(path, read, "" if first.get("prompt") else _NO_PROMPT),)
+    why = "; ".join([_NO_PROMPT, *missing])
+    return (_job(path, read, "" if first.get("prompt") else why),)
 
 
 def _read_payload(values: Mapping[str, object], path: Path, preset: Path | None) -> Sequence[Job]:
@@ -271,11 +273,23 @@ def _drawn(
 
 def _job(path: Path, read: stablenew.Preset, no_prompt: str) -> Job:
     left = tuple(note.key for note in read.notes if note.active)
+    notes = [*read.notes, *_on_global_negative(path, read)]
     values = dict(read.values)
     if read.global_negative and no_prompt and (negative := _global_negative(path)) and "txt2img" in values:
         own = values["txt2img"].get("negative_prompt")
         values["txt2img"] = {**values["txt2img"], "negative_prompt": f"{own}, {negative}" if own else negative}
-    return Job(path, "preset", values, left=left, no_prompt=no_prompt, notes=tuple(read.notes))
+    return Job(path, "preset", values, left=left, no_prompt=no_prompt, notes=tuple(notes))
+
+
+def _on_global_negative(path: Path, read: stablenew.Preset) -> Iterator[Note]:
+    """Yield a note on the text that StableNew excludes from every picture, where the preset asks for it."""
+    if read.global_negative:
+        found = next((file for file in _global_negatives(path) if file.is_file()), None)
+        key = "pipeline.apply_global_negative_txt2img"
+        if found is not None:
+            yield Note("read as", key, f"the text of {found} stands behind each negative prompt")
+        elif read.asks_for_global:
+            yield Note("no effect", key, f"there is no {_GLOBAL_NEGATIVE} beside it or in ../presets")
 
 
 def _matrix(values: Mapping[str, object]) -> Mapping[str, Any] | None:
@@ -285,11 +299,15 @@ def _matrix(values: Mapping[str, object]) -> Mapping[str, Any] | None:
     return matrix if isinstance(matrix, Mapping) and matrix.get("enabled", True) else None
 
 
-def _packs_named(values: Mapping[str, object], path: Path) -> list[packs.Prompt]:
-    """Return the prompts of the packs that a file of last settings names, and of the text beside a pack's JSON."""
+def _packs_named(values: Mapping[str, object], path: Path) -> tuple[list[packs.Prompt], list[str]]:
+    """Return the prompts of the packs that a file of last settings names, or of the text beside a pack's JSON.
+
+    Second, the packs that are not there.
+    """
     names = values.get("selected_packs")
     listed = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
     prompts: list[packs.Prompt] = []
+    missing: list[str] = []
     for name in listed:
         for folder in (path.parent, path.parent.parent / "packs"):
             file = folder / Path(name.replace("\\", "/")).name
@@ -297,9 +315,11 @@ def _packs_named(values: Mapping[str, object], path: Path) -> list[packs.Prompt]
                 found = packs.pack_of_text(text, tabs=file.suffix.lower() == ".tsv")
                 prompts += [each._replace(name=f"{file.name} {each.name}") for each in found]
                 break
+        else:
+            missing.append(f"the pack {cut(name)}, which is not there")
     if not listed and "pack_data" in values and (text := _read_small(_beside(path, ".txt"))) is not None:
         prompts = packs.pack_of_text(text)
-    return prompts
+    return prompts, missing
 
 
 def _beside(path: Path, ending: str) -> Path | None:
@@ -333,10 +353,12 @@ def _read_small(path: Path | None) -> str | None:
 
 def _global_negative(path: Path) -> str:
     """Return what StableNew excludes from every picture: the text beside its presets; "" where there is none."""
-    for folder in (path.parent, path.parent.parent / "presets"):
-        if text := _read_small(folder / _GLOBAL_NEGATIVE):
-            return " ".join(text.split())
-    return ""
+    texts = (_read_small(file) for file in _global_negatives(path))
+    return next((" ".join(text.split()) for text in texts if text), "")
+
+
+def _global_negatives(path: Path) -> tuple[Path, Path]:
+    return path.parent / _GLOBAL_NEGATIVE, path.parent.parent / "presets" / _GLOBAL_NEGATIVE
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

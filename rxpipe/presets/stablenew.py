@@ -50,9 +50,11 @@ _MODES = frozenset({"single", "img2img"})
 
 
 class Preset:
-    """A preset as it was read. values: of a config. notes: about its keys. prompt: that it names itself, "" for none.
+    """A preset as it was read.
 
-    matrix: the values of each slot, and how they are chosen; None where the preset has none.
+    values: of a config. notes: about its keys. matrix: the values of each slot, and how they are chosen; None where the
+    preset has none. global_negative: whether the text that StableNew excludes from every picture belongs to it;
+    asks_for_global: whether a key says so.
     """
 
     def __init__(self, values: dict[str, Any], notes: list[Note], matrix: Mapping[str, Any] | None) -> None:
@@ -60,6 +62,7 @@ class Preset:
         self.notes = notes
         self.matrix = matrix
         self.global_negative = False
+        self.asks_for_global = False
 
 
 def is_preset(values: Mapping[str, object]) -> bool:
@@ -152,7 +155,8 @@ class _Reading:
         matrix = self._matrix(values)
         self._name_the_rest()
         found = Preset(values, self.notes, matrix)
-        found.global_negative = self._take("pipeline", "apply_global_negative_txt2img") is not False
+        asked = self._take("pipeline", "apply_global_negative_txt2img")
+        found.global_negative, found.asks_for_global = asked is not False, asked is True
         for stage in ("img2img", "upscale"):
             self._take("pipeline", f"apply_global_negative_{stage}")
         return found

@@ -25,7 +25,7 @@ class _Digests(NamedTuple):
 
 
 class PictureDigests:
-    """Digests of files and of pictures in memory. Of one run, whose stages and saver use it one at a time."""
+    """Digests of files and of pictures in memory. Of one run; its stages and its saver may use it at the same time."""
 
     def __init__(self) -> None:
         self._known: dict[Path, _Digests] = {}
@@ -62,6 +62,6 @@ class PictureDigests:
             data = path.read_bytes()
             known = _Digests(stamp, len(data), hashlib.sha256(data).hexdigest(), picture_digest(data))
             if len(self._known) >= _MOST:
-                self._known.pop(next(iter(self._known)))
+                self._known.clear()
             self._known[path] = known
         return known

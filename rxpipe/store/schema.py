@@ -7,7 +7,9 @@ with more is of a newer rxpipe and is left alone, and so is any file that is no 
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
+import uuid
 from typing import TYPE_CHECKING
 
 from rxpipe.errors import StoreError
@@ -160,14 +162,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     Raises:
         sqlite3.Error, OSError: it cannot be read. StoreError: it is no store, or of a newer version.
     """
-    db = _connect(path, "ro")
-    try:
-        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:  # a folder that cannot be written has no place for what WAL needs
-        db.close()
-        if path.with_name(path.name + "-wal").exists():
-            raise
-        db = _connect(path, "ro", "&immutable=1")
+    db = _readable(path)
     try:
         version = _version(db, path)
     except BaseException:
@@ -180,6 +175,27 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     return db
 
 
+def _readable(path: Path) -> sqlite3.Connection:
+    """Return a connection that reads: one that writes nothing, where its log allows that.
+
+    A log without the memory that belongs to it, as in a copy, is taken over by writing; a folder that cannot be written
+    has no place for either, and then no log.
+    """
+    has_log = path.with_name(path.name + "-wal").exists()
+    ways = [("ro", ""), ("rw", "")] if has_log else [("ro", ""), ("ro", "&immutable=1")]
+    for number, (mode, more) in enumerate(ways, 1):
+        db = _connect(path, mode, more)
+        try:
+            db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            db.close()
+            if number == len(ways):
+                raise
+        else:
+            return db
+    raise AssertionError  # the last way returns or raises
+
+
 def open_to_write(path: Path) -> sqlite3.Connection:
     """Open a store, made if it is not there, with all migrations.
 
@@ -187,6 +203,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
         sqlite3.Error, OSError: it cannot be written. StoreError: it is no store, or of a newer version.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _make_private(path)
     db = _connect(path, "rwc")
     try:
         if _version(db, path) < len(MIGRATIONS):
@@ -199,6 +216,22 @@ def open_to_write(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _make_private(path: Path) -> None:
+    """Make a file that is not there yet readable for its owner only: prompts are their author's.
+
+    It gets its name after it was closed: closing a file releases the locks that SQLite holds on it in this process.
+    """
+    if path.exists():
+        return
+    empty = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    with contextlib.suppress(OSError):  # a file system without links: SQLite makes the file
+        os.close(os.open(empty, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            os.link(empty, path)
+        finally:
+            empty.unlink()
 
 
 def _check(db: sqlite3.Connection) -> None:

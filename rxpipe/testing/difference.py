@@ -111,11 +111,11 @@ def _apart(expected: object, actual: object) -> str:
     """Return both in words that differ: texts from where they differ, types where the texts are the same."""
     if isinstance(expected, str) and isinstance(actual, str) and len(expected) + len(actual) > SHOWN:
         return _texts_apart(expected, actual)
-    came, wanted = told_apart(actual, expected, SHOWN)
+    came, wanted = distinguished(actual, expected, SHOWN)
     return f"{came}, not {wanted}"
 
 
-def told_apart(one: object, other: object, width: int) -> tuple[str, str]:
+def distinguished(one: object, other: object, width: int) -> tuple[str, str]:
     """Return both in a line each; with quotes and types where they would read the same."""
     lines = short(one, width), short(other, width)
     return lines if lines[0].strip("'\"") != lines[1].strip("'\"") else _typed(one, other, width)
@@ -156,6 +156,8 @@ def _arrays_apart(expected: Any, actual: Any) -> str:
 
     one, other = np.asarray(expected), np.asarray(actual)
     apart = ~np.isclose(one, other, rtol=0, atol=0, equal_nan=True) if _are_numbers(one, other) else one != other
+    if not apart.any():
+        return "alike in every element, and not equal"
     where = tuple(int(n) for n in np.argwhere(apart)[0])
     first = f"first at [{', '.join(map(str, where))}]: {other[where]}, not {one[where]}"
     largest = ""

@@ -1,4 +1,4 @@
-"""Attributes of Rx replaced for as long as anybody needs it: whoever leaves last restores them, in any order.
+"""Attributes of Rx replaced for as long as one user needs it; the last to leave restores them, in any order.
 
 Replaced functions serve the virtual time that their own thread entered last; a thread that entered none is served by
 the one entered last of all. So two tests in two threads do not meet, and one inside another does.
@@ -25,11 +25,12 @@ class Patches(Generic[T]):
     """Who needs the replacements now, and what was there before.
 
     Args:
-        replacements: makes them, once, when the first enters; reads what is there then.
+        replacements: makes them, once, when the first ever enters; they call what was there then.
     """
 
     def __init__(self, replacements: Callable[[], Iterable[Replacement]]) -> None:
         self._replacements = replacements
+        self._made: list[Replacement] = []
         self._lock = threading.RLock()
         self._saved: list[Replacement] = []
         self._open: list[tuple[int, T]] = []
@@ -61,7 +62,8 @@ class Patches(Generic[T]):
         self._last = self._open[-1][1] if self._open else None
 
     def _replace(self) -> None:
-        for target, name, new in self._replacements():
+        self._made = self._made or list(self._replacements())
+        for target, name, new in self._made:
             self._saved.append((target, name, vars(target).get(name, _ABSENT)))
             setattr(target, name, new)
 

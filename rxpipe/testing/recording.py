@@ -106,8 +106,11 @@ class Recording(abc.ObserverBase[Any]):
 
     def _is_rewritten(self, text: str, values: Values, error: object, expected: tuple[Recorded, ...]) -> bool:
         """Return whether the expectation differs and is to be rewritten, to what came, in the test's file."""
-        rewrites, actual = self.harness.rewrites, tuple(self.messages)
-        if rewrites is None or reason(expected, actual) is None:
+        rewrites = self.harness.rewrites
+        if rewrites is None:
+            return False
+        actual = tuple(self.messages)
+        if reason(expected, actual) is None:
             return False
         new = render(Names(expected).row(actual, expected))
         try:
@@ -119,7 +122,8 @@ class Recording(abc.ObserverBase[Any]):
     def _expected(self, text: str, values: Values, error: object) -> tuple[Recorded, ...]:
         diagram = parse(text, past=False)
         expected = resolve(diagram, values, error)
-        self.harness.names.note(values, diagram, self.harness.line())
+        if values is not None:
+            self.harness.names.note(values, diagram, self.harness.line())
         return expected
 
     def __eq__(self, other: object) -> bool:
@@ -154,6 +158,8 @@ class Recording(abc.ObserverBase[Any]):
             recorded.subscription = other.subscribe(recorded)
         self._finish()
         recorded.compared = len(recorded.messages)
+        if recorded is not other:
+            recorded.release()
         self._compare(tuple(recorded.messages))
 
     def no_event_for(self, duration: Duration) -> None:
@@ -209,7 +215,7 @@ class Recording(abc.ObserverBase[Any]):
         actual = tuple(self.messages)
         self.compared = len(actual)
         last = actual[-1] if actual else None
-        if last is not None and isinstance(last.value, Runaway):
+        if last is not None and isinstance(last.value, Runaway | RecursionError):
             raise self.harness.runaway(last.value) from None
         if last is not None and isinstance(last.value, MarbleError | RealThread):
             raise last.value

@@ -111,7 +111,12 @@ def same_thing(expected: Recorded, actual: Recorded) -> bool:
         return False
     if isinstance(expected.value, Observable) and not hasattr(type(expected.value), "matches"):
         return getattr(actual.value, "stream", actual.value) is expected.value
-    return matches(expected.value, actual.value)
+    try:
+        return matches(expected.value, actual.value)
+    except RecursionError:
+        kind = type(actual.value).__name__
+        hint = "Compare a part of it, by a function or a matcher."
+        raise MarbleError(f"A {kind} nests too deeply, or holds itself, to be compared.", hint=hint) from None
 
 
 def notification(text: str, values: Values = None, error: object = None) -> Matching:

@@ -17,8 +17,13 @@ PLAIN = (str, bytes, bool, type(None))
 
 
 def is_array(value: object) -> bool:
-    """Return whether *value* is an array or a Pillow image: something whose `==` is no plain truth."""
-    return hasattr(value, "__array_interface__") or hasattr(value, "__array__")
+    """Return whether *value* is an array or a Pillow image: something whose `==` is no plain truth.
+
+    A number of numpy's is none.
+    """
+    if not (hasattr(value, "__array_interface__") or hasattr(value, "__array__")):
+        return False
+    return hasattr(type(value), "__len__") or hasattr(value, "mode")
 
 
 def fields_of(value: object) -> tuple[str, ...] | None:
@@ -43,7 +48,7 @@ def is_expectation(value: object) -> bool:
 
 
 def key_of(value: object, depth: int = 0) -> Hashable | None:
-    """Return a key that equal values have in common and different ones have not; None where only comparing can tell.
+    """Return a key that equal values have in common and different ones have not; None where only a comparison decides.
 
     What cannot be looked into, such as an object with an `==` of its own that is not hashable, gives None.
     """
@@ -108,8 +113,8 @@ def _described(value: object) -> str:
         return f"the lambda of line {code.co_firstlineno}"
     try:
         return str(getattr(value, "__qualname__", None) or repr(value))
-    except Exception as error:  # noqa: BLE001 - a repr that fails must not hide the failure that shows it
-        return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
+    except Exception:  # noqa: BLE001 - a repr that fails must not hide the failure that shows it
+        return f"<{type(value).__name__} with a bad repr>"
 
 
 def _beginning(value: Any, width: int) -> str:

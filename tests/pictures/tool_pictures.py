@@ -356,6 +356,21 @@ case(
     },
 )
 case(
+    "Forge",
+    "a LoRA that the prompt does not name",
+    png(
+        {
+            "parameters": a1111(
+                f'{SEA}, Lora hashes: "waves: 0123abcd, light: 4567cdef", Version: f2.0.1',
+                prompt="a pier at dawn <lora:light:1>",
+            )
+        }
+    ),
+    "a1111",
+    {**A, "prompt": "a pier at dawn <lora:light:1>"},
+    left=("LoRA waves",),
+)
+case(
     "reForge",
     "txt2img",
     png({"parameters": a1111(f"{SEA}, Schedule max sigma: 15, Version: f0.0.17v1.8.0rc-1.7.0")}),
@@ -419,6 +434,7 @@ case(
     ),
     "a1111",
     {k: v for k, v in A.items() if k != "model"},
+    left=("Civitai's checkpoint Sea, deep", "Civitai's lora 2 0.8"),
     ending=".jpg",
 )
 EXTRA = {
@@ -742,6 +758,9 @@ NAI = {
     "sm": False,
     "cfg_rescale": 0.0,
     "request_type": "PromptGenerateRequest",
+    "controlnet_strength": 1.0,
+    "prefer_brownian": True,
+    "dynamic_thresholding_percentile": 0.999,
     "signed_hash": "x",
 }
 N = {**S, "model": "NovelAI Diffusion V3"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -210,11 +212,21 @@ def test_a_store_that_another_machine_writes_is_read_from_a_copy(run, store, mon
     run_id = run().run_id
     monkeypatch.setattr("rxpipe.store.reading.is_distant", lambda _: True)
     monkeypatch.setattr("platform.node", lambda: "another")
+    monkeypatch.setattr("rxpipe.store.reading.is_written_here", lambda _: False)
     far = rxp.Store(store.path)
     assert far.path.with_name("runs.sqlite3-wal").exists()
     assert far.latest().run_id == run_id
     assert len(far.cells(run_id)) == 4
     assert run().run_id == far.latest().run_id
+
+
+def test_a_copy_of_a_store_with_its_log_is_read(run, store, tmp_path):
+    """As a backup of a run in progress is."""
+    run_id = run().run_id
+    copy = tmp_path / "copy.sqlite3"
+    shutil.copy(store.path, copy)
+    shutil.copy(f"{store.path}-wal", f"{copy}-wal")
+    assert rxp.Store(copy).latest().run_id == run_id
 
 
 @pytest.mark.parametrize(("place", "kind"), [("/mnt/nas/a b", "nfs4"), ("/mnt/nas", "ext4"), ("/other", "ext4")])
@@ -246,6 +258,14 @@ def test_threads_read_while_a_run_writes(run, store):
     for thread in threads:
         thread.join(10)
     assert failed == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+def test_a_store_is_for_its_owner_only(run, store):
+    """Prompts are private."""
+    run()
+    files = [store.path, *store.path.parent.glob("runs.sqlite3-*")]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
 
 
 def test_times_are_aware_and_of_the_run(run, store):

@@ -22,6 +22,12 @@ PICTURES = ("80b", "96", "126", "180")
 BY_SHAPE = ("191", "192", "193", "41")
 POSTED_AS = {"82b": "82-", "85b": "85-", "125": "124", "78b": "78-prompt"}  # the server changed graph or id
 BROKEN = {"models": {"checkpoints": [*MODELS["checkpoints"], "broken.safetensors"]}, "broken": ["broken.safetensors"]}
+PREVIEWS = {
+    "0.3.40": {"preview_method": "latent2rgb"},
+    "0.3.64": {"preview_method": "latent2rgb", "preview_size": 64},
+    "0.33.0": {"preview_size": 64},
+}
+"""The flags with which the recorded servers were started."""
 
 
 def kind_of(name):
@@ -61,16 +67,15 @@ def test_every_exchange_is_replayed_in_one_way():
 
 @contextmanager
 def server_of(version, **options):
-    """A server as the recorded one was started: its previews, its one broken checkpoint."""
-    previews = {} if version == "0.33.0" else {"preview_method": "latent2rgb"}
-    with ComfyUIServer(version, draw="noise", preview_size=64, **previews, **options) as server:
+    """A server as the recorded one was started."""
+    with ComfyUIServer(version, draw="noise", **PREVIEWS[version], **options) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def idle():
     """One idle server of each version, for what changes nothing."""
-    servers = {version: ComfyUIServer(version, draw="noise").start() for version in ("0.3.40", "0.3.64", "0.33.0")}
+    servers = {version: ComfyUIServer(version, draw="noise", **flags).start() for version, flags in PREVIEWS.items()}
     servers["0.33.0"].files.write("input", "rxpipe", "init.png", b"")
     yield servers
     for server in servers.values():

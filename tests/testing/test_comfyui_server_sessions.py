@@ -10,7 +10,7 @@ import pytest
 import requests
 from comfyui_client import Client, read
 from comfyui_recordings import UUID, exchange, plain, recordings, text_of
-from test_comfyui_server_contract import BROKEN, changed_but, png, with_files
+from test_comfyui_server_contract import BROKEN, PREVIEWS, changed_but, png, with_files
 
 from rxpipe.testing.servers.comfyui import ComfyUIServer
 
@@ -23,8 +23,7 @@ class Session:
     def __init__(self, version, name, **options):
         self.version, self.name = version, name
         self.events = recordings("session")[version, name]["events"]
-        previews = {} if version == "0.33.0" else {"preview_method": "latent2rgb"}
-        self.server = ComfyUIServer(version, draw="noise", preview_size=64, **previews, **options)
+        self.server = ComfyUIServer(version, draw="noise", **PREVIEWS[version], **options)
         self.clients = {}
         self.ids = []
 

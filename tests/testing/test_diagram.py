@@ -8,7 +8,7 @@ import pytest
 
 import rxpipe as rxp
 from rxpipe.errors import BackendUnavailable
-from rxpipe.testing import MarblePicture, Mismatch, parse, timeline
+from rxpipe.testing import MarbleError, MarblePicture, Mismatch, parse, timeline
 from rxpipe.testing.diagram import WIDEST, aligned
 
 
@@ -121,3 +121,50 @@ def test_ten_thousand_events_that_differ_are_told_at_once(marbles):
         stream.to_be("-" + text)
     assert failed.value.reason == "0 came 1 ms early"
     assert max(map(len, str(failed.value).splitlines()[:6])) < WIDEST + 20
+
+
+class Unshowable:
+    """Its repr fails."""
+
+    def __repr__(self):
+        raise RuntimeError("no")
+
+
+def holding_itself():
+    """A list that is its own element."""
+    found = []
+    found.append(found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("came", "expected", "reason"),
+    [
+        (Unshowable(), 2, "at 1 ms <Unshowable with a bad repr> came where a was expected"),
+        (float("nan"), float("nan"), "at 1 ms another nan (float) came where nan (float) was expected"),
+        ((1, 2), [1, 2], "at 1 ms a is not as expected: (1, 2), not [1, 2]"),
+        ({1: "x"}, {1: "y"}, "at 1 ms a is not as expected: [1] is x, not y"),
+        ({"x"}, {"y"}, "at 1 ms a is not as expected: {y} is missing; y was expected, and 1 more"),
+        (None, "None", "at 1 ms None (NoneType) came where 'None' (str) was expected"),
+        (b"a", "a", "at 1 ms b'a' came where a was expected"),
+        (True, 1, "at 1 ms True came where a was expected"),
+    ],
+)
+def test_odd_values_are_distinguished(marbles, came, expected, reason):
+    stream = marbles.expect(marbles.cold("-a", {"a": came}))
+    with pytest.raises(Mismatch) as failed:
+        stream.to_be("-a", {"a": expected})
+    assert failed.value.reason == reason
+
+
+def test_a_value_that_holds_itself_is_refused(marbles):
+    stream = marbles.expect(marbles.cold("a", {"a": holding_itself()}))
+    with pytest.raises(MarbleError, match="nests too deeply, or holds itself"):
+        stream.to_be("a", {"a": holding_itself()})
+    stream.accept()
+
+
+def test_an_expected_type_of_error_is_shown(marbles):
+    stream = marbles.expect(marbles.cold("-#"))
+    with pytest.raises(Mismatch, match="# expected = KeyError"):
+        stream.to_be("-#", error=KeyError)

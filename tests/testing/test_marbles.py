@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -25,6 +26,12 @@ from rxpipe.testing import (
     instance,
     one_of,
 )
+
+
+@dataclass
+class Holding:
+    pixels: object
+    name: object
 
 
 def refused(check, *arguments, **options):
@@ -110,6 +117,10 @@ def test_a_name_without_a_value_is_refused(marbles):
         (one_of(1, 2), 2),
         (anything(), object()),
         (np.arange(3), np.arange(3)),
+        (2.0, np.float64(2.0)),
+        (2, np.int64(2)),
+        (np.float32(0.5), 0.5),
+        (Holding(np.arange(3), anything()), Holding(np.arange(3), "x")),
         (close_to(np.zeros((2, 2)), 0.1), np.full((2, 2), 0.05)),
         (close_to(Image.new("RGB", (2, 2), (9, 9, 9)), 2), Image.new("RGB", (2, 2), (10, 8, 9))),
         ({"a": np.arange(3)}, {"a": np.arange(3)}),
@@ -128,6 +139,9 @@ def test_a_value_may_be_expected_by(marbles, expected, actual):
         (0, False),
         ([1], [True]),
         ([1], (1,)),
+        (2.0, np.array(2.0)),
+        (Holding(np.arange(3), "x"), Holding(np.arange(4), "x")),
+        (Holding(1, anything()), Holding(2, "x")),
         (np.arange(3), np.arange(4)),
         (np.arange(3), [0, 1, 2]),
         (close_to(np.zeros((2, 2)), 0.1), np.full((2, 2), 0.5)),
@@ -236,7 +250,7 @@ def test_subscriptions_are_compared(marbles):
     marbles.expect(source).to_be("-a|")
     source.subscriptions.to_be("^-!")
     assert "subscription 1 ended at another time" in refused(source.subscriptions.to_be, "^!")
-    assert "1 subscriptions where 0 were expected" in refused(source.subscriptions.to_be)
+    assert "1 subscription where 0 were expected" in refused(source.subscriptions.to_be)
     assert "subscription 1 began at another time" in refused(source.subscriptions.to_be, "-^!")
     marbles.cold("a").subscriptions.to_be()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import _tkinter
-import contextlib
 import gc
 import json
 import os
@@ -21,6 +19,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from hands import below, button_of, click, ended, press, settle
 from PIL import ImageTk
 from staged import Easel, picture
 
@@ -33,75 +32,6 @@ from rxpipe.views.gui.viewer import PictureWindow, facts
 from rxpipe.views.gui.window import MainWindow
 
 DATA = Path(__file__).parents[1] / "data"
-
-
-def xdotool(*words):
-    """The user's hand."""
-    subprocess.run(["xdotool", *map(str, words)], check=True, timeout=10)  # noqa: S603, S607  our own words
-
-
-def settle(window, until=lambda: False, limit_s=0.1):
-    """Turn the loop until the condition holds, for at most *limit_s* seconds; whether it holds."""
-    deadline = time.monotonic() + limit_s
-    while not until() and time.monotonic() < deadline:
-        window.root.tk.dooneevent(_tkinter.DONT_WAIT)  # one at a time: update() ends only once nothing is left to do
-    return until()
-
-
-def click(window, widget, at=None, button=1):
-    """Press in the middle of a widget, or at a place in it, and let the window answer."""
-    window.root.update()
-    x, y = at or (widget.winfo_width() // 2, widget.winfo_height() // 2)
-    with answered(window, "<ButtonRelease>"):
-        xdotool("mousemove", widget.winfo_rootx() + x, widget.winfo_rooty() + y, "click", button)
-
-
-def press(window, *keys, focus=None):
-    """Press keys while a widget has the focus."""
-    (focus or window.root).focus_force()
-    window.root.update()
-    with answered(window, "<KeyRelease>"):
-        xdotool("key", *keys)
-
-
-@contextlib.contextmanager
-def answered(window, event):
-    """Leave the block once the event has come, and what it leads to at once is done."""
-    came = []
-    window.root.bind_all(event, lambda _event: came.append(1))
-    yield
-    settle(window, lambda: bool(came), 2)
-    settle(window)
-
-
-@pytest.fixture
-def open_window(root, tmp_path):
-    """Makes main windows that share no state unless *options* say so, and closes them."""
-    opened = []
-
-    def make(backend=None, **options):
-        options = {"state_path": tmp_path / "gui.json", "dark": True, **options}
-        window = MainWindow(root, backend=backend or Easel(), **options)
-        values = window.form.read()
-        window.form.write(replace(values, out=str(tmp_path / "out"), images="3"))
-        opened.append(window)
-        settle(window, lambda: window.connection.state.status != "connecting", 5)
-        return window
-
-    yield make
-    for window in opened:
-        window.close()
-
-
-def ended(window):
-    """Whether a run has begun and ended, and its pictures stand in the gallery."""
-    return window.status.state in {"completed", "partial", "failed", "cancelled"}
-
-
-def below(widget):
-    yield widget
-    for child in widget.winfo_children():
-        yield from below(child)
 
 
 # -- a run -------------------------------------------------------------------------------------------------------------
@@ -200,12 +130,11 @@ def test_run_while_running_queues_and_the_queue_can_be_cleared(open_window):
     click(window, window.run_button)
     click(window, window.run_button)
     assert len(window.controller.queued) == 2
-    clear = next(w for w in below(window.root) if isinstance(w, ttk.Button) and w["text"] == "Clear queue")
-    assert clear.winfo_ismapped()
+    clear = button_of(window.root, "Clear queue")
+    assert settle(window, lambda: clear.instate(["!disabled"]), 1)
     click(window, clear)
     assert window.controller.queued == ()
-    settle(window, lambda: not clear.winfo_ismapped(), 1)
-    assert not clear.winfo_ismapped()
+    assert settle(window, lambda: clear.instate(["disabled"]), 1)
 
 
 def test_run_before_the_main_loop_is_not_lost(root, tmp_path):
@@ -233,8 +162,8 @@ def test_a_failed_run_says_why_and_what_to_do(open_window):
     window = open_window(Easel(error=error))
     click(window, window.run_button)
     assert settle(window, lambda: window.status.state == "failed", 5)
-    assert "answered 422" in window.notice["text"]
-    assert "Choose another sampler." in window.notice["text"]
+    assert "answered 422" in window.notice.text
+    assert "Choose another sampler." in window.notice.text
     assert window.bar.message["text"].startswith("Error")
 
 
@@ -244,7 +173,7 @@ def test_warnings_are_shown_after_the_run(open_window):
     warned.check = lambda _: ["sampler 'X' is not there, 'Euler' was taken"]
     click(window, window.run_button)
     assert settle(window, lambda: ended(window), 10)
-    assert "'Euler' was taken" in window.notice["text"]
+    assert "'Euler' was taken" in window.notice.text
 
 
 def test_without_a_screen_main_says_so():
@@ -272,8 +201,8 @@ def test_wrong_fields_are_marked_and_named_and_nothing_runs(open_window):
     window.form.fields["txt2img.steps"].write("many")
     window.form.fields["txt2img.width"].write("513")
     click(window, window.run_button)
-    assert "txt2img.steps: got 'many'" in window.notice["text"]
-    assert "512 or 520" in window.notice["text"]
+    assert "txt2img.steps: got 'many'" in window.notice.text
+    assert "512 or 520" in window.notice.text
     wrong = {n for n, f in window.form.fields.items() if isinstance(f, ttk.Entry) and f.instate(["invalid"])}
     assert wrong == {"txt2img.steps", "txt2img.width"}
     assert window.status.state == "idle"
@@ -384,7 +313,7 @@ def test_choosing_another_backend_shows_its_light(open_window):
         window.where.write(where)
         press(window, "Return", focus=window.where)
         assert settle(window, lambda status=status: window.status_light.state == status, 5)
-    assert window.notice["text"] == ""
+    assert window.notice.text == ""
 
 
 def test_the_error_of_a_backend_is_shown_once_and_gone_when_it_is_back(open_window):
@@ -393,10 +322,10 @@ def test_the_error_of_a_backend_is_shown_once_and_gone_when_it_is_back(open_wind
         url = server.url
     window = open_window(url, opener=rxp.open_backend, retry_s=0.2)
     assert settle(window, lambda: window.status_light.state == "error", 10)
-    assert "no server answers" in window.notice["text"]
+    assert "no server answers" in window.notice.text
     with WebUIServer(draw=noise, port=int(url.rpartition(":")[2])):
         assert settle(window, lambda: window.status_light.state == "ready", 10)
-        assert window.notice["text"] == ""
+        assert window.notice.text == ""
         assert settle(window, lambda: bool(window.connection.state.names), 10)
         assert "Euler a" in window.form.fields["txt2img.sampler_name"]["values"]
         window.form.write(replace(window.form.read(), images="1"))
@@ -465,7 +394,9 @@ def pumped(pump, until, limit_s=5):
 def test_a_click_on_a_switch_opens_the_card_and_puts_the_stage_into_the_run(open_window):
     window = open_window()
     card = window.form.cards["upscale"]
-    window.form.column.canvas.yview_moveto(1.0)
+    settle(window)
+    window.form.column.show(card)
+    settle(window)
     click(window, card.switch, at=(10, card.switch.winfo_height() // 2))
     assert card.on
     assert form_values.config_of(window.form.read()).upscale.scale == 2.0
@@ -491,7 +422,7 @@ def test_without_txt2img_the_window_asks_for_a_picture(open_window, tmp_path):
     window.form.cards["txt2img"].flip()
     window.form.cards["img2img"].flip()
     click(window, window.run_button)
-    assert "no picture to start from" in window.notice["text"]
+    assert "no picture to start from" in window.notice.text
     photo = tmp_path / "photo.png"
     photo.write_bytes(picture(kind="PNG"))
     window.form.start_from([str(photo)])
@@ -538,24 +469,26 @@ def test_the_theme_switch_changes_every_surface(open_window):
 def test_a_preset_fills_the_form_and_keeps_what_the_form_has_no_field_for(open_window, tmp_path):
     preset = tmp_path / "night.toml"
     preset.write_text(
-        '[txt2img]\nprompt = "night"\nsteps = 33\nclip_skip = 2\n[txt2img.hires]\nscale = 1.5\n[upscale]\nscale = 3\n'
+        '[txt2img]\nprompt = "night"\nsteps = 33\nclip_skip = 2\ntiling = true\n'
+        "[txt2img.hires]\nscale = 1.5\n[upscale]\nscale = 3\n"
     )
     window = open_window()
-    window.load(preset)
+    window.files.load(preset)
     assert window.form.fields["prompt"].read() == "night"
     assert window.form.cards["upscale"].on
-    window.root.update()
+    assert "tiling" in form_values.further(window.form.read(), "txt2img")
     card = window.form.cards["txt2img"]
-    notes = [label["text"] for label in below(card) if isinstance(label, ttk.Label) and label.winfo_ismapped()]
-    assert any("hires" in note for note in notes)
+    assert any("tiling" in label["text"] for label in below(card) if isinstance(label, ttk.Label))
+    assert card.more_open  # clip skip and hires are among the further settings
     config = form_values.config_of(window.form.read())
     assert (config.txt2img.steps, config.txt2img.clip_skip, config.txt2img.hires.scale) == (33, 2, 1.5)
+    assert config.txt2img.tiling
 
 
 def test_a_saved_preset_is_the_same_wish(open_window, tmp_path):
     window = open_window()
     window.form.cards["adetailer"].on = True
-    window.save(tmp_path / "mine.yaml")
+    window.files.save(tmp_path / "mine.yaml")
     assert rxp.PipelineConfig.load(tmp_path / "mine.yaml") == form_values.config_of(window.form.read())
     assert yaml.safe_load((tmp_path / "mine.yaml").read_text())["txt2img"]["prompt"].startswith("a lighthouse")
 
@@ -567,7 +500,7 @@ def test_a_picture_made_here_is_drawn_again_with_its_seed(open_window):
     assert settle(window, lambda: ended(window), 10)
     made = window.gallery.pictures[0]
     window.form.write(form_values.first_values())
-    window.load(made.path)
+    window.files.load(made.path)
     values = window.form.read()
     assert (values.prompt, values.seed, values.images) == ("a boat", "42", "1")
 
@@ -600,8 +533,8 @@ def test_a_file_that_cannot_be_loaded_is_reported(open_window, tmp_path):
     window = open_window()
     before = window.form.read()
     for path, words in ((plain, "does not say"), (torn, "torn.png"), (wrong, "did you mean 'steps'")):
-        window.load(path)
-        assert words in window.notice["text"]
+        window.files.load(path)
+        assert words in window.notice.text
     assert window.form.read() == before
 
 
@@ -656,10 +589,6 @@ def viewer_of(window):
     return next((child for child in window.root.winfo_children() if isinstance(child, PictureWindow)), None)
 
 
-def button_of(viewer, text):
-    return next(w for w in below(viewer) if isinstance(w, ttk.Button) and w["text"] == text)
-
-
 def test_a_click_on_a_picture_opens_it_with_its_metadata(finished):
     """Full size at a click, the next with an arrow, away with Escape."""
     click(finished, finished.gallery.canvas, at=finished.gallery.centre_of(1))
@@ -707,7 +636,7 @@ def test_open_folder_asks_the_systems_file_manager(finished, monkeypatch):
     started = []
     system = SimpleNamespace(Popen=lambda words, **_: started.append(words), DEVNULL=subprocess.DEVNULL)
     monkeypatch.setattr(file_manager, "subprocess", system)
-    finished.open_folder(finished.gallery.pictures[0])
+    finished.files.open_folder(finished.gallery.pictures[0])
     press(finished, "F8")
     assert [Path(words[-1]).name for words in started][-1] == "out"
     assert len(started) == 2
@@ -725,10 +654,10 @@ def test_each_system_has_its_own_way_to_show_a_file(tmp_path, platform, words):
 
 def test_a_file_that_is_gone_is_reported(finished):
     gone = replace(finished.gallery.pictures[0], path=Path("/nowhere/at all/x.png"))
-    finished.open_folder(gone)
-    assert "no such folder" in finished.notice["text"]
-    finished.copy_parameters(gone)
-    assert "no such file" in finished.notice["text"]
+    finished.files.open_folder(gone)
+    assert "no such folder" in finished.notice.text
+    finished.files.copy_parameters(gone)
+    assert "no such file" in finished.notice.text
     assert ("Problem", facts(gone.path)[1][1]) in facts(gone.path)
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 from loguru import logger
 
 from rxpipe.backends.comfyui.messages import Message, PreviewMessage, read_binary, read_text
+from rxpipe.errors import BackendRejected
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -102,11 +103,13 @@ class Listener:
             self._jobs.pop(job, None)
 
     def close(self) -> None:
-        """Close the connection and let the thread end."""
+        """Close the connection and let the thread end; jobs that are waited for end with an error."""
         self._closed.set()
         with self._changed:
-            socket = self._socket
+            socket, waiting = self._socket, list(self._jobs.values())
             self._changed.notify_all()
+        for tracker in waiting:
+            tracker.fail(BackendRejected("the backend was closed.", hint="Open another one."))
         if socket is not None:
             socket.close()
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from rxpipe.backends.comfyui.api import cancel_job, delete_waiting, interrupt, place_of, read_queue
+from rxpipe.backends.comfyui.api import cancel_job, delete_history, delete_waiting, interrupt, place_of, read_queue
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rxpipe.backends.comfyui.api import Place, QueueView
     from rxpipe.backends.comfyui.progress import JobTracker
     from rxpipe.backends.comfyui.server import Server
@@ -50,6 +52,8 @@ class SentJob:
         tracker: what is heard of the job.
         connection: that it is posted over.
         ours: jobs of this backend.
+        mark: our id of the job.
+        forget: called with its id once it has ended.
 
     job: its id; before the answer to its POST our own.
     """
@@ -57,12 +61,20 @@ class SentJob:
     hits_any = False
 
     def __init__(
-        self, server: Server, tracker: JobTracker, connection: Connection, ours: OurJobs, *, mark: str
+        self,
+        server: Server,
+        tracker: JobTracker,
+        connection: Connection,
+        ours: OurJobs,
+        *,
+        mark: str,
+        forget: Callable[[str], None],
     ) -> None:
         self.server = server
         self.tracker = tracker
         self.job = mark
         self._mark = mark
+        self._forget = forget
         self._connection = connection
         self._ours = ours
         self._aborted = False
@@ -164,9 +176,11 @@ class SentJob:
         place = place_of(connection, self.server, self.job, timeout_s=timeout_s)
         if place == "done":
             self.tracker.finish()
+            delete_history(connection, self.job, timeout_s=timeout_s)
         return place in {"done", "unknown"}
 
     def end(self) -> None:
         """Note that the job has ended, or is followed no longer."""
-        self._ours.remove(self._mark)
-        self._ours.remove(self.job)
+        for job in {self._mark, self.job}:
+            self._ours.remove(job)
+            self._forget(job)

@@ -16,7 +16,7 @@ from rxpipe.backends.sketch.inpaint import Inpainting, inpaint
 from rxpipe.backends.sketch.paint import PaintJob, paint
 from rxpipe.backends.sketch.resample import enlarge, upscale
 from rxpipe.backends.sketch.restyle import restyle
-from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig, WorkflowConfig
 from rxpipe.errors import BackendRejected, BadImage
 from rxpipe.pictures.faces import looks_for_faces
 
@@ -50,6 +50,8 @@ def job(stage: StageExecution, source: Artifact | None, wanted: Callable[[], boo
     config = stage.config
     if isinstance(config, Txt2ImgConfig):
         return (yield from paint(_paint_job(stage, *_drawn_size(stage, config))))
+    if isinstance(config, WorkflowConfig):
+        raise BackendRejected(f"the embedded backend knows no stage {stage.stage_type!r}; a ComfyUI runs workflows.")
     if source is None:
         raise BadImage(f"{stage.stage_type} has no picture to work on.", hint="Put txt2img before it.")
     input_image = read_picture(source, wanted)

@@ -59,9 +59,18 @@ class Answer:
     info: None for extra-single-image. surplus: how many more pictures came, from scripts.
     """
 
-    pictures: tuple[bytes | memoryview, ...] = field(repr=False)
+    pictures: list[bytes | memoryview] = field(repr=False)
     info: Info | None = None
     surplus: int = 0
+
+    def take(self, index: int) -> bytes:
+        """Return the bytes of a picture, once; its base64 is kept no longer, which is larger than all made of it.
+
+        Raises:
+            BadResponse: it is not base64.
+        """
+        text, self.pictures[index] = self.pictures[index], b""
+        return base64s.decode(text)
 
 
 def read_generation(body: bytes, *, expected: int) -> Answer:
@@ -85,7 +94,7 @@ def read_generation(body: bytes, *, expected: int) -> Answer:
             else f"{len(pictures)} pictures came where {expected} were asked for.",
             hint="Another client interrupted it, or a script changed how many there are.",
         )
-    return Answer(tuple(pictures[:expected]), info, len(pictures) - expected)
+    return Answer(pictures[:expected], info, len(pictures) - expected)
 
 
 def drew_nothing(body: bytes) -> bool:
@@ -106,23 +115,23 @@ def read_single(body: bytes) -> Answer:
     pictures, _ = _split(body, "image")
     if len(pictures) != 1 or not len(pictures[0]):
         raise BadResponse("the answer has no picture.")
-    return Answer(tuple(pictures))
+    return Answer(pictures)
 
 
-def read_picture(text: bytes | memoryview, *, asked: int | None = None) -> tuple[bytes, png.Header, tuple[str, ...]]:
+def read_picture(data: bytes, *, asked: int | None = None) -> tuple[bytes, png.Header, tuple[str, ...]]:
     """Return one picture of an answer; see `http.pictures.read_picture`.
 
     Args:
-        text: base64.
+        data: its bytes.
         asked: how many pixels were asked for, None where that is not known.
 
     Raises:
-        BadResponse: not base64, not a picture, or a broken one.
+        BadResponse: not a picture, or a broken one.
     """
     hint = "its option samples_format says so"
     if asked is None:
-        return pictures.read_picture(base64s.decode(text), hint=hint)
-    return pictures.read_picture(base64s.decode(text), hint=hint, most_pixels=most_pixels(asked))
+        return pictures.read_picture(data, hint=hint)
+    return pictures.read_picture(data, hint=hint, most_pixels=most_pixels(asked))
 
 
 def with_text(data: bytes, text: str | None) -> bytes:

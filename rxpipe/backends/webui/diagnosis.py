@@ -144,7 +144,7 @@ def _render_trial(connection: Connection) -> Trial:
     begin = time.monotonic()
     response = connection.post(_TRIAL.path, _TRIAL.body(), timeout_s=None)
     answer = read_generation(response.body, expected=1)
-    read_picture(answer.pictures[0])
+    read_picture(answer.take(0))
     seconds, info = time.monotonic() - begin, answer.info
     if info is None:
         return Trial(seconds)

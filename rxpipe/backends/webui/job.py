@@ -137,7 +137,9 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
             raise failed_drawing(connection, payload.path, log, timeout_s=self._ask_s)
         made = self._reader.pictures(self._stage, self._request, response.body)
         pictures = [functools.partial(_warned, picture, warnings) for picture in made]
-        return (pictures[0] if self._member is None else self._member.deliver(pictures))()
+        picture = pictures[0] if self._member is None else self._member.deliver(pictures)
+        del body, response, made, pictures  # megabytes each, while the picture is made
+        return picture()
 
     def _post(self, connection: Connection, body: bytes, limit: AnswerLimit) -> Response:
         """Return the answer to the request.

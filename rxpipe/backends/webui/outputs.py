@@ -12,7 +12,7 @@ from rxpipe.backends.http.limits import AnswerLimit
 from rxpipe.backends.http.pictures import is_plain_resize, other_size, same_but_encoded, same_pixels, upright
 from rxpipe.backends.masks import encoded_mask
 from rxpipe.backends.sizes import Size, upscaled
-from rxpipe.backends.webui import base64s, payloads
+from rxpipe.backends.webui import payloads
 from rxpipe.backends.webui.actual import (
     actual_settings,
     compare,
@@ -31,7 +31,7 @@ from rxpipe.backends.webui.payloads import (
     Txt2ImgRequest,
 )
 from rxpipe.backends.webui.spelling import listed
-from rxpipe.config import AdetailerConfig, CustomConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.config import AdetailerConfig, CustomConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig, WorkflowConfig
 from rxpipe.errors import BackendRejected, BadImage, BadResponse
 from rxpipe.pictures import png
 from rxpipe.pictures.a1111 import postprocess_settings
@@ -108,6 +108,8 @@ def request_for(stage: StageExecution, source: Artifact | None, catalog: WebUICa
     config = stage.config
     if isinstance(config, Txt2ImgConfig):
         return RenderRequest(fitted(payloads.txt2img(stage, config), stage.generation.modules, catalog))
+    if isinstance(config, WorkflowConfig):
+        raise _no_such_stage(stage)
     if source is None:
         raise BackendRejected("there is no picture to work on.")
     picture, size = upright(source)
@@ -161,7 +163,11 @@ def _payload_over(
         if config.mode == "img2img":
             return fitted(payloads.upscale_by_img2img(stage, config, size), modules, catalog)
         return fitted_upscale(payloads.upscale(config, size), catalog)
-    raise BackendRejected(f"a WebUI renders txt2img, img2img, adetailer and upscale, not {stage.stage_type}.")
+    raise _no_such_stage(stage)
+
+
+def _no_such_stage(stage: StageExecution) -> BackendRejected:
+    return BackendRejected(f"a WebUI renders txt2img, img2img, adetailer and upscale, not {stage.stage_type}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +211,7 @@ class OutputReader:
     def _upscaled(
         self, stage: StageExecution, request: RenderRequest, payload: ExtrasRequest, answer: Answer
     ) -> Output:
-        data, header, warnings = read_picture(answer.pictures[0], asked=request.pixels)
+        data, header, warnings = read_picture(answer.take(0), asked=request.pixels)
         settings = {"upscaler": payload.upscaler_1, "width": header.width, "height": header.height}
         source = request.picture or b""
         warnings += (*other_size(_enlarged(request, payload), header), *_without_effect(payload, source, data))
@@ -217,7 +223,7 @@ class OutputReader:
     def _generated(
         self, request: RenderRequest, payload: Txt2ImgRequest | Img2ImgRequest, answer: Answer, index: int
     ) -> Output:
-        data, header, odd = read_picture(answer.pictures[index], asked=request.pixels)
+        data, header, odd = read_picture(answer.take(index), asked=request.pixels)
         actual = actual_settings(answer, index)
         warnings = self._judged(compare(payload, actual, self.catalog))
         warnings += _surplus(answer, index)
@@ -239,10 +245,10 @@ class OutputReader:
                 "the server's ADetailer dropped its settings silently.",
                 hint="A setting is unknown to the version installed there; see its console.",
             )
-        data, header, odd = read_picture(answer.pictures[0], asked=request.pixels)
+        sent = answer.take(0)
+        data, header, odd = read_picture(sent, asked=request.pixels)
         # sampler and size of the outer pass concern a picture that is discarded
         warnings = (*odd, *self._judged(compare_model(request.payload, actual, self.catalog)), *_surplus(answer, 0))
-        sent = base64s.decode(answer.pictures[0]) if odd else data
         if same_but_encoded(source, sent) if odd else same_pixels(source, data):
             return Output(b"", seed=actual.seed, unchanged=True, warnings=warnings)
         data = with_source_text(with_text(data, actual.text), source)
@@ -262,9 +268,8 @@ class OutputReader:
 
 def _by_detailer(request: RenderRequest, payload: DetailRequest, answer: Answer) -> Output:
     """Return the picture of a server's own detailer, or unchanged where its pixels are the input's."""
-    data, header, odd = read_picture(answer.pictures[0])
-    source = request.picture or b""
-    sent = base64s.decode(answer.pictures[0]) if odd else data
+    sent, source = answer.take(0), request.picture or b""
+    data, header, odd = read_picture(sent)
     if same_but_encoded(source, sent) if odd else same_pixels(source, data):
         return Output(b"", unchanged=True, warnings=odd)
     settings = {"detector": payload.detailer_models[0], "width": header.width, "height": header.height}

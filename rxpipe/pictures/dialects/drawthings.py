@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rxpipe.pictures.dialects.parsed import Found
 
 _APART = frozenset({"c", "uc", "lora", "v2", "strength", "size", "profile"})
+_STEERING = ("controls", "shift", "zeroNegativePrompt", "teaCache", "clipWeight", "stochasticSamplingGamma")
+_OFF: tuple[object, ...] = (None, False, 0, 1, [], "", 0.3)  # of those, with the usual gamma
 _LABELS = {"size": "Size", "clip_skip": "Clip skip", "sampler": "Sampler"}
 
 
@@ -62,6 +64,7 @@ def read(found: Found) -> Parsed | None:
             ]
         ),
         source="a picture" if over else "",
+        unread=tuple(f"Draw Things' {key}" for key in _STEERING if whole.get(key) not in _OFF),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from typing import TYPE_CHECKING
 
 from rxpipe.pictures.dialects.parsed import (
@@ -61,7 +62,7 @@ _LABELS = {
     "use_controlnet_model": "ControlNet 0",
 }
 _APART = frozenset(
-    {"prompt", "negative_prompt", "use_lora_model", "lora_alpha", "tiling", "use_stable_diffusion_model"}
+    {"prompt", "negative_prompt", "use_lora_model", "lora_alpha", "tiling", "use_stable_diffusion_model", "init_image"}
 )
 _NONE = frozenset({None, "", "None", "none", "null"})
 
@@ -94,16 +95,17 @@ def read(found: Found) -> Parsed | None:
 def _values(texts: Mapping[str, str]) -> dict[str, object] | None:
     """Return the settings by the program's own names, from texts of a picture or from JSON in one of them."""
     for given in (texts, json_object(main_text(texts)) or {}):
-        own = {key: value for key, value in given.items() if key in _OWN}
-        if own.keys() >= _MARKS:
-            return {**own, **({"init_image": True} if "init_image" in given else {})}
-        shown = {_SHOWN[key]: value for key, value in given.items() if key in _SHOWN}
-        if shown.keys() >= _MARKS:
-            return shown
+        values = {_SHOWN.get(key, key): value for key, value in given.items()}
+        if values.keys() >= _MARKS:
+            return {key: value for key, value in values.items() if _OF_THE_WINDOW.fullmatch(key) is None}
     return None
 
 
-_OWN = frozenset({*_SHOWN.values(), "init_image"})
+_OF_THE_WINDOW = re.compile(
+    r"created_at|session_id|vram_.*|output_.*|metadata_.*|stream_.*|show_.*|.*active_tags|save_.*|original_prompt|use_cpu"
+    r"|num_outputs|used_random_seed|block_nsfw|UserComment|comment|Comment|XML:.*|xmp:.*|Software|rxpipe|request_id"
+)
+"""Keys that are of the program's window and of the file, and not of the picture."""
 
 
 def _listed(value: object) -> list[object]:

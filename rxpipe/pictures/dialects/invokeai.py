@@ -124,6 +124,8 @@ def _adapters(values: Mapping[str, object]) -> list[str]:
         main = text_in(values, key.replace("_style", ""))
         if (style := text_in(values, key)) and style != main:
             names.append(f"{key}: {style}")
+    canvas = table_in(values, "canvas_v2_metadata")
+    names += [f"canvas: {key}" for key in ("controlLayers", "regionalGuidance", "inpaintMasks") if canvas.get(key)]
     listed = values.get("ref_images")
     if isinstance(listed, list) and listed:
         names.append(f"{len(listed)} reference images")

@@ -27,6 +27,7 @@ class PictureWindow(tk.Toplevel):
     Args:
         pictures: all pictures, for the arrow keys. index: which one to begin with.
         actions: buttons by name; each is called with the picture shown.
+        escaped: called when Escape has closed the window.
     """
 
     def __init__(
@@ -38,9 +39,11 @@ class PictureWindow(tk.Toplevel):
         pictures: Sequence[GalleryItem],
         index: int,
         actions: Mapping[str, Callable[[GalleryItem], object]],
+        escaped: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__(master, background=theme.skin.ground)
         self._theme, self._loader, self._pictures, self._index = theme, loader, tuple(pictures), index
+        self._escaped = escaped
         self._image: Image.Image | None = None
         self._photo: ImageTk.PhotoImage | None = None
         self.full_size = False
@@ -99,8 +102,12 @@ class PictureWindow(tk.Toplevel):
         self.bind("<Left>", lambda _event: self.show(self._index - 1))
         self.bind("<Right>", lambda _event: self.show(self._index + 1))
         self.bind("<space>", lambda _event: self._toggle())
-        self.bind("<Escape>", lambda _event: self.destroy())
+        self.bind("<Escape>", lambda _event: self._escape())
         self.focus_set()
+
+    def _escape(self) -> None:
+        self.destroy()
+        self._escaped()
 
     def _do(self, action: Callable[[GalleryItem], object]) -> None:
         action(self.picture)

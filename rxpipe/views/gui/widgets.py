@@ -1,37 +1,17 @@
-"""The small parts of the window: texts, numbers, choices, sliders, a status light, a tooltip, a column that scrolls."""
+"""The small parts of the window: switch, status light, notice, tooltip, a column that scrolls."""
 
 from __future__ import annotations
 
 import tkinter as tk
 from tkinter import ttk
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from rxpipe.views.palette import palette_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from rxpipe.views.gui.theme import Theme
-
-DEFAULT = "default"
-"""Stands in a field for "the backend decides"."""
-
-KEYS = "RxpipeKeys"
-"""The bind tag for the window's shortcuts, before Tk's own keys, some of which mean something else."""
-
-
-class Field(Protocol):
-    """The interface of every field of the form."""
-
-    def read(self) -> str:
-        """Return the value as text, "" for the backend's default."""
-
-    def write(self, text: str) -> None:
-        """Show *text*."""
-
-    def mark(self, *, wrong: bool) -> None:
-        """Show whether the value was refused."""
-
 
 _X11_WHEEL_UP = 4
 
@@ -39,189 +19,6 @@ _X11_WHEEL_UP = 4
 def wheel_turn(event: tk.Event[Any]) -> int:
     """1 for the wheel turned towards the user, -1 for away; X11 has buttons for it."""
     return -1 if event.num == _X11_WHEEL_UP or event.delta > 0 else 1
-
-
-def with_keys(widget: tk.Misc) -> None:
-    """Let the window's shortcuts come before the widget's own keys."""
-    widget.bindtags((KEYS, *widget.bindtags()))
-
-
-class _Line(ttk.Entry):
-    """A field of one line. No Tk variable stands behind it: those are freed by Python on whatever thread it likes."""
-
-    _default_text = ""
-
-    def read(self) -> str:
-        """Return the value as text, "" for the backend's default."""
-        text = self.get().strip()
-        return "" if text == self._default_text else text
-
-    def write(self, text: str) -> None:
-        """Show *text*."""
-        self.delete(0, "end")
-        self.insert(0, text or self._default_text)
-
-    def mark(self, *, wrong: bool) -> None:
-        """Show whether the value was refused."""
-        self.state(["invalid" if wrong else "!invalid"])
-
-
-class NumberField(ttk.Spinbox, _Line):
-    """A number with arrows. *default* says that it may be left to the backend."""
-
-    def __init__(
-        self, master: tk.Misc, low: float, high: float, step: float, *, default: bool = False, width: int = 5
-    ) -> None:
-        self._default_text = DEFAULT if default else ""
-        digits = "%.0f" if float(step).is_integer() else "%.1f"
-        super().__init__(master, from_=low, to=high, increment=step, width=width, format=digits)
-        self.write("")
-        with_keys(self)
-
-
-class TextField(_Line):
-    """One line of text."""
-
-    def __init__(self, master: tk.Misc, *, width: int = 12) -> None:
-        super().__init__(master, width=width)
-        with_keys(self)
-
-
-class ChoiceField(ttk.Combobox, _Line):
-    """A text with suggestions, the first of which is the backend's default unless *default* is False."""
-
-    def __init__(self, master: tk.Misc, choices: Sequence[str], *, default: bool = True, width: int = 8) -> None:
-        self._default_text = DEFAULT if default else ""
-        super().__init__(master, width=width)
-        self.bind("<<ComboboxSelected>>", lambda _event: self.selection_clear(), add="+")
-        self.bind("<<ThemeChanged>>", lambda _event: self._recolour(), add="+")
-        self.offer(choices)
-        self.write("")
-        with_keys(self)
-
-    def write(self, text: str) -> None:
-        """Show *text*, also while the field is disabled."""
-        self.set(text or self._default_text)
-
-    def offer(self, choices: Sequence[str]) -> None:
-        """Suggest these from now on; what stands in the field stays."""
-        self.configure(values=[*([DEFAULT] if self._default_text else []), *choices])
-
-    def _recolour(self) -> None:
-        """The list that drops down is a classic widget, coloured when it was made."""
-        style = ttk.Style(self)
-        ground, text = style.lookup("TEntry", "fieldbackground"), style.lookup("TEntry", "foreground")
-        listbox = f"[ttk::combobox::PopdownWindow {self}].f.l"
-        self.tk.eval(f"{listbox} configure -background {ground} -foreground {text}")
-
-
-class SliderField(ttk.Frame):
-    """A number between two bounds: a slider, and the number as text next to it."""
-
-    def __init__(self, master: tk.Misc, low: float, high: float, *, px: Callable[[float], int]) -> None:
-        super().__init__(master, style="Inner.TFrame")
-        self.slider = ttk.Scale(self, from_=low, to=high, command=self._slid, takefocus=False)
-        self.entry = TextField(self, width=5)
-        self.entry.configure(justify="right")
-        self.slider.pack(side="left", fill="x", expand=True, padx=(0, px(8)))
-        self.entry.pack(side="left")
-        self.entry.bind("<KeyRelease>", lambda _event: self._typed())
-
-    def read(self) -> str:
-        """Return the value as text."""
-        return self.entry.read()
-
-    def write(self, text: str) -> None:
-        """Show *text*."""
-        self.entry.write(text)
-        self._typed()
-
-    def mark(self, *, wrong: bool) -> None:
-        """Show whether the value was refused."""
-        self.entry.mark(wrong=wrong)
-
-    def _slid(self, value: str) -> None:
-        self.entry.write(f"{round(float(value), 2):g}")
-
-    def _typed(self) -> None:
-        try:
-            number = float(self.entry.get())
-        except ValueError:
-            return  # half a number; the run says so if it stays like that
-        self.slider.configure(value=number)
-
-
-class Switch(ttk.Checkbutton):
-    """On or off, with its name next to it."""
-
-    def __init__(
-        self,
-        master: tk.Misc,
-        text: str,
-        *,
-        on: bool,
-        changed: Callable[[bool], object],
-        style: str = "Switch.TCheckbutton",
-    ) -> None:
-        self._changed = changed
-        super().__init__(master, text=text, style=style, command=lambda: changed(self.on))
-        self.tk.call(self, "configure", "-variable", f"on_{id(self):x}")  # a Tcl name, see `_Line`
-        self.on = on
-        with_keys(self)
-
-    @property
-    def on(self) -> bool:
-        """Whether it is on; setting it makes no callback."""
-        return bool(self.instate(["selected"]))
-
-    @on.setter
-    def on(self, on: bool) -> None:
-        self.setvar(str(self.cget("variable")), "1" if on else "0")
-
-
-class ProseField(ttk.Frame):
-    """Some lines of text, with undo. Tab leaves it."""
-
-    def __init__(self, master: tk.Misc, theme: Theme, *, lines: int) -> None:
-        super().__init__(master, style="Sunk.TFrame", padding=theme.px(6))
-        self._theme = theme
-        self.text = tk.Text(
-            self, height=lines, width=20, wrap="word", undo=True, borderwidth=0, highlightthickness=0, font="TkTextFont"
-        )
-        self.text.pack(fill="both", expand=True)
-        self.text.bind("<FocusIn>", lambda _event: self.state(["focus"]), add="+")
-        self.text.bind("<FocusOut>", lambda _event: self.state(["!focus"]), add="+")
-        self.text.bind("<Tab>", self._leave)
-        self.text.bind("<<ThemeChanged>>", lambda _event: self._recolour(), add="+")
-        self._recolour()
-        with_keys(self.text)
-
-    def read(self) -> str:
-        """Return the value as text."""
-        return str(self.text.get("1.0", "end-1c")).strip()
-
-    def write(self, text: str) -> None:
-        """Show *text*; undo does not go back behind it."""
-        self.text.delete("1.0", "end")
-        self.text.insert("1.0", text)
-        self.text.edit_reset()
-
-    def mark(self, *, wrong: bool) -> None:
-        """A prompt is never refused."""
-
-    def _leave(self, event: tk.Event[Any]) -> str:
-        event.widget.tk_focusNext().focus_set()
-        return "break"
-
-    def _recolour(self) -> None:
-        skin = self._theme.skin
-        self.text.configure(
-            background=skin.field,
-            foreground=skin.palette.text,
-            insertbackground=skin.palette.text,
-            selectbackground=skin.selection,
-            selectforeground=skin.palette.text,
-        )
 
 
 class StatusLight(tk.Canvas):
@@ -245,6 +42,54 @@ class StatusLight(tk.Canvas):
         self.configure(background=self._theme.skin.ground)
         self.delete("all")
         self.create_oval(1, 1, self._size - 2, self._size - 2, fill=self.colour, outline=self.colour)
+
+
+class Notice(ttk.Frame):
+    """A message in the room of some lines, which is there whether or not one is shown; a longer one is scrolled.
+
+    It never changes its size, so nothing beside it moves when a message comes or goes. The text can be selected.
+    """
+
+    def __init__(self, master: tk.Misc, theme: Theme, *, lines: int = 3) -> None:
+        super().__init__(master)
+        self._theme, self.bad = theme, False
+        self._text = tk.Text(
+            self, height=lines, width=10, wrap="word", borderwidth=0, highlightthickness=0, font="TkDefaultFont"
+        )
+        self._bar = ttk.Scrollbar(self, command=self._text.yview)
+        self._text.configure(yscrollcommand=self._scrolled, state="disabled", cursor="")
+        self._text.grid(row=0, column=0, sticky="nsew")
+        self.columnconfigure(0, weight=1)
+        self.columnconfigure(1, minsize=self._bar.winfo_reqwidth())
+        self.bind("<<ThemeChanged>>", lambda _event: self._recolour(), add="+")
+        self._recolour()
+
+    @property
+    def text(self) -> str:
+        """The message shown, "" for none."""
+        return str(self._text.get("1.0", "end-1c"))
+
+    def show(self, text: str, *, bad: bool = False) -> None:
+        """Show a message in place of the last one; *bad* in the colour of errors."""
+        self.bad = bad
+        self._text.configure(state="normal", takefocus=bool(text))
+        self._text.delete("1.0", "end")
+        self._text.insert("1.0", text)
+        self._text.configure(state="disabled")
+        self._recolour()
+
+    def _scrolled(self, first: float, last: float) -> None:
+        self._bar.set(first, last)
+        if float(first) > 0 or float(last) < 1:
+            self._bar.grid(row=0, column=1, sticky="ns")
+        else:
+            self._bar.grid_remove()
+
+    def _recolour(self) -> None:
+        skin = self._theme.skin
+        colour = skin.palette.bad if self.bad else skin.palette.muted
+        self._text.configure(background=skin.ground, foreground=colour, selectbackground=skin.selection)
+        self._text.configure(selectforeground=skin.palette.text, inactiveselectbackground=skin.selection)
 
 
 class Tooltip:
@@ -293,6 +138,8 @@ class Tooltip:
 class ScrolledColumn(ttk.Frame):
     """A column of widgets in `inner`, with a scrollbar where it is higher than its room; the wheel scrolls it.
 
+    The scrollbar's room is always kept, so that nothing gets narrower when it comes.
+
     Args:
         ground: colour of what is behind, looked up in the theme at every change.
     """
@@ -309,6 +156,7 @@ class ScrolledColumn(ttk.Frame):
         self.canvas.grid(row=0, column=0, sticky="nsew")
         self.rowconfigure(0, weight=1)
         self.columnconfigure(0, weight=1)
+        self.columnconfigure(1, minsize=self._bar.winfo_reqwidth())
         self.inner.bind("<Configure>", lambda _event: self._fit())
         self.canvas.bind("<Configure>", lambda _event: self._fit())
         self.bind("<<ThemeChanged>>", lambda _event: self._recolour(), add="+")
@@ -319,6 +167,15 @@ class ScrolledColumn(ttk.Frame):
         self.update_idletasks()
         self._fit()
         self.canvas.yview_moveto(1.0)
+
+    def show(self, widget: tk.Widget) -> None:
+        """Scroll as far as it takes to see a widget that stands in the column."""
+        self.update_idletasks()
+        self._fit()
+        top, bottom = widget.winfo_y(), widget.winfo_y() + widget.winfo_height()
+        first, room = int(self.canvas.canvasy(0)), self.canvas.winfo_height()
+        wanted = top if top < first else bottom - room if bottom > first + room else first
+        self.canvas.yview_moveto(max(0, wanted) / max(1, self.inner.winfo_reqheight()))
 
     def wheel(self, event: tk.Event[Any]) -> None:
         """Scroll as the wheel says; nothing where everything is to be seen."""

@@ -5,56 +5,53 @@ It shows what the controller emits and calls it for the buttons; nothing here kn
 
 from __future__ import annotations
 
-import re
 import tkinter as tk
-from dataclasses import replace
 from pathlib import Path
-from tkinter import filedialog, ttk
+from tkinter import ttk
 from typing import TYPE_CHECKING, Any
 
-import yaml
-from PIL import Image, ImageDraw, ImageTk
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from rxpipe.backends import open_backend
-from rxpipe.backends.resolve import usual_url
 from rxpipe.config import SECTIONS
 from rxpipe.controller import PipelineController
 from rxpipe.errors import RxPipeError
-from rxpipe.events import RunEnd, RunStart, StageImageProgress
-from rxpipe.pictures.metadata import read_info
-from rxpipe.presets import dump, read_job
+from rxpipe.events import RunEnd, RunStart, StageImageProgress, StageRetry
 from rxpipe.runner import PipelineRunner
 from rxpipe.rx.mainloop import TkScheduler
 from rxpipe.status import RunStatus
 from rxpipe.store.reading import default_store
-from rxpipe.views.gui.connection import RETRY_S, BackendConnection, ConnectionState
-from rxpipe.views.gui.file_manager import reveal
+from rxpipe.views.gui.buttons import RunButtons
+from rxpipe.views.gui.connection import LOOK_S, RETRY_S, BackendConnection, ConnectionState
+from rxpipe.views.gui.dialogs import Question
+from rxpipe.views.gui.files import Files
 from rxpipe.views.gui.form import Form
-from rxpipe.views.gui.form_values import config_of, form_of
 from rxpipe.views.gui.gallery import Gallery, GalleryItem, PictureLoader, as_bytes
+from rxpipe.views.gui.handing import accept_drops, has_text
+from rxpipe.views.gui.keys import EscapeGuard, bind_keys
+from rxpipe.views.gui.placing import icon, restore_geometry
+from rxpipe.views.gui.shelf import PresetPicker, PresetShelf, default_shelf
 from rxpipe.views.gui.state import WindowState, default_state_path
 from rxpipe.views.gui.theme import Theme
-from rxpipe.views.gui.viewer import PictureWindow, parameters_of
-from rxpipe.views.gui.widgets import KEYS, ChoiceField, StatusLight, Switch, Tooltip
+from rxpipe.views.gui.topbar import TopBar
+from rxpipe.views.gui.viewer import PictureWindow
+from rxpipe.views.palette import duration_text
 from rxpipe.views.tk import PreviewPane, StageTimeline, StatusBar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+    from PIL import Image
 
     from rxpipe.backends.base import Backend
     from rxpipe.config import PipelineConfig
     from rxpipe.controller import RunRequest
     from rxpipe.events import StageEvent, StagePreview
-    from rxpipe.presets import Job
-    from rxpipe.views.gui.form_values import FormValues
 
-_WHERES = ("auto", "embedded", usual_url())
 _PREVIEW_PX = 1024
-_LOADABLE = [
-    ("Presets and pictures", "*.toml *.yaml *.yml *.json *.png *.jpg *.jpeg *.webp *.avif"),
-    ("All files", "*"),
-]
+_FORM_PX = 440
+ASK_AFTER_S = 60.0
 
 
 class MainWindow:
@@ -65,9 +62,11 @@ class MainWindow:
         backend: a text for `open_backend`, or a backend; None for the one used last.
         dark: the theme; None for the one used last.
         scale: pixels per pixel at 96 dpi; None for the screen's own.
-        state_path: the file that the window keeps its state in.
+        state_path: the file that the window keeps its state in; presets are kept beside it. None: the user's own.
         opener: opens the backend that a text names.
         retry_s: seconds until a backend that does not answer is checked again.
+        look_s: seconds until one that answered is looked at again, while nothing runs.
+        ask_after_s: a run that went on for longer is stopped only after a question.
         sinks: passed to every controller, such as a `LearningRecordWriter`.
     """
 
@@ -81,6 +80,8 @@ class MainWindow:
         state_path: Path | None = None,
         opener: Callable[[str], Backend] = open_backend,
         retry_s: float = RETRY_S,
+        look_s: float = LOOK_S,
+        ask_after_s: float = ASK_AFTER_S,
         sinks: Iterable[object] = (),
     ) -> None:
         self.root, self._sinks = root, tuple(sinks)
@@ -90,7 +91,7 @@ class MainWindow:
         self.theme = Theme(root, scale=scale)
         self.theme.use(dark=remembered.dark if dark is None else dark)
         self.loader = PictureLoader(self.scheduler)
-        self.connection = BackendConnection(self.scheduler, opener=opener, retry_s=retry_s)
+        self.connection = BackendConnection(self.scheduler, opener=opener, retry_s=retry_s, look_s=look_s)
         self.controller: PipelineController | None = None
         self._backend: Backend | None = None
         self._subscriptions = SerialDisposable()
@@ -98,9 +99,22 @@ class MainWindow:
         self._latest_preview: tuple[str, int, int | None] | None = None
         self._trouble = ""
         self._pending_config: PipelineConfig | None = None  # to be run once there is a backend
+        self._ask_after_s = ask_after_s
+        self._began: datetime | None = None
+        self._question: Question | None = None
         self._closed = False
+        self._escape = EscapeGuard(root)
+        self._shelf = PresetShelf(state_path.parent / "presets") if state_path else default_shelf()
+        self.files = Files(
+            root,
+            self.theme,
+            say=self._say,
+            shelf=self._shelf,
+            folder=self._state_path.parent,
+            escaped=self._escape.closed_a_window,
+        )
         self._build()
-        self._restore_geometry(remembered.geometry)
+        restore_geometry(root, self.theme, remembered.geometry)
         self._bind_keys()
         self.form.write(remembered.form)
         self._show_buttons()
@@ -112,8 +126,7 @@ class MainWindow:
     def run(self) -> None:
         """Start a run of the form's config; it is queued behind an active run, or until a backend is connected."""
         self._say("")
-        self.form.mark(())
-        config = self._read_config()
+        config = self.files.read_config()
         if config is None:
             return
         self._remember()
@@ -126,19 +139,31 @@ class MainWindow:
         except RxPipeError as error:
             self._say(str(error), bad=True)
 
-    def _read_config(self) -> PipelineConfig | None:
-        """Return the config of the form; show the error and return None if it is invalid."""
-        try:
-            return config_of(self.form.read())
-        except RxPipeError as error:
-            self.form.mark(getattr(error, "problems", ()))
-            self._say(str(error), bad=True)
-            return None
-
     def stop(self) -> None:
-        """Stop the run now."""
-        if self.controller is not None:
+        """Stop the run now; one that went on for long only after a question, asked once."""
+        if self.controller is None or not self.status.active:
+            return
+        if self.worked_long:
+            self._ask(
+                f"This run has gone on for {self._worked_text()}. Finished pictures are kept; the one in progress is "
+                "lost.",
+                yes="Stop the run",
+                agreed=self.controller.cancel,
+            )
+        else:
             self.controller.cancel()
+
+    def escape(self) -> None:
+        """Stop the run, unless the key was meant for a picture that it has closed already."""
+        if self._escape.open:
+            self.stop()
+        elif self.status.active:
+            self._say("Escape has closed another window. To stop the run, press Stop, or click here first.")
+
+    @property
+    def worked_long(self) -> bool:
+        """Whether a run is in progress that has gone on for so long that it is not stopped by a slip."""
+        return self.status.active and self._worked_s() >= self._ask_after_s
 
     def stop_after_image(self) -> None:
         """Stop once the image in progress is finished."""
@@ -150,77 +175,34 @@ class MainWindow:
         if self.controller is not None:
             self.controller.skip_image()
 
-    def load(self, path: Path | None = None) -> None:
-        """Fill the form from a preset or a picture; opens a file dialog if none is given."""
-        if path is None:
-            chosen = filedialog.askopenfilename(parent=self.root, title="Preset or picture", filetypes=_LOADABLE)
-            if not chosen:
-                return
-            path = Path(chosen)
-        try:
-            job = read_job(path)
-            values = form_of(job.config(trust=False))  # a window has no place that shows what else would be sent
-        except RxPipeError as error:
-            self._say(str(error), bad=True)
-            return
-        if job.kind == "picture":
-            values = _with_folder(values, self.form.fields["out"].read())
-        self.form.write(values)
-        self._say(_loaded(job))
-
-    def save(self, path: Path | None = None) -> None:
-        """Write the form as a preset; opens a file dialog if no path is given."""
-        config = self._read_config()
-        if config is None:
-            return
-        if path is None:
-            chosen = filedialog.asksaveasfilename(
-                parent=self.root, title="Save preset", defaultextension=".yaml", filetypes=[("Preset", "*.yaml")]
-            )
-            if not chosen:
-                return
-            path = Path(chosen)
-        try:
-            path.write_text(yaml.safe_dump(dump(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
-        except (OSError, UnicodeError) as error:
-            self._say(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}", bad=True)
-        else:
-            self._say(f"Saved {path.name}")
-
-    def open_folder(self, picture: GalleryItem | None = None) -> None:
-        """Show a picture's folder, or the one that pictures are saved to."""
-        path = picture.path if picture is not None else Path(self.form.fields["out"].read() or "outputs").expanduser()
-        try:
-            reveal(path.absolute())
-        except RxPipeError as error:
-            self._say(str(error), bad=True)
-
-    def copy_parameters(self, picture: GalleryItem) -> None:
-        """Put a picture's A1111 text on the clipboard."""
-        try:
-            text = parameters_of(read_info(picture.path))
-        except RxPipeError as error:
-            self._say(str(error), bad=True)
-            return
-        self.root.clipboard_clear()
-        self.root.clipboard_append(text)
-        self._say("Copied the parameters")
-
-    def start_from(self, picture: GalleryItem) -> None:
-        """Use a finished picture as the input of the next run."""
-        self.form.start_from([str(picture.path)])
-        self._say(f"Starting from {picture.path.name}")
-
     def open_picture(self, index: int) -> PictureWindow:
         """Show a finished picture in a window of its own."""
         return PictureWindow(
-            self.root, self.theme, self.loader, pictures=self.gallery.pictures, index=index, actions=self._actions
+            self.root,
+            self.theme,
+            self.loader,
+            pictures=self.gallery.pictures,
+            index=index,
+            actions=self._actions,
+            escaped=self._escape.closed_a_window,
         )
 
     def use_theme(self, *, dark: bool) -> None:
         """Change to the dark or the light theme."""
         self.dark_switch.on = dark
         self.theme.use(dark=dark)
+
+    def leave(self) -> None:
+        """Close the window as its cross does: after a question where a long run or runs that wait would be lost."""
+        waiting = len(self.controller.queued) if self.controller is not None else 0
+        if not (self.worked_long or waiting):
+            self.close()
+            return
+        lost = [f"a run that has gone on for {self._worked_text()}"] if self.worked_long else []
+        lost += [f"{waiting} waiting run{'' if waiting == 1 else 's'}"] if waiting else []
+        self._ask(
+            f"Closing stops {' and '.join(lost)}. Finished pictures are kept.", yes="Close anyway", agreed=self.close
+        )
 
     def close(self) -> None:
         """Save the state, cancel the run, and destroy the window. Idempotent."""
@@ -244,6 +226,7 @@ class MainWindow:
         self.preview.clear()
         self.root.update_idletasks()
         self.gallery.clear()
+        self.form.inputs.clear()
         self.theme.close()
         del self._icon
 
@@ -251,20 +234,16 @@ class MainWindow:
     def _actions(self) -> dict[str, Callable[[GalleryItem], object]]:
         """What can be done with a finished picture; the viewer stacks its buttons from the bottom."""
         return {
-            "Open folder": self.open_folder,
-            "Copy parameters": self.copy_parameters,
-            "Start from this picture": self.start_from,
-            "Use its settings": lambda picture: self.load(picture.path),
+            "Open folder": self.files.open_folder,
+            "Copy parameters": self.files.copy_parameters,
+            "Start from this picture": lambda picture: self.files.use_inputs([picture.path]),
+            "Use its settings": lambda picture: self.files.load(picture.path),
         }
 
     # -- updates ------------------------------------------------------------------------------------------------------
 
     def _show_connection(self, state: ConnectionState) -> None:
-        self.status_light.show(state.status)
-        self._status_tooltip.text = self._connection_tooltip.text = state.text
-        words = {"ready": "Ready", "connecting": "Connecting…", "error": "Error"}[state.status]
-        self._connection_text.configure(text=words)
-        self.where.write(state.where)
+        self.top.show(state)
         if state.names:
             self.form.offer(state.names)
         trouble = state.text if state.status == "error" else ""
@@ -305,11 +284,15 @@ class MainWindow:
         self.status = status
         head = f"{status.percent_text} · " if status.active else ""
         self.root.title(f"{head}rxpipe")
+        self.connection.paused = status.active
+        if not status.active and self._question is not None and not self._closed:
+            self._question.destroy()  # what it asks about is over
         self._show_buttons()
 
     def _on_event(self, event: StageEvent) -> None:
         match event:
             case RunStart():
+                self._began = self.scheduler.now
                 self._latest_preview = None
                 self.preview.clear()
                 self._say("")
@@ -319,6 +302,9 @@ class MainWindow:
                 self.loader.load(path, lambda image: self._finished(event, image), side=_PREVIEW_PX)
             case RunEnd(error=error) if error is not None:
                 self._say(str(error), bad=True)
+                self.connection.recheck()
+            case StageRetry():
+                self.connection.recheck()
             case _:
                 pass
         if isinstance(event, RunEnd):
@@ -346,114 +332,112 @@ class MainWindow:
             self._say(f"{result.warnings[0]}{more}")
 
     def _show_queue(self, waiting: tuple[RunRequest, ...]) -> None:
-        if waiting:
-            self._waiting.configure(text=f"{len(waiting)} waiting")
-            self._queue.grid()
-        else:
-            self._queue.grid_remove()
+        self.buttons.show_waiting(len(waiting))
 
     def _show_buttons(self) -> None:
-        active, running = self.status.active, self.status.state == "running"
-        self.run_button.configure(text="Add to queue" if active else "Run")
-        self.stop_button.configure(state="normal" if active else "disabled")
-        self.after_button.configure(state="normal" if running else "disabled")
-        self.skip_button.configure(state="normal" if running else "disabled")
-        self.where.configure(state="disabled" if active else "normal")
+        self.buttons.show(self.status)
+        self.where.configure(state="disabled" if self.status.active else "normal")
 
     def _say(self, text: str, *, bad: bool = False) -> None:
         """Show one message under the buttons, until the next."""
-        self.notice.configure(text=text, style="Bad.TLabel" if bad else "Muted.TLabel")
-        if text:
-            self.notice.grid()
-        else:
-            self.notice.grid_remove()
+        self.notice.show(text, bad=bad)
+
+    def _ask(self, text: str, *, yes: str, agreed: Callable[[], object]) -> None:
+        """Ask a question in place of the last one; the same one comes to the front and is not asked twice."""
+        if self._question is not None and self._question.winfo_exists():
+            if self._question.yes["text"] == yes:
+                self._question.lift()
+                return
+            self._question.destroy()
+        no = "Keep running" if self.status.active else "Keep open"
+        self._question = Question(
+            self.root, self.theme, text, yes=yes, no=no, agreed=agreed, escaped=self._escape.closed_a_window
+        )
+
+    def _worked_s(self) -> float:
+        return 0.0 if self._began is None else (self.scheduler.now - self._began).total_seconds()
+
+    def _worked_text(self) -> str:
+        return duration_text(self._worked_s())
 
     # -- building -----------------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
         px, root = self.theme.px, self.root
         root.title("rxpipe")
-        self._icon = _icon(self.theme)
+        self._icon = icon(self.theme)
         root.wm_iconphoto(True, str(self._icon))
-        root.columnconfigure(1, weight=1)
+        root.columnconfigure(0, weight=1)
         root.rowconfigure(1, weight=1)
-        self._build_top()
-        left = ttk.Frame(root, width=px(432))
-        left.grid(row=1, column=0, sticky="ns", padx=(px(12), 0))
+        self.top = TopBar(
+            root,
+            self.theme,
+            picker=self._make_picker,
+            load=self.files.load,
+            open_folder=self.files.open_folder,
+            connect=self._connect,
+            themed=lambda on: self.use_theme(dark=on),
+        )
+        self.top.grid(row=0, column=0, sticky="ew")
+        self.where, self.status_light, self.dark_switch = self.top.where, self.top.light, self.top.dark_switch
+        self._sash = ttk.Panedwindow(root, orient="horizontal")
+        self._sash.grid(row=1, column=0, sticky="nsew", padx=px(12))
+        left = ttk.Frame(self._sash, width=px(_FORM_PX))
         left.grid_propagate(False)
         left.rowconfigure(0, weight=1)
         left.columnconfigure(0, weight=1)
-        self.form = Form(left, self.theme)
+        self.form = self.files.form = Form(left, self.theme, self.loader, painting=self.files.paint_mask)
         self.form.grid(row=0, column=0, sticky="nsew")
         self._build_buttons(left)
-        self._build_right()
+        self._sash.add(left, weight=0)
+        self._sash.add(self._build_right(), weight=1)
+        self._sash.bind("<Configure>", self._place_sash, add="+")
         self.bar = StatusBar(root, stop=False)
-        self.bar.grid(row=2, column=0, columnspan=2, sticky="ew", padx=px(4))
+        self.bar.grid(row=2, column=0, sticky="ew", padx=px(4))
 
-    def _build_top(self) -> None:
-        px = self.theme.px
-        top = ttk.Frame(self.root, padding=(px(14), px(8), px(12), px(8)))
-        top.grid(row=0, column=0, columnspan=2, sticky="ew")
-        ttk.Label(top, text="rxpipe", style="Title.TLabel").pack(side="left", padx=(0, px(12)))
-        for text, command, tip in (
-            ("Load…", self.load, "Fill the form from a preset or from a picture  (Ctrl+O)"),
-            ("Save preset…", self.save, "Write the form to a file  (Ctrl+S)"),
-            ("Open folder", self.open_folder, "The folder that pictures are saved to  (F8)"),
-        ):
-            button = ttk.Button(top, text=text, command=command, style="Ghost.TButton")
-            button.pack(side="left")
-            Tooltip(button, tip)
-        dark = self.theme.skin.name.endswith("dark")
-        self.dark_switch = Switch(top, "Dark", on=dark, changed=lambda on: self.use_theme(dark=on))
-        self.dark_switch.pack(side="right", padx=(px(16), 0))
-        self._connection_text = ttk.Label(top, style="Muted.TLabel")
-        self._connection_text.pack(side="right")
-        self.status_light = StatusLight(top, self.theme)
-        self.status_light.pack(side="right", padx=(px(10), px(6)))
-        self.where = ChoiceField(top, _WHERES, default=False, width=28)
-        self.where.configure(style="Top.TCombobox")
-        self.where.pack(side="right")
-        ttk.Label(top, text="Backend", style="Muted.TLabel").pack(side="right", padx=(px(14), px(8)))
-        self._status_tooltip, self._connection_tooltip = Tooltip(self.status_light), Tooltip(self._connection_text)
-        for event in ("<<ComboboxSelected>>", "<Return>"):
-            self.where.bind(event, lambda _event: self._connect(), add="+")
+    def _make_picker(self, master: ttk.Frame) -> PresetPicker:
+        files = self.files
+        files.presets = PresetPicker(
+            master,
+            self.theme,
+            self._shelf,
+            chosen=files.load_preset,
+            actions={
+                "Save": files.save_preset,
+                "Save as…": files.save_preset_as,
+                "Rename…": files.rename_preset,
+                "Delete…": files.delete_preset,
+                "": None,
+                "Load a file…": files.load,
+                "Save as a file…": files.save,
+            },
+        )
+        return files.presets
+
+    def _place_sash(self, event: tk.Event[Any]) -> None:
+        """Give the form its width as soon as the window has its own; ttk would divide what it has before that."""
+        if event.width > self.theme.px(_FORM_PX):
+            self._sash.unbind("<Configure>")
+            self._sash.sashpos(0, self.theme.px(_FORM_PX))  # type: ignore[no-untyped-call]  # typeshed has no types for it
 
     def _build_buttons(self, left: ttk.Frame) -> None:
-        px = self.theme.px
-        box = ttk.Frame(left, padding=(0, px(8), 0, px(4)))
-        box.grid(row=1, column=0, sticky="ew")
-        box.columnconfigure((0, 1), weight=1, uniform="buttons")
-        self.run_button = ttk.Button(box, text="Run", style="Accent.TButton", command=self.run)
-        self.stop_button = ttk.Button(box, text="Stop", command=self.stop)
-        self.after_button = ttk.Button(box, text="Stop after this image", command=self.stop_after_image)
-        self.skip_button = ttk.Button(box, text="Skip this image", command=self.skip)
-        for index, (button, tip) in enumerate(
-            (
-                (self.run_button, "Ctrl+Enter"),
-                (self.stop_button, "Stop now; finished pictures are kept  (Esc)"),
-                (self.after_button, "Finish the image in progress, then stop  (F6)"),
-                (self.skip_button, "Skip the image in progress, continue with the next  (F7)"),
-            )
-        ):
-            row, column = divmod(index, 2)
-            gap = (0, px(4)) if column == 0 else (px(4), 0)
-            button.grid(row=row, column=column, sticky="ew", padx=gap, pady=(0, px(6)))
-            Tooltip(button, tip)
-        self._queue = ttk.Frame(box)
-        self._queue.grid(row=2, column=0, columnspan=2, sticky="ew")
-        self._waiting = ttk.Label(self._queue, style="Muted.TLabel")
-        self._waiting.pack(side="left")
-        clear = ttk.Button(self._queue, text="Clear queue", style="Ghost.TButton", command=self._clear_queue)
-        clear.pack(side="right")
-        self._queue.grid_remove()
-        self.notice = ttk.Label(box, wraplength=px(424), justify="left")
-        self.notice.grid(row=3, column=0, columnspan=2, sticky="ew")
-        self.notice.grid_remove()
+        self.buttons = RunButtons(
+            left,
+            self.theme,
+            run=self.run,
+            stop=self.stop,
+            stop_after=self.stop_after_image,
+            skip=self.skip,
+            clear=self._clear_queue,
+        )
+        self.buttons.grid(row=1, column=0, sticky="ew")
+        self.run_button, self.stop_button = self.buttons.run, self.buttons.stop
+        self.after_button, self.skip_button = self.buttons.stop_after, self.buttons.skip
+        self.notice = self.buttons.notice
 
-    def _build_right(self) -> None:
+    def _build_right(self) -> ttk.Panedwindow:
         px = self.theme.px
-        panes = ttk.Panedwindow(self.root, orient="vertical")
-        panes.grid(row=1, column=1, sticky="nsew", padx=px(12))
+        panes = ttk.Panedwindow(self._sash, orient="vertical")
         upper_card = ttk.Frame(panes, style="Card.TFrame", padding=px(8))
         upper = ttk.Frame(upper_card, style="Inner.TFrame")
         upper.pack(fill="both", expand=True)
@@ -466,6 +450,7 @@ class MainWindow:
         self.gallery.pack(fill="both", expand=True)
         panes.add(upper_card, weight=3)
         panes.add(lower, weight=1)
+        return panes
 
     def _menu(self, index: int, x: int, y: int) -> None:
         picture = self.gallery.pictures[index]
@@ -477,29 +462,30 @@ class MainWindow:
 
     def _bind_keys(self) -> None:
         root = self.root
-        commands = {
+        commands: dict[str, Callable[[], object]] = {
             "<Control-Return>": self.run,
             "<Control-KP_Enter>": self.run,
-            "<Escape>": self.stop,
+            "<Escape>": self.escape,
             "<F6>": self.stop_after_image,
             "<F7>": self.skip,
-            "<F8>": self.open_folder,
-            "<Control-o>": self.load,
-            "<Control-s>": self.save,
+            "<F8>": self.files.open_folder,
+            "<Control-o>": self.files.load,
+            "<Control-s>": self.files.save_preset,
+            "<Control-Shift-S>": self.files.save,
             **{f"<Alt-Key-{n}>": self.form.cards[stage].flip for n, stage in enumerate(SECTIONS, 1)},
         }
-        for keys, command in commands.items():
-            root.bind_class(KEYS, keys, lambda _event, command=command: _run_and_break(command))  # type: ignore[misc]  # a default binds the loop's value
-        root.bindtags((*root.bindtags(), KEYS))
-        for widget in _descendants(root):
-            if KEYS not in widget.bindtags() and isinstance(widget, ttk.Button | ttk.Checkbutton | tk.Canvas):
-                widget.bindtags((KEYS, *widget.bindtags()))
-        for name in ("TCombobox", "TSpinbox"):
-            for wheel in ("<MouseWheel>", "<Button-4>", "<Button-5>", "<Shift-Button-4>", "<Shift-Button-5>"):
-                root.unbind_class(name, wheel)  # the wheel scrolls the form and changes nothing in it
+        bind_keys(root, commands)
+        root.bind("<<Paste>>", self._pasted)
+        accept_drops(root, self.files.take)
         for wheel in ("<MouseWheel>", "<Button-4>", "<Button-5>"):
             root.bind(wheel, self._wheel)
-        root.protocol("WM_DELETE_WINDOW", self.close)
+        root.protocol("WM_DELETE_WINDOW", self.leave)
+
+    def _pasted(self, event: tk.Event[Any]) -> None:
+        """Take what is on the clipboard, unless a field has taken it as text."""
+        in_field = isinstance(event.widget, tk.Text | ttk.Entry)
+        if not in_field or not has_text(self.root):
+            self.files.paste()
 
     def _wheel(self, event: tk.Event[Any]) -> None:
         if isinstance(event.widget, tk.Misc) and self.form.column.holds(event.widget):
@@ -514,18 +500,6 @@ class MainWindow:
         if self.controller is not None:
             self.controller.withdraw()
 
-    def _restore_geometry(self, geometry: str) -> None:
-        """Restore the saved geometry if it is on the screen; else centre the window at a good size."""
-        root, px = self.root, self.theme.px
-        screen = (root.winfo_screenwidth(), root.winfo_screenheight())
-        room = (screen[0] - px(16), screen[1] - px(64))
-        root.minsize(min(px(760), room[0]), min(px(480), room[1]))
-        if geometry and _on_screen(geometry, screen):
-            root.geometry(geometry)
-            return
-        width, height = min(px(1240), room[0]), min(px(780), room[1])
-        root.geometry(f"{width}x{height}+{(screen[0] - width) // 2}+{max(0, (screen[1] - height) // 3)}")
-
     def _remember(self) -> None:
         WindowState(
             geometry=self.root.geometry(),
@@ -533,50 +507,3 @@ class MainWindow:
             backend=self.connection.state.where or "auto",
             form=self.form.read(),
         ).save(self._state_path)
-
-
-def _loaded(job: Job) -> str:
-    """Return what to say of a file that fills the form: what it leaves out, and what it needs."""
-    held = ", ".join(f"{stage}.{name}" for stage, settings in job.held.items() for name in settings)
-    parts = [f"Loaded {job.path.name}", f"without its {held}" if held else ""]
-    parts.append(f"not carried over: {', '.join(job.left)}" if job.left else "")
-    parts.append(f"it was drawn over {job.source}: choose the picture to start from" if job.source else "")
-    parts.append("it names no prompt" if job.no_prompt else "")
-    return ", ".join(part for part in parts if part)
-
-
-def _with_folder(values: FormValues, out: str) -> FormValues:
-    """Return *values* with the folder *out*, since a picture does not say where the next one is saved."""
-    return replace(values, out=out or values.out)
-
-
-def _run_and_break(command: Callable[[], object]) -> str:
-    """Run the command, and stop all further bindings of the key."""
-    command()
-    return "break"
-
-
-def _descendants(widget: tk.Misc) -> Iterator[tk.Misc]:
-    for child in widget.winfo_children():
-        yield child
-        yield from _descendants(child)
-
-
-def _on_screen(geometry: str, screen: tuple[int, int]) -> bool:
-    """Return whether enough of a window would be visible to grab it."""
-    found = re.fullmatch(r"(\d+)x(\d+)\+(-?\d+)\+(-?\d+)", geometry)
-    if found is None:
-        return False
-    width, height, x, y = map(int, found.groups())
-    return width <= screen[0] and height <= screen[1] and 0 <= x < screen[0] - 100 and 0 <= y < screen[1] - 60
-
-
-def _icon(theme: Theme) -> ImageTk.PhotoImage:
-    """Return the icon: three stages in a row, the last one done."""
-    picture = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
-    draw = ImageDraw.Draw(picture)
-    draw.rounded_rectangle((0, 0, 63, 63), 14, fill=theme.skin.accent)
-    draw.line((16, 32, 48, 32), fill="#ffffff", width=5)
-    for x, size in ((16, 6), (32, 7), (48, 10)):
-        draw.ellipse((x - size, 32 - size, x + size, 32 + size), fill="#ffffff")
-    return ImageTk.PhotoImage(picture, master=theme.root)

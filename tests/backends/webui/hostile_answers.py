@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rxpipe.backends.http.connection import Response
 from rxpipe.backends.http.failures import ErrorHints, RequestInfo, message_of, refusal, retry_after_s
-from rxpipe.backends.webui.answers import read_generation, read_picture, read_single
+from rxpipe.backends.webui.answers import Answer, read_generation, read_picture, read_single
 from rxpipe.backends.webui.progress import ServerSnapshot, TaskSnapshot, _valid
 from rxpipe.errors import RxPipeError
 
@@ -107,7 +107,7 @@ def read_every_way(number: int) -> list[str]:
 
     def pictures(read_answer: Callable[[], object]) -> None:
         for one in read_answer().pictures:  # type: ignore[attr-defined]  # an answer of txt2img
-            read_picture(one, asked=ASKED)
+            read_picture(Answer([one]).take(0), asked=ASKED)
 
     for reading in (
         lambda: pictures(lambda: read_generation(body, expected=1)),

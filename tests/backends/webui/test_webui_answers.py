@@ -15,12 +15,17 @@ from stages import PICTURE
 
 from rxpipe.backends.http.failures import message_of, read_json, retry_after_s
 from rxpipe.backends.webui import base64s
-from rxpipe.backends.webui.answers import read_generation, read_picture, read_single
+from rxpipe.backends.webui.answers import Answer, read_generation, read_picture, read_single
 from rxpipe.errors import BadResponse
 
 TEXT = base64.b64encode(PICTURE).decode()
 INFO = json.dumps({"seed": 5, "all_seeds": [5, 6], "infotexts": ["a cat\nSteps: 2, Sampler: Euler, Seed: 5"]})
 RECORDED = sorted((Path(__file__).parents[2] / "data" / "webui").glob("*/*.json"))
+
+
+def read_text(text, **asked):
+    """A picture of an answer, from its base64."""
+    return read_picture(Answer([text]).take(0), **asked)
 
 
 def body(images=(TEXT,), info=INFO, **more):
@@ -117,7 +122,7 @@ def test_a_page_of_html_hints_at_a_proxy():
 @pytest.mark.parametrize("head", ["", "data:image/png;base64,"])
 def test_a_png_is_kept_byte_for_byte(head):
     """With or without a data-URL head."""
-    data, header, warnings = read_picture((head + TEXT).encode())
+    data, header, warnings = read_text((head + TEXT).encode())
 
     assert data == PICTURE
     assert (header.width, header.height) == (64, 64)
@@ -126,7 +131,7 @@ def test_a_png_is_kept_byte_for_byte(head):
 
 def test_another_format_is_converted_with_a_warning(picture_of):
     """A server whose option samples_format is not png."""
-    data, header, warnings = read_picture(base64.b64encode(picture_of("JPEG")))
+    data, header, warnings = read_text(base64.b64encode(picture_of("JPEG")))
 
     assert data.startswith(b"\x89PNG")
     assert (header.width, header.height) == (64, 48)
@@ -163,7 +168,7 @@ def picture_of():
 def test_a_broken_picture_is_never_passed_on(text, message):
     """Strict base64, every chunk, the end marker."""
     with pytest.raises(BadResponse, match=message):
-        read_picture(text)
+        read_text(text)
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -222,7 +227,7 @@ def test_whatever_bytes_come_the_only_error_is_bad_response(sent):
             continue
         for picture in pictures:
             try:
-                read_picture(picture)
+                read_text(picture)
             except BadResponse:
                 continue
     assert isinstance(message_of(sent), str)
@@ -261,13 +266,13 @@ def claiming(width, height, pixels=b"x" * 100):
 )
 def test_a_picture_that_claims_more_than_it_has_is_refused_by_its_header(picture, message):
     with pytest.raises(BadResponse, match=message):
-        read_picture(base64.b64encode(picture), asked=64 * 64)
+        read_text(base64.b64encode(picture), asked=64 * 64)
 
 
 def test_a_blank_picture_is_no_claim():
     """Nothing compresses better."""
     blank = claiming(2000, 2000, zlib.compress(bytes(2000 * 6001), 9))
-    assert read_picture(base64.b64encode(blank), asked=1)[1].width == 2000
+    assert read_text(base64.b64encode(blank), asked=1)[1].width == 2000
 
 
 def test_an_answer_of_countless_pictures_is_not_split():

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 Handler = Callable[["RecordedRequest", "Request", Any], Answer]
 """Answers a call; gets the request and its parsed body."""
 
+_USUAL_PREVIEW = 512  # px
+
 
 class BadBody(Exception):
     """A body that the handler did not expect: the real server's 500."""
@@ -250,7 +252,20 @@ class ComfyUI(JobSite):
     def _system_stats(self, call: RecordedRequest, request: Request, body: Any) -> Answer:
         del call, request, body
         recorded = self.version.recorded["system_stats"]
-        return json_of({**recorded, "system": {**recorded["system"], "comfyui_version": self.version.text}})
+        own = {"comfyui_version": self.version.text, "argv": self._argv(recorded["system"]["argv"])}
+        return json_of({**recorded, "system": {**recorded["system"], **own}})
+
+    def _argv(self, recorded: list[str]) -> list[str]:
+        """Return the command line: the recorded one, with this server's flags."""
+        kept = [word for word in recorded if word not in ("--preview-size", "--preview-method")]
+        kept = [word for word in kept if word not in ("64", "latent2rgb")]
+        if self.setup.preview_size != _USUAL_PREVIEW:
+            kept += ["--preview-size", str(self.setup.preview_size)]
+        if self.setup.preview_method != "none":
+            kept += ["--preview-method", self.setup.preview_method]
+        if self.setup.cors is not None:
+            kept += ["--enable-cors-header", self.setup.cors]
+        return kept
 
     def _folder(self, name: str) -> Answer:
         names = self.catalog.folder(name)
