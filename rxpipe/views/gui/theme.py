@@ -332,6 +332,10 @@ class Theme:
             self._layout(style, ("Checkbutton.padding", {"sticky": "nsew", "children": row}))
             self.style.configure(style, background=ground, font="RxBold" if prefix else "TkDefaultFont")
             self.style.map(style, background=[])
+        style = "Card.Small.Switch.TCheckbutton"
+        self._layout(style, ("Checkbutton.padding", {"sticky": "nsew", "children": row}))
+        self.style.configure(style, background=skin.card, foreground=skin.palette.muted, font="RxSmall")
+        self.style.map(style, background=[])
 
     def _make_slider(self, skin: Skin) -> None:
         rail = _rounded((self.px(12), self.px(15)), 0, skin.card)
