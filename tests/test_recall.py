@@ -137,3 +137,17 @@ def test_a_preset_is_for_packs_only(tmp_path):
     with pytest.raises(ConfigError, match="--preset is for prompt packs"):
         read_jobs(path, preset=path)
     assert run("run", "--preset", path, "--dry-run").exit_code == 2
+
+
+def test_a_picture_drawn_from_nothing_is_drawn_over_the_one_that_is_given(tmp_path):
+    """With its prompt, its seed and the rest that img2img has; what it has no place for is named."""
+    path = picture(tmp_path, more=", Denoising strength: 0.5, Hires upscale: 2, Hires upscaler: Latent, Tiling: True")
+    photo = picture(tmp_path, "photo.png", text="")
+    config, left = rxp.recall(path, input=photo)
+    assert config.txt2img is None
+    assert (config.img2img.prompt, config.img2img.seed, config.img2img.steps) == ("a pier at dawn", 7, 1)
+    assert (config.img2img.width, config.input) == (None, (photo,))
+    assert left == ("ENSD", "txt2img.hires", "txt2img.tiling")
+    done = run("run", path, "--input", photo, "--dry-run", "--denoise", 0.6)
+    assert (done.exit_code, "not carried over: ENSD, txt2img.hires, txt2img.tiling" in done.output) == (0, True)
+    assert "a pier at dawn" in done.output

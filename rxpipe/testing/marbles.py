@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from rxpipe.testing.clock import Duration, MarbleError, Runaway, VirtualClock, microseconds
+from rxpipe.testing.clock import Duration, MarbleError, Runaway, VirtualClock, in_words, microseconds
 from rxpipe.testing.diagram import MarblePicture
 from rxpipe.testing.endless import named
 from rxpipe.testing.grammar import Diagram, Subscription, parse, parse_moment, parse_subscription
@@ -220,7 +220,7 @@ class Marbles:
     def _subscribe(self, recording: Recording, stream: Observable[Any]) -> None:
         try:
             recording.subscription = stream.subscribe(recording)
-        except Runaway as error:
+        except (Runaway, RecursionError) as error:
             raise self.runaway(error) from None
 
     def turbine(self, stream: Observable[Any], *, limit: Duration | None = None, name: str = "") -> Turbine:
@@ -352,11 +352,13 @@ class Marbles:
     def _run(self) -> None:
         try:
             self.clock.run()
-        except Runaway as error:
+        except (Runaway, RecursionError) as error:
             raise self.runaway(error) from None
 
-    def runaway(self, error: Runaway) -> Runaway:
+    def runaway(self, error: Runaway | RecursionError) -> Runaway:
         """Return *error* with the name of the stream that does not end, and what came of it."""
+        if isinstance(error, RecursionError):
+            error = Runaway(f"it calls itself, deeper than Python lets it, at {in_words(self.clock.now_us)}")
         return named(error, self.recordings, self.clock.recent())
 
     def line(self) -> str:

@@ -117,8 +117,11 @@ def pytest_runtest_makereport(
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
     """Show for `assert stream == "--a|"` what `to_be` shows."""
-    mismatch = getattr(left, "mismatch", None) or getattr(right, "mismatch", None)
-    return str(mismatch).splitlines() if op == "==" and hasattr(mismatch, "svg") else None
+    for side in (left, right):
+        mismatch = getattr(side, "mismatch", None)
+        if op == "==" and isinstance(mismatch, AssertionError):  # and not any attribute of anything
+            return str(mismatch).splitlines()
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)
