@@ -75,8 +75,6 @@ class SentJob:
     job: its id; before the answer to its POST our own.
     """
 
-    hits_any = False
-
     def __init__(
         self,
         server: Server,
@@ -125,6 +123,11 @@ class SentJob:
     def answered(self) -> threading.Event:
         """Set once the server is done with the job."""
         return self.tracker.finished
+
+    @property
+    def hits_any(self) -> bool:
+        """Whether the server's interrupt names no job."""
+        return not self.server.interrupts_one
 
     @property
     def began(self) -> bool:
