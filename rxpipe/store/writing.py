@@ -204,8 +204,8 @@ class StoreWriter:
             if self._given_up:
                 item.end(self.problem)
                 return
-            if len(self._queue) >= _MOST_WAITING:
-                self._queue = deque(waiting for waiting in self._queue if not waiting.may_be_lost)
+            if self.problem is not None and len(self._queue) >= _MOST_WAITING:
+                self._drop_steps()
             self._queue.append(item)
             if item.urgent or len(self._queue) == 1:
                 self._wake.notify_all()
@@ -213,6 +213,12 @@ class StoreWriter:
                 thread = threading.Thread(target=self._run, name="rxpipe-store", daemon=True)
                 thread.start()
                 self._thread = thread
+
+    def _drop_steps(self) -> None:
+        kept = deque(waiting for waiting in self._queue if not waiting.may_be_lost)
+        if dropped := len(self._queue) - len(kept):
+            logger.warning("{} events of sampler steps are not kept: the store cannot be written", dropped)
+        self._queue = kept
 
     def _run(self) -> None:
         while batch := self._next_batch():
