@@ -20,7 +20,8 @@ status.py      the status that views show: another fold
 backends/      the backend port; http (what servers share), webui (AUTOMATIC1111, Forge), sketch (embedded)
 store/         the journal of runs in progress and the history of the others
 sinks/         pictures to files, events to a log, learning records
-stages/        txt2img, img2img, adetailer, upscale, your own; control (cancel, skip, stop), cell (an image in a stage)
+stages/        txt2img, img2img, adetailer, upscale, your own: functions, operators, forks, ready ones; control (cancel,
+               skip, stop), cell (an image in a stage)
 chains.py      stages in order
 continuing.py  a chain and its journal: what is kept of a run, and how it is continued
 executor.py    starts a run, one at a time; its handle with wait, cancel, skip

@@ -2,7 +2,7 @@
 from .artifact import Artifact
 from .backends import open_backend
 from .backends.base import Backend, Output, Preview, StepProgress
-from .chains import Chain, build_chain, chain, seeds
+from .chains import Chain, build_chain, chain, seeds, tee, when
 from .config import (
     AdetailerConfig,
     AdetailerStageConfig,
@@ -68,20 +68,29 @@ from .result import ImageRecord, ImageResult, PipelineRunResult, reduce
 from .runner import PipelineRunner
 from .sinks.learning import LearningRecord, LearningRecordWriter, read_records
 from .stages import (
+    Decisions,
     Report,
     Stage,
+    StageObject,
     StageOperator,
     adetailer,
+    border,
     comfy_workflow,
+    crop,
     expand,
+    gate,
+    grid,
     image_stage,
     img2img,
     keep_best,
     keep_if,
     operator_stage,
+    resize,
+    save_as,
     sharpness,
     txt2img,
     upscale,
+    watermark,
 )
 from .status import RunStatus, reduce_status
 from .store.reading import Store
@@ -105,6 +114,7 @@ __all__ = [
     "CellRecord",
     "Chain",
     "ConfigError",
+    "Decisions",
     "ErrorInfo",
     "HiresConfig",
     "ImageRecord",
@@ -147,6 +157,7 @@ __all__ = [
     "StageFailed",
     "StageFunctionError",
     "StageImageProgress",
+    "StageObject",
     "StageOperator",
     "StagePreview",
     "StageRetry",
@@ -163,11 +174,15 @@ __all__ = [
     "UpscaleConfig",
     "WorkflowConfig",
     "adetailer",
+    "border",
     "build_chain",
     "build_stage_execution_plan",
     "chain",
     "comfy_workflow",
+    "crop",
     "expand",
+    "gate",
+    "grid",
     "image_stage",
     "img2img",
     "keep_best",
@@ -180,8 +195,13 @@ __all__ = [
     "recall_all",
     "reduce",
     "reduce_status",
+    "resize",
+    "save_as",
     "seeds",
     "sharpness",
+    "tee",
     "txt2img",
     "upscale",
+    "watermark",
+    "when",
 ]

@@ -7,6 +7,8 @@ pixels are decoded only on request. Before the first stage has rendered there is
 from __future__ import annotations
 
 import io
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -17,14 +19,16 @@ from rxpipe.pictures.lineage import NO_VALUES, LineageEntry, PicklableRecord
 from rxpipe.pictures.opening import MOST_BYTES, upright
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
 _AS_PNG = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA", "I": "I;16"}
 _IN_PNG = {"1", "L", "LA", "I;16", "P", "RGB", "RGBA"}
+
+
+SCORES = "scores"
+"""The key of the metadata under which stages record what they measured."""
 
 
 def image_id(run_id: str, number: int) -> str:
@@ -73,6 +77,13 @@ class Artifact(PicklableRecord):
     def has_picture(self) -> bool:
         """False only before the first stage has rendered."""
         return self.data is not None or self.path is not None
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """What stages such as keep_best measured, by the name of the measure."""
+        found = self.metadata.get(SCORES)
+        named = found.items() if isinstance(found, Mapping) else ()
+        return {str(name): v for name, v in named if isinstance(v, int | float) and math.isfinite(v)}
 
     def read(self) -> bytes:
         """Return the encoded picture.

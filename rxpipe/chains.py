@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Unpack
@@ -26,17 +27,21 @@ from rxpipe.plan import StageExecutionPlan, build_stage_execution_plan, plan_sta
 from rxpipe.rx.operators import barrier
 from rxpipe.stages import (
     AdetailerStage,
+    ForkStage,
     ImageFunction,
     Img2ImgStage,
-    OperatorStage,
     Stage,
     StageOperator,
     StageTracker,
+    TeeStage,
     Txt2ImgStage,
     UpscaleStage,
+    WhenStage,
     WorkflowStage,
     adetailer,
     expand,
+    gate,
+    grid,
     image_stage,
     img2img,
     keep_best,
@@ -45,10 +50,10 @@ from rxpipe.stages import (
     txt2img,
     upscale,
 )
-from rxpipe.stages.custom import stage_name
+from rxpipe.stages.arguments import stage_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from reactivex import Observable
@@ -75,7 +80,13 @@ class Chain:
         Raises:
             PlanError: the stages cannot work in this order.
         """
-        return plan_stages((stage.config for stage in self.stages), self.settings)
+        return plan_stages((part.config for part in self.parts), self.settings)
+
+    @property
+    def parts(self) -> tuple[Stage, ...]:
+        """The stages as the plan has them, those within others before them; without those that are not enabled."""
+        parts = (part for stage in self.stages if stage.config.enabled for part in stage.parts)
+        return tuple(part for part in parts if part.config.enabled)
 
     def connect(
         self, scope: RunScope, sources: Observable[Artifact]
@@ -84,26 +95,55 @@ class Chain:
 
         All stages share the lane, which decides what begins. In stage order a stage waits for the one before it.
         """
-        plan = self.plan
-        enabled = [stage for stage in self.stages if stage.config.enabled]
-        planned: int | None = plan.images
-        stream = sources
-        trackers: list[StageTracker] = []
-        for stage, execution in zip(enabled, plan.stages, strict=True):
-            if trackers and plan.settings.order == "stage":
+        linking = _Linking(self.plan, scope)
+        stream = linking.through(self.stages, sources, self.plan.images)
+        return stream, linking.trackers
+
+
+class _Linking:
+    """Connects the stages of a chain within one run. trackers: of the stages, in the order of the plan."""
+
+    def __init__(self, plan: StageExecutionPlan, scope: RunScope) -> None:
+        self.trackers: list[StageTracker] = []
+        self._plan, self._scope = plan, scope
+        settings = plan.settings
+        self._by_stage = settings.order == "stage"
+        self._chunk = settings.chunk if settings.order == "auto" and plan.stages[-1].group else None
+
+    def through(
+        self, stages: Iterable[Stage], stream: Observable[Artifact], planned: int | None
+    ) -> Observable[Artifact]:
+        """Return the stream after these stages; *planned*: how many images it has, None if that is unknown."""
+        for stage in stages:
+            if not stage.config.enabled:
+                continue
+            if self.trackers and self._by_stage:
                 stream = barrier(stream)
-            tracker = StageTracker(
-                execution,
-                scope,
-                planned,
-                stage_count=len(plan.stages),
-                chunk=plan.settings.chunk if plan.settings.order == "auto" and plan.stages[-1].group else None,
-                blocking=stage.blocking,
-            )
+            if isinstance(stage, ForkStage):
+                stream = stage.joined(stream, [functools.partial(self._branch, branch) for branch in stage.branches])
+            tracker = self._tracker(stage, planned)
             stream = stage.bind(tracker)(stream)
-            trackers.append(tracker)
-            planned = None if isinstance(stage, OperatorStage) else planned
-        return stream, trackers
+            planned = None if _changes_count(stage) else planned
+        return stream
+
+    def _branch(self, stages: Iterable[Stage], source: Observable[Artifact]) -> Observable[Artifact]:
+        return self.through(stages, source, None)
+
+    def _tracker(self, stage: Stage, planned: int | None) -> StageTracker:
+        tracker = StageTracker(
+            self._plan.stages[len(self.trackers)],
+            self._scope,
+            planned,
+            stage_count=len(self._plan.stages),
+            chunk=self._chunk,
+            blocking=stage.blocking,
+        )
+        self.trackers.append(tracker)
+        return tracker
+
+
+def _changes_count(stage: Stage) -> bool:
+    return isinstance(stage.config, CustomConfig) and stage.config.kind != "function"
 
 
 def chain(*parts: Stage | ImageFunction[...] | StageOperator, **settings: Unpack[RunSettingsKeywords]) -> Chain:
@@ -123,6 +163,46 @@ def chain(*parts: Stage | ImageFunction[...] | StageOperator, **settings: Unpack
     made = Chain(tuple(_stage(part) for part in parts), RunSettings(**settings))
     _ = made.plan  # raises PlanError here and not when the run starts
     return made
+
+
+def tee(*chains: Chain | Stage | ImageFunction[...] | StageOperator) -> TeeStage:
+    """Return a stage that passes each image on, and in addition what each of *chains* makes of it.
+
+        chain(txt2img("a lighthouse"), tee(upscale(upscaler="Lanczos"), upscale(upscaler="R-ESRGAN 4x+")))
+
+    Each result is an image of its own, derived from the one that came.
+
+    Args:
+        chains: stages, or chains made by `chain(...)`, whose own run settings have no effect here. At least one.
+
+    Raises:
+        PlanError: there is none, or one begins with txt2img.
+    """
+    if not chains:
+        raise PlanError("tee() was given no chain.", hint="Give a stage: tee(upscale(scale=2)).")
+    return TeeStage("tee", [_branch("tee", each) for each in chains])
+
+
+def when(
+    predicate: Callable[[Artifact], bool], *parts: Chain | Stage | ImageFunction[...] | StageOperator
+) -> WhenStage:
+    """Return a stage that sends the images for which *predicate* is true through *parts*; the others pass it by.
+
+        chain(txt2img("a street"), when(has_face, adetailer()), upscale())
+
+    Raises:
+        PlanError: there is no stage, or one is txt2img.
+    """
+    if not parts:
+        raise PlanError("when(...) was given no stage.", hint="Give one: when(predicate, upscale(scale=2)).")
+    return WhenStage(predicate, [stage for part in parts for stage in _branch("when", part)])
+
+
+def _branch(where: str, part: object) -> tuple[Stage, ...]:
+    stages = part.stages if isinstance(part, Chain) else (_stage(part),)
+    if any(isinstance(stage, Txt2ImgStage) for stage in stages):
+        raise PlanError(f"{where}: txt2img would throw away the picture that it is given.", hint="Use img2img there.")
+    return stages
 
 
 def build_chain(job: PipelineConfig | StageExecutionPlan | Chain) -> Chain:
@@ -186,7 +266,10 @@ def seeds(first: int, images: int = 1) -> Observable[Artifact]:
 _LONGEST = 40
 """Characters that a message shows of a part that is not a stage."""
 
-_MAKERS: list[object] = [txt2img, img2img, adetailer, upscale, keep_best, keep_if, expand, operator_stage, image_stage]
+_MAKERS: list[object] = [
+    *(txt2img, img2img, adetailer, upscale, keep_best, keep_if, expand, operator_stage, image_stage),
+    *(tee, when, gate, grid),
+]
 
 
 def _stage(part: object) -> Stage:
@@ -198,12 +281,26 @@ def _stage(part: object) -> Stage:
         name = part.__name__  # type: ignore[attr-defined]  # all of them are functions
         raise PlanError(f"a chain was given the function {name} itself.", hint=f"Call it: {name}(...) makes the stage.")
     if callable(part):
+        _check_operator(part)
         return operator_stage(_operator_name(part), part)
     shown = repr(part)
     shown = shown if len(shown) <= _LONGEST else f"a {type(part).__name__}"
     raise PlanError(
         f"a chain was given {shown}.", hint="Allowed: stages, functions under @image_stage, Rx operators on artifacts."
     )
+
+
+def _check_operator(part: Callable[..., Any]) -> None:
+    """Refuse a function on artifacts that lacks its decorator: as an operator it would fail at the first image."""
+    if not inspect.isroutine(part):
+        return
+    annotations = [str(annotation) for name, annotation in part.__annotations__.items() if name != "return"]
+    if any(annotation.endswith(("Artifact", "Artifact'>")) for annotation in annotations[:1]):
+        name = stage_name(part, "the function")
+        raise PlanError(
+            f"a chain was given {name}, a function on artifacts, and takes Rx operators as they are.",
+            hint=f"Decorate it with @rxpipe.image_stage, or write image_stage({name}).",
+        )
 
 
 def _operator_name(operator: Callable[..., Any]) -> str:

@@ -87,5 +87,4 @@ def journal_of(
 
 def _identities(chain: Chain) -> Mapping[int, Mapping[str, object]]:
     """Return what is known of the code of a chain's own stages, by their index."""
-    enabled = [stage for stage in chain.stages if stage.config.enabled]
-    return {index: stage.identity for index, stage in enumerate(enabled) if stage.identity}
+    return {index: stage.identity for index, stage in enumerate(chain.parts) if stage.identity}

@@ -141,8 +141,9 @@ class StageImageProgress(BaseStageEvent):
         "failed" with its error; "cancelled" if it was skipped.
     seed: of its rendering. duration_s: in this stage, retries and writing included. path: of its file, None if none
         was written. warnings: what differs from the request, such as another sampler. server: which of several
-        rendered it, None where there is only one. attempt: of the run, the one that rendered it. resumed: it was
-        rendered before, and taken from the journal of the run.
+        rendered it, None where there is only one. scores: what stages such as keep_best measured.
+        attempt: of the run, the one that rendered it. resumed: it was rendered before, and taken from the journal of
+        the run.
     """
 
     kind: Literal["stage_image_progress"] = "stage_image_progress"
@@ -154,6 +155,7 @@ class StageImageProgress(BaseStageEvent):
     path: Path | None = None
     warnings: tuple[Shown, ...] = ()
     server: str | None = None
+    scores: tuple[tuple[str, float], ...] = ()
     attempt: int = 1
     resumed: bool = False
 

@@ -54,6 +54,7 @@ class ImageRecord:
     warnings: tuple[str, ...] = ()
     error: ErrorInfo | None = None
     server: str | None = None
+    scores: Mapping[str, float] = field(default_factory=dict, hash=False)
     attempt: int = 1
     resumed: bool = False
 
@@ -72,6 +73,7 @@ class ImageRecord:
             warnings=event.warnings,
             error=event.error,
             server=event.server,
+            scores=dict(event.scores),
             attempt=event.attempt,
             resumed=event.resumed,
         )
@@ -148,15 +150,18 @@ class PipelineRunResult:
 
     Args:
         artifacts: the images themselves by id and stage index, for `artifact`; the executor's, which grows.
+        causes: what was raised last in each stage, by its index, for `raise_for_status`; likewise.
     """
 
     def __init__(
         self,
         plan: StageExecutionPlan | None = None,
         artifacts: Mapping[tuple[str, int], Artifact] | None = None,
+        causes: Mapping[int, BaseException] | None = None,
     ) -> None:
         self.plan = plan
         self._artifacts: Mapping[tuple[str, int], Artifact] = {} if artifacts is None else artifacts
+        self._causes: Mapping[int, BaseException] = {} if causes is None else causes
         self.metadata: Mapping[str, object] = plan.settings.metadata.model_dump() if plan else {}
         self._log = _Log()
         self._sizes = (0, 0, 0)
@@ -175,12 +180,13 @@ class PipelineRunResult:
             others += 1
         view = object.__new__(PipelineRunResult)
         view.plan, view.metadata, view._artifacts = self.plan, self.metadata, self._artifacts
+        view._causes = self._causes
         view._log, view._sizes = log, (events + 1, records, others)
         return view
 
     def _resumed(self, start: RunStart) -> PipelineRunResult:
         """Return the result when a further attempt begins: its events report all images anew."""
-        view = PipelineRunResult(self.plan, self._artifacts)
+        view = PipelineRunResult(self.plan, self._artifacts, self._causes)
         view._log = _Log([*self.events, start], [], [start])
         view._sizes = (len(view._log.events), 0, 1)
         return view
@@ -261,6 +267,12 @@ class PipelineRunResult:
         """Per planned image, in order, the record of the last stage it finished; without those that finished none."""
         last = {record.artifact_id: record for record in self.records if record.through}
         return tuple(last[name] for name in self._ids if name in last)
+
+    @cached_value
+    def finished(self) -> tuple[ImageRecord, ...]:
+        """Of `images` those that came through the whole chain: without what failed, was filtered or was not chosen."""
+        done = {variant.artifact_id for variant in self.variants if variant.outcome == "done"}
+        return tuple(record for record in self.images if record.artifact_id in done)
 
     def stage_images(self, stage: str) -> tuple[ImageRecord, ...]:
         """Return the images that finished the stage of that type, in index order; none if no image reached it.
@@ -349,7 +361,8 @@ class PipelineRunResult:
         """Raise unless the run completed.
 
         Raises:
-            RunFailed: it did not; names status, counts and cause, and holds this result.
+            RunFailed: it did not; names status, counts and cause, and holds this result. What was raised last, such as
+                by a function of the user's, is its `__cause__`, with the traceback.
         """
         if self.success:
             return
@@ -360,7 +373,14 @@ class PipelineRunResult:
             f"run {self.run_id} {self.status}, {counts}{cause}",
             hint=self.error.hint if self.error else None,
             result=self,
-        )
+        ) from self._cause
+
+    @property
+    def _cause(self) -> BaseException | None:
+        """What was raised in the stage that failed, else last in any; None where it is not known in this process."""
+        failed = [event.stage_index for event in self._others if isinstance(event, StageFailed)]
+        failed += [record.stage_index for record in reversed(self.records) if record.outcome == "failed"]
+        return next((self._causes[index] for index in failed if index in self._causes), None)
 
     @cached_value
     def _ids(self) -> tuple[str, ...]:

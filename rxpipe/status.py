@@ -48,8 +48,9 @@ class ImageStatus:
 class StageStatus:
     """One stage's row.
 
-    finished: images that finished it. total: images it works on, None if unknown. in_progress: by image index, those
-    that have reported progress. step, steps, phase: of the image shown, the first of them that is being worked on.
+    finished: images that finished it; resumed: those of them that an earlier attempt of the run had finished. total:
+    images it works on, None if unknown. in_progress: by image index, those that have reported progress. step, steps,
+    phase: of the image shown, the first of them that is being worked on.
     worked_s: seconds of the run that went into this stage, without queueing, pauses and loading; where several images
     are worked on at the same time, each has its share.
     """
@@ -58,6 +59,7 @@ class StageStatus:
     state: StageState = "waiting"
     finished: int = 0
     failed: int = 0
+    resumed: int = 0
     total: int | None = None
     in_progress: Mapping[int, ImageStatus] = field(default_factory=dict)
     step: int | None = None
@@ -93,7 +95,7 @@ class StageStatus:
     @property
     def per_image_s(self) -> float | None:
         """Seconds of work per image; None before anything is known."""
-        amount = self.finished + self.current
+        amount = self.finished - self.resumed + self.current
         return self.worked_s / amount if amount > 0 and self.worked_s > 0 else None
 
 
@@ -256,7 +258,8 @@ def _stage_after(stage: StageStatus, event: BaseStageEvent) -> StageStatus:
         case StageImageProgress():
             others = {index: image for index, image in stage.in_progress.items() if index != event.image_index}
             failed = stage.failed + (event.outcome == "failed")
-            return _with_images(replace(stage, finished=stage.finished + 1, failed=failed), others)
+            resumed = stage.resumed + event.resumed
+            return _with_images(replace(stage, finished=stage.finished + 1, failed=failed, resumed=resumed), others)
         case StageEnd():
             return replace(stage, state="completed", in_progress={}, duration_s=event.duration_s)
         case StageFailed():
@@ -317,10 +320,11 @@ def _rate(stage: StageStatus, past: float | None) -> float | None:
     The earlier run weighs as much as one image per image in progress. Without one, the first images of several in
     progress tell too little.
     """
+    drawn = stage.finished - stage.resumed
     if past is None:
-        return stage.per_image_s if stage.finished >= len(stage.in_progress) - 1 else None
+        return stage.per_image_s if drawn >= len(stage.in_progress) - 1 else None
     weight = max(1, len(stage.in_progress))
-    return (stage.worked_s + past * weight) / (stage.finished + stage.current + weight)
+    return (stage.worked_s + past * weight) / (drawn + stage.current + weight)
 
 
 def _message(status: RunStatus, event: StageEvent) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -491,3 +492,16 @@ def test_the_first_event_decides_the_run():
     assert isinstance(start, RunStart)
     status = status_of(builder.events)
     assert (status.run_id, status.images, status.stage_count, status.active) == ("r9", 5, 1, True)
+
+
+def test_what_an_earlier_attempt_had_finished_says_nothing_about_the_time_that_is_left():
+    """It took a moment; the images that are drawn take what they take."""
+    clocked = {"run_id": "r", "timestamp": datetime(2026, 1, 1, tzinfo=UTC)}
+    stage = {"stage_type": "txt2img", "stage_index": 0, "total_images": 20}
+    events = [RunStart(**clocked, seq=0, stages=("txt2img",), images=20, config="", attempt=2)]
+    events.append(rxp.StageStart(**clocked, **stage, seq=1))
+    for index in range(1, 19):
+        at = {**clocked, "timestamp": clocked["timestamp"] + timedelta(seconds=10 if index == 18 else 0)}
+        resumed = {"resumed": index < 18, "artifact_id": f"r-{index}", "outcome": "done", "image_index": index}
+        events.append(rxp.StageImageProgress(**at, **stage, **resumed, seq=index + 1))
+    assert status_of(events).eta_s == pytest.approx(20)

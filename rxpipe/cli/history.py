@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,15 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from rxpipe.backends import open_backend
+from rxpipe.cli.outcome import Exit
 from rxpipe.cli.running import JsonLines, run_one, until_interrupted
 from rxpipe.cli.tables import print_line, print_pairs, print_stages
-from rxpipe.config import CustomConfig, PipelineConfig
-from rxpipe.errors import ConfigError, ResumeError
+from rxpipe.config import SECTIONS, CustomConfig, PipelineConfig
+from rxpipe.errors import ConfigError, ResumeError, suggestion
 from rxpipe.presets import dump
 from rxpipe.presets.options import apply
 from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.shown import cut, plain
 from rxpipe.store.following import follow
+from rxpipe.store.pictures import PictureDigests
 from rxpipe.store.reading import Store, default_store
 from rxpipe.store.rebuilding import rebuild
 from rxpipe.store.resuming import plan_of
@@ -30,11 +33,10 @@ from rxpipe.views.palette import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from rxpipe.cli.outcome import Exit
     from rxpipe.store.records import RunSummary, StoredRun
 
+_STATUSES = ("running", "interrupted", "completed", "partial", "failed", "cancelled", "rebuilt")
 _PROMPT = 60  # characters of it in a list
 
 
@@ -60,12 +62,22 @@ def resume_run(name: str | None, backend: str | None, path: Path | None, *, as_j
     found = store.latest(unfinished=True) if name is None else store.find(name)
     if found is None:
         raise ResumeError(f"the store {store.path} has no unfinished run.", hint="`rxpipe runs` lists those it has.")
+    if found.status == "completed" and _is_intact(store, found.run_id):
+        typer.echo(f"run {found.run_id} is complete, and its pictures are intact")
+        return Exit.COMPLETED
     opened = open_backend(backend or found.backend_spec or None)
     title = f"resuming {found.run_id}, attempt {found.attempt + 1}"
     with contextlib.closing(opened):
         return run_one(
             title, lambda executor: executor.resume(found.run_id), opened, store, as_json=as_json, verbose=verbose
         )
+
+
+def _is_intact(store: Store, run_id: str) -> bool:
+    """Whether the last picture of each image of a run is as it was written."""
+    digests = PictureDigests()
+    cells = store.cells(run_id, last=True, skip_damaged=True)
+    return all(cell.path is None or digests.is_intact(cell.path, cell.digest) for cell in cells)
 
 
 def run_again(  # the options of the command
@@ -85,9 +97,13 @@ def run_again(  # the options of the command
         ConfigError: a change is wrong.
     """
     store = store_at(path)
+    cell = store.cell_of_file(name)
+    if cell is None and Path(name).is_file():
+        raise ConfigError(
+            [f"{name}: no run of the store {store.path} has drawn it"], hint=f"To draw it again: rxpipe run {name}"
+        )
     found = store.find(name)
     run = store.run(found.run_id)
-    cell = store.cell_of_file(name)
     image = None if cell is None else (cell.image_number, cell.seed)
     config = _config_again(run, assignments, out, image)
     opened = open_backend(backend or found.backend_spec or None)
@@ -114,13 +130,19 @@ def _config_again(
             hint="In code: runner.run(chain(...), reuse=RUN_ID).",
             stages=own,
         )
+    names = [str(name) for name in plan.stage_types]
+    if names != [name for name in SECTIONS if name in names]:
+        raise ResumeError(
+            f"run {run.summary.run_id} was composed in code, as {', '.join(names)}, which no config can say.",
+            hint="In code: runner.run(chain(...), reuse=RUN_ID).",
+        )
     values: dict[str, Any] = dump(plan)
     values.get("metadata", {}).pop("run_id", None)
     values |= {} if out is None else {"out": str(out)}
     values |= {"input": [str(path) for path in plan.settings.input]} if plan.settings.input else {}
     if image is not None:
         _narrow(values, plan.images, image)
-    return PipelineConfig.from_mapping(apply(values, sets=assignments, stages=[str(s) for s in plan.stage_types]))
+    return PipelineConfig.from_mapping(apply(values, sets=assignments, stages=names))
 
 
 def _narrow(values: dict[str, Any], images: int, image: tuple[int, int | None]) -> None:
@@ -142,6 +164,8 @@ def list_runs(path: Path | None, *, rebuild_from: Path | None, as_json: bool, **
         StoreError: the store cannot be read. ConfigError: a folder to rebuild from is none.
     """
     store = store_at(path)
+    if conditions.get("status") not in {None, *_STATUSES}:
+        raise ConfigError([f"--status: {suggestion(conditions['status'], _STATUSES)}"])
     if rebuild_from is not None:
         if not rebuild_from.is_dir():
             raise ConfigError([f"--rebuild {rebuild_from}: there is no such folder"])
@@ -156,6 +180,10 @@ def list_runs(path: Path | None, *, rebuild_from: Path | None, as_json: bool, **
     if not found:
         typer.echo("no such run" if any(conditions[name] for name in conditions if name != "limit") else "no run yet")
         return
+    _print_runs(found)
+
+
+def _print_runs(found: Sequence[RunSummary]) -> None:
     shown = Console()
     rows = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for title in ("run", "begun", "status", "images", "stages", "prompt"):

@@ -91,14 +91,18 @@ class RunOptions:
         return read_jobs(source, preset=self.preset)
 
     def _run(self, job: Job, *, several: bool) -> PlannedRun:
+        from rxpipe.presets.recalled import check_complete, drawn_over  # noqa: PLC0415  # loaded for a file only
+
         job = job.trusted(trust=self.trust)
+        left = job.left
+        if self.input and self.stages is None and job.kind != "config":
+            over, lost = drawn_over(job.values)
+            job, left = job._replace(values=over), (*left, *lost)
         values = self._applied(self._with_workflow(job.values))
         prompt_given = "prompt" in self.generation or any(".prompt=" in each for each in self.assignments)
-        from rxpipe.presets.recalled import check_complete  # noqa: PLC0415  # loaded for a file only
-
         check_complete(job, values, prompt_given=prompt_given)
         name = f"{job.path.name} {job.name}".strip() if several else ""
-        return PlannedRun(self._checked(values, job.path.name), name, job.left, job.kind)
+        return PlannedRun(self._checked(values, job.path.name), name, left, job.kind)
 
     def _with_workflow(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return values with the workflow in place of txt2img, or with its bindings added to those of the file.

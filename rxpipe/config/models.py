@@ -964,7 +964,7 @@ class CustomKeywords(StageKeywords, total=False):
     """The settings of `CustomConfig` by name."""
 
     name: Required[str]
-    kind: Required[Literal["function", "operator"]]
+    kind: Required[Literal["function", "generator", "operator"]]
     settings: Mapping[str, JsonValue]
 
 
@@ -979,8 +979,8 @@ class CustomConfig(StageConfig):
     name: Annotated[str, Field(pattern=r"^[^\W\d][\w .-]*$")] = Field(
         description="Name of the stage: letters, digits, spaces, _, . and -, beginning with a letter or _."
     )
-    kind: Literal["function", "operator"] = Field(
-        description="A function on artifacts, or an Rx operator on their stream."
+    kind: Literal["function", "generator", "operator"] = Field(
+        description="A function on artifacts, a generator that makes several of one, or an Rx operator on their stream."
     )
     settings: dict[str, JsonValue] = Field(
         default_factory=dict, description="What is recorded about the stage; plain JSON values."

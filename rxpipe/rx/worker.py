@@ -38,8 +38,12 @@ def elapsed_s(clock: abc.SchedulerBase) -> float:
     monotonic = getattr(clock, "monotonic", None)
     if callable(monotonic):
         return float(monotonic())
-    by_machine = getattr(type(clock), "now", None) is Scheduler.now
-    return time.monotonic() if by_machine else clock.to_seconds(clock.now)
+    return clock.to_seconds(clock.now) if is_virtual(clock) else time.monotonic()
+
+
+def is_virtual(clock: abc.SchedulerBase) -> bool:
+    """Return whether a scheduler has a time of its own, which stands still while real work is done."""
+    return not callable(getattr(clock, "monotonic", None)) and getattr(type(clock), "now", None) is not Scheduler.now
 
 
 class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):

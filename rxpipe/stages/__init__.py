@@ -13,18 +13,14 @@ from rxpipe.stages.builtin import (
     txt2img,
     upscale,
 )
-from rxpipe.stages.custom import (
-    FunctionStage,
-    ImageFunction,
-    OperatorStage,
-    Report,
-    expand,
-    image_stage,
-    keep_best,
-    keep_if,
-    operator_stage,
-    sharpness,
-)
+from rxpipe.stages.choosing import expand, keep_best, keep_if, sharpness
+from rxpipe.stages.forks import ForkStage, TeeStage, WhenStage
+from rxpipe.stages.functions import FunctionStage, ImageFunction, StageObject, image_stage
+from rxpipe.stages.gates import Decisions, gate
+from rxpipe.stages.grids import grid
+from rxpipe.stages.operators import OperatorStage, operator_stage
+from rxpipe.stages.ready import border, crop, resize, save_as, watermark
+from rxpipe.stages.report import Report
 from rxpipe.stages.scope import RunScope
 from rxpipe.stages.session import Session
 from rxpipe.stages.timeline import Timeline
@@ -32,6 +28,8 @@ from rxpipe.stages.tracker import StageAborted, StageTracker
 
 __all__ = [
     "AdetailerStage",
+    "Decisions",
+    "ForkStage",
     "FunctionStage",
     "ImageFunction",
     "ImageStage",
@@ -42,21 +40,31 @@ __all__ = [
     "Session",
     "Stage",
     "StageAborted",
+    "StageObject",
     "StageOperator",
     "StageTracker",
+    "TeeStage",
     "Timeline",
     "Txt2ImgStage",
     "UpscaleStage",
+    "WhenStage",
     "WorkflowStage",
     "adetailer",
+    "border",
     "comfy_workflow",
+    "crop",
     "expand",
+    "gate",
+    "grid",
     "image_stage",
     "img2img",
     "keep_best",
     "keep_if",
     "operator_stage",
+    "resize",
+    "save_as",
     "sharpness",
     "txt2img",
     "upscale",
+    "watermark",
 ]

@@ -65,6 +65,11 @@ class Stage(ABC):
         """What the stage is beyond its settings, as plain values: of one of your own its function and source."""
         return {}
 
+    @property
+    def parts(self) -> tuple[Stage, ...]:
+        """The stages that stand in the plan for this one, in order, itself the last."""
+        return (self,)
+
     @abstractmethod
     def bind(self, tracker: StageTracker) -> StageOperator:
         """Return the stage as an Rx operator within a run."""
@@ -149,7 +154,8 @@ class ImageStage(Stage):
     def _image(self, tracker: StageTracker, artifact: Artifact, slot: Slot) -> Observable[Artifact]:
         cell = tracker.begin_image(artifact, slot)
         kind = tracker.scope.backend.kind if self.uses_backend else "function"
-        recalled = tracker.scope.journal.recall(cell.execution, artifact, recorded_settings, kind)
+        one = getattr(cell.execution.config, "kind", "") != "generator"  # whose pictures are recalled one by one
+        recalled = tracker.scope.journal.recall(cell.execution, artifact, recorded_settings, kind) if one else None
         if recalled is not None:
             return cell.run(rx.just(recalled))
         attempt = rx.defer(lambda _: self._attempt(cell.execution, artifact, tracker.scope.backend))

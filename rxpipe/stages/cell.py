@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reactivex import Observable
 from reactivex.disposable import SerialDisposable
@@ -12,15 +12,16 @@ from reactivex.disposable import SerialDisposable
 from rxpipe.artifact import Artifact
 from rxpipe.backends.base import Output, Preview, RenderEvent, StepProgress
 from rxpipe.config import CustomConfig
-from rxpipe.errors import BackendFailed, BadResponse, RxPipeError, StageFunctionError, TooManyFailures
+from rxpipe.errors import BackendFailed, BadResponse, RxPipeError, TooManyFailures
 from rxpipe.pictures.formats import file_ending
 from rxpipe.pictures.lineage import LineageEntry
 from rxpipe.plan import StageType
+from rxpipe.stages.raised import function_error
 from rxpipe.stages.recorded import recorded_settings
 from rxpipe.store.port import Recalled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from reactivex import abc
 
@@ -48,6 +49,7 @@ class CellState(enum.Enum):
     PASSED = "passed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    FILTERED = "filtered"
 
 
 _OPEN = frozenset({CellState.WAITING, CellState.RENDERING, CellState.SAVING})
@@ -140,8 +142,11 @@ class Cell:
             self._unexpected_type = type(output).__name__
 
     def _backend_done(self, then: Callable[[], None]) -> None:
-        """Let the next image begin, and call *then* once the images before this one have finished."""
-        if self.slot is not None and self._scope.output.saver is not None:
+        """Let the next image begin, and call *then* once the images before this one have finished.
+
+        With a journal the next one begins once this one is kept: a crash never costs more images than have a slot.
+        """
+        if self.slot is not None and self._scope.output.saver is not None and not self._scope.journal.resumes:
             self.slot.free()
         self._in_order(then)
 
@@ -174,12 +179,30 @@ class Cell:
             with self._control.committing() as allowed:
                 if not allowed:
                     return  # cancelled meanwhile; the end of the run reports it
-                finished = self._store(self._only_picture())
+                finished = self._store_all()
         except Exception as error:  # noqa: BLE001  # of the backend, user code or the file system; it is reported as the image's
             cause = error
             back(lambda: self._failed(cause))
         else:
-            back(lambda: self._emit(finished))
+            back(lambda: self._emit(*finished))
+
+    def _store_all(self) -> Sequence[Artifact]:
+        """Store what the stage made of the image; return what continues: of a generator any number of images."""
+        config = self.execution.config
+        if not (isinstance(config, CustomConfig) and config.kind == "generator"):
+            finished = self._store(self._only_picture())
+            return () if finished is None else (finished,)
+        if not self._pictures:
+            self.take_outcome(CellState.FILTERED)
+            self.tracker.filter_image(self)
+            return ()
+        made = [self._changed(picture) or self.artifact for picture in self._pictures if isinstance(picture, Artifact)]
+        named = [each if number == 1 else each.derive(str(number)) for number, each in enumerate(made, 1)]
+        kept = [stored(self.tracker, each, self.execution) if each.data is not None else (each, {}) for each in named]
+        self.take_outcome(CellState.DONE)
+        for artifact, more in kept:
+            self.tracker.finish_image(self, artifact, **more)
+        return [artifact for artifact, _ in kept]
 
     def _only_picture(self) -> _Picture:
         if self._unexpected_type:
@@ -244,7 +267,7 @@ class Cell:
             message = f"{count} images failed in a row, the last with: {error.message}"
             self._abort(TooManyFailures(message, hint=error.hint))
         else:
-            self._emit(None)
+            self._emit()
 
     def _abort(self, error: RxPipeError) -> None:
         aborted, observer = self.tracker.fail(error), self._observer
@@ -255,14 +278,14 @@ class Cell:
     def _finish(self, artifact: Artifact, error: RxPipeError | None = None) -> None:
         """Report an image that has no new picture; one that was passed continues."""
         self.tracker.finish_image(self, artifact, error=error)
-        self._emit(artifact if self.state is CellState.PASSED else None)
+        self._emit(*[artifact] if self.state is CellState.PASSED else [])
 
-    def _emit(self, artifact: Artifact | None) -> None:
+    def _emit(self, *artifacts: Artifact) -> None:
         observer = self._observer
         self._release()
         if observer is None:
             return
-        if artifact is not None:
+        for artifact in artifacts:
             observer.on_next(artifact)
         observer.on_completed()
 
@@ -282,14 +305,25 @@ def _checked(picture: _Picture) -> _Picture:
     return picture
 
 
+def stored(tracker: StageTracker, artifact: Artifact, execution: StageExecution) -> tuple[Artifact, Mapping[str, Any]]:
+    """Store a picture of a user's stage that several may follow from one image; take the file of an earlier attempt.
+
+    Returns:
+        The artifact as it is kept, and what more its event says.
+    """
+    recalled = tracker.scope.journal.recall(execution, artifact, recorded_settings, "function")
+    if recalled is not None:
+        return recalled.artifact, recalled.fields
+    return tracker.scope.output.store(artifact, execution), {}
+
+
 def as_rxpipe_error(cause: BaseException, tracker: StageTracker) -> RxPipeError:
     """Return the error, or one of `rxpipe.errors` caused by it if a function or a backend raised another type."""
     if isinstance(cause, RxPipeError):
         return cause
-    message = f"{type(cause).__name__}: {cause}"
     if isinstance(tracker.execution.config, CustomConfig):
-        error: RxPipeError = StageFunctionError(f"{tracker.execution.stage_type} raised {message}")
-    else:
-        error = BackendFailed(f"backend {tracker.scope.backend.name} raised {message}")
+        return function_error(tracker.execution.stage_type, cause)
+    message = f"{type(cause).__name__}: {cause}"
+    error = BackendFailed(f"backend {tracker.scope.backend.name} raised {message}")
     error.__cause__ = cause
     return error

@@ -53,12 +53,13 @@ class InMemory:
 class Reporter:
     """What a run reports: events on its timeline, previews beside them, and the artifacts that they are about.
 
-    artifacts: by id and stage index; grows.
+    artifacts: by id and stage index; grows. causes: what was raised last in each stage, by its index.
     """
 
     timeline: Timeline
     previews: Callable[[StagePreview], None] = lambda _: None
     artifacts: dict[tuple[str, int], Artifact] = field(default_factory=dict)
+    causes: dict[int, BaseException] = field(default_factory=dict)
 
     def preview(self, execution: StageExecution, image_index: int, data: bytes) -> None:
         """Emit the picture so far, encoded."""
@@ -81,7 +82,7 @@ class Reporter:
 class RunScope:
     """What a stage needs to know of the run it is part of.
 
-    clock: the scheduler of the run.
+    clock: the scheduler of the run. releases: what stages call once the run is over; each is harmless twice.
     """
 
     backend: Backend
@@ -92,6 +93,7 @@ class RunScope:
     output: ImageStore
     control: RunControl
     journal: Journal = field(default_factory=Journal)
+    releases: list[Callable[[], None]] = field(default_factory=list)
 
     def now(self) -> datetime:
         """Return the time of the run's scheduler, aware UTC."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from reactivex.disposable import SingleAssignmentDisposable
 from rxpipe.result import PipelineRunResult
 from rxpipe.rx.lane import Lane
 from rxpipe.stages import at_exit
-from rxpipe.stages.control import RunControl, RunPhase
+from rxpipe.stages.control import GRACE_S, RunControl, RunPhase
 from rxpipe.stages.scope import InMemory, Reporter, RunScope
 from rxpipe.stages.timeline import Timeline
 from rxpipe.store.port import Journal
@@ -67,7 +68,8 @@ class Session:
         ends_on_failure: bool = True,
     ) -> None:
         artifacts: dict[tuple[str, int], Artifact] = {}
-        result = PipelineRunResult(plan, artifacts).extended(earlier)
+        causes: dict[int, BaseException] = {}
+        result = PipelineRunResult(plan, artifacts, causes).extended(earlier)
         self.control = RunControl(rescue, ends_on_failure=ends_on_failure)
         self.timeline = Timeline(run_id, lambda: clock.now.astimezone(UTC), updates, result)
         self.scope = RunScope(
@@ -75,7 +77,7 @@ class Session:
             settings=settings,
             clock=clock,
             lane=_lane(backend, output, self.control),
-            reporter=Reporter(self.timeline, previews, artifacts),
+            reporter=Reporter(self.timeline, previews, artifacts, causes),
             output=output or InMemory(),
             control=self.control,
             journal=journal or Journal(),
@@ -84,7 +86,11 @@ class Session:
         self.trackers: Sequence[StageTracker] = ()
         self._subscription = SingleAssignmentDisposable()
         self.control.on_over(
-            self.scope.lane.close, self._subscription.dispose, self.control.wait_for_commit, self._end_stages
+            self.scope.lane.close,
+            self._subscription.dispose,
+            self.control.wait_for_commit,
+            self._release,
+            self._end_stages,
         )
 
     def connect(
@@ -95,6 +101,23 @@ class Session:
         self._subscription.disposable = images.subscribe(
             observer.on_next, observer.on_error, observer.on_completed, scheduler=self.scope.clock
         )
+
+    def _release(self) -> None:
+        """Let stages release what they hold: on the run's own thread where that is free, as it was set up there."""
+        thread, released = getattr(self.scope.clock, "thread", None), threading.Event()
+        if self.scope.releases and thread is not None and thread is not threading.current_thread():
+
+            def release(*_: object) -> None:
+                self._call_releases()
+                released.set()
+
+            self.scope.clock.schedule(release)
+            released.wait(GRACE_S)
+        self._call_releases()
+
+    def _call_releases(self) -> None:
+        for release in self.scope.releases:
+            release()
 
     def _end_stages(self) -> None:
         self.timeline.end_stages()

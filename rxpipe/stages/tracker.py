@@ -16,6 +16,7 @@ from rxpipe.events import (
     StageStep,
 )
 from rxpipe.stages.cell import Cell
+from rxpipe.stages.raised import cause_of, log_traceback
 
 if TYPE_CHECKING:
     from rxpipe.artifact import Artifact
@@ -72,6 +73,7 @@ class StageTracker:
         self._begun = 0
         self._total: int | None = None
         self._counts: dict[str, int] = {"done": 0, "passed": 0, "failed": 0, "cancelled": 0}
+        self._filtered = 0
         self._failures_in_a_row = 0
         self._began_s: float | None = None
 
@@ -153,11 +155,13 @@ class StageTracker:
             self.scope.control.leave(cell)
             self._counts[outcome] += 1
             self._failures_in_a_row = self._failures_in_a_row + 1 if outcome == "failed" else 0
+            self._note_cause(error)
             if outcome in {"done", "passed"}:
                 self.scope.reporter.artifact(artifact, self.execution.stage_index)
             fields = {
                 "image_index": cell.index,
                 "artifact_id": artifact.id,
+                "scores": tuple(artifact.scores.items()),
                 "error": ErrorInfo.of(error) if isinstance(error, Exception) else error,
                 "seed": artifact.seed,
                 "duration_s": self._since(cell.began_s),
@@ -170,16 +174,30 @@ class StageTracker:
             self._emit(StageImageProgress, **fields)
         self.scope.control.cancel_if_drained()
 
+    def filter_image(self, cell: Cell) -> None:
+        """Count an image of which the stage made none; it has no event of its own."""
+        with self.scope.control.committing():
+            self.scope.control.leave(cell)
+            self._filtered += 1
+        self.scope.control.cancel_if_drained()
+
     def too_many_failures(self) -> bool:
         """Return whether so many images failed in a row that the next would too."""
         return self._failures_in_a_row >= self.scope.settings.max_failures_in_a_row
 
     def end(self, *, filtered: int = 0) -> None:
         """Report that the stage has ended, if it is open."""
-        self._emit(StageEnd, **self._counts, filtered=filtered, duration_s=self._since(self._began_s))
+        self._emit(StageEnd, **self._counts, filtered=filtered + self._filtered, duration_s=self._since(self._began_s))
+
+    def _note_cause(self, error: object) -> None:
+        """Keep what a user debugs by: the traceback of their own function, in the log and for `raise_for_status`."""
+        if isinstance(error, Exception):
+            self.scope.reporter.causes[self.execution.stage_index] = cause_of(error)
+            log_traceback(self.where, error)
 
     def fail(self, error: RxPipeError) -> StageAborted:
         """Report that the stage cannot continue; return what ends the chain."""
+        self._note_cause(error)
         aborted = StageAborted(self, error)
         self.scope.control.fail(aborted, lambda: self.report_failure(error))
         return aborted

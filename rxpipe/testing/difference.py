@@ -111,11 +111,11 @@ def _apart(expected: object, actual: object) -> str:
     """Return both in words that differ: texts from where they differ, types where the texts are the same."""
     if isinstance(expected, str) and isinstance(actual, str) and len(expected) + len(actual) > SHOWN:
         return _texts_apart(expected, actual)
-    came, wanted = told_apart(actual, expected, SHOWN)
+    came, wanted = distinguished(actual, expected, SHOWN)
     return f"{came}, not {wanted}"
 
 
-def told_apart(one: object, other: object, width: int) -> tuple[str, str]:
+def distinguished(one: object, other: object, width: int) -> tuple[str, str]:
     """Return both in a line each; with quotes and types where they would read the same."""
     lines = short(one, width), short(other, width)
     return lines if lines[0].strip("'\"") != lines[1].strip("'\"") else _typed(one, other, width)

@@ -29,14 +29,16 @@ def named(runaway: Runaway, recordings: Sequence[Recording], recent: Sequence[st
     if stream is None:
         return runaway
     stream.accept()
-    came = [recorded for recorded in stream.messages[:FIRST] if not isinstance(recorded.value, Runaway)]
+    came = [
+        recorded for recorded in stream.messages[:FIRST] if not isinstance(recorded.value, Runaway | RecursionError)
+    ]
     marks, _ = name_values(came)
     picture = aligned([(stream.name or "stream", marks)], (), ROW) if marks else ["nothing came"]
     parts = [
         f"{stream.name or 'this stream'} never ends: {cause}",
         *("", *picture, ""),
         *placed(stream.made_at),
-        *("", "What ran last:", *(f"  {each}" for each in recent)),
+        *(["", "What ran last:", *(f"  {each}" for each in recent)] if recent else []),
         *("", HINT),
     ]
     return Runaway("\n".join([parts[0], *(f"  {part}".rstrip() for part in parts[1:])]))
@@ -45,7 +47,7 @@ def named(runaway: Runaway, recordings: Sequence[Recording], recent: Sequence[st
 def _endless(recordings: Sequence[Recording]) -> Recording | None:
     """Return the stream that the guard ended, else the open one of which most came."""
     for recording in recordings:
-        if recording.messages and isinstance(recording.messages[-1].value, Runaway):
+        if recording.messages and isinstance(recording.messages[-1].value, Runaway | RecursionError):
             return recording
     still = [each for each in recordings if not each.messages or each.messages[-1].kind == "next"]
     return max(still, key=lambda each: len(each.messages), default=None)

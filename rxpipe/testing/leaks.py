@@ -47,31 +47,40 @@ class TrackedSubscription:
 
         One of a subject holds nothing: it is gone with the subject.
         """
-        return _holds(self._subscription, set())
+        return _holds(self._subscription)
 
 
 RX_PARTS = ("_subscription", "current", "disposable", "underlying_disposable", "_disposables")
 """Where Rx's disposables keep others."""
 
 
-def _holds(disposable: Any, seen: set[int]) -> bool:
-    """Return whether *disposable* or one that it keeps would call a function of neither Rx nor the pipeline."""
-    if disposable is None or id(disposable) in seen or getattr(disposable, "is_disposed", False):
-        return False
-    seen.add(id(disposable))
-    if isinstance(disposable, ScheduledItem):
-        return not disposable.disposed and disposable.action is not None
-    action = getattr(disposable, "action", None)
-    owner = getattr(action, "__self__", None)
-    if owner is not None:
-        return _holds(owner, seen)
-    if callable(action):
-        return _is_resource(action)
+def _holds(subscription: Any) -> bool:
+    """Return whether *subscription* or one that it keeps would call a function of neither Rx nor the pipeline."""
+    seen: set[int] = set()
+    to_look_at = [subscription]
+    while to_look_at:
+        disposable = to_look_at.pop()
+        if id(disposable) in seen or getattr(disposable, "is_disposed", False):
+            continue
+        seen.add(id(disposable))
+        if isinstance(disposable, ScheduledItem):
+            if not disposable.disposed and disposable.action is not None:
+                return True
+            continue
+        action = getattr(disposable, "action", None)
+        owner = getattr(action, "__self__", None)
+        if owner is None and callable(action) and _is_resource(action):
+            return True
+        to_look_at += [owner] if owner is not None else _parts(disposable)
+    return False
+
+
+def _parts(disposable: Any) -> list[Any]:
     if getattr(disposable, "is_stopped", False):
-        return False
+        return []
     parts = [getattr(disposable, name, None) for name in RX_PARTS]
     listed = [each for part in parts for each in (part if isinstance(part, list | tuple) else [part])]
-    return any(_holds(each, seen) for each in listed if isinstance(each, abc.DisposableBase))
+    return [each for each in listed if isinstance(each, abc.DisposableBase)]
 
 
 def _is_resource(action: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rxpipe.testing.clock import spoken
 from rxpipe.testing.diagram import MarblePicture, aligned
-from rxpipe.testing.difference import MOST, differences, is_structured, summary, told_apart
+from rxpipe.testing.difference import MOST, differences, distinguished, is_structured, summary
 from rxpipe.testing.grammar import Mark, render
 from rxpipe.testing.naming import Names
 from rxpipe.testing.origin import placed, raised_at
@@ -214,7 +214,7 @@ def _reason_at(index: int, expected: tuple[Recorded, ...], actual: tuple[Recorde
     if any(same(one, each) for each in actual[index + 1 :]):
         return _extra(index, actual)
     if one.kind == other.kind == "error":
-        came, wanted = told_apart(other.value, one.value, WIDTH)
+        came, wanted = distinguished(other.value, one.value, WIDTH)
         return f"the error is {came}, not {wanted}"
     if one.at == other.at:
         return f"at {spoken(one.at)} {_instead(one, other)}"
@@ -234,7 +234,7 @@ def _instead(one: Recorded, other: Recorded) -> str:
 def _names_apart(one: Recorded, other: Recorded) -> tuple[str, str]:
     came, wanted = shown(other), shown(one)
     alike = came == wanted or (one.kind == other.kind == "next" and short(one.value) == short(other.value))
-    return told_apart(other.value, one.value, 40) if alike else (came, wanted)
+    return distinguished(other.value, one.value, 40) if alike else (came, wanted)
 
 
 def _extra(index: int, actual: tuple[Recorded, ...]) -> str:

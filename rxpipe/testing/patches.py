@@ -1,4 +1,4 @@
-"""Attributes of Rx replaced for as long as anybody needs it: whoever leaves last restores them, in any order.
+"""Attributes of Rx replaced for as long as one user needs it; the last to leave restores them, in any order.
 
 Replaced functions serve the virtual time that their own thread entered last; a thread that entered none is served by
 the one entered last of all. So two tests in two threads do not meet, and one inside another does.

@@ -158,6 +158,8 @@ class Recording(abc.ObserverBase[Any]):
             recorded.subscription = other.subscribe(recorded)
         self._finish()
         recorded.compared = len(recorded.messages)
+        if recorded is not other:
+            recorded.release()
         self._compare(tuple(recorded.messages))
 
     def no_event_for(self, duration: Duration) -> None:
@@ -213,7 +215,7 @@ class Recording(abc.ObserverBase[Any]):
         actual = tuple(self.messages)
         self.compared = len(actual)
         last = actual[-1] if actual else None
-        if last is not None and isinstance(last.value, Runaway):
+        if last is not None and isinstance(last.value, Runaway | RecursionError):
             raise self.harness.runaway(last.value) from None
         if last is not None and isinstance(last.value, MarbleError | RealThread):
             raise last.value

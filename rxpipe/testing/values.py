@@ -48,7 +48,7 @@ def is_expectation(value: object) -> bool:
 
 
 def key_of(value: object, depth: int = 0) -> Hashable | None:
-    """Return a key that equal values have in common and different ones have not; None where only comparing can tell.
+    """Return a key that equal values have in common and different ones have not; None where only a comparison decides.
 
     What cannot be looked into, such as an object with an `==` of its own that is not hashable, gives None.
     """

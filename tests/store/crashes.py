@@ -74,7 +74,7 @@ def _set_connect(connect):
 
 
 def killed_run(folder, open_backend, *, at=None, after_s=None, config=None):
-    """Run the job, or *config*, in a child process that is killed at its n-th durable step, or after so many seconds.
+    """Run or resume the job, or *config*, in a child process that is killed at its n-th durable step or after a time.
 
     Returns whether it was killed; one that came to its end was not.
     """
@@ -85,7 +85,7 @@ def killed_run(folder, open_backend, *, at=None, after_s=None, config=None):
             steps.watch_the_store(_set_connect)
             with open_backend() as backend:
                 count_renders(backend, folder / "drawn.txt")
-                done = runner_for(folder, backend, steps.files).run(config or job(folder)).success
+                done = begin_or_resume(runner_for(folder, backend, steps.files), config or job(folder)).success
             os._exit(0 if done and rxp.Store(folder / "runs.sqlite3").path.exists() else 1)
         except BaseException as error:  # noqa: BLE001  the child must not run the parent's tests
             os.write(2, repr(error).encode())
@@ -119,14 +119,18 @@ def count_renders(backend, log):
 
 
 def resume(folder, open_backend):
-    """Resume the run to its end; one that was killed before its first row is run again."""
+    """Bring the run to its end in this process."""
     with open_backend() as backend:
         count_renders(backend, folder / "drawn.txt")
         runner = runner_for(folder, backend)
-        store = runner.executor.store
-        result = runner.resume("night") if store.runs() else runner.run(job(folder))
-        assert store.close(20)
+        result = begin_or_resume(runner, job(folder))
+        assert runner.executor.store.close(20)
     return result
+
+
+def begin_or_resume(runner, config):
+    """Resume the run if its store has it, else begin it."""
+    return runner.resume("night") if runner.executor.store.runs() else runner.run(config)
 
 
 def told(folder):

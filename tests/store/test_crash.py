@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 MOMENTS = 15
-IN_WORK = {"embedded": 1, "webui": 3, "pool": 5}  # capacity, queued ahead, and one that is being written
+IN_WORK = {"embedded": 1, "webui": 2, "pool": 4}  # capacity and queued ahead
 STEPS = {"embedded": 640, "webui": 640, "pool": 640}
 
 
@@ -70,6 +70,22 @@ def test_a_killed_run_is_resumed_to_what_it_would_have_been(kind, moment, tmp_pa
 def test_a_killed_run_of_the_embedded_backend_is_resumed_to_what_it_would_have_been(moment, tmp_path, undisturbed):
     """As on servers; this one draws in the process that is killed."""
     kill_and_resume("embedded", moment, tmp_path, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["webui", "pool"])
+def test_a_run_that_is_killed_again_and_again_comes_to_its_end(kind, tmp_path, undisturbed):
+    """Each attempt adds what it has finished."""
+    with opener(kind) as open_backend:
+        killed = 0
+        while crashes.killed_run(tmp_path, open_backend, at=90):
+            killed += 1
+        assert killed >= 5
+        result = crashes.resume(tmp_path, open_backend)
+    assert result.success
+    assert [event.attempt for event in result.events if event.kind == "run_start"] == list(range(1, killed + 3))
+    assert crashes.faults(tmp_path, IN_WORK[kind] * killed) == []
+    assert crashes.told(tmp_path) == undisturbed(kind)[0]
 
 
 def kill_and_resume(kind, moment, tmp_path, undisturbed):

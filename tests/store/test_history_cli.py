@@ -88,6 +88,11 @@ def test_a_run_that_failed_says_how_to_continue_and_is_continued(painted):
     (run,) = default_store().runs()
     assert (run.status, run.attempt, run.done) == ("completed", 2, 4)
     assert "no unfinished run" in rxpipe("resume").stderr
+    assert rxpipe("resume", run.run_id).stdout == f"run {run.run_id} is complete, and its pictures are intact\n"
+    min(Path("outputs/extras-images").rglob("*.png")).unlink()
+    third = painted()
+    assert rxpipe("resume", run.run_id).exit_code == 0
+    assert third.drawn == [("upscale", 7)]
 
 
 def _day():
@@ -107,6 +112,23 @@ def test_a_run_again_draws_only_what_a_change_touches(painted):
     assert rxpipe("rerun", picture, "--set", "upscale.scale=4", "--set", "txt2img.steps=9").exit_code == 0
     assert third.drawn == [("txt2img", 8), ("upscale", 8)]
     assert [run.parent is None for run in default_store().runs()] == [False, False, True]
+
+
+def test_what_cannot_be_run_again_says_why(painted):
+    """A picture of nobody's run, a run that no config can say, a wrong setting, a status that there is not."""
+    painted()
+    _colour(1, 64).save("other.png")
+    assert "To draw it again: rxpipe run other.png" in rxpipe("rerun", "other.png").stderr
+    twice = rxp.chain(rxp.txt2img(prompt="a", seed=1), rxp.upscale(scale=2), rxp.upscale(scale=2), out="o")
+    store = default_store()
+    assert rxp.PipelineRunner(Painted(), store=store).run(twice).success
+    assert store.close(10)
+    composed = rxpipe("rerun", "last")
+    assert (composed.exit_code, "composed in code, as txt2img, upscale, upscale" in composed.stderr) == (2, True)
+    rxpipe("run", *FOUR)
+    wrong = rxpipe("rerun", "last", "--set", "upscale.scael=3")
+    assert (wrong.exit_code, "scale" in wrong.stderr) == (2, True)
+    assert "did you mean 'completed'?" in rxpipe("runs", "--status", "complete").stderr
 
 
 def test_runs_are_listed_searched_and_shown(painted):

@@ -150,7 +150,7 @@ def holding_itself():
         (True, 1, "at 1 ms True came where a was expected"),
     ],
 )
-def test_odd_values_are_told_apart(marbles, came, expected, reason):
+def test_odd_values_are_distinguished(marbles, came, expected, reason):
     stream = marbles.expect(marbles.cold("-a", {"a": came}))
     with pytest.raises(Mismatch) as failed:
         stream.to_be("-a", {"a": expected})

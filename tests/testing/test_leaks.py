@@ -89,6 +89,16 @@ def test_an_operator_that_is_left_waiting_is_seen(operator):
         lambda _: rx.interval(1.0).subscribe(print).dispose(),
         lambda marbles: marbles.expect(rx.timer(1.0)).to_be_so_far(""),
         lambda marbles: marbles.hot("-a-b-c"),
+        lambda marbles: marbles.expect(marbles.cold("-a")).to_equal(marbles.cold("-a")),
+        lambda marbles: marbles.expect(marbles.cold("-a")).to_equal(marbles.expect(marbles.cold("-a"))),
+        lambda marbles: marbles.subscriber().listen(marbles.cold("-a")).to_be("-a"),
+        lambda marbles: marbles.expect(marbles.probe(marbles.cold("-a"))).to_be("-a"),
+        lambda marbles: marbles.expect(rx.merge(marbles.cold("-a"), marbles.hot("--b"))).to_be("-ab"),
+        lambda marbles: marbles.expect(marbles.cold("-a").pipe(ops.share())).to_be("-a"),
+        lambda marbles: marbles.expect(marbles.cold("-a").pipe(ops.group_by(str))).to_be(
+            "-x", {"x": marbles.inner("a")}
+        ),
+        lambda marbles: marbles.expect(marbles.cold("-a").pipe(ops.delay(1.0))).to_be_so_far(""),
         lambda marbles: marbles.expect(marbles.cold("-a").pipe(ops.window(rx.never()))).to_be(
             "x", {"x": marbles.inner("-a")}
         ),
@@ -174,3 +184,15 @@ def test_a_test_that_fails_is_not_told_of_what_it_left():
     """Its own failure says more."""
     with pytest.raises(ZeroDivisionError), Marbles():
         raise ZeroDivisionError(rx.interval(1.0).subscribe(print))
+
+
+def test_a_long_chain_of_operators_is_looked_through(marbles):
+    """However deep the resource lies that it holds."""
+    stream = Observable(lambda *_: Disposable(lambda: None))
+    for _ in range(60):
+        stream = stream.pipe(ops.map(str))
+    subscription = stream.subscribe(lambda _: None)
+    held, _, _ = marbles.left_behind()
+    assert ["a subscription was never disposed" in each for each in held] == [True]
+    subscription.dispose()
+    assert marbles.left_behind()[0] == []

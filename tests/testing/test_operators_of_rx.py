@@ -547,7 +547,7 @@ def test_a_timeout_fails_or_goes_on_elsewhere(marbles):
     marbles.expect(slow.pipe(ops.timeout(3 * MS, rx.of("x")))).to_be("-a--(x|)")
 
 
-def test_times_are_told(marbles):
+def test_times_are_measured(marbles):
     intervals = marbles.cold("-a--b|").pipe(ops.time_interval(), ops.map(lambda each: each.interval.microseconds))
     marbles.expect(intervals).to_be("-x--y|", {"x": 1_000, "y": 3_000})
     marbles.expect(marbles.cold("a").pipe(ops.timestamp())).to_be("a", {"a": anything()})

@@ -162,7 +162,7 @@ def test_too_many_and_too_few_are_said(marbles, rows, why):
     stream.accept()
 
 
-def test_a_probe_tells_who_subscribed_and_how_it_ended(marbles):
+def test_a_probe_shows_who_subscribed_and_how_it_ended(marbles):
     """Any stream, not only those of the test."""
     used = marbles.probe(rx.timer(0.002), "timer")
     unused = marbles.probe(rx.never(), "fallback")
@@ -193,3 +193,8 @@ def test_a_plain_assert_compares_a_stream(marbles):
 def test_a_turbine_in_real_time_needs_a_limit():
     with pytest.raises(MarbleError, match="needs a limit"):
         turbine(rx.never(), limit=None)
+
+
+def test_a_turbine_belongs_in_a_with(marbles):
+    with pytest.raises(MarbleError, match="has not subscribed"):
+        marbles.turbine(marbles.cold("a")).item()

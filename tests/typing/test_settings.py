@@ -21,6 +21,7 @@ from rxpipe.config import Config, RunMetadata, models
 from rxpipe.config.fields import kinds, model_in
 
 TEN = Path(__file__).with_name("ten_wrong_settings.py")
+OWN = Path(__file__).with_name("own_stages.py")
 
 MYPY = """[mypy]
 follow_imports = skip
@@ -32,23 +33,24 @@ follow_imports = silent
 
 
 @pytest.mark.sampled(1)
+@pytest.mark.parametrize("script", [TEN, OWN], ids=["settings", "own stages"])
 @pytest.mark.parametrize("plugins", ["", "plugins = pydantic.mypy"], ids=["without plugin", "with plugin"])
-def test_mypy_flags_each_wrong_setting_and_nothing_else(tmp_path, plugins):
-    """Names and types, in configs, in makers of stages, in nested sections, in chains."""
+def test_mypy_flags_each_wrong_setting_and_nothing_else(tmp_path, plugins, script):
+    """Names and types, in configs, in makers of stages, in nested sections, in chains; in stages of one's own."""
     (tmp_path / "mypy.ini").write_text(MYPY.format(plugins=plugins))
     options = ["--config-file", tmp_path / "mypy.ini", "--cache-dir", os.devnull]
     root = Path(config_package.__file__).parents[2]
     ran = subprocess.run(  # noqa: S603  our own words
-        [sys.executable, "-m", "mypy", *options, TEN.name],
-        cwd=TEN.parent,
+        [sys.executable, "-m", "mypy", *options, script.name],
+        cwd=script.parent,
         env={**os.environ, "MYPYPATH": str(root)},
         capture_output=True,
         text=True,
         check=False,
     )
 
-    flagged = [int(line) for line in re.findall(rf"^{TEN.name}:(\d+): error", ran.stdout, re.MULTILINE)]
-    wrong = [number for number, line in enumerate(TEN.read_text().splitlines(), 1) if "  # wrong: " in line]
+    flagged = [int(line) for line in re.findall(rf"^{script.name}:(\d+): error", ran.stdout, re.MULTILINE)]
+    wrong = [number for number, line in enumerate(script.read_text().splitlines(), 1) if "  # wrong: " in line]
     assert (flagged, ran.stderr) == (wrong, "")
     assert len(wrong) == 10
 

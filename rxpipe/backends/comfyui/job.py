@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 import time
 import uuid
 from dataclasses import dataclass, replace
@@ -104,7 +105,7 @@ class ComfyJob(RenderJob[JobState]):
         self._asked_s = 0.0
         self._unknown = self._refused = 0
         self._losses = 0
-        self._stopped = False
+        self._stopped = threading.Event()
 
     # -- on the call's thread -----------------------------------------------------------------------------------------
 
@@ -150,8 +151,10 @@ class ComfyJob(RenderJob[JobState]):
         mark = str(uuid.uuid4())
         self._losses = services.listener.losses
         services.listener.follow(mark, self._tracker)
-        self._sent = SentJob(self._known.server, self._tracker, connection, services.ours, mark=mark)
-        if self._stopped:
+        self._sent = SentJob(
+            self._known.server, self._tracker, connection, services.ours, mark=mark, forget=services.listener.forget
+        )
+        if self._stopped.is_set():
             self._tracker.stop()
 
     def send(self, connection: Connection) -> Output:
@@ -160,6 +163,7 @@ class ComfyJob(RenderJob[JobState]):
             try:
                 return self._rendered(connection)
             except _FilesGone:
+                self._job.end()
                 self._graph = _varied(self._graph)  # the result was cached and its files are not there any more
                 self._new_job(connection)
                 return self._rendered(connection)
@@ -171,15 +175,14 @@ class ComfyJob(RenderJob[JobState]):
             sent, self._in_flight = self._sent, None
             if sent is not None:
                 sent.note_calls_over()
-                if not self._stopped:
+                if not self._stopped.is_set():  # else it is followed until it has ended
                     sent.end()
-                self._services.listener.forget(sent.job)
 
     def _rendered(self, connection: Connection) -> Output:
         sent, tracker = self._job, self._tracker
         self._post(connection, sent)
         tracker.over.wait()
-        if self._stopped:
+        if self._stopped.is_set():
             raise BackendInterrupted("stopped on our side.")
         if tracker.failure is not None:
             raise tracker.failure
@@ -215,9 +218,10 @@ class ComfyJob(RenderJob[JobState]):
                 found = find_job(connection, mark, timeout_s=self._ask_s)
         except BackendError:
             found = None
-        if found is None and self._known.server.takes_own_id and not self._stopped:
+        if found is None and self._known.server.takes_own_id:
             sent.note_posted(mark)
-            self._services.interrupter.start(sent)
+            if not self._stopped.is_set():
+                self._services.interrupter.start(sent)
         return found
 
     def _history(self, connection: Connection, job: str) -> Mapping[str, object]:
@@ -228,7 +232,7 @@ class ComfyJob(RenderJob[JobState]):
                 return history
             if self._tracker.error is not None or self._tracker.interrupted:
                 return {}
-            time.sleep(_HISTORY_S)
+            self._stopped.wait(_HISTORY_S)
         raise BadResponse(
             f"the job has ended, and the server keeps nothing of it (GET /history at {self._services.base})."
         )
@@ -363,7 +367,7 @@ class ComfyJob(RenderJob[JobState]):
 
     def stop(self) -> None:
         """Stop the job if it is in flight."""
-        self._stopped = True
+        self._stopped.set()
         sent = self._sent
         if sent is not None and self._in_flight is not None:
             self._tracker.stop()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rxpipe.backends.base import Output
-from rxpipe.backends.comfyui.graphs import used_upscaler
+from rxpipe.backends.comfyui.graphs import result_size, used_upscaler
 from rxpipe.backends.comfyui.names import name_of, stem_of
 from rxpipe.backends.comfyui.parts import Settings
 from rxpipe.backends.http.pictures import other_size, read_picture
@@ -129,6 +129,8 @@ def _asked(stage: StageExecution, inputs: Inputs) -> Size | None:
         return None
     if isinstance(config, UpscaleConfig) and config.mode == "single":
         return enlarged(config, source.size)
+    if isinstance(config, Img2ImgConfig):
+        return source.size if source.regions else result_size(stage, source.size)
     return source.size if isinstance(config, AdetailerConfig) else None
 
 

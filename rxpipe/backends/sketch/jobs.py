@@ -8,15 +8,15 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from rxpipe.backends.masks import mask_of
+from rxpipe.backends.picture import joined, read_picture, split
 from rxpipe.backends.sizes import Size, crops, upscaled
 from rxpipe.backends.sketch.faces import Unit, refine_faces
 from rxpipe.backends.sketch.frame import PaintResult
 from rxpipe.backends.sketch.inpaint import Inpainting, inpaint
 from rxpipe.backends.sketch.paint import PaintJob, paint
-from rxpipe.backends.sketch.picture import joined, read_picture, split
 from rxpipe.backends.sketch.resample import enlarge, upscale
 from rxpipe.backends.sketch.restyle import restyle
-from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig, WorkflowConfig
 from rxpipe.errors import BackendRejected, BadImage
 from rxpipe.pictures.faces import looks_for_faces
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from rxpipe.artifact import Artifact
+    from rxpipe.backends.picture import InputImage
     from rxpipe.backends.sketch.field import U8
     from rxpipe.backends.sketch.frame import Work
-    from rxpipe.backends.sketch.picture import InputImage
     from rxpipe.config import AdetailerUnit
     from rxpipe.plan import StageExecution
 
@@ -50,6 +50,8 @@ def job(stage: StageExecution, source: Artifact | None, wanted: Callable[[], boo
     config = stage.config
     if isinstance(config, Txt2ImgConfig):
         return (yield from paint(_paint_job(stage, *_drawn_size(stage, config))))
+    if isinstance(config, WorkflowConfig):
+        raise BackendRejected(f"the embedded backend knows no stage {stage.stage_type!r}; a ComfyUI runs workflows.")
     if source is None:
         raise BadImage(f"{stage.stage_type} has no picture to work on.", hint="Put txt2img before it.")
     input_image = read_picture(source, wanted)

@@ -31,7 +31,7 @@ from rxpipe.backends.webui.payloads import (
     Txt2ImgRequest,
 )
 from rxpipe.backends.webui.spelling import listed
-from rxpipe.config import AdetailerConfig, CustomConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig
+from rxpipe.config import AdetailerConfig, CustomConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig, WorkflowConfig
 from rxpipe.errors import BackendRejected, BadImage, BadResponse
 from rxpipe.pictures import png
 from rxpipe.pictures.a1111 import postprocess_settings
@@ -108,6 +108,8 @@ def request_for(stage: StageExecution, source: Artifact | None, catalog: WebUICa
     config = stage.config
     if isinstance(config, Txt2ImgConfig):
         return RenderRequest(fitted(payloads.txt2img(stage, config), stage.generation.modules, catalog))
+    if isinstance(config, WorkflowConfig):
+        raise _no_such_stage(stage)
     if source is None:
         raise BackendRejected("there is no picture to work on.")
     picture, size = upright(source)
@@ -161,7 +163,11 @@ def _payload_over(
         if config.mode == "img2img":
             return fitted(payloads.upscale_by_img2img(stage, config, size), modules, catalog)
         return fitted_upscale(payloads.upscale(config, size), catalog)
-    raise BackendRejected(f"a WebUI renders txt2img, img2img, adetailer and upscale, not {stage.stage_type}.")
+    raise _no_such_stage(stage)
+
+
+def _no_such_stage(stage: StageExecution) -> BackendRejected:
+    return BackendRejected(f"a WebUI renders txt2img, img2img, adetailer and upscale, not {stage.stage_type}.")
 
 
 @dataclass(frozen=True, slots=True)
