@@ -87,7 +87,18 @@ class RunOptions:
                 raise ConfigError(["--preset: there is no prompt pack; give one, or the preset itself with --prompt"])
             return [self._first_run(row, several=len(rows) > 1) for row in rows]
         jobs = [job for source in self.sources for job in self._read(source)]
+        self._check_photos(jobs)
         return [self._run(job, row, several=len(jobs) * len(rows) > 1) for job in jobs for row in rows]
+
+    def _check_photos(self, jobs: Sequence[Job]) -> None:
+        """Refuse what a shell makes of `--input *.png`: one photo, and the others beside it as pictures to draw again."""
+        pictures = [job.path for job in jobs if job.kind == "picture"]
+        if self.input and len(pictures) > 1:
+            raise ConfigError(
+                [f"{path}: stands beside --input, and is read for its settings" for path in pictures],
+                hint="For several photos put the pattern in quotes, --input '*.png', or give a folder; a file named "
+                "alone is a picture to draw again.",
+            )
 
     def _rows(self) -> list[Row]:
         """Return the prompts that were given, each with its settings; one without a prompt where none was given."""
@@ -112,19 +123,18 @@ class RunOptions:
         return read_jobs(source, preset=self.preset)
 
     def _run(self, job: Job, row: Row, *, several: bool) -> PlannedRun:
-        if self.input and job.kind == "picture" and not job.source:
-            raise ConfigError(
-                [f"{job.path}: stands beside --input, and a file named alone is read for its settings"],
-                hint=f"To start from it too, write --input {job.path}; options end at the first file.",
-            )
+        from rxpipe.presets.recalled import check_complete, drawn_over  # noqa: PLC0415  # loaded for a file only
+
         job = job.trusted(trust=self.trust)
+        left = job.left
+        if self.input and self.stages is None and job.kind != "config":
+            over, lost = drawn_over(job.values)
+            job, left = job._replace(values=over), (*left, *lost)
         values = self._applied(self._with_workflow(job.values), row)
         prompt_given = "prompt" in row.settings or any(".prompt=" in each for each in self.assignments)
-        from rxpipe.presets.recalled import check_complete  # noqa: PLC0415  # loaded for a file only
-
         check_complete(job, values, prompt_given=prompt_given)
         name = " ".join(part for part in (job.path.name, job.name, _head(row)) if part) if several else ""
-        return PlannedRun(self._checked(values, job.path.name), name, (*job.left, *row.left), job.kind)
+        return PlannedRun(self._checked(values, job.path.name), name, (*left, *row.left), job.kind)
 
     def _with_workflow(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return values with the workflow in place of txt2img, or with its bindings added to those of the file.

@@ -7,7 +7,12 @@ def test_debounce_lets_the_last_of_a_burst_through(marbles):   # the fixture com
     source.subscriptions.to_be("^---------!")
 ```
 
-Names load when they are first used, because the pytest plugin lives in this package.
+`Marbles` is the fixture: cold, hot, attempts, unruly make streams; expect, turbine, expect_order, eventually and probe
+look at them; run plays a whole pipeline. A test also fails for what it leaves behind, for signals that reach nobody and
+for real threads. `prove` checks an operator, `laws` a run, `strategies` draws streams; `replay`, `Player` and
+`to_marbles` play a recorded run again.
+
+Names load when they are first used, because most tests need few of them.
 """
 
 from __future__ import annotations

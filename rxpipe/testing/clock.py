@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
-from rxpipe.errors import RxPipeError
+from rxpipe.errors import RxPipeError, joined
 from rxpipe.rx.scheduled import ScheduledItem
+from rxpipe.shown import escaped
 from rxpipe.testing.origin import Line, current_line, is_in_pipeline, shortened
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ Duration = str | float | timedelta
 
 class MarbleError(RxPipeError):
     """The test itself is wrong: a bad diagram, a value without a name, time that should run backwards."""
+
+    def __str__(self) -> str:
+        return escaped(joined(self.message, self.hint), keep="\n\u200d\ufe0f")  # as errors are, with emoji whole
 
 
 class Runaway(RxPipeError, AssertionError):

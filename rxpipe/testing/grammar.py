@@ -23,6 +23,7 @@ from itertools import compress, groupby, pairwise, repeat
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rxpipe.testing.clock import US_PER_MS, MarbleError, in_words, microseconds
+from rxpipe.testing.columns import text_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -54,7 +55,7 @@ class MarbleSyntaxError(MarbleError):
         self.text, self.position, self.problem = text, position, problem
         shown = text.replace("\n", " ").replace("\t", " ")
         advice = "" if hint is None else f"\n{hint}"
-        super().__init__(f"{problem}\n  {shown}\n  {' ' * position}^{advice}")
+        super().__init__(f"{problem}\n  {shown}\n  {' ' * text_width(shown[:position])}^{advice}")
 
 
 class Mark(NamedTuple):

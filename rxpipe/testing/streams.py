@@ -19,7 +19,7 @@ from rxpipe.testing.origin import current_line, placed
 from rxpipe.testing.signals import Recorded, Values, deliver, resolve, same_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from rxpipe.testing.clock import Runaway, VirtualClock
     from rxpipe.testing.rewriting import Rewrites
@@ -73,22 +73,36 @@ class SubscriptionLog:
     def _now(self) -> int:
         return self._harness.clock.now_us - self._zero
 
-    def to_be(self, *diagrams: str) -> None:
+    def to_be(self, *diagrams: str | Sequence[str]) -> None:
         """Fail unless there was one subscription per diagram, as it shows: "^--!"; none for "-----".
 
         Raises:
             AssertionError: shows both lists.
         """
-        expected = [times for times in map(parse_subscription, diagrams) if times is not None]
-        if expected != self.entries:
+        texts = [text for given in diagrams for text in ([given] if isinstance(given, str) else given)]
+        expected = [times for times in map(parse_subscription, texts) if times is not None]
+        if expected != self.entries and not self._is_rewritten(texts):
             rows = [("expected", each) for each in expected] + [("actual  ", each) for each in self.entries]
             shown = "\n".join(f"  {label}  {render_subscription(each)}" for label, each in rows)
             place = "\n".join(f"  {line}" for line in placed(self._harness.line()))
             raise AssertionError(f"{self._reason(expected)}\n\n{shown}\n\n{place}")
 
+    def _is_rewritten(self, texts: list[str]) -> bool:
+        """Return whether the texts that differ are to be rewritten, to what was logged, in the test's file."""
+        rewrites, came = self._harness.rewrites, list(map(render_subscription, self.entries))
+        if rewrites is None or len(texts) != len(came):
+            return False
+        differing = [
+            (old, new)
+            for old, new in zip(texts, came, strict=True)
+            if parse_subscription(old) != parse_subscription(new)
+        ]
+        return all(rewrites.propose(old, new) for old, new in differing)
+
     def _reason(self, expected: list[Subscription]) -> str:
         if len(expected) != len(self.entries):
-            return f"{len(self.entries)} subscriptions where {len(expected)} were expected"
+            count = f"{len(self.entries)} subscription{'' if len(self.entries) == 1 else 's'}"
+            return f"{count} where {len(expected)} {'was' if len(expected) == 1 else 'were'} expected"
         index, (one, other) = next(
             (index, pair)
             for index, pair in enumerate(zip(expected, self.entries, strict=True), 1)

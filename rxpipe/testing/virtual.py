@@ -100,7 +100,7 @@ def _starter() -> str:
 
 def _replacements() -> Iterator[Replacement]:
     trampolines, clock = _CurrentThread(), _CurrentClock()
-    yield TimeoutScheduler, "singleton", lambda: _serving().clock
+    yield TimeoutScheduler, "singleton", _timeout_singleton(TimeoutScheduler.singleton)
     yield CurrentThreadScheduler, "singleton", lambda: trampolines
     yield rx_marbles, "new_thread_scheduler", clock
     yield rx_tomarbles, "new_thread_scheduler", clock
@@ -181,6 +181,14 @@ def _trampoline_absolute(real: Callable[..., Any]) -> Callable[..., Any]:
         return relative(scheduler, scheduler.to_datetime(duetime) - scheduler.now, action, state)
 
     return schedule_absolute
+
+
+def _timeout_singleton(real: Callable[[], TimeoutScheduler]) -> Callable[[], Any]:
+    def singleton() -> Any:
+        time = _patches.current()
+        return real() if time is None else time.clock  # a thread may have looked it up just before all had left
+
+    return singleton
 
 
 def _guarded(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:

@@ -87,6 +87,13 @@ def test_a_mistake_is_refused_with_a_caret_under_it(text, position, problem):
     assert lines[1:3] == [f"  {text}", f"  {' ' * position}^"]
 
 
+def test_the_caret_stands_under_the_mistake_behind_emoji():
+    """Which are two columns wide, of however many characters; and they stay whole."""
+    with pytest.raises(MarbleSyntaxError) as refused:
+        parse("-👩🏽‍🚀👍,")
+    assert str(refused.value).splitlines()[1:3] == ["  -👩🏽‍🚀👍,", "       ^"]
+
+
 def test_an_unruly_source_may_go_on_after_its_end():
     """Only where the test asks for misbehaviour."""
     assert marks("a|b", lawful=False) == [(0, "a"), (1, "end"), (2, "b")]
@@ -173,7 +180,7 @@ MEGABYTE = 1_000_000
 @pytest.mark.parametrize("piece", ["-a-b-c", "abc", "-1-2", "-{up}-", " 5ms a", "(ab)-", "123456", "-👍"])
 def test_the_time_to_read_grows_with_the_length_and_not_faster(piece):
     """Four times the text takes about four times the time; a quadratic reader takes sixteen."""
-    short, long = (piece * (length // len(piece)) for length in (MEGABYTE // 64, MEGABYTE // 16))
+    short, long = (piece * (length // len(piece)) for length in (MEGABYTE // 128, MEGABYTE // 32))
     read(short)
     assert read(long) < 10 * read(short)
 

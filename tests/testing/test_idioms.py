@@ -24,7 +24,7 @@ def test_dashes_may_trail_after_an_end(marbles):
     marbles.expect(marbles.cold("-a-#---")).to_be("-a-#-------")
 
 
-@pytest.mark.parametrize("texts", [(), ("-----",), ("",)])
+@pytest.mark.parametrize("texts", [(), ("-----",), ("",), ([],), (["---"],)])
 def test_a_source_that_nobody_subscribed_to_has_no_subscriptions(marbles, texts):
     marbles.cold("-a|").subscriptions.to_be(*texts)
 
@@ -32,8 +32,14 @@ def test_a_source_that_nobody_subscribed_to_has_no_subscriptions(marbles, texts)
 def test_a_subscription_where_none_is_expected_is_named(marbles):
     source = marbles.cold("-a|")
     marbles.expect(source).to_be("-a|")
-    with pytest.raises(AssertionError, match="1 subscriptions where 0 were expected"):
+    with pytest.raises(AssertionError, match="1 subscription where 0 were expected"):
         source.subscriptions.to_be("-----")
+
+
+def test_subscriptions_may_come_as_a_list(marbles):
+    source = marbles.cold("-a|")
+    marbles.expect(source.pipe(ops.repeat(2))).to_be("-a-a|")
+    source.subscriptions.to_be(["^-!", "--^-!"])
 
 
 def test_values_may_be_a_list_or_have_numbers_as_keys(marbles):

@@ -250,7 +250,7 @@ def test_subscriptions_are_compared(marbles):
     marbles.expect(source).to_be("-a|")
     source.subscriptions.to_be("^-!")
     assert "subscription 1 ended at another time" in refused(source.subscriptions.to_be, "^!")
-    assert "1 subscriptions where 0 were expected" in refused(source.subscriptions.to_be)
+    assert "1 subscription where 0 were expected" in refused(source.subscriptions.to_be)
     assert "subscription 1 began at another time" in refused(source.subscriptions.to_be, "-^!")
     marbles.cold("a").subscriptions.to_be()
 

@@ -162,6 +162,26 @@ def test_two_tests_in_two_threads_do_not_meet():
     assert rx_as_it_is() == before
 
 
+def test_rx_is_restored_after_many_tests_in_many_threads():
+    """Whatever the order in which they enter and leave."""
+    before, wrong = rx_as_it_is(), []
+
+    def several():
+        for _ in range(30):
+            with Marbles() as marbles:
+                stream = marbles.expect(rx.timer(1.0))
+                marbles.run()
+                if stream.accept().text() != "1s (0|)":
+                    wrong.append(stream.text())
+
+    threads = [threading.Thread(target=several) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert (wrong, rx_as_it_is()) == ([], before)
+
+
 def test_closing_twice_is_harmless():
     before = rx_as_it_is()
     with Marbles() as marbles:
