@@ -91,7 +91,7 @@ class RunOptions:
         return [self._run(job, row, several=len(jobs) * len(rows) > 1) for job in jobs for row in rows]
 
     def _check_photos(self, jobs: Sequence[Job]) -> None:
-        """Refuse what a shell makes of `--input *.png`: one photo, and the others beside it as pictures to draw again."""
+        """Refuse what a shell makes of `--input *.png`: one photo, and the others as pictures to draw again."""
         pictures = [job.path for job in jobs if job.kind == "picture"]
         if self.input and len(pictures) > 1:
             raise ConfigError(

@@ -86,8 +86,8 @@ def _print_names(shown: Console) -> None:
     head = "custom.NAME: a registered stage, behind the one that after names; further keys are its settings"
     shown.print(Text(head, style="bold"))
     known = registered().values()
-    every = ", ".join(each.name if each.package == "rxpipe" else f"{each.name} ({each.package})" for each in known)
-    shown.print(Padding(Text(plain(every, shown.encoding)), (0, 0, 0, 2)))
+    names = [each.name if each.package == "rxpipe" else f"{each.name} ({each.package})" for each in known]
+    shown.print(Padding(Text(plain(", ".join(names), shown.encoding)), (0, 0, 0, 2)))
     listed = ", ".join([*STAGE_SECTIONS, _RUN, "retry"])
     shown.print(Text(f"\nrxpipe stages NAME: defaults, ranges and meanings. NAME is one of {listed}."))
 
