@@ -142,8 +142,11 @@ class Cell:
             self._unexpected_type = type(output).__name__
 
     def _backend_done(self, then: Callable[[], None]) -> None:
-        """Let the next image begin, and call *then* once the images before this one have finished."""
-        if self.slot is not None and self._scope.output.saver is not None:
+        """Let the next image begin, and call *then* once the images before this one have finished.
+
+        With a journal the next one begins once this one is kept: a crash never costs more images than have a slot.
+        """
+        if self.slot is not None and self._scope.output.saver is not None and not self._scope.journal.resumes:
             self.slot.free()
         self._in_order(then)
 
