@@ -6,6 +6,7 @@ event costs O(1) and every snapshot stays as it was; its values are computed on 
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -439,9 +440,15 @@ class PipelineRunResult:
             for what in ("done", "failed", "cancelled", "filtered", "pending")
             if (n := getattr(tally, what))
         ]
-        counts = f"{tally.planned} images: {', '.join(parts)}" if parts else "no images"
+        images = f"{tally.planned} image{'' if tally.planned == 1 else 's'}"
+        counts = f"{images}: {', '.join(parts)}" if parts else "no images"
         error = f", error: {self.error.message}" if self.error else ""
         return f"<PipelineRunResult {self.run_id}: {self.status}, {counts}{error}>"
+
+    def _repr_html_(self) -> str:
+        """Return the result as a notebook shows it, with small pictures and a timeline."""
+        shown: str = importlib.import_module("rxpipe.views.run_card").result_html(self)  # a view, which this knows not
+        return shown
 
 
 class RunUpdate(NamedTuple):
