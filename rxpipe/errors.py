@@ -242,6 +242,7 @@ _OPTIONAL = {
     "hypothesis": ("hypothesis", "test"),
     "websockets": ("websockets", "comfyui"),
     "distributed": ("distributed", "dask"),
+    **{module: (module, "diffusers") for module in ("torch", "diffusers", "transformers", "accelerate", "peft")},
 }
 """What a module's package is called, and the extra of rxpipe that installs it."""
 

@@ -137,3 +137,49 @@ def test_a_preset_is_for_packs_only(tmp_path):
     with pytest.raises(ConfigError, match="--preset is for prompt packs"):
         read_jobs(path, preset=path)
     assert run("run", "--preset", path, "--dry-run").exit_code == 2
+
+
+def test_a_picture_drawn_from_nothing_is_drawn_over_the_one_that_is_given(tmp_path):
+    """With its prompt, its seed and the rest that img2img has; what it has no place for is named."""
+    path = picture(tmp_path, more=", Denoising strength: 0.5, Hires upscale: 2, Hires upscaler: Latent, Tiling: True")
+    photo = picture(tmp_path, "photo.png", text="")
+    config, left = rxp.recall(path, input=photo)
+    assert config.txt2img is None
+    assert (config.img2img.prompt, config.img2img.seed, config.img2img.steps) == ("a pier at dawn", 7, 1)
+    assert (config.img2img.width, config.input) == (None, (photo,))
+    assert left == ("ENSD", "txt2img.hires", "txt2img.tiling")
+    done = run("run", path, "--input", photo, "--dry-run", "--denoise", 0.6)
+    assert (done.exit_code, "not carried over: ENSD, txt2img.hires, txt2img.tiling" in done.output) == (0, True)
+    assert "a pier at dawn" in done.output
+
+
+def test_our_text_alone_gives_the_settings_back(tmp_path):
+    """Where a tool has kept A1111's text of our picture and lost the record beside it."""
+    from rxpipe.pictures.a1111 import StageFacts, parameters_text  # noqa: PLC0415  beside its use
+
+    config = rxp.Txt2ImgConfig(
+        prompt="a pier",
+        negative_prompt="fog",
+        steps=22,
+        cfg_scale=6.5,
+        width=512,
+        height=768,
+        seed=4711,
+        sampler_name="DPM++ 2M",
+        scheduler="Karras",
+        model="sea",
+        clip_skip=2,
+        subseed=5,
+        subseed_strength=0.2,
+        tiling=True,
+        hires=rxp.HiresConfig(
+            scale=1.5, upscaler="Latent", steps=9, denoising_strength=0.4, prompt="a pier, sharp", cfg_scale=4
+        ),
+        refiner=rxp.RefinerConfig(checkpoint="polish", switch_at=0.7),
+    )
+    section = config.model_dump()
+    facts = StageFacts(stage="txt2img", generation=section, section=section, seed=4711, size=(768, 1152), version="1")
+    found = rxp.recall(picture(tmp_path, text=parameters_text(facts))).config.txt2img
+    assert {name: getattr(found, name) for name in config.model_fields_set} == {
+        name: getattr(config, name) for name in config.model_fields_set
+    }

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rxpipe.backends import open_backend
+from rxpipe.cli.outcome import Exit
 from rxpipe.cli.running import JsonLines, run_one, until_interrupted
 from rxpipe.cli.tables import print_line, print_pairs, print_stages
 from rxpipe.config import SECTIONS, CustomConfig, PipelineConfig
@@ -23,6 +24,7 @@ from rxpipe.presets.options import apply
 from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.shown import cut, plain
 from rxpipe.store.following import follow
+from rxpipe.store.pictures import PictureDigests
 from rxpipe.store.reading import Store, default_store
 from rxpipe.store.rebuilding import rebuild
 from rxpipe.store.resuming import plan_of
@@ -32,7 +34,6 @@ from rxpipe.views.palette import duration_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rxpipe.cli.outcome import Exit
     from rxpipe.store.records import RunSummary, StoredRun
 
 _STATUSES = ("running", "interrupted", "completed", "partial", "failed", "cancelled", "rebuilt")
@@ -61,12 +62,22 @@ def resume_run(name: str | None, backend: str | None, path: Path | None, *, as_j
     found = store.latest(unfinished=True) if name is None else store.find(name)
     if found is None:
         raise ResumeError(f"the store {store.path} has no unfinished run.", hint="`rxpipe runs` lists those it has.")
+    if found.status == "completed" and _is_intact(store, found.run_id):
+        typer.echo(f"run {found.run_id} is complete, and its pictures are intact")
+        return Exit.COMPLETED
     opened = open_backend(backend or found.backend_spec or None)
     title = f"resuming {found.run_id}, attempt {found.attempt + 1}"
     with contextlib.closing(opened):
         return run_one(
             title, lambda executor: executor.resume(found.run_id), opened, store, as_json=as_json, verbose=verbose
         )
+
+
+def _is_intact(store: Store, run_id: str) -> bool:
+    """Whether the last picture of each image of a run is as it was written."""
+    digests = PictureDigests()
+    cells = store.cells(run_id, last=True, skip_damaged=True)
+    return all(cell.path is None or digests.is_intact(cell.path, cell.digest) for cell in cells)
 
 
 def run_again(  # the options of the command

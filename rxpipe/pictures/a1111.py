@@ -266,12 +266,28 @@ def _txt2img(facts: StageFacts) -> dict[str, _Value]:
     hires, refiner = section["hires"], section["refiner"]
     if hires and hires["enabled"]:
         settings["Denoising strength"] = hires["denoising_strength"]
-        settings |= {"Hires upscale": hires["scale"], "Hires steps": hires["steps"] or None}
-        settings["Hires upscaler"] = hires["upscaler"]
+        sides = (hires.get("resize_x") or 0, hires.get("resize_y") or 0)
+        settings |= {
+            "Hires upscale": None if any(sides) else hires["scale"],
+            "Hires resize": _pixels(sides) if any(sides) else None,
+            "Hires steps": hires["steps"] or None,
+            "Hires upscaler": hires["upscaler"],
+        }
+        settings |= {label: _value(hires.get(name)) for name, label in _OF_HIRES.items()}
         settings["Size"] = _pixels((section["width"], section["height"]))  # of the first pass, as A1111 has it
     if refiner and refiner["enabled"]:
         settings |= {"Refiner": refiner["checkpoint"], "Refiner switch at": refiner["switch_at"]}
     return settings
+
+
+_OF_HIRES = {
+    "cfg_scale": "Hires CFG Scale",
+    "sampler_name": "Hires sampler",
+    "scheduler": "Hires schedule type",
+    "checkpoint": "Hires checkpoint",
+    "prompt": "Hires prompt",
+    "negative_prompt": "Hires negative prompt",
+}
 
 
 def _img2img(facts: StageFacts) -> dict[str, _Value]:

@@ -3,7 +3,7 @@ from .jobs import KINDS, SHAPES, Job, read_job, read_jobs
 from .lint import notes_on
 from .notes import Note
 from .options import apply, stage_that_takes
-from .recalled import Recalled, check_complete, recall, recall_all
+from .recalled import Recalled, check_complete, drawn_over, recall, recall_all
 from .shape import dump
 from .toml import toml_text
 
@@ -15,6 +15,7 @@ __all__ = [
     "Recalled",
     "apply",
     "check_complete",
+    "drawn_over",
     "dump",
     "notes_on",
     "read_job",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from rxpipe.config import PipelineConfig
+from rxpipe.config import SECTIONS, PipelineConfig
 from rxpipe.errors import ConfigError
 from rxpipe.presets.jobs import Job, read_job, read_jobs
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-__all__ = ["Recalled", "check_complete", "recall", "recall_all"]
+__all__ = ["Recalled", "check_complete", "drawn_over", "recall", "recall_all"]
+
+_OF_EMPTY = frozenset({"width", "height", "batch_size", "enabled"})
+"""Settings of txt2img that mean something else, or nothing, over a picture."""
 
 
 class Recalled(NamedTuple):
@@ -86,7 +89,30 @@ def _recalled(
         stage = next((name for name in ("txt2img", "img2img") if name in values), "txt2img")
         values[stage] = {**values.get(stage, {}), "prompt": prompt}
     check_complete(job, values, prompt_given=prompt is not None)
-    return Recalled(PipelineConfig.from_mapping(values, source=job.path.name), job.left)
+    left = job.left
+    if given and job.kind != "config":
+        values, lost = drawn_over(values)
+        left = (*left, *lost)
+    return Recalled(PipelineConfig.from_mapping(values, source=job.path.name), left)
+
+
+def drawn_over(values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return values that draw over pictures what they drew from nothing, and the settings that this leaves out.
+
+    txt2img becomes img2img, or the settings that img2img inherits; the size is that of the pictures.
+    """
+    section = values.get("txt2img")
+    if not isinstance(section, dict) or section.get("enabled", True) is False:
+        return dict(values), ()
+    shared = {name: value for name, value in section.items() if name in SECTIONS["img2img"].model_fields}
+    lost = [
+        f"txt2img.{name}" for name, value in section.items() if name not in shared and value not in (None, False, 0)
+    ]
+    kept = {name: value for name, value in shared.items() if name not in _OF_EMPTY}
+    own = values.get("img2img")
+    own = own if isinstance(own, dict) and own.get("enabled", True) is not False else {}
+    others = {name: value for name, value in values.items() if name not in {"txt2img", "img2img"}}
+    return {**others, "img2img": {**kept, **own}}, tuple(lost)
 
 
 def check_complete(job: Job, values: Mapping[str, Any], *, prompt_given: bool) -> None:

@@ -38,7 +38,7 @@ from rxpipe.store.records import (
     to_text,
 )
 from rxpipe.store.schema import open_to_read, translated
-from rxpipe.store.writing import StoreWriter
+from rxpipe.store.writing import StoreWriter, is_written_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -367,7 +367,8 @@ class Store:
                 yield None
                 return
             with contextlib.ExitStack() as stack:
-                path = stack.enter_context(copied(self.path)) if self._is_distant else self.path
+                away = self._is_distant and not is_written_here(self.path)
+                path = stack.enter_context(copied(self.path)) if away else self.path
                 db = stack.enter_context(contextlib.closing(open_to_read(path)))
                 db.row_factory = sqlite3.Row
                 db.execute("BEGIN")

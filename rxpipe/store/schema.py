@@ -7,7 +7,9 @@ with more is of a newer rxpipe and is left alone, and so is any file that is no 
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
+import uuid
 from typing import TYPE_CHECKING
 
 from rxpipe.errors import StoreError
@@ -201,6 +203,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
         sqlite3.Error, OSError: it cannot be written. StoreError: it is no store, or of a newer version.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _make_private(path)
     db = _connect(path, "rwc")
     try:
         if _version(db, path) < len(MIGRATIONS):
@@ -213,6 +216,22 @@ def open_to_write(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _make_private(path: Path) -> None:
+    """Make a file that is not there yet readable for its owner only: prompts are their author's.
+
+    It gets its name after it was closed: closing a file releases the locks that SQLite holds on it in this process.
+    """
+    if path.exists():
+        return
+    empty = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    with contextlib.suppress(OSError):  # a file system without links: SQLite makes the file
+        os.close(os.open(empty, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            os.link(empty, path)
+        finally:
+            empty.unlink()
 
 
 def _check(db: sqlite3.Connection) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["StoreWriter", "flush_all"]
+__all__ = ["StoreWriter", "flush_all", "is_written_here"]
 
 
 PATIENCE_S = 2.0
@@ -51,6 +51,11 @@ def flush_all(timeout_s: float) -> None:
     for writer in list(_writers):
         full = writer.problem is not None and "locked" not in writer.problem.message
         writer.flush(min(timeout_s, PATIENCE_S) if full else timeout_s)
+
+
+def is_written_here(path: Path) -> bool:
+    """Return whether this process has a store open to write it; opening and closing its file would unlock it."""
+    return any(writer.path == path and writer.is_open for writer in list(_writers))
 
 
 class OpenRun(Protocol):
@@ -113,6 +118,11 @@ class StoreWriter:
         self._db: sqlite3.Connection | None = None
         self._identity: os.stat_result | None = None  # of the file that is open
         self._given_up = self._closing = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the file is open."""
+        return self._db is not None
 
     # -- for runs -----------------------------------------------------------------------------------------------------
 
@@ -194,8 +204,8 @@ class StoreWriter:
             if self._given_up:
                 item.end(self.problem)
                 return
-            if len(self._queue) >= _MOST_WAITING:
-                self._queue = deque(waiting for waiting in self._queue if not waiting.may_be_lost)
+            if self.problem is not None and len(self._queue) >= _MOST_WAITING:
+                self._drop_steps()
             self._queue.append(item)
             if item.urgent or len(self._queue) == 1:
                 self._wake.notify_all()
@@ -203,6 +213,12 @@ class StoreWriter:
                 thread = threading.Thread(target=self._run, name="rxpipe-store", daemon=True)
                 thread.start()
                 self._thread = thread
+
+    def _drop_steps(self) -> None:
+        kept = deque(waiting for waiting in self._queue if not waiting.may_be_lost)
+        if dropped := len(self._queue) - len(kept):
+            logger.warning("{} events of sampler steps are not kept: the store cannot be written", dropped)
+        self._queue = kept
 
     def _run(self) -> None:
         while batch := self._next_batch():

@@ -105,6 +105,24 @@ def test_a_locked_store_is_written_once_it_is_free(lab, job, monkeypatch):
     assert len(store.cells(result.run_id)) == PICTURES
 
 
+def test_steps_are_what_is_dropped_first_where_too_much_waits(lab, job, monkeypatch):
+    """Never what a resumed run needs, and not in silence."""
+    monkeypatch.setattr(writing, "PATIENCE_S", 0.2)
+    store = lab().executor.store
+    lab().run(job())
+    assert store.flush(10)
+    writer, kept = store.writer, []
+    with locked(store.path):
+        while writer.problem is None:
+            writer.commit(lambda _: None)
+        monkeypatch.setattr(writing, "_MOST_WAITING", 10)
+        for number in range(30):
+            writer.put(lambda _, number=number: kept.append(number), may_be_lost=number % 2 == 0)
+    assert store.flush(20)
+    assert [number for number in kept if number in range(1, 30, 2)] == list(range(1, 30, 2))
+    assert len(kept) < 30
+
+
 def test_a_store_that_was_deleted_is_begun_anew_with_the_run(lab, job):
     """All of the run is in it, so that it can be resumed; the runs that were deleted stay so."""
     store = lab().executor.store

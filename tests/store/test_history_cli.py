@@ -88,6 +88,11 @@ def test_a_run_that_failed_says_how_to_continue_and_is_continued(painted):
     (run,) = default_store().runs()
     assert (run.status, run.attempt, run.done) == ("completed", 2, 4)
     assert "no unfinished run" in rxpipe("resume").stderr
+    assert rxpipe("resume", run.run_id).stdout == f"run {run.run_id} is complete, and its pictures are intact\n"
+    min(Path("outputs/extras-images").rglob("*.png")).unlink()
+    third = painted()
+    assert rxpipe("resume", run.run_id).exit_code == 0
+    assert third.drawn == [("upscale", 7)]
 
 
 def _day():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -211,6 +212,7 @@ def test_a_store_that_another_machine_writes_is_read_from_a_copy(run, store, mon
     run_id = run().run_id
     monkeypatch.setattr("rxpipe.store.reading.is_distant", lambda _: True)
     monkeypatch.setattr("platform.node", lambda: "another")
+    monkeypatch.setattr("rxpipe.store.reading.is_written_here", lambda _: False)
     far = rxp.Store(store.path)
     assert far.path.with_name("runs.sqlite3-wal").exists()
     assert far.latest().run_id == run_id
@@ -256,6 +258,14 @@ def test_threads_read_while_a_run_writes(run, store):
     for thread in threads:
         thread.join(10)
     assert failed == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+def test_a_store_is_for_its_owner_only(run, store):
+    """Prompts are private."""
+    run()
+    files = [store.path, *store.path.parent.glob("runs.sqlite3-*")]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
 
 
 def test_times_are_aware_and_of_the_run(run, store):

@@ -469,24 +469,26 @@ def test_the_theme_switch_changes_every_surface(open_window):
 def test_a_preset_fills_the_form_and_keeps_what_the_form_has_no_field_for(open_window, tmp_path):
     preset = tmp_path / "night.toml"
     preset.write_text(
-        '[txt2img]\nprompt = "night"\nsteps = 33\nclip_skip = 2\n[txt2img.hires]\nscale = 1.5\n[upscale]\nscale = 3\n'
+        '[txt2img]\nprompt = "night"\nsteps = 33\nclip_skip = 2\ntiling = true\n'
+        "[txt2img.hires]\nscale = 1.5\n[upscale]\nscale = 3\n"
     )
     window = open_window()
-    window.load(preset)
+    window.files.load(preset)
     assert window.form.fields["prompt"].read() == "night"
     assert window.form.cards["upscale"].on
-    window.root.update()
+    assert "tiling" in form_values.further(window.form.read(), "txt2img")
     card = window.form.cards["txt2img"]
-    notes = [label["text"] for label in below(card) if isinstance(label, ttk.Label) and label.winfo_ismapped()]
-    assert any("hires" in note for note in notes)
+    assert any("tiling" in label["text"] for label in below(card) if isinstance(label, ttk.Label))
+    assert card.more_open  # clip skip and hires are among the further settings
     config = form_values.config_of(window.form.read())
     assert (config.txt2img.steps, config.txt2img.clip_skip, config.txt2img.hires.scale) == (33, 2, 1.5)
+    assert config.txt2img.tiling
 
 
 def test_a_saved_preset_is_the_same_wish(open_window, tmp_path):
     window = open_window()
     window.form.cards["adetailer"].on = True
-    window.save(tmp_path / "mine.yaml")
+    window.files.save(tmp_path / "mine.yaml")
     assert rxp.PipelineConfig.load(tmp_path / "mine.yaml") == form_values.config_of(window.form.read())
     assert yaml.safe_load((tmp_path / "mine.yaml").read_text())["txt2img"]["prompt"].startswith("a lighthouse")
 
@@ -498,7 +500,7 @@ def test_a_picture_made_here_is_drawn_again_with_its_seed(open_window):
     assert settle(window, lambda: ended(window), 10)
     made = window.gallery.pictures[0]
     window.form.write(form_values.first_values())
-    window.load(made.path)
+    window.files.load(made.path)
     values = window.form.read()
     assert (values.prompt, values.seed, values.images) == ("a boat", "42", "1")
 
@@ -531,7 +533,7 @@ def test_a_file_that_cannot_be_loaded_is_reported(open_window, tmp_path):
     window = open_window()
     before = window.form.read()
     for path, words in ((plain, "does not say"), (torn, "torn.png"), (wrong, "did you mean 'steps'")):
-        window.load(path)
+        window.files.load(path)
         assert words in window.notice.text
     assert window.form.read() == before
 
@@ -634,7 +636,7 @@ def test_open_folder_asks_the_systems_file_manager(finished, monkeypatch):
     started = []
     system = SimpleNamespace(Popen=lambda words, **_: started.append(words), DEVNULL=subprocess.DEVNULL)
     monkeypatch.setattr(file_manager, "subprocess", system)
-    finished.open_folder(finished.gallery.pictures[0])
+    finished.files.open_folder(finished.gallery.pictures[0])
     press(finished, "F8")
     assert [Path(words[-1]).name for words in started][-1] == "out"
     assert len(started) == 2
@@ -652,9 +654,9 @@ def test_each_system_has_its_own_way_to_show_a_file(tmp_path, platform, words):
 
 def test_a_file_that_is_gone_is_reported(finished):
     gone = replace(finished.gallery.pictures[0], path=Path("/nowhere/at all/x.png"))
-    finished.open_folder(gone)
+    finished.files.open_folder(gone)
     assert "no such folder" in finished.notice.text
-    finished.copy_parameters(gone)
+    finished.files.copy_parameters(gone)
     assert "no such file" in finished.notice.text
     assert ("Problem", facts(gone.path)[1][1]) in facts(gone.path)
 

@@ -33,9 +33,10 @@ class Field(Protocol):
 
 
 def select_all_keys(root: tk.Misc) -> None:
-    """Let Ctrl+A select all in every field; X11 and Tk use it for the beginning of the line."""
-    for keys in ("<Control-a>", "<Control-A>"):
-        root.event_delete("<<LineStart>>", keys)
+    """Let Ctrl+A select all in every field, with Shift and Caps Lock too; Tk uses it for the beginning of the line."""
+    for keys in ("<Control-a>", "<Control-A>", "<Control-Lock-a>", "<Control-Lock-A>"):
+        for other in ("<<LineStart>>", "<<SelectLineStart>>"):
+            root.event_delete(other, keys)
         root.event_add("<<SelectAll>>", keys)
 
 
@@ -88,7 +89,8 @@ class TextField(_Line):
 class ChoiceField(ttk.Combobox, _Line):
     """A text with suggestions, the first of which is the backend's default unless *default* is False.
 
-    The list that drops down is as wide as its longest name.
+    The list that drops down is as wide as its longest name. *several*: a choice is added to what stands there, with a
+    comma between.
     """
 
     def __init__(
@@ -97,13 +99,15 @@ class ChoiceField(ttk.Combobox, _Line):
         choices: Sequence[str],
         *,
         default: bool = True,
+        several: bool = False,
         width: int = 8,
         style: str = "TCombobox",
     ) -> None:
-        self._default_text = DEFAULT if default else ""
+        self._default_text = DEFAULT if default and not several else ""
+        self._several, self._before = several, ""
         self._base_style = style
         super().__init__(master, width=width, postcommand=self._widen_list, style=style)
-        self.bind("<<ComboboxSelected>>", lambda _event: self.selection_clear(), add="+")
+        self.bind("<<ComboboxSelected>>", lambda _event: self._chosen(), add="+")
         self.bind("<<ThemeChanged>>", lambda _event: self._recolour(), add="+")
         self.offer(choices)
         self.write("")
@@ -124,8 +128,15 @@ class ChoiceField(ttk.Combobox, _Line):
         longest = max((font.measure(name) for name in self.cget("values")), default=0)
         return longest + font.measure("0") * 4
 
+    def _chosen(self) -> None:
+        if self._several and self._before and self.get():
+            chosen = f'"{self.get()}"' if "," in self.get() else self.get()
+            self.set(f"{self._before}, {chosen}")
+        self.selection_clear()
+
     def _widen_list(self) -> None:
         """Give the list the width of its names, as far as the screen goes; ttk has it only as an offset of a style."""
+        self._before = self.read()
         own, left = self.winfo_width(), self.winfo_rootx()
         wanted = min(max(own, self.list_width), self.winfo_screenwidth())
         shift = min(0, self.winfo_screenwidth() - left - wanted)
@@ -142,16 +153,28 @@ class ChoiceField(ttk.Combobox, _Line):
 
 
 class SliderField(ttk.Frame):
-    """A number between two bounds: a slider, and the number as text next to it."""
+    """A number between two bounds: a slider, and the number as text next to it.
 
-    def __init__(self, master: tk.Misc, low: float, high: float, *, px: Callable[[float], int]) -> None:
+    changed: called when a person has changed the number.
+    """
+
+    def __init__(
+        self,
+        master: tk.Misc,
+        low: float,
+        high: float,
+        *,
+        px: Callable[[float], int],
+        changed: Callable[[], object] = lambda: None,
+    ) -> None:
         super().__init__(master, style="Inner.TFrame")
+        self._changed = changed
         self.slider = ttk.Scale(self, from_=low, to=high, command=self._slid, takefocus=False)
         self.entry = TextField(self, width=5)
         self.entry.configure(justify="right")
         self.slider.pack(side="left", fill="x", expand=True, padx=(0, px(8)))
         self.entry.pack(side="left")
-        self.entry.bind("<KeyRelease>", lambda _event: self._typed())
+        self.entry.bind("<KeyRelease>", lambda _event: self._typed_by_hand())
 
     def read(self) -> str:
         """Return the value as text."""
@@ -167,7 +190,14 @@ class SliderField(ttk.Frame):
         self.entry.mark(wrong=wrong)
 
     def _slid(self, value: str) -> None:
-        self.entry.write(f"{round(float(value), 2):g}")
+        text = f"{round(float(value), 2):g}"
+        if text != self.entry.read():
+            self.entry.write(text)
+            self._changed()
+
+    def _typed_by_hand(self) -> None:
+        self._typed()
+        self._changed()
 
     def _typed(self) -> None:
         try:
@@ -177,10 +207,61 @@ class SliderField(ttk.Frame):
         self.slider.configure(value=number)
 
 
-class ProseField(ttk.Frame):
-    """Some lines of text, with undo. Tab leaves it."""
+class Switch(ttk.Checkbutton):
+    """On or off, with its name next to it."""
 
-    def __init__(self, master: tk.Misc, theme: Theme, *, lines: int) -> None:
+    def __init__(
+        self,
+        master: tk.Misc,
+        text: str,
+        *,
+        on: bool,
+        changed: Callable[[bool], object],
+        style: str = "Switch.TCheckbutton",
+    ) -> None:
+        self._changed = changed
+        super().__init__(master, text=text, style=style, command=lambda: changed(self.on))
+        self.tk.call(self, "configure", "-variable", f"on_{id(self):x}")  # a Tcl name, see `_Line`
+        self.on = on
+        with_keys(self)
+
+    @property
+    def on(self) -> bool:
+        """Whether it is on; setting it makes no callback."""
+        return bool(self.instate(["selected"]))
+
+    @on.setter
+    def on(self, on: bool) -> None:
+        self.setvar(str(self.cget("variable")), "1" if on else "0")
+
+
+class SwitchField(Switch):
+    """A field that is on or off: "on" as text, or ""."""
+
+    def __init__(self, master: tk.Misc, text: str) -> None:
+        super().__init__(master, text, on=False, changed=lambda _on: None, style="Card.Small.Switch.TCheckbutton")
+
+    def read(self) -> str:
+        """Return "on" or ""."""
+        return "on" if self.on else ""
+
+    def write(self, text: str) -> None:
+        """Show *text*."""
+        self.on = text == "on"
+
+    def mark(self, *, wrong: bool) -> None:
+        """On and off are never refused."""
+
+
+class ProseField(ttk.Frame):
+    """Some lines of text, with undo. Tab leaves it.
+
+    changed: called after every change of the text.
+    """
+
+    def __init__(
+        self, master: tk.Misc, theme: Theme, *, lines: int, changed: Callable[[], object] = lambda: None
+    ) -> None:
         super().__init__(master, style="Sunk.TFrame", padding=theme.px(6))
         self._theme = theme
         self.text = tk.Text(
@@ -190,6 +271,8 @@ class ProseField(ttk.Frame):
         self.text.bind("<FocusIn>", lambda _event: self.state(["focus"]), add="+")
         self.text.bind("<FocusOut>", lambda _event: self.state(["!focus"]), add="+")
         self.text.bind("<Tab>", self._leave)
+        self.text.bind("<<Modified>>", lambda _event: self._modified(), add="+")
+        self._changed = changed
         self.text.bind("<<ThemeChanged>>", lambda _event: self._recolour(), add="+")
         self._recolour()
         with_keys(self.text)
@@ -206,6 +289,11 @@ class ProseField(ttk.Frame):
 
     def mark(self, *, wrong: bool) -> None:
         """A prompt is never refused."""
+
+    def _modified(self) -> None:
+        if self.text.edit_modified():
+            self.text.edit_modified(False)
+            self._changed()
 
     def _leave(self, event: tk.Event[Any]) -> str:
         event.widget.tk_focusNext().focus_set()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import tkinter as tk
 from dataclasses import replace
+from pathlib import Path
 from tkinter import filedialog, ttk
 from typing import TYPE_CHECKING
 
 from rxpipe.config import SECTIONS
-from rxpipe.views.gui.fields import ChoiceField, Field, NumberField, ProseField, SliderField, TextField
-from rxpipe.views.gui.form_values import FIELDS, FormValues, further
+from rxpipe.views.gui.cards import StageCard
+from rxpipe.views.gui.fields import ChoiceField, Field, NumberField, ProseField, TextField
+from rxpipe.views.gui.form_values import FIELDS, FormValues, default_text, further
 from rxpipe.views.gui.inputs import InputsCard
-from rxpipe.views.gui.widgets import ScrolledColumn, Switch, Tooltip
+from rxpipe.views.gui.lora import LoraWindow
+from rxpipe.views.gui.tokens import CHUNK, token_text
+from rxpipe.views.gui.widgets import ScrolledColumn, Tooltip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -19,28 +23,19 @@ if TYPE_CHECKING:
     from rxpipe.views.gui.gallery import PictureLoader
     from rxpipe.views.gui.theme import Theme
 
-_SAYS = {
-    "txt2img": "Generate from the prompt",
-    "img2img": "Redraw the picture",
-    "adetailer": "Mend faces and hands",
-    "upscale": "Make it larger",
-}
-_SAMPLERS = ("Euler a", "Euler", "DPM++ 2M", "DPM++ SDE", "DPM++ 2M SDE", "DDIM", "UniPC", "LCM")
-_DETECTORS = ("face_yolov8n.pt", "face_yolov8s.pt", "hand_yolov8n.pt", "person_yolov8n-seg.pt", "mediapipe_face_full")
-_UPSCALERS = ("Lanczos", "Nearest", "ESRGAN_4x", "R-ESRGAN 4x+", "R-ESRGAN 4x+ Anime6B")
-
 
 class Form(ttk.Frame):
     """The settings of a run. `read` and `write` all of them at once; an invalid field is marked.
 
-    changed: called after a stage was switched on or off.
+    painting: called by the button for a mask over the first start picture.
     """
 
     def __init__(
-        self, master: tk.Misc, theme: Theme, loader: PictureLoader, *, changed: Callable[[], object] = lambda: None
+        self, master: tk.Misc, theme: Theme, loader: PictureLoader, *, painting: Callable[[], object] = lambda: None
     ) -> None:
         super().__init__(master)
-        self._theme, self._loader, self._changed = theme, loader, changed
+        self._theme, self._loader, self._painting = theme, loader, painting
+        self._loras: tuple[str, ...] = ()
         self._values = FormValues()
         self._before_inputs = {stage: stage == "txt2img" for stage in SECTIONS}
         self.fields: dict[str, Field] = {}
@@ -48,7 +43,7 @@ class Form(ttk.Frame):
         self.column.pack(fill="both", expand=True)
         self._prompt_card()
         self._inputs_card()
-        self.cards = {stage: StageCard(self.column.inner, theme, stage, self._switched) for stage in SECTIONS}
+        self.cards = {stage: StageCard(self.column.inner, theme, stage, self._show_inputs) for stage in SECTIONS}
         for card in self.cards.values():
             self.fields |= card.fields
             self._stack(card)
@@ -76,17 +71,22 @@ class Form(ttk.Frame):
             self.fields[name].write(getattr(values, name))
         for stage, card in self.cards.items():
             for name in FIELDS[stage]:
-                self.fields[f"{stage}.{name}"].write(values.fields.get(f"{stage}.{name}", ""))
+                full = f"{stage}.{name}"
+                self.fields[full].write(values.fields.get(full, default_text(stage, name)))
             card.on = bool(values.enabled.get(stage))
+            card.more_open = card.more_open or self._has_more(stage)
             card.show_further(further(values, stage))
         self.mark(())
         self._show_inputs()
 
     def start_from(self, paths: Iterable[str]) -> None:
         """Use these pictures as input: img2img on, txt2img off, and the card with them in sight."""
+        chosen = tuple(paths)
         if not self._values.inputs:
             self._before_inputs = {stage: card.on for stage, card in self.cards.items()}
-        self._values = replace(self._values, inputs=tuple(paths))
+        if chosen != self._values.inputs and "{stem}" not in self.mask:
+            self.mask = ""  # it was painted over another picture
+        self._values = replace(self._values, inputs=chosen)
         self.cards["txt2img"].on, self.cards["img2img"].on = False, True
         self._show_inputs()
         self.column.show(self.inputs)
@@ -94,12 +94,29 @@ class Form(ttk.Frame):
     def start_from_nothing(self) -> None:
         """Use no picture as input; the stages are on again that were on before one was chosen."""
         self._values = replace(self._values, inputs=())
+        self.mask = ""
         for stage in ("txt2img", "img2img"):
             self.cards[stage].on = self._before_inputs[stage]
         self._show_inputs()
 
+    @property
+    def start_pictures(self) -> tuple[Path, ...]:
+        """The pictures to start from, whether or not the stages that are on take them."""
+        return tuple(map(Path, self._values.inputs))
+
+    @property
+    def mask(self) -> str:
+        """The path of the mask of img2img, "" for none."""
+        return self.fields["img2img.mask"].read()
+
+    @mask.setter
+    def mask(self, path: str) -> None:
+        self.fields["img2img.mask"].write(path)
+        self._show_inputs()
+
     def offer(self, names: Mapping[str, tuple[str, ...]]) -> None:
         """Offer the names that a server has."""
+        self._loras = names.get("loras", self._loras)
         for name, choices in names.items():
             field = self.fields.get(name)
             if isinstance(field, ChoiceField):
@@ -121,16 +138,13 @@ class Form(ttk.Frame):
     def _prompt_card(self) -> None:
         px = self._theme.px
         card = ttk.Frame(self.column.inner, style="Card.TFrame", padding=px(12))
-        for name, title, lines in (("prompt", "Prompt", 3), ("negative_prompt", "Negative prompt", 2)):
-            ttk.Label(card, text=title, style="Card.Small.TLabel").pack(anchor="w")
-            field = ProseField(card, self._theme, lines=lines)
-            field.pack(fill="x", pady=(px(3), px(8)))
-            self.fields[name] = field
+        self._prose(card, "prompt", "Prompt", 3, self._count_tokens)
+        self._prose(card, "negative_prompt", "Negative prompt", 2)
         row = ttk.Frame(card, style="Inner.TFrame")
         row.pack(fill="x")
         seed = self.fields["seed"] = TextField(row, width=10)
         images = self.fields["images"] = NumberField(row, 1, 100_000, 1, width=4)
-        self.random = ttk.Button(row, text="Random", style="Card.Ghost.TButton", command=lambda: seed.write("-1"))
+        self.random = ttk.Button(row, text="⚄", style="Card.Ghost.TButton", command=lambda: seed.write("-1"))
         self.reuse = ttk.Button(row, text="Reuse", style="Card.Ghost.TButton", state="disabled")
         Tooltip(self.random, "Another seed for every run (-1)")
         Tooltip(self.reuse, "The seed of the last run again")
@@ -142,6 +156,44 @@ class Form(ttk.Frame):
         images.pack(side="left")
         self._stack(card)
 
+    def _prose(
+        self, card: ttk.Frame, name: str, title: str, lines: int, changed: Callable[[], object] = lambda: None
+    ) -> None:
+        """A field for a prompt, its title above it; above the first one also its length, and a button for LoRAs."""
+        px = self._theme.px
+        head = ttk.Frame(card, style="Inner.TFrame")
+        head.pack(fill="x")
+        ttk.Label(head, text=title, style="Card.Small.TLabel").pack(side="left")
+        if name == "prompt":
+            self.lora = ttk.Button(head, text="LoRA…", style="Card.Ghost.TButton", command=self.pick_loras)
+            self.lora.pack(side="right")
+            Tooltip(self.lora, "Small additions to the model that teach it a style or a figure, each with a weight")
+            self.tokens = ttk.Label(head, style="Card.Small.TLabel", anchor="e", width=20)
+            self.tokens.pack(side="right", padx=px(8))
+            Tooltip(
+                self.tokens,
+                f"About how long the prompt is for the model, which reads {CHUNK} tokens at once: most words are one "
+                "token, and so is each comma. What is further back counts less.",
+            )
+        field = self.fields[name] = ProseField(card, self._theme, lines=lines, changed=changed)
+        field.pack(fill="x", pady=(px(3), px(8)))
+
+    def _count_tokens(self) -> None:
+        self.tokens.configure(text=token_text(self.fields["prompt"].read()))
+
+    def pick_loras(self) -> LoraWindow:
+        """Open the window that adds LoRAs to the prompt and weighs them."""
+        prompt = self.fields["prompt"]
+        return LoraWindow(self, self._theme, self._loras, read=prompt.read, write=prompt.write)
+
+    def _has_more(self, stage: str) -> bool:
+        """Whether one of the settings that are not shown at first is set."""
+        shown = {"txt2img": 7, "img2img": 2}.get(stage, 0)
+        names = FIELDS[stage][shown:] if shown else ()
+        if stage == "txt2img" and not self.fields["txt2img.hires.enabled"].read():
+            names = tuple(name for name in names if not name.startswith("hires."))
+        return any(self.fields[f"{stage}.{name}"].read() != default_text(stage, name) for name in names)
+
     def _inputs_card(self) -> None:
         """The pictures to start from; always there, so that nothing below it moves."""
         self.inputs = InputsCard(
@@ -150,7 +202,7 @@ class Form(ttk.Frame):
             self._loader,
             chosen=self.start_from,
             removed=self.start_from_nothing,
-            painting=lambda: None,
+            painting=self._painting,
         )
         self._stack(self.inputs)
 
@@ -164,13 +216,9 @@ class Form(ttk.Frame):
         choose.pack(side="right", padx=(px(4), 0))
         self._stack(card)
 
-    def _switched(self) -> None:
-        self._show_inputs()
-        self._changed()
-
     def _show_inputs(self) -> None:
         used = not self.cards["txt2img"].on
-        self.inputs.show(self._values.inputs, used=used, mask="")
+        self.inputs.show(self._values.inputs, used=used, mask=self.mask)
 
     def _choose_out(self) -> None:
         chosen = filedialog.askdirectory(
@@ -178,94 +226,3 @@ class Form(ttk.Frame):
         )
         if chosen:
             self.fields["out"].write(chosen)
-
-
-class StageCard(ttk.Frame):
-    """One stage: a switch with its name, and its main settings while it is on."""
-
-    def __init__(self, master: tk.Misc, theme: Theme, stage: str, switched: Callable[[], object]) -> None:
-        super().__init__(master, style="Card.TFrame", padding=(theme.px(12), theme.px(8)))
-        self._theme, self._stage, self._switched = theme, stage, switched
-        self.fields: dict[str, Field] = {}
-        self.tips: dict[str, Tooltip] = {}
-        self.switch = Switch(self, stage, on=False, changed=self._flipped, style="Card.Switch.TCheckbutton")
-        self._says = ttk.Label(self, text=_SAYS[stage], style="Card.Small.TLabel")
-        self._body = ttk.Frame(self, style="Inner.TFrame", padding=(0, theme.px(8), 0, theme.px(4)))
-        self._further = ttk.Label(self._body, style="Card.Small.TLabel")
-        self.switch.grid(row=0, column=0, sticky="w")
-        self._says.grid(row=0, column=1, sticky="e")
-        self.columnconfigure(1, weight=1)
-        self._body.columnconfigure((1, 3), weight=1, uniform="fields")
-        getattr(self, f"_fill_{stage}")()
-        self.on = False
-
-    @property
-    def on(self) -> bool:
-        """Whether the stage is part of the run."""
-        return self.switch.on
-
-    @on.setter
-    def on(self, on: bool) -> None:
-        self.switch.on = on
-        if on:
-            self._body.grid(row=1, column=0, columnspan=2, sticky="ew")
-        else:
-            self._body.grid_remove()
-
-    def flip(self) -> None:
-        """Switch on or off, as a click does."""
-        self.switch.invoke()
-
-    def show_further(self, names: tuple[str, ...]) -> None:
-        """Say which settings a preset has made that the card has no field for."""
-        if names:
-            self._further.configure(text=f"From the preset: {', '.join(names)}")
-            self._further.grid(row=9, column=0, columnspan=4, sticky="w", pady=(self._theme.px(4), 0))
-        else:
-            self._further.grid_remove()
-
-    def _flipped(self, on: bool) -> None:
-        self.on = on
-        self._switched()
-
-    def _fill_txt2img(self) -> None:
-        self._pair(0, "width", "Width", NumberField(self._body, 64, 8192, 64), 0)
-        self._pair(0, "height", "Height", NumberField(self._body, 64, 8192, 64), 1)
-        self._pair(1, "steps", "Steps", NumberField(self._body, 1, 1000, 1), 0)
-        self._pair(1, "cfg_scale", "CFG scale", NumberField(self._body, 0, 100, 0.5), 1)
-        self._pair(2, "sampler_name", "Sampler", ChoiceField(self._body, _SAMPLERS), 0)
-        self._pair(2, "model", "Model", ChoiceField(self._body, ()), 1)
-
-    def _fill_img2img(self) -> None:
-        self._row(0, "denoising_strength", "Strength", self._slider())
-        self._pair(1, "steps", "Steps", NumberField(self._body, 1, 1000, 1, default=True), 0)
-
-    def _fill_adetailer(self) -> None:
-        self._row(0, "detector", "Detector", ChoiceField(self._body, _DETECTORS, default=False))
-        self._row(1, "confidence", "Confidence", self._slider())
-        self._row(2, "denoising_strength", "Strength", self._slider())
-
-    def _fill_upscale(self) -> None:
-        self._pair(0, "scale", "Factor", NumberField(self._body, 1, 8, 0.5), 0)
-        self._pair(0, "upscaler", "Upscaler", ChoiceField(self._body, _UPSCALERS), 1)
-
-    def _slider(self) -> SliderField:
-        return SliderField(self._body, 0, 1, px=self._theme.px)
-
-    def _pair(self, row: int, name: str, title: str, field: NumberField | ChoiceField, index: int) -> None:
-        """A short field, the first or second of its row."""
-        self._label(row, 2 * index, title, name)
-        field.grid(row=row, column=2 * index + 1, sticky="ew", pady=self._theme.px(3))
-        self.fields[f"{self._stage}.{name}"] = field
-
-    def _row(self, row: int, name: str, title: str, field: ChoiceField | SliderField) -> None:
-        """A field that has a row to itself."""
-        self._label(row, 0, title, name)
-        field.grid(row=row, column=1, columnspan=3, sticky="ew", pady=self._theme.px(3))
-        self.fields[f"{self._stage}.{name}"] = field
-
-    def _label(self, row: int, column: int, title: str, name: str) -> None:
-        gap = self._theme.px(12) if column else 0
-        label = ttk.Label(self._body, text=title, style="Card.Small.TLabel")
-        label.grid(row=row, column=column, sticky="w", padx=(gap, self._theme.px(8)))
-        self.tips[name] = Tooltip(label, SECTIONS[self._stage].model_fields[name].description or "")

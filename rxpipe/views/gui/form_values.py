@@ -1,26 +1,34 @@
 """The texts of the form, and the config they mean: FormValues to PipelineConfig and back. Pure, no Tk.
 
 The window has one prompt, seed and number of images; they are assigned to the first stage that is enabled. Settings of
-a preset without a field in the window are kept in `base`.
+a preset without a field in the window are kept in `base`. A field such as "hires.scale" is one of a section inside its
+stage's, which `hires.enabled` switches.
 """
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping  # noqa: TC003  # pydantic reads the annotations of FormValues
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rxpipe.config import SECTIONS, PipelineConfig, StageConfig, Txt2ImgConfig
+from rxpipe.config import SECTIONS, HiresConfig, PipelineConfig, StageConfig, Txt2ImgConfig
 from rxpipe.presets import apply, dump, stage_that_takes
 
 FIELDS: dict[str, tuple[str, ...]] = {
-    "txt2img": ("width", "height", "steps", "cfg_scale", "sampler_name", "model"),
-    "img2img": ("denoising_strength", "steps"),
+    "txt2img": (
+        *("width", "height", "steps", "cfg_scale", "sampler_name", "scheduler", "model"),
+        *("vae", "clip_skip", "batch_size", "styles"),
+        *("hires.enabled", "hires.scale", "hires.denoising_strength", "hires.upscaler", "hires.steps"),
+    ),
+    "img2img": ("denoising_strength", "steps", "mask", "mask_blur", "inpaint_full_res"),
     "adetailer": ("detector", "confidence", "denoising_strength"),
     "upscale": ("scale", "upscaler"),
 }
+ON = "on"
+_ENABLED = "enabled"
 SHARED = ("prompt", "negative_prompt", "seed", "images")
 
 
@@ -76,7 +84,7 @@ def form_of(config: PipelineConfig) -> FormValues:
     present = {stage: section for stage, section in sections.items() if section is not None and section.enabled}
     shared = {name: _text(value) for name in SHARED if (value := _shared_value(present, name)) is not None}
     fields = {
-        f"{stage}.{name}": _text(getattr(sections[stage] or SECTIONS[stage](), name))
+        f"{stage}.{name}": _text(_value_of(sections[stage] or SECTIONS[stage](), name))
         for stage, names in FIELDS.items()
         for name in names
     }
@@ -97,24 +105,73 @@ def _shared_value(present: Mapping[str, StageConfig], name: str) -> object:
 
 def further(form: FormValues, stage: str) -> tuple[str, ...]:
     """Return the fields of a stage that are set and have no field in the window."""
-    shown = {*FIELDS[stage], *SHARED, "enabled"}
+    shown = {*FIELDS[stage], *SHARED, _ENABLED}
     section = form.base.get(stage)
-    return tuple(name for name in section if name not in shown) if isinstance(section, dict) else ()
+    if not isinstance(section, dict):
+        return ()
+    nested = {name.partition(".")[0] for name in FIELDS[stage] if "." in name}
+    names = [
+        f"{name}.{inner}" if name in nested else name
+        for name, value in section.items()
+        for inner in (value if name in nested and isinstance(value, dict) else ("",))
+    ]
+    return tuple(name for name in names if name not in shown and name not in nested)
+
+
+def default_text(stage: str, name: str) -> str:
+    """Return the text of a field that nothing was written into."""
+    return _text(_value_of(SECTIONS[stage](), name))
 
 
 def _section(form: FormValues, stage: str) -> dict[str, Any]:
     before = form.base.get(stage)
-    section = {**before, "enabled": True} if isinstance(before, dict) else {}
+    section: dict[str, Any] = {**deepcopy(before), "enabled": True} if isinstance(before, dict) else {}
     for name in FIELDS[stage]:
+        head, _, inner = name.partition(".")
         text = form.fields.get(f"{stage}.{name}", "").strip()
-        if text:
-            section[name] = text
+        if not inner:
+            _put(section, name, text)
+        elif form.fields.get(f"{stage}.{head}.{_ENABLED}") != ON:
+            section.pop(head, None)
         else:
-            section.pop(name, None)
+            nested = section.get(head)
+            section[head] = nested if isinstance(nested, dict) else {}
+            _put(section[head], inner, text)
     return section
 
 
+def _put(section: dict[str, Any], name: str, text: str) -> None:
+    if not text:
+        section.pop(name, None)
+    elif name == "styles":
+        section[name] = names_in(text)
+    else:
+        section[name] = text
+
+
+def names_in(text: str) -> list[str]:
+    """Return the names in a list such as 'photo, "film, grainy"'; quotes keep a comma in a name."""
+    rows = csv.reader([text], skipinitialspace=True)
+    return [name.strip() for row in rows for name in row if name.strip()]
+
+
+def _value_of(section: StageConfig, name: str) -> object:
+    """Return the value of a field; of a section inside that is absent, what it would have."""
+    head, _, inner = name.partition(".")
+    value = getattr(section, head)
+    if not inner:
+        return value
+    absent = value is None or not value.enabled
+    if inner == _ENABLED:
+        return not absent
+    return getattr(value if value is not None else HiresConfig(), inner)
+
+
 def _text(value: object) -> str:
-    if value is None:
+    if value is None or value is False:
         return ""
+    if value is True:
+        return ON
+    if isinstance(value, tuple):
+        return ", ".join(f'"{name}"' if "," in name else name for name in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

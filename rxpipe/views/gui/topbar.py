@@ -6,8 +6,8 @@ from tkinter import ttk
 from typing import TYPE_CHECKING
 
 from rxpipe.backends.resolve import usual_url
-from rxpipe.views.gui.fields import ChoiceField
-from rxpipe.views.gui.widgets import StatusLight, Switch, Tooltip
+from rxpipe.views.gui.fields import ChoiceField, Switch
+from rxpipe.views.gui.widgets import StatusLight, Tooltip
 
 if TYPE_CHECKING:
     import tkinter as tk
@@ -24,7 +24,8 @@ class TopBar(ttk.Frame):
     """A row whose parts never change their places.
 
     Args:
-        load, save, open_folder: what the buttons do.
+        picker: makes the list of presets.
+        load, open_folder: what the buttons do.
         connect: called when a backend was chosen.
         themed: called with whether it is dark.
     """
@@ -34,8 +35,8 @@ class TopBar(ttk.Frame):
         master: tk.Misc,
         theme: Theme,
         *,
+        picker: Callable[[ttk.Frame], ttk.Frame],
         load: Callable[[], object],
-        save: Callable[[], object],
         open_folder: Callable[[], object],
         connect: Callable[[], object],
         themed: Callable[[bool], object],
@@ -43,9 +44,10 @@ class TopBar(ttk.Frame):
         px = theme.px
         super().__init__(master, padding=(px(14), px(8), px(12), px(8)))
         ttk.Label(self, text="rxpipe", style="Title.TLabel").pack(side="left", padx=(0, px(12)))
+        ttk.Label(self, text="Preset", style="Muted.TLabel").pack(side="left", padx=(0, px(8)))
+        picker(self).pack(side="left", padx=(0, px(6)))
         for text, command, tip in (
             ("Load…", load, "Fill the form from a preset or from a picture  (Ctrl+O)"),
-            ("Save as file…", save, "Write the form to a file  (Ctrl+S)"),
             ("Open folder", open_folder, "The folder that pictures are saved to  (F8)"),
         ):
             button = ttk.Button(self, text=text, command=command, style="Ghost.TButton")
@@ -58,7 +60,7 @@ class TopBar(ttk.Frame):
         self.words.pack(side="right")
         self.light = StatusLight(self, theme)
         self.light.pack(side="right", padx=(px(10), px(6)))
-        self.where = ChoiceField(self, _WHERES, default=False, width=24, style="Top.TCombobox")
+        self.where = ChoiceField(self, _WHERES, default=False, width=20, style="Top.TCombobox")
         self.where.pack(side="right")
         ttk.Label(self, text="Backend", style="Muted.TLabel").pack(side="right", padx=(px(14), px(8)))
         self._tips = Tooltip(self.light), Tooltip(self.words)

@@ -6,7 +6,6 @@ import tkinter as tk
 from tkinter import ttk
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.views.gui.fields import with_keys
 from rxpipe.views.palette import palette_on
 
 if TYPE_CHECKING:
@@ -20,34 +19,6 @@ _X11_WHEEL_UP = 4
 def wheel_turn(event: tk.Event[Any]) -> int:
     """1 for the wheel turned towards the user, -1 for away; X11 has buttons for it."""
     return -1 if event.num == _X11_WHEEL_UP or event.delta > 0 else 1
-
-
-class Switch(ttk.Checkbutton):
-    """On or off, with its name next to it."""
-
-    def __init__(
-        self,
-        master: tk.Misc,
-        text: str,
-        *,
-        on: bool,
-        changed: Callable[[bool], object],
-        style: str = "Switch.TCheckbutton",
-    ) -> None:
-        self._changed = changed
-        super().__init__(master, text=text, style=style, command=lambda: changed(self.on))
-        self.tk.call(self, "configure", "-variable", f"on_{id(self):x}")  # a Tcl name, see `_Line`
-        self.on = on
-        with_keys(self)
-
-    @property
-    def on(self) -> bool:
-        """Whether it is on; setting it makes no callback."""
-        return bool(self.instate(["selected"]))
-
-    @on.setter
-    def on(self, on: bool) -> None:
-        self.setvar(str(self.cget("variable")), "1" if on else "0")
 
 
 class StatusLight(tk.Canvas):

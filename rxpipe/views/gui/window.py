@@ -5,13 +5,12 @@ It shows what the controller emits and calls it for the buttons; nothing here kn
 
 from __future__ import annotations
 
+import threading
 import tkinter as tk
-from dataclasses import replace
 from pathlib import Path
-from tkinter import filedialog, ttk
+from tkinter import ttk
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from rxpipe.backends import open_backend
@@ -19,8 +18,6 @@ from rxpipe.config import SECTIONS
 from rxpipe.controller import PipelineController
 from rxpipe.errors import RxPipeError
 from rxpipe.events import RunEnd, RunStart, StageImageProgress, StageRetry
-from rxpipe.pictures.metadata import read_info
-from rxpipe.presets import dump, read_job
 from rxpipe.runner import PipelineRunner
 from rxpipe.rx.mainloop import TkScheduler
 from rxpipe.status import RunStatus
@@ -28,16 +25,19 @@ from rxpipe.store.reading import default_store
 from rxpipe.views.gui.buttons import RunButtons
 from rxpipe.views.gui.connection import LOOK_S, RETRY_S, BackendConnection, ConnectionState
 from rxpipe.views.gui.dialogs import Question
-from rxpipe.views.gui.file_manager import reveal
+from rxpipe.views.gui.files import Files
 from rxpipe.views.gui.form import Form
-from rxpipe.views.gui.form_values import config_of, form_of
 from rxpipe.views.gui.gallery import Gallery, GalleryItem, PictureLoader, as_bytes
+from rxpipe.views.gui.handing import accept_drops, has_text
+from rxpipe.views.gui.history import History
 from rxpipe.views.gui.keys import EscapeGuard, bind_keys
 from rxpipe.views.gui.placing import icon, restore_geometry
+from rxpipe.views.gui.shelf import PresetPicker, PresetShelf, default_shelf
 from rxpipe.views.gui.state import WindowState, default_state_path
 from rxpipe.views.gui.theme import Theme
 from rxpipe.views.gui.topbar import TopBar
-from rxpipe.views.gui.viewer import PictureWindow, parameters_of
+from rxpipe.views.gui.viewer import PictureWindow
+from rxpipe.views.gui.wall import Wall
 from rxpipe.views.palette import duration_text
 from rxpipe.views.tk import PreviewPane, StageTimeline, StatusBar
 
@@ -51,16 +51,11 @@ if TYPE_CHECKING:
     from rxpipe.config import PipelineConfig
     from rxpipe.controller import RunRequest
     from rxpipe.events import StageEvent, StagePreview
-    from rxpipe.presets import Job
-    from rxpipe.views.gui.form_values import FormValues
+    from rxpipe.store.records import RunSummary
 
 _PREVIEW_PX = 1024
 _FORM_PX = 440
 ASK_AFTER_S = 60.0
-_LOADABLE = [
-    ("Presets and pictures", "*.toml *.yaml *.yml *.json *.png *.jpg *.jpeg *.webp *.avif"),
-    ("All files", "*"),
-]
 
 
 class MainWindow:
@@ -71,7 +66,7 @@ class MainWindow:
         backend: a text for `open_backend`, or a backend; None for the one used last.
         dark: the theme; None for the one used last.
         scale: pixels per pixel at 96 dpi; None for the screen's own.
-        state_path: the file that the window keeps its state in.
+        state_path: the file that the window keeps its state in; presets are kept beside it. None: the user's own.
         opener: opens the backend that a text names.
         retry_s: seconds until a backend that does not answer is checked again.
         look_s: seconds until one that answered is looked at again, while nothing runs.
@@ -100,6 +95,9 @@ class MainWindow:
         self.theme = Theme(root, scale=scale)
         self.theme.use(dark=remembered.dark if dark is None else dark)
         self.loader = PictureLoader(self.scheduler)
+        self._earlier_loader = PictureLoader(self.scheduler)
+        self._store = default_store()
+        self._history = History(self._store, self.scheduler, failed=lambda text: self._say(text, bad=True))
         self.connection = BackendConnection(self.scheduler, opener=opener, retry_s=retry_s, look_s=look_s)
         self.controller: PipelineController | None = None
         self._backend: Backend | None = None
@@ -112,11 +110,22 @@ class MainWindow:
         self._began: datetime | None = None
         self._question: Question | None = None
         self._closed = False
+        self._escape = EscapeGuard(root)
+        self._shelf = PresetShelf(state_path.parent / "presets") if state_path else default_shelf()
+        self.files = Files(
+            root,
+            self.theme,
+            say=self._say,
+            shelf=self._shelf,
+            folder=self._state_path.parent,
+            escaped=self._escape.closed_a_window,
+        )
         self._build()
         restore_geometry(root, self.theme, remembered.geometry)
         self._bind_keys()
         self.form.write(remembered.form)
         self._show_buttons()
+        self.wall.refresh()
         self.connection.states.subscribe(self._show_connection)
         self.connection.connect(backend or remembered.backend)
 
@@ -125,8 +134,7 @@ class MainWindow:
     def run(self) -> None:
         """Start a run of the form's config; it is queued behind an active run, or until a backend is connected."""
         self._say("")
-        self.form.mark(())
-        config = self._read_config()
+        config = self.files.read_config()
         if config is None:
             return
         self._remember()
@@ -138,15 +146,6 @@ class MainWindow:
             self.controller.start(config, queue=True)
         except RxPipeError as error:
             self._say(str(error), bad=True)
-
-    def _read_config(self) -> PipelineConfig | None:
-        """Return the config of the form; show the error and return None if it is invalid."""
-        try:
-            return config_of(self.form.read())
-        except RxPipeError as error:
-            self.form.mark(getattr(error, "problems", ()))
-            self._say(str(error), bad=True)
-            return None
 
     def stop(self) -> None:
         """Stop the run now; one that went on for long only after a question, asked once."""
@@ -184,82 +183,35 @@ class MainWindow:
         if self.controller is not None:
             self.controller.skip_image()
 
-    def load(self, path: Path | None = None) -> None:
-        """Fill the form from a preset or a picture; opens a file dialog if none is given."""
-        if path is None:
-            chosen = filedialog.askopenfilename(parent=self.root, title="Preset or picture", filetypes=_LOADABLE)
-            if not chosen:
-                return
-            path = Path(chosen)
-        try:
-            job = read_job(path)
-            values = form_of(job.config(trust=False))  # a window has no place that shows what else would be sent
-        except RxPipeError as error:
-            self._say(str(error), bad=True)
-            return
-        if job.kind == "picture":
-            values = _with_folder(values, self.form.fields["out"].read())
-        self.form.write(values)
-        self._say(_loaded(job))
-
-    def save(self, path: Path | None = None) -> None:
-        """Write the form as a preset; opens a file dialog if no path is given."""
-        config = self._read_config()
-        if config is None:
-            return
-        if path is None:
-            chosen = filedialog.asksaveasfilename(
-                parent=self.root, title="Save preset", defaultextension=".yaml", filetypes=[("Preset", "*.yaml")]
-            )
-            if not chosen:
-                return
-            path = Path(chosen)
-        try:
-            path.write_text(yaml.safe_dump(dump(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
-        except (OSError, UnicodeError) as error:
-            self._say(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}", bad=True)
-        else:
-            self._say(f"Saved {path.name}")
-
-    def open_folder(self, picture: GalleryItem | None = None) -> None:
-        """Show a picture's folder, or the one that pictures are saved to."""
-        path = picture.path if picture is not None else Path(self.form.fields["out"].read() or "outputs").expanduser()
-        try:
-            reveal(path.absolute())
-        except RxPipeError as error:
-            self._say(str(error), bad=True)
-
-    def copy_parameters(self, picture: GalleryItem) -> None:
-        """Put a picture's A1111 text on the clipboard."""
-        try:
-            text = parameters_of(read_info(picture.path))
-        except RxPipeError as error:
-            self._say(str(error), bad=True)
-            return
-        self.root.clipboard_clear()
-        self.root.clipboard_append(text)
-        self._say("Copied the parameters")
-
-    def start_from(self, picture: GalleryItem) -> None:
-        """Use a finished picture as the input of the next run."""
-        self.use_inputs([picture.path])
-
-    def use_inputs(self, paths: Sequence[Path]) -> None:
-        """Let the next run start from these pictures."""
-        self.form.start_from([str(path) for path in paths])
-        self._say(f"The next run starts from {paths[0].name}: img2img is on, txt2img is off.")
-
-    def open_picture(self, index: int) -> PictureWindow:
-        """Show a finished picture in a window of its own."""
+    def open_picture(self, index: int, gallery: Gallery | None = None) -> PictureWindow:
+        """Show a picture of a gallery, absent: of this session's, in a window of its own."""
         return PictureWindow(
             self.root,
             self.theme,
             self.loader,
-            pictures=self.gallery.pictures,
+            pictures=(gallery or self.gallery).pictures,
             index=index,
             actions=self._actions,
             escaped=self._escape.closed_a_window,
+            states=self._states_of,
         )
+
+    def resume(self, run: RunSummary) -> None:
+        """Continue an earlier run where it stood."""
+        if self.controller is None or self.status.active:
+            self._say("A run is resumed once the backend is connected and no other run is in progress.")
+            return
+        executor = self.controller.runner.executor
+
+        def begin() -> None:
+            try:
+                executor.resume(run.run_id)
+            except RxPipeError as error:
+                text = str(error)
+                self.scheduler.schedule(lambda *_: self._say(text, bad=True))
+
+        self._say(f"Continuing the run {run.run_id}")
+        threading.Thread(target=begin, name="rxpipe-resume", daemon=True).start()
 
     def use_theme(self, *, dark: bool) -> None:
         """Change to the dark or the light theme."""
@@ -289,6 +241,8 @@ class MainWindow:
             self.controller.close()
         self.connection.close()
         self.loader.close()
+        self._earlier_loader.close()
+        self._history.close()
         self._free_pictures()
         self.root.destroy()
 
@@ -299,7 +253,7 @@ class MainWindow:
                 child.destroy()
         self.preview.clear()
         self.root.update_idletasks()
-        self.gallery.clear()
+        self.wall.clear()
         self.form.inputs.clear()
         self.theme.close()
         del self._icon
@@ -308,11 +262,16 @@ class MainWindow:
     def _actions(self) -> dict[str, Callable[[GalleryItem], object]]:
         """What can be done with a finished picture; the viewer stacks its buttons from the bottom."""
         return {
-            "Open folder": self.open_folder,
-            "Copy parameters": self.copy_parameters,
-            "Start from this picture": self.start_from,
-            "Use its settings": lambda picture: self.load(picture.path),
+            "Open folder": self.files.open_folder,
+            "Copy parameters": self.files.copy_parameters,
+            "Start from this picture": lambda picture: self.files.use_inputs([picture.path]),
+            "Use its settings": lambda picture: self.files.load(picture.path),
         }
+
+    def _states_of(self, picture: GalleryItem) -> Sequence[tuple[str, Path]]:
+        """Return the earlier states of a picture: as this session saw them, else as the store knows them."""
+        states = picture.earlier or self._history.files(picture)
+        return [(stage, path) for stage, path in states if path != picture.path]
 
     # -- updates ------------------------------------------------------------------------------------------------------
 
@@ -339,7 +298,7 @@ class MainWindow:
         if backend is None:
             return
         controller = self.controller = PipelineController(
-            PipelineRunner(backend, store=default_store()), scheduler=self.scheduler, sinks=self._sinks
+            PipelineRunner(backend, store=self._store), scheduler=self.scheduler, sinks=self._sinks
         )
         self._subscriptions.disposable = CompositeDisposable(
             controller.status.subscribe(self._show_status),
@@ -371,7 +330,7 @@ class MainWindow:
                 self.preview.clear()
                 self._say("")
             case StageImageProgress(path=Path() as path, outcome="done" | "passed"):
-                picture = GalleryItem(event.artifact_id, path, event.seed, event.stage_type)
+                picture = GalleryItem(event.artifact_id, path, event.seed, event.stage_type, run_id=event.run_id)
                 self.gallery.add(picture)
                 self.loader.load(path, lambda image: self._finished(event, image), side=_PREVIEW_PX)
             case RunEnd(error=error) if error is not None:
@@ -383,6 +342,7 @@ class MainWindow:
                 pass
         if isinstance(event, RunEnd):
             self._report_result(event)
+            self.wall.refresh()
 
     def _previewed(self, preview: StagePreview) -> None:
         self._latest_preview = (preview.run_id, preview.stage_index, preview.image_index)
@@ -446,9 +406,9 @@ class MainWindow:
         self.top = TopBar(
             root,
             self.theme,
-            load=self.load,
-            save=self.save,
-            open_folder=self.open_folder,
+            picker=self._make_picker,
+            load=self.files.load,
+            open_folder=self.files.open_folder,
             connect=self._connect,
             themed=lambda on: self.use_theme(dark=on),
         )
@@ -460,7 +420,7 @@ class MainWindow:
         left.grid_propagate(False)
         left.rowconfigure(0, weight=1)
         left.columnconfigure(0, weight=1)
-        self.form = Form(left, self.theme, self.loader)
+        self.form = self.files.form = Form(left, self.theme, self.loader, painting=self.files.paint_mask)
         self.form.grid(row=0, column=0, sticky="nsew")
         self._build_buttons(left)
         self._sash.add(left, weight=0)
@@ -468,6 +428,25 @@ class MainWindow:
         self._sash.bind("<Configure>", self._place_sash, add="+")
         self.bar = StatusBar(root, stop=False)
         self.bar.grid(row=2, column=0, sticky="ew", padx=px(4))
+
+    def _make_picker(self, master: ttk.Frame) -> PresetPicker:
+        files = self.files
+        files.presets = PresetPicker(
+            master,
+            self.theme,
+            self._shelf,
+            chosen=files.load_preset,
+            actions={
+                "Save": files.save_preset,
+                "Save as…": files.save_preset_as,
+                "Rename…": files.rename_preset,
+                "Delete…": files.delete_preset,
+                "": None,
+                "Load a file…": files.load,
+                "Save as a file…": files.save,
+            },
+        )
+        return files.presets
 
     def _place_sash(self, event: tk.Event[Any]) -> None:
         """Give the form its width as soon as the window has its own; ttk would divide what it has before that."""
@@ -500,20 +479,21 @@ class MainWindow:
         self.timeline = StageTimeline(upper)
         self.timeline.pack(side="bottom", fill="x")
         self.preview.pack(fill="both", expand=True)
-        lower = ttk.Frame(panes, style="Card.TFrame", padding=(px(8), px(8), px(4), px(4)))
-        self.gallery = Gallery(lower, self.theme, self.loader, opened=self.open_picture, menu=self._menu)
-        self.gallery.pack(fill="both", expand=True)
+        self.wall = Wall(
+            panes,
+            self.theme,
+            loader=self.loader,
+            earlier_loader=self._earlier_loader,
+            history=self._history,
+            opened=lambda gallery, index: self.open_picture(index, gallery),
+            actions=self._actions,
+            resume=self.resume,
+            say=self._say,
+        )
+        self.gallery = self.wall.session
         panes.add(upper_card, weight=3)
-        panes.add(lower, weight=1)
+        panes.add(self.wall, weight=1)
         return panes
-
-    def _menu(self, index: int, x: int, y: int) -> None:
-        picture = self.gallery.pictures[index]
-        menu = tk.Menu(self.root, tearoff=False)
-        menu.add_command(label="Open", command=lambda: self.open_picture(index))
-        for name, action in reversed(self._actions.items()):
-            menu.add_command(label=name, command=lambda action=action: action(picture))  # type: ignore[misc]  # a default binds the loop's value
-        menu.tk_popup(x, y)
 
     def _bind_keys(self) -> None:
         root = self.root
@@ -523,16 +503,24 @@ class MainWindow:
             "<Escape>": self.escape,
             "<F6>": self.stop_after_image,
             "<F7>": self.skip,
-            "<F8>": self.open_folder,
-            "<Control-o>": self.load,
-            "<Control-s>": self.save,
+            "<F8>": self.files.open_folder,
+            "<Control-o>": self.files.load,
+            "<Control-s>": self.files.save_preset,
+            "<Control-Shift-S>": self.files.save,
             **{f"<Alt-Key-{n}>": self.form.cards[stage].flip for n, stage in enumerate(SECTIONS, 1)},
         }
         bind_keys(root, commands)
-        self._escape = EscapeGuard(root)
+        root.bind("<<Paste>>", self._pasted)
+        accept_drops(root, self.files.take)
         for wheel in ("<MouseWheel>", "<Button-4>", "<Button-5>"):
             root.bind(wheel, self._wheel)
         root.protocol("WM_DELETE_WINDOW", self.leave)
+
+    def _pasted(self, event: tk.Event[Any]) -> None:
+        """Take what is on the clipboard, unless a field has taken it as text."""
+        in_field = isinstance(event.widget, tk.Text | ttk.Entry)
+        if not in_field or not has_text(self.root):
+            self.files.paste()
 
     def _wheel(self, event: tk.Event[Any]) -> None:
         if isinstance(event.widget, tk.Misc) and self.form.column.holds(event.widget):
@@ -554,18 +542,3 @@ class MainWindow:
             backend=self.connection.state.where or "auto",
             form=self.form.read(),
         ).save(self._state_path)
-
-
-def _loaded(job: Job) -> str:
-    """Return what to say of a file that fills the form: what it leaves out, and what it needs."""
-    held = ", ".join(f"{stage}.{name}" for stage, settings in job.held.items() for name in settings)
-    parts = [f"Loaded {job.path.name}", f"without its {held}" if held else ""]
-    parts.append(f"not carried over: {', '.join(job.left)}" if job.left else "")
-    parts.append(f"it was drawn over {job.source}: choose the picture to start from" if job.source else "")
-    parts.append("it names no prompt" if job.no_prompt else "")
-    return ", ".join(part for part in parts if part)
-
-
-def _with_folder(values: FormValues, out: str) -> FormValues:
-    """Return *values* with the folder *out*, since a picture does not say where the next one is saved."""
-    return replace(values, out=out or values.out)
