@@ -16,6 +16,7 @@ from .config import (
     RunSettings,
     Txt2ImgConfig,
     UpscaleConfig,
+    VariantsConfig,
     WorkflowConfig,
 )
 from .controller import PipelineController, RunRequest
@@ -172,6 +173,7 @@ __all__ = [
     "TooManyFailures",
     "Txt2ImgConfig",
     "UpscaleConfig",
+    "VariantsConfig",
     "WorkflowConfig",
     "adetailer",
     "border",

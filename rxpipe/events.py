@@ -142,6 +142,7 @@ class StageImageProgress(BaseStageEvent):
     seed: of its rendering. duration_s: in this stage, retries and writing included. path: of its file, None if none
         was written. warnings: what differs from the request, such as another sampler. server: which of several
         rendered it, None where there is only one. scores: what stages such as keep_best measured.
+        variant: its number and its value on each axis, by name; empty for a run without variants.
         attempt: of the run, the one that rendered it. resumed: it was rendered before, and taken from the journal of
         the run.
     """
@@ -156,6 +157,7 @@ class StageImageProgress(BaseStageEvent):
     warnings: tuple[Shown, ...] = ()
     server: str | None = None
     scores: tuple[tuple[str, float], ...] = ()
+    variant: tuple[tuple[str, Shown], ...] = ()
     attempt: int = 1
     resumed: bool = False
 
