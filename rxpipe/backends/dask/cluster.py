@@ -106,6 +106,7 @@ class Cluster:
         self._closed = False
         self._failures = 0  # to connect, since the last connection
         self._connected = False  # ever
+        self._suspected = False
 
     # -- from any thread ----------------------------------------------------------------------------------------------
 
@@ -236,6 +237,11 @@ class Cluster:
             self._alive_s = now_s
             self._seen[address] = (self._seen.get(address, (None, 0.0))[0], now_s)
 
+    def suspect(self) -> None:
+        """Connect anew: Dask has, and dropped what was in progress."""
+        self._suspected = True
+        self._look.set()
+
     def lose(self, address: str, why: str, *, died: bool = False) -> None:
         """Take a worker for gone."""
         facts = self._joined.pop(address, None)
@@ -313,8 +319,11 @@ class Cluster:
 
     async def _look_on(self, client: Client) -> None:
         scheduler: Any = client.scheduler
+        self._suspected = False
         began = None  # as which the scheduler did: another one knows nothing of our cells
-        while client.status == "running" and not self._closed:  # a cancel can be lost in `wait_for`
+        while client.status == "running" and not (
+            self._closed or self._suspected
+        ):  # a cancel can be lost in `wait_for`
             found = await asyncio.wait_for(scheduler.identity(), self.silence_s)
             if began not in {None, found["id"]}:
                 break
