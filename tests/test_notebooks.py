@@ -16,7 +16,7 @@ LIMIT_BYTES = 400_000
 @pytest.mark.filterwarnings("default")  # of the notebook machinery; the kernel is another process
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, marks=[pytest.mark.slow] if path.stem == "live_progress" else []) for path in NOTEBOOKS],
+    [pytest.param(path, marks=[pytest.mark.slow] if path.stem in {"live_progress", "several_machines"} else []) for path in NOTEBOOKS],
     ids=[path.stem for path in NOTEBOOKS],
 )
 def test_a_notebook_runs(path, tmp_path, monkeypatch):

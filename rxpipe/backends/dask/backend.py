@@ -113,6 +113,7 @@ class DaskBackend(Backend):
         self._plan: StageExecutionPlan | None = None
         self._cluster = Cluster(
             self._local.start if self._address.text is None else self._address.text,
+            ending=self._local.stop if self._address.is_local else None,
             security=self._security,
             requires=self._requires,
             silence_s=self._silence_s,
@@ -182,8 +183,8 @@ class DaskBackend(Backend):
 
     def close(self) -> None:
         """Disconnect. Workers of "dask:local" end; those of a cluster stay."""
-        self._cluster.close()
         self._local.close()
+        self._cluster.close()
 
     # -- on the cluster's thread --------------------------------------------------------------------------------------
 
