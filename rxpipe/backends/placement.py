@@ -195,7 +195,8 @@ class Placement:
             idle()
 
         self._release(call, member)
-        member.backend.wait_idle().subscribe(on_error=not_idle, on_completed=idle, scheduler=call.scheduler)
+        # on the backend's own time: the call's scheduler may be closed with the run that was cancelled
+        member.backend.wait_idle().subscribe(on_error=not_idle, on_completed=idle)
 
     def rest_suspects(self) -> None:
         """Rest the members that had a call cut short: a time limit did it."""
