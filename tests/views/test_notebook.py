@@ -131,7 +131,7 @@ def test_the_picture_in_work_stands_behind_the_finished_ones(view, outputs, cont
     path.write_bytes(picture())
     view.attach(controller)
     begin(controller)
-    controller.preview(picture())
+    controller.preview(picture(), image_index=1)
     controller.tell(RUNNING)
     assert wait_until(lambda: "in progress" in html_of(outputs))
     controller.happen(image_done(1, path))
