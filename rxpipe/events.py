@@ -141,8 +141,9 @@ class StageImageProgress(BaseStageEvent):
         "failed" with its error; "cancelled" if it was skipped.
     seed: of its rendering. duration_s: in this stage, retries and writing included. transfer_s: of it, while bytes went
         to the server and came from it; own_s: of it, while rxpipe read, checked and wrote the picture; None where they
-        are not known. path: of its file, None if none was written. warnings: what differs from the request, such as another sampler. server: which of several
-        rendered it, None where there is only one. scores: what stages such as keep_best measured.
+        are not known. path: of its file, None if none was written. warnings: what differs from the request, such as
+        another sampler. server: which of several rendered it, None where there is only one. scores: what stages such as
+        keep_best measured.
         attempt: of the run, the one that rendered it. resumed: it was rendered before, and taken from the journal of
         the run.
     """

@@ -77,6 +77,8 @@ class Connection:
         deadlines: ends answers that take too long; None for a thread of its own.
 
     received: bytes of answers read so far, as they came. sent: how many requests were written to their end.
+    transfer_s: seconds that both took, waiting for the head of an answer not counted. answered_s: when the last answer
+    was complete, as `time.monotonic` counts.
     """
 
     def __init__(

@@ -27,6 +27,7 @@ _LANE = 14
 _MOST_LANES = 8
 _THIN = 0.12  # percent; about a pixel
 _TICKS = 8
+_LAST_TICK = 96  # percent; the text of a later one would not fit
 _STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 
 
@@ -200,7 +201,8 @@ def _ticks(length_s: float) -> tuple[Tick, ...]:
     step_s = next((step for step in _STEPS_S if length_s / step <= _TICKS), _STEPS_S[-1])
     step_s = max(step_s, length_s / (4 * _TICKS))
     count = math.floor(length_s / step_s)
-    return tuple(Tick(100 * n * step_s / length_s, clock_text(n * step_s, step_s)) for n in range(count + 1))
+    ticks = (Tick(100 * n * step_s / length_s, clock_text(n * step_s, step_s)) for n in range(count + 1))
+    return tuple(tick for tick in ticks if tick.x < _LAST_TICK)
 
 
 def clock_text(seconds: float, step_s: float = 1.0) -> str:

@@ -172,8 +172,7 @@ def _link(path: Path | None, beside: Path | None) -> str | None:
 def _shares(run: ShownRun) -> list[dict[str, Any]]:
     found = shares(run.attempts)
     whole = sum(found.values()) or 1.0
-    words: dict[str, str] = {IDLE: IDLE}
-    words.update(KINDS)
+    words = {IDLE: IDLE, **{str(kind): words for kind, words in KINDS.items()}}
     return [
         {
             "css": kind if kind != IDLE else "idle",
@@ -185,21 +184,36 @@ def _shares(run: ShownRun) -> list[dict[str, Any]]:
     ]
 
 
-def _tables(run: ShownRun) -> list[tuple[str, list[dict[str, Any]], list[str]]]:
+def _tables(run: ShownRun) -> list[dict[str, Any]]:
     stages, servers = by_stage(run.attempts), by_server(run.attempts)
-    used = [kind for kind in KINDS if any(row.by_kind.get(kind) for row in stages)]
-    words = [KINDS[kind] for kind in used]
-    tables = [("stage", [_row(row, used, f"s{number % 8}") for number, row in enumerate(stages)], words)]
-    if servers:
-        tables.append(("server", [_row(row, used) for row in servers], words))
-    return tables if stages else []
+    if not stages:
+        return []
+    tables = [_table("stage", stages, [f"s{number % 8}" for number in range(len(stages))])]
+    return [*tables, _table("server", servers, [])] if servers else tables
 
 
-def _row(row: Row, kinds: Sequence[str], css: str = "") -> dict[str, Any]:
-    counts = [str(count or "") for count in (row.drawn, row.kept, row.failed, row.retries)]
-    spent = [duration_text(seconds) if (seconds := row.by_kind.get(kind)) else "" for kind in kinds]
-    times = [duration_text(row.mean_s), duration_text(row.longest_s)]
-    return {"name": row.name, "css": css, "cells": [*counts, *times, *spent, duration_text(row.total_s)]}
+def _table(title: str, rows: Sequence[Row], colours: Sequence[str]) -> dict[str, Any]:
+    """Return a table of rows, without the columns that are empty in all of them."""
+    spent = [kind for kind in KINDS if any(row.by_kind.get(kind) for row in rows)]
+    heads = ["drawn", "kept", "failed", "retries", "an image", "longest", *(KINDS[kind] for kind in spent), "all"]
+    cells = [
+        [
+            *(str(count or "") for count in (row.drawn, row.kept, row.failed, row.retries)),
+            *(duration_text(row.mean_s), duration_text(row.longest_s)),
+            *(duration_text(seconds) if (seconds := row.by_kind.get(kind)) else "" for kind in spent),
+            duration_text(row.total_s),
+        ]
+        for row in rows
+    ]
+    filled = [number for number in range(len(heads)) if any(row[number] for row in cells)]
+    return {
+        "title": title,
+        "heads": [heads[number] for number in filled],
+        "rows": [
+            {"name": row.name, "css": css, "cells": [texts[number] for number in filled]}
+            for row, texts, css in zip(rows, cells, colours or [""] * len(rows), strict=True)
+        ],
+    }
 
 
 def _attempt(run: ShownRun, attempt: Attempt) -> dict[str, Any]:
