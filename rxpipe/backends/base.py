@@ -68,8 +68,8 @@ class Output:
     warnings: tuple[str, ...] = ()
     settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     server: str | None = None
-    transfer_s: float | None = None
-    own_s: float | None = None
+    transfer_s: float | None = field(default=None, compare=False)
+    own_s: float | None = field(default=None, compare=False)
 
 
 RenderEvent = StepProgress | Preview | Output

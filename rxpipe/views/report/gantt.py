@@ -25,6 +25,7 @@ _FEW_ROWS = 40
 _TALL, _FLAT = 18, 7
 _LANE = 14
 _MOST_LANES = 8
+_LONGEST_LABEL = 19  # characters
 _THIN = 0.12  # percent; about a pixel
 _TICKS = 8
 _LAST_TICK = 96  # percent; the text of a later one would not fit
@@ -115,9 +116,15 @@ def _by_lanes(
             rects += _together([rect for bar in part for rect in _rects(bar, attempt, y, _LANE - 2)])
             marks += [mark for bar in part for mark in _marks(bar, attempt, y + _LANE // 2 - 1)]
         height = max(1, len(lanes)) * _LANE
-        labels.append(Label(name, top + height // 2))
+        labels.append(Label(_short(name), top + height // 2))
         top += height + 8
     return Chart(title, top, tuple(labels), tuple(rects), tuple(marks), _ticks(attempt.length_s))
+
+
+def _short(name: str) -> str:
+    """Return a name that fits beside its row: the end of an address tells more than its beginning."""
+    name = name.removeprefix("http://").removeprefix("https://")
+    return name if len(name) <= _LONGEST_LABEL else f"...{name[-_LONGEST_LABEL:]}"
 
 
 def _lanes(bars: Sequence[Bar]) -> list[list[Bar]]:

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from rxpipe.views.report.shown_run import Picture, ShownRun
     from rxpipe.views.report.times import Row
 
-__all__ = ["environment", "page_text", "tone_of_run"]
+__all__ = ["page_text", "rendered", "shares_of", "shown_pictures", "tone_of_run"]
 
 _MOST_WARNINGS, _MOST_TROUBLES = 100, 300
 _LONGEST = 20_000  # characters of a text
 _LIGHT_STAGES = ("#4472c4", "#2e9d6b", "#c77b1b", "#9a5cc6", "#c24f7f", "#2596a8", "#8a8f2a", "#7f8fa6")
 _DARK_STAGES = ("#7ba2ea", "#58c796", "#e5a04c", "#bf8ee6", "#e682ab", "#57c0d1", "#bfc45a", "#9fb0c8")
+_MIDDLE_STAGES = ("#5b8bdb", "#3faf7d", "#d08a2e", "#ab72d4", "#d2648f", "#37a9bb", "#a0a53a", "#8f9fb6")
+_OPACITIES = {"queue": 0.28, "pause": 0.28, "loading": 0.6, "transfer": 0.6, "ours": 0.6}
 _INDEX = re.compile(r", image \d+:")
 
 
@@ -46,8 +48,7 @@ def page_text(run: ShownRun, beside: Path | None = None) -> str:
     """
     from markupsafe import Markup  # noqa: PLC0415  # comes with jinja2
 
-    images = thumbnails(run.pictures)
-    warnings = Counter(_INDEX.sub(":", text) for text in _warnings(run))
+    warnings = Counter(_INDEX.sub(":", text) for text in run.warnings)
     troubles = list(_troubles(run))
     values = {
         "run": run,
@@ -58,26 +59,32 @@ def page_text(run: ShownRun, beside: Path | None = None) -> str:
         "numbers": _numbers(run),
         "warnings": warnings.most_common(_MOST_WARNINGS),
         "more_warnings": max(0, len(warnings) - _MOST_WARNINGS),
-        "pictures": [_shown_picture(picture, images, beside) for picture in run.pictures[:MOST]],
+        "pictures": shown_pictures(run.pictures, beside),
         "more_pictures": max(0, len(run.pictures) - MOST),
         "side": _side(len(run.pictures)),
-        "shares": _shares(run),
+        "shares": shares_of(run),
         "tables": _tables(run),
         "attempts": [_attempt(run, attempt) for attempt in run.attempts if attempt.bars],
         "troubles": troubles[:_MOST_TROUBLES],
         "more_troubles": max(0, len(troubles) - _MOST_TROUBLES),
     }
-    return environment().from_string(_file("page.html")).render(values)
+    return rendered("page.html", **values)
+
+
+def rendered(template: str, **values: Any) -> str:
+    """Return a template of this package with its values, each of which is escaped."""
+    return _environment().from_string(_file(template)).render(values)
 
 
 @functools.cache
-def environment() -> Environment:
-    """Return what renders the templates: every value is escaped."""
+def _environment() -> Environment:
     from jinja2 import Environment, StrictUndefined  # noqa: PLC0415  # importing rxpipe loads no jinja2
 
     made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters["t"] = _text
     made.filters["n"] = lambda number: f"{number:.3f}".rstrip("0").rstrip(".")
+    made.filters["fill"] = lambda css: _MIDDLE_STAGES[int(css[1])]
+    made.filters["opacity"] = lambda css: _OPACITIES.get(css.split()[-1], 1)
     return made
 
 
@@ -127,13 +134,25 @@ def _numbers(run: ShownRun) -> Iterator[tuple[str, str]]:
         yield f"{run.began.astimezone():%d %b %Y, %H:%M}", "begun"
 
 
-def _warnings(run: ShownRun) -> Iterator[str]:
-    yield from run.warnings
+def shown_pictures(
+    pictures: Sequence[Picture], beside: Path | None, *, size: int | None = None
+) -> list[dict[str, Any]]:
+    """Return what a template shows of pictures, MOST at most.
+
+    Args:
+        pictures: of a run.
+        beside: as of `page_text`.
+        size: of a thumbnail in px; absent: the more there are, the smaller.
+    """
+    images = thumbnails(pictures, size)
+    return [_shown_picture(picture, images, beside) for picture in pictures[:MOST]]
 
 
 def _shown_picture(picture: Picture, images: Mapping[str, str], beside: Path | None) -> dict[str, Any]:
     image = images.get(picture.artifact_id)
-    reason = picture.error.message if picture.error else "its file is gone" if picture.source is not None else ""
+    reason = (
+        picture.error.message if picture.error else "its file is gone or broken" if picture.source is not None else ""
+    )
     parts = [
         f"image {picture.name}, {picture.outcome}",
         "" if picture.seed is None else f"seed {picture.seed}",
@@ -169,7 +188,8 @@ def _link(path: Path | None, beside: Path | None) -> str | None:
     return "./" + quote(os.fsencode(Path(way).as_posix()))
 
 
-def _shares(run: ShownRun) -> list[dict[str, Any]]:
+def shares_of(run: ShownRun) -> list[dict[str, Any]]:
+    """Return what a template shows of where the time of a run went, most first."""
     found = shares(run.attempts)
     whole = sum(found.values()) or 1.0
     words = {IDLE: IDLE, **{str(kind): words for kind, words in KINDS.items()}}
@@ -227,7 +247,7 @@ def _attempt(run: ShownRun, attempt: Attempt) -> dict[str, Any]:
         for shown, css, words in (
             ("queue" in kinds, "pale", "in a queue"),
             ("pause" in kinds, "hatched", "pause before a retry"),
-            (bool(kinds & {"loading", "transfer", "ours"}), "pale", "loading, transfer, writing"),
+            (bool(kinds & {"loading", "transfer", "ours"}), "half", "loading, transfer, writing"),
             ("stalled" in kinds, "stalled", "no progress"),
             ("retry" in marks, "retry", "retry"),
             ("failed" in marks, "failed", "failure"),

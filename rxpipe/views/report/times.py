@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IDLE", "Row", "by_server", "by_stage", "shares"]
 
-IDLE = "between images"
+IDLE = "no image in progress"
 _ORDER = {kind: number for number, kind in enumerate(KINDS)}
 
 
