@@ -16,6 +16,7 @@ from .config import (
     RunSettings,
     Txt2ImgConfig,
     UpscaleConfig,
+    VariantsConfig,
     WorkflowConfig,
 )
 from .controller import PipelineController, RunRequest
@@ -173,6 +174,7 @@ __all__ = [
     "TooManyFailures",
     "Txt2ImgConfig",
     "UpscaleConfig",
+    "VariantsConfig",
     "WorkflowConfig",
     "adetailer",
     "border",

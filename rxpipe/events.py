@@ -144,6 +144,7 @@ class StageImageProgress(BaseStageEvent):
         are not known. path: of its file, None if none was written. warnings: what differs from the request, such as
         another sampler. server: which of several rendered it, None where there is only one. scores: what stages such as
         keep_best measured.
+        variant: its number and its value on each axis, by name; empty for a run without variants.
         attempt: of the run, the one that rendered it. resumed: it was rendered before, and taken from the journal of
         the run.
     """
@@ -160,6 +161,7 @@ class StageImageProgress(BaseStageEvent):
     warnings: tuple[Shown, ...] = ()
     server: str | None = None
     scores: tuple[tuple[str, float], ...] = ()
+    variant: tuple[tuple[str, Shown], ...] = ()
     attempt: int = 1
     resumed: bool = False
 

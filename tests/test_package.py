@@ -76,7 +76,8 @@ def pipeline_modules():
     root = Path(rxpipe.__file__).parent
     names = [".".join(("rxpipe", *path.relative_to(root).with_suffix("").parts)) for path in root.rglob("*.py")]
     names = [name.removesuffix(".__init__") for name in names]
-    adapters = ("rxpipe.backends.sketch", "rxpipe.backends.webui", "rxpipe.backends.comfyui", "rxpipe.backends.http")
+    names_of_adapters = ("sketch", "webui", "comfyui", "diffusers", "http")
+    adapters = tuple(f"rxpipe.backends.{name}" for name in names_of_adapters)
     return sorted(
         name for name in names
         if not (set(name.split(".")[1:2]) & NOT_THE_PIPELINE or name.startswith(adapters))

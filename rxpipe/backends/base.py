@@ -1,7 +1,25 @@
 """The port: what rxpipe asks of a backend.
 
 `render` is the only method that a backend must have; the others have defaults that suit a backend with nothing to
-check, list, wait for or close. Stages know this module and no adapter.
+check, list, wait for or close. Stages know this module and no adapter. A whole backend:
+
+```python
+import reactivex as rx
+import rxpipe as rxp
+from PIL import Image
+
+
+class Grey(rxp.Backend):
+    def render(self, stage, source):
+        def picture():
+            square = Image.new("L", (64, 64), stage.seed % 256)
+            return rxp.Output(rxp.Artifact(id="grey").with_image(square).data)  # PNG bytes
+
+        return rx.from_callable(picture)  # may emit StepProgress and Preview before the Output
+
+
+print(rxp.PipelineRunner(Grey()).run(rxp.chain(rxp.txt2img(seed=40))).status)
+```
 """
 
 from __future__ import annotations

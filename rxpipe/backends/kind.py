@@ -25,6 +25,7 @@ class BackendKind:
     title: what is looked for, for people. unrecognised: advice where another program answers.
     examples: what `open_backend` takes for it, for messages. needs: modules of an extra that it is not opened without.
     answers: asks an address, with the options of the backend, whether a server of the kind is there.
+    path: the option that the text behind the name and a colon is; further ones follow it as in a URL, ?name=value&...
     """
 
     name: str
@@ -39,3 +40,4 @@ class BackendKind:
     examples: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     answers: Callable[[str, Mapping[str, Any]], Found] | None = None
+    path: str | None = None

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from rxpipe.backends.comfyui.kind import COMFYUI
+from rxpipe.backends.diffusers.kind import DIFFUSERS
 from rxpipe.backends.http.address import without_credentials
 from rxpipe.backends.kind import BackendKind
 from rxpipe.backends.webui.kind import WEBUI
@@ -67,7 +68,7 @@ EMBEDDED = BackendKind(
 )
 """The kind that is opened where no server is found."""
 
-KINDS = (EMBEDDED, WEBUI, COMFYUI)
+KINDS = (EMBEDDED, WEBUI, COMFYUI, DIFFUSERS)
 
 POOL = BackendKind(name="pool", load=_load_pool)
 """Several backends as one: what addresses with commas between them mean."""
@@ -139,7 +140,7 @@ def config_path() -> Path:
 
 
 def _from_text(text: str, reason: str, options: Mapping[str, Any] | None = None) -> BackendSpec:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
+    parts = _parts(text)
     if len(parts) > 1 and all(map(_is_address, parts)):
         members = tuple(_from_text(part, reason, options) for part in parts)
         return BackendSpec(POOL, reason, members=members)
@@ -150,7 +151,46 @@ def _from_text(text: str, reason: str, options: Mapping[str, Any] | None = None)
         return BackendSpec(kind, reason, url=text, options=options or {}, guessed=_is_plain(text, kind))
     if kind.schemes:  # "webui:8080", "webui://host"
         return BackendSpec(kind, reason, url=rest.removeprefix("//") or str(kind.default_port), options=options or {})
-    return BackendSpec(kind, reason, options={**_parsed_options(text, rest), **(options or {})})
+    parsed = _parsed_options(text, rest) if kind.path is None else _path_options(kind.path, text, rest)
+    return BackendSpec(kind, reason, options={**parsed, **(options or {})})
+
+
+def _parts(text: str) -> list[str]:
+    """Split a text at its commas; one that belongs to the options of a path, as in ?devices=cuda:0,cuda:1, is none."""
+    parts: list[str] = []
+    for part in (each.strip() for each in text.split(",") if each.strip()):
+        if parts and _has_path(parts[-1]) and "?" in parts[-1] and "://" not in part and not _is_kind(part):
+            parts[-1] += f",{part}"
+        else:
+            parts.append(part)
+    return parts
+
+
+def _has_path(text: str) -> bool:
+    word = text.partition(":")[0].lower()
+    return any(kind.path is not None and word in (kind.name, *kind.words) for kind in KINDS)
+
+
+def _is_kind(text: str) -> bool:
+    return text.partition(":")[0].lower() in {word for kind in KINDS for word in (kind.name, *kind.words)}
+
+
+def _path_options(name: str, text: str, rest: str) -> dict[str, Any]:
+    path, _, query = rest.partition("?")
+    if not path:
+        word = text.partition(":")[0]
+        raise ConfigError(
+            [
+                (
+                    f"backend {word!r}: no {name} is named; allowed: {word}:PATH or {word}:NAME, "
+                    f"with options behind it as in {word}:PATH?device=cpu"
+                )
+            ]
+        )
+    pairs = [pair.partition("=") for pair in query.split("&") if pair]
+    if any(not equals or not key for key, equals, _ in pairs):
+        raise ConfigError([f"backend {cut(text)!r}: options are name=value, as in ?device=cpu&dtype=float32"])
+    return {name: path, **{key: _scalar(value) for key, _, value in pairs}}
 
 
 def _is_address(text: str) -> bool:

@@ -9,7 +9,7 @@ import typer
 from rxpipe.cli.outcome import report_errors
 
 STORE = typer.Option("--store", help="The store of runs: a file or its folder; default: in the user's data folder.")
-_RUN = typer.Argument(metavar="[RUN]", help="Id of a run, its first characters, or last.")
+_RUN = typer.Argument(metavar="RUN", help="Id of a run, its first characters, or last.")
 _NAMED = typer.Argument(metavar="RUN|PICTURE", help="Id of a run, its first characters, last, or a picture of it.")
 _BACKEND = typer.Option("--backend", metavar="URL", help="As for `run`; default: the one that the run had.")
 _JSON = typer.Option("--json", help="One event per line on stdout as JSON, and nothing else.")

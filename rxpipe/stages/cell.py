@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from reactivex import Observable
 from reactivex.disposable import SerialDisposable
 
-from rxpipe.artifact import Artifact
+from rxpipe.artifact import VARIANT, Artifact
 from rxpipe.backends.base import Output, Preview, RenderEvent, StepProgress
 from rxpipe.config import CustomConfig
 from rxpipe.errors import BackendFailed, BadResponse, RxPipeError, TooManyFailures
@@ -66,9 +66,10 @@ class Cell:
 
     def __init__(self, tracker: StageTracker, index: int, artifact: Artifact, slot: Slot | None = None) -> None:
         self.tracker, self.index, self.artifact, self.slot = tracker, index, artifact, slot
-        own = tracker.execution.seed
-        seed = artifact.seed if own is None else own + artifact.number - 1
-        self.execution: StageExecution = tracker.execution.for_image(image_index=index, seed=seed)
+        planned = tracker.images.execution(tracker.execution, artifact.number)
+        own = planned.seed
+        seed = artifact.seed if own is None else own + tracker.images.seed_offset(artifact.number)
+        self.execution: StageExecution = planned.for_image(image_index=index, seed=seed)
         self.began_s = tracker.scope.elapsed_s()
         self.fraction = 0.0
         self.state = CellState.WAITING
@@ -144,8 +145,11 @@ class Cell:
             self._unexpected_type = type(output).__name__
 
     def _backend_done(self, then: Callable[[], None]) -> None:
-        """Let the next image begin, and call *then* once the images before this one have finished."""
-        if self.slot is not None and self._scope.output.saver is not None:
+        """Let the next image begin, and call *then* once the images before this one have finished.
+
+        With a journal the next one begins once this one is kept: a crash never costs more images than have a slot.
+        """
+        if self.slot is not None and self._scope.output.saver is not None and not self._scope.journal.resumes:
             self.slot.free()
         self._in_order(then)
 
@@ -244,6 +248,8 @@ class Cell:
             if picture is before:
                 return None
             kept = replace(picture, id=before.id, number=before.number, parent=before.parent, lineage=before.lineage)
+            if VARIANT in before.metadata:
+                kept = kept.with_metadata(**{VARIANT: before.metadata[VARIANT]})
             return kept.with_lineage(
                 LineageEntry(self.execution.stage_type, "function", recorded_settings(self.execution))
             )

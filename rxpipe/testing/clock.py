@@ -12,12 +12,14 @@ import threading
 from collections import Counter, deque
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
-from rxpipe.errors import RxPipeError
+from rxpipe.errors import RxPipeError, joined
 from rxpipe.rx.scheduled import ScheduledItem
+from rxpipe.shown import escaped
 from rxpipe.testing.origin import Line, current_line, is_in_pipeline, shortened
 
 if TYPE_CHECKING:
@@ -42,6 +44,9 @@ Duration = str | float | timedelta
 class MarbleError(RxPipeError):
     """The test itself is wrong: a bad diagram, a value without a name, time that should run backwards."""
 
+    def __str__(self) -> str:
+        return escaped(joined(self.message, self.hint), keep="\n\u200d\ufe0f")  # as errors are, with emoji whole
+
 
 class Runaway(RxPipeError, AssertionError):
     """More actions than any test means to run; the message ends with the last of them."""
@@ -57,6 +62,11 @@ def microseconds(value: Duration) -> int:
         return value // MICROSECOND
     if not isinstance(value, str):
         return round(value * 1_000_000)
+    return _read_duration(value)
+
+
+@lru_cache(maxsize=1024)
+def _read_duration(value: str) -> int:
     match = DURATION.fullmatch(value.strip())
     if match is None:
         raise MarbleError(f"{value!r} is no duration.", hint="Write 250us, 100ms, 1.5s or 2m.")

@@ -6,13 +6,13 @@ A notebook shows a `MarblePicture` as its picture. The surprise: columns are for
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rxpipe.testing.clock import in_words, spoken
+from rxpipe.testing.columns import padded, text_width
 from rxpipe.testing.grammar import FRAME_US, LONGEST_DASHES, Mark, token
 
 if TYPE_CHECKING:
@@ -91,24 +91,6 @@ def _cell(text: Mapping[int, str], end: int | None, at: int, silence: str, wide:
     if end is not None and at > end:
         return " " * (len(silence) + wide)
     return silence + padded(text.get(at, ""), wide, " " if at == end else "-")
-
-
-def text_width(text: str) -> int:
-    """Return how many columns of a terminal *text* takes: two for an emoji, none for a joiner."""
-    if text.isascii():
-        return len(text)
-    return sum(_char_width(char) for char in text)
-
-
-def _char_width(char: str) -> int:
-    if unicodedata.combining(char) or unicodedata.category(char) in {"Cf", "Mn", "Me"}:
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
-def padded(text: str, width: int, fill: str = " ") -> str:
-    """Return *text* filled up to *width* columns."""
-    return text + fill * (width - text_width(text))
 
 
 def _time_at(axis: str, column: int, at: int) -> str:

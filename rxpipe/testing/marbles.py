@@ -64,6 +64,9 @@ class Marbles:
         self.numbers: Iterator[int] = itertools.count()
         self._sources: list[Source] = []
         self._leaks_allowed = self._drops_allowed = False
+        self._of_fixtures: frozenset[Line] = frozenset()
+        """The lines of what fixtures have begun, while the test runs."""
+        self._passed = False
         self._time = VirtualTime(self.clock)
         self._loop: VirtualLoop | None = None
         self._step = ""
@@ -101,13 +104,30 @@ class Marbles:
             require_seen(self._time.lost())
         if not self._leaks_allowed:
             require_released(*self._held())
+        self._passed, self._of_fixtures = True, frozenset()
+
+    def begin_test(self) -> None:
+        """Leave what goes on now to the fixtures that began it, until they have ended; the plugin calls it."""
+        subscriptions, sources, timers = self._held()
+        self._of_fixtures = frozenset([*subscriptions, *(line for _, line in sources), *timers])
+
+    def end_fixtures(self) -> None:
+        """Fail if something goes on that fixtures have begun, unless the test itself has failed.
+
+        Raises:
+            Leaked: names each with its line.
+        """
+        if self._passed and not self._leaks_allowed:
+            require_released(*self._held())
 
     def _held(self) -> tuple[list[Line], list[tuple[str, Line]], list[Line]]:
         """Return what goes on: subscriptions, sources, timers."""
+        theirs = self._of_fixtures
+        sources = [(repr(source), source.made_at) for source in self._sources if source.subscriptions.is_open]
         return (
-            [each.line for each in self._time.subscriptions if each.is_held],
-            [(repr(source), source.made_at) for source in self._sources if source.subscriptions.is_open],
-            self.clock.left_over(),
+            [each.line for each in self._time.subscriptions if each.line not in theirs and each.is_held],
+            [(name, line) for name, line in sources if line not in theirs],
+            [line for line in self.clock.left_over() if line not in theirs],
         )
 
     def left_behind(self) -> tuple[list[str], list[str], list[str]]:

@@ -145,6 +145,8 @@ class Turbine(abc.ObserverBase[Any]):
             raise self._failure(f"{came} came within {spoken(microseconds(duration))} of silence")
 
     def _take(self, what: str, kind: Kind) -> Recorded:
+        if self._subscription is None:
+            raise MarbleError("This turbine has not subscribed.", hint="with marbles.turbine(stream) as t: ...")
         if not self._wait(None if self._limit_us is None else self._now_us() + self._limit_us):
             waited = "nothing is planned" if self._limit_us is None else f"it took more than {spoken(self._limit_us)}"
             raise self._failure(f"{what} was expected; none came, and {waited}")

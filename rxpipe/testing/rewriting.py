@@ -1,7 +1,8 @@
 """Snapshot mode: an expectation that differs is rewritten in the test's file, where it stands there as a text.
 
-`pytest --marbles-update` does it, when all tests have run. Rewritten is only what then passes: a text given to `to_be`,
-`to_be_so_far` or `==` on the line that failed, whose values the test names.
+`pytest --marbles-update` does it, when all tests have run. Rewritten is only what then passes: a text given to `to_be`
+of a stream, of its subscriptions or of a timeline, to `to_be_so_far`, or to `==`, on the line that failed, whose values
+the test names.
 """
 
 from __future__ import annotations
@@ -70,5 +71,8 @@ def _expectations(node: ast.Call | ast.Compare) -> list[ast.expr]:
     if isinstance(node, ast.Compare):
         sides = [node.left, *node.comparators]
         return sides + [each.elts[0] for each in sides if isinstance(each, ast.Tuple) and each.elts]
-    is_ours = isinstance(node.func, ast.Attribute) and node.func.attr in METHODS
-    return list(node.args[:1]) if is_ours else []
+    if not isinstance(node.func, ast.Attribute) or node.func.attr not in METHODS:
+        return []
+    given = [*node.args, *(each.value for each in node.keywords)]
+    tables = [each.values for each in given if isinstance(each, ast.Dict)]
+    return [*given, *(value for values in tables for value in values)]

@@ -26,7 +26,7 @@ from rxpipe.errors import BackendFailed
 from rxpipe.executor import PipelineExecutor
 from rxpipe.plan import StageType
 from rxpipe.testing.clock import MarbleError
-from rxpipe.testing.grammar import Mark, parse, parse_moment
+from rxpipe.testing.grammar import Mark, parse, parse_moment, render
 from rxpipe.testing.mismatch import Mismatch, reason
 from rxpipe.testing.recording import Recording
 from rxpipe.testing.rows import event_name, named_event, rows_of, timeline
@@ -208,17 +208,24 @@ class TimelineExpectation:
             Mismatch: of the first row that differs, with the whole timeline below.
         """
         came = rows_of(self._events.values)
-        wanted = {name: _row(text) for name, text in {**(rows or {}), **more}.items()}
+        texts = {**(rows or {}), **more}
+        wanted = {name: _row(text) for name, text in texts.items()}
         stages = [name for event in self._events.values[:1] for name in getattr(event, "stages", ())]
         for name in wanted:
             if name not in {"run", *came, *stages}:
                 raise MarbleError(f"There is no row {name!r}.", hint=f"There are run, {', '.join(stages)}.")
         for name in [*wanted, *(name for name in came if name != "run" and name not in wanted)]:
-            self._compare(name, wanted.get(name, ()), _seen(came.get(name, ())))
+            self._compare(name, wanted.get(name, ()), _seen(came.get(name, ())), texts.get(name))
         self._events.accept()
 
-    def _compare(self, name: str, expected: tuple[Recorded, ...], actual: tuple[Recorded, ...]) -> None:
+    def _compare(
+        self, name: str, expected: tuple[Recorded, ...], actual: tuple[Recorded, ...], text: str | None
+    ) -> None:
+        rewrites = self._harness.rewrites
         if (why := reason(expected, actual)) is not None:
+            new = render(Mark(each.at, each.kind, each.name) for each in actual)
+            if rewrites is not None and text is not None and rewrites.propose(text, new):
+                return
             self._events.accept()
             whole = "\n".join(f"  {line}" for line in str(self.picture()).splitlines())
             raise Mismatch(f"{name}: {why}", expected, actual, where=f"{self._harness.line()}\n\n{whole}")

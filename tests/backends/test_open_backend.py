@@ -207,9 +207,41 @@ def test_another_kind_is_one_line_in_the_table(monkeypatch):
     assert open_backend(ports=(3, 2)).url == "http://127.0.0.1:3"
     with pytest.raises(
         ConfigError,
-        match=r"or another://host; kinds: embedded, webui \(http, https\), comfyui \(comfyui\), another \(another\)",
+        match=r"or another://host; kinds: embedded, webui \(http, https\), comfyui \(comfyui\), diffusers, another \(",
     ):
         open_backend("ftp://box")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("diffusers:/a/b.safetensors", [{"model": "/a/b.safetensors"}]),
+        (r"diffusers:C:\m\sd.safetensors", [{"model": r"C:\m\sd.safetensors"}]),
+        ("diffusers:sd15?device=cpu&previews=false", [{"model": "sd15", "device": "cpu", "previews": False}]),
+        ("diffusers:sd15?devices=cuda:0,cuda:1", [{"model": "sd15", "devices": "cuda:0,cuda:1"}]),
+        ("diffusers:a?device=cuda:0,diffusers:b", [{"model": "a", "device": "cuda:0"}, {"model": "b"}]),
+        ("diffusers:a,http://box:7860,comfyui:8188", [{"model": "a"}, {}, {}]),
+    ],
+)
+def test_a_local_model_is_a_path_with_options_as_in_a_url(text, parts):
+    """Commas of its options do not make a pool; those before another backend do."""
+    spec = resolve.choose(text)
+    assert [dict(one.options) for one in spec.members or (spec,)] == parts
+    assert (spec.members or (spec,))[0].kind.name == "diffusers"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("diffusers:", "no model is named"),
+        ("diffusers", "no model is named"),
+        ("diffusers:a?device", "options are name=value"),
+        ("diffusers:a?=cpu", "options are name=value"),
+    ],
+)
+def test_a_local_model_that_is_not_named_is_said_so(text, message):
+    with pytest.raises(ConfigError, match=message):
+        resolve.choose(text)
 
 
 # -- the port's own catalog and diagnosis -----------------------------------------------------------------------------

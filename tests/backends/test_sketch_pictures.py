@@ -12,8 +12,8 @@ from PIL import Image
 from sketch_runs import difference, draw, photo, pixels_of, txt2img
 
 import rxpipe as rxp
+from rxpipe.backends.picture import as_rgb
 from rxpipe.backends.sketch.encode import encode_png
-from rxpipe.backends.sketch.picture import as_rgb
 
 SUBJECTS = (
     "a lighthouse by the sea", "mountains", "a forest in the fog", "a lake", "a city skyline", "a flower meadow",

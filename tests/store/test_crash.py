@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 MOMENTS = 15
-IN_WORK = {"embedded": 1, "webui": 3, "pool": 5}  # capacity, queued ahead, and one that is being written
+IN_WORK = {"embedded": 1, "webui": 2, "pool": 4}  # capacity and queued ahead
 STEPS = {"embedded": 640, "webui": 640, "pool": 640}
 
 

@@ -87,6 +87,13 @@ def test_a_mistake_is_refused_with_a_caret_under_it(text, position, problem):
     assert lines[1:3] == [f"  {text}", f"  {' ' * position}^"]
 
 
+def test_the_caret_stands_under_the_mistake_behind_emoji():
+    """Which are two columns wide, of however many characters; and they stay whole."""
+    with pytest.raises(MarbleSyntaxError) as refused:
+        parse("-👩🏽‍🚀👍,")
+    assert str(refused.value).splitlines()[1:3] == ["  -👩🏽‍🚀👍,", "       ^"]
+
+
 def test_an_unruly_source_may_go_on_after_its_end():
     """Only where the test asks for misbehaviour."""
     assert marks("a|b", lawful=False) == [(0, "a"), (1, "end"), (2, "b")]

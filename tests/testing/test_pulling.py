@@ -193,3 +193,8 @@ def test_a_plain_assert_compares_a_stream(marbles):
 def test_a_turbine_in_real_time_needs_a_limit():
     with pytest.raises(MarbleError, match="needs a limit"):
         turbine(rx.never(), limit=None)
+
+
+def test_a_turbine_belongs_in_a_with(marbles):
+    with pytest.raises(MarbleError, match="has not subscribed"):
+        marbles.turbine(marbles.cold("a")).item()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import rxpipe.testing.rewriting  # pytester forgets what is imported inside, and a second copy would meet the first
+import rxpipe.testing.scripted  # noqa: F401 - as above
+
 pytest_plugins = ["pytester"]
 
 
@@ -112,6 +115,7 @@ def test_what_is_left_behind_fails_the_test_itself(pytester):
 
 
 REWRITTEN = """import pytest
+import rxpipe as rxp
 from reactivex import operators as ops
 
 
@@ -129,6 +133,17 @@ def test_two(marbles):
 
 def test_right(marbles):
     marbles.expect(marbles.cold("-a|")).to_be("-a|")
+
+
+def test_subscriptions(marbles):
+    source = marbles.cold("-a|")
+    marbles.expect(source.pipe(ops.repeat(2))).to_be("-a-a|")
+    source.subscriptions.to_be("^-!", "--^----!")
+
+
+def test_timeline(marbles):
+    run = marbles.run(rxp.chain(rxp.txt2img(prompt="x"), rxp.upscale()))
+    run.timeline.to_be({"upscale": "---s-[1|]"}, txt2img="s--[1|]")
 
 
 def test_no_name_for_it(marbles):
@@ -150,13 +165,54 @@ def test_expectations_are_rewritten_where_they_stand(pytester):
     """What then passes is rewritten, in its place; what cannot be fails as ever."""
     path = pytester.makepyfile(REWRITTEN)
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "--marbles-update")
-    result.assert_outcomes(passed=4, failed=4)
-    result.stdout.fnmatch_lines(['marbles: *.py:9: "-a-b|" is now "--a-b|"', 'marbles: *py:14: *"-y-x|"'])
+    result.assert_outcomes(passed=6, failed=4)
+    result.stdout.fnmatch_lines(['marbles: *.py:10: "-a-b|" is now "--a-b|"', 'marbles: *py:15: *"-y-x|"'])
     again = path.read_text(encoding="utf-8")
     assert again == (
         REWRITTEN.strip()
         .replace('        "-a-b|"\n', '        "--a-b|"\n')
         .replace('== ("-x-y|"', '== ("-y-x|"')
+        .replace('"--^----!"', '"--^-!"')
+        .replace('"---s-[1|]"', '"---s--(1|)"')
         .replace('.to_be("-")', '.to_be("a")')
     )
-    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=4, failed=4)
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=6, failed=4)
+
+
+WITH_FIXTURES = """import pytest
+import reactivex as rx
+
+
+@pytest.fixture
+def tidy(marbles):
+    ticking = rx.interval(1.0).subscribe(print)
+    yield
+    ticking.dispose()
+
+
+@pytest.fixture
+def untidy(marbles):
+    rx.interval(1.0).subscribe(print)
+    yield
+
+
+def test_one(marbles, tidy):
+    pass
+
+
+def test_two(marbles, untidy):
+    pass
+
+
+def test_three(marbles, tidy):
+    rx.timer(2.0).subscribe(print)
+"""
+
+
+def test_what_fixtures_begin_is_theirs_to_end(pytester):
+    """It is looked at when they have ended, and is then an error of theirs."""
+    pytester.makepyfile(WITH_FIXTURES)
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=2, failed=1, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_two*", "*interval(1.0).subscribe(print)*"])
+    result.stdout.fnmatch_lines(["*test_three*", "*rx.timer(2.0).subscribe(print)"])

@@ -28,6 +28,7 @@ def open_window(root, tmp_path):
         window.form.write(replace(values, out=str(tmp_path / "out"), images="3"))
         opened.append(window)
         settle(window, lambda: window.connection.state.status != "connecting", 5)
+        settle(window, lambda: window.run_button.winfo_ismapped() and window.form.winfo_height() > 100, 5)
         return window
 
     yield make

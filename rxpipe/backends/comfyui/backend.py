@@ -195,7 +195,7 @@ def _make_services(
     idle_timeout_s: float,
     previews: bool,
 ) -> ComfyServices:
-    connections = ConnectionPool(address, hints=HINTS, connect_timeout_s=connect_timeout_s)
+    connections, ours = ConnectionPool(address, hints=HINTS, connect_timeout_s=connect_timeout_s), OurJobs()
     return ComfyServices(
         calls=CallServices(
             connections=connections,
@@ -204,9 +204,9 @@ def _make_services(
             timeouts=timeouts,
         ),
         knowledge=Knowledge(timeout_s=timeouts.ask_s),
-        listener=Listener(address, connect_timeout_s=connect_timeout_s),
+        listener=Listener(address, connect_timeout_s=connect_timeout_s, on_queue=ours.note_queue),
         interrupter=Interrupter(connections, name="rxpipe-comfyui", grace_s=grace_s, idle_timeout_s=idle_timeout_s),
-        ours=OurJobs(),
+        ours=ours,
         previews=previews,
         base=address.base,
     )

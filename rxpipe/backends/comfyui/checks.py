@@ -84,7 +84,9 @@ def _of_models(plan: StageExecutionPlan, catalog: ComfyCatalog) -> list[str]:
 def _of_server(catalog: ComfyCatalog) -> list[str]:
     if catalog.server.interrupts_one:
         return []
-    return [f"{catalog.server.name} cannot interrupt one job of several: where others wait, a cancelled one runs on"]
+    return [
+        f"{catalog.server.name} cannot interrupt one job of several: where others work too, a cancelled one runs on"
+    ]
 
 
 def _without_effect(stage: StageExecution, catalog: ComfyCatalog) -> Iterator[str]:

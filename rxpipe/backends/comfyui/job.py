@@ -218,9 +218,10 @@ class ComfyJob(RenderJob[JobState]):
                 found = find_job(connection, mark, timeout_s=self._ask_s)
         except BackendError:
             found = None
-        if found is None and self._known.server.takes_own_id and not self._stopped.is_set():
+        if found is None and self._known.server.takes_own_id:
             sent.note_posted(mark)
-            self._services.interrupter.start(sent)
+            if not self._stopped.is_set():
+                self._services.interrupter.start(sent)
         return found
 
     def _history(self, connection: Connection, job: str) -> Mapping[str, object]:

@@ -19,6 +19,7 @@ from rxpipe.backends.comfyui.messages import Message, PreviewMessage, read_binar
 from rxpipe.errors import BackendRejected
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from websockets.sync.client import ClientConnection
@@ -39,9 +40,11 @@ class Listener:
     Args:
         address: of the server.
         connect_timeout_s: longest wait for a connection.
+        on_queue: called with how many jobs run and wait on the server, everybody's, whenever that changes.
     """
 
-    def __init__(self, address: Address, *, connect_timeout_s: float) -> None:
+    def __init__(self, address: Address, *, connect_timeout_s: float, on_queue: Callable[[int], None]) -> None:
+        self._on_queue = on_queue
         self._address = address
         self._connect_timeout_s = connect_timeout_s
         self._changed = threading.Condition()
@@ -193,6 +196,8 @@ class Listener:
         message = None if received.startswith(_REPEATS) else read_text(received)
         if message is None:
             return
+        if message.kind == "status":
+            self._note_status(message)
         with self._changed:
             self._names_previews |= message.kind == "feature_flags"
             tracker = self._jobs.get(message.job) if message.job is not None else None
@@ -200,6 +205,13 @@ class Listener:
                 self._unclaimed.append(message)
         if tracker is not None:
             tracker.receive(message)
+
+    def _note_status(self, message: Message) -> None:
+        status = message.data.get("status")
+        info = status.get("exec_info") if isinstance(status, dict) else None
+        count = info.get("queue_remaining") if isinstance(info, dict) else None
+        if isinstance(count, int):
+            self._on_queue(count)
 
     def _tracker_of(self, preview: PreviewMessage) -> JobTracker | None:
         """Return the job of ours that a preview is of; one that names none is ours only on a server that never does."""

@@ -21,27 +21,44 @@ _WENT_ON = 2  # steps after the interrupt; the first may be of the one in progre
 
 
 class OurJobs:
-    """The ids of the jobs that one backend has on its server. Safe from any thread."""
+    """The jobs that one backend has on its server, by the ids that we chose. Safe from any thread."""
 
     def __init__(self) -> None:
-        self._ids: set[str] = set()
+        self._ids: dict[str, str] = {}
         self._lock = threading.Lock()
+        self._shared = False
 
-    def add(self, job: str) -> None:
-        """Note a job."""
+    def add(self, mark: str, job: str) -> None:
+        """Note a job, and the id that the server gave it."""
         with self._lock:
-            self._ids.add(job)
+            self._ids[mark] = job
 
-    def remove(self, job: str) -> None:
+    def remove(self, mark: str) -> None:
         """Note that a job has ended."""
         with self._lock:
-            self._ids.discard(job)
+            self._ids.pop(mark, None)
 
     @property
     def ids(self) -> frozenset[str]:
-        """Those that have not ended."""
+        """The server's ids of those that have not ended."""
         with self._lock:
-            return frozenset(self._ids)
+            return frozenset(self._ids.values())
+
+    @property
+    def shared(self) -> bool:
+        """Whether another client's job was seen on the server since the backend was opened."""
+        with self._lock:
+            return self._shared
+
+    def note_queue(self, count: int) -> None:
+        """Note how many jobs run and wait on the server; more than ours are of others."""
+        with self._lock:
+            self._shared |= count > len(self._ids)
+
+    def note_strangers(self) -> None:
+        """Note that another client has a job there."""
+        with self._lock:
+            self._shared = True
 
 
 class SentJob:
@@ -57,8 +74,6 @@ class SentJob:
 
     job: its id; before the answer to its POST our own.
     """
-
-    hits_any = False
 
     def __init__(
         self,
@@ -83,14 +98,13 @@ class SentJob:
         self._place: Place | None = None
         self._steps = 0
         self._said = False
-        ours.add(mark)
+        ours.add(mark, mark)
 
     # -- on the call's thread -----------------------------------------------------------------------------------------
 
     def note_posted(self, job: str) -> None:
         """Note the id that the server gave it."""
-        if job != self.job:
-            self._ours.add(job)
+        self._ours.add(self._mark, job)
         self.job = job
         self._posted.set()
 
@@ -109,6 +123,11 @@ class SentJob:
     def answered(self) -> threading.Event:
         """Set once the server is done with the job."""
         return self.tracker.finished
+
+    @property
+    def hits_any(self) -> bool:
+        """Whether the server's interrupt names no job."""
+        return not self.server.interrupts_one
 
     @property
     def began(self) -> bool:
@@ -142,15 +161,21 @@ class SentJob:
         return self._place in {"running", "waiting"}
 
     def _is_alone(self, queue: QueueView) -> bool:
-        """Whether an interrupt, which names no job on this server, can hit no stranger's."""
-        if queue.strangers and not self._said:
+        """Whether an interrupt, which names no job on this server, can hit no stranger's.
+
+        Ours may end and theirs begin before it arrives; so one stranger that was ever seen is enough.
+        """
+        if queue.strangers:
+            self._ours.note_strangers()
+        shared = self._ours.shared
+        if shared and not self._said:
             self._said = True
             logger.bind(backend="comfyui").warning(
-                "{} cannot interrupt one job, and others wait there: the cancelled one runs to its end; "
+                "{} cannot interrupt one job, and others have jobs there: the cancelled one runs to its end; "
                 "0.3.57 and later can",
                 self.server.name,
             )
-        return not queue.strangers
+        return not shared
 
     def interrupt(self, connection: Connection, timeout_s: float) -> None:
         """Stop the job by the newest call that the server has."""
@@ -181,6 +206,6 @@ class SentJob:
 
     def end(self) -> None:
         """Note that the job has ended, or is followed no longer."""
+        self._ours.remove(self._mark)
         for job in {self._mark, self.job}:
-            self._ours.remove(job)
             self._forget(job)

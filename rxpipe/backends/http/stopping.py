@@ -300,9 +300,10 @@ class _Interrupt:
         self._was_ours = self.job.is_ours(connection, timeout_s)
         answered = self.job.answered.is_set() and not self._aborted  # our abort ends the call too
         if self._was_ours and not answered and (not self._interrupt_sent or self.job.continues()):
-            self._interrupt_sent = True
+            self._interrupt_sent = self.job.hits_any  # else one that failed is sent again
             self._others = self._interrupter.others(self) if self.job.hits_any else ()
             self.job.interrupt(connection, timeout_s)
+            self._interrupt_sent = True
         gone = self.job.is_gone(connection, timeout_s, interrupted=self._interrupt_sent, after_grace=self._left_s <= 0)
         self._gone = self._gone + 1 if gone else 0
 

@@ -20,10 +20,10 @@ from reactivex.scheduler import CurrentThreadScheduler, ImmediateScheduler
 
 from rxpipe.backends.base import Backend, Output, Preview, RenderEvent, StepProgress
 from rxpipe.backends.masks import check_masks
+from rxpipe.backends.picture import Stopped
 from rxpipe.backends.sketch.encode import encode_png
 from rxpipe.backends.sketch.frame import relay
 from rxpipe.backends.sketch.jobs import job, takes_faces
-from rxpipe.backends.sketch.picture import Stopped
 from rxpipe.config import AdetailerConfig, UpscaleConfig
 from rxpipe.errors import BackendFailed, RxPipeError
 from rxpipe.pictures.faces import load_detector

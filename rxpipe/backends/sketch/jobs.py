@@ -8,12 +8,12 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from rxpipe.backends.masks import mask_of
+from rxpipe.backends.picture import joined, read_picture, split
 from rxpipe.backends.sizes import Size, crops, upscaled
 from rxpipe.backends.sketch.faces import Unit, refine_faces
 from rxpipe.backends.sketch.frame import PaintResult
 from rxpipe.backends.sketch.inpaint import Inpainting, inpaint
 from rxpipe.backends.sketch.paint import PaintJob, paint
-from rxpipe.backends.sketch.picture import joined, read_picture, split
 from rxpipe.backends.sketch.resample import enlarge, upscale
 from rxpipe.backends.sketch.restyle import restyle
 from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig, WorkflowConfig
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from rxpipe.artifact import Artifact
+    from rxpipe.backends.picture import InputImage
     from rxpipe.backends.sketch.field import U8
     from rxpipe.backends.sketch.frame import Work
-    from rxpipe.backends.sketch.picture import InputImage
     from rxpipe.config import AdetailerUnit
     from rxpipe.plan import StageExecution
 

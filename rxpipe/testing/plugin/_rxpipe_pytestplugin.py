@@ -36,6 +36,7 @@ def marbles(request: pytest.FixtureRequest) -> Iterator[Marbles]:
         request.node.stash[STARTED] = started
         started.rewrites = _rewrites(request.config)
         yield started
+        started.end_fixtures()
 
 
 @pytest.fixture
@@ -138,8 +139,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Verify within the call, so that a stream never compared is a failure of the test and not of its teardown."""
-    result = yield
     started = item.stash.get(STARTED, None)
+    if started is not None:
+        started.begin_test()
+    result = yield
     failure = None if started is None else _unverified(started)
     if failure is not None:
         item.stash[UNVERIFIED] = failure

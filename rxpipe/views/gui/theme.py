@@ -247,6 +247,10 @@ class Theme:
         self._button("Card.TButton", skin, (skin.button, skin.hover, skin.pressed), text, skin.border)
         self._button("Ghost.TButton", skin, (skin.ground, skin.hover, skin.pressed), text, skin.ground)
         self._button("Card.Ghost.TButton", skin, (skin.card, skin.hover, skin.pressed), skin.palette.muted, skin.card)
+        self._button("Card.Tab.TButton", skin, (skin.card, skin.hover, skin.pressed), skin.palette.muted, skin.card)
+        self._button("Card.Chosen.Tab.TButton", skin, (skin.pressed, skin.hover, skin.pressed), text, skin.pressed)
+        for style in ("Card.Tab.TButton", "Card.Chosen.Tab.TButton"):
+            self.style.configure(style, padding=(self.px(9), self.px(2)))
         self.style.configure("Accent.TButton", font="RxBold", padding=(self.px(12), self.px(7)))
         self.style.configure("Card.Ghost.TButton", padding=(self.px(5), self.px(1)))
 

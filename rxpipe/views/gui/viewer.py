@@ -1,33 +1,42 @@
-"""One picture in a window of its own: at full size or fitted, with its metadata."""
+"""One picture in a window of its own: at any size, beside an earlier state of itself, with its metadata."""
 
 from __future__ import annotations
 
 import tkinter as tk
 from functools import partial
 from tkinter import ttk
-from typing import TYPE_CHECKING, Any
-
-from PIL import Image, ImageTk
+from typing import TYPE_CHECKING
 
 from rxpipe.errors import BadImage
 from rxpipe.pictures.metadata import read_info
+from rxpipe.views.gui.fields import ChoiceField
+from rxpipe.views.gui.widgets import Tooltip
+from rxpipe.views.gui.zoom import ZoomCanvas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from PIL import Image
 
     from rxpipe.pictures.metadata import ImageInfo
     from rxpipe.views.gui.gallery import GalleryItem, PictureLoader
     from rxpipe.views.gui.theme import Theme
 
 
+ALONE = "the picture alone"
+
+
 class PictureWindow(tk.Toplevel):
     """A picture and what is written in it. A click changes between fitted and full size, arrows go to the next one.
+
+    The wheel zooms, a drag moves; an earlier stage can be laid beside it, with a divider that is dragged.
 
     Args:
         pictures: all pictures, for the arrow keys. index: which one to begin with.
         actions: buttons by name; each is called with the picture shown.
         escaped: called when Escape has closed the window.
+        states: returns the earlier states of a picture, oldest first: names of stages and files.
     """
 
     def __init__(
@@ -40,13 +49,12 @@ class PictureWindow(tk.Toplevel):
         index: int,
         actions: Mapping[str, Callable[[GalleryItem], object]],
         escaped: Callable[[], object] = lambda: None,
+        states: Callable[[GalleryItem], Sequence[tuple[str, Path]]] = lambda picture: picture.earlier,
     ) -> None:
         super().__init__(master, background=theme.skin.ground)
         self._theme, self._loader, self._pictures, self._index = theme, loader, tuple(pictures), index
-        self._escaped = escaped
-        self._image: Image.Image | None = None
-        self._photo: ImageTk.PhotoImage | None = None
-        self.full_size = False
+        self._escaped, self._states = escaped, states
+        self._earlier: dict[str, Path] = {}
         self._there = True
         self._build(actions)
         self._listen()
@@ -63,7 +71,6 @@ class PictureWindow(tk.Toplevel):
     def destroy(self) -> None:
         """Close the window and free its picture, now, and not on any thread that Python chooses."""
         self._there = False
-        self._photo = self._image = None
         super().destroy()
 
     def show(self, index: int) -> None:
@@ -71,14 +78,31 @@ class PictureWindow(tk.Toplevel):
         self._index = max(0, min(index, len(self._pictures) - 1))
         picture = self.picture
         self.title(f"{picture.title} · {picture.path.name}")
-        self._image = None
+        self.canvas.show(None)
         self._write(facts(picture.path))
         self._loader.load(picture.path, lambda image: self._loaded(picture, image))
+        self._earlier = dict(self._states(picture))
+        self.before.offer([ALONE, *self._earlier])
+        self.before.write(ALONE)
+        self.before.configure(state="readonly" if self._earlier else "disabled")
+
+    def compare_with(self, stage: str) -> None:
+        """Lay the picture as that stage left it beside this one; ALONE for the picture alone."""
+        self.before.write(stage)
+        path = self._earlier.get(stage)
+        if path is None:
+            self.canvas.compare(None)
+            return
+        picture = self.picture
+        self._loader.load(path, lambda image: self._compare(picture, stage, image))
+
+    def _compare(self, picture: GalleryItem, stage: str, image: Image.Image | None) -> None:
+        if self._there and picture == self.picture and self.before.get() == stage:
+            self.canvas.compare(image)
 
     def _loaded(self, picture: GalleryItem, image: Image.Image | None) -> None:
         if self._there and picture == self.picture:
-            self._image = image
-            self._draw()
+            self.canvas.show(image)
 
     def _build(self, actions: Mapping[str, Callable[[GalleryItem], object]]) -> None:
         px = self._theme.px
@@ -87,21 +111,25 @@ class PictureWindow(tk.Toplevel):
         for name, action in actions.items():
             button = ttk.Button(side, text=name, style="Card.TButton", command=partial(self._do, action))
             button.pack(side="bottom", fill="x", pady=(px(6), 0))
+        ttk.Label(side, text="Before and after", style="Card.Small.TLabel").pack(anchor="w")
+        self.before = ChoiceField(side, (ALONE,), default=False)
+        self.before.bind("<<ComboboxSelected>>", lambda _event: self.compare_with(self.before.get()), add="+")
+        self.before.pack(fill="x", pady=(px(3), px(8)))
+        Tooltip(self.before, "Lay the picture as an earlier stage left it beside this one, and drag the line")
         self.words = tk.Text(side, width=38, wrap="word", borderwidth=0, highlightthickness=0, font="TkTextFont")
         self.words.pack(fill="both", expand=True)
-        self.canvas = tk.Canvas(self, highlightthickness=0, cursor="hand2")
+        self.canvas = ZoomCanvas(self, self._theme)
         self.canvas.pack(side="left", fill="both", expand=True, padx=(px(10), 0), pady=px(10))
         self.bind("<<ThemeChanged>>", lambda _event: self._recolour(), add="+")
         self._recolour()
 
     def _listen(self) -> None:
-        self.canvas.bind("<Configure>", lambda _event: self._draw())
-        self.canvas.bind("<ButtonPress-1>", self._pressed)
-        self.canvas.bind("<B1-Motion>", lambda event: self.canvas.scan_dragto(event.x, event.y, gain=1))
-        self.canvas.bind("<ButtonRelease-1>", self._released)
         self.bind("<Left>", lambda _event: self.show(self._index - 1))
         self.bind("<Right>", lambda _event: self.show(self._index + 1))
-        self.bind("<space>", lambda _event: self._toggle())
+        self.bind("<space>", lambda _event: self.canvas.toggle())
+        for keys, factor in (("<plus>", 1.25), ("<KP_Add>", 1.25), ("<minus>", 0.8), ("<KP_Subtract>", 0.8)):
+            self.bind(keys, lambda _event, factor=factor: self.canvas.zoom(factor))  # type: ignore[misc]  # a default binds the loop's value
+        self.bind("<Key-0>", lambda _event: self.canvas.fit())
         self.bind("<Escape>", lambda _event: self._escape())
         self.focus_set()
 
@@ -112,39 +140,15 @@ class PictureWindow(tk.Toplevel):
     def _do(self, action: Callable[[GalleryItem], object]) -> None:
         action(self.picture)
 
-    def _pressed(self, event: tk.Event[Any]) -> None:
-        self._from = (event.x, event.y)
-        self.canvas.scan_mark(event.x, event.y)
-
-    def _released(self, event: tk.Event[Any]) -> None:
-        """A click changes the size, a drag has moved the picture."""
-        if abs(event.x - self._from[0]) + abs(event.y - self._from[1]) < self._theme.px(4):
-            self._toggle()
-
-    def _toggle(self) -> None:
-        self.full_size = not self.full_size
-        self._draw()
-
-    def _draw(self) -> None:
-        self.canvas.delete("all")
-        width, height = self.canvas.winfo_width(), self.canvas.winfo_height()
-        self.canvas.scan_mark(0, 0)
-        if self._image is None:
-            return
-        image = self._image
-        if not self.full_size:
-            scale = min(width / image.width, height / image.height)
-            size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-            image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-        self._photo = ImageTk.PhotoImage(image, master=self)
-        self.canvas.xview_moveto(0)
-        self.canvas.yview_moveto(0)
-        self.canvas.create_image(width // 2, height // 2, image=self._photo)
+    @property
+    def full_size(self) -> bool:
+        """Whether one pixel of the picture is one of the screen."""
+        return self.canvas.full_size
 
     @property
     def shown_size(self) -> tuple[int, int] | None:
         """Width and height in pixels as shown, None while it is loaded."""
-        return (self._photo.width(), self._photo.height()) if self._photo is not None else None
+        return self.canvas.shown_size
 
     def _write(self, rows: Sequence[tuple[str, str]]) -> None:
         self.words.configure(state="normal")

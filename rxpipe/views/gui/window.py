@@ -5,6 +5,7 @@ It shows what the controller emits and calls it for the buttons; nothing here kn
 
 from __future__ import annotations
 
+import threading
 import tkinter as tk
 from pathlib import Path
 from tkinter import ttk
@@ -28,6 +29,7 @@ from rxpipe.views.gui.files import Files
 from rxpipe.views.gui.form import Form
 from rxpipe.views.gui.gallery import Gallery, GalleryItem, PictureLoader, as_bytes
 from rxpipe.views.gui.handing import accept_drops, has_text
+from rxpipe.views.gui.history import History
 from rxpipe.views.gui.keys import EscapeGuard, bind_keys
 from rxpipe.views.gui.placing import icon, restore_geometry
 from rxpipe.views.gui.shelf import PresetPicker, PresetShelf, default_shelf
@@ -35,11 +37,12 @@ from rxpipe.views.gui.state import WindowState, default_state_path
 from rxpipe.views.gui.theme import Theme
 from rxpipe.views.gui.topbar import TopBar
 from rxpipe.views.gui.viewer import PictureWindow
+from rxpipe.views.gui.wall import Wall
 from rxpipe.views.palette import duration_text
 from rxpipe.views.tk import PreviewPane, StageTimeline, StatusBar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from PIL import Image
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from rxpipe.config import PipelineConfig
     from rxpipe.controller import RunRequest
     from rxpipe.events import StageEvent, StagePreview
+    from rxpipe.store.records import RunSummary
 
 _PREVIEW_PX = 1024
 _FORM_PX = 440
@@ -91,6 +95,9 @@ class MainWindow:
         self.theme = Theme(root, scale=scale)
         self.theme.use(dark=remembered.dark if dark is None else dark)
         self.loader = PictureLoader(self.scheduler)
+        self._earlier_loader = PictureLoader(self.scheduler)
+        self._store = default_store()
+        self._history = History(self._store, self.scheduler, failed=lambda text: self._say(text, bad=True))
         self.connection = BackendConnection(self.scheduler, opener=opener, retry_s=retry_s, look_s=look_s)
         self.controller: PipelineController | None = None
         self._backend: Backend | None = None
@@ -118,6 +125,7 @@ class MainWindow:
         self._bind_keys()
         self.form.write(remembered.form)
         self._show_buttons()
+        self.wall.refresh()
         self.connection.states.subscribe(self._show_connection)
         self.connection.connect(backend or remembered.backend)
 
@@ -175,17 +183,35 @@ class MainWindow:
         if self.controller is not None:
             self.controller.skip_image()
 
-    def open_picture(self, index: int) -> PictureWindow:
-        """Show a finished picture in a window of its own."""
+    def open_picture(self, index: int, gallery: Gallery | None = None) -> PictureWindow:
+        """Show a picture of a gallery, absent: of this session's, in a window of its own."""
         return PictureWindow(
             self.root,
             self.theme,
             self.loader,
-            pictures=self.gallery.pictures,
+            pictures=(gallery or self.gallery).pictures,
             index=index,
             actions=self._actions,
             escaped=self._escape.closed_a_window,
+            states=self._states_of,
         )
+
+    def resume(self, run: RunSummary) -> None:
+        """Continue an earlier run where it stood."""
+        if self.controller is None or self.status.active:
+            self._say("A run is resumed once the backend is connected and no other run is in progress.")
+            return
+        executor = self.controller.runner.executor
+
+        def begin() -> None:
+            try:
+                executor.resume(run.run_id)
+            except RxPipeError as error:
+                text = str(error)
+                self.scheduler.schedule(lambda *_: self._say(text, bad=True))
+
+        self._say(f"Continuing the run {run.run_id}")
+        threading.Thread(target=begin, name="rxpipe-resume", daemon=True).start()
 
     def use_theme(self, *, dark: bool) -> None:
         """Change to the dark or the light theme."""
@@ -215,6 +241,8 @@ class MainWindow:
             self.controller.close()
         self.connection.close()
         self.loader.close()
+        self._earlier_loader.close()
+        self._history.close()
         self._free_pictures()
         self.root.destroy()
 
@@ -225,7 +253,7 @@ class MainWindow:
                 child.destroy()
         self.preview.clear()
         self.root.update_idletasks()
-        self.gallery.clear()
+        self.wall.clear()
         self.form.inputs.clear()
         self.theme.close()
         del self._icon
@@ -239,6 +267,11 @@ class MainWindow:
             "Start from this picture": lambda picture: self.files.use_inputs([picture.path]),
             "Use its settings": lambda picture: self.files.load(picture.path),
         }
+
+    def _states_of(self, picture: GalleryItem) -> Sequence[tuple[str, Path]]:
+        """Return the earlier states of a picture: as this session saw them, else as the store knows them."""
+        states = picture.earlier or self._history.files(picture)
+        return [(stage, path) for stage, path in states if path != picture.path]
 
     # -- updates ------------------------------------------------------------------------------------------------------
 
@@ -265,7 +298,7 @@ class MainWindow:
         if backend is None:
             return
         controller = self.controller = PipelineController(
-            PipelineRunner(backend, store=default_store()), scheduler=self.scheduler, sinks=self._sinks
+            PipelineRunner(backend, store=self._store), scheduler=self.scheduler, sinks=self._sinks
         )
         self._subscriptions.disposable = CompositeDisposable(
             controller.status.subscribe(self._show_status),
@@ -297,7 +330,7 @@ class MainWindow:
                 self.preview.clear()
                 self._say("")
             case StageImageProgress(path=Path() as path, outcome="done" | "passed"):
-                picture = GalleryItem(event.artifact_id, path, event.seed, event.stage_type)
+                picture = GalleryItem(event.artifact_id, path, event.seed, event.stage_type, run_id=event.run_id)
                 self.gallery.add(picture)
                 self.loader.load(path, lambda image: self._finished(event, image), side=_PREVIEW_PX)
             case RunEnd(error=error) if error is not None:
@@ -309,6 +342,7 @@ class MainWindow:
                 pass
         if isinstance(event, RunEnd):
             self._report_result(event)
+            self.wall.refresh()
 
     def _previewed(self, preview: StagePreview) -> None:
         self._latest_preview = (preview.run_id, preview.stage_index, preview.image_index)
@@ -445,20 +479,21 @@ class MainWindow:
         self.timeline = StageTimeline(upper)
         self.timeline.pack(side="bottom", fill="x")
         self.preview.pack(fill="both", expand=True)
-        lower = ttk.Frame(panes, style="Card.TFrame", padding=(px(8), px(8), px(4), px(4)))
-        self.gallery = Gallery(lower, self.theme, self.loader, opened=self.open_picture, menu=self._menu)
-        self.gallery.pack(fill="both", expand=True)
+        self.wall = Wall(
+            panes,
+            self.theme,
+            loader=self.loader,
+            earlier_loader=self._earlier_loader,
+            history=self._history,
+            opened=lambda gallery, index: self.open_picture(index, gallery),
+            actions=self._actions,
+            resume=self.resume,
+            say=self._say,
+        )
+        self.gallery = self.wall.session
         panes.add(upper_card, weight=3)
-        panes.add(lower, weight=1)
+        panes.add(self.wall, weight=1)
         return panes
-
-    def _menu(self, index: int, x: int, y: int) -> None:
-        picture = self.gallery.pictures[index]
-        menu = tk.Menu(self.root, tearoff=False)
-        menu.add_command(label="Open", command=lambda: self.open_picture(index))
-        for name, action in reversed(self._actions.items()):
-            menu.add_command(label=name, command=lambda action=action: action(picture))  # type: ignore[misc]  # a default binds the loop's value
-        menu.tk_popup(x, y)
 
     def _bind_keys(self) -> None:
         root = self.root

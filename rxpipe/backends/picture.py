@@ -6,16 +6,22 @@ import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image, ImageOps
-
 from rxpipe.pictures.opening import opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
 
     from rxpipe.artifact import Artifact
-    from rxpipe.backends.sketch.field import U8
+
+    U8: TypeAlias = NDArray[np.uint8]
+
+
+_MOST_8_BIT = 255
 
 
 class Stopped(Exception):  # not an error: the subscription was disposed
@@ -58,6 +64,8 @@ def read_picture(source: Artifact, wanted: Callable[[], bool]) -> InputImage:
     Raises:
         BadImage: the bytes are not a picture that Pillow reads, or are torn.
     """
+    from PIL import ImageOps  # noqa: PLC0415  # importing rxpipe loads no Pillow
+
     data = source.read()
     with opened(_Watched(data, wanted), f"image {source.id}") as image:
         form = image.format
@@ -80,18 +88,26 @@ def as_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 
 def _narrowed(image: Image.Image) -> Image.Image:
     """Deep greys (16 or 32 bit, or real numbers) brought to 8 bit: 65535 becomes 255."""
+    import numpy as np  # noqa: PLC0415  # importing rxpipe loads no numpy
+    from PIL import Image  # noqa: PLC0415  # nor Pillow
+
     values = np.asarray(image, np.float64)
-    top = 65535.0 if values.max(initial=0) > 255 else 255.0 if not image.mode.startswith("I;16") else 65535.0
+    deep = values.max(initial=0) > _MOST_8_BIT or image.mode.startswith("I;16")
+    top = 65535.0 if deep else 255.0
     grey = np.clip(values / top * 255 + 0.5, 0, 255).astype(np.uint8)
     return Image.fromarray(np.repeat(grey[:, :, None], 3, axis=2))
 
 
 def split(image: Image.Image) -> tuple[U8, U8 | None]:
     """Colours (height x width x 3) and alpha (height x width x 1), None where there is none."""
+    import numpy as np  # noqa: PLC0415  # importing rxpipe loads no numpy
+
     pixels = np.asarray(image)
     return pixels[:, :, :3], pixels[:, :, 3:] if image.mode == "RGBA" else None
 
 
 def joined(colours: U8, alpha: U8 | None) -> U8:
     """Colours and alpha put together again."""
+    import numpy as np  # noqa: PLC0415  # importing rxpipe loads no numpy
+
     return colours if alpha is None else np.concatenate([colours, alpha], axis=2)
