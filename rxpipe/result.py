@@ -433,12 +433,6 @@ class PipelineRunResult:
 
     __hash__ = None  # type: ignore[assignment]  # mutable values are compared
 
-    def _repr_html_(self) -> str:
-        """The result in a notebook: its pictures, its timeline and its warnings."""
-        from rxpipe.views.report.short import short_html  # noqa: PLC0415  # a face of the result, loaded by notebooks only
-
-        return short_html(self)
-
     def __repr__(self) -> str:
         tally = self.tally
         parts = [

@@ -7,8 +7,7 @@ shown_run.py   what is shown of a run, from a result or from a store
 thumbnails.py  small pictures as data URLs
 gantt.py       charts: bars as rectangles
 trace.py       the run as a Chrome trace
-page.py        the page, from page.html and page.css
-short.py       its short form, for a notebook
+page.py        the page, from page.html and page.css; its short form in a notebook is `views.run_card`
 writing.py     report: writes the files
 ```
 

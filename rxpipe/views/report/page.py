@@ -28,14 +28,12 @@ if TYPE_CHECKING:
     from rxpipe.views.report.shown_run import Picture, ShownRun
     from rxpipe.views.report.times import Row
 
-__all__ = ["page_text", "rendered", "shares_of", "shown_pictures", "tone_of_run"]
+__all__ = ["page_text"]
 
 _MOST_WARNINGS, _MOST_TROUBLES = 100, 300
 _LONGEST = 20_000  # characters of a text
 _LIGHT_STAGES = ("#4472c4", "#2e9d6b", "#c77b1b", "#9a5cc6", "#c24f7f", "#2596a8", "#8a8f2a", "#7f8fa6")
 _DARK_STAGES = ("#7ba2ea", "#58c796", "#e5a04c", "#bf8ee6", "#e682ab", "#57c0d1", "#bfc45a", "#9fb0c8")
-_MIDDLE_STAGES = ("#5b8bdb", "#3faf7d", "#d08a2e", "#ab72d4", "#d2648f", "#37a9bb", "#a0a53a", "#8f9fb6")
-_OPACITIES = {"queue": 0.28, "pause": 0.28, "loading": 0.6, "transfer": 0.6, "ours": 0.6}
 _INDEX = re.compile(r", image \d+:")
 
 
@@ -48,32 +46,28 @@ def page_text(run: ShownRun, beside: Path | None = None) -> str:
     """
     from markupsafe import Markup  # noqa: PLC0415  # comes with jinja2
 
+    images = thumbnails(run.pictures)
     warnings = Counter(_INDEX.sub(":", text) for text in run.warnings)
     troubles = list(_troubles(run))
     values = {
         "run": run,
-        "tone": tone_of_run(run.status),
+        "tone": _tone(run.status),
         "light": _colours(LIGHT, "#ffffff", _LIGHT_STAGES),
         "dark": _colours(DARK, "#262a31", _DARK_STAGES),
         "css": Markup(_file("page.css")),  # noqa: S704  # a file of ours
         "numbers": _numbers(run),
         "warnings": warnings.most_common(_MOST_WARNINGS),
         "more_warnings": max(0, len(warnings) - _MOST_WARNINGS),
-        "pictures": shown_pictures(run.pictures, beside),
+        "pictures": [_shown_picture(picture, images, beside) for picture in run.pictures[:MOST]],
         "more_pictures": max(0, len(run.pictures) - MOST),
         "side": _side(len(run.pictures)),
-        "shares": shares_of(run),
+        "shares": _shares(run),
         "tables": _tables(run),
         "attempts": [_attempt(run, attempt) for attempt in run.attempts if attempt.bars],
         "troubles": troubles[:_MOST_TROUBLES],
         "more_troubles": max(0, len(troubles) - _MOST_TROUBLES),
     }
-    return rendered("page.html", **values)
-
-
-def rendered(template: str, **values: Any) -> str:
-    """Return a template of this package with its values, each of which is escaped."""
-    return _environment().from_string(_file(template)).render(values)
+    return _environment().from_string(_file("page.html")).render(values)
 
 
 @functools.cache
@@ -83,12 +77,10 @@ def _environment() -> Environment:
     made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters["t"] = _text
     made.filters["n"] = lambda number: f"{number:.3f}".rstrip("0").rstrip(".")
-    made.filters["fill"] = lambda css: _MIDDLE_STAGES[int(css[1])]
-    made.filters["opacity"] = lambda css: _OPACITIES.get(css.split()[-1], 1)
     return made
 
 
-def tone_of_run(status: str) -> str:
+def _tone(status: str) -> str:
     """Return the tone of a run's status, those that only a store knows among them."""
     return {"interrupted": "warn", "rebuilt": "quiet", "pending": "quiet"}.get(status) or tone_of(status)
 
@@ -134,20 +126,6 @@ def _numbers(run: ShownRun) -> Iterator[tuple[str, str]]:
         yield f"{run.began.astimezone():%d %b %Y, %H:%M}", "begun"
 
 
-def shown_pictures(
-    pictures: Sequence[Picture], beside: Path | None, *, size: int | None = None
-) -> list[dict[str, Any]]:
-    """Return what a template shows of pictures, MOST at most.
-
-    Args:
-        pictures: of a run.
-        beside: as of `page_text`.
-        size: of a thumbnail in px; absent: the more there are, the smaller.
-    """
-    images = thumbnails(pictures, size)
-    return [_shown_picture(picture, images, beside) for picture in pictures[:MOST]]
-
-
 def _shown_picture(picture: Picture, images: Mapping[str, str], beside: Path | None) -> dict[str, Any]:
     image = images.get(picture.artifact_id)
     reason = (
@@ -157,6 +135,7 @@ def _shown_picture(picture: Picture, images: Mapping[str, str], beside: Path | N
         f"image {picture.name}, {picture.outcome}",
         "" if picture.seed is None else f"seed {picture.seed}",
         "" if picture.duration_s is None else duration_text(picture.duration_s),
+        ", ".join(f"{axis} {value}" for axis, value in picture.variant),
         str(picture.path or ""),
         ", ".join(picture.tags),
         *picture.warnings[:5],
@@ -188,7 +167,7 @@ def _link(path: Path | None, beside: Path | None) -> str | None:
     return "./" + quote(os.fsencode(Path(way).as_posix()))
 
 
-def shares_of(run: ShownRun) -> list[dict[str, Any]]:
+def _shares(run: ShownRun) -> list[dict[str, Any]]:
     """Return what a template shows of where the time of a run went, most first."""
     found = shares(run.attempts)
     whole = sum(found.values()) or 1.0

@@ -32,7 +32,7 @@ class Picture:
 
     name: its number, 1.., and what was derived from it as "3.1". outcome: as of `ImageResult`. stage: that drew it
     last, "" if none did. source: file or bytes of the picture, None if there is none; path: the file.
-    rating: 1..5 if it was rated.
+    rating: 1..5 if it was rated. variant: its number and its values by axis.
     """
 
     artifact_id: str
@@ -48,6 +48,7 @@ class Picture:
     favourite: bool = False
     rating: int | None = None
     tags: tuple[str, ...] = ()
+    variant: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,7 @@ def _picture(result: PipelineRunResult, variant: ImageResult, history: Sequence[
         _name_of(variant.artifact_id),
         variant.outcome,
         error=variant.error,
+        variant=tuple(variant.variant.items()),
         warnings=tuple(dict.fromkeys(warning for record in history for warning in record.all_warnings)),
         duration_s=sum(record.duration_s or 0.0 for record in history) if history else None,
     )

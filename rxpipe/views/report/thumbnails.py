@@ -27,17 +27,12 @@ _SIZES = ((24, 360, 82), (120, 220, 78), (MOST, 132, 72))
 _THREADS = 4
 
 
-def thumbnails(pictures: Sequence[Picture], size: int | None = None) -> dict[str, str]:
-    """Return a data URL by artifact id, for at most MOST pictures; without those that cannot be read.
-
-    Args:
-        pictures: of a run.
-        size: of the longer side in px; absent: the more pictures, the smaller.
-    """
-    fitting, quality = next(((px, q) for most, px, q in _SIZES if len(pictures) <= most), _SIZES[-1][1:])
+def thumbnails(pictures: Sequence[Picture]) -> dict[str, str]:
+    """Return a data URL by artifact id, for at most MOST pictures; without those that cannot be read."""
+    size, quality = next(((px, q) for most, px, q in _SIZES if len(pictures) <= most), _SIZES[-1][1:])
     shown = [picture for picture in pictures[:MOST] if picture.source is not None]
     with ThreadPoolExecutor(_THREADS, "rxpipe-thumbnails") as pool:  # decoders release the interpreter's lock
-        made = pool.map(lambda picture: thumbnail(picture.source, size or fitting, quality), shown)
+        made = pool.map(lambda picture: thumbnail(picture.source, size, quality), shown)
         return {picture.artifact_id: url for picture, url in zip(shown, made, strict=True) if url is not None}
 
 
