@@ -96,6 +96,7 @@ from .stages import (
 from .status import RunStatus, reduce_status
 from .store.reading import Store
 from .store.records import CellRecord, RunSummary, StageTiming, StoredRun
+from .views.report import report
 
 __all__ = [
     "AdetailerConfig",
@@ -197,6 +198,7 @@ __all__ = [
     "recall_all",
     "reduce",
     "reduce_status",
+    "report",
     "resize",
     "save_as",
     "seeds",
