@@ -16,6 +16,7 @@ from .config import (
     RunSettings,
     Txt2ImgConfig,
     UpscaleConfig,
+    VariantsConfig,
     WorkflowConfig,
 )
 from .controller import PipelineController, RunRequest
@@ -95,6 +96,7 @@ from .stages import (
 from .status import RunStatus, reduce_status
 from .store.reading import Store
 from .store.records import CellRecord, RunSummary, StageTiming, StoredRun
+from .views.report import report
 
 __all__ = [
     "AdetailerConfig",
@@ -172,6 +174,7 @@ __all__ = [
     "TooManyFailures",
     "Txt2ImgConfig",
     "UpscaleConfig",
+    "VariantsConfig",
     "WorkflowConfig",
     "adetailer",
     "border",
@@ -195,6 +198,7 @@ __all__ = [
     "recall_all",
     "reduce",
     "reduce_status",
+    "report",
     "resize",
     "save_as",
     "seeds",

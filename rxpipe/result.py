@@ -6,6 +6,7 @@ event costs O(1) and every snapshot stays as it was; its values are computed on 
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,6 +56,7 @@ class ImageRecord:
     error: ErrorInfo | None = None
     server: str | None = None
     scores: Mapping[str, float] = field(default_factory=dict, hash=False)
+    variant: Mapping[str, str] = field(default_factory=dict, hash=False)
     attempt: int = 1
     resumed: bool = False
 
@@ -74,6 +76,7 @@ class ImageRecord:
             error=event.error,
             server=event.server,
             scores=dict(event.scores),
+            variant=dict(event.variant),
             attempt=event.attempt,
             resumed=event.resumed,
         )
@@ -94,12 +97,14 @@ class ImageRecord:
 class ImageResult:
     """One planned image and its outcome.
 
-    outcome: done, failed, cancelled, filtered, or pending while the run is in progress. seed: of its last rendering,
-    None if it has none. paths: its files, oldest first. error: why it failed, else None.
+    outcome: done, failed, cancelled, filtered, or pending while the run is in progress. variant: its number and its
+    values by axis; empty without variants. seed: of its last rendering, None if it has none. paths: its files, oldest
+    first. error: why it failed, else None.
     """
 
     artifact_id: str
     outcome: VariantOutcome
+    variant: Mapping[str, str] = field(default_factory=dict, hash=False)
     seed: int | None = None
     paths: tuple[Path, ...] = ()
     error: ErrorInfo | None = None
@@ -397,6 +402,7 @@ class PipelineRunResult:
         return ImageResult(
             artifact_id=name,
             outcome=outcome,
+            variant=history[0].variant if history else {},
             seed=next((r.seed for r in reversed(history) if r.seed is not None), None),
             paths=tuple(dict.fromkeys(r.path for r in history if r.path is not None)),
             error=error,
@@ -434,9 +440,15 @@ class PipelineRunResult:
             for what in ("done", "failed", "cancelled", "filtered", "pending")
             if (n := getattr(tally, what))
         ]
-        counts = f"{tally.planned} images: {', '.join(parts)}" if parts else "no images"
+        images = f"{tally.planned} image{'' if tally.planned == 1 else 's'}"
+        counts = f"{images}: {', '.join(parts)}" if parts else "no images"
         error = f", error: {self.error.message}" if self.error else ""
         return f"<PipelineRunResult {self.run_id}: {self.status}, {counts}{error}>"
+
+    def _repr_html_(self) -> str:
+        """Return the result as a notebook shows it, with small pictures and a timeline."""
+        shown: str = importlib.import_module("rxpipe.views.run_card").result_html(self)  # a view, which this knows not
+        return shown
 
 
 class RunUpdate(NamedTuple):

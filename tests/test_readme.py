@@ -13,6 +13,7 @@ import typer.main
 from PySide6.QtWidgets import QApplication
 
 import rxpipe as rxp
+from rxpipe.backends import base
 from rxpipe.cli.app import app
 from rxpipe.config import PipelineConfig
 from rxpipe.rx.mainloop import AsyncioScheduler
@@ -90,8 +91,9 @@ def test_the_watched_run_prints_its_events_and_is_cancelled(capsys):
     assert printed.endswith("\ncancelled\n")
 
 
-def test_the_backend_renders(capsys):
-    execute(run_block("Write a backend"))
+def test_the_backend_of_the_port_s_docstring_renders(capsys):
+    [block] = blocks("python", base.__doc__)
+    execute(block)
     assert capsys.readouterr().out == "completed\n"
 
 

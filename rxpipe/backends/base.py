@@ -1,7 +1,25 @@
 """The port: what rxpipe asks of a backend.
 
 `render` is the only method that a backend must have; the others have defaults that suit a backend with nothing to
-check, list, wait for or close. Stages know this module and no adapter.
+check, list, wait for or close. Stages know this module and no adapter. A whole backend:
+
+```python
+import reactivex as rx
+import rxpipe as rxp
+from PIL import Image
+
+
+class Grey(rxp.Backend):
+    def render(self, stage, source):
+        def picture():
+            square = Image.new("L", (64, 64), stage.seed % 256)
+            return rxp.Output(rxp.Artifact(id="grey").with_image(square).data)  # PNG bytes
+
+        return rx.from_callable(picture)  # may emit StepProgress and Preview before the Output
+
+
+print(rxp.PipelineRunner(Grey()).run(rxp.chain(rxp.txt2img(seed=40))).status)
+```
 """
 
 from __future__ import annotations
@@ -58,6 +76,8 @@ class Output:
     unchanged: there was nothing to do (adetailer found nothing); the input continues as it was, `data` is not read.
     warnings: what is not as asked for. settings: what was used, where the backend knows more than the request.
     server: which of several rendered it; None where there is only one.
+    transfer_s: seconds that bytes went to the server and came from it. own_s: seconds from the last of them to here,
+    in which the answer was read and checked. None where they are not known.
     """
 
     data: bytes = field(repr=False)
@@ -66,6 +86,8 @@ class Output:
     warnings: tuple[str, ...] = ()
     settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     server: str | None = None
+    transfer_s: float | None = field(default=None, compare=False)
+    own_s: float | None = field(default=None, compare=False)
 
 
 RenderEvent = StepProgress | Preview | Output

@@ -17,7 +17,8 @@ controller.start(rxp.chain(rxp.txt2img(prompt="a lighthouse at dusk", images=2),
 app.exec()
 ```
 
-The same behaviour as in `rxpipe.views.tk`, over PySide6. They follow the palette of the application, light or dark.
+The same behaviour as in `rxpipe.views.tk`, over PySide6 or PyQt6: the one that the program has imported. They follow
+the palette of the application, light or dark. `notebooks/qt_window.py` is a whole window of them.
 Only the GUI thread may call them, which a controller with `scheduler=QtScheduler(app)` sees to.
 """
 
@@ -29,18 +30,30 @@ from typing import TYPE_CHECKING
 
 from reactivex.disposable import CompositeDisposable, SerialDisposable
 
-from rxpipe.errors import missing
 from rxpipe.pictures.formats import picture_format
 from rxpipe.status import RunStatus
 from rxpipe.views.in_work import Tile, Tiles, columns_for, in_work_caption
 from rxpipe.views.palette import Palette, Watchable, detail, palette_on, stage_caption, tone_of
-
-try:
-    from PySide6.QtCore import QEvent, QRectF, QSize, Qt
-    from PySide6.QtGui import QColor, QFontMetrics, QImage, QKeyEvent, QPainter, QPaintEvent, QPen, QResizeEvent
-    from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
-except ModuleNotFoundError as error:
-    raise missing("rxpipe.views.qt", "PySide6") from error
+from rxpipe.views.qt_binding import (
+    QColor,
+    QEvent,
+    QFontMetrics,
+    QHBoxLayout,
+    QImage,
+    QKeyEvent,
+    QLabel,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QPushButton,
+    QRectF,
+    QResizeEvent,
+    QSize,
+    QSizePolicy,
+    Qt,
+    QTextOption,
+    QWidget,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,6 +65,8 @@ if TYPE_CHECKING:
 
 _GAP, _EDGE, _BAR, _DOT = 10, 6, 160, 9  # device-independent pixels
 _ELIDE = Qt.TextElideMode.ElideRight
+_USUAL_MESSAGE = "Running adetailer: waiting in the queue"  # the bar asks for room for this
+_USUAL_DETAIL = "image 10 of 10 · step 20 of 20"
 
 
 class _View(QWidget):
@@ -134,6 +149,16 @@ class StatusBar(_View):
         super().detach()
         self._source = None
         self.stop.setEnabled(False)
+
+    def sizeHint(self) -> QSize:  # noqa: N802  Qt's name
+        """Return a size in which the usual messages stand whole."""
+        hint = super().sizeHint()
+        natural = sum(
+            label.fontMetrics().horizontalAdvance(text) - label.sizeHint().width()
+            for label, text in ((self.message, _USUAL_MESSAGE), (self.detail, _USUAL_DETAIL))
+        )
+        eta = 0 if self.status.active else self.eta.width() + _GAP
+        return QSize(max(hint.width(), hint.width() + self.detail.sizeHint().width() + natural + eta), hint.height())
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802  Qt's name
         """Follow the application from light to dark."""
@@ -446,4 +471,6 @@ def _write(
     painter.setPen(QColor(colour))
     across = Qt.AlignmentFlag.AlignHCenter if centred else Qt.AlignmentFlag.AlignLeft
     shown = painter.fontMetrics().elidedText(text, _ELIDE, int(box.width()))
-    painter.drawText(box, across | Qt.AlignmentFlag.AlignVCenter, shown)
+    option = QTextOption(across | Qt.AlignmentFlag.AlignVCenter)
+    option.setWrapMode(QTextOption.WrapMode.NoWrap)
+    painter.drawText(box, shown, option)

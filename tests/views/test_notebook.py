@@ -20,10 +20,12 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 from PIL import Image
-from staged import COMPLETED, FAILED, RUNNING, FakeController, image_done, picture, run_start
+from staged import COMPLETED, FAILED, RUNNING, Easel, FakeController, image_done, in_work, picture, run_start
 from traitlets.config import Config
 
-from rxpipe.views.notebook import THUMBNAIL_PX, NotebookView, RunCard
+import rxpipe as rxp
+from rxpipe.views.notebook import NotebookView
+from rxpipe.views.run_card import THUMBNAIL_PX, RunCard
 
 
 class Outputs(CapturingDisplayPublisher):
@@ -297,3 +299,54 @@ def test_a_run_in_a_real_kernel_leaves_its_last_state_in_one_output():
     assert len(shown) == 1
     assert "Completed" in shown[0].data["text/html"]
     assert shown[0].data["text/plain"].startswith("Completed · 100 %")
+
+
+# -- a result ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_result_shows_its_pictures_and_when_they_were_drawn(tmp_path):
+    """As a cell's last value: how it ended, a bar an image and stage, thumbnails, and as text one line."""
+    config = rxp.PipelineConfig(
+        txt2img=rxp.Txt2ImgConfig(prompt="x", images=3, seed=5), upscale=rxp.UpscaleConfig(), out=tmp_path
+    )
+    result = rxp.PipelineRunner(Easel()).run(config)
+    page = result._repr_html_()
+    assert page.count("<img ") == 3
+    assert page.count("position:absolute") == 6
+    assert "seed 5" in page
+    assert "Completed" in page
+    assert repr(result).endswith("completed, 3 images: 3 done>")
+
+
+@pytest.mark.parametrize("images", [1, 30])
+def test_a_result_in_memory_shows_its_pictures_too(images):
+    config = rxp.PipelineConfig(txt2img=rxp.Txt2ImgConfig(prompt="x", images=images), out=None)
+    result = rxp.PipelineRunner(Easel()).run(config)
+    page = result._repr_html_()
+    assert page.count("<img ") == min(images, 12)
+    assert ("and 18 more" in page) == (images == 30)
+    assert f"{images} image{'' if images == 1 else 's'}: {images} done" in repr(result)
+
+
+def test_a_result_without_events_and_one_that_failed_are_shown():
+    """An empty one is idle; of a failed one the reason stands there, as text and not as HTML."""
+    assert "Idle" in rxp.PipelineRunResult()._repr_html_()
+    error = rxp.BackendRejected("<b>no</b>")
+    config = rxp.PipelineConfig(txt2img=rxp.Txt2ImgConfig(prompt="x"), out=None)
+    result = rxp.PipelineRunner(Easel(error=error)).run(config)
+    page = result._repr_html_()
+    assert "&lt;b&gt;no" in page
+    assert "<b>no</b>" not in page
+
+
+def test_several_in_work_stand_there_each_with_a_bar(view, outputs, controller):
+    view.attach(controller)
+    begin(controller)
+    for index in (3, 2):
+        controller.preview(picture(), image_index=index)
+    controller.tell(in_work((2, 0.25), (3, 0.5)))
+    assert wait_until(lambda: "img2img · image 3" in html_of(outputs))
+    shown = html_of(outputs)
+    assert shown.index("image 2") < shown.index("image 3")
+    assert "width:25.0%" in shown
+    assert "width:50.0%" in shown
