@@ -99,6 +99,7 @@ from .stages import (
 from .status import RunStatus, reduce_status
 from .store.reading import Store
 from .store.records import CellRecord, RunSummary, StageTiming, StoredRun
+from .views.report import report
 
 __all__ = [
     "AdetailerConfig",
@@ -202,6 +203,7 @@ __all__ = [
     "recall_all",
     "reduce",
     "reduce_status",
+    "report",
     "resize",
     "save_as",
     "seeds",

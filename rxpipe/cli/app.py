@@ -557,6 +557,33 @@ def serve_for_tests(  # noqa: PLR0917  # each is an option
         serve(port=port, flavour=flavour, latency_s=latency, draw=draw, comfyui=comfyui, version=version)
 
 
+@app.command("worker")
+def serve_cluster(  # noqa: PLR0917  # each is an option
+    scheduler: Annotated[str, typer.Argument(help="Address of a Dask scheduler, such as 10.0.0.1:8786.")],
+    backend: Annotated[str, typer.Option(help="The backend that it holds, as for `run`.")] = "auto",
+    name: Annotated[str | None, typer.Option(help="Name of the worker; default: host and process.")] = None,
+    resources: Annotated[
+        str | None, typer.Option(help="What it has, for images that require it.", metavar="NAME=AMOUNT,...")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address that it listens on; default: 127.0.0.1, or what faces the scheduler.")
+    ] = None,
+    tls_ca: Annotated[Path | None, typer.Option(help="Certificate of the authority, for TLS.", metavar="FILE")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate of this worker.", metavar="FILE")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key.", metavar="FILE")] = None,
+) -> None:
+    """Hold a backend for a Dask cluster until Ctrl+C; images come from `--backend dask://SCHEDULER`.
+
+    Start the scheduler with `dask scheduler --host 127.0.0.1`. Whoever reaches its port or that of a worker runs code
+    there, without a password: keep them on 127.0.0.1 or a private network, or give all of them TLS certificates.
+    """
+    with report_errors():
+        from rxpipe.cli.worker import serve as serve_worker  # noqa: PLC0415  # loaded for this command only
+
+        tls = (tls_ca, tls_cert, tls_key)
+        serve_worker(scheduler, backend=backend, name=name, resources=resources, host=host, tls=tls)
+
+
 @app.command()
 def gui(
     backend: Annotated[str | None, typer.Option(help="As for `run`; default: the one used last.")] = None,

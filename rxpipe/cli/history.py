@@ -1,4 +1,4 @@
-"""What the commands about earlier runs do: resume, rerun, runs, show, watch."""
+"""What the commands about earlier runs do: resume, rerun, runs, show, report, watch."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from rxpipe.store.rebuilding import rebuild
 from rxpipe.store.resuming import plan_of
 from rxpipe.views.console import ConsoleView
 from rxpipe.views.palette import duration_text
+from rxpipe.views.report import report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -274,6 +275,18 @@ def _print_timings(shown: Console, run: StoredRun) -> None:
             rows.add_row(text, "", "", duration_text(seconds), "", "", "", "")
     if run.timings:
         shown.print(rows)
+
+
+def report_run(name: str, path: Path | None, out: Path | None, trace: Path | None) -> None:
+    """Write a run as a page, and as a trace if a file is named for it; print where they are.
+
+    Raises:
+        StoreError, ConfigError, SaveError: as of `rxpipe.report`.
+    """
+    page = report(name, out, trace=trace, store=store_at(path))
+    typer.echo(str(page))
+    if trace is not None:
+        typer.echo(f"{trace}  (https://ui.perfetto.dev opens it)")
 
 
 def watch_run(name: str | None, path: Path | None, *, as_json: bool, verbose: bool) -> Exit:

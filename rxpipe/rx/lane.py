@@ -48,8 +48,9 @@ class Lane:
     the order in which their values came.
 
     Args:
-        slots: how many pieces may occupy a slot at the same time, until they call `Slot.free` or end. At least 1.
-        max_in_flight: how many may have begun and not ended, those that freed their slot included; None for *slots*.
+        slots: how many pieces may occupy a slot at the same time, until they call `Slot.free` or end. At least 1. A
+            function is asked each time; what it returns may change.
+        beside: how many more may have begun and not ended, those that freed their slot included.
         keeps_order: whether the pieces of one operator finish in the order in which they began.
         apart: called with the keys of two pieces; where it returns True, neither begins while the other is in flight.
         may_begin: asked before each piece; while it returns False none begins.
@@ -57,17 +58,17 @@ class Lane:
 
     def __init__(
         self,
-        slots: int = 1,
+        slots: int | Callable[[], int] = 1,
         *,
-        max_in_flight: int | None = None,
+        beside: int = 0,
         keeps_order: bool = True,
         apart: Callable[[Any, Any], bool] = lambda *_: False,
         may_begin: Callable[[], bool] = lambda: True,
     ) -> None:
-        if slots < 1:
+        if isinstance(slots, int) and slots < 1:
             raise ValueError(f"a lane needs at least 1 slot, got {slots}")
-        self.slots = slots
-        self._max_in_flight = slots if max_in_flight is None else max_in_flight
+        self._slots = slots
+        self._beside = beside
         self._keeps_order = keeps_order
         self._apart = apart
         self._may_begin = may_begin
@@ -77,6 +78,11 @@ class Lane:
         self._in_flight: list[Slot] = []
         self._supply: _Supply | None = None
         self._pumping = self._closed = False
+
+    @property
+    def slots(self) -> int:
+        """How many pieces may occupy a slot now."""
+        return self._slots if isinstance(self._slots, int) else self._slots()
 
     def concat_map(
         self,
@@ -306,7 +312,8 @@ class Lane:
         for slot in self._in_flight:
             if slot.occupied:
                 begun[slot.line, slot.group] = True
-        return len(begun) < self._max_in_flight and sum(begun.values()) < self.slots
+        slots = self.slots
+        return len(begun) < slots + self._beside and sum(begun.values()) < slots
 
 
 class _Waiter(NamedTuple):
