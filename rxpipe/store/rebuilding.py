@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rxpipe.errors import BadImage
 from rxpipe.pictures.metadata import read_info
 from rxpipe.store.keys import file_digest
-from rxpipe.store.records import CELL_COLUMNS, checksum, to_bytes, to_text
+from rxpipe.store.records import CELL_COLUMNS, checksum, to_bytes, to_integer, to_text
 from rxpipe.store.rows import index_prompts
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["rebuild"]
 
 _ID = re.compile(r"(?P<run>.+)-(?P<number>\d+)(?:\.[\w.]+)?")
+_MOST = 10**9  # of an image's number, and of what is counted in a setting; a stranger's picture may claim any
 _ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif"})
 
 
@@ -69,7 +70,7 @@ def _pictures_below(folder: Path) -> dict[str, _Found]:
         except (BadImage, OSError):
             continue
         name = _ID.fullmatch(lineage.id) if lineage is not None else None
-        if lineage is None or name is None or not lineage.lineage:
+        if lineage is None or name is None or not lineage.lineage or not 1 <= lineage.number <= _MOST:
             continue
         run = found.setdefault(name["run"], _Found())
         run.pictures.append((path.absolute(), lineage))
@@ -92,12 +93,12 @@ def _run(run_id: str, run: _Found) -> dict[str, object]:
         "began": min(times),
         "ended": max(times),
         "images": max(numbers),
-        "seed": min(seeds, default=None),
+        "seed": to_integer(min(seeds, default=None)),
         "stages": json.dumps(list(run.stages)),
         "prompt": prompts,
         "negative_prompt": _texts(run.pictures, "negative_prompt"),
         **{
-            column: value if isinstance(value := settings.get(name), str | int | float) else None
+            column: _value(settings.get(name))
             for column, name in {
                 "model": "model",
                 "sampler": "sampler_name",
@@ -110,6 +111,13 @@ def _run(run_id: str, run: _Found) -> dict[str, object]:
         "version": to_text(first.rxpipe),
         "done": len(numbers),
     }
+
+
+def _value(given: object) -> str | float | None:
+    """Return a setting as a column holds it; None of what no server was ever asked for."""
+    if isinstance(given, str):
+        return to_text(given)
+    return given if isinstance(given, int | float) and abs(given) <= _MOST else None
 
 
 def _texts(pictures: Iterable[tuple[Path, Lineage]], name: str) -> str:
@@ -134,7 +142,7 @@ def _cell(path: Path, lineage: Lineage) -> list[object]:
         to_bytes(path),
         file_digest(path),
         stat.st_size,
-        lineage.seed,
+        to_integer(lineage.seed),
         None,
         when,
         when,
