@@ -12,6 +12,7 @@ import threading
 from collections import Counter, deque
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
@@ -61,6 +62,11 @@ def microseconds(value: Duration) -> int:
         return value // MICROSECOND
     if not isinstance(value, str):
         return round(value * 1_000_000)
+    return _read_duration(value)
+
+
+@lru_cache(maxsize=1024)
+def _read_duration(value: str) -> int:
     match = DURATION.fullmatch(value.strip())
     if match is None:
         raise MarbleError(f"{value!r} is no duration.", hint="Write 250us, 100ms, 1.5s or 2m.")

@@ -16,6 +16,7 @@ The surprise: a mistake is never guessed at. It raises `MarbleSyntaxError` with 
 
 from __future__ import annotations
 
+import gc
 import re
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,12 +40,14 @@ CLOSING = {"(": ")", "[": "]"}
 TIME = re.compile(r"(@)?(\d++(?:\.\d++)?(?:us|ms|s|m))")
 NAME = re.compile(r"\{([^{}\n]+)\}")
 FRAMES = re.compile(r"(?:[^\W\d_]++|-++|\d++(?!\.|us|ms|s|m))++")
+GROUP = re.compile(r"[(\[]([^\W\d_]++)([|#]?)[)\]]")
 DIGITS = re.compile(r"\d+")
 """A stretch in which every character is a frame: silence, letters, digits that begin no time."""
 PICTURE = "[\u203c-\u3299\U0001f000-\U0001f1e5\U0001f200-\U0001faff]\ufe0f?[\U0001f3fb-\U0001f3ff]?"
 EMOJI = re.compile(f"[\U0001f1e6-\U0001f1ff]{{2}}|{PICTURE}(?:\u200d{PICTURE})*")
 """One emoji of as many characters as it takes: a flag, a skin, a family."""
 LONGEST_DASHES = 12
+MANY = 10_000
 LAST_US = 250_000_000_000_000_000  # some 7,900 years: a datetime can hold no more
 
 
@@ -96,8 +99,9 @@ class _Reader:
 
     def read(self) -> Diagram:
         while self.position < len(self.text):
-            if self.group is not None or not self.read_frames():
-                self.step(self.text[self.position])
+            if self.group is None and (self.read_frames() or self.read_name_or_group()):
+                continue
+            self.step(self.text[self.position])
         if self.group is not None:
             raise self.fail(f"this {self.group[0]!r} is never closed", self.group[1])
         if not self.zero:
@@ -110,11 +114,41 @@ class _Reader:
         if stretch is None:
             return False
         at, text = self.at, stretch[0]
-        times = range(at, at + FRAME_US * len(text), FRAME_US)
-        frames = zip(times, _EVERY_NEXT, text, strict=False)
-        self.marks += map(_made, compress(frames, map("-".__ne__, text)))
         self.at += FRAME_US * len(text)
         self.position += len(text)
+        if len(text) == 1:
+            if text != "-":
+                self.marks.append(_made((at, "next", text)))
+            return True
+        frames = zip(range(at, self.at, FRAME_US), _EVERY_NEXT, text, strict=False)
+        pauses = len(text) > MANY and gc.isenabled()  # a collection would look at all marks again and again
+        if pauses:
+            gc.disable()
+        try:
+            self.marks += map(_made, compress(frames, map("-".__ne__, text)))
+        finally:
+            if pauses:
+                gc.enable()
+        return True
+
+    def read_name_or_group(self) -> bool:
+        """Read a {name}, or a group of letters with or without an end, in one go; return whether there was one."""
+        char = self.text[self.position]
+        name = NAME.match(self.text, self.position) if char == "{" else None
+        if name is not None:
+            self.marks.append(_made((self.at, "next", name[1])))
+            self.at += FRAME_US
+            self.position = name.end()
+            return True
+        group = GROUP.match(self.text, self.position) if char in CLOSING else None
+        if group is None or group[0][-1] != CLOSING[char]:
+            return False
+        letters, end, at = group[1], group[2], self.at
+        self.marks += [_made((at, "next", letter)) for letter in letters]
+        if end:
+            self.marks.append(Mark(at, SYMBOLS[end]))
+        self.at += FRAME_US if char == "[" else FRAME_US * (len(letters) + len(end) + 2)
+        self.position = group.end()
         return True
 
     def step(self, char: str) -> None:

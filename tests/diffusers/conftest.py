@@ -5,6 +5,7 @@ import os
 import socket
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is first imported
+os.environ["OMP_NUM_THREADS"] = "1"  # two threads that share a busy core wait for one another; children inherit it
 
 import pytest
 import tiny

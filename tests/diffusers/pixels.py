@@ -16,7 +16,9 @@ TXT2IMG = {"prompt": "a cat", "width": 64, "height": 64, "steps": 6, "cfg_scale"
 def output(backend, section, source=None, *, before=None, seed=7):
     """The Output of a section; raises what it failed with."""
     watched = Watched(backend.render(stage_of(section, before=before, seed=seed), source))
-    assert watched.wait_for(lambda seen: seen.completed or seen.error is not None, 60.0)
+    assert watched.wait_for(
+        lambda seen: seen.completed or seen.error is not None, 300.0
+    )  # a new process imports torch first
     return watched.output
 
 

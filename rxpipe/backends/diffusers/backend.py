@@ -70,6 +70,7 @@ class DiffusersBackend(Backend):
             raise ValueError(f"dtype: got {dtype!r}, {suggestion(dtype, DTYPES)}")
         self._file = find_model(model, "checkpoint")
         refuse_family(self._file)
+        self._options = {"device": device, "dtype": dtype, "offload": offload, "config": config}
         options = EngineOptions(
             device, dtype, offload, None if config is None else Path(config).expanduser(), download=download
         )
@@ -92,8 +93,9 @@ class DiffusersBackend(Backend):
 
     @property
     def where(self) -> str:
-        """What `open_backend` opens it from."""
-        return f"{self.name}:{self._file.path}"
+        """What `open_backend` opens it from, with the options that change a picture."""
+        options = "&".join(f"{name}={value}" for name, value in self._options.items() if value is not None)
+        return f"{self.name}:{self._file.path}{'?' if options else ''}{options}"
 
     @property
     def loads(self) -> int:

@@ -18,6 +18,7 @@ _CHUNK = 75
 _BACKTRACK = 20
 """So many tokens back a chunk is cut at a comma where there is one."""
 _SDXL_LAYER = 2
+_NO_MEAN = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,4 +141,7 @@ def _weighed(embeds: Any, weights: Sequence[float]) -> Any:
     every = [1.0, *weights, *([1.0] * (_CHUNK + 1 - len(weights)))]
     factor = torch.tensor(every, dtype=embeds.dtype, device=embeds.device)[None, :, None]
     louder = embeds * factor
-    return louder * (embeds.mean() / louder.mean())
+    mean = louder.mean()
+    if mean.abs() < _NO_MEAN * louder.std():  # there is none to keep, and what is divided by it would be infinite
+        return louder
+    return louder * (embeds.mean() / mean)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 def load() -> Callable[..., Backend]:
     """Return what opens a local model; loads neither torch nor diffusers."""
-    from rxpipe.backends.diffusers.backend import DiffusersBackend  # noqa: PLC0415  # only where it is used
+    from rxpipe.backends.diffusers.children import open_model  # noqa: PLC0415  # only where it is used
 
-    return DiffusersBackend
+    return open_model
 
 
 DIFFUSERS = BackendKind(

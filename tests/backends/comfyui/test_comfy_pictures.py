@@ -87,6 +87,7 @@ def test_a_mask_that_is_black_everywhere_changes_nothing(plain_backend, tmp_path
     assert "shows nothing" in output.warnings[0]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", [0, 1, 2, 3])
 def test_a_picture_of_another_size_is_fitted(plain_backend, mode):
     section = rxp.Img2ImgConfig(width=64, height=64, resize_mode=mode, steps=4)
@@ -113,6 +114,7 @@ def test_transparency_is_lost_and_that_is_said(plain_backend):
     assert "transparency" in output.warnings[0]
 
 
+@pytest.mark.slow
 def test_faces_found_on_our_side_are_redrawn_and_nothing_else(plain_backend):
     """A portrait by the embedded backend, on a server without any pack; one without a face stays unchanged."""
     with rxp.open_backend("sketch") as sketch:
