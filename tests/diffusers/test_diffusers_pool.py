@@ -81,9 +81,7 @@ def test_a_run_of_four_stages_survives_the_death_of_one_process(pool, tmp_path):
     assert moved, "the picture that it was at was drawn by the other, which says so"
     assert len(result.images) == 6
     assert [image.seed for image in sorted(result.images, key=lambda one: one.seed)] == [7, 8, 9, 10, 11, 12]
-    for one, other in zip(
-        *(sorted(run.images, key=lambda image: image.seed) for run in (quiet, result)), strict=True
-    ):
+    for one, other in zip(*(sorted(run.images, key=lambda image: image.seed) for run in (quiet, result)), strict=True):
         assert np.array_equal(pixels(one.path.read_bytes()), pixels(other.path.read_bytes()))
 
 
