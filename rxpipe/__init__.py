@@ -14,6 +14,7 @@ config/        the settings: models, config files, messages about mistakes
 artifact.py    one image, its picture and its lineage
 presets/       what to run: a config file or a picture read by its content, options, preset files
 plan.py        the config resolved: what each stage runs with
+variants/      many settings from one config: prompts with alternatives, wildcards, sweeps; made one by one
 events.py      the events of a run, and their grammar
 result.py      the result: a fold of the events
 status.py      the status that views show: another fold

@@ -31,6 +31,10 @@ SCORES = "scores"
 """The key of the metadata under which stages record what they measured."""
 
 
+VARIANT = "variant"
+"""The key of the metadata that says which variant an image is: its number, and what it has on each axis."""
+
+
 def image_id(run_id: str, number: int) -> str:
     """Return the id of the planned image *number* (1..) of a run."""
     return f"{run_id}-{number}"
@@ -84,6 +88,12 @@ class Artifact(PicklableRecord):
         found = self.metadata.get(SCORES)
         named = found.items() if isinstance(found, Mapping) else ()
         return {str(name): v for name, v in named if isinstance(v, int | float) and math.isfinite(v)}
+
+    @property
+    def variant(self) -> Mapping[str, object]:
+        """Which variant of a run it is: "number", 1.., and its value on each axis by the axis's name; else empty."""
+        found = self.metadata.get(VARIANT)
+        return found if isinstance(found, Mapping) else NO_VALUES
 
     def read(self) -> bytes:
         """Return the encoded picture.

@@ -23,7 +23,7 @@ from rxpipe.config import (
 )
 from rxpipe.errors import PlanError
 from rxpipe.pictures.opening import opened
-from rxpipe.plan import StageExecutionPlan, build_stage_execution_plan, plan_stages
+from rxpipe.plan import PlannedImages, StageExecutionPlan, build_stage_execution_plan, images_each, plan_stages
 from rxpipe.rx.operators import barrier
 from rxpipe.stages import (
     AdetailerStage,
@@ -51,9 +51,13 @@ from rxpipe.stages import (
     upscale,
 )
 from rxpipe.stages.arguments import stage_name
+from rxpipe.stages.base import batch_size
+from rxpipe.stages.registry import made
+from rxpipe.stages.tracker import priority
+from rxpipe.variants import Variants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from reactivex import Observable
@@ -80,6 +84,12 @@ class Chain:
         Raises:
             PlanError: the stages cannot work in this order.
         """
+        plan = self._base_plan
+        return plan if self.variants is None else plan.model_copy(update={"images": self.variants.count})
+
+    @cached_value
+    def _base_plan(self) -> StageExecutionPlan:
+        """The plan of one variant."""
         return plan_stages((part.config for part in self.parts), self.settings)
 
     @property
@@ -88,27 +98,57 @@ class Chain:
         parts = (part for stage in self.stages if stage.config.enabled for part in stage.parts)
         return tuple(part for part in parts if part.config.enabled)
 
+    @cached_value
+    def variants(self) -> Variants | None:
+        """The variants of `settings.variants`, computed on first access; None without.
+
+        Raises:
+            ConfigError: a prompt or an axis is wrong, or there are more than the limit.
+        """
+        given = self.settings.variants
+        return None if given is None else Variants(self._base_plan, given)
+
+    @property
+    def images(self) -> PlannedImages:
+        """What differs from image to image: the seed only, or with variants the settings."""
+        return self.variants or PlannedImages()
+
     def connect(
-        self, scope: RunScope, sources: Observable[Artifact]
+        self, scope: RunScope, sources: Iterator[Artifact], images: PlannedImages
     ) -> tuple[Observable[Artifact], list[StageTracker]]:
         """Return the chain as one cold observable of the images that finish it, and the trackers of its stages.
 
+        Args:
+            scope: of the run. sources: the planned images, each asked for when it can begin. images: what differs
+                among them.
+
+
         All stages share the lane, which decides what begins. In stage order a stage waits for the one before it.
         """
-        linking = _Linking(self.plan, scope)
-        stream = linking.through(self.stages, sources, self.plan.images)
+        linking = _Linking(self.plan, scope, images)
+        stream = linking.through(self.stages, linking.source(sources), self.plan.images)
         return stream, linking.trackers
 
 
 class _Linking:
     """Connects the stages of a chain within one run. trackers: of the stages, in the order of the plan."""
 
-    def __init__(self, plan: StageExecutionPlan, scope: RunScope) -> None:
+    def __init__(self, plan: StageExecutionPlan, scope: RunScope, images: PlannedImages) -> None:
         self.trackers: list[StageTracker] = []
-        self._plan, self._scope = plan, scope
+        self._plan, self._scope, self._images = plan, scope, images
         settings = plan.settings
         self._by_stage = settings.order == "stage"
         self._chunk = settings.chunk if settings.order == "auto" and plan.stages[-1].group else None
+
+    def source(self, sources: Iterator[Artifact]) -> Observable[Artifact]:
+        """Return the stream of the planned images, each asked for when its first stage can begin."""
+        first = self._plan.stages[0]
+        return self._scope.lane.source(
+            sources,
+            self._plan.images,
+            key=lambda number: priority(first, number, self._chunk),
+            batch=batch_size(first, self._scope.backend),
+        )
 
     def through(
         self, stages: Iterable[Stage], stream: Observable[Artifact], planned: int | None
@@ -137,6 +177,7 @@ class _Linking:
             stage_count=len(self._plan.stages),
             chunk=self._chunk,
             blocking=stage.blocking,
+            images=self._images,
         )
         self.trackers.append(tracker)
         return tracker
@@ -160,9 +201,9 @@ def chain(*parts: Stage | ImageFunction[...] | StageOperator, **settings: Unpack
         ConfigError: a setting is wrong.
         PlanError: the stages cannot work in this order, or a part is not a stage.
     """
-    made = Chain(tuple(_stage(part) for part in parts), RunSettings(**settings))
-    _ = made.plan  # raises PlanError here and not when the run starts
-    return made
+    composed = Chain(tuple(_stage(part) for part in parts), RunSettings(**settings))
+    _ = composed.plan  # raises PlanError here and not when the run starts
+    return composed
 
 
 def tee(*chains: Chain | Stage | ImageFunction[...] | StageOperator) -> TeeStage:
@@ -230,23 +271,34 @@ def with_settings(job: Chain, **changes: Unpack[RunSettingsKeywords]) -> Chain:
     return replace(job, settings=RunSettings.model_validate({**kept, **changes}))
 
 
-def sources(plan: StageExecutionPlan, run_id: str, seed: int) -> Iterator[Artifact]:
-    """Yield the planned images before any stage: with seeds from *seed* on, and the input pictures if there are any.
+def sources(
+    plan: StageExecutionPlan, run_id: str, seed: int, images: PlannedImages | None = None
+) -> Iterator[Artifact]:
+    """Return the planned images before any stage, one by one: with seeds from *seed* on, and input pictures if any.
+
+    Args:
+        plan: of the run. run_id: part of their ids. seed: of the run. images: what differs among them.
 
     Raises:
         BadImage: an input file does not exist, or is not a picture.
     """
     inputs = plan.settings.input if plan.stages and plan.stages[0].requires_input_image else ()
-    variants = plan.images // len(inputs) if inputs else plan.images
     for path in dict.fromkeys(inputs):
         _check_input(path)
+    return _sources(plan, run_id, seed, images or PlannedImages(), inputs)
+
+
+def _sources(
+    plan: StageExecutionPlan, run_id: str, seed: int, images: PlannedImages, inputs: Sequence[Path]
+) -> Iterator[Artifact]:
+    each = images_each(plan)  # of one input picture
     for number in range(1, plan.images + 1):
-        name, own = image_id(run_id, number), seed + number - 1
+        image = Artifact(id=image_id(run_id, number), number=number, seed=images.first_seed(seed, number))
         if inputs:
-            given = Artifact.open(inputs[(number - 1) // variants], seed=own, number=number)
-            yield replace(given, id=name)
-        else:
-            yield Artifact(id=name, number=number, seed=own)
+            given = Artifact.open(inputs[(number - 1) // each % len(inputs)])
+            image = replace(image, path=given.path, origin=given.origin)
+        metadata = images.metadata(number)
+        yield image.with_metadata(**metadata) if metadata else image
 
 
 def _check_input(path: Path) -> None:
@@ -326,5 +378,7 @@ def _built_in(section: SectionConfig) -> Stage:
             return AdetailerStage(section)
         case UpscaleConfig():
             return UpscaleStage(section)
+        case CustomConfig() if section.registered is not None:
+            return made(section)
         case CustomConfig():
             raise PlanError(f"{section.name} is a stage of your own.", hint="Compose it in code with chain(...).")

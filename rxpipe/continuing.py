@@ -42,7 +42,11 @@ def continued(store: Store, run_id: str, job: Chain | None, redraw: Collection[s
     """
     store.flush()  # of a run of this process that has just ended
     run, plan = resuming.resumable(store, run_id)
-    own = tuple(stage.config.name for stage in plan.stages if isinstance(stage.config, CustomConfig))
+    own = tuple(
+        stage.config.name
+        for stage in plan.stages
+        if isinstance(stage.config, CustomConfig) and stage.config.registered is None
+    )
     if own and job is None:
         raise ResumeError(
             f"run {run_id} has stages of your own ({', '.join(own)}), whose functions no store holds.",

@@ -241,6 +241,7 @@ _OPTIONAL = {
     "IPython": ("IPython", "notebook"),
     "hypothesis": ("hypothesis", "test"),
     "websockets": ("websockets", "comfyui"),
+    "distributed": ("distributed", "dask"),
     **{module: (module, "diffusers") for module in ("torch", "diffusers", "transformers", "accelerate", "peft")},
 }
 """What a module's package is called, and the extra of rxpipe that installs it."""

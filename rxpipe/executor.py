@@ -6,6 +6,8 @@ left behind: the thread that cancels closes the timeline.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import os
 import secrets
@@ -16,9 +18,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import reactivex as rx
 from pydantic import BaseModel
-from reactivex import abc
+from reactivex import Observable, abc
 from reactivex.observer import Observer
 
 from rxpipe.backends.base import Backend
@@ -28,10 +29,13 @@ from rxpipe.continuing import continued, journal_of, needed
 from rxpipe.errors import ConfigError, RunActive
 from rxpipe.events import ErrorInfo, RunEnd, RunStart, StagePreview
 from rxpipe.logs import logger
+from rxpipe.pictures.folders import pictures_at
+from rxpipe.rx.aio import iterate
 from rxpipe.rx.subject import EventSubject
 from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.sinks.images import ImageWriter
 from rxpipe.sinks.log import log_events
+from rxpipe.sinks.names import pattern_of
 from rxpipe.sinks.output import FileStore
 from rxpipe.stages.cell import as_rxpipe_error
 from rxpipe.stages.scope import InMemory
@@ -41,9 +45,7 @@ from rxpipe.store.reading import Store
 from rxpipe.store.resuming import taken_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
-
-    from reactivex import Observable
+    from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Sequence
 
     from rxpipe.events import StageEvent
     from rxpipe.plan import StageExecutionPlan
@@ -115,7 +117,7 @@ class PipelineExecutor:
 
         Args:
             job: a config, or a chain made in code.
-            inputs: pictures to start from, instead of those that the job names.
+            inputs: pictures to start from, folders of them or patterns, instead of those that the job names.
             reuse: id of a run in the store: an image that it drew in the same way is taken over, and a random seed is
                 the one that it had. None: everything is drawn.
 
@@ -194,7 +196,7 @@ class PipelineExecutor:
 def _with_inputs(job: PipelineConfig | Chain, inputs: Sequence[Path | str]) -> PipelineConfig | Chain:
     if not inputs:
         return job
-    paths = tuple(Path(path) for path in inputs)
+    paths = tuple(pictures_at(inputs))
     if isinstance(job, Chain):
         return with_settings(job, input=paths)
     return PipelineConfig.model_validate({**dict(job), "input": paths})
@@ -250,6 +252,50 @@ class Run(abc.DisposableBase):
             if end is not None and time.monotonic() >= end:
                 return False
 
+    def __await__(self) -> Generator[Any, None, PipelineRunResult]:
+        """Wait for the end on an asyncio loop, and return the result; cancelling the task cancels the run."""
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> PipelineRunResult:
+        async with contextlib.aclosing(self.events_async()) as events:
+            async for _ in events:
+                pass
+        return self.result
+
+    async def events_async(self) -> AsyncGenerator[StageEvent, None]:
+        """Yield the events of the run on an asyncio loop: those that it has had, then each as it comes, to its RunEnd.
+
+        Cancelling the task cancels the run; leaving the loop, with `break`, does not.
+        """
+        early: dict[int, StageEvent] = {}  # what is live may come before what was
+        try:
+            async with contextlib.aclosing(iterate(Observable(self._replay))) as events:
+                seq = 0
+                async for came in events:
+                    early[came.seq] = came
+                    while (event := early.pop(seq, None)) is not None:
+                        seq += 1
+                        yield event
+                        if isinstance(event, RunEnd):
+                            return
+        except asyncio.CancelledError:
+            await asyncio.get_running_loop().run_in_executor(None, self.cancel)
+            raise
+
+    def _replay(self, observer: abc.ObserverBase[StageEvent], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        """Send the events of this attempt, some of them twice."""
+
+        def on_next(event: StageEvent) -> None:
+            if event.run_id == self.run_id:
+                observer.on_next(event)
+
+        listening = self._session.events.subscribe(on_next, observer.on_error)
+        begun = self.result.events
+        first = max((n for n, event in enumerate(begun) if isinstance(event, RunStart)), default=len(begun))
+        for event in begun[first:]:
+            observer.on_next(event)
+        return listening
+
     def cancel(self) -> None:
         """End the run from any thread: make no further backend call, interrupt the running one, emit RunEnd.
 
@@ -302,6 +348,7 @@ class _RunSession(Session):
         resumed: Resumption | None = None,
     ) -> None:
         # The thread of either starts only if it is used.
+        self.events: Observable[StageEvent] = updates.select(attrgetter("event"))
         self._worker = WorkerScheduler("rxpipe-run", failed=self._on_worker_error)
         self._saver = WorkerScheduler("rxpipe-saver", failed=self._on_worker_error)
         clock: abc.SchedulerBase = scheduler or self._worker
@@ -314,11 +361,12 @@ class _RunSession(Session):
         self._chain, self._updates, self._on_end = chain, updates, on_end
         run_id = self.plan.run_id or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(6)}"
         run_id = (resumed.run_id if resumed else None) or run_id
-        self._sources = list(sources(self.plan, run_id, self.seed))
+        self._images = chain.images.seeded(self.seed)
+        self._sources = sources(self.plan, run_id, self.seed, self._images)
         self._warnings: tuple[str, ...] = ()
         saver = (scheduler or self._saver) if backend.capacity + backend.queue_ahead > 1 else None
         out, owner = self.plan.settings.out, run_id if store else ""
-        self._files = None if out is None else FileStore(ImageWriter(out, files=files, owner=owner), self._now, saver)
+        self._files = None if out is None else FileStore(_writer(out, self.plan, files, owner), self._now, saver)
         self._resumed = resumed
         self._journal = journal_of(
             store,
@@ -382,7 +430,7 @@ class _RunSession(Session):
         self._warnings = tuple(self.scope.backend.check(self.plan))
         if self.control.over:
             return
-        images, trackers = self._chain.connect(self.scope, rx.from_iterable(self._sources))
+        images, trackers = self._chain.connect(self.scope, self._sources, self._images)
         self.connect(images, trackers, Observer(lambda _: None, self._failed, self._completed))
 
     def _emit_run_start(self) -> None:
@@ -461,6 +509,19 @@ class _RunSession(Session):
         self._recording.dispose()
         self._journal.close()
         self.done.set()
+
+
+def _writer(out: Path, plan: StageExecutionPlan, files: Files | None, owner: str) -> ImageWriter:
+    settings = plan.settings
+    return ImageWriter(
+        out,
+        pattern=pattern_of(plan),
+        format=settings.format,
+        quality=settings.quality,
+        embed=settings.embed,
+        files=files,
+        owner=owner,
+    )
 
 
 def _with_stage(where: str, error: ErrorInfo) -> ErrorInfo:

@@ -25,7 +25,9 @@ from rxpipe.config.bindings import IMAGE, value_in
 from rxpipe.errors import PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rxpipe.config import OwnStageConfig
 
 
 class StageType(StrEnum):
@@ -104,6 +106,36 @@ class AdetailerStageExecution(StageExecution):
     config: AdetailerConfig
 
 
+class PlannedImages:
+    """What differs from image to image of a plan: here nothing but the seed, which counts up.
+
+    `rxpipe.variants.Variants` is one whose images differ in their settings.
+    """
+
+    def seeded(self, seed: int) -> PlannedImages:
+        """Return the images of a run with this seed."""
+        del seed
+        return self
+
+    def execution(self, planned: StageExecution, number: int) -> StageExecution:
+        """Return a stage as it runs for the planned image *number*, 1..; *planned*: as in the plan."""
+        del number
+        return planned
+
+    def seed_offset(self, number: int) -> int:
+        """Return what is added to a stage's seed for the planned image *number*, 1.."""
+        return number - 1
+
+    def first_seed(self, seed: int, number: int) -> int:
+        """Return the seed that an image begins with; *seed*: of the run."""
+        return seed + self.seed_offset(number)
+
+    def metadata(self, number: int) -> Mapping[str, object]:
+        """Return what is recorded about an image from its beginning, plain JSON."""
+        del number
+        return {}
+
+
 class StageExecutionPlan(_Frozen):
     """All stages in order, and the settings of the run.
 
@@ -152,9 +184,10 @@ def build_stage_execution_plan(config: PipelineConfig) -> StageExecutionPlan:
     Raises:
         PlanError: adetailer with neither a generation stage before it nor an input picture.
     """
-    sections = (config.txt2img, config.workflow, config.img2img, config.adetailer, config.upscale)
+    given = (config.txt2img, config.workflow, config.img2img, config.adetailer, config.upscale)
+    sections = _with_own(tuple(section for section in given if section is not None), config.custom)
     settings = RunSettings.model_validate({name: getattr(config, name) for name in RunSettings.model_fields})
-    plan = plan_stages((section for section in sections if section is not None), settings)
+    plan = plan_stages(sections, settings)
     if plan.stage_types[:1] == (StageType.ADETAILER,) and not settings.input:
         raise PlanError(
             f"adetailer (stage 1 of {len(plan.stages)}) has nothing to detail: no generation stage before it and no "
@@ -162,6 +195,43 @@ def build_stage_execution_plan(config: PipelineConfig) -> StageExecutionPlan:
             hint="Put txt2img or img2img before it or give input=[...].",
         )
     return plan
+
+
+def _with_own(sections: Sequence[SectionConfig], own: Mapping[str, OwnStageConfig]) -> list[SectionConfig]:
+    """Return the sections with the registered stages among them, each behind the one that it follows.
+
+    Raises:
+        PlanError: one follows a stage that there is not.
+    """
+    row: list[tuple[str, str, SectionConfig]] = [(stage_type_of(each), "", each) for each in sections]
+    for name, given in own.items():
+        section = CustomConfig.model_validate(
+            {
+                "name": name,
+                "kind": "function",
+                "registered": given.stage or name,
+                "settings": given.settings,
+                "enabled": given.enabled,
+                **({"on_error": given.on_error} if given.on_error is not None else {}),
+            }
+        )
+        row.insert(_place(name, given.after, row), (name, given.after or "", section))
+    return [section for _, _, section in row]
+
+
+def _place(name: str, after: str | None, row: Sequence[tuple[str, str, SectionConfig]]) -> int:
+    if after is None:
+        return len(row)
+    names = [each for each, _, _ in row]
+    if after not in names:
+        raise PlanError(
+            f"custom.{name}: follows {after!r}, and the stages before it are {', '.join(names) or 'none'}.",
+            hint="Name one of them with after=, or leave it out for the end.",
+        )
+    place = names.index(after) + 1
+    while place < len(row) and row[place][1] == after:  # those that follow the same one keep their order
+        place += 1
+    return place
 
 
 def plan_stages(sections: Iterable[SectionConfig], settings: RunSettings) -> StageExecutionPlan:
@@ -278,6 +348,11 @@ def _checkpoints(section: SectionConfig, generation: GenerationSettings) -> set[
 def _own_seed(section: SectionConfig | None) -> int | None:
     seed = getattr(section, "seed", None)
     return None if seed is None or seed < 0 else int(seed)
+
+
+def images_each(plan: StageExecutionPlan) -> int:
+    """Return how many images are planned of one input picture, or of the prompt where there is none."""
+    return int(getattr(plan.stages[0].config, "images", 1)) if plan.stages else 1
 
 
 def _planned(first: SectionConfig | None, settings: RunSettings) -> int:

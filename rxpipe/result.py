@@ -56,6 +56,7 @@ class ImageRecord:
     error: ErrorInfo | None = None
     server: str | None = None
     scores: Mapping[str, float] = field(default_factory=dict, hash=False)
+    variant: Mapping[str, str] = field(default_factory=dict, hash=False)
     attempt: int = 1
     resumed: bool = False
 
@@ -75,6 +76,7 @@ class ImageRecord:
             error=event.error,
             server=event.server,
             scores=dict(event.scores),
+            variant=dict(event.variant),
             attempt=event.attempt,
             resumed=event.resumed,
         )
@@ -95,12 +97,14 @@ class ImageRecord:
 class ImageResult:
     """One planned image and its outcome.
 
-    outcome: done, failed, cancelled, filtered, or pending while the run is in progress. seed: of its last rendering,
-    None if it has none. paths: its files, oldest first. error: why it failed, else None.
+    outcome: done, failed, cancelled, filtered, or pending while the run is in progress. variant: its number and its
+    values by axis; empty without variants. seed: of its last rendering, None if it has none. paths: its files, oldest
+    first. error: why it failed, else None.
     """
 
     artifact_id: str
     outcome: VariantOutcome
+    variant: Mapping[str, str] = field(default_factory=dict, hash=False)
     seed: int | None = None
     paths: tuple[Path, ...] = ()
     error: ErrorInfo | None = None
@@ -398,6 +402,7 @@ class PipelineRunResult:
         return ImageResult(
             artifact_id=name,
             outcome=outcome,
+            variant=history[0].variant if history else {},
             seed=next((r.seed for r in reversed(history) if r.seed is not None), None),
             paths=tuple(dict.fromkeys(r.path for r in history if r.path is not None)),
             error=error,

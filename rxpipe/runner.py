@@ -80,6 +80,16 @@ class PipelineRunner:
         """
         return _finished(self.start(job, inputs=inputs, reuse=reuse))
 
+    async def run_async(
+        self, job: PipelineConfig | Chain, *, inputs: Sequence[Path | str] = (), reuse: str | None = None
+    ) -> PipelineRunResult:
+        """Run to the end on an asyncio loop and return the result, as `run` does; cancelling the task cancels the run.
+
+        Raises:
+            PlanError, ConfigError, BadImage, RunActive, StoreError: as `run`, before anything runs.
+        """
+        return await self.start(job, inputs=inputs, reuse=reuse)
+
     def resume(
         self, run_id: str, job: Chain | None = None, *, redraw: Collection[str] | bool = ()
     ) -> PipelineRunResult:

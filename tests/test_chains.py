@@ -161,7 +161,7 @@ def test_an_impossible_order_is_refused_where_it_is_written():
         ({"order": "x"}, "order: got 'x', should be 'stage', 'image' or 'auto'"),
         ({"ordr": "image"}, "ordr: unknown key; did you mean 'order'?"),
         ({"retry": {"attempts": 0}}, "retry.attempts: got 0, should be at least 1"),
-        ({"txt2img": {}}, "txt2img: unknown key; allowed: order, chunk, input, out, save, retry"),
+        ({"txt2img": {}}, "txt2img: unknown key; allowed: order, chunk, input, out, save, format"),
     ],
     ids=str,
 )

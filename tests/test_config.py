@@ -177,7 +177,7 @@ def test_a_required_field_that_is_missing_is_told():
             "adetailer.units.0.detectr: unknown key; did you mean 'detector'?",
         ),
         ({"retry": {"atempts": 2}}, "retry.atempts: unknown key; did you mean 'attempts'?"),
-        ({"seed": 5}, "seed: unknown key; it is a setting of txt2img, workflow, img2img, adetailer"),
+        ({"seed": 5}, "seed: unknown key; it is a setting of variants, txt2img, workflow, img2img, adetailer"),
         ({"refiner": {}, "upscale": {}}, "refiner: unknown key; it is a setting of txt2img"),
         (
             {"upscale": {"detector": "x"}},

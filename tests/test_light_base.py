@@ -151,7 +151,8 @@ SKETCH = 'needs numpy and scikit-image, which are not installed. Run: pip instal
     [
         (
             "import rxpipe; rxpipe.open_backend(ports=(1, 2))",
-            f"The embedded backend (no WebUI with its API answers on 127.0.0.1:1-2) {SKETCH}",
+            (f"The embedded backend (no WebUI with its API answers on 127.0.0.1:1-2, "
+            f"no ComfyUI answers on 127.0.0.1:1-2) {SKETCH}"),
         ),
         ("import rxpipe; rxpipe.open_backend('sketch')", f"The embedded backend (as asked for) {SKETCH}"),
         ("import rxpipe.backends.sketch", f"The embedded backend {SKETCH}"),

@@ -76,7 +76,7 @@ def pipeline_modules():
     root = Path(rxpipe.__file__).parent
     names = [".".join(("rxpipe", *path.relative_to(root).with_suffix("").parts)) for path in root.rglob("*.py")]
     names = [name.removesuffix(".__init__") for name in names]
-    names_of_adapters = ("sketch", "webui", "comfyui", "diffusers", "http")
+    names_of_adapters = ("sketch", "webui", "comfyui", "dask", "diffusers", "http")
     adapters = tuple(f"rxpipe.backends.{name}" for name in names_of_adapters)
     return sorted(
         name for name in names

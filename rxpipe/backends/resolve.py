@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from rxpipe.backends.comfyui.kind import COMFYUI
+from rxpipe.backends.dask.kind import DASK
 from rxpipe.backends.diffusers.kind import DIFFUSERS
 from rxpipe.backends.http.address import without_credentials
 from rxpipe.backends.kind import BackendKind
@@ -68,7 +69,7 @@ EMBEDDED = BackendKind(
 )
 """The kind that is opened where no server is found."""
 
-KINDS = (EMBEDDED, WEBUI, COMFYUI, DIFFUSERS)
+KINDS = (EMBEDDED, WEBUI, COMFYUI, DIFFUSERS, DASK)
 
 POOL = BackendKind(name="pool", load=_load_pool)
 """Several backends as one: what addresses with commas between them mean."""

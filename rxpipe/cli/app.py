@@ -29,7 +29,7 @@ app = App(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_WHAT, _HOW, _SHOW = "What is generated", "How it runs", "What is shown"
+_WHAT, _VARY, _HOW, _SHOW = "What is generated", "What varies", "How it runs", "What is shown"
 
 
 def main() -> None:
@@ -80,7 +80,14 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             "stages.",
         ),
     ] = None,
-    prompt: Annotated[str | None, _option("What the pictures show.")] = None,
+    prompt: Annotated[
+        list[str] | None,
+        _option("What the pictures show; {a|b}, __wildcard__ and [[slot]] make variants. Each prompt is a run."),
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        _option("A list of prompts: text, CSV or JSON, with settings in further columns.", metavar="FILE"),
+    ] = None,
     negative_prompt: Annotated[str | None, _option("What the pictures must not show.")] = None,
     images: Annotated[int | None, _option("Number of pictures; each has its own seed.")] = None,
     seed: Annotated[int | None, _option("Seed of the first picture; each further one adds 1. -1: random.")] = None,
@@ -102,7 +109,8 @@ def run(  # noqa: PLR0917  # typer makes an option of each
     photo: Annotated[
         list[Path] | None,
         _option(
-            "A picture to start from, instead of txt2img. May be given more than once.",
+            "A picture to start from, instead of txt2img; a folder, or a pattern such as 'photos/*.jpg'. May be given "
+            "more than once.",
             _WHAT,
             "--input",
             metavar="PHOTO",
@@ -143,6 +151,46 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             "--trust/--no-trust",
         ),
     ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        _option(
+            "Draw each value of a setting: txt2img.cfg_scale=5,7,9; ranges are 5-9, 1-10 (+3) and 1-10 [4].",
+            _VARY,
+            metavar="STAGE.KEY=VALUES",
+        ),
+    ] = None,
+    replace: Annotated[
+        list[str] | None,
+        _option("Draw with the first word of the prompts, and with each of the others.", _VARY, metavar="WORD,..."),
+    ] = None,
+    slot: Annotated[
+        list[str] | None, _option("Values of [[NAME]] in the prompts.", _VARY, metavar="NAME=A,B,...")
+    ] = None,
+    wildcards: Annotated[
+        list[Path] | None, _option("Folder or file of __wildcards__: text, YAML or JSON.", _VARY, metavar="PATH")
+    ] = None,
+    chance: Annotated[
+        int | None,
+        _option("So many prompts by chance, in place of all combinations.", _VARY, "--random", metavar="N"),
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        _option(
+            "The same seeds for every variant, one for all pictures, or one more for each.",
+            _VARY,
+            metavar="per-image|fixed|counted",
+        ),
+    ] = None,
+    limit: Annotated[int | None, _option("Most variants; default: 1000.", _VARY)] = None,
+    variants: Annotated[
+        bool | None,
+        _option(
+            "Read the prompts of files for alternatives too, or take all prompts as they stand.",
+            _VARY,
+            "--variants/--no-variants",
+        ),
+    ] = None,
+    draws_grid: Annotated[bool, _option("Draw a labelled sheet of the variants at the end.", _VARY, "--grid")] = False,
     backend: Annotated[
         list[str] | None,
         _option(
@@ -171,6 +219,23 @@ def run(  # noqa: PLR0917  # typer makes an option of each
     out: Annotated[Path | None, _option("Folder for the pictures; default: outputs.", _HOW)] = None,
     save: Annotated[
         str | None, _option("All stages' pictures, or only the final ones.", _HOW, metavar="all|final")
+    ] = None,
+    form: Annotated[
+        str | None, _option("Format of the files; default: png.", _HOW, "--format", metavar="png|jpeg|webp")
+    ] = None,
+    quality: Annotated[int | None, _option("Quality of jpeg and webp, 1 to 100; default: 90.", _HOW)] = None,
+    embed: Annotated[
+        str | None,
+        _option(
+            "What is written into the files: all, A1111's parameters, or nothing.",
+            _HOW,
+            "--metadata",
+            metavar="all|parameters|none",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        _option("Names of the files behind their number, such as [seed]-[prompt_words].", _HOW, metavar="PATTERN"),
     ] = None,
     pace: Annotated[
         float | None,
@@ -209,20 +274,36 @@ def run(  # noqa: PLR0917  # typer makes an option of each
     """
     with report_errors():
         from rxpipe.cli.options import RunOptions  # noqa: PLC0415  # pydantic is slow to load, and --help needs none
+        from rxpipe.cli.varying import VaryOptions  # noqa: PLC0415  # as above
 
         generation = {
-            "prompt": prompt, "negative_prompt": negative_prompt, "images": images, "seed": seed, "steps": steps,
+            "negative_prompt": negative_prompt, "images": images, "seed": seed, "steps": steps,
             "cfg_scale": cfg_scale, "width": width, "height": height, "model": model, "sampler_name": sampler,
             "scheduler": scheduler, "denoising_strength": denoise, "scale": scale,
             "hires": None if hires is None else {"scale": hires, "enabled": True},
         }  # fmt: skip
-        settings = {"order": order, "out": None if out is None else str(out), "save": save}
+        settings = {
+            "order": order, "out": None if out is None else str(out), "save": save,
+            "format": form, "quality": quality, "embed": embed, "name": name,
+        }  # fmt: skip
         runs = RunOptions(
             sources=sources or (),
             preset=preset,
             workflow=workflow,
             bind=bind or (),
             generation=_given(generation),
+            prompts=prompt or (),
+            prompts_file=prompts,
+            vary=VaryOptions(
+                on=variants,
+                sweep=sweep or (),
+                replace=replace or (),
+                slots=slot or (),
+                wildcards=wildcards or (),
+                chance=chance,
+                seeds=seeds,
+                limit=limit,
+            ),
             size=size,
             settings=_given(settings),
             input=photo or (),
@@ -233,6 +314,7 @@ def run(  # noqa: PLR0917  # typer makes an option of each
         for each in runs:
             _check(each.config)
             _say_left(each)
+            _say_literal(each, on=variants)
             if dry_run:
                 _print_plan(each, as_json=as_json)
         if export is not None:
@@ -242,7 +324,7 @@ def run(  # noqa: PLR0917  # typer makes an option of each
         elif not dry_run:
             kept = _store(store, off=no_store)
             where, options = ",".join(backend or ["auto"]), _backend_options(pace, queue_ahead)
-            raise typer.Exit(_run(runs, where, options, kept, as_json=as_json, verbose=verbose))
+            raise typer.Exit(_run(runs, where, options, kept, as_json=as_json, verbose=verbose, grid=draws_grid))
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -251,9 +333,9 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def _check(config: Any) -> None:
     """Reject what cannot run before anything runs: a wrong order of stages, inputs that are not pictures."""
-    from rxpipe.plan import build_stage_execution_plan  # noqa: PLC0415  # loaded when the command runs
+    from rxpipe.chains import build_chain  # noqa: PLC0415  # loaded when the command runs
 
-    plan = build_stage_execution_plan(config)
+    plan = build_chain(config).plan
     plan.check()
     if any(getattr(stage.config, "mask", None) for stage in plan.stages):
         from rxpipe.backends.masks import check_masks  # noqa: PLC0415  # loaded for masks only
@@ -279,18 +361,34 @@ def _say_left(run: Any) -> None:
         problem(f"{head}not carried over: {', '.join(run.left)}")
 
 
-def _print_plan(run: Any, *, as_json: bool) -> None:
-    from rxpipe.plan import build_stage_execution_plan  # noqa: PLC0415  # loaded when the command runs
+def _say_literal(run: Any, *, on: bool | None) -> None:
+    """Print on stderr that a prompt of a file has alternatives in it and is drawn as it stands."""
+    if run.config.variants is not None or on is False or not run.kind:
+        return
+    from rxpipe.variants.syntax import has_syntax  # noqa: PLC0415  # loaded when the command runs
 
-    plan = build_stage_execution_plan(run.config)
+    section = run.config.txt2img or run.config.img2img
+    if section is not None and has_syntax(section.prompt or ""):
+        problem(f"{run.name or 'the prompt'}: is drawn as it stands; --variants draws its alternatives")
+
+
+def _print_plan(run: Any, *, as_json: bool) -> None:
+    from rxpipe.chains import build_chain  # noqa: PLC0415  # loaded when the command runs
+
+    chain = build_chain(run.config)
     if run.name and not as_json:
         typer.echo(f"{run.name}:")
+    variants = chain.variants.seeded(chain.plan.seed or 0) if chain.variants else None
     if as_json:
-        typer.echo(json.dumps(plan.model_dump(mode="json")))
+        plan = chain.plan.model_dump(mode="json")
+        listed = [] if variants is None else [{"number": each.number, **each.values} for each in variants]
+        typer.echo(json.dumps(plan if variants is None else {**plan, "variants": listed}))
         return
-    from rxpipe.cli.tables import print_plan  # noqa: PLC0415  # loaded when the command runs
+    from rxpipe.cli.tables import print_plan, print_variants  # noqa: PLC0415  # loaded when the command runs
 
-    print_plan(plan)
+    print_plan(chain.plan)
+    if variants is not None:
+        print_variants(variants)
 
 
 def _backend_options(pace: float | None, queue_ahead: int | None) -> dict[str, Any]:
@@ -307,7 +405,9 @@ def _store(path: Path | None, *, off: bool) -> Any:
     return None if off else default_store() if path is None else Store(path)
 
 
-def _run(runs: Any, backend: str, options: dict[str, Any], store: Any, *, as_json: bool, verbose: bool) -> Exit:
+def _run(
+    runs: Any, backend: str, options: dict[str, Any], store: Any, *, as_json: bool, verbose: bool, grid: bool
+) -> Exit:
     from rxpipe.backends import open_backend  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.cli.running import run_configs  # noqa: PLC0415  # loaded when the command runs
     from rxpipe.errors import ConfigError  # noqa: PLC0415  # loaded when the command runs
@@ -315,7 +415,8 @@ def _run(runs: Any, backend: str, options: dict[str, Any], store: Any, *, as_jso
     if "pace_s" in options and backend not in {"auto", "embedded"}:
         raise ConfigError([f"--pace: {backend} has its own speed; only the embedded backend takes a pace"])
     opened = open_backend("embedded" if "pace_s" in options else backend, **options)
-    return run_configs([(each.name, each.config) for each in runs], opened, store, as_json=as_json, verbose=verbose)
+    configs = [(each.name, each.config) for each in runs]
+    return run_configs(configs, opened, store, as_json=as_json, verbose=verbose, grid=grid)
 
 
 _FILE = typer.Argument(metavar="FILE...", help="A preset, pack, payload, config or picture.")
@@ -349,6 +450,24 @@ def convert_file(
         from rxpipe.cli.files import convert  # noqa: PLC0415  # loaded when the command runs
 
         convert(file, preset, out, trust=trust)
+
+
+@app.command("grid")
+def draw_grid(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or a folder of its pictures.")],
+    axes: Annotated[
+        str | None, typer.Option(help="Up to three, such as cfg_scale,steps: the last from left to right.")
+    ] = None,
+    cell: Annotated[int | None, typer.Option(help="Longest side of each picture in px.", min=16, max=4096)] = None,
+    out: Annotated[Path | None, typer.Option(help="The file; default: below the folder of the run.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Where the run is recorded.")] = None,
+) -> None:
+    """Draw a labelled sheet of the variants of a run: up to three axes."""
+    with report_errors():
+        from rxpipe.cli.grids import grid_of_run  # noqa: PLC0415  # loaded when the command runs
+
+        names = [name.strip() for name in (axes or "").split(",") if name.strip()]
+        typer.echo(str(grid_of_run(run_id, names, cell, out, _store(store, off=False))))
 
 
 @app.command()
@@ -436,6 +555,33 @@ def serve_for_tests(  # noqa: PLR0917  # each is an option
         from rxpipe.cli.serving import serve  # noqa: PLC0415  # HTTP and the sketch backend are loaded for this command only
 
         serve(port=port, flavour=flavour, latency_s=latency, draw=draw, comfyui=comfyui, version=version)
+
+
+@app.command("worker")
+def serve_cluster(  # noqa: PLR0917  # each is an option
+    scheduler: Annotated[str, typer.Argument(help="Address of a Dask scheduler, such as 10.0.0.1:8786.")],
+    backend: Annotated[str, typer.Option(help="The backend that it holds, as for `run`.")] = "auto",
+    name: Annotated[str | None, typer.Option(help="Name of the worker; default: host and process.")] = None,
+    resources: Annotated[
+        str | None, typer.Option(help="What it has, for images that require it.", metavar="NAME=AMOUNT,...")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address that it listens on; default: 127.0.0.1, or what faces the scheduler.")
+    ] = None,
+    tls_ca: Annotated[Path | None, typer.Option(help="Certificate of the authority, for TLS.", metavar="FILE")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate of this worker.", metavar="FILE")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key.", metavar="FILE")] = None,
+) -> None:
+    """Hold a backend for a Dask cluster until Ctrl+C; images come from `--backend dask://SCHEDULER`.
+
+    Start the scheduler with `dask scheduler --host 127.0.0.1`. Whoever reaches its port or that of a worker runs code
+    there, without a password: keep them on 127.0.0.1 or a private network, or give all of them TLS certificates.
+    """
+    with report_errors():
+        from rxpipe.cli.worker import serve as serve_worker  # noqa: PLC0415  # loaded for this command only
+
+        tls = (tls_ca, tls_cert, tls_key)
+        serve_worker(scheduler, backend=backend, name=name, resources=resources, host=host, tls=tls)
 
 
 @app.command()

@@ -9,9 +9,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rxpipe.cli.varying import VaryOptions
 from rxpipe.config import STAGE_SECTIONS, PipelineConfig
 from rxpipe.errors import ConfigError
+from rxpipe.pictures.folders import pictures_at
 from rxpipe.presets.options import apply, option_of, stage_that_takes
+from rxpipe.presets.rows import Row, read_rows
 from rxpipe.shown import shown
 
 if TYPE_CHECKING:
@@ -49,7 +52,8 @@ class RunOptions:
 
     sources: files of any kind; none for four default stages. workflow: a ComfyUI workflow of one's own, in place of
     txt2img. bind: "setting=id.input" each. preset: the settings that prompt packs are drawn with.
-    generation: settings of stages by name, of the options that were given. settings: of the run as a whole, likewise.
+    generation: settings of stages by name, of the options that were given. prompts: each a run of its own.
+    prompts_file: a list of further ones. vary: what varies. settings: of the run as a whole, likewise.
     size: "WIDTHxHEIGHT" in px, None where it was not given.
     stages: names in order, None for those of the source. assignments: "stage.key=value" each.
     trust: whether settings of a picture that do more than draw are used; None: refuse a picture that has some.
@@ -60,6 +64,9 @@ class RunOptions:
     workflow: Path | None = None
     bind: Sequence[str] = ()
     generation: Mapping[str, object] = field(default_factory=dict)
+    prompts: Sequence[str] = ()
+    prompts_file: Path | None = None
+    vary: VaryOptions = field(default_factory=VaryOptions)
     settings: Mapping[str, object] = field(default_factory=dict)
     size: str | None = None
     input: Sequence[Path] = ()
@@ -74,12 +81,37 @@ class RunOptions:
             ConfigError: names everything that is wrong and what is allowed.
             BadImage: a picture to run again cannot be read.
         """
+        rows = self._rows()
         if not self.sources:
             if self.preset is not None:
                 raise ConfigError(["--preset: there is no prompt pack; give one, or the preset itself with --prompt"])
-            return [PlannedRun(self._config(self._with_workflow({} if self.workflow else _FIRST_TRY), ""))]
+            return [self._first_run(row, several=len(rows) > 1) for row in rows]
         jobs = [job for source in self.sources for job in self._read(source)]
-        return [self._run(job, several=len(jobs) > 1) for job in jobs]
+        self._check_photos(jobs)
+        return [self._run(job, row, several=len(jobs) * len(rows) > 1) for job in jobs for row in rows]
+
+    def _check_photos(self, jobs: Sequence[Job]) -> None:
+        """Refuse what a shell makes of `--input *.png`: one photo, and the others as pictures to draw again."""
+        pictures = [job.path for job in jobs if job.kind == "picture"]
+        if self.input and len(pictures) > 1:
+            raise ConfigError(
+                [f"{path}: stands beside --input, and is read for its settings" for path in pictures],
+                hint="For several photos put the pattern in quotes, --input '*.png', or give a folder; a file named "
+                "alone is a picture to draw again.",
+            )
+
+    def _rows(self) -> list[Row]:
+        """Return the prompts that were given, each with its settings; one without a prompt where none was given."""
+        rows = [Row({"prompt": prompt}) for prompt in self.prompts]
+        rows += read_rows(self.prompts_file) if self.prompts_file is not None else []
+        return rows or [Row({})]
+
+    def _first_run(self, row: Row, *, several: bool) -> PlannedRun:
+        base: Mapping[str, Any] = {} if self.workflow else _FIRST_TRY
+        if "prompt" in row.settings and "txt2img" in base:
+            base = {**base, "txt2img": {}}  # the number of a first try is no wish of whoever gives a prompt
+        values = self._applied(self._with_workflow(base), row)
+        return PlannedRun(self._checked(values, ""), _head(row) if several else "", row.left)
 
     def _read(self, source: Path) -> Sequence[Job]:
         if not source.suffix and not source.exists():
@@ -90,7 +122,7 @@ class RunOptions:
 
         return read_jobs(source, preset=self.preset)
 
-    def _run(self, job: Job, *, several: bool) -> PlannedRun:
+    def _run(self, job: Job, row: Row, *, several: bool) -> PlannedRun:
         from rxpipe.presets.recalled import check_complete, drawn_over  # noqa: PLC0415  # loaded for a file only
 
         job = job.trusted(trust=self.trust)
@@ -98,11 +130,11 @@ class RunOptions:
         if self.input and self.stages is None and job.kind != "config":
             over, lost = drawn_over(job.values)
             job, left = job._replace(values=over), (*left, *lost)
-        values = self._applied(self._with_workflow(job.values))
-        prompt_given = "prompt" in self.generation or any(".prompt=" in each for each in self.assignments)
+        values = self._applied(self._with_workflow(job.values), row)
+        prompt_given = "prompt" in row.settings or any(".prompt=" in each for each in self.assignments)
         check_complete(job, values, prompt_given=prompt_given)
-        name = f"{job.path.name} {job.name}".strip() if several else ""
-        return PlannedRun(self._checked(values, job.path.name), name, left, job.kind)
+        name = " ".join(part for part in (job.path.name, job.name, _head(row)) if part) if several else ""
+        return PlannedRun(self._checked(values, job.path.name), name, (*left, *row.left), job.kind)
 
     def _with_workflow(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return values with the workflow in place of txt2img, or with its bindings added to those of the file.
@@ -131,18 +163,17 @@ class RunOptions:
             values = {name: value for name, value in values.items() if name != "txt2img"}
         return {**values, "workflow": merged}
 
-    def _applied(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        pictures = {"input": [str(path) for path in self.input]} if self.input else {}
-        return apply(
+    def _applied(self, values: Mapping[str, Any], row: Row) -> dict[str, Any]:
+        pictures = {"input": [str(path) for path in pictures_at(self.input)]} if self.input else {}
+        made = apply(
             values,
             stages=self.stages,
-            generation={**self.generation, **self._size()},
+            generation={**self.generation, **self._size(), **row.settings},
             settings={**self.settings, **pictures},
-            sets=self.assignments,
+            sets=[*self.assignments, *row.sets],
         )
-
-    def _config(self, values: Mapping[str, Any], source: str) -> PipelineConfig:
-        return self._checked(self._applied(values), source)
+        texts = (row.settings.get("prompt"), self.generation.get("negative_prompt"))
+        return self.vary.applied(made, [text for text in texts if isinstance(text, str)])
 
     def _checked(self, values: Mapping[str, Any], source: str) -> PipelineConfig:
         try:
@@ -156,7 +187,8 @@ class RunOptions:
         """Return a problem of the config, named by the option whose value it is about."""
         source = f"{name}: " if name else ""
         stages = [name for name in STAGE_SECTIONS if name in values]
-        given = {f"{stage_that_takes(name, stages)}.{name}": option_of(name) for name in self.generation}
+        options = {*self.generation, *(["prompt"] if self.prompts else [])}
+        given = {f"{stage_that_takes(name, stages)}.{name}": option_of(name) for name in options}
         given |= {name: option_of(name) for name in self.settings}
         given |= {"txt2img.hires.scale": "--hires"} if "hires" in self.generation else {}
         given |= {f"txt2img.{name}": "--size" for name in self._size()}
@@ -174,3 +206,7 @@ class RunOptions:
         if both := [f"--{name}" for name in ("width", "height") if name in self.generation]:
             raise ConfigError([f"--size and {' and '.join(both)} say the same twice; give one of them"])
         return {"width": int(parts[1]), "height": int(parts[2])}
+
+
+def _head(row: Row) -> str:
+    return shown(row.settings["prompt"])[1:-1] if "prompt" in row.settings else ""

@@ -52,12 +52,13 @@ def run_configs(
     *,
     as_json: bool,
     verbose: bool,
+    grid: bool = False,
 ) -> Exit:
     """Run one config after another on one backend, each to its end; a cancel ends them all.
 
     Args:
         runs: the name of each, "" where it has none, and its config. backend: is closed at the end.
-        store: keeps the runs, None for none.
+        store: keeps the runs, None for none. grid: whether a sheet of its variants is drawn after each.
 
     Raises:
         PlanError, BadImage: before anything of a config runs.
@@ -66,7 +67,7 @@ def run_configs(
     with contextlib.closing(backend):
         for name, config in runs:
             start = functools.partial(PipelineExecutor.start, job=config)
-            codes.append(run_one(name, start, backend, store, as_json=as_json, verbose=verbose))
+            codes.append(run_one(name, start, backend, store, as_json=as_json, verbose=verbose, grid=grid))
             if codes[-1] == Exit.CANCELLED:
                 return Exit.CANCELLED
     return codes[0] if len(set(codes)) == 1 else Exit.PARTIAL
@@ -80,11 +81,13 @@ def run_one(
     *,
     as_json: bool,
     verbose: bool,
+    grid: bool = False,
 ) -> Exit:
     """Run to the end or until cancelled, and print the progress and the outcome.
 
     Args:
         name: printed first, "" for none. start: starts the run. backend: of the run. store: keeps it, None for none.
+        grid: whether a sheet of its variants is drawn at the end.
     """
     view = ConsoleView(verbose=verbose, end_error=False)
     output = JsonLines() if as_json else view
@@ -99,6 +102,11 @@ def run_one(
             run = start(executor)
             _wait(run, lambda: interrupts.requested or output.closed, view)
         result = run.result
+        if grid and result.finished and result.plan is not None:
+            from rxpipe.cli.grids import grid_of_result  # noqa: PLC0415  # loaded when it is asked for
+
+            sheet = grid_of_result(result)
+            (problem if as_json else view.say)(f"grid: {_short(sheet)}")
         if not as_json:
             _say_outcome(result, view)
         elif result.error is not None:

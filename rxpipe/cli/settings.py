@@ -23,10 +23,12 @@ from rxpipe.config import (
     RefinerConfig,
     RetryConfig,
     RunSettings,
+    VariantsConfig,
     WorkflowConfig,
 )
 from rxpipe.errors import ConfigError, suggestion
 from rxpipe.shown import plain
+from rxpipe.stages.registry import registered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +45,7 @@ TABLES: dict[str, tuple[type[BaseModel], str]] = {
     "upscale": (SECTIONS["upscale"], "make a picture larger"),
     "workflow": (WorkflowConfig, "run a ComfyUI workflow of your own"),
     "": (RunSettings, "the run as a whole"),
+    "variants": (VariantsConfig, "many variants of the prompts and of any setting"),
     "retry": (RetryConfig, "how often a failed image is retried"),
 }
 """Every section of a config file, by the name it has there, and what it is for."""
@@ -60,6 +63,8 @@ def print_settings(stage: str | None = None) -> None:
         ConfigError: there is no such stage.
     """
     names = [name for name in TABLES if stage is None or (name or _RUN).split(".")[0] == stage]
+    if not names and _print_registered(stage):
+        return
     if not names:
         allowed = [*STAGE_SECTIONS, _RUN, "retry"]
         raise ConfigError([f"there is no stage {stage!r}; {suggestion(str(stage), allowed)}"])
@@ -78,12 +83,33 @@ def _print_names(shown: Console) -> None:
             every = [row[0] for row in settings_of(model)]
             names = [*(each for each in every if each not in _COMMON), *(each for each in every if each in _COMMON)]
             shown.print(Padding(Text(plain(", ".join(names), shown.encoding)), (0, 0, 0, 2)))
+    head = "custom.NAME: a registered stage, behind the one that after names; further keys are its settings"
+    shown.print(Text(head, style="bold"))
+    known = registered().values()
+    names = [each.name if each.package == "rxpipe" else f"{each.name} ({each.package})" for each in known]
+    shown.print(Padding(Text(plain(", ".join(names), shown.encoding)), (0, 0, 0, 2)))
     listed = ", ".join([*STAGE_SECTIONS, _RUN, "retry"])
     shown.print(Text(f"\nrxpipe stages NAME: defaults, ranges and meanings. NAME is one of {listed}."))
 
 
 def _heading(name: str, purpose: str) -> str:
     return f"{name}: {purpose}" if name else f"{purpose}, in no section: --set order=image"
+
+
+def _print_registered(name: str | None) -> bool:
+    """Print a registered stage with what it takes; return False if there is none of that name."""
+    found = registered().get(name or "")
+    if found is None:
+        return False
+    shown = Console()
+    shown.print(Text(plain(f"{found.name} of {found.package}: {found.summary}", shown.encoding), style="bold"))
+    rows = Table.grid(padding=(0, 2))
+    for each in found.parameters.values():
+        default = "needed" if each.default is each.empty else str(each.default)
+        allowed = "" if each.annotation is each.empty else str(getattr(each.annotation, "__name__", each.annotation))
+        rows.add_row(*(Text(plain(cell, shown.encoding)) for cell in (f"  {each.name}", default, allowed)))
+    shown.print(rows)
+    return True
 
 
 def print_schema() -> None:

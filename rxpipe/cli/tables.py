@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from rxpipe.pictures.metadata import ImageInfo
     from rxpipe.plan import StageExecution, StageExecutionPlan
+    from rxpipe.variants import Variants
 
 _MOST, _LONGEST = 200, 10_000
 """Rows of a table, and characters of a cell: a hundred pages of a stranger's text. Laying out more takes minutes."""
@@ -42,12 +44,31 @@ def print_plan(plan: StageExecutionPlan) -> None:
         shown,
         [
             ("pictures", str(plan.images)),
-            ("seed", "by chance, when the run starts" if plan.seed is None else f"{plan.seed}, the next has one more"),
+            ("seed", _seeds(plan)),
             ("input", ", ".join(str(path) for path in settings.input)),
             ("order", f"{settings.order}: {_ORDERS[settings.order]}{_chunks(plan)}"),
             ("files", files),
         ],
     )
+
+
+def _seeds(plan: StageExecutionPlan) -> str:
+    if plan.seed is None:
+        return "by chance, when the run starts"
+    seeds = plan.settings.variants.seeds if plan.settings.variants else "counted"
+    steps = {"counted": "the next has one more", "fixed": "for all", "per_image": "the same for each variant"}
+    return f"{plan.seed}, {steps[seeds]}"
+
+
+def print_variants(variants: Variants) -> None:
+    """Print each variant on a line: its number, and what it has on each axis."""
+    for each in variants:
+        values = ", ".join(f"{name}: {_said_value(value)}" for name, value in each.values.items())
+        typer.echo(plain(f"  {each.number}  {values}", "utf-8"))
+
+
+def _said_value(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _chunks(plan: StageExecutionPlan) -> str:

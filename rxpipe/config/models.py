@@ -45,6 +45,8 @@ OnError = Literal["drop", "pass", "stop"]
 OnInterrupted = Literal["warn", "retry"]
 Order = Literal["stage", "image", "auto"]
 Save = Literal["all", "final"]
+ImageFormat = Literal["png", "jpeg", "webp"]
+Embed = Literal["all", "parameters", "none"]
 
 _MAX_SEED = 2**64 - 1  # what torch and ComfyUI take
 
@@ -966,6 +968,7 @@ class CustomKeywords(StageKeywords, total=False):
     name: Required[str]
     kind: Required[Literal["function", "generator", "operator"]]
     settings: Mapping[str, JsonValue]
+    registered: str | None
 
 
 class CustomConfig(StageConfig):
@@ -985,6 +988,49 @@ class CustomConfig(StageConfig):
     settings: dict[str, JsonValue] = Field(
         default_factory=dict, description="What is recorded about the stage; plain JSON values."
     )
+    registered: str | None = Field(
+        default=None, description="Name under which a package registers it; None: it was made in code."
+    )
+
+
+class OwnStageKeywords(TypedDict, total=False):
+    """The settings of `OwnStageConfig` by name."""
+
+    enabled: bool
+    stage: str | None
+    after: str | None
+    on_error: OnError | None
+    settings: Mapping[str, JsonValue]
+
+
+class OwnStageConfig(Config):
+    """A stage that a package registers, or a ready-made one. Further keys are its settings."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[OwnStageKeywords]) -> None: ...
+
+    section = "custom"
+    enabled: bool = Field(default=True, description="Whether the stage runs; false is the same as leaving it out.")
+    stage: str | None = Field(
+        default=None, description="Name under which it is registered; None: the name of its section."
+    )
+    after: str | None = Field(
+        default=None, description="Stage or section that it follows; None: all of those before it in the file."
+    )
+    on_error: OnError | None = Field(
+        default=None, description="What happens to an image that fails; None: as the stage itself says."
+    )
+    settings: dict[str, JsonValue] = Field(default_factory=dict, description="What the stage is called with.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _further_keys(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        further = {name: value for name, value in values.items() if name not in cls.model_fields}
+        kept = {name: value for name, value in values.items() if name in cls.model_fields}
+        return {**kept, "settings": {**further, **kept.get("settings", {})}} if further else kept
 
 
 class RetryKeywords(TypedDict, total=False):
@@ -1037,6 +1083,69 @@ class RunMetadata(Config):
     )
 
 
+class VariantsKeywords(TypedDict, total=False):
+    """The settings of `VariantsConfig` by name."""
+
+    mode: Literal["all", "random"]
+    count: int | None
+    slots: Mapping[str, list[str] | tuple[str, ...]]
+    wildcards: Paths
+    sweep: Mapping[str, JsonValue]
+    replace: list[list[str] | tuple[str, ...]] | tuple[list[str] | tuple[str, ...], ...]
+    seeds: Literal["fixed", "per_image", "counted"]
+    seed: int | None
+    limit: int
+
+
+class VariantsConfig(Config):
+    """Draw many variants of a config: of its prompts, which may hold alternatives, and of any setting.
+
+    In prompts {a|b} is one of two, {2$$a|b|c} two of three, __name__ a line of a wildcard, [[name]] a value of a slot.
+    """
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[VariantsKeywords]) -> None: ...
+
+    section = "variants"
+    mode: Literal["all", "random"] = Field(
+        default="all", description="all: every combination; random: prompts by chance, by the weights in them."
+    )
+    count: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None,
+        description="How many prompts mode random draws; None: one for each image of the first stage.",
+    )
+    slots: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="Values of each [[slot]] of the prompts, by name."
+    )
+    wildcards: tuple[Path, ...] = Field(
+        default=(), description="Folders and files of wildcards: text with a value a line, YAML or JSON."
+    )
+    sweep: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description=(
+            'Values of settings by name, such as "txt2img.cfg_scale" = "5,7,9": a list, or a text with ranges such as '
+            "1-10 (+3) and 1-10 [4]."
+        ),
+    )
+    replace: tuple[tuple[str, ...], ...] = Field(
+        default=(), description="Words of the prompts with those that replace them: the first of each list is sought."
+    )
+    seeds: Literal["fixed", "per_image", "counted"] = Field(
+        default="per_image",
+        description=(
+            "per_image: every variant has the same seeds, one for each of its images; fixed: all images have the same "
+            "seed; counted: every image of the run has one more."
+        ),
+    )
+    seed: Annotated[Whole, Field(ge=0, le=_MAX_SEED)] | None = Field(
+        default=None, description="Seed of what mode random chooses; None: that of the run."
+    )
+    limit: Annotated[Whole, Field(ge=1, le=10_000_000)] = Field(
+        default=1000, description="Most variants; more are refused before anything is drawn."
+    )
+
+
 class RunSettingsKeywords(TypedDict, total=False):
     """The settings of `RunSettings` by name."""
 
@@ -1045,9 +1154,14 @@ class RunSettingsKeywords(TypedDict, total=False):
     input: Paths
     out: Path | str | None
     save: Save
+    format: ImageFormat
+    quality: int
+    embed: Embed
+    name: str | None
     retry: RetryConfig | RetryKeywords
     max_failures_in_a_row: int
     timeout_s: float | None
+    variants: VariantsConfig | VariantsKeywords | None
     metadata: RunMetadata | dict[str, Any]
 
 
@@ -1079,6 +1193,25 @@ class RunSettings(Config):
     save: Save = Field(
         default="all", description="all: the pictures of every stage; final: only the last picture of each image."
     )
+    format: ImageFormat = Field(
+        default="png", description="Format of the files; png keeps every pixel as it was rendered."
+    )
+    quality: Annotated[Whole, Field(ge=1, le=100)] = Field(
+        default=90, description="Quality of jpeg and webp, 1 to 100."
+    )
+    embed: Embed = Field(
+        default="all",
+        description=(
+            "What is written into the files: all, A1111's parameters only, or none, for pictures that are published."
+        ),
+    )
+    name: str | None = Field(
+        default=None,
+        description=(
+            "Pattern of file names behind the number, such as [seed]-[prompt_words]; None: [input] for input pictures, "
+            "[seed] where one is drawn, and [variant] for variants."
+        ),
+    )
     retry: RetryConfig = Field(
         default=RetryConfig(), description="How often a failed rendering is retried (section retry)."
     )
@@ -1087,6 +1220,9 @@ class RunSettings(Config):
     )
     timeout_s: Annotated[Number, Field(gt=0)] | None = Field(
         default=None, description="Longest time in seconds that rendering an image may take; None: no limit."
+    )
+    variants: VariantsConfig | None = Field(
+        default=None, description="Variants of prompts and settings (section variants); None: prompts as they stand."
     )
     metadata: RunMetadata = Field(
         default=RunMetadata(),
@@ -1102,6 +1238,7 @@ class PipelineKeywords(RunSettingsKeywords, total=False):
     img2img: Img2ImgConfig | Img2ImgKeywords | None
     adetailer: AdetailerConfig | AdetailerKeywords | None
     upscale: UpscaleConfig | UpscaleKeywords | None
+    custom: Mapping[str, OwnStageConfig | OwnStageKeywords]
 
 
 class PipelineConfig(RunSettings):
@@ -1123,6 +1260,9 @@ class PipelineConfig(RunSettings):
         default=None, description="Find faces or hands and redraw each; None: no such stage."
     )
     upscale: UpscaleConfig | None = Field(default=None, description="Enlarge pictures; None: no such stage.")
+    custom: dict[str, OwnStageConfig] = Field(
+        default_factory=dict, description="Stages of installed packages and ready-made ones, by a name of your choice."
+    )
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object], *, source: str = "") -> PipelineConfig:

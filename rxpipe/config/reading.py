@@ -77,14 +77,14 @@ def assign(values: Mapping[str, object], assignments: Iterable[str], model: type
             table[key] = dict(inner) if isinstance(inner, Mapping) else {}
             table = table[key]
         try:
-            table[keys[-1]] = _given(text, kinds_at(model, keys))
+            table[keys[-1]] = given_value(text, kinds_at(model, keys))
         except OutOfBounds as error:
             raise ConfigError([f"{shown(assignment)}: {error}"]) from None
     return changed
 
 
-def _given(text: str, kinds: set[object]) -> object:
-    """A value from a command line: text as it stands where text is wanted, else a plain value."""
+def given_value(text: str, kinds: set[object]) -> object:
+    """Return a value from a command line: text as it stands where text is wanted, else a plain value."""
     if not kinds & {str, Path}:
         return _plain_value(text)
     if NoneType in kinds and text in {"", "null", "~"}:

@@ -8,6 +8,8 @@ import re
 from typing import TYPE_CHECKING
 
 from rxpipe.pictures.dialects.parsed import json_object
+from rxpipe.pictures.lineage import LINEAGE_KEY
+from rxpipe.pictures.texts_in import unpacked_note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -67,6 +69,8 @@ def _of_exif(exif: Image.Exif) -> dict[str, str]:
     note = inner.get(_MAKER_NOTE, exif.get(_MAKER_NOTE))
     if isinstance(note, str):  # a camera's is binary; Fooocus writes a word
         texts["MakerNote"] = note
+    elif isinstance(note, bytes) and (lineage := unpacked_note(note)) is not None:
+        texts[LINEAGE_KEY] = lineage
     return texts
 
 

@@ -17,6 +17,7 @@ from rxpipe.shown import cut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 __all__ = [
     "LINEAGE_KEY",
@@ -72,7 +73,8 @@ class LineageEntry(PicklableRecord):
 class Lineage(BaseModel):
     """The text as read: which image it is and what it went through, oldest stage first.
 
-    rxpipe: the version that wrote it. stage: the one this file was written after. seed: None for a given photo that no
+    rxpipe: the version that wrote it. stage: the one this file was written after. origin: name of the
+    photo that it began as, None for a prompt. seed: None for a given photo that no
     stage has rendered.
     """
 
@@ -83,6 +85,7 @@ class Lineage(BaseModel):
     number: int = 1
     seed: int | None = None
     parent: str | None = None
+    origin: str | None = None
     lineage: tuple[LineageEntry, ...] = Field(default=(), max_length=MAX_STAGES)
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -98,6 +101,8 @@ class HasLineage(Protocol):
     def seed(self) -> int | None: ...
     @property
     def parent(self) -> str | None: ...
+    @property
+    def origin(self) -> Path | None: ...
     @property
     def lineage(self) -> Sequence[LineageEntry]: ...
     @property
@@ -118,6 +123,7 @@ def format_lineage(image: HasLineage, *, stage: str, version: str) -> str:
         "number": image.number,
         "seed": image.seed,
         "parent": image.parent,
+        **({"origin": image.origin.name} if image.origin is not None else {}),
         "lineage": [
             {"stage": entry.stage, "backend": entry.backend, "settings": entry.settings} for entry in image.lineage
         ],

@@ -30,6 +30,7 @@ __all__ = [
     "pixel_size",
     "read_file",
     "read_text",
+    "without_texts",
 ]
 
 COMPRESSED_TEXT_LIMIT = 1 << 20
@@ -388,6 +389,20 @@ def insert_text(
         _text_chunk(raw, texts[k], packed=k in compressed) for raw, k in keys.items()
     ]
     return b"".join(pieces)
+
+
+def without_texts(data: bytes) -> bytes:
+    """Return the same PNG without any text and EXIF; all other bytes stay as they are.
+
+    Raises:
+        BadImage: not a PNG, or cut off.
+    """
+    pieces, copied = list[bytes](), 0
+    for chunk in _chunks(_Bytes(data)):
+        if chunk.name in _TEXT_CHUNKS or chunk.name == b"eXIf":
+            pieces.append(data[copied : chunk.start])
+            copied = chunk.stop
+    return b"".join([*pieces, data[copied:]])
 
 
 def _chunk_key(data: bytes, chunk: _Chunk) -> bytes:

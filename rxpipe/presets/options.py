@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _NONE: Mapping[str, object] = MappingProxyType({})
 
 
-_OPTIONS = {"denoising_strength": "--denoise", "sampler_name": "--sampler"}
+_OPTIONS = {"denoising_strength": "--denoise", "sampler_name": "--sampler", "embed": "--metadata"}
 
 
 def option_of(setting: str) -> str:

@@ -1,14 +1,18 @@
-"""LoopThread: an asyncio event loop on a daemon thread of its own, for coroutines that an Rx chain waits for."""
+"""Between Rx and asyncio: LoopThread, a loop on a thread of its own; iterate, a stream as an asynchronous iterator."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncGenerator, Coroutine
+
+    from reactivex import Observable
 
 _T = TypeVar("_T")
 
@@ -62,6 +66,43 @@ class LoopThread:
             loop.run_forever()
         finally:
             loop.close()
+
+
+async def iterate(source: Observable[_T]) -> AsyncGenerator[_T, None]:
+    """Yield the values of a stream until its end, in order and without loss, on the loop that runs this.
+
+    The stream may emit on any thread; it is subscribed to at the first step, and disposed when the iterator is closed.
+    What fails it is raised.
+    """
+    loop, came = asyncio.get_running_loop(), asyncio.Event()
+    waiting: deque[_T] = deque()
+    ends: list[Exception | None] = []
+
+    def wake() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody reads any more
+            loop.call_soon_threadsafe(came.set)
+
+    def put(value: _T) -> None:
+        waiting.append(value)
+        wake()
+
+    def end(error: Exception | None = None) -> None:
+        ends.append(error)
+        wake()
+
+    subscription = source.subscribe(put, end, end)
+    try:
+        while True:
+            while waiting:
+                yield waiting.popleft()
+            if ends and not waiting:
+                if ends[0] is not None:
+                    raise ends[0]
+                return
+            await came.wait()
+            came.clear()
+    finally:
+        subscription.dispose()
 
 
 def _finished(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, _T]) -> Future[_T]:

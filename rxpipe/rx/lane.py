@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
 from collections import deque
@@ -11,7 +12,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from rxpipe.rx.operators import Operator
 
@@ -47,8 +48,9 @@ class Lane:
     the order in which their values came.
 
     Args:
-        slots: how many pieces may occupy a slot at the same time, until they call `Slot.free` or end. At least 1.
-        max_in_flight: how many may have begun and not ended, those that freed their slot included; None for *slots*.
+        slots: how many pieces may occupy a slot at the same time, until they call `Slot.free` or end. At least 1. A
+            function is asked each time; what it returns may change.
+        beside: how many more may have begun and not ended, those that freed their slot included.
         keeps_order: whether the pieces of one operator finish in the order in which they began.
         apart: called with the keys of two pieces; where it returns True, neither begins while the other is in flight.
         may_begin: asked before each piece; while it returns False none begins.
@@ -56,17 +58,17 @@ class Lane:
 
     def __init__(
         self,
-        slots: int = 1,
+        slots: int | Callable[[], int] = 1,
         *,
-        max_in_flight: int | None = None,
+        beside: int = 0,
         keeps_order: bool = True,
         apart: Callable[[Any, Any], bool] = lambda *_: False,
         may_begin: Callable[[], bool] = lambda: True,
     ) -> None:
-        if slots < 1:
+        if isinstance(slots, int) and slots < 1:
             raise ValueError(f"a lane needs at least 1 slot, got {slots}")
-        self.slots = slots
-        self._max_in_flight = slots if max_in_flight is None else max_in_flight
+        self._slots = slots
+        self._beside = beside
         self._keeps_order = keeps_order
         self._apart = apart
         self._may_begin = may_begin
@@ -74,7 +76,13 @@ class Lane:
         self._lock = threading.Lock()
         self._lines: list[_Line] = []
         self._in_flight: list[Slot] = []
+        self._supply: _Supply | None = None
         self._pumping = self._closed = False
+
+    @property
+    def slots(self) -> int:
+        """How many pieces may occupy a slot now."""
+        return self._slots if isinstance(self._slots, int) else self._slots()
 
     def concat_map(
         self,
@@ -126,11 +134,47 @@ class Lane:
 
         return operator
 
+    def source(self, values: Iterator[_T], count: int, *, key: Callable[[int], Any], batch: int = 1) -> Observable[_T]:
+        """Return a cold observable of *count* values, each asked for only when the lane could begin what it becomes.
+
+        Of a lane's other work what has a lower key than the next value goes first. Subscribed to once; it emits on the
+        thread on which the lane has room, the first value on the scheduler given to subscribe.
+
+        Args:
+            values: at least *count*. key: of the piece that a value becomes, by its number, 1...
+            batch: so many consecutive values are asked for together.
+
+        What asking for a value raises is its error.
+        """
+
+        def subscribe(observer: abc.ObserverBase[_T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            supply = _Supply(values, count, key, batch, observer)
+
+            def begin(*_: object) -> None:
+                with self._lock:
+                    self._supply = supply
+                self._pump()
+
+            def end() -> None:
+                with self._lock:
+                    self._supply = None
+
+            if not count:
+                observer.on_completed()
+                return Disposable()
+            if scheduler is None:
+                begin()
+                return Disposable(end)
+            return CompositeDisposable(scheduler.schedule(begin), Disposable(end))
+
+        return Observable(subscribe)
+
     def close(self) -> None:
         """Dispose the work in flight and never start another. Harmless twice, and completes what was cut short."""
         with self._lock:
             self._closed = True
             self._lines.clear()
+            self._supply = None
         while (slot := self._latest()) is not None:  # the latest first, so that none moves up while it is cancelled
             slot.inner.dispose()
             with self._lock:
@@ -218,18 +262,25 @@ class Lane:
         try:
             if ended is not None:
                 self._complete(ended)
-            while not nested and (begun := self._next()) is not None:
-                slot, waiter = begun
-                if not slot.inner.is_disposed:
-                    waiter.start(slot)
+            while not nested and (begin := self._next()) is not None:
+                begin()
         except BaseException:  # of a subscriber; the lane must not stay busy for ever
             if not nested:
                 self._pumping = False
             raise
 
-    def _next(self) -> tuple[Slot, _Waiter] | None:
+    def _next(self) -> Callable[[], None] | None:
         with self._lock:
-            line = self._first_that_may_begin()
+            if self._closed or not self._may_begin():
+                self._pumping = False
+                return None
+            lines = sorted((line for line in self._lines if line.waiting), key=_Line.rank)
+            supply = self._supply
+            if supply is not None and self._is_due(supply, lines):
+                if supply.left == 1:
+                    self._supply = None
+                return supply.pull
+            line = next((line for line in lines if self._fits(line)), None)
             if line is None:
                 self._pumping = False
                 return None
@@ -237,13 +288,14 @@ class Lane:
             slot = Slot(self, line, waiter.key, waiter.group)
             self._in_flight.append(slot)
             line.in_flight.append(slot)
-            return slot, waiter
+            return functools.partial(_start, slot, waiter)
 
-    def _first_that_may_begin(self) -> _Line | None:
-        if self._closed or not self._may_begin():
-            return None
-        lines = sorted((line for line in self._lines if line.waiting), key=_Line.rank)
-        return next((line for line in lines if self._fits(line)), None)
+    def _is_due(self, supply: _Supply, lines: list[_Line]) -> bool:
+        """Whether the next value of the source may begin before all that waits."""
+        key = supply.next_key()
+        if lines and not key < lines[0].waiting[0].key:
+            return False
+        return supply.is_in_batch or self._has_room(key)
 
     def _fits(self, line: _Line) -> bool:
         if not line.occupies:
@@ -251,13 +303,17 @@ class Lane:
         waiter = line.waiting[0]
         if any(slot.group == waiter.group for slot in line.in_flight):
             return True
-        if any(self._apart(slot.key, waiter.key) for slot in self._in_flight):
+        return self._has_room(waiter.key)
+
+    def _has_room(self, key: Any) -> bool:
+        if any(self._apart(slot.key, key) for slot in self._in_flight):
             return False
         begun = {(slot.line, slot.group): False for slot in self._in_flight if slot.line.occupies}
         for slot in self._in_flight:
             if slot.occupied:
                 begun[slot.line, slot.group] = True
-        return len(begun) < self._max_in_flight and sum(begun.values()) < self.slots
+        slots = self.slots
+        return len(begun) < slots + self._beside and sum(begun.values()) < slots
 
 
 class _Waiter(NamedTuple):
@@ -267,6 +323,48 @@ class _Waiter(NamedTuple):
     number: int
     group: int
     start: Callable[[Slot], None]
+
+
+class _Supply:
+    """Values that a lane asks for one by one. left: how many are still to come, 1 or more."""
+
+    def __init__(
+        self,
+        values: Iterator[Any],
+        count: int,
+        key: Callable[[int], Any],
+        batch: int,
+        observer: abc.ObserverBase[Any],
+    ) -> None:
+        self.left = count
+        self._values, self._key, self._batch, self._observer = values, key, batch, observer
+        self._pulled = 0
+
+    @property
+    def is_in_batch(self) -> bool:
+        """Whether the next value belongs to the batch of the one before."""
+        return self._pulled % self._batch > 0
+
+    def next_key(self) -> Any:
+        return self._key(self._pulled + 1)
+
+    def pull(self) -> None:
+        self._pulled += 1
+        self.left -= 1
+        try:
+            value = next(self._values)
+        except Exception as error:  # noqa: BLE001  # of what makes the values; it is passed on
+            self.left = 0
+            self._observer.on_error(error)
+            return
+        self._observer.on_next(value)
+        if not self.left:
+            self._observer.on_completed()
+
+
+def _start(slot: Slot, waiter: _Waiter) -> None:
+    if not slot.inner.is_disposed:
+        waiter.start(slot)
 
 
 class _Line:

@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING
 from rxpipe.config import UpscaleConfig
 from rxpipe.errors import SaveError
 from rxpipe.pictures import a1111, png
+from rxpipe.pictures.encoding import encoded
 from rxpipe.pictures.formats import file_ending
 from rxpipe.pictures.lineage import LINEAGE_KEY, format_lineage
+from rxpipe.pictures.texts_in import insert_exif
 from rxpipe.plan import StageType
 from rxpipe.sinks.files import Files, SystemFiles, sync, write_all
 from rxpipe.sinks.names import NamePattern
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from rxpipe.artifact import Artifact
+    from rxpipe.config import Embed, ImageFormat
     from rxpipe.plan import StageExecution
 
 __all__ = ["ImageWriter"]
@@ -45,6 +48,7 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 _ABANDONED_S = 3600  # age of a temporary file that no running program writes any more
 _HELD = (5, 32, 33)  # Windows: access denied, sharing violation, lock violation: a viewer or scanner looks at the file
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4)
+_PNG = b"\x89PNG\r\n\x1a\n"
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EACCES}
 
 
@@ -58,6 +62,8 @@ class ImageWriter:
     Args:
         out: made if it is not there; a relative one is below the working directory at construction.
         pattern: of the name behind the number; see `NamePattern`. Without a seed the default leaves the number alone.
+        format, quality: of the files; a PNG becomes the other format, what is none is kept as it is.
+        embed: which texts are written into them: all, "parameters" (A1111's), or "none".
         pause: waits so many seconds before a file that another program holds is tried again (Windows).
         files: the calls to the file system, for tests with faults; None: the real ones.
         owner: of the pictures, such as a run's id, whose journal says which are finished: the last one written keeps
@@ -69,12 +75,16 @@ class ImageWriter:
         out: Path | str = Path("outputs"),
         *,
         pattern: str = "[seed]",
+        format: ImageFormat = "png",  # noqa: A002  # what everybody calls it
+        quality: int = 90,
+        embed: Embed = "all",
         pause: Callable[[float], object] = time.sleep,
         files: Files | None = None,
         owner: str = "",
     ) -> None:
         self.out = _folder(out)
         self._pattern = NamePattern(pattern)
+        self._format, self._quality, self._embed = format, quality, embed
         self._pause = pause
         self._files = files or SystemFiles()
         self._mark = hashlib.sha256(owner.encode(errors="surrogatepass")).hexdigest()[:16] if owner else ""
@@ -102,8 +112,8 @@ class ImageWriter:
     def write(self, artifact: Artifact, execution: StageExecution, now: datetime) -> Artifact:
         """Write the picture to a file; return the artifact that refers to it.
 
-        A PNG gets the text `parameters`, unless the backend has written one, and rxpipe's lineage; its pixels are not
-        touched. Any other format is written as it is.
+        It gets the text `parameters`, unless the backend has written one, and rxpipe's lineage, as far as `embed` says;
+        a PNG in its texts, a JPEG or WebP in its EXIF. Pixels are not touched unless the format changes.
 
         Args:
             now: its date, in its own time zone, names the folder.
@@ -114,9 +124,10 @@ class ImageWriter:
         """
         self.release()
         data = artifact.read()
-        ending = file_ending(data)
-        if ending == ".png":
-            data = _with_texts(data, artifact, execution)
+        file_ending(data)
+        texts = _texts(data, artifact, execution, self._embed)
+        made = encoded(data, self._format, self._quality)
+        data, ending = _with_texts(made, data, texts, self._embed), file_ending(made)
         name = self._pattern.fill(artifact, execution, now)
         folder = self.out / _FOLDERS.get(execution.stage_type, _OTHER_FOLDER) / f"{now:%Y-%m-%d}"
         try:
@@ -286,11 +297,27 @@ def _save_error(error: OSError, folder: Path) -> SaveError:
 # -- texts --------------------------------------------------------------------------------------------------------
 
 
-def _with_texts(data: bytes, artifact: Artifact, execution: StageExecution) -> bytes:
-    texts = {LINEAGE_KEY: format_lineage(artifact, stage=execution.stage_type, version=_version())}
-    if parameters := a1111.parameters_text(_facts(artifact, execution, png.pixel_size(data))):
-        texts = {"parameters": parameters, **texts}
-    return png.insert_text(data, texts, compressed=(LINEAGE_KEY,), keep=("parameters",))
+def _texts(data: bytes, artifact: Artifact, execution: StageExecution, embed: Embed) -> dict[str, str]:
+    """Return the texts of a picture by their keys, A1111's first; *data*: as it was rendered."""
+    texts = {}
+    if embed != "none" and (text := a1111.parameters_text(_facts(artifact, execution, png.pixel_size(data)))):
+        texts["parameters"] = text
+    if embed == "all":
+        texts[LINEAGE_KEY] = format_lineage(artifact, stage=execution.stage_type, version=_version())
+    return texts
+
+
+def _with_texts(data: bytes, rendered: bytes, texts: dict[str, str], embed: Embed) -> bytes:
+    """Return a picture in any format with the texts in it; what a server wrote into *rendered* precedes ours."""
+    is_png = data.startswith(_PNG)
+    if is_png and embed == "all":
+        return png.insert_text(data, texts, compressed=(LINEAGE_KEY,), keep=("parameters",))
+    own = png.read_text(rendered).get("parameters") if rendered.startswith(_PNG) and embed != "none" else None
+    texts = {**texts, **({"parameters": own} if own else {})}
+    if is_png:
+        kept = png.without_texts(data)
+        return png.insert_text(kept, texts) if texts else kept
+    return insert_exif(data, texts.get("parameters", ""), texts.get(LINEAGE_KEY, ""))
 
 
 def _facts(artifact: Artifact, execution: StageExecution, size: png.PictureSize | None) -> a1111.StageFacts:

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from rxpipe.artifact import Artifact
-    from rxpipe.plan import StageExecution
+    from rxpipe.plan import StageExecution, StageExecutionPlan
 
     _Token: TypeAlias = Callable[[Artifact, StageExecution, datetime, str], object]  # the last: what stood in <>
 
-__all__ = ["NamePattern", "clean_part"]
+__all__ = ["NamePattern", "clean_part", "pattern_of"]
 
 _MAX_CHARACTERS = 128  # as in A1111
 _MAX_BYTES = 128  # with number and ending below 143, the least that file systems allow (encrypted homes)
@@ -28,6 +28,7 @@ _FORBIDDEN = re.compile(r'[#<>:"/\\|?*\x00-\x1f\x7f]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
 _TOKEN = re.compile(r"\[(\w+)(?:<([^>]*)>)?\]")
 _WORDS = 8
+_DRAWING = frozenset({"txt2img", "workflow", "img2img"})
 
 
 def clean_part(text: str) -> str:
@@ -45,8 +46,9 @@ def clean_part(text: str) -> str:
 class NamePattern:
     """A pattern such as "[seed]-[prompt_words]", filled in for one picture at a time.
 
-    Tokens: seed, steps, cfg, width, height, sampler, scheduler, model_name, denoising, clip_skip, prompt,
-    prompt_spaces, prompt_words, stage, number, id, date, datetime, datetime<strftime>. What is not known is empty.
+    Tokens: variant, input, seed, steps, cfg, width, height, sampler, scheduler, model_name, denoising, clip_skip,
+    prompt, prompt_spaces, prompt_words, stage, number, id, date, datetime, datetime<strftime>; what is not known is
+    empty.
 
     Raises ConfigError for a token that does not exist.
     """
@@ -76,6 +78,29 @@ def _underscored(_artifact: Artifact, execution: StageExecution, _now: datetime,
     return clean_part(execution.generation.prompt).replace(" ", "_")
 
 
+def _variant(artifact: Artifact, _execution: StageExecution, _now: datetime, _form: str) -> object:
+    """Return the number of the variant and its values, but for prompts, which are long: "v012-cfg_scale=7-steps=20"."""
+    values = artifact.variant
+    if not values:
+        return None
+    said = [
+        f"{name.rpartition('.')[2]}={value:g}" if isinstance(value, float) else f"{name.rpartition('.')[2]}={value}"
+        for name, value in values.items()
+        if name != "number" and not name.endswith("prompt")
+    ]
+    return "-".join([f"v{values.get('number', 0):03}", *said])
+
+
+def pattern_of(plan: StageExecutionPlan) -> str:
+    """Return the pattern of a run's file names: its own, else what tells its pictures apart."""
+    settings = plan.settings
+    if settings.name is not None:
+        return settings.name
+    draws = not settings.input or (plan.stages and plan.stages[0].stage_type in _DRAWING)
+    parts = [*(["[input]"] if settings.input else []), *(["[seed]"] if draws else [])]
+    return "-".join([*parts, *(["[variant]"] if settings.variants else [])])
+
+
 def _words(_artifact: Artifact, execution: StageExecution, _now: datetime, _form: str) -> object:
     return " ".join(re.findall(r"\w+", execution.generation.prompt)[:_WORDS])
 
@@ -94,6 +119,8 @@ _TOKENS: Mapping[str, _Token] = {
     "prompt": _underscored,
     "prompt_spaces": _of_generation("prompt"),
     "prompt_words": _words,
+    "variant": _variant,
+    "input": lambda artifact, *_: clean_part(artifact.origin.stem) if artifact.origin else None,
     "stage": lambda _artifact, execution, *_: execution.stage_type,
     "number": lambda artifact, *_: artifact.number,
     "id": lambda artifact, *_: artifact.id,

@@ -144,7 +144,7 @@ class ImageStage(Stage):
             on_lane = scope.lane.concat_map(
                 image,
                 key=tracker.priority,
-                batch=_batch_size(tracker.execution, scope.backend),
+                batch=batch_size(tracker.execution, scope.backend),
                 occupies=self.uses_backend or scope.lane.slots == 1,
             )
             return emit_stage_end(tracker, on_lane(count_inputs(tracker, source)))
@@ -182,7 +182,7 @@ def _unless_over(control: RunControl, attempt: Observable[StageOutput]) -> Obser
     return Observable(subscribe)
 
 
-def _batch_size(execution: StageExecution, backend: Backend) -> int:
+def batch_size(execution: StageExecution, backend: Backend) -> int:
     """Return how many consecutive images go into one request to the backend."""
     return execution.config.batch_size if backend.batches and isinstance(execution.config, Txt2ImgConfig) else 1
 

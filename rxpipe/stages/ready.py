@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from rxpipe.errors import ConfigError
+from rxpipe.pictures.encoding import encode
 from rxpipe.pictures.sheets import font
 from rxpipe.stages.functions import image_stage
 
@@ -128,19 +128,8 @@ def save_as(
         artifact: the image. format: what it becomes; a JPEG has no transparency, which turns white.
         quality: of JPEG and WebP, 1 to 100.
     """
-    from PIL import Image as PillowImage  # importing rxpipe loads no Pillow  # noqa: PLC0415
-
     picture = artifact.to_image()
-    if format == "png":
-        return artifact.with_image(picture)
-    buffer = io.BytesIO()
-    if format == "jpeg" and ("A" in picture.mode or picture.mode == "P"):
-        paper = PillowImage.new("RGBA", picture.size, "white")
-        picture = PillowImage.alpha_composite(paper, picture.convert("RGBA"))
-    picture.convert("RGB" if format == "jpeg" or picture.mode not in {"RGB", "RGBA"} else picture.mode).save(
-        buffer, format.upper(), quality=quality
-    )
-    return artifact.with_data(buffer.getvalue())
+    return artifact.with_image(picture) if format == "png" else artifact.with_data(encode(picture, format, quality))
 
 
 def _colour(where: str, colour: str) -> str:

@@ -132,12 +132,10 @@ class Session:
 
 def _lane(backend: Backend, output: ImageStore | None, control: RunControl) -> Lane:
     """The lane of a run: the backend's slots, one more image in flight while pictures are written beside."""
-    slots = backend.capacity + backend.queue_ahead
-    saving = 1 if output is not None and output.saver is not None else 0
     one = backend.capacity == 1  # the members of a pool have a checkpoint each
     return Lane(
-        slots,
-        max_in_flight=slots + saving,
+        lambda: backend.capacity + backend.queue_ahead,  # of a cluster, workers may come and go
+        beside=1 if output is not None and output.saver is not None else 0,
         keeps_order=one,
         apart=lambda priority, other: one and priority[:2] != other[:2],
         may_begin=control.may_begin,

@@ -15,6 +15,7 @@ from rxpipe.events import (
     StageStart,
     StageStep,
 )
+from rxpipe.plan import PlannedImages
 from rxpipe.stages.cell import Cell
 from rxpipe.stages.raised import cause_of, log_traceback
 
@@ -37,6 +38,11 @@ class StageAborted(Exception):
         self.error = error
 
 
+def priority(execution: StageExecution, number: int, chunk: int | None) -> tuple[int, int, int]:
+    """Return what orders image *number* in a stage on the lane; *chunk*: as of `StageTracker`."""
+    return 0 if chunk is None else (number - 1) // chunk, execution.group, -execution.stage_index
+
+
 class StageTracker:
     """One stage within one run.
 
@@ -49,6 +55,7 @@ class StageTracker:
         stage_count: stages in the chain.
         chunk: so many images go through all groups of stages before the next; None: all of them.
         blocking: its function holds the run's thread and cannot be cancelled.
+        images: what differs from image to image; None: the seed only.
     """
 
     def __init__(
@@ -60,11 +67,13 @@ class StageTracker:
         stage_count: int = 1,
         chunk: int | None = None,
         blocking: bool = False,
+        images: PlannedImages | None = None,
     ) -> None:
         self.execution = execution
         self.scope = scope
         self._timeline = scope.reporter.timeline
         self.blocking = blocking
+        self.images = images or PlannedImages()
         self.received = 0
         self.source_ended = False
         self._planned = planned
@@ -96,8 +105,7 @@ class StageTracker:
 
     def priority(self, artifact: Artifact) -> tuple[int, int, int]:
         """Return what orders the images that wait on the lane: chunk by chunk, group by group, the furthest first."""
-        chunk = 0 if self._chunk is None else (artifact.number - 1) // self._chunk
-        return chunk, self.execution.group, -self.execution.stage_index
+        return priority(self.execution, artifact.number, self._chunk)
 
     def start(self) -> None:
         """Report that the stage begins, once."""
@@ -161,6 +169,7 @@ class StageTracker:
             fields = {
                 "image_index": cell.index,
                 "artifact_id": artifact.id,
+                "variant": tuple((name, str(value)) for name, value in artifact.variant.items()),
                 "scores": tuple(artifact.scores.items()),
                 "error": ErrorInfo.of(error) if isinstance(error, Exception) else error,
                 "seed": artifact.seed,

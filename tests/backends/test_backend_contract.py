@@ -4,11 +4,13 @@ import threading
 from contextlib import ExitStack
 
 import pytest
+from dask_clusters import Processes
 from stages import artifact, stage_of
 
 import rxpipe as rxp
 from rxpipe.backends.base import Output, Preview, StepProgress
 from rxpipe.backends.comfyui.backend import ComfyUIBackend
+from rxpipe.backends.dask.backend import DaskBackend
 from rxpipe.backends.pool import PoolBackend
 from rxpipe.backends.sketch import SketchBackend
 from rxpipe.backends.webui.backend import WebUIBackend
@@ -80,7 +82,18 @@ def _virtually(scene, predicate):
     return predicate()
 
 
-@pytest.fixture(params=["sketch", "scripted", "forge", "a1111", "forge without a page", *COMFYUIS, "pool"])
+@pytest.fixture(
+    params=[
+        "sketch",
+        "scripted",
+        "forge",
+        "a1111",
+        "forge without a page",
+        *COMFYUIS,
+        "pool",
+        pytest.param("dask", marks=pytest.mark.slow),
+    ]
+)
 def scene(request):
     """One backend in its time; closed afterwards."""
     with ExitStack() as stack:
@@ -93,6 +106,8 @@ def scene(request):
         elif request.param in RECORDED:
             server = stack.enter_context(ComfyUIServer(request.param, latency_s=0.15, draw="noise"))
             backend = ComfyUIBackend(server.url)
+        elif request.param == "dask":
+            backend = DaskBackend(stack.enter_context(Processes(1, "embedded:pace=0.01")).url)
         elif request.param == "pool":
             server = stack.enter_context(WebUIServer("forge", latency_s=0.15))
             backend = PoolBackend([WebUIBackend(server.url, poll_s=0.02), SketchBackend(pace_s=0.01)])

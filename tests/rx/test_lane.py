@@ -189,8 +189,8 @@ def test_by_default_letting_the_next_begin_changes_nothing(scripted):
 
 
 def test_the_next_may_begin_while_the_last_finishes(scripted):
-    """max_in_flight=2, one slot: two pieces begun, one of them past `free`."""
-    subscribed(Lane(max_in_flight=2), scripted)
+    """beside=1, one slot: two pieces begun, one of them past `free`."""
+    subscribed(Lane(beside=1), scripted)
     assert scripted.order == ["a"]
     scripted.slots["a"].free()
     assert scripted.order == ["a", "b"]
@@ -202,7 +202,7 @@ def test_the_next_may_begin_while_the_last_finishes(scripted):
 
 def test_as_many_begin_as_there_are_slots(scripted):
     """Two slots, and a third piece in flight once one of them is free."""
-    subscribed(Lane(2, max_in_flight=3), scripted)
+    subscribed(Lane(2, beside=1), scripted)
     assert scripted.order == ["a", "b"]
     scripted.slots["a"].free()
     assert scripted.order == ["a", "b", "c"]

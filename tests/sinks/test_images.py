@@ -37,6 +37,7 @@ from rxpipe.config import (
 from rxpipe.errors import BadImage, ConfigError, SaveError
 from rxpipe.pictures import png
 from rxpipe.pictures.lineage import LineageEntry
+from rxpipe.pictures.metadata import read_info
 from rxpipe.plan import plan_stages
 from rxpipe.sinks.images import ImageWriter
 from rxpipe.sinks.names import NamePattern, clean_part
@@ -333,13 +334,26 @@ def test_too_little_to_say_writes_no_text(tmp_path):
     assert png.read_text(path.read_bytes()).keys() == {"rxpipe"}
 
 
-@pytest.mark.parametrize(("kind", "ending"), [("JPEG", ".jpg"), ("WEBP", ".webp"), ("GIF", ".gif"), ("BMP", ".bmp")])
+@pytest.mark.parametrize(("kind", "ending"), [("GIF", ".gif"), ("BMP", ".bmp")])
 def test_other_formats_are_written_as_they_came(tmp_path, kind, ending):
     """Byte for byte, under their own ending."""
     data = encoded(kind)
     path = written(tmp_path, data=data)
     assert path.name == f"00000-7{ending}"
     assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize(("kind", "ending"), [("JPEG", ".jpg"), ("WEBP", ".webp")])
+def test_jpeg_and_webp_keep_their_pixels_and_get_their_texts(tmp_path, kind, ending):
+    """Nothing is encoded anew, and the texts are in the EXIF."""
+    data = encoded(kind)
+    path = written(tmp_path, data=data)
+    assert path.name == f"00000-7{ending}"
+    scan = data[data.index(b"\xff\xda") :] if kind == "JPEG" else data[20:]
+    assert scan in path.read_bytes()
+    info = read_info(path)
+    assert (info.damage, info.lineage.seed) == ("", 7)
+    assert "Seed: 7" in info.texts["UserComment"]
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", encoded()[:-1]])

@@ -77,6 +77,8 @@ class Connection:
         deadlines: ends answers that take too long; None for a thread of its own.
 
     received: bytes of answers read so far, as they came. sent: how many requests were written to their end.
+    transfer_s: seconds that both took, waiting for the head of an answer not counted. answered_s: when the last answer
+    was complete, as `time.monotonic` counts.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Connection:
         self._cookies = RequestsCookieJar()
         self._opened = 0
         self.received = self.sent = 0
+        self.transfer_s = self.answered_s = self._began_s = 0.0
 
     @property
     def aborted(self) -> bool:
@@ -171,6 +174,7 @@ class Connection:
         more. A GET on a kept connection that breaks before a byte came is repeated once, on a new one.
         """
         begin, opened = time.monotonic(), self._opened
+        self._began_s = begin
         limit = limit or AnswerLimit.small(timeout_s)
         request = RequestInfo(method, path, self._address.base)
         with _Deadline(self._deadlines, self._shut_down) as deadline:
@@ -249,12 +253,15 @@ class Connection:
         try:
             body = BodyReader(limit, response.headers.get("Content-Encoding", ""), length)
             size, begin = _PIECE_BYTES[0], time.monotonic()
+            head_s = begin
             while piece := raw.read(size, decode_content=False):
                 self.received += len(piece)
                 body.feed(piece)
                 begin, took_s = time.monotonic(), time.monotonic() - begin
                 size = min(2 * size, _PIECE_BYTES[1]) if took_s < _QUICK_S else size
             content = body.finish()
+            self.answered_s = time.monotonic()
+            self.transfer_s += self.answered_s - head_s
         except BadResponse:
             response.close()  # what is left of it must not be read as the next answer
             raise
@@ -309,6 +316,7 @@ class Connection:
 
     def _note_sent(self) -> None:
         self.sent += 1
+        self.transfer_s += time.monotonic() - self._began_s
 
     def _watch(self, connection: HTTPConnection) -> None:
         """Note each connection, before and after it connects."""

@@ -1,0 +1,293 @@
+"""DaskBackend: the workers of a cluster as one backend; an image goes to a worker as to a member of a pool."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import reactivex as rx
+from reactivex import Observable
+from reactivex.disposable import Disposable
+from reactivex.scheduler import CurrentThreadScheduler
+
+from rxpipe.backends.base import Backend
+from rxpipe.backends.catalog import Catalog
+from rxpipe.backends.dask.address import parse_address, resources_of, security_of
+from rxpipe.backends.dask.cell import Cell
+from rxpipe.backends.dask.cluster import Cluster, Watcher, WorkerFacts
+from rxpipe.backends.dask.diagnosis import diagnosed
+from rxpipe.backends.dask.local import LocalWorkers
+from rxpipe.backends.placement import Call, Member, Placement, check_members, group_of
+from rxpipe.errors import BackendError, BackendUnavailable, ConfigError
+from rxpipe.rx.forks import renew_after_fork
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from reactivex import abc
+
+    from rxpipe.artifact import Artifact
+    from rxpipe.backends.base import RenderEvent
+    from rxpipe.backends.diagnosis import Diagnosis
+    from rxpipe.plan import StageExecution, StageExecutionPlan
+
+
+class DaskBackend(Backend):
+    """Renders each image on a worker of a Dask cluster that was started by `rxpipe worker`.
+
+    An image goes to a worker as to a member of a `PoolBackend`: one that used its checkpoint last goes first. A worker
+    that dies, stands still or is out of reach loses its images to others, which render them from the same seeds.
+    Workers may join and leave at any time; capacity is what those that are there can do. Which worker rendered an image
+    is in `Output.server` and in its lineage.
+
+    Args:
+        url: of the scheduler: "dask://host:8786", "tls://host:8786"; with options behind it, such as
+            "dask://host:8786?requires=sdxl=1". "dask:local" starts a scheduler and workers on this machine.
+        requires: resources that a worker must have, as a mapping or as "sdxl=1"; an image occupies so much of them.
+        silence_s: without a sign of life of a worker or of the scheduler, or without any worker, after which an image
+            moves on or fails. A worker that loads a large model may be silent for some seconds.
+        connect_timeout_s: for one attempt to reach the scheduler.
+        ask_timeout_s: for the answers to `check`, `catalog` and `diagnose`; None for silence_s.
+        workers: of "dask:local", how many.
+        holds: of "dask:local", the backend that each worker holds, as `open_backend` takes it.
+        tls_ca: file of the certificate authority; with it goes all traffic over TLS.
+        tls_cert: file of this client's certificate.
+        tls_key: file of its key.
+
+    Dask runs whatever it is sent: who reaches the port of the scheduler or of a worker runs code there, without a
+    password. Bind them to 127.0.0.1 or to a private network, or use TLS.
+
+    Raises:
+        ConfigError: an argument is not what is allowed.
+    """
+
+    name = "dask"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        requires: Mapping[str, float] | str | None = None,
+        silence_s: float | None = None,
+        ask_timeout_s: float | None = None,
+        connect_timeout_s: float = 3.0,
+        workers: int | None = None,
+        holds: str | None = None,
+        tls_ca: Path | str | None = None,
+        tls_cert: Path | str | None = None,
+        tls_key: Path | str | None = None,
+    ) -> None:
+        self._security = security_of(tls_ca, tls_cert, tls_key)
+        address = parse_address(url, encrypted=self._security is not None)
+        self._requires = resources_of(address.options.get("requires") if requires is None else requires)
+        self._silence_s = _positive("silence_s", silence_s, address.options, 30.0)
+        self._ask_timeout_s, self._connect_timeout_s = ask_timeout_s, connect_timeout_s
+        count = _positive("workers", workers, address.options, 2.0)
+        self._address = address
+        of_local = {"workers", "holds"} & address.options.keys() or workers is not None or holds is not None
+        if of_local and not address.is_local:
+            raise ConfigError(["workers, holds: only 'dask:local' starts workers; elsewhere `rxpipe worker` does"])
+        self._local = LocalWorkers(int(count), holds or address.options.get("holds", "embedded"), self._requires)
+        self.url = None if address.is_local else f"dask://{(address.text or '').partition('://')[2]}"
+        self.description = f"the workers of the Dask scheduler {address.text or 'on this machine'}"
+        self.after_fork()
+        renew_after_fork(self)
+
+    @property
+    def kind(self) -> str:
+        """The kind of the workers' backends, if they are all of one: without Dask the pictures are the same."""
+        return next(iter(self._kinds)) if len(self._kinds) == 1 else self.name
+
+    @property
+    def where(self) -> str:
+        """The scheduler's address."""
+        return self.url or "dask:local"
+
+    def after_fork(self) -> None:
+        """Begin anew in a child process: the connection is the parent's."""
+        self._lock = threading.Lock()
+        self._members: dict[str, Member] = {}
+        self._kinds: set[str] = set()
+        self._number = 0
+        self._plan: StageExecutionPlan | None = None
+        self._cluster = Cluster(
+            self._local.start if self._address.text is None else self._address.text,
+            security=self._security,
+            requires=self._requires,
+            silence_s=self._silence_s,
+            connect_timeout_s=self._connect_timeout_s,
+            watcher=_Watching(self),
+        )
+        self._placement = Placement((), self._cluster.patience_s, self._cluster.absence)
+        self._count()
+
+    def render(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
+        """Return one picture of a worker; see `Backend.render`."""
+
+        def subscribe(
+            observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            self._cluster.start()
+            clock = scheduler or CurrentThreadScheduler.singleton()
+            call = Call(self._placement, stage, source, observer, clock, group=group_of(stage, self.batches))
+            self._placement.place(call)
+            return Disposable(call.dispose)
+
+        return Observable(subscribe)
+
+    def check(self, plan: StageExecutionPlan) -> Sequence[str]:
+        """Check every stage on every worker; blocking. Waits for a worker for `silence_s`.
+
+        Returns:
+            The workers' warnings, prefixed with their names, and which workers are not used, and why.
+
+        Raises:
+            BackendUnavailable: there is no scheduler, or no worker.
+            BackendRejected: no worker can be used, or none can render a stage.
+        """
+        self._cluster.wait_for_workers()
+        self._plan = plan
+        unused = [
+            f"{facts.name} is not used: {facts.refused}" for facts in self._cluster.workers.values() if facts.refused
+        ]
+        return [*check_members(self._placement.members, plan), *unused]
+
+    def wait_idle(self) -> Observable[None]:
+        """Complete immediately: an image that timed out is rendered by another worker, and its own one rests."""
+        self._placement.rest_suspects()
+        return rx.empty()
+
+    def catalog(self) -> Catalog:
+        """Return what any worker's backend has; blocking. A worker that does not answer is left out.
+
+        Raises:
+            BackendError: none answers.
+        """
+        self._cluster.wait_for_workers()
+        found: list[Catalog] = []
+        failure: BackendError | None = None
+        for member in self._placement.members:
+            try:
+                found.append(member.backend.catalog())
+            except BackendError as error:
+                failure = error
+        if not found:
+            raise self._cluster.absence() if failure is None else failure
+        return Catalog.union(found)
+
+    def diagnose(self, *, trial: bool = False) -> Diagnosis:
+        """Return the workers, what each holds, and their versions; see `Backend.diagnose`."""
+        return diagnosed(self._cluster, self, trial=trial, limit_s=self._ask_timeout_s)
+
+    def close(self) -> None:
+        """Disconnect. Workers of "dask:local" end; those of a cluster stay."""
+        self._cluster.close()
+        self._local.close()
+
+    # -- on the cluster's thread --------------------------------------------------------------------------------------
+
+    def _joined(self, facts: WorkerFacts) -> None:
+        with self._lock:
+            self._number += 1
+            member = Member(_DaskWorker(self._cluster, facts, self._ask_timeout_s), self._number)
+            self._members[facts.address] = member
+            self._kinds.add(str(facts.holds["kind"]))
+        self._count()
+        self._placement.add(member)
+
+    def _left(self, address: str, error: BackendUnavailable, *, died: bool) -> None:
+        with self._lock:
+            member = self._members.pop(address, None)
+        if member is None:
+            return
+        self._placement.remove(member)
+        self._count()
+        if isinstance(member.backend, _DaskWorker):
+            member.backend.lost(error, died=died)
+
+    def _news(self, number: str, news: tuple[Any, ...]) -> None:
+        for member in list(self._members.values()):
+            cell = member.backend.cells.get(number) if isinstance(member.backend, _DaskWorker) else None
+            if cell is not None:
+                cell.news(*news)
+
+    def _count(self) -> None:
+        """Sum up what the workers can do now; at least 2, since more may join: images then end in any order."""
+        backends = [member.backend for member in list(self._members.values())]
+        self.capacity = max(2, sum(backend.capacity for backend in backends))
+        self.queue_ahead = sum(backend.queue_ahead for backend in backends)
+        self.batches = any(backend.batches for backend in backends)
+
+
+class _Watching(Watcher):
+    """What a backend hears of its cluster."""
+
+    def __init__(self, backend: DaskBackend) -> None:
+        self._backend = backend
+
+    def joined(self, facts: WorkerFacts) -> None:
+        self._backend._joined(facts)  # noqa: SLF001  # of the same module
+
+    def left(self, address: str, error: BackendUnavailable, *, died: bool) -> None:
+        self._backend._left(address, error, died=died)  # noqa: SLF001  # of the same module
+
+    def news(self, number: str, news: tuple[Any, ...]) -> None:
+        self._backend._news(number, news)  # noqa: SLF001  # of the same module
+
+
+class _DaskWorker(Backend):
+    """One worker, as a member that gets images.
+
+    cells: those that it has, by number.
+    """
+
+    name = "dask"
+
+    def __init__(self, cluster: Cluster, facts: WorkerFacts, ask_timeout_s: float | None) -> None:
+        self._cluster, self._facts, self._ask_timeout_s = cluster, facts, ask_timeout_s
+        self.url = facts.name
+        self.capacity = int(facts.holds["capacity"])
+        self.queue_ahead = max(1, int(facts.holds["queue_ahead"]))  # one more waits there while a result travels
+        self.batches = bool(facts.holds["batches"])
+        self.cells: dict[str, Cell] = {}
+
+    def render(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
+        def subscribe(
+            observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            clock = scheduler or CurrentThreadScheduler.singleton()
+            cell = Cell(self._cluster, self._facts.address, observer, clock)
+            self.cells = {number: other for number, other in self.cells.items() if not other.over}
+            self.cells[cell.number] = cell
+            self._cluster.post(cell.begin, stage, source)
+            return Disposable(cell.stop)
+
+        return Observable(subscribe)
+
+    def check(self, plan: StageExecutionPlan) -> Sequence[str]:
+        found: Sequence[str] = self._ask("check", plan)
+        return found
+
+    def catalog(self) -> Catalog:
+        found: Catalog = self._ask("catalog")
+        return found
+
+    def lost(self, error: BackendUnavailable, *, died: bool) -> None:
+        """End every cell: the worker is gone."""
+        for cell in list(self.cells.values()):
+            cell.lost(error, died=died)
+
+    def _ask(self, question: str, *arguments: object) -> Any:
+        return self._cluster.ask(self._facts.address, question, *arguments, timeout_s=self._ask_timeout_s)
+
+
+def _positive(name: str, given: float | None, options: Mapping[str, str], default: float) -> float:
+    value: object = given if given is not None else options.get(name, default)
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = 0.0
+    if value is True or not 0 < number < float("inf"):
+        raise ConfigError([f"{name}: got {value!r}; allowed: a number above 0"])
+    return number

@@ -1,0 +1,200 @@
+"""One image on one worker: sent when it is subscribed to, watched, withdrawn when it is disposed.
+
+Three threads meet here: the subscriber's scheduler (emissions), the cluster's (Dask), and the one that disposes. What
+ends a cell is decided once, under its lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from distributed import wait
+
+from rxpipe.backends.base import Preview, StepProgress
+from rxpipe.backends.dask.holding import key_of, render_cell
+from rxpipe.backends.dask.wire import Rendered, packed
+from rxpipe.backends.placement import MemberLost
+from rxpipe.errors import BackendRejected, BackendUnavailable, BadResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reactivex import abc
+
+    from rxpipe.artifact import Artifact
+    from rxpipe.backends.base import RenderEvent
+    from rxpipe.backends.dask.cluster import Cluster
+    from rxpipe.plan import StageExecution
+
+_INLINE = 32_768  # bytes of a cell that go with its task; Dask keeps a log of what it sends, and warns of much more
+
+
+class Cell:
+    """One image in one stage on one worker.
+
+    number: who it is; each attempt has its own, so that what a lost one still sends reaches nobody.
+
+    Args:
+        cluster: whose worker it is sent to.
+        worker: its address.
+        observer: notified on *clock*.
+        clock: the scheduler of emissions.
+    """
+
+    def __init__(
+        self, cluster: Cluster, worker: str, observer: abc.ObserverBase[RenderEvent], clock: abc.SchedulerBase
+    ) -> None:
+        self.number = uuid.uuid4().hex
+        self.worker = worker
+        self._cluster, self._observer, self._clock = cluster, observer, clock
+        self._lock = threading.Lock()
+        self._over = False
+        self._began = False
+        self._working: asyncio.Task[None] | None = None
+        self._fetching: asyncio.Task[None] | None = None
+        self._newer_picture = False
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, or was disposed."""
+        return self._over
+
+    def stop(self) -> None:
+        """Withdraw it unless it is over, from any thread; returns immediately."""
+        with self._lock:
+            was_over, self._over = self._over, True
+        if not was_over:
+            self._cluster.post(self._withdraw)
+
+    # -- on the cluster's thread --------------------------------------------------------------------------------------
+
+    def begin(self, stage: StageExecution, source: Artifact | None) -> None:
+        """Send it."""
+        if not self._over:
+            self._working = self._cluster.spawn(self._work(stage, source))
+
+    def lost(self, error: BackendUnavailable, *, died: bool) -> None:
+        """End it: its worker is out of reach, or has died."""
+        self._withdraw()
+        self._fail(MemberLost(error.message) if died and self._began else error)
+
+    def news(self, kind: str, *values: Any) -> None:
+        """Emit what the worker reports."""
+        self._cluster.alive(self.worker)
+        if kind == "began":
+            self._began = True
+        elif kind == "step":
+            self._emit(StepProgress(*values))
+        elif kind == "preview":
+            self._newer_picture = True
+            if self._fetching is None and not self._over:
+                self._fetching = self._cluster.spawn(self._fetch())
+
+    def _withdraw(self) -> None:
+        for task in (self._working, self._fetching):
+            if task is not None:
+                task.cancel()
+
+    async def _work(self, stage: StageExecution, source: Artifact | None) -> None:
+        try:
+            rendered = await self._rendered(stage, source)
+        except asyncio.CancelledError:
+            return
+        except Exception as error:  # noqa: BLE001  # whatever it is, the subscriber gets it
+            self._fail(error)
+            return
+        if rendered.error is not None:
+            self._fail(rendered.error)
+        elif rendered.output is None:
+            self._fail(BackendUnavailable("the worker was stopped."))
+        else:
+            output = rendered.output
+            self._finish(lambda: (self._observer.on_next(output), self._observer.on_completed()))
+
+    async def _rendered(self, stage: StageExecution, source: Artifact | None) -> Rendered:
+        cluster = self._cluster
+        in_memory = source is None or source.path is None
+        cell = packed(stage, source) if in_memory else await asyncio.to_thread(packed, stage, source)
+        if len(cell) > _INLINE:
+            await cluster.answer(self.worker, "parcel", (self.number, cell))
+        client = cluster.client
+        if client is None:
+            raise BackendUnavailable(f"no answer from the Dask scheduler {cluster.where}: {cluster.problem}.")
+        future = client.submit(
+            render_cell,
+            cluster.topic,
+            self.number,
+            cell if len(cell) <= _INLINE else None,
+            key=key_of(self.number),
+            workers=[self.worker],
+            resources=cluster.requires or None,
+            retries=0,
+            pure=False,
+        )
+        try:
+            with client.as_current():
+                waiting = wait([future])
+            await waiting
+            if future.status == "error":
+                raise _typed(await future.exception())
+            return await self._gathered(client, future.key)
+        finally:
+            future.release()  # what nobody wants any more, the scheduler withdraws from its worker
+
+    async def _gathered(self, client: Any, key: object) -> Rendered:
+        """Fetch the result by itself: Dask's own gather puts those of several workers into one question."""
+        response = await client.scheduler.gather(keys=[key])
+        found = response["data"].get(key) if response["status"] == "OK" else None
+        if isinstance(found, Rendered):
+            return found
+        if found is not None:
+            raise BadResponse(f"the worker returned a {type(found).__name__}.")
+        raise MemberLost("the worker was lost with the picture that it had rendered.")
+
+    async def _fetch(self) -> None:
+        """Fetch the latest preview, again as long as there is a newer one."""
+        try:
+            while self._newer_picture and not self._over:
+                self._newer_picture = False
+                data = await self._cluster.answer(self.worker, "picture", self.number)
+                if data is not None:
+                    self._emit(Preview(bytes(data)))
+        except BackendUnavailable:
+            return  # no preview; the cell's own end says what is wrong
+        finally:
+            self._fetching = None
+
+    # -- towards the subscriber ---------------------------------------------------------------------------------------
+
+    def _emit(self, event: RenderEvent) -> None:
+        def on_clock(*_: object) -> None:
+            if not self._over:
+                self._observer.on_next(event)
+
+        if not self._over:
+            self._clock.schedule(on_clock)
+
+    def _fail(self, error: Exception) -> None:
+        self._finish(lambda: self._observer.on_error(error))
+
+    def _finish(self, end: Callable[[], object]) -> None:
+        def on_clock(*_: object) -> None:
+            with self._lock:
+                if self._over:
+                    return
+                self._over = True
+            end()
+
+        if not self._over:
+            self._clock.schedule(on_clock)
+
+
+def _typed(error: BaseException | None) -> BackendRejected:
+    """What ends a task of ours as Dask's error and not as its result: it could not run at all."""
+    return BackendRejected(
+        f"the cluster cannot run rxpipe's task: {type(error).__name__}: {error}.",
+        hint="Scheduler and workers need the same Python and the same rxpipe: see `rxpipe doctor dask://...`.",
+    )

@@ -1,0 +1,154 @@
+"""A worker process: it holds a backend and serves one scheduler, also one that comes later, or goes and comes back.
+
+Dask's own worker ends with its scheduler. This one keeps its backend, and so the model that it has loaded, and connects
+again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from distributed import Worker
+from distributed.comm.addressing import parse_host_port
+
+from rxpipe.backends.dask.address import OPEN_PORT, Address
+from rxpipe.backends.dask.holding import Holding
+from rxpipe.backends.dask.wire import PLUGIN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from distributed.security import Security
+
+    from rxpipe.backends.base import Backend
+
+AGAIN_S = 1.0
+"""Seconds between two attempts to reach the scheduler."""
+
+_CONNECT_S = 10.0
+_LOOPBACK = ("127.", "localhost", "[::1]")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """How a worker serves.
+
+    name: of the worker, in files and reports; None for host name and process id. resources: what it has, by name.
+    host: that it listens on; None for 127.0.0.1 with a scheduler of this machine, else the interface towards it.
+    """
+
+    scheduler: Address
+    name: str | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
+    host: str | None = None
+    security: Security | None = None
+
+
+def serve_worker(backend: Backend, where: str, settings: WorkerSettings, say: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; blocking, on the main thread. What is rendered then is interrupted.
+
+    Args:
+        backend: that the worker holds; it is not closed.
+        where: what the backend was opened from, without credentials.
+        settings: how.
+        say: called with each line for people.
+    """
+    asyncio.run(_Serving(backend, where, settings, say).run())
+
+
+class _Serving:
+    def __init__(self, backend: Backend, where: str, settings: WorkerSettings, say: Callable[[str], None]) -> None:
+        self._backend, self._where, self._settings, self._say = backend, where, settings, say
+        self._name = settings.name or f"{socket.gethostname()}-{os.getpid()}"
+        self._waiting = False
+
+    async def run(self) -> None:
+        logging.getLogger("distributed").setLevel(logging.ERROR)  # what matters of it, this module says
+        stopped = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError):  # Windows: Ctrl+C raises KeyboardInterrupt
+                asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        while not stopped.is_set():
+            await self._serve_once(stopped)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), AGAIN_S)
+
+    async def _serve_once(self, stopped: asyncio.Event) -> None:
+        """Serve while the scheduler is there; return when it is not, or not yet."""
+        address, settings = self._settings.scheduler.text or "", self._settings
+        if not await _answers(address):
+            self._wait_for(address)
+            return
+        holding = Holding(self._backend, self._where)
+        worker = Worker(
+            address,
+            nthreads=holding.slots,
+            name=self._name,
+            resources=dict(settings.resources),
+            host=settings.host or _host_towards(address),
+            security=settings.security,
+            plugins=(holding,),
+            startup_information={PLUGIN: lambda _: holding.about()},
+            memory_limit=0,  # a model fills the memory; Dask would pause the worker, and say so to nobody
+            death_timeout=_CONNECT_S,
+            heartbeat_interval="500 ms",
+        )
+        stopping = asyncio.create_task(stopped.wait())
+        starting = asyncio.ensure_future(worker)
+        try:
+            await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                self._greet(worker)
+                await asyncio.wait(
+                    [asyncio.create_task(worker.finished()), stopping], return_when=asyncio.FIRST_COMPLETED
+                )
+        except (OSError, TimeoutError, RuntimeError) as error:
+            self._wait_for(f"{address} ({error})")
+        finally:
+            stopping.cancel()
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(worker.close(timeout=2, nanny=False), 5)
+        if not stopped.is_set():
+            self._wait_for(address)
+
+    def _greet(self, worker: Worker) -> None:
+        self._waiting = False
+        self._say(f"worker {self._name} holds {self._where} ({self._backend.description})")
+        self._say(f"scheduler {self._settings.scheduler.text}; this worker listens on {worker.address}")
+        if self._settings.resources:
+            self._say(
+                "resources: " + ", ".join(f"{name}={amount:g}" for name, amount in self._settings.resources.items())
+            )
+        if self._settings.security is None and not _is_loopback(worker.address):
+            self._say(OPEN_PORT)
+
+    def _wait_for(self, address: str) -> None:
+        if not self._waiting:
+            self._waiting = True
+            self._say(f"worker {self._name} waits for the scheduler at {address}; the backend stays open")
+
+
+async def _answers(address: str) -> bool:
+    host, port = parse_host_port(address.partition("://")[2])
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), _CONNECT_S)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
+def _is_loopback(address: str) -> bool:
+    return address.partition("://")[2].startswith(_LOOPBACK)
+
+
+def _host_towards(address: str) -> str | None:
+    return "127.0.0.1" if _is_loopback(address) else None

@@ -1,0 +1,382 @@
+"""Placement: which of several backends renders an image, and where it goes when that one fails.
+
+A member that fails is rested and tried again, never dropped for good; its image moves to another member at once.
+Members may come and go while images are in progress, on any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from reactivex.disposable import Disposable, SerialDisposable
+
+from rxpipe.backends.base import Output, StepProgress
+from rxpipe.config import Txt2ImgConfig
+from rxpipe.errors import BackendError, BackendFailed, BackendRejected, BackendTimeout, BackendUnavailable
+from rxpipe.rx.worker import elapsed_s
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from reactivex import abc
+
+    from rxpipe.artifact import Artifact
+    from rxpipe.backends.base import Backend, RenderEvent
+    from rxpipe.plan import StageExecution, StageExecutionPlan
+
+FIRST_REST_S, LONGEST_REST_S = 1.0, 60.0
+"""Seconds that a member rests after a failure: doubled with each further one, up to the longest."""
+
+_FAILURES_BEFORE_REST = 2  # of one image each, such as out of memory; a server that does not answer rests at once
+_SLOW = 1.5  # times the fastest member's seconds an image; slower ones get no image queued ahead
+
+
+_LOSSES = 3  # members that an image may take with it before it is the image's own fault
+
+
+class MemberLost(BackendUnavailable):
+    """A member went away while it rendered the image."""
+
+
+@dataclass(eq=False)
+class Member:
+    """One backend of several: what it is doing, and how it has done so far.
+
+    groups: batches or single images in progress, with the number of their calls. resting_until: seconds of the clock.
+    unable: the needs that its `check` refused, and why. absent: it did not answer `check`.
+    stopping: calls that were cut short and may still run there. suspected_at_s: when the last one was cut short; it is
+    the member's fault if a time limit did it, and not if the user did.
+    """
+
+    backend: Backend
+    number: int
+    groups: dict[object, int] = field(default_factory=dict)
+    unable: dict[object, BackendError] = field(default_factory=dict)
+    model: str | None = None
+    used: int = 0
+    image_s: float | None = None
+    failures: int = 0
+    rest_s: float = FIRST_REST_S
+    resting_until: float = 0.0
+    stopping: int = 0
+    absent: bool = False
+    suspected_at_s: float | None = None
+
+    @property
+    def where(self) -> str:
+        """Its address, else its name and number."""
+        return self.backend.url or f"{self.backend.name} {self.number}"
+
+    def rest(self, now_s: float, wanted_s: float = 0.0) -> None:
+        """Take no image for a while, twice as long as the last time."""
+        self.resting_until = now_s + min(LONGEST_REST_S, max(self.rest_s, wanted_s))
+        self.rest_s = min(LONGEST_REST_S, 2 * self.rest_s)
+
+    def rank(self, model: str | None) -> tuple[int, int, int]:
+        """Order by the checkpoint it used last, then none used yet, then the fewest images."""
+        loaded = 1 if not self.used else 0 if self.model == model else 2
+        return loaded, self.used, self.number
+
+
+class Placement:
+    """Decides which member gets an image, and remembers how each has done. From any thread; it calls nothing locked.
+
+    Args:
+        members: those that there are from the beginning.
+        patience_s: asked where there is no member: the seconds for which an image waits for one to be added;
+            0 or less ends it.
+        absence: called for the error of an image that no member is there for, with those of the members it was on.
+    """
+
+    def __init__(
+        self,
+        members: Iterable[Member],
+        patience_s: Callable[[], float] = lambda: 0.0,
+        absence: Callable[[Sequence[Exception]], Exception] = lambda _: BackendRejected(
+            "no backend of the pool can render this."
+        ),
+    ) -> None:
+        self._members = list(members)
+        self._patience_s, self.absence = patience_s, absence
+        self._lock = threading.RLock()
+        self._waiting: list[Call] = []
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The members that there are now."""
+        with self._lock:
+            return tuple(self._members)
+
+    def add(self, member: Member) -> None:
+        """Give images to *member* too, those that wait first."""
+        with self._lock:
+            self._members.append(member)
+        self.place_waiting(on_their_clocks=True)
+
+    def remove(self, member: Member) -> None:
+        """Give no image to *member* any more; those in progress there end as its backend says."""
+        with self._lock:
+            if member in self._members:
+                self._members.remove(member)
+
+    def place(self, call: Call) -> None:
+        """Have *call* begin on a member; let it wait for one; or end it if every member was tried."""
+        with self._lock:
+            candidates = [m for m in self._members if call.need not in m.unable and m not in call.tried]
+            member = self._best(call, candidates)
+            patience_s = 0.0 if self._members else self._patience_s()
+            waits = member is None and (bool(candidates) or patience_s > 0)
+            known = call in self._waiting
+            if known and not waits:
+                self._waiting.remove(call)
+            if waits and not known:
+                self._waiting.append(call)
+            if member is not None:
+                member.groups[call.group] = member.groups.get(call.group, 0) + 1
+                member.model, member.used = call.model, member.used + 1
+            rests_s = [m.resting_until - call.now_s for m in candidates if m.resting_until > call.now_s]
+            rests_s += [patience_s] if patience_s > 0 else []
+        if member is not None:
+            call.begin(member)
+        elif waits:
+            call.wait(min(rests_s, default=None), report=not known)
+        else:
+            call.give_up(next((m.unable[call.need] for m in self._members if call.need in m.unable), None))
+
+    def forget(self, call: Call) -> None:
+        """Let *call* wait no longer."""
+        with self._lock:
+            if call in self._waiting:
+                self._waiting.remove(call)
+
+    def succeeded(self, call: Call, member: Member, took_s: float) -> None:
+        """Free the member; it counts as healthy."""
+        with self._lock:
+            member.failures, member.rest_s, member.resting_until = 0, FIRST_REST_S, 0.0
+            member.suspected_at_s = None
+            member.image_s = took_s if member.image_s is None else 0.5 * (member.image_s + took_s)
+        self._release(call, member)
+        self.place_waiting()
+
+    def failed(self, call: Call, member: Member, error: Exception) -> None:
+        """Free the member; rest it if it does not answer, or failed on several images."""
+        with self._lock:
+            member.failures += 1
+            unanswered = isinstance(error, BackendUnavailable | BackendTimeout | BackendRejected)
+            if unanswered or member.failures >= _FAILURES_BEFORE_REST:
+                member.rest(call.now_s, getattr(error, "retry_after_s", None) or 0.0)
+        self._release(call, member)
+
+    def cut_short(self, call: Call, member: Member) -> None:
+        """Free the member once it is idle: a cancel, a skip or a time limit ended the call there."""
+        with self._lock:
+            member.stopping += 1
+            member.suspected_at_s = call.now_s
+
+        def idle() -> None:
+            with self._lock:
+                member.stopping -= 1
+            self.place_waiting()
+
+        def not_idle(error: Exception) -> None:
+            with self._lock:
+                member.failures += 1
+                member.rest(call.now_s)
+            del error
+            idle()
+
+        self._release(call, member)
+        member.backend.wait_idle().subscribe(on_error=not_idle, on_completed=idle, scheduler=call.scheduler)
+
+    def rest_suspects(self) -> None:
+        """Rest the members that had a call cut short: a time limit did it."""
+        with self._lock:
+            for member in self._members:
+                if member.suspected_at_s is not None:
+                    member.rest(member.suspected_at_s)
+                    member.suspected_at_s = None
+
+    def place_waiting(self, *, on_their_clocks: bool = False) -> None:
+        """Try every call that waits, the oldest first: immediately, or each on the scheduler that it emits on."""
+        with self._lock:
+            waiting = list(self._waiting)
+        for call in waiting:
+            if on_their_clocks:
+                call.scheduler.schedule(lambda *_, call=call: self.place(call))
+            else:
+                self.place(call)
+
+    def _best(self, call: Call, candidates: list[Member]) -> Member | None:
+        now_s = call.now_s
+        for member in candidates:
+            if call.group in member.groups:  # its batch is there
+                return member
+            if member.absent:
+                member.absent = False
+                member.rest(now_s)
+        usable = [m for m in candidates if not m.stopping and m.resting_until <= now_s]
+        free = [m for m in usable if len(m.groups) < m.backend.capacity]
+        return min(free or self._with_queue(usable), key=lambda m: m.rank(call.model), default=None)
+
+    def _with_queue(self, usable: list[Member]) -> list[Member]:
+        """The members that may have a further image wait behind those in progress: none that is much slower."""
+        fastest_s = min((m.image_s for m in self._members if m.image_s is not None), default=None)
+        return [
+            m
+            for m in usable
+            if len(m.groups) < m.backend.capacity + m.backend.queue_ahead
+            and (fastest_s is None or m.image_s is None or m.image_s <= _SLOW * fastest_s)
+        ]
+
+    def _release(self, call: Call, member: Member) -> None:
+        with self._lock:
+            left = member.groups.get(call.group, 0) - 1
+            if left > 0:
+                member.groups[call.group] = left
+            else:
+                member.groups.pop(call.group, None)
+
+
+class Call:
+    """One image until a member has rendered it, or none can."""
+
+    def __init__(
+        self,
+        placement: Placement,
+        stage: StageExecution,
+        source: Artifact | None,
+        observer: abc.ObserverBase[RenderEvent],
+        scheduler: abc.SchedulerBase,
+        *,
+        group: object,
+    ) -> None:
+        self.need, self.model, self.group = need_of(stage), stage.generation.model, group
+        self.scheduler = scheduler
+        self.tried: list[Member] = []
+        self._placement, self._stage, self._source, self._observer = placement, stage, source, observer
+        self._errors: list[Exception] = []
+        self._member: Member | None = None
+        self._current, self._timer = SerialDisposable(), SerialDisposable()
+        self._began_s = 0.0
+        self._over = False
+
+    @property
+    def now_s(self) -> float:
+        """The scheduler's time, in seconds."""
+        return elapsed_s(self.scheduler)
+
+    def begin(self, member: Member) -> None:
+        """Render on *member*."""
+        self._timer.disposable = Disposable()
+        self._member, self._began_s = member, self.now_s
+        self._current.disposable = member.backend.render(self._stage, self._source).subscribe(
+            self._on_next, self._on_error, self._on_completed, scheduler=self.scheduler
+        )
+
+    def wait(self, seconds: float | None, *, report: bool) -> None:
+        """Wait until a member is free, or for *seconds*, when the first of those that rest may be used again."""
+        if seconds is not None:
+            self._timer.disposable = self.scheduler.schedule_relative(seconds, lambda *_: self._placement.place(self))
+        if report:
+            self._observer.on_next(StepProgress(phase="queued"))
+
+    def give_up(self, refusal: Exception | None = None) -> None:
+        """End with the last member's error; where none was tried with *refusal*; where none is there with that."""
+        last = self._errors[-1] if self._errors and self._placement.members else refusal
+        self._end(last or self._placement.absence(self._errors))
+
+    def _end(self, error: Exception) -> None:
+        self._over = True
+        self._observer.on_error(error)
+
+    def dispose(self) -> None:
+        """Interrupt the member, if one is at it."""
+        member, was_over = self._member, self._over
+        self._over, self._member = True, None
+        self._timer.dispose()
+        self._placement.forget(self)
+        self._current.dispose()
+        if member is not None and not was_over:
+            self._placement.cut_short(self, member)
+
+    def _on_next(self, event: RenderEvent) -> None:
+        if isinstance(event, Output) and self._member is not None:
+            moved = (f"rendered by {self._member.where}, after: {error}" for error in self._errors)
+            event = replace(event, server=self._member.where, warnings=(*event.warnings, *moved))
+        self._observer.on_next(event)
+
+    def _on_completed(self) -> None:
+        member, self._member, self._over = self._member, None, True
+        if member is not None:
+            self._placement.succeeded(self, member, self.now_s - self._began_s)
+        self._observer.on_completed()
+
+    def _on_error(self, error: Exception) -> None:
+        member, self._member = self._member, None
+        if member is None or self._over:
+            return
+        self._errors.append(error)
+        self.tried.append(member)
+        self._placement.failed(self, member, error)
+        if sum(isinstance(each, MemberLost) for each in self._errors) >= _LOSSES:
+            self._end(
+                BackendFailed(
+                    f"{_LOSSES} backends went away while they rendered this image, the last with: {error}",
+                    hint="It may need more memory than they have; draw it alone, or smaller.",
+                )
+            )
+        else:
+            self._placement.place(self)
+        self._placement.place_waiting()
+
+
+def check_members(members: Iterable[Member], plan: StageExecutionPlan) -> list[str]:
+    """Check every stage on every member; blocking.
+
+    Returns:
+        The members' warnings, prefixed with where they are, and what a member cannot render that another can.
+
+    Raises:
+        BackendUnavailable: no member answers.
+        BackendRejected: a stage that none can render; says what each of them lacks.
+    """
+    every = tuple(members)
+    warnings = [warning for member in every for warning in check_member(member, plan)]
+    present = [member for member in every if not member.absent]
+    if not present:
+        raise BackendUnavailable(f"no backend of the pool answers: {'; '.join(warnings)}")
+    for stage in plan.stages:
+        refusals = [(member.where, member.unable.get(need_of(stage))) for member in present]
+        if all(error for _, error in refusals):
+            reasons = "; ".join(f"{where}: {error.message}" for where, error in refusals if error)
+            raise BackendRejected(f"no backend of the pool can render {stage.stage_type}: {reasons}")
+    return warnings
+
+
+def check_member(member: Member, plan: StageExecutionPlan) -> list[str]:
+    """Find out what a member cannot render; return its warnings."""
+    member.unable, member.absent, warnings = {}, False, []
+    for stage in plan.stages:
+        try:
+            found = list(member.backend.check(plan.model_copy(update={"stages": (stage,)})))
+        except BackendUnavailable as error:
+            member.absent = True
+            return [f"{member.where}: {error.message} It gets images once it answers."]
+        except BackendError as error:
+            member.unable[need_of(stage)] = error
+            found = [f"gets no image of {stage.stage_type}: {error.message}"]
+        warnings += [f"{member.where}: {warning}" for warning in found]
+    return list(dict.fromkeys(warnings))
+
+
+def need_of(stage: StageExecution) -> str:
+    """What a member must have for a stage, whatever the image is."""
+    return repr(stage.for_image(image_index=0, seed=0))
+
+
+def group_of(stage: StageExecution, batches: bool) -> object:
+    """The images of one txt2img batch are one; every other image is one by itself."""
+    size = stage.config.batch_size if batches and isinstance(stage.config, Txt2ImgConfig) else 1
+    return object() if size == 1 else (need_of(stage), ((stage.image_index or 1) - 1) // size)

@@ -1,0 +1,297 @@
+"""DaskBackend over a scheduler and workers in this process: what a cell is, what ends it, and where it is rendered."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import reactivex as rx
+from dask_clusters import InProcess
+from reactivex.disposable import Disposable
+from stages import Watched, artifact, drawn, stage_of
+
+import rxpipe as rxp
+from rxpipe.backends.base import Backend, Output, Preview, StepProgress
+from rxpipe.backends.sketch import SketchBackend
+from rxpipe.errors import BackendFailed, BackendRejected, BackendUnavailable, ConfigError
+from rxpipe.plan import build_stage_execution_plan
+from rxpipe.testing.servers.drawing import noise_png
+
+TXT2IMG = rxp.Txt2ImgConfig(prompt="a lighthouse", width=64, height=64, steps=4)
+PLAN = build_stage_execution_plan(rxp.PipelineConfig(txt2img=TXT2IMG))
+SILENCE_S = 1.0
+
+
+class Held(Backend):
+    """A backend that renders when it is told to, and counts what is asked of it."""
+
+    name = "held"
+
+    def __init__(self, *, at_once=False, error=None):
+        self.at_once, self.error = at_once, error
+        self.begun, self.interrupted, self.stages = threading.Semaphore(0), [], []
+        self.observers = []
+
+    def render(self, stage, source):
+        def subscribe(observer, scheduler=None):
+            self.stages.append((stage, source))
+            observer.on_next(StepProgress(0.5, 1, 2))
+            observer.on_next(Preview(b"a preview"))
+            self.observers.append((observer, scheduler))
+            if self.at_once:
+                self.finish()
+                return None
+            self.begun.release()
+            return Disposable(lambda: self.interrupted.append(stage.image_index))
+
+        return rx.Observable(subscribe)
+
+    def finish(self):
+        """End what was begun last."""
+        observer, scheduler = self.observers.pop()
+        if self.error is not None:
+            scheduler.schedule(lambda *_: observer.on_error(self.error))
+            return
+        picture = Output(noise_png(64, 64, len(self.stages)))
+        scheduler.schedule(lambda *_: (observer.on_next(picture), observer.on_completed()))
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """A cluster for the tests that add and remove workers of their own."""
+    with InProcess() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared):
+    """No worker in it, before and after."""
+    yield shared
+    for worker in list(shared.workers):
+        shared.remove(worker.name)
+
+
+@pytest.fixture
+def backend(cluster):
+    with rxp.open_backend(cluster.url, silence_s=SILENCE_S) as opened:
+        yield opened
+
+
+def eventually(predicate, within_s=5.0):
+    end = time.monotonic() + within_s
+    while not predicate():
+        if time.monotonic() > end:
+            return False
+        threading.Event().wait(0.01)
+    return True
+
+
+def test_a_cell_runs_on_the_workers_backend_with_its_picture_and_its_files(cluster, backend, tmp_path):
+    """Pixels as without Dask; steps and previews come, the input picture goes there, and so does a mask's file."""
+    held = Held(at_once=True)
+    cluster.add(held, "a")
+    mask = tmp_path / "mask.png"
+    mask.write_bytes(noise_png(64, 64, 3))
+    source = rxp.Artifact(id="x-1", seed=7, data=noise_png(256, 256, 2))
+    seen = Watched(backend.render(stage_of(rxp.Img2ImgConfig(mask=mask)), source))
+    output = seen.output
+    assert (output.data, output.server) == (noise_png(64, 64, 1), "a")
+    ((stage, there),) = held.stages
+    assert there.read() == source.data
+    assert stage.config.mask != mask
+    assert not stage.config.mask.exists(), "its copy is removed with the cell"
+    assert seen.of(StepProgress)[-1] == StepProgress(0.5, 1, 2)
+
+
+def test_pixels_and_kind_are_those_of_the_backend_that_is_held(cluster, backend):
+    """So that a run is resumed with or without a cluster."""
+    cluster.add(SketchBackend(), "a")
+    backend.check(PLAN)
+    assert backend.kind == "sketch"
+    assert drawn(backend, stage_of(TXT2IMG)).data == drawn(SketchBackend(), stage_of(TXT2IMG)).data
+
+
+def test_a_preview_comes_while_it_is_rendered(cluster, backend):
+    held = Held()
+    cluster.add(held, "a")
+    seen = Watched(backend.render(stage_of(TXT2IMG), None))
+    assert seen.wait_for(lambda seen: seen.of(Preview))
+    assert seen.of(Preview)[0] == Preview(b"a preview")
+    held.finish()
+    assert isinstance(seen.output, Output)
+
+
+def test_disposing_interrupts_the_workers_backend_exactly_once(cluster, backend):
+    """And the next image renders there."""
+    held = Held()
+    cluster.add(held, "a")
+    seen = Watched(backend.render(stage_of(TXT2IMG), None))
+    assert held.begun.acquire(timeout=5)
+    seen.subscription.dispose()
+    seen.subscription.dispose()
+    assert eventually(lambda: held.interrupted)
+    held.at_once = True
+    assert drawn(backend, stage_of(TXT2IMG, image_index=2)).server == "a"
+    assert held.interrupted == [1]
+
+
+def test_a_client_that_is_gone_leaves_nothing_running(cluster):
+    held = Held()
+    cluster.add(held, "a")
+    backend = rxp.open_backend(cluster.url, silence_s=SILENCE_S)
+    Watched(backend.render(stage_of(TXT2IMG), None))
+    assert held.begun.acquire(timeout=5)
+    backend.close()
+    assert eventually(lambda: held.interrupted == [1])
+
+
+def test_a_worker_that_leaves_loses_its_cell_to_another_with_the_same_seed(cluster, backend):
+    leaving, staying = Held(), Held(at_once=True)
+    cluster.add(leaving, "leaving")
+    seen = Watched(backend.render(stage_of(TXT2IMG, seed=42), None))
+    assert leaving.begun.acquire(timeout=5)
+    cluster.add(staying, "staying")
+    cluster.remove("leaving")
+    assert seen.output.server == "staying"
+    assert [stage.seed for stage, _ in staying.stages] == [42]
+    assert "leaving" in seen.output.warnings[0]
+    assert eventually(lambda: leaving.interrupted == [1])
+
+
+def test_a_cell_that_ends_three_workers_is_its_own_fault(cluster, backend):
+    """The others survive it."""
+    every = {name: Held() for name in ("a", "b", "c", "d")}
+    for name, held in every.items():
+        cluster.add(held, name)
+    seen = Watched(backend.render(stage_of(TXT2IMG), None))
+    for _ in range(3):
+        assert eventually(lambda: any(held.observers for held in every.values()))
+        name = next(name for name, held in every.items() if held.observers)
+        every.pop(name).observers.clear()
+        cluster.remove(name)
+    with pytest.raises(BackendFailed, match="3 backends went away"):
+        assert seen.output
+
+
+def test_no_worker_is_an_error_after_the_silence_and_one_that_comes_in_time_is_used(cluster, backend):
+    with pytest.raises(BackendUnavailable, match=r"has no worker.*rxpipe worker"):
+        backend.check(PLAN)
+    with pytest.raises(BackendUnavailable, match="has no worker"):
+        drawn(backend, stage_of(TXT2IMG))
+    threading.Timer(0.3, lambda: cluster.add(Held(at_once=True), "late")).start()
+    assert backend.check(PLAN) == []
+    assert drawn(backend, stage_of(TXT2IMG)).server == "late"
+
+
+def test_no_scheduler_is_an_error_at_once():
+    with (
+        rxp.open_backend("dask://127.0.0.1:9", connect_timeout_s=0.2) as nobody,
+        pytest.raises(BackendUnavailable, match=r"no answer from the Dask scheduler tcp://127\.0\.0\.1:9"),
+    ):
+        nobody.check(PLAN)
+
+
+@pytest.mark.parametrize(
+    ("about", "says"),
+    [
+        ({"versions": {"python": "2.7", "rxpipe": "0.0.1"}}, "it runs python 2.7, this is 3.*; it runs rxpipe 0.0.1"),
+        ({"versions": {}}, "python of unknown version"),
+    ],
+)
+def test_a_worker_of_other_versions_gets_no_image(cluster, backend, about, says):
+    cluster.add(Held(at_once=True), "old", about=about)
+    with pytest.raises(BackendRejected, match=says):
+        backend.check(PLAN)
+    cluster.add(Held(at_once=True), "new")
+    assert [warning for warning in backend.check(PLAN) if warning.startswith("old is not used")]
+    assert drawn(backend, stage_of(TXT2IMG)).server == "new"
+
+
+def test_resources_choose_the_worker_and_one_that_nobody_has_is_an_error(cluster):
+    cluster.add(Held(at_once=True), "small")
+    cluster.add(Held(at_once=True), "large", resources={"sdxl": 1})
+    with rxp.open_backend(f"{cluster.url}?requires=sdxl=1", silence_s=SILENCE_S) as backend:
+        backend.check(PLAN)
+        assert {drawn(backend, stage_of(TXT2IMG)).server for _ in range(4)} == {"large"}
+    with (
+        rxp.open_backend(cluster.url, requires={"h100": 8}, silence_s=SILENCE_S) as backend,
+        pytest.raises(BackendRejected, match="small: it has not the resources h100"),
+    ):
+        backend.check(PLAN)
+
+
+def test_what_a_workers_backend_says_arrives_as_it_was(cluster, backend):
+    """Its typed error; what it refuses in `check`; what it has by name."""
+    refusing = Held(at_once=True, error=BackendFailed("NaN.", retryable=False))
+    refusing.check = lambda _plan: (_ for _ in ()).throw(BackendRejected("no such model."))
+    cluster.add(refusing, "a")
+    with pytest.raises(BackendFailed, match="NaN"):
+        drawn(backend, stage_of(TXT2IMG, image_index=2), artifact())
+    with pytest.raises(BackendRejected, match="no such model"):
+        backend.check(PLAN)
+    with pytest.raises(BackendRejected, match="no such model"):
+        drawn(backend, stage_of(TXT2IMG, seed=None))
+
+
+def test_a_cluster_that_stands_still_is_an_error_after_the_silence_and_heals(cluster, backend):
+    """Scheduler and worker frozen in the middle of an image."""
+    held = Held()
+    cluster.add(held, "a")
+    seen = Watched(backend.render(stage_of(TXT2IMG), None))
+    assert held.begun.acquire(timeout=5)
+    cluster.stop_the_world()
+    begin = time.monotonic()
+    with pytest.raises(BackendUnavailable):
+        assert seen.output
+    assert time.monotonic() - begin < 4 * SILENCE_S
+    cluster.go_on()
+    held.at_once = True
+    assert eventually(lambda: backend.check(PLAN) == [])
+    assert drawn(backend, stage_of(TXT2IMG)).server == "a"
+
+
+def test_capacity_is_what_the_workers_can_do_now(cluster, backend):
+    for name in ("a", "b", "c"):
+        cluster.add(Held(at_once=True), name)
+    backend.check(PLAN)
+    assert eventually(lambda: (backend.capacity, backend.queue_ahead) == (3, 3))
+    cluster.remove("c")
+    cluster.remove("b")
+    assert eventually(lambda: backend.capacity == 2)
+
+
+def test_the_doctor_lists_workers_what_they_hold_and_their_versions(cluster):
+    cluster.add(SketchBackend(), "a", resources={"sdxl": 1})
+    with rxp.open_backend(cluster.url, silence_s=SILENCE_S) as backend:
+        found = backend.diagnose(trial=True)
+    assert (found.ok, found.kind) == (True, "dask")
+    assert found.trial is not None
+    (line,) = found.stages
+    for part in ("a: sketch", "resources sdxl=1", "python 3.", "rxpipe ", "distributed 20", "tcp://127.0.0.1:"):
+        assert part in line
+    assert "without a password" in found.advice[-1]
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("dask://a b", "allowed: dask://host:8786"),
+        ("dask://a:99999", "allowed: dask://host:8786"),
+        ("dask://a:8786/x", "allowed: dask://host:8786"),
+        ("dask://a:8786?slots=2", "no option 'slots'"),
+        ("dask://a:8786?requires=sdxl=no", "requires: got 'sdxl=no'; allowed: names with amounts"),
+        ("dask://a:8786?silence_s=-1", "silence_s: got '-1'"),
+        ("dask://a:8786?workers=2", "only 'dask:local' starts workers"),
+    ],
+)
+def test_a_wrong_address_says_what_is_allowed(where, says):
+    with pytest.raises(ConfigError, match=says.replace("?", r"\?")):
+        rxp.open_backend(where)
+
+
+def test_tls_needs_its_three_files(tmp_path):
+    with pytest.raises(ConfigError, match="tls_cert, tls_key is missing"):
+        rxp.open_backend("dask://a:8786", tls_ca=tmp_path / "ca.pem")
+    with pytest.raises(ConfigError, match="no such file"):
+        rxp.open_backend("dask://a:8786", tls_ca="ca.pem", tls_cert="c.pem", tls_key="k.pem")

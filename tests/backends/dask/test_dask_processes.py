@@ -1,0 +1,236 @@
+"""Real processes on 127.0.0.1, killed and frozen in turn: every image, or a typed error within the limit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from dask_clusters import ROOT, Processes
+
+import rxpipe as rxp
+from rxpipe.testing import WebUIServer
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+SILENCE_S = 4.0
+IMAGES = 12
+JOB = {"prompt": "a lighthouse", "images": IMAGES, "seed": 7, "width": 64, "height": 64, "steps": 10}
+PACE = "embedded:pace=0.05"  # half a second an image
+NO_RETRY = rxp.RetryConfig(attempts=1)
+
+
+@pytest.fixture(scope="module")
+def processes():
+    with Processes(3, PACE) as running:
+        yield running
+
+
+@pytest.fixture
+def cluster(processes):
+    """Three workers and a scheduler, all well."""
+    processes.restore()
+    return processes
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """The pictures without a cluster."""
+    result = rxp.PipelineRunner(rxp.open_backend("embedded")).run(rxp.chain(rxp.txt2img(**JOB), out=None))
+    return pictures(result)
+
+
+def pictures(result):
+    return [(image.seed, result.artifact(image).to_image().tobytes()) for image in result.images]
+
+
+def run(cluster, *disturbances, silence_s=SILENCE_S, **settings):
+    """Run the job; *disturbances*: after how many pictures, and what is done then. Gives the result and its seconds."""
+    done, left = [0], list(disturbances)
+    with rxp.open_backend(cluster.url, silence_s=silence_s) as backend:
+        executor = rxp.PipelineExecutor(backend)
+
+        def count(event):
+            done[0] += event.kind == "stage_image_progress"
+            while left and done[0] >= left[0][0]:
+                threading.Thread(target=left.pop(0)[1]).start()
+
+        executor.events.subscribe(count)
+        begin = time.monotonic()
+        handle = executor.start(rxp.chain(rxp.txt2img(**JOB), out=None, **settings))
+        assert handle.wait(120)
+        assert not left, "it was over before it was disturbed"
+        return handle.result, time.monotonic() - begin
+
+
+def test_undisturbed_every_image_is_as_without_a_cluster(cluster, expected):
+    result, _ = run(cluster)
+    assert pictures(result) == expected
+    assert {record.server for record in result.records} == {"w0", "w1", "w2"}
+
+
+def test_workers_killed_in_turn_the_last_one_too(cluster, expected):
+    """One, another, and the last, while a new one starts."""
+    result, _ = run(
+        cluster,
+        (1, lambda: cluster.kill("w0")),
+        (4, lambda: cluster.kill("w1")),
+        (7, lambda: (cluster.kill("w2"), cluster.add("new"))),
+        silence_s=30.0,
+    )
+    assert result.success
+    assert pictures(result) == expected
+    assert [event.seq for event in result.events] == list(range(len(result.events)))
+    assert sorted(e.image_index for e in result.events if e.kind == "stage_image_progress") == list(
+        range(1, IMAGES + 1)
+    )
+    assert any(record.warnings for record in result.records)
+
+
+def test_every_worker_killed_is_a_typed_error_within_the_limit(cluster):
+    def kill_all():
+        killed.append(time.monotonic())
+        for name in list(cluster.workers):
+            cluster.kill(name)
+
+    killed = []
+    result, _ = run(cluster, (3, kill_all), retry=NO_RETRY)
+    assert time.monotonic() - killed[0] < 2 * SILENCE_S
+    assert result.status == "failed"
+    assert result.error.type == "BackendUnavailable"
+    assert "has no worker. Before: worker w" in result.error.message
+    assert result.tally.done >= 3
+
+
+def test_a_frozen_worker_loses_its_images_and_is_used_again_when_it_goes_on(cluster, expected):
+    result, took_s = run(cluster, (1, lambda: cluster.send("w0", signal.SIGSTOP)))
+    assert pictures(result) == expected
+    assert took_s < IMAGES * 0.5 + 3 * SILENCE_S
+    cluster.send("w0", signal.SIGCONT)
+    again, _ = run(cluster)
+    assert pictures(again) == expected
+    assert "w0" in {record.server for record in again.records}
+
+
+def test_every_worker_frozen_is_a_typed_error_within_the_limit(cluster):
+    frozen = []
+
+    def freeze():
+        frozen.append(time.monotonic())
+        for name in cluster.workers:
+            cluster.send(name, signal.SIGSTOP)
+
+    result, _ = run(cluster, (2, freeze), retry=NO_RETRY)
+    assert time.monotonic() - frozen[0] < 2 * SILENCE_S
+    assert result.status == "failed"
+    assert "sign of life" in result.error.message
+
+
+def test_a_scheduler_that_is_killed_and_comes_back_costs_time_only(cluster, expected):
+    """Its workers wait for it with their backends open."""
+
+    def restart():
+        cluster.kill_scheduler()
+        cluster.start_scheduler()
+
+    result, _ = run(cluster, (3, restart), silence_s=30.0)
+    assert result.success
+    assert pictures(result) == expected
+
+
+def test_a_scheduler_that_stays_away_or_stands_still_is_a_typed_error_within_the_limit(cluster):
+    at = []
+    result, _ = run(
+        cluster, (2, lambda: (at.append(time.monotonic()), cluster.send(None, signal.SIGSTOP))), retry=NO_RETRY
+    )
+    assert time.monotonic() - at[0] < 3 * SILENCE_S
+    assert result.status == "failed"
+    cluster.send(None, signal.SIGCONT)
+    result, _ = run(cluster, (2, lambda: (at.append(time.monotonic()), cluster.kill_scheduler())), retry=NO_RETRY)
+    assert time.monotonic() - at[1] < 3 * SILENCE_S
+    assert result.status == "failed"
+    assert "scheduler" in result.error.message
+
+
+def test_a_scheduler_that_stood_still_goes_on(cluster, expected):
+    def pause():
+        cluster.send(None, signal.SIGSTOP)
+        threading.Event().wait(2)
+        cluster.send(None, signal.SIGCONT)
+
+    result, _ = run(cluster, (3, pause), silence_s=15.0)
+    assert pictures(result) == expected
+
+
+def test_cancel_interrupts_each_server_exactly_once_and_the_next_run_completes():
+    """Workers that hold a WebUI each."""
+    with WebUIServer(latency_s=2.0, draw="noise") as one, WebUIServer(latency_s=2.0, draw="noise") as two:
+        servers = (one, two)
+        with Processes(0) as cluster:
+            for number, server in enumerate(servers):
+                cluster.add(f"w{number}", holds=server.url)
+            for name in cluster.workers:
+                cluster.await_greeting(name)
+            with rxp.open_backend(cluster.url) as backend:
+                executor = rxp.PipelineExecutor(backend)
+                handle = executor.start(rxp.chain(rxp.txt2img(prompt="a", images=8, width=64, height=64), out=None))
+                assert all(server.wait_running() for server in servers)
+                begin = time.monotonic()
+                handle.cancel()
+                assert time.monotonic() - begin < 0.5
+                assert handle.wait(10)
+                assert handle.result.status == "cancelled"
+                threading.Event().wait(1.0)
+                assert [len(server.interrupts) for server in servers] == [1, 1]
+                again = executor.start(rxp.chain(rxp.txt2img(prompt="a", images=2, width=64, height=64), out=None))
+                assert again.wait(30)
+                assert again.result.success
+
+
+def test_a_killed_program_is_resumed_over_the_cluster_and_without_it(cluster, expected, tmp_path):
+    """Its cells are not rendered again, and its worker's rendering is interrupted with it."""
+    store = tmp_path / "runs.sqlite3"
+    command = [sys.executable, "-m", "rxpipe", "run", "--backend", cluster.url, "--store", str(store), "--json"]
+    options = ["--prompt", JOB["prompt"], "--images", "12", "--seed", "7", "--size", "64x64", "--steps", "10"]
+    process = subprocess.Popen(  # noqa: S603  our own words
+        [*command, *options, "--stages", "txt2img", "--out", str(tmp_path / "out")],
+        stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    done = 0
+    for line in process.stdout:
+        done += json.loads(line)["kind"] == "stage_image_progress"
+        if done == 4:
+            break
+    process.kill()
+    process.wait(10)
+    process.stdout.close()
+    with rxp.open_backend("embedded") as backend:
+        runner = rxp.PipelineRunner(backend, store=rxp.Store(store))
+        result = runner.resume(runner.executor.store.latest().id)
+    assert pictures(result) == expected
+    assert sum(record.resumed for record in result.records) >= 3
+
+
+def test_a_local_cluster_renders_and_replaces_a_worker_that_dies(expected):
+    with rxp.open_backend("dask:local", workers=2, holds=PACE, silence_s=30.0) as backend:
+        executor = rxp.PipelineExecutor(backend)
+        first = executor.start(rxp.chain(rxp.txt2img(**JOB), out=None))
+        assert first.wait(60)
+        assert pictures(first.result) == expected
+        backend._local._processes[0].kill()
+        second = executor.start(rxp.chain(rxp.txt2img(**JOB), out=None))
+        assert second.wait(60)
+        assert pictures(second.result) == expected
+        processes = list(backend._local._processes)
+    assert all(process.poll() is not None for process in processes)
+
+
+def test_a_pool_has_a_cluster_beside_other_members(cluster, expected):
+    with rxp.open_backend(f"{cluster.url},embedded:pace=0.05") as backend:
+        result = rxp.PipelineRunner(backend).run(rxp.chain(rxp.txt2img(**JOB), out=None))
+    assert pictures(result) == expected
+    assert len({record.server for record in result.records}) == 2

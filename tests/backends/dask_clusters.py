@@ -1,0 +1,174 @@
+"""Clusters for tests: in this process, which is quick, or as real processes on 127.0.0.1, which can be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from distributed import Scheduler, Worker
+
+import rxpipe as rxp
+from rxpipe.backends.dask.holding import Holding
+from rxpipe.backends.dask.wire import PLUGIN
+
+ROOT = Path(rxp.__file__).parent.parent
+START_S = 60.0
+
+
+class InProcess:
+    """A scheduler and workers on a thread of their own; each worker holds the backend that it is given."""
+
+    def __init__(self):
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.workers = []
+        self.scheduler = self._do(self._scheduler())
+        self.url = f"dask://{self.scheduler.address.partition('://')[2]}"
+
+    def _do(self, work):
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+
+    async def _scheduler(self):
+        return await Scheduler(host="127.0.0.1", port=0, dashboard=False, dashboard_address="127.0.0.1:0")
+
+    def add(self, backend, name, *, resources=None, about=None):
+        """Start a worker; *about*: what it says of itself beyond the truth."""
+
+        async def start():
+            holding = Holding(backend, backend.name)
+            return await Worker(
+                self.scheduler.address, nthreads=holding.slots, name=name, host="127.0.0.1", plugins=(holding,),
+                resources=resources or {}, memory_limit=0, heartbeat_interval="100 ms",
+                startup_information={PLUGIN: lambda _: {**holding.about(), **(about or {})}},
+            )  # fmt: skip
+
+        self.workers.append(self._do(start()))
+
+    def remove(self, name):
+        """Close a worker."""
+        (worker,) = [worker for worker in self.workers if worker.name == name]
+        self.workers.remove(worker)
+        self._do(worker.close(nanny=False))
+
+    def stop_the_world(self):
+        """Let nothing answer, neither scheduler nor workers, until `go_on`."""
+        self._go_on = threading.Event()
+        self._loop.call_soon_threadsafe(self._go_on.wait)
+
+    def go_on(self):
+        """End what `stop_the_world` began."""
+        self._go_on.set()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for worker in self.workers:
+            self._do(worker.close(nanny=False))
+        self._do(self.scheduler.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+class Processes:
+    """`dask scheduler` and `rxpipe worker`, each a process."""
+
+    def __init__(self, workers=3, holds="embedded"):
+        self.port, self.holds = free_port(), holds
+        self.url = f"dask://127.0.0.1:{self.port}"
+        self.scheduler, self.workers, self._said = None, {}, {}
+        self.names = [f"w{number}" for number in range(workers)]
+        self.start_scheduler()
+        for name in self.names:
+            self.add(name)
+        for name in self.workers:
+            self.await_greeting(name)
+
+    def _start(self, *command):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+        said = tempfile.NamedTemporaryFile(prefix="rxpipe-dask-")  # noqa: SIM115  closed with the process
+        process = subprocess.Popen(  # noqa: S603  our own words
+            [sys.executable, "-m", *command], stdout=said, stderr=subprocess.STDOUT, env=environment
+        )
+        self._said[process] = said
+        return process
+
+    def _end(self, process):
+        process.kill()
+        process.wait(10)
+        self._said.pop(process).close()
+
+    def start_scheduler(self):
+        """Start it, or start it again at the same port."""
+        options = ("--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard", "--no-show")
+        self.scheduler = self._start("distributed.cli.dask_scheduler", *options, "--dashboard-address", "127.0.0.1:0")
+
+    def add(self, name, *options, holds=None):
+        """Start a worker."""
+        self.workers[name] = self._start(
+            "rxpipe", "worker", "--backend", holds or self.holds, "--name", name, *options, f"127.0.0.1:{self.port}"
+        )
+
+    def await_greeting(self, name):
+        """Wait until a worker serves; gives what it said."""
+        end = time.monotonic() + START_S
+        while "listens on" not in (said := Path(self._said[self.workers[name]].name).read_text(encoding="utf-8")):
+            assert self.workers[name].poll() is None, f"the worker ended: {said}"
+            assert time.monotonic() < end, f"the worker does not serve: {said}"
+            threading.Event().wait(0.05)
+        return said
+
+    def restore(self):
+        """Let all go on, and start again what was killed."""
+        for process in [*self.workers.values(), self.scheduler]:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+        if self.scheduler.poll() is not None:
+            self.start_scheduler()
+        for name in {*self.workers} - {*self.names}:
+            self.kill(name)
+        for name in {*self.names} - {*self.workers}:
+            self.add(name)
+        for name in self.names:
+            self.await_greeting(name)
+
+    def kill(self, name):
+        """SIGKILL a worker."""
+        self._end(self.workers.pop(name))
+
+    def kill_scheduler(self):
+        self._end(self.scheduler)
+
+    def send(self, name, number):
+        """Send a signal to a worker, or to the scheduler where *name* is None."""
+        (self.workers[name] if name else self.scheduler).send_signal(number)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in list(self._said):
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+        for process in list(self._said):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            self._end(process)
