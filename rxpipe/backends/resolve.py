@@ -81,7 +81,9 @@ def open_backend(where: str | int | None = None, *, ports: Sequence[int] | None 
     Args:
         where: "http://host:port" (or "host:port", or a port on this machine) for a WebUI, with "user:password@" where
             it needs that; "embedded" for the one that needs no server, "embedded:name=value,..." with
-            options; several of them with commas between for a pool; None or "auto": RXPIPE_BACKEND, else `backend.url`
+            options; "diffusers:MODEL" (a file, a folder, or a name in RXPIPE_MODELS) for a local model,
+            "diffusers:MODEL?device=cpu&..." with options, "?devices=cuda:0,cuda:1" for a process each;
+            several of them with commas between for a pool; None or "auto": RXPIPE_BACKEND, else `backend.url`
             or `backend.urls` (a list) in the config file, else a WebUI that answers on 127.0.0.1:7860 to 7864 or a
             ComfyUI on 127.0.0.1:8188, else the embedded one.
         ports: on this machine where "auto" looks for a server; None for the usual ones.
@@ -91,7 +93,8 @@ def open_backend(where: str | int | None = None, *, ports: Sequence[int] | None 
 
     Raises:
         ConfigError: *where*, an option or the config file is not what is allowed; the message says what is.
-        MissingPackage: the embedded backend is opened, and the extra that it needs is not installed.
+        MissingPackage: the extra that the backend needs is not installed.
+        BackendRejected: a local model that is not there, or that is not drawn here.
     """
     spec = choose(str(where) if isinstance(where, int) else where, ports=ports)
     backend = open_spec(spec, options)
