@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rxpipe.backends import open_backend
-from rxpipe.cli.outcome import Exit
-from rxpipe.cli.running import JsonLines, run_one, until_interrupted
+from rxpipe.cli.outcome import Exit, problem
+from rxpipe.cli.running import JsonLines, resuming_command, run_one, until_interrupted
 from rxpipe.cli.tables import print_line, print_pairs, print_stages
 from rxpipe.config import SECTIONS, CustomConfig, PipelineConfig
 from rxpipe.errors import ConfigError, ResumeError, suggestion
@@ -179,7 +179,8 @@ def list_runs(path: Path | None, *, rebuild_from: Path | None, as_json: bool, **
             typer.echo(json.dumps(_plain(run)))
         return
     if not found:
-        typer.echo("no such run" if any(conditions[name] for name in conditions if name != "limit") else "no run yet")
+        narrowed = any(conditions[name] for name in conditions if name != "limit")
+        print_line(Console(), "no such run" if narrowed else f"no run yet in {store.path}")
         return
     _print_runs(found)
 
@@ -301,7 +302,12 @@ def watch_run(name: str | None, path: Path | None, *, as_json: bool, verbose: bo
     output = JsonLines() if as_json else view
     worker = WorkerScheduler("rxpipe-watch")
     with contextlib.closing(view), contextlib.closing(worker):
-        return until_interrupted(follow(store, found.run_id), output, worker, live=view.live and not as_json)
+        code = until_interrupted(follow(store, found.run_id), output, worker, live=view.live and not as_json)
+    if store.run(found.run_id).summary.status != "interrupted":
+        return code
+    command = resuming_command(found.run_id, store)
+    problem(f"run {found.run_id} was interrupted: its process is gone. To continue: {command}")
+    return Exit.FAILED
 
 
 def _plain(record: Any) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
 
+import crashes
 import pytest
 import reactivex as rx
 from typer.testing import CliRunner
@@ -212,3 +214,28 @@ def test_a_run_is_watched_from_its_beginning_to_its_end(painted):
     ]
     lines = rxpipe("watch", "last", "--json").stdout.splitlines()
     assert [json.loads(line)["kind"] for line in lines][-1] == "run_end"
+
+
+def test_watching_a_killed_run_says_that_it_was_interrupted(tmp_path):
+    """Its events end without an end of the run: that is no success."""
+    assert crashes.killed_run(tmp_path, lambda: contextlib.nullcontext(Painted()), at=12)
+    watched = rxpipe("watch", "--store", tmp_path / "runs.sqlite3")
+    assert watched.exit_code == 1
+    assert "was interrupted: its process is gone. To continue: rxpipe resume night --store " in watched.stderr
+
+
+def test_what_the_store_does_not_have_is_named_with_what_to_do(tmp_path):
+    """A picture that exists is not called a run, and a store that is not there is named."""
+    (tmp_path / "a.png").write_bytes(b"picture")
+    for command in (("show", "a.png"), ("rate", "a.png", 3)):
+        said = " ".join(rxpipe(*command).stderr.split())
+        assert "has drawn a.png. `rxpipe runs --rebuild FOLDER` enters" in said
+    assert rxpipe("runs", "--store", "nowhere").stdout == f"no run yet in {tmp_path / 'nowhere'}\n"
+
+
+def test_a_grid_is_drawn_of_the_last_run(painted):
+    """It takes a run's name as the other commands do."""
+    painted()
+    assert rxpipe("run", *FOUR).exit_code == 0
+    assert rxpipe("grid", "last", "--out", "sheet.png").exit_code == 0
+    assert Path("sheet.png").is_file()
