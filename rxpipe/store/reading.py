@@ -120,7 +120,7 @@ class Store:
             conditions.add("runs.number < ?", before)
             conditions.add("runs.status = ?", "running" if status == "interrupted" else status)
             conditions.add("instr(lower(runs.model), ?)", None if model is None else model.lower())
-            conditions.add("runs.seed <= ? AND ? < runs.seed + runs.images", seed, seed)
+            conditions.add_seed(seed)
             conditions.add_time("runs.began >= ?", since)
             conditions.add_time("runs.began < ?", until)
             if stage is not None:
