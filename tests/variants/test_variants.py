@@ -249,3 +249,18 @@ def test_memory_is_flat_over_many_variants():
     finally:
         tracemalloc.stop()
     assert varied < 1.6 * plain
+
+
+def test_wildcards_of_a_resumed_run_are_those_of_its_folder(tmp_path, monkeypatch):
+    """Wherever it is resumed from."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "wild").mkdir()
+    (tmp_path / "wild" / "colour.txt").write_text("red\nblue\n")
+    monkeypatch.chdir(tmp_path)
+    executor = rxp.PipelineExecutor(Instant(), store=tmp_path / "s.sqlite3")
+    runner = rxp.PipelineRunner(executor)
+    chain = rxp.chain(rxp.txt2img("a __colour__ mill"), variants={"wildcards": ["wild"]})
+    first = runner.run(chain)
+    executor.store.flush()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert all(record.resumed for record in runner.resume(first.run_id).records)
