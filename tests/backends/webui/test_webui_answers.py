@@ -2,6 +2,7 @@
 
 import base64
 import json
+import mmap
 import struct
 import time
 import zlib
@@ -301,3 +302,23 @@ def test_hostile_answers_raise_no_error_but_ours():
         begin = time.monotonic()
         read_every_way(number)
         assert time.monotonic() - begin < 5, number
+
+
+@pytest.mark.parametrize("laid_out", ["as servers do", "otherwise"])
+def test_a_mapped_answer_is_read_as_any_other(laid_out):
+    """A large answer has pages of its own; what is made of it does not need them any more."""
+    whole = body([TEXT, TEXT])
+    whole = whole if laid_out == "as servers do" else whole.replace(b"images", b"\\u0069mages")
+    mapped = _mapped(whole)
+    answer = read_generation(mapped, expected=2)
+    made = [answer.take(0), answer.take(1)]
+    mapped.close()
+    assert made == [read_generation(whole, expected=2).take(index) for index in (0, 1)]
+    with pytest.raises(BadResponse, match="not JSON"):
+        read_generation(_mapped(b"<html>"), expected=1)
+
+
+def _mapped(data):
+    pages = mmap.mmap(-1, len(data))
+    pages.write(data)
+    return pages
