@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from rxpipe.backends import open_backend
 from rxpipe.cli.outcome import Exit, problem
-from rxpipe.cli.running import JsonLines, resuming_command, run_one, until_interrupted
+from rxpipe.cli.running import JsonLines, run_one, until_interrupted
 from rxpipe.cli.tables import print_line, print_pairs, print_stages
 from rxpipe.config import SECTIONS, CustomConfig, PipelineConfig
 from rxpipe.errors import ConfigError, ResumeError, suggestion
@@ -27,7 +28,7 @@ from rxpipe.store.following import follow
 from rxpipe.store.pictures import PictureDigests
 from rxpipe.store.reading import Store, default_store
 from rxpipe.store.rebuilding import rebuild
-from rxpipe.store.resuming import plan_of
+from rxpipe.store.resuming import plan_of, resumable
 from rxpipe.views.console import ConsoleView
 from rxpipe.views.palette import duration_text
 from rxpipe.views.report import report
@@ -66,6 +67,7 @@ def resume_run(name: str | None, backend: str | None, path: Path | None, *, as_j
     if found.status == "completed" and _is_intact(store, found.run_id):
         typer.echo(f"run {found.run_id} is complete, and its pictures are intact")
         return Exit.COMPLETED
+    resumable(store, found.run_id)  # before a backend is looked for
     opened = open_backend(backend or found.backend_spec or None)
     title = f"resuming {found.run_id}, attempt {found.attempt + 1}"
     with contextlib.closing(opened):
@@ -230,14 +232,21 @@ def show_run(name: str, path: Path | None, *, images: int, as_json: bool) -> Non
     if len(last) > images:
         print_line(shown, f"and more; --images {summary.images} lists them all")
     if summary.unfinished:
-        print_line(shown, f"To continue: rxpipe resume {summary.run_id}")
+        print_line(shown, f"To continue: {_resuming(summary, store)}")
+
+
+def _resuming(run: RunSummary, store: Store) -> str:
+    """Return the command that continues a run."""
+    usual = default_store()
+    where = "" if usual is not None and usual.path == store.path else f" --store {shlex.quote(str(store.path))}"
+    return f"rxpipe resume {run.run_id}{where}"
 
 
 def _facts(run: StoredRun) -> list[tuple[str, str]]:
     summary = run.summary
     counts = ("done", "failed", "cancelled", "filtered")
     ended = ", ".join(f"{count} {what}" for what in counts if (count := getattr(summary, what)))
-    took = "" if summary.duration_s is None else f", {duration_text(summary.duration_s)}"
+    took = "" if summary.duration_s is None or summary.status == "rebuilt" else f", {duration_text(summary.duration_s)}"
     attempt = f", attempt {summary.attempt}" if summary.attempt > 1 else ""
     return [
         ("run", summary.run_id),
@@ -258,6 +267,8 @@ def _facts(run: StoredRun) -> list[tuple[str, str]]:
 
 def _print_timings(shown: Console, run: StoredRun) -> None:
     """Print where the time went: a row a stage, the members of a pool below it."""
+    if run.summary.status == "rebuilt":
+        return  # pictures do not tell how long they took
     whole = sum(timing.total_s for timing in run.timings)
     rows = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for title in ("stage", "drawn", "kept", "time", "share", "a picture", "longest", "outcomes"):
@@ -294,20 +305,26 @@ def watch_run(name: str | None, path: Path | None, *, as_json: bool, verbose: bo
     """Show a run as it runs in another process, until it ends or Ctrl+C.
 
     Raises:
-        StoreError: there is no run, or the store cannot be read.
+        StoreError: there is no run, or the store cannot be read. ResumeError: of the run only the pictures are left.
     """
     store = store_at(path)
     found = store.find(name or "last")
+    if found.status == "rebuilt":
+        raise ResumeError(
+            f"run {found.run_id} is known from its pictures only, which do not tell how it ran.",
+            hint=f"`rxpipe show {found.run_id}` shows them.",
+        )
     view = ConsoleView(verbose=verbose)
     output = JsonLines() if as_json else view
     worker = WorkerScheduler("rxpipe-watch")
     with contextlib.closing(view), contextlib.closing(worker):
         code = until_interrupted(follow(store, found.run_id), output, worker, live=view.live and not as_json)
-    if store.run(found.run_id).summary.status != "interrupted":
-        return code
-    command = resuming_command(found.run_id, store)
-    problem(f"run {found.run_id} was interrupted: its process is gone. To continue: {command}")
-    return Exit.FAILED
+    left = store.run(found.run_id).summary
+    if left.status == "interrupted":
+        hint = f" To continue: {_resuming(left, store)}" if left.unfinished else ""
+        problem(f"run {left.run_id} has no end: its process is gone.{hint}")
+        return Exit.FAILED
+    return code
 
 
 def _plain(record: Any) -> dict[str, Any]:

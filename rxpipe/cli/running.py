@@ -259,14 +259,9 @@ def _logging(view: ConsoleView, *, as_json: bool, verbose: bool) -> Iterator[Non
 def _say_how_to_continue(result: PipelineRunResult, store: Store) -> None:
     if result.plan is None or result.plan.settings.out is None:
         return
-    problem(f"to continue: {resuming_command(result.run_id, store)}")
-
-
-def resuming_command(run_id: str, store: Store) -> str:
-    """Return the command that resumes a run of a store, which it names if it is not the user's."""
     usual = default_store()
     where = "" if usual is not None and usual.path == store.path else f" --store {shlex.quote(str(store.path))}"
-    return f"rxpipe resume {run_id}{where}"
+    problem(f"to continue: rxpipe resume {result.run_id}{where}")
 
 
 def _say_outcome(result: PipelineRunResult, view: ConsoleView) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ __all__ = ["rebuild"]
 
 _ID = re.compile(r"(?P<run>.+)-(?P<number>\d+)(?:\.[\w.]+)?")
 _MOST = 10**9  # of an image's number, and of what is counted in a setting; a stranger's picture may claim any
+_TIME = re.compile(r"\d{8}-\d{6}(?=-)")
 _ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif"})
 
 
@@ -52,7 +54,7 @@ def rebuild(store: Store, folder: Path) -> tuple[int, int]:
     known = {run.run_id for run in store.runs(limit=None)}
     found = _pictures_below(folder)
     new = {run_id: run for run_id, run in found.items() if to_text(run_id) not in known}
-    in_order = sorted(new.items(), key=lambda item: min(path.stat().st_mtime for path, _ in item[1].pictures))
+    in_order = sorted(new.items(), key=lambda item: min(_began(item[0], path) for path, _ in item[1].pictures))
     for run_id, run in in_order:
         rows = [_cell(path, lineage) for path, lineage in run.pictures]
         values = _run(run_id, run)
@@ -79,8 +81,16 @@ def _pictures_below(folder: Path) -> dict[str, _Found]:
     return found
 
 
+def _began(run_id: str, path: Path) -> float:
+    """Return when a run began: ids of runs tell it, and files that were copied do not."""
+    found = _TIME.match(run_id)
+    with contextlib.suppress(ValueError):
+        return datetime.strptime(found[0] if found else "", "%Y%m%d-%H%M%S").replace(tzinfo=UTC).timestamp()
+    return path.stat().st_mtime
+
+
 def _run(run_id: str, run: _Found) -> dict[str, object]:
-    times = [path.stat().st_mtime for path, _ in run.pictures]
+    times = [_began(run_id, path) for path, _ in run.pictures]
     numbers = {lineage.number for _, lineage in run.pictures}
     first = min((lineage for _, lineage in run.pictures), key=lambda lineage: lineage.number)
     settings: Mapping[str, object] = first.lineage[0].settings

@@ -142,11 +142,10 @@ def _lanes(bars: Sequence[Bar]) -> list[list[Bar]]:
 
 
 def _by_image(attempt: Attempt, names: dict[str, str]) -> Chart:
-    known = {(bar.stage_index, bar.image_index): bar.artifact_id for bar in attempt.bars}
+    planned = {name: artifact_id for artifact_id, name in names.items()}
     rows: dict[str, list[Bar]] = {name: [] for name in names}
     for bar in attempt.bars:
-        key = bar.artifact_id or known.get((bar.stage_index, bar.image_index)) or f"{bar.image_index}?"
-        rows.setdefault(key, []).append(bar)
+        rows.setdefault(_row_of(bar, planned), []).append(bar)
     reached = {name: bars for name, bars in rows.items() if bars}
     shown = dict(list(reached.items())[:MOST_ROWS])
     step = _TALL if len(shown) <= _FEW_ROWS else _FLAT
@@ -162,6 +161,14 @@ def _by_image(attempt: Attempt, names: dict[str, str]) -> Chart:
     more = len(reached) - len(shown)
     height = 4 + len(shown) * step
     return Chart("By image", height, tuple(labels), tuple(rects), tuple(marks), _ticks(attempt.length_s), more)
+
+
+def _row_of(bar: Bar, planned: dict[str, str]) -> str:
+    """Return the id of an image; of one that was not finished, what is known: images enter the first stage in order."""
+    if bar.artifact_id is not None:
+        return bar.artifact_id
+    unknown = f"{bar.stage_type} {bar.image_index}"
+    return planned.get(str(bar.image_index), unknown) if bar.stage_index == 0 else unknown
 
 
 def _rects(bar: Bar, attempt: Attempt, y: int, height: int) -> Iterable[Rect]:

@@ -34,6 +34,7 @@ _MOST_WARNINGS, _MOST_TROUBLES = 100, 300
 _LONGEST = 20_000  # characters of a text
 _LIGHT_STAGES = ("#4472c4", "#2e9d6b", "#c77b1b", "#9a5cc6", "#c24f7f", "#2596a8", "#8a8f2a", "#7f8fa6")
 _DARK_STAGES = ("#7ba2ea", "#58c796", "#e5a04c", "#bf8ee6", "#e682ab", "#57c0d1", "#bfc45a", "#9fb0c8")
+_WORDS = {"pending": "left to draw"}
 _INDEX = re.compile(r", image \d+:")
 
 
@@ -111,7 +112,7 @@ def _numbers(run: ShownRun) -> Iterator[tuple[str, str]]:
     yield f"{done} of {run.images}", "images finished" if run.images != 1 else "image finished"
     for outcome in ("failed", "cancelled", "filtered", "pending"):
         if count := run.count(outcome):
-            yield str(count), outcome
+            yield str(count), _WORDS.get(outcome, outcome)
     if run.attempts:
         yield duration_text(run.length_s), "in all"
         if done:
@@ -144,6 +145,7 @@ def _shown_picture(picture: Picture, images: Mapping[str, str], beside: Path | N
     return {
         "name": picture.name,
         "outcome": picture.outcome,
+        "word": _WORDS.get(picture.outcome, picture.outcome),
         "seed": picture.seed,
         "image": image,
         "link": _link(picture.path, beside) if image else None,
