@@ -151,6 +151,7 @@ def test_the_page_shows_the_run_and_loads_nothing(tmp_path):
         assert words in shown.text
 
 
+@pytest.mark.slow
 def test_many_pictures_stay_a_small_page(tmp_path):
     """400 pictures of noise, which no format makes small, and every bar of the timeline."""
     noise = tmp_path / "noise.png"

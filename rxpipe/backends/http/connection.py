@@ -28,7 +28,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from rxpipe.backends.http.failures import ErrorHints, RequestInfo, read_json, refusal, root_cause_text, without_frames
-from rxpipe.backends.http.limits import AnswerLimit, BodyReader
+from rxpipe.backends.http.limits import AnswerLimit, Body, BodyReader
 from rxpipe.errors import BackendError, BackendTimeout, BackendUnavailable, BadResponse
 from rxpipe.rx.worker import WorkerScheduler
 
@@ -51,12 +51,17 @@ _NO_TLS = ("UNEXPECTED_EOF", "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HT
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer with its whole body."""
+    """An answer with its whole body. content: the body; a large one is mapped, and `body` is a copy of it."""
 
     status: int
-    body: bytes = field(repr=False)
+    content: Body = field(repr=False)
     elapsed_s: float
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def body(self) -> bytes:
+        """The body as bytes."""
+        return self.content if isinstance(self.content, bytes) else self.content[:]
 
     def json(self) -> Any:
         """The body as JSON.
@@ -248,7 +253,7 @@ class Connection:
         for sock in {*(connection.sock for connection in list(self._connections)), *self._sockets}:
             _shutdown_socket(sock)
 
-    def _read(self, response: requests.Response, limit: AnswerLimit) -> bytes:
+    def _read(self, response: requests.Response, limit: AnswerLimit) -> Body:
         raw, length = response.raw, _length_of(response)
         try:
             body = BodyReader(limit, response.headers.get("Content-Encoding", ""), length)
