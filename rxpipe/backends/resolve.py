@@ -276,6 +276,10 @@ def _from_file(path: Path) -> BackendSpec | None:
                 [f"{path}: backend.urls: got {urls!r}; allowed: a list of addresses, and no url beside it"]
             )
         url = ",".join(urls)
+    if url is None and table:
+        raise ConfigError(
+            [f'{path}: backend: got {", ".join(map(shown, table))} and no url; give url = "http://127.0.0.1:7860"']
+        )
     if url is None:
         return None
     if not isinstance(url, str):
@@ -297,6 +301,8 @@ def _backend_table(path: Path) -> dict[str, Any]:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
     except (ValueError, UnicodeError) as error:
         raise ConfigError([f"{path}: not well-formed TOML: {cut(str(error))}"]) from None  # it may hold the whole text
+    if wrong := [name for name in values if name != "backend"]:
+        raise ConfigError([f"{path}: {shown(name)}: unknown key; {suggestion(name, ('backend',))}" for name in wrong])
     table = values.get("backend", {})
     if not isinstance(table, dict):
         raise ConfigError([f"{path}: backend: a table such as [backend] with url = ... is expected"])

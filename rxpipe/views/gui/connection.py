@@ -149,6 +149,9 @@ class BackendConnection:
             wait_s = self._look_s if state.status == "ready" else self._retry_s
             if state.backend is not None:
                 self._scheduler.schedule_relative(wait_s, lambda *_: self._look(number))
+        else:  # it still lists its names, and may stop to answer while it does
+            asking = self._asking
+            self._scheduler.schedule_relative(self._slow_s, lambda *_: self._doubt(asking))
         if state.status == "ready" and not state.names:
             state = replace(state, names=self.state.names)
         if state != self.state:
