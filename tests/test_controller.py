@@ -429,6 +429,7 @@ def test_a_sink_that_can_be_told_nothing_is_refused(desk):
 # -- real threads ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_flood_from_a_worker_is_told_on_the_pumping_thread_only(marbles):
     """10,000 steps and 1,000 images while the window is busy: few updates, all images, the last state, one thread."""
     marbles.allow_threads()
