@@ -214,6 +214,23 @@ def test_a_run_is_watched_from_its_beginning_to_its_end(painted):
     assert [json.loads(line)["kind"] for line in lines][-1] == "run_end"
 
 
+def test_what_the_store_does_not_have_is_named_with_what_to_do(tmp_path):
+    """A picture that exists is not called a run, and a store that is not there is named."""
+    (tmp_path / "a.png").write_bytes(b"picture")
+    for command in (("show", "a.png"), ("rate", "a.png", 3)):
+        said = " ".join(rxpipe(*command).stderr.split())
+        assert "has drawn a.png. `rxpipe runs --rebuild FOLDER` enters" in said
+    assert rxpipe("runs", "--store", "nowhere").stdout == f"no run yet in {tmp_path / 'nowhere'}\n"
+
+
+def test_a_grid_is_drawn_of_the_last_run(painted):
+    """It takes a run's name as the other commands do."""
+    painted()
+    assert rxpipe("run", *FOUR).exit_code == 0
+    assert rxpipe("grid", "last", "--out", "sheet.png").exit_code == 0
+    assert Path("sheet.png").is_file()
+
+
 def test_who_watches_a_run_whose_process_is_killed_is_told(painted, monkeypatch, tmp_path):
     """A copy of the store from the middle of a run is what a killed process leaves."""
     backend = painted()

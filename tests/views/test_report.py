@@ -151,6 +151,7 @@ def test_the_page_shows_the_run_and_loads_nothing(tmp_path):
         assert words in shown.text
 
 
+@pytest.mark.slow
 def test_many_pictures_stay_a_small_page(tmp_path):
     """400 pictures of noise, which no format makes small, and every bar of the timeline."""
     noise = tmp_path / "noise.png"
@@ -243,6 +244,39 @@ def test_each_second_of_an_image_is_spent_on_one_thing():
         assert sum(span.length_s for span in bar.spans) == pytest.approx(bar.length_s)
 
 
+def test_an_image_that_nobody_saw_leave_the_queue_left_it_after_the_one_before():
+    builder = TimelineBuilder()
+    builder.begin("upscale", images=2)
+    builder.start(0)
+    builder.step(0, 1, 0.1)
+    builder.step(0, 2, phase="queued")
+    builder.wait(2)
+    builder.image(0, 1, duration_s=2.0)
+    builder.wait(1)
+    builder.image(0, 2, duration_s=3.0, own_s=0.25)
+    (attempt,) = attempts_of(builder.events)
+    spans = [(span.kind, span.begin_s, span.end_s) for span in attempt.bars[1].spans]
+    assert spans == [("queue", 0, 2), ("server", 2, 2.75), ("ours", 2.75, 3)]
+
+
+@pytest.mark.slow
+def test_a_chart_of_very_many_images_stays_small():
+    """10,000 images of four stages on five servers."""
+    builder = TimelineBuilder()
+    builder.begin("txt2img", "img2img", "adetailer", "upscale", images=10_000)
+    for index in range(4):
+        for image in range(1, 10_001):
+            builder.wait(1)
+            failed = {"outcome": "failed", "error": OUT_OF_MEMORY} if image % 3 == 0 else {}
+            server = f"http://s{image % 5}"
+            builder.image(index, image, duration_s=1.0, own_s=0.1, transfer_s=0.2, server=server, **failed)
+    builder.finish()
+    result = rxp.PipelineRunResult.from_events(builder.events)
+    text = page_text(run_of_result(result))
+    assert len(text) < 8 << 20
+    assert "and 9400 more images; the trace has them all" in Page(text).text
+
+
 def test_the_wall_time_is_told_once():
     """A moment in which one image is rendered and another waits is rendering."""
     attempts = attempts_of(queued_run().events)
@@ -326,6 +360,8 @@ def test_what_is_no_report_is_never_replaced(tmp_path):
         rxp.report(result, tmp_path / "r.html", trace=picture)
     assert picture.read_bytes() == before
     assert not (tmp_path / "r.html").exists()
+    with pytest.raises(ConfigError, match="for both"):
+        rxp.report(result, tmp_path / "r.html", trace=tmp_path / "r.html")
     page = rxp.report(result, tmp_path, trace=tmp_path / "t.json")
     assert page == tmp_path / "report-r1.html"
     assert rxp.report(result, tmp_path, trace=tmp_path / "t.json") == page

@@ -295,6 +295,7 @@ def test_odd_dates_of_retry_after_are_seconds_or_nothing(text):
     assert retry_after_s(text) is None or retry_after_s(text) >= 0
 
 
+@pytest.mark.slow
 def test_hostile_answers_raise_no_error_but_ours():
     """2 % of those that `tests/benchmarks/bench_answers.py` reads; each in at most 5 s."""
     for number in range(0, 10_000, 50):
