@@ -57,6 +57,7 @@ from .events import (
     parse_event,
 )
 from .executor import PipelineExecutor, Run
+from .pictures.folders import pictures_at
 from .plan import (
     AdetailerStageExecution,
     StageExecution,
@@ -67,6 +68,7 @@ from .plan import (
 from .presets import Recalled, recall, recall_all
 from .result import ImageRecord, ImageResult, PipelineRunResult, reduce
 from .runner import PipelineRunner
+from .sinks.grids import variant_grid
 from .sinks.learning import LearningRecord, LearningRecordWriter, read_records
 from .stages import (
     Decisions,
@@ -81,6 +83,7 @@ from .stages import (
     expand,
     gate,
     grid,
+    has_face,
     image_stage,
     img2img,
     keep_best,
@@ -96,6 +99,7 @@ from .stages import (
 from .status import RunStatus, reduce_status
 from .store.reading import Store
 from .store.records import CellRecord, RunSummary, StageTiming, StoredRun
+from .views.report import report
 
 __all__ = [
     "AdetailerConfig",
@@ -185,6 +189,7 @@ __all__ = [
     "expand",
     "gate",
     "grid",
+    "has_face",
     "image_stage",
     "img2img",
     "keep_best",
@@ -192,11 +197,13 @@ __all__ = [
     "open_backend",
     "operator_stage",
     "parse_event",
+    "pictures_at",
     "read_records",
     "recall",
     "recall_all",
     "reduce",
     "reduce_status",
+    "report",
     "resize",
     "save_as",
     "seeds",
@@ -204,6 +211,7 @@ __all__ = [
     "tee",
     "txt2img",
     "upscale",
+    "variant_grid",
     "watermark",
     "when",
 ]

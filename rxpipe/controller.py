@@ -355,6 +355,7 @@ class PipelineController:
         self._results.show(result, immediately=isinstance(event, RunEnd))
         self._events.on_next(event)
         if isinstance(event, RunEnd):
+            self._stop = None  # a run that is resumed has the same id
             self._begin_next()
 
     def _show(self, status: RunStatus) -> None:

@@ -139,9 +139,11 @@ class StageImageProgress(BaseStageEvent):
 
     outcome: "done"; "passed" left unchanged (error set if rendering failed, None if there was nothing to do);
         "failed" with its error; "cancelled" if it was skipped.
-    seed: of its rendering. duration_s: in this stage, retries and writing included. path: of its file, None if none
-        was written. warnings: what differs from the request, such as another sampler. server: which of several
-        rendered it, None where there is only one. scores: what stages such as keep_best measured.
+    seed: of its rendering. duration_s: in this stage, retries and writing included. transfer_s: of it, while bytes went
+        to the server and came from it; own_s: of it, while rxpipe read, checked and wrote the picture; None where they
+        are not known. path: of its file, None if none was written. warnings: what differs from the request, such as
+        another sampler. server: which of several rendered it, None where there is only one. scores: what stages such as
+        keep_best measured.
         variant: its number and its value on each axis, by name; empty for a run without variants.
         attempt: of the run, the one that rendered it. resumed: it was rendered before, and taken from the journal of
         the run.
@@ -153,6 +155,8 @@ class StageImageProgress(BaseStageEvent):
     error: ErrorInfo | None = None
     seed: int | None = None
     duration_s: float | None = None
+    transfer_s: float | None = None
+    own_s: float | None = None
     path: Path | None = None
     warnings: tuple[Shown, ...] = ()
     server: str | None = None

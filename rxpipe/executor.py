@@ -47,7 +47,6 @@ from rxpipe.store.resuming import taken_over
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Sequence
 
-    from rxpipe.config import RunSettings
     from rxpipe.events import StageEvent
     from rxpipe.plan import StageExecutionPlan
     from rxpipe.result import PipelineRunResult, RunUpdate
@@ -367,9 +366,7 @@ class _RunSession(Session):
         self._warnings: tuple[str, ...] = ()
         saver = (scheduler or self._saver) if backend.capacity + backend.queue_ahead > 1 else None
         out, owner = self.plan.settings.out, run_id if store else ""
-        self._files = (
-            None if out is None else FileStore(_writer(out, self.plan.settings, files, owner), self._now, saver)
-        )
+        self._files = None if out is None else FileStore(_writer(out, self.plan, files, owner), self._now, saver)
         self._resumed = resumed
         self._journal = journal_of(
             store,
@@ -514,10 +511,11 @@ class _RunSession(Session):
         self.done.set()
 
 
-def _writer(out: Path, settings: RunSettings, files: Files | None, owner: str) -> ImageWriter:
+def _writer(out: Path, plan: StageExecutionPlan, files: Files | None, owner: str) -> ImageWriter:
+    settings = plan.settings
     return ImageWriter(
         out,
-        pattern=pattern_of(settings),
+        pattern=pattern_of(plan),
         format=settings.format,
         quality=settings.quality,
         embed=settings.embed,

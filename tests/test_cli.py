@@ -496,6 +496,28 @@ def start(*arguments, preparation="", **options):
     )
 
 
+def test_help_shows_what_stands_in_brackets():
+    """Markup of the help takes no part of it away."""
+    assert "[[slot]]" in CliRunner().invoke(app, ["run", "--help"]).stdout
+
+
+@pytest.mark.parametrize("module", ["typer", "rxpipe.cli.options"])
+def test_ctrl_c_while_the_program_loads_leaves_no_traceback(module):
+    """Before any command has a handler of its own."""
+    hook = f"""
+class Pressed:
+    @staticmethod
+    def find_spec(name, *_):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Pressed)
+"""
+    with start("run", "--dry-run", preparation=f"\nimport sys\n{hook}") as program:
+        out, err = program.communicate(timeout=20)
+    assert (program.returncode, out, err) == (130, b"", b"")
+
+
 def lines_until(stream, wanted):
     """Lines up to the first that holds *wanted*."""
     seen = []
@@ -540,6 +562,7 @@ def test_two_signals_end_it_at_once():
     assert program.returncode == 130
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_says_what_is_kept():
     """In words, where it is not JSON."""
     with start("run", *SMALL, "--images", "9", "--pace", "0.05", "--stages", "txt2img,upscale") as program:
@@ -593,6 +616,7 @@ def test_closed_streams_take_no_file_for_a_stream(closed, tmp_path):
     assert [png_pixel_size(path.read_bytes())[1:] for path in tmp_path.rglob("*.png")] == [(64, 64)]
 
 
+@pytest.mark.slow
 def test_a_folder_whose_name_is_no_utf_8(tmp_path):
     """Files, events, timeline and record; as the working directory, as --out, as an input."""
     folder = tmp_path / "f\udcff"
@@ -621,6 +645,7 @@ def test_a_folder_whose_name_is_no_utf_8(tmp_path):
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.slow
 def test_a_console_without_unicode_is_served(encoding):
     """Names that it cannot hold are escaped; nothing raises."""
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
@@ -633,6 +658,7 @@ def test_a_console_without_unicode_is_served(encoding):
     assert out.splitlines()[-1].startswith(rb"\u9ad8\u3044/txt2img-images/")
 
 
+@pytest.mark.slow
 def test_a_terminal_sees_bars_move_and_paths_last():
     """On a real pseudo-terminal: image i of N, step n of N, 100 % at the end, the cursor given back."""
     control, terminal = pty.openpty()

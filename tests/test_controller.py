@@ -13,6 +13,7 @@ from reactivex.disposable import Disposable
 import rxpipe as rxp
 from rxpipe.events import is_lifecycle
 from rxpipe.rx.mainloop import PumpScheduler
+from rxpipe.store.reading import Store
 from rxpipe.testing import ScriptedBackend
 
 FRAME_S = 0.01  # 10 marbles
@@ -428,6 +429,7 @@ def test_a_sink_that_can_be_told_nothing_is_refused(desk):
 # -- real threads ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_flood_from_a_worker_is_told_on_the_pumping_thread_only(marbles):
     """10,000 steps and 1,000 images while the window is busy: few updates, all images, the last state, one thread."""
     marbles.allow_threads()
@@ -491,3 +493,22 @@ def pumped(pump, until, limit_s=5.0):
     while not until() and time.monotonic() < deadline:
         pump.pump()
     return until()
+
+
+def test_a_run_that_was_stopped_and_is_resumed_is_running_again(tmp_path):
+    """It has the same id; that it was stopped once is over."""
+    runner = rxp.PipelineRunner(rxp.open_backend("embedded"), store=Store(tmp_path / "runs.sqlite3"))
+    controller = rxp.PipelineController(runner)
+    states = []
+    config = rxp.PipelineConfig(
+        txt2img=rxp.Txt2ImgConfig(prompt="x", images=3, steps=1, width=64, height=64), out=tmp_path / "out"
+    )
+    first = controller.events.subscribe(lambda event: event.kind == "stage_image_progress" and controller.cancel())
+    request = controller.start(config)
+    request.run.wait()
+    first.dispose()
+    controller.status.subscribe(lambda status: states.append(status.state))
+    states.clear()
+    runner.executor.resume(request.run.run_id).wait()
+    assert set(states) == {"running", "completed"}
+    controller.close()

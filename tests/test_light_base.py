@@ -84,6 +84,7 @@ def test_nothing_optional_can_be_imported_there(base):
     assert "No module named 'numpy'" in last_line(base(code="import numpy"))
 
 
+@pytest.mark.slow
 def test_a_server_draws(base):
     """All four stages over HTTP, with an operator that looks at pixels; the server's pictures are noise."""
     code = """
@@ -101,6 +102,7 @@ with WebUIServer() as server:
     assert printed(base(code=code)) == "completed (128, 128)"
 
 
+@pytest.mark.slow
 def test_the_command_reads_pictures_looks_at_servers_and_lists_stages(base):
     """`info`, `doctor`, `stages` and a dry run."""
     assert "steps" in printed(base("-m", "rxpipe", "info", str(A_PICTURE))).lower()
@@ -151,7 +153,8 @@ SKETCH = 'needs numpy and scikit-image, which are not installed. Run: pip instal
     [
         (
             "import rxpipe; rxpipe.open_backend(ports=(1, 2))",
-            f"The embedded backend (no WebUI with its API answers on 127.0.0.1:1-2) {SKETCH}",
+            (f"The embedded backend (no WebUI with its API answers on 127.0.0.1:1-2, "
+            f"no ComfyUI answers on 127.0.0.1:1-2) {SKETCH}"),
         ),
         ("import rxpipe; rxpipe.open_backend('sketch')", f"The embedded backend (as asked for) {SKETCH}"),
         ("import rxpipe.backends.sketch", f"The embedded backend {SKETCH}"),
@@ -180,6 +183,7 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(base, code, 
     assert last_line(base(code=code)) == f"rxpipe.errors.MissingPackage: {message}"
 
 
+@pytest.mark.slow
 def test_the_command_line_says_so_in_one_line(base):
     """No traceback; `doctor` does not promise a backend that cannot be opened."""
     run = base("-m", "rxpipe", "run", "--backend", "sketch")

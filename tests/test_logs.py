@@ -22,6 +22,7 @@ def _logged(program):
     [(RUN, False), (ENABLE + RUN, True), ("import rxpipe\n" + ENABLE + RUN, True)],
     ids=["never", "before", "after the import"],
 )
+@pytest.mark.slow
 def test_a_run_is_logged_where_that_is_enabled(program, speaks):
     """Enabling holds, also where rxpipe loads loguru only afterwards."""
     assert ("run " in _logged(program)) is speaks

@@ -107,6 +107,7 @@ def test_asking_for_every_public_name_loads_nothing_heavy():
     assert loaded_after("import rxpipe\nfor name in rxpipe.__all__: getattr(rxpipe, name)") == []
 
 
+@pytest.mark.slow
 def test_planning_and_folding_load_nothing_heavy():
     """Pure work stays light: a config, a chain and a result."""
     code = (
@@ -170,6 +171,7 @@ def test_no_module_shares_its_name_with_a_public_function():
     )
 
 
+@pytest.mark.slow
 def test_loading_all_names_eagerly_works_too():
     """As lazy_loader does on request, and as people do to find import errors."""
     assert fresh("import rxpipe; print(rxpipe.chain.__name__)", EAGER_IMPORT="1") == "chain"
@@ -178,6 +180,7 @@ def test_loading_all_names_eagerly_works_too():
 # -- silence ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_importing_says_nothing():
     """Not on stdout, not on stderr, no warning even where warnings are errors."""
     assert fresh("import rxpipe; [getattr(rxpipe, name) for name in rxpipe.__all__]") == ""

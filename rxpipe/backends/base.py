@@ -76,6 +76,8 @@ class Output:
     unchanged: there was nothing to do (adetailer found nothing); the input continues as it was, `data` is not read.
     warnings: what is not as asked for. settings: what was used, where the backend knows more than the request.
     server: which of several rendered it; None where there is only one.
+    transfer_s: seconds that bytes went to the server and came from it. own_s: seconds from the last of them to here,
+    in which the answer was read and checked. None where they are not known.
     """
 
     data: bytes = field(repr=False)
@@ -84,6 +86,8 @@ class Output:
     warnings: tuple[str, ...] = ()
     settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     server: str | None = None
+    transfer_s: float | None = field(default=None, compare=False)
+    own_s: float | None = field(default=None, compare=False)
 
 
 RenderEvent = StepProgress | Preview | Output

@@ -1,9 +1,10 @@
-"""What the commands about earlier runs do: resume, rerun, runs, show, watch."""
+"""What the commands about earlier runs do: resume, rerun, runs, show, report, watch."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rxpipe.backends import open_backend
-from rxpipe.cli.outcome import Exit
+from rxpipe.cli.outcome import Exit, problem
 from rxpipe.cli.running import JsonLines, run_one, until_interrupted
 from rxpipe.cli.tables import print_line, print_pairs, print_stages
 from rxpipe.config import SECTIONS, CustomConfig, PipelineConfig
@@ -27,9 +28,10 @@ from rxpipe.store.following import follow
 from rxpipe.store.pictures import PictureDigests
 from rxpipe.store.reading import Store, default_store
 from rxpipe.store.rebuilding import rebuild
-from rxpipe.store.resuming import plan_of
+from rxpipe.store.resuming import plan_of, resumable
 from rxpipe.views.console import ConsoleView
 from rxpipe.views.palette import duration_text
+from rxpipe.views.report import report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +67,7 @@ def resume_run(name: str | None, backend: str | None, path: Path | None, *, as_j
     if found.status == "completed" and _is_intact(store, found.run_id):
         typer.echo(f"run {found.run_id} is complete, and its pictures are intact")
         return Exit.COMPLETED
+    resumable(store, found.run_id)  # before a backend is looked for
     opened = open_backend(backend or found.backend_spec or None)
     title = f"resuming {found.run_id}, attempt {found.attempt + 1}"
     with contextlib.closing(opened):
@@ -178,7 +181,8 @@ def list_runs(path: Path | None, *, rebuild_from: Path | None, as_json: bool, **
             typer.echo(json.dumps(_plain(run)))
         return
     if not found:
-        typer.echo("no such run" if any(conditions[name] for name in conditions if name != "limit") else "no run yet")
+        narrowed = any(conditions[name] for name in conditions if name != "limit")
+        print_line(Console(), "no such run" if narrowed else f"no run yet in {store.path}")
         return
     _print_runs(found)
 
@@ -228,14 +232,21 @@ def show_run(name: str, path: Path | None, *, images: int, as_json: bool) -> Non
     if len(last) > images:
         print_line(shown, f"and more; --images {summary.images} lists them all")
     if summary.unfinished:
-        print_line(shown, f"To continue: rxpipe resume {summary.run_id}")
+        print_line(shown, f"To continue: {_resuming(summary, store)}")
+
+
+def _resuming(run: RunSummary, store: Store) -> str:
+    """Return the command that continues a run."""
+    usual = default_store()
+    where = "" if usual is not None and usual.path == store.path else f" --store {shlex.quote(str(store.path))}"
+    return f"rxpipe resume {run.run_id}{where}"
 
 
 def _facts(run: StoredRun) -> list[tuple[str, str]]:
     summary = run.summary
     counts = ("done", "failed", "cancelled", "filtered")
     ended = ", ".join(f"{count} {what}" for what in counts if (count := getattr(summary, what)))
-    took = "" if summary.duration_s is None else f", {duration_text(summary.duration_s)}"
+    took = "" if summary.duration_s is None or summary.status == "rebuilt" else f", {duration_text(summary.duration_s)}"
     attempt = f", attempt {summary.attempt}" if summary.attempt > 1 else ""
     return [
         ("run", summary.run_id),
@@ -256,6 +267,8 @@ def _facts(run: StoredRun) -> list[tuple[str, str]]:
 
 def _print_timings(shown: Console, run: StoredRun) -> None:
     """Print where the time went: a row a stage, the members of a pool below it."""
+    if run.summary.status == "rebuilt":
+        return  # pictures do not tell how long they took
     whole = sum(timing.total_s for timing in run.timings)
     rows = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for title in ("stage", "drawn", "kept", "time", "share", "a picture", "longest", "outcomes"):
@@ -276,19 +289,42 @@ def _print_timings(shown: Console, run: StoredRun) -> None:
         shown.print(rows)
 
 
+def report_run(name: str, path: Path | None, out: Path | None, trace: Path | None) -> None:
+    """Write a run as a page, and as a trace if a file is named for it; print where they are.
+
+    Raises:
+        StoreError, ConfigError, SaveError: as of `rxpipe.report`.
+    """
+    page = report(name, out, trace=trace, store=store_at(path))
+    typer.echo(str(page))
+    if trace is not None:
+        typer.echo(f"{trace}  (https://ui.perfetto.dev opens it)")
+
+
 def watch_run(name: str | None, path: Path | None, *, as_json: bool, verbose: bool) -> Exit:
     """Show a run as it runs in another process, until it ends or Ctrl+C.
 
     Raises:
-        StoreError: there is no run, or the store cannot be read.
+        StoreError: there is no run, or the store cannot be read. ResumeError: of the run only the pictures are left.
     """
     store = store_at(path)
     found = store.find(name or "last")
+    if found.status == "rebuilt":
+        raise ResumeError(
+            f"run {found.run_id} is known from its pictures only, which do not tell how it ran.",
+            hint=f"`rxpipe show {found.run_id}` shows them.",
+        )
     view = ConsoleView(verbose=verbose)
     output = JsonLines() if as_json else view
     worker = WorkerScheduler("rxpipe-watch")
     with contextlib.closing(view), contextlib.closing(worker):
-        return until_interrupted(follow(store, found.run_id), output, worker, live=view.live and not as_json)
+        code = until_interrupted(follow(store, found.run_id), output, worker, live=view.live and not as_json)
+    left = store.run(found.run_id).summary
+    if left.status == "interrupted":
+        hint = f" To continue: {_resuming(left, store)}" if left.unfinished else ""
+        problem(f"run {left.run_id} has no end: its process is gone.{hint}")
+        return Exit.FAILED
+    return code
 
 
 def _plain(record: Any) -> dict[str, Any]:

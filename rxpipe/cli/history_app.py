@@ -1,4 +1,4 @@
-"""The commands about runs that were: resume, rerun, runs, show, watch, rate, learn; what they do is in `history`."""
+"""The commands about earlier runs: resume, rerun, runs, show, report, watch, rate, learn; `history` does the work."""
 
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ learn = typer.Typer(name="learn", help="What ratings tell.", no_args_is_help=Tru
 
 def add_history(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    for command in (resume, rerun, runs, show, watch, rate):
+    for command in (resume, rerun, runs, show, report, watch, rate):
         app.command()(command)
     app.add_typer(learn)
 
@@ -118,6 +118,23 @@ def show(
         from rxpipe.cli.history import show_run  # noqa: PLC0415  # loaded when the command runs
 
         show_run(run, store, images=images, as_json=as_json)
+
+
+def report(
+    run: Annotated[str, _NAMED],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The page; default: report-RUN.html in this folder.")
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write a trace in JSON, which ui.perfetto.dev opens.")
+    ] = None,
+    store: Annotated[Path | None, STORE] = None,
+) -> None:
+    """Write a run as one HTML page: pictures, settings, a timeline, where the time went, what went wrong."""
+    with report_errors():
+        from rxpipe.cli.history import report_run  # noqa: PLC0415  # loaded when the command runs
+
+        report_run(run, store, out, trace)
 
 
 def watch(

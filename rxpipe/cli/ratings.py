@@ -13,12 +13,14 @@ from rich.text import Text
 from rxpipe.cli.history import store_at
 from rxpipe.errors import StoreError
 from rxpipe.shown import plain
-from rxpipe.sinks.learning import LearningRecordWriter, latest_records
+from rxpipe.sinks.learning import LearningRecord, LearningRecordWriter, VariantRecord, latest_records
 from rxpipe.sinks.ratings import rated, summary_of_ratings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from rxpipe.store.records import CellRecord, RunSummary
 
 
 def rate(name: str, stars: int, tags: Sequence[str], path: Path | None) -> None:
@@ -33,16 +35,45 @@ def rate(name: str, stars: int, tags: Sequence[str], path: Path | None) -> None:
     if cell is not None and cell.run_id != run.run_id:
         run = store.run(cell.run_id).summary
     result = store.result(run.run_id)
-    if result.status in {"pending", "running"}:
+    if run.status != "rebuilt" and result.status in {"pending", "running"}:
         raise StoreError(f"run {run.run_id} has not ended ({run.status}).", hint="Rate it once it has.")
     writer = LearningRecordWriter()
     earlier = latest_records(writer.path).get(run.run_id)
-    writer.write(rated(earlier, result, stars=stars, tags=tags, image=image))
-    images = [image] if image else [record.artifact_id for record in result.images]
+    if earlier is None and run.status == "rebuilt":
+        earlier = _of_pictures(run, store.cells(run.run_id, last=True))
+    record = rated(earlier, result, stars=stars, tags=tags, image=image)
+    writer.write(record)
+    images = [image] if image else [variant.image for variant in record.variants if variant.paths]
     for each in images:
         store.mark(run.run_id, each, rating=stars, tags=tags or None)
-    what = f"image {cell.image_number} of run {run.run_id}" if cell else f"run {run.run_id}, {len(images)} images"
+    count = f"{len(images)} image{'s' if len(images) != 1 else ''}"
+    what = f"image {cell.image_number} of run {run.run_id}" if cell else f"run {run.run_id}, {count}"
     typer.echo(f"{what}: {stars} of 5{', ' + ', '.join(tags) if tags else ''}")
+
+
+def _of_pictures(run: RunSummary, cells: Sequence[CellRecord]) -> LearningRecord:
+    """Return the record of a run that is known from its pictures only."""
+    paths = [cell.path for cell in cells if cell.path is not None]
+    return LearningRecord(
+        run_id=run.run_id,
+        timestamp=run.ended or run.began,
+        stages=run.stages,
+        variants=tuple(
+            VariantRecord(
+                image=cell.artifact_id,
+                seed=cell.seed,
+                outcome=cell.outcome,
+                paths=() if cell.path is None else (cell.path,),
+            )
+            for cell in cells
+        ),
+        primary_model=run.model,
+        sampler=run.sampler,
+        scheduler=run.scheduler,
+        steps=run.steps,
+        cfg_scale=run.cfg_scale,
+        outputs=tuple(paths),
+    )
 
 
 def print_summary(*, least: int, as_json: bool) -> None:

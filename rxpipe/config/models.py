@@ -1208,8 +1208,8 @@ class RunSettings(Config):
     name: str | None = Field(
         default=None,
         description=(
-            "Pattern of file names behind the number, such as [seed]-[prompt_words]; None: [seed], with [input] before "
-            "it for input pictures, and [variant] behind it for variants."
+            "Pattern of file names behind the number, such as [seed]-[prompt_words]; None: [input] for input pictures, "
+            "[seed] where one is drawn, and [variant] for variants."
         ),
     )
     retry: RetryConfig = Field(

@@ -19,12 +19,12 @@ _ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", 
 def pictures_at(paths: Iterable[Path | str]) -> list[Path]:
     """Return the pictures: of a folder those in it, of a pattern with * or ? those that match, of a file itself.
 
-    In the order given, each folder's and pattern's by name; each once.
+    In the order given, each folder's and pattern's by name.
 
     Raises:
         BadImage: a folder holds no picture, or nothing matches a pattern.
     """
-    found: dict[Path, None] = {}
+    found: list[Path] = []
     for given in paths:
         path = Path(given).expanduser()
         if path.is_dir():
@@ -37,8 +37,8 @@ def pictures_at(paths: Iterable[Path | str]) -> list[Path]:
                 raise BadImage(f"input {given}: no file matches.", hint="Check the pattern, and put it in quotes.")
         else:
             inside = [path]
-        found |= dict.fromkeys(inside)
-    return list(found)
+        found += inside
+    return found
 
 
 def _is_picture(path: Path) -> bool:

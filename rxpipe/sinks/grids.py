@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rxpipe.result import PipelineRunResult
 
-__all__ = ["GridCell", "cells_of", "draw_grid", "save_grid", "values_of"]
+__all__ = ["GridCell", "cells_of", "draw_grid", "save_grid", "values_of", "variant_grid"]
 
 _MOST_AXES = 3
 _SEED = "seed"
@@ -52,6 +52,11 @@ def values_of(variant: Mapping[str, Any], seed: int | None) -> dict[str, str]:
 
 def _said(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def variant_grid(result: PipelineRunResult, *axes: str, cell: int | None = None) -> Image.Image:
+    """Return a labelled sheet of the variants of a run; arguments and errors are those of `draw_grid`."""
+    return draw_grid(cells_of(result), axes, cell=cell)
 
 
 def draw_grid(cells: Sequence[GridCell], axes: Sequence[str] = (), *, cell: int | None = None) -> Image.Image:

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from rxpipe.artifact import Artifact
-    from rxpipe.config import RunSettings
-    from rxpipe.plan import StageExecution
+    from rxpipe.plan import StageExecution, StageExecutionPlan
 
     _Token: TypeAlias = Callable[[Artifact, StageExecution, datetime, str], object]  # the last: what stood in <>
 
@@ -29,6 +28,7 @@ _FORBIDDEN = re.compile(r'[#<>:"/\\|?*\x00-\x1f\x7f]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
 _TOKEN = re.compile(r"\[(\w+)(?:<([^>]*)>)?\]")
 _WORDS = 8
+_DRAWING = frozenset({"txt2img", "workflow", "img2img"})
 
 
 def clean_part(text: str) -> str:
@@ -91,12 +91,14 @@ def _variant(artifact: Artifact, _execution: StageExecution, _now: datetime, _fo
     return "-".join([f"v{values.get('number', 0):03}", *said])
 
 
-def pattern_of(settings: RunSettings) -> str:
+def pattern_of(plan: StageExecutionPlan) -> str:
     """Return the pattern of a run's file names: its own, else what tells its pictures apart."""
+    settings = plan.settings
     if settings.name is not None:
         return settings.name
-    parts = ["[input]"] if settings.input else []
-    return "-".join([*parts, "[seed]", *(["[variant]"] if settings.variants else [])])
+    draws = not settings.input or (plan.stages and plan.stages[0].stage_type in _DRAWING)
+    parts = [*(["[input]"] if settings.input else []), *(["[seed]"] if draws else [])]
+    return "-".join([*parts, *(["[variant]"] if settings.variants else [])])
 
 
 def _words(_artifact: Artifact, execution: StageExecution, _now: datetime, _form: str) -> object:

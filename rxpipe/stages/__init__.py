@@ -13,7 +13,7 @@ from rxpipe.stages.builtin import (
     txt2img,
     upscale,
 )
-from rxpipe.stages.choosing import expand, keep_best, keep_if, sharpness
+from rxpipe.stages.choosing import expand, has_face, keep_best, keep_if, sharpness
 from rxpipe.stages.forks import ForkStage, TeeStage, WhenStage
 from rxpipe.stages.functions import FunctionStage, ImageFunction, StageObject, image_stage
 from rxpipe.stages.gates import Decisions, gate
@@ -56,6 +56,7 @@ __all__ = [
     "expand",
     "gate",
     "grid",
+    "has_face",
     "image_stage",
     "img2img",
     "keep_best",

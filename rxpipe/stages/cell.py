@@ -74,6 +74,7 @@ class Cell:
         self.fraction = 0.0
         self.state = CellState.WAITING
         self._pictures: list[_Picture] = []
+        self._came_s: float | None = None  # when the backend's picture came
         self._unexpected_type = ""  # the type of an emission that is not a StageOutput
         self._rendering = SerialDisposable()
         self._observer: abc.ObserverBase[Artifact] | None = None
@@ -135,6 +136,7 @@ class Cell:
     def _on_output(self, output: StageOutput) -> None:
         if isinstance(output, (Output, Artifact, Recalled)):  # isinstance with a union would build it for every step
             self._pictures.append(output)
+            self._came_s = self._scope.elapsed_s()
         elif isinstance(output, StepProgress):
             self.tracker.step(self, output)
         elif isinstance(output, Preview):
@@ -220,12 +222,24 @@ class Cell:
             self.take_outcome(CellState(picture.fields["outcome"]))
             self.tracker.finish_image(self, picture.artifact, **picture.fields)
             return picture.artifact if self.state is not CellState.CANCELLED else None
-        warnings, server = (picture.warnings, picture.server) if isinstance(picture, Output) else ((), None)
         changed = self._changed(picture)
         artifact = self.artifact if changed is None else self._scope.output.store(changed, self.execution)
         self.take_outcome(CellState.PASSED if changed is None else CellState.DONE)
-        self.tracker.finish_image(self, artifact, warnings=warnings, server=server)
+        self.tracker.finish_image(self, artifact, **self._facts(picture))
         return artifact
+
+    def _facts(self, picture: Output | Artifact) -> dict[str, Any]:
+        """Return what the event of a picture says beyond the image: of one that a backend has drawn."""
+        if not isinstance(picture, Output):
+            return {}
+        since_s = self._scope.elapsed_s() - (self._came_s or 0.0)
+        own_s = round((picture.own_s or 0.0) + since_s, 6)
+        return {
+            "warnings": picture.warnings,
+            "server": picture.server,
+            "transfer_s": picture.transfer_s,
+            "own_s": own_s,
+        }
 
     def _changed(self, picture: Output | Artifact) -> Artifact | None:
         """Return the artifact with the new picture and a lineage entry; None if it was left unchanged."""

@@ -1,4 +1,4 @@
-"""Stages that choose images or add some: keep_if, keep_best, expand; and a measure to choose by."""
+"""Stages that choose images or add some: keep_if, keep_best, expand; and what to choose by."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from reactivex.disposable import Disposable
 
 from rxpipe.artifact import SCORES, Artifact
 from rxpipe.logs import logger
+from rxpipe.pictures.faces import find_faces
 from rxpipe.stages.arguments import stage_name
 from rxpipe.stages.operators import OperatorStage, operator_stage
 
@@ -102,3 +103,20 @@ def sharpness(artifact: Artifact) -> float:
     total: int = sum(values)
     squares: int = sum(map(mul, values, values))
     return (count * squares - total * total) / (count * count)  # of whole numbers, so exact
+
+
+def has_face(artifact: Artifact, *, confidence: float = 0.5) -> bool:
+    """Return whether a face is found in a picture: `when(has_face, adetailer())`.
+
+    Args:
+        artifact: the image. confidence: of the surest find, 0 to 1, that is enough.
+
+    Raises:
+        MissingPackage: the detector needs the extra `sketch`.
+    """
+    searching = find_faces(artifact.to_array())
+    while True:
+        try:
+            next(searching)
+        except StopIteration as found:
+            return any(face.confidence >= confidence for face in found.value)

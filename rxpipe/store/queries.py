@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.store.records import StageTiming, time_of
+from rxpipe.store.records import StageTiming, integer_of, time_of
 from rxpipe.store.schema import has_search
 
 if TYPE_CHECKING:
@@ -44,6 +44,12 @@ class Conditions:
         """Add a condition on a moment, unless that is None."""
         self.add(condition, None if moment is None else moment.timestamp())
 
+    def add_seed(self, seed: int | None) -> None:
+        """Add that one of the images of a run has that seed, unless it is None."""
+        if seed is not None:
+            self._db.create_function("has_seed", 2, lambda first, images: _has_seed(first, images, seed))
+            self.add("has_seed(runs.seed, runs.images)")
+
     def add_search(self, text: str) -> None:
         """Add that every word of *text* begins a word of the prompts."""
         for word in text.split():
@@ -53,6 +59,12 @@ class Conditions:
             elif any(char.isalnum() for char in word):  # marks alone are no word of an index
                 quoted = '"' + word.replace('"', '""') + '"*'
                 self.add("runs.number IN (SELECT rowid FROM prompts WHERE prompts MATCH ?)", quoted)
+
+
+def _has_seed(first: int | bytes | None, images: int, seed: int) -> bool:
+    """Whether *seed* is one of so many from *first* on; in Python, since SQLite's numbers end before seeds do."""
+    number = integer_of(first)
+    return number is not None and number <= seed < number + images
 
 
 def timings(db: sqlite3.Connection, run: int, stages: tuple[str, ...]) -> tuple[StageTiming, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from rxpipe.errors import BadImage
 from rxpipe.pictures.metadata import read_info
 from rxpipe.store.keys import file_digest
-from rxpipe.store.records import CELL_COLUMNS, checksum, to_bytes, to_text
+from rxpipe.store.records import CELL_COLUMNS, checksum, to_bytes, to_integer, to_text
 from rxpipe.store.rows import index_prompts
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["rebuild"]
 
 _ID = re.compile(r"(?P<run>.+)-(?P<number>\d+)(?:\.[\w.]+)?")
+_MOST = 10**9  # of an image's number, and of what is counted in a setting; a stranger's picture may claim any
+_TIME = re.compile(r"\d{8}-\d{6}(?=-)")
 _ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif"})
 
 
@@ -51,7 +54,7 @@ def rebuild(store: Store, folder: Path) -> tuple[int, int]:
     known = {run.run_id for run in store.runs(limit=None)}
     found = _pictures_below(folder)
     new = {run_id: run for run_id, run in found.items() if to_text(run_id) not in known}
-    in_order = sorted(new.items(), key=lambda item: min(path.stat().st_mtime for path, _ in item[1].pictures))
+    in_order = sorted(new.items(), key=lambda item: min(_began(item[0], path) for path, _ in item[1].pictures))
     for run_id, run in in_order:
         rows = [_cell(path, lineage) for path, lineage in run.pictures]
         values = _run(run_id, run)
@@ -69,7 +72,7 @@ def _pictures_below(folder: Path) -> dict[str, _Found]:
         except (BadImage, OSError):
             continue
         name = _ID.fullmatch(lineage.id) if lineage is not None else None
-        if lineage is None or name is None or not lineage.lineage:
+        if lineage is None or name is None or not lineage.lineage or not 1 <= lineage.number <= _MOST:
             continue
         run = found.setdefault(name["run"], _Found())
         run.pictures.append((path.absolute(), lineage))
@@ -78,8 +81,16 @@ def _pictures_below(folder: Path) -> dict[str, _Found]:
     return found
 
 
+def _began(run_id: str, path: Path) -> float:
+    """Return when a run began: ids of runs tell it, and files that were copied do not."""
+    found = _TIME.match(run_id)
+    with contextlib.suppress(ValueError):
+        return datetime.strptime(found[0] if found else "", "%Y%m%d-%H%M%S").replace(tzinfo=UTC).timestamp()
+    return path.stat().st_mtime
+
+
 def _run(run_id: str, run: _Found) -> dict[str, object]:
-    times = [path.stat().st_mtime for path, _ in run.pictures]
+    times = [_began(run_id, path) for path, _ in run.pictures]
     numbers = {lineage.number for _, lineage in run.pictures}
     first = min((lineage for _, lineage in run.pictures), key=lambda lineage: lineage.number)
     settings: Mapping[str, object] = first.lineage[0].settings
@@ -92,12 +103,12 @@ def _run(run_id: str, run: _Found) -> dict[str, object]:
         "began": min(times),
         "ended": max(times),
         "images": max(numbers),
-        "seed": min(seeds, default=None),
+        "seed": to_integer(min(seeds, default=None)),
         "stages": json.dumps(list(run.stages)),
         "prompt": prompts,
         "negative_prompt": _texts(run.pictures, "negative_prompt"),
         **{
-            column: value if isinstance(value := settings.get(name), str | int | float) else None
+            column: _value(settings.get(name))
             for column, name in {
                 "model": "model",
                 "sampler": "sampler_name",
@@ -110,6 +121,13 @@ def _run(run_id: str, run: _Found) -> dict[str, object]:
         "version": to_text(first.rxpipe),
         "done": len(numbers),
     }
+
+
+def _value(given: object) -> str | float | None:
+    """Return a setting as a column holds it; None of what no server was ever asked for."""
+    if isinstance(given, str):
+        return to_text(given)
+    return given if isinstance(given, int | float) and abs(given) <= _MOST else None
 
 
 def _texts(pictures: Iterable[tuple[Path, Lineage]], name: str) -> str:
@@ -134,7 +152,7 @@ def _cell(path: Path, lineage: Lineage) -> list[object]:
         to_bytes(path),
         file_digest(path),
         stat.st_size,
-        lineage.seed,
+        to_integer(lineage.seed),
         None,
         when,
         when,

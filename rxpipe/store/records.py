@@ -24,6 +24,7 @@ RunStatus = Literal["running", "interrupted", "rebuilt"] | RunOutcome
 """interrupted: it has no end, and no process runs it; of a run on another machine, whose store is on a network, nobody
 here can tell, and it is "running". rebuilt: known from its pictures only."""
 
+_LEAST = -(2**63)
 _OUTCOMES = ("done", "passed", "failed", "cancelled")
 
 
@@ -188,6 +189,16 @@ def to_path(stored: bytes | None) -> Path | None:
     return None if stored is None else Path(os.fsdecode(stored))
 
 
+def to_integer(number: int | None) -> int | bytes | None:
+    """Return a whole number as it is stored: SQLite's end at 2^63 - 1, and seeds do not; those beyond are digits."""
+    return number if number is None or _LEAST <= number <= -_LEAST - 1 else str(number).encode()
+
+
+def integer_of(stored: float | bytes | None) -> int | None:
+    """Return a whole number from what was stored; ValueError if it is none."""
+    return None if stored is None else int(stored)
+
+
 def to_text(text: str) -> str:
     """Return a text that SQLite can hold; what is no UTF-8 is escaped."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -227,6 +238,7 @@ def cell_of(row: Sequence[Any]) -> CellRecord:
         raise ValueError("checksum of a cell")
     fields |= {
         "resumed": bool(fields["resumed"]),
+        "seed": integer_of(fields["seed"]),
         "path": to_path(fields["path"]),
         "began": time_of(fields["began"]),
         "ended": time_of(fields["ended"]),
@@ -271,7 +283,7 @@ def summary_of(row: sqlite3.Row, *, running: bool) -> RunSummary:
         began=time_of(row["began"]),
         ended=None if row["ended"] is None else time_of(row["ended"]),
         images=row["images"],
-        seed=row["seed"],
+        seed=integer_of(row["seed"]),
         stages=tuple(json.loads(row["stages"])),
         prompt=row["prompt"],
         negative_prompt=row["negative_prompt"],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rxpipe.config import CustomConfig
 from rxpipe.store.plans import plan_to_text
-from rxpipe.store.records import PLAN_COLUMNS, checksum, to_bytes, to_text
+from rxpipe.store.records import PLAN_COLUMNS, checksum, to_bytes, to_integer, to_text
 from rxpipe.store.schema import has_search
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def cell_values(
         fields["outcome"],
         to_bytes(artifact.path),
         *digests,
-        artifact.seed,
+        to_integer(artifact.seed),
         fields.get("server"),
         *(moment.timestamp() for moment in times),
         float(fields.get("duration_s") or 0.0),
@@ -116,7 +116,7 @@ def run_values(facts: RunFacts, began: datetime) -> dict[str, object]:
         "began": began.timestamp(),
         "ended": None,
         "images": plan.images,
-        "seed": facts.seed,
+        "seed": to_integer(facts.seed),
         "stages": json.dumps([str(name) for name in plan.stage_types]),
         "backend": facts.backend,
         "backend_spec": to_text(facts.backend_spec),

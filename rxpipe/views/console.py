@@ -17,6 +17,7 @@ from rxpipe.events import RunEnd, RunStart, StageImageProgress, StageRetry, is_l
 from rxpipe.shown import plain
 from rxpipe.sinks.log import line
 from rxpipe.status import RunStatus, reduce_status
+from rxpipe.views.in_work import Tile, Tiles
 from rxpipe.views.palette import duration_text, stage_caption, tone_of
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _BAR = range(8, 37)
 _BESIDE_THE_BAR = 58
 _NAME_WIDTH = 20
 _PERCENT_WIDTH = 5
+_IMAGE_WIDTH = 11
 _TURNING = "-\\|/"
 
 
@@ -67,6 +69,7 @@ class ConsoleView:
         self._end_error = end_error
         self._shown_errors: set[str] = set()
         self._status = RunStatus()
+        self._tiles: Tiles[None] = Tiles()
         self._began: datetime | None = None
         self._took_s = 0.0
         self._block: Live | None = None
@@ -156,9 +159,16 @@ class ConsoleView:
         self._block.start()
 
     def block(self, status: RunStatus) -> Group:
-        """Return a row per stage and one for the run; what does not fit is cut off at the right."""
+        """Return a row per stage, one per image where several are in work at the same time, and one for the run.
+
+        What does not fit is cut off at the right. Called on one thread at a time.
+        """
         name_width = min(_NAME_WIDTH, max((len(stage.name) for stage in status.stages), default=0))
+        self._tiles.follow(status)
+        if several := len(self._tiles) > 1 and status.active:
+            name_width = max(name_width, _IMAGE_WIDTH)
         rows = [self._row(status, stage, name_width) for stage in status.stages]
+        rows += [self._image(tile, name_width) for tile in self._tiles.tiles] if several else []
         block = Text("\n").join([*rows, self._foot(status)])
         block.no_wrap, block.overflow = True, "crop"
         return Group(block)  # a bare Text would lose these two where it is printed next to another
@@ -171,6 +181,18 @@ class ConsoleView:
             self._bar(stage.fraction, style),
             self._text(percent.rjust(_PERCENT_WIDTH)),
             self._text(_doing(status, stage), "" if running else style),
+        )
+        return Text("  ").join(parts)
+
+    def _image(self, tile: Tile[None], name_width: int) -> Text:
+        stage, _, image = tile.caption.partition(" · ")
+        busy = tile.fraction is not None
+        percent = f"{int((tile.fraction or 0.0) * 100)} %" if busy else ""
+        parts = (
+            self._text(f"  {image}"[:name_width].ljust(name_width), "" if busy else "dim"),
+            self._bar(tile.fraction or 0.0, _STYLES["busy"]),
+            self._text(percent.rjust(_PERCENT_WIDTH)),
+            self._text(stage if busy else "", "dim"),
         )
         return Text("  ").join(parts)
 

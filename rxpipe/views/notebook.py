@@ -25,6 +25,7 @@ from rxpipe.errors import missing
 from rxpipe.events import RunEnd, RunStart, StageImageProgress
 from rxpipe.rx.operators import coalesce
 from rxpipe.rx.worker import WorkerScheduler
+from rxpipe.views.in_work import in_work
 from rxpipe.views.run_card import SHOWN, RunCard, Thumbnail, shrunk
 
 try:
@@ -60,7 +61,7 @@ class NotebookView:
         self._lock = threading.Lock()
         self._pictures: dict[str, StageImageProgress] = {}
         self._made: dict[Path, bytes | None] = {}  # thumbnails, read once; None for a file that is no picture
-        self._preview: StagePreview | None = None
+        self._previews: dict[int, StagePreview] = {}  # the latest of each image in work, by its index
         self._warnings: dict[str, None] = {}
         self.card = RunCard()
 
@@ -109,12 +110,12 @@ class NotebookView:
             if isinstance(event, RunStart):
                 self._pictures.clear()
                 self._made.clear()
-                self._preview = None
+                self._previews.clear()
                 self._warnings.clear()
             elif isinstance(event, RunEnd):
                 self._warnings |= dict.fromkeys(event.warnings)
             elif isinstance(event, StageImageProgress):
-                self._preview = None
+                self._previews.pop(event.image_index or 0, None)
                 self._warnings |= dict.fromkeys(event.warnings)
                 if event.path is not None and event.outcome in {"done", "passed"}:
                     self._pictures[event.artifact_id] = event
@@ -125,14 +126,24 @@ class NotebookView:
             self._over.clear()
 
     def _note_preview(self, preview: StagePreview) -> None:
-        self._preview = preview
+        with self._lock:
+            self._previews[preview.image_index] = preview
 
     def _update(self, status: RunStatus) -> None:
         with self._lock:
-            pictures, preview, warnings = list(self._pictures.values()), self._preview, tuple(self._warnings)
+            pictures, warnings = list(self._pictures.values()), tuple(self._warnings)
+            previews = [self._previews[index] for index in sorted(self._previews)] if status.active else []
         thumbnails = [thumbnail for event in pictures[-SHOWN:] if (thumbnail := self._thumbnail(event))]
-        if preview is not None and status.active and (data := shrunk(preview.data)):
-            thumbnails.append(Thumbnail(data, f"{preview.stage_type} · in progress", in_progress=True))
+        thumbnails += [
+            Thumbnail(
+                data,
+                _progress_text(preview, several=len(previews) > 1),
+                in_progress=True,
+                fraction=_fraction(preview, status),
+            )
+            for preview in previews
+            if (data := shrunk(preview.data))
+        ]
         self.card = RunCard(status, tuple(thumbnails), max(0, len(pictures) - SHOWN), warnings[:SHOWN])
         if _in_place() or not status.active:
             update_display(self.card, display_id=self._id)  # type: ignore[no-untyped-call]  # as above
@@ -155,6 +166,14 @@ class NotebookView:
         button = importlib.import_module("ipywidgets").Button(description="Stop", tooltip="Stop the run")
         button.on_click(lambda _button: self._source.cancel() if self._source is not None else None)
         display(button)  # type: ignore[no-untyped-call]  # as above
+
+
+def _progress_text(preview: StagePreview, *, several: bool) -> str:
+    return f"{preview.stage_type} · {f'image {preview.image_index}' if several else 'in progress'}"
+
+
+def _fraction(preview: StagePreview, status: RunStatus) -> float | None:
+    return next((work.fraction for work in in_work(status) if work.image_index == preview.image_index), None)
 
 
 def _report(error: Exception) -> None:

@@ -32,6 +32,7 @@ from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from rxpipe.pictures.formats import picture_format
 from rxpipe.status import RunStatus
+from rxpipe.views.in_work import Tile, Tiles, columns_for, in_work_caption
 from rxpipe.views.palette import Palette, Watchable, detail, palette_on, stage_caption, tone_of
 from rxpipe.views.qt_binding import (
     QColor,
@@ -55,7 +56,7 @@ from rxpipe.views.qt_binding import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from reactivex import abc
 
@@ -243,68 +244,123 @@ class StageTimeline(_View):
 
 
 class PreviewPane(_View):
-    """The image in progress, as large as the pane allows, with a line that says which one it is."""
+    """The image in progress, as large as the pane allows, with a line that says which one it is.
+
+    Where a run works on several at the same time, they stand side by side, each with a line and a bar of its own.
+    """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._picture: QImage | None = None
-        self.caption = "No preview yet"
+        self._tiles: Tiles[QImage] = Tiles()
         self.setMinimumSize(64, 64)
 
     def show_preview(self, preview: StagePreview) -> None:
         """Show *preview*; to be subscribed to a controller's `previews`."""
-        self.show_picture(preview.data, f"{preview.stage_type} · image {preview.image_index}")
+        caption = f"{preview.stage_type} · image {preview.image_index}"
+        self.show_picture(preview.data, caption, preview.image_index)
 
-    def show_picture(self, data: bytes, caption: str) -> None:
-        """Show an encoded picture that Qt reads; one that cannot be read leaves the last standing."""
+    def show_status(self, status: RunStatus) -> None:
+        """Show which images are in work, and how far they are; to be subscribed to a controller's `status`."""
+        self._require_own_thread()
+        before = self.texts
+        self._tiles.follow(status)
+        if self.texts != before:
+            self.update()
+
+    def show_picture(self, data: bytes, caption: str, image_index: int | None = None) -> None:
+        """Show an encoded picture that Qt reads; one that cannot be read leaves the last standing.
+
+        Args:
+            data: the file's bytes.
+            caption: the line below.
+            image_index: whose picture it is, 1..; where several are shown it stands in that image's place, and is left
+                out if there is none.
+        """
         self._require_own_thread()
         picture = QImage() if picture_format(data) is None else QImage.fromData(data)  # Qt reads SVG and others too
         if picture.isNull():
             caption = f"{caption} · this preview cannot be read"
-        else:
-            self._picture = picture
-        self.caption = caption
+        self._tiles.put(None if picture.isNull() else picture, caption, image_index)
         self.update()
 
     def clear(self) -> None:
         """Show nothing."""
-        self._picture, self.caption = None, "No preview yet"
+        self._tiles.clear()
         self.update()
 
     @property
+    def caption(self) -> str:
+        """The line at the foot of the pane."""
+        several = len(self._tiles) > 1
+        return in_work_caption(self._tiles) if several else self._tiles.tiles[0].caption or "No preview yet"
+
+    @property
+    def texts(self) -> tuple[tuple[str, float | None], ...]:
+        """Line and fraction (None: no bar) of each image shown, from left to right and from top to bottom."""
+        return tuple((tile.caption, tile.fraction) for tile in self._tiles.tiles)
+
+    @property
     def shown_size(self) -> tuple[int, int] | None:
-        """Width and height in pixels of what stands in the pane, None while nothing does."""
-        if self._picture is None:
-            return None
-        size = self._picture.size().scaled(self._room().size().toSize(), Qt.AspectRatioMode.KeepAspectRatio)
-        return size.width(), size.height()
+        """Width and height in pixels of the first picture in the pane, None while there is none."""
+        shown = ((tile.picture, box) for tile, box in self._boxes() if tile.picture is not None)
+        return next((_fitted(picture, box) for picture, box in shown), None)
 
     def sizeHint(self) -> QSize:  # noqa: N802  Qt's name
         """Return a small square."""
         return QSize(256, 256)
 
     def paintEvent(self, _event: QPaintEvent) -> None:  # noqa: N802  Qt's name
-        """Draw the picture, or the frame it will stand in, and the caption."""
+        """Draw the pictures, or the frames they will stand in, with their bars, and the captions."""
         painter = QPainter(self)
-        room, colours = self._room(), self.colours
-        if self._picture is None or self.shown_size is None:
-            painter.setPen(QPen(QColor(colours.track), 1, Qt.PenStyle.DashLine))
-            painter.drawRect(room)
-        else:
-            painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-            width, height = self.shown_size
-            left, top = room.center().x() - width / 2, room.center().y() - height / 2
-            painter.drawImage(QRectF(left, top, width, height), self._picture)
-        line = QRectF(_GAP, room.bottom() + _EDGE, self.width() - 2 * _GAP, self.fontMetrics().height())
-        _write(painter, line, self.caption, colours.muted, centred=True)
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        for tile, box in self._boxes():
+            self._draw_picture(painter, tile.picture, box)
+            if len(self._tiles) > 1:
+                self._draw_foot(painter, tile, box)
+        line = QRectF(_GAP, self.height() - _EDGE - self._line, self.width() - 2 * _GAP, self._line)
+        _write(painter, line, self.caption, self.colours.muted, centred=True)
         painter.end()
 
     def _watch(self, source: Watchable) -> Iterable[abc.DisposableBase]:
+        yield source.status.subscribe(on_next=self.show_status, on_error=self._fail)
         yield source.previews.subscribe(on_next=self.show_preview, on_error=self._fail)
 
-    def _room(self) -> QRectF:
-        line = self.fontMetrics().height() + 2 * _EDGE
-        return QRectF(_GAP, _GAP, max(1, self.width() - 2 * _GAP), max(1, self.height() - _GAP - line))
+    @property
+    def _line(self) -> int:
+        return self.fontMetrics().height()
+
+    def _boxes(self) -> Iterator[tuple[Tile[QImage], QRectF]]:
+        """Each place, and where its picture stands."""
+        count, height = len(self._tiles), self.height() - self._line - 2 * _EDGE
+        columns = columns_for(count, self.width(), height)
+        across, down = (self.width() - _GAP) / columns, (height - _GAP) / -(-count // columns)
+        foot = _EDGE + 6 + 4 + self._line + _GAP if count > 1 else 0
+        for number, tile in enumerate(self._tiles.tiles):
+            left, top = _GAP + number % columns * across, _GAP + number // columns * down
+            yield tile, QRectF(left, top, max(1, across - _GAP), max(1, down - foot))
+
+    def _draw_picture(self, painter: QPainter, picture: QImage | None, box: QRectF) -> None:
+        if picture is None:
+            painter.setPen(QPen(QColor(self.colours.track), 1, Qt.PenStyle.DashLine))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawRect(box)
+            return
+        width, height = _fitted(picture, box)
+        left, top = box.center().x() - width / 2, box.center().y() - height / 2
+        painter.drawImage(QRectF(left, top, width, height), picture)
+
+    def _draw_foot(self, painter: QPainter, tile: Tile[QImage], box: QRectF) -> None:
+        bar = QRectF(box.left(), box.bottom() + _EDGE, box.width(), 6)
+        if tile.fraction is not None:
+            _paint_bar(painter, bar, tile.fraction, self.colours.busy, self.colours.track)
+        line = QRectF(box.left(), bar.bottom() + 4, box.width(), self._line)
+        _write(painter, line, tile.caption, self.colours.muted, centred=True)
+
+
+def _fitted(picture: QImage, box: QRectF) -> tuple[int, int]:
+    """Width and height of a picture as large as *box* allows."""
+    size = picture.size().scaled(box.size().toSize(), Qt.AspectRatioMode.KeepAspectRatio)
+    return size.width(), size.height()
 
 
 class _StopButton(QPushButton):

@@ -36,12 +36,17 @@ _TRACK = "rgba(128,128,128,.25)"
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A small picture. data: JPEG, at most THUMBNAIL_PX wide and high. title: shown while the pointer rests on it."""
+    """A small picture.
+
+    data: JPEG, at most THUMBNAIL_PX wide and high. title: shown while the pointer rests on it. fraction: 0..1, how far
+    the image is, for a bar below it; None: no bar.
+    """
 
     data: bytes
     caption: str
     title: str = ""
     in_progress: bool = False
+    fraction: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +135,11 @@ def _stage(stage: StageStatus) -> str:
 
 def _picture(thumbnail: Thumbnail) -> str:
     line = f"outline:2px dashed {_COLOURS['busy']};" if thumbnail.in_progress else ""
+    bar = "" if thumbnail.fraction is None else _bar(thumbnail.fraction, _COLOURS["busy"], "margin-top:4px")
     source = "data:image/jpeg;base64," + base64.b64encode(thumbnail.data).decode()
     return (
         f"<figure style='margin:0' title='{html.escape(thumbnail.title, quote=True)}'>"
-        f"<img src='{source}' alt='' style='height:112px;border-radius:4px;display:block;{line}'>"
+        f"<img src='{source}' alt='' style='height:112px;border-radius:4px;display:block;{line}'>{bar}"
         f"<figcaption style='opacity:.7;font-size:11px'>{html.escape(thumbnail.caption)}</figcaption></figure>"
     )
 

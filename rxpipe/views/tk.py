@@ -21,6 +21,7 @@ from reactivex.disposable import CompositeDisposable, SerialDisposable
 from rxpipe.errors import BadImage
 from rxpipe.pictures.opening import PREVIEW_PIXELS, opened
 from rxpipe.status import RunStatus
+from rxpipe.views.in_work import Tile, Tiles, columns_for, in_work_caption
 from rxpipe.views.palette import Palette, Watchable, detail, palette_on, stage_caption, tone_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _BAR_PX, _DOT_PX, _GAP_PX = 160, 9, 10  # at 96 dots per inch
 _ELLIPSIS = "…"
+_NO_PREVIEW = "No preview yet"
 
 
 class _View(tk.Frame):
@@ -277,15 +279,18 @@ class StageTimeline(_View):
 
 
 class PreviewPane(_View):
-    """The image in progress, as large as the pane allows, with a line that says which one it is."""
+    """The image in progress, as large as the pane allows, with a line that says which one it is.
+
+    Where a run works on several at the same time, they stand side by side, each with a line and a bar of its own.
+    """
 
     def __init__(self, master: tk.Misc) -> None:
         super().__init__(master)
-        self._picture: Image.Image | None = None
-        self._photo: ImageTk.PhotoImage | None = None
+        self._tiles: Tiles[Image.Image] = Tiles()
+        self._photos: list[ImageTk.PhotoImage] = []
         self._fitting: str | None = None
         self._canvas = tk.Canvas(self, width=self._px(256), height=self._px(256), highlightthickness=0)
-        self.caption = tk.Label(self, text="No preview yet", font=self._normal)
+        self.caption = tk.Label(self, text=_NO_PREVIEW, font=self._normal)
         self.caption.pack(side="bottom", fill="x", pady=self._px(4))
         self._canvas.pack(fill="both", expand=True)
         self._canvas.bind("<Configure>", lambda _event: self._fit_soon())
@@ -293,31 +298,57 @@ class PreviewPane(_View):
 
     def show(self, preview: StagePreview) -> None:
         """Show *preview*; to be subscribed to a controller's `previews`."""
-        self.show_picture(preview.data, f"{preview.stage_type} · image {preview.image_index}")
+        caption = f"{preview.stage_type} · image {preview.image_index}"
+        self.show_picture(preview.data, caption, preview.image_index)
 
-    def show_picture(self, data: bytes, caption: str) -> None:
-        """Show an encoded picture of any format that Pillow reads; one that cannot be read leaves the last standing."""
+    def show_status(self, status: RunStatus) -> None:
+        """Show which images are in work, and how far they are; to be subscribed to a controller's `status`."""
         self._require_own_thread()
+        before = self.texts
+        self._tiles.follow(status)
+        if self.texts != before:
+            self._fit_soon()
+
+    def show_picture(self, data: bytes, caption: str, image_index: int | None = None) -> None:
+        """Show an encoded picture of any format that Pillow reads; one that cannot be read leaves the last standing.
+
+        Args:
+            data: the file's bytes.
+            caption: the line below.
+            image_index: whose picture it is, 1..; where several are shown it stands in that image's place, and is left
+                out if there is none.
+        """
+        self._require_own_thread()
+        picture = None
         try:
-            with opened(data, most_pixels=PREVIEW_PIXELS) as picture:
-                self._picture = picture.convert("RGB")
+            with opened(data, most_pixels=PREVIEW_PIXELS) as image:
+                picture = image.convert("RGB")
         except BadImage:
             caption = f"{caption} · this preview cannot be read"
-        self.caption.configure(text=caption)
+        self._tiles.put(picture, caption, image_index)
         self._fit_soon()
 
     def clear(self) -> None:
         """Show nothing."""
-        self._picture = None
-        self.caption.configure(text="No preview yet")
+        self._tiles.clear()
         self._fit_soon()
+
+    def holds(self, image_index: int | None) -> bool:
+        """Whether several images are shown, and that one among them."""
+        return len(self._tiles) > 1 and any(tile.image_index == image_index for tile in self._tiles.tiles)
+
+    @property
+    def texts(self) -> tuple[tuple[str, float | None], ...]:
+        """Line and fraction (None: no bar) of each image shown, from left to right and from top to bottom."""
+        return tuple((tile.caption, tile.fraction) for tile in self._tiles.tiles)
 
     @property
     def shown_size(self) -> tuple[int, int] | None:
-        """Width and height in pixels of what stands in the pane, None while nothing does."""
-        return (self._photo.width(), self._photo.height()) if self._photo else None
+        """Width and height in pixels of the first picture in the pane, None while there is none."""
+        return (self._photos[0].width(), self._photos[0].height()) if self._photos else None
 
     def _watch(self, source: Watchable) -> Iterable[abc.DisposableBase]:
+        yield source.status.subscribe(on_next=self.show_status, on_error=self._fail)
         yield source.previews.subscribe(on_next=self.show, on_error=self._fail)
 
     def _paint(self, palette: Palette, ground: str) -> None:
@@ -326,28 +357,57 @@ class PreviewPane(_View):
         self._fit_soon()
 
     def _fit_soon(self) -> None:
+        self._show_caption()
         if self._fitting is None:
             self._fitting = self.after_idle(self._fit)
+
+    def _show_caption(self) -> None:
+        first, several = self._tiles.tiles[0], len(self._tiles) > 1
+        self.caption.configure(text=in_work_caption(self._tiles) if several else first.caption or _NO_PREVIEW)
 
     def _fit(self) -> None:
         self._fitting = None
         self._canvas.delete("all")
+        self._photos.clear()
         width, height, edge = self._canvas.winfo_width(), self._canvas.winfo_height(), self._px(_GAP_PX)
-        if self._picture is None:
-            self._photo = None
-            box = (edge, edge, width - edge, height - edge)
+        count = len(self._tiles)
+        columns = columns_for(count, width, height)
+        across, down = width / columns, height / -(-count // columns)
+        foot = self._px(6 + 6 + 4) + self._normal.metrics("linespace") if count > 1 else 0
+        for number, tile in enumerate(self._tiles.tiles):
+            left, top = number % columns * across + edge, number // columns * down + edge
+            box = (round(left), round(top), round(left + across - 2 * edge), round(top + down - 2 * edge - foot))
+            self._draw_picture(tile, box)
+            if count > 1:
+                self._draw_foot(tile, box)
+
+    def _draw_picture(self, tile: Tile[Image.Image], box: tuple[int, int, int, int]) -> None:
+        left, top, right, bottom = box
+        if tile.picture is None:
             self._canvas.create_rectangle(*box, outline=self.palette.track, dash=(4, 4))
             return
-        room = (max(1, width - 2 * edge), max(1, height - 2 * edge))
-        scale = min(room[0] / self._picture.width, room[1] / self._picture.height)
-        size = (max(1, round(self._picture.width * scale)), max(1, round(self._picture.height * scale)))
-        self._photo = ImageTk.PhotoImage(self._picture.resize(size, Image.Resampling.BILINEAR), master=self)
-        self._canvas.create_image(width // 2, height // 2, image=self._photo)
+        room = (max(1, right - left), max(1, bottom - top))
+        scale = min(room[0] / tile.picture.width, room[1] / tile.picture.height)
+        size = (max(1, round(tile.picture.width * scale)), max(1, round(tile.picture.height * scale)))
+        photo = ImageTk.PhotoImage(tile.picture.resize(size, Image.Resampling.BILINEAR), master=self)
+        self._photos.append(photo)
+        self._canvas.create_image((left + right) // 2, (top + bottom) // 2, image=photo)
+
+    def _draw_foot(self, tile: Tile[Image.Image], box: tuple[int, int, int, int]) -> None:
+        left, _top, right, bottom = box
+        y, colours = bottom + self._px(6), self.palette
+        if tile.fraction is not None:
+            bar = (left, y, right, y + self._px(6))
+            _draw_bar(self._canvas, bar, tile.fraction, colours.busy, colours.track)
+        text = _elided(tile.caption, self._normal, right - left)
+        self._canvas.create_text(
+            (left + right) // 2, y + self._px(6 + 4), text=text, anchor="n", fill=colours.muted, font=self._normal
+        )
 
     def _destroyed(self, event: tk.Event[Any]) -> None:
         super()._destroyed(event)
         if event.widget is self:
-            self._photo = None  # freed here, as the font is
+            self._photos.clear()  # freed here, as the font is
             if self._fitting is not None:
                 self.after_cancel(self._fitting)
 

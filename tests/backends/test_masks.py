@@ -66,6 +66,7 @@ def test_pixels_outside_the_mask_are_identical(mask_path, settings, strength):
     assert difference(pixels[inside], before[inside]) > 0.3
 
 
+@pytest.mark.slow
 def test_the_fill_decides_what_is_redrawn(mask_path):
     """At a low strength noise, grey and the surroundings stay visible, each its own way."""
     pictures = [inpainted(mask=mask_path, inpainting_fill=fill, denoising_strength=0.2).pixels for fill in range(4)]
@@ -108,6 +109,7 @@ def test_alpha_needs_a_picture_that_is_transparent_somewhere(how):
     assert "transparent nowhere" in drawing.error.message
 
 
+@pytest.mark.slow
 def test_a_picture_of_another_size_is_brought_to_the_stages_with_its_mask(mask_path):
     """The mask goes with the picture."""
     pixels = inpainted(mask=mask_path, width=384, height=320, denoising_strength=1.0).pixels

@@ -205,6 +205,7 @@ def test_a_pace_below_zero_is_refused():
         SketchBackend(pace_s=-1)
 
 
+@pytest.mark.slow
 def test_the_backends_package_loads_neither_numpy_nor_pillow_nor_scikit_image():
     """They come with the embedded backend, when it is opened; scikit-image with the first face."""
     code = (

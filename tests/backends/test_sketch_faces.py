@@ -146,6 +146,7 @@ def test_merge_and_invert_refines_all_but_the_face():
     assert changed[300:, :].mean() > 0.3
 
 
+@pytest.mark.slow
 def test_a_detector_for_hands_finds_nothing_and_further_units_run_in_order():
     """The embedded backend knows faces only; a second unit works on what the first left."""
     assert detail(detector="hand_yolov8n.pt").output.unchanged

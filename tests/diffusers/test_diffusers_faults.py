@@ -283,13 +283,6 @@ def test_a_name_is_looked_for_in_the_folders_and_the_nearest_is_said(models, mon
         open_backend("diffusers:sd15")
 
 
-def test_a_single_file_without_configs_says_what_to_do_and_fetches_nothing(models, tmp_path):
-    path = tmp_path / "lonely.safetensors"
-    path.write_bytes((models / "onefile.safetensors").read_bytes())
-    with DiffusersBackend(str(path), device="cpu") as backend, pytest.raises(BackendRejected, match="config=FOLDER"):
-        drawn(backend)
-
-
 # -- before anything is imported --------------------------------------------------------------------------------------
 
 

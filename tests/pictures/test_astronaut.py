@@ -39,6 +39,7 @@ def info(event):
     return json.loads(CliRunner().invoke(app, ["info", "--json", str(event.path)]).stdout)
 
 
+@pytest.mark.slow
 def test_all_three_stages_did_their_work(worked_on):
     """None was passed over, and the photograph came out at twice its size."""
     assert {name: event.outcome for name, event in worked_on.items()} == {

@@ -96,6 +96,7 @@ HOSTILE = {
         pytest.param(["run", "--dry-run"], id="run", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_picture_without_bounds_takes_seconds_and_little_memory(tmp_path, name, command):
     """`info` and rendering again read no more of it than they need, and print no more than can be read."""
     make, told = HOSTILE[name]

@@ -121,6 +121,7 @@ def check_cancelled(run, seen, where):
     assert run.result.status == "cancelled"
 
 
+@pytest.mark.slow
 def test_an_interrupt_at_any_line_of_a_cancel_leaves_no_run_open(marbles):
     """The second Ctrl+C: whatever the first one left undone is done by wait, by the next start, or by cancel again."""
     line, ended = 0, False

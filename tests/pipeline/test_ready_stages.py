@@ -248,6 +248,7 @@ def test_a_grid_follows_the_images_that_it_shows():
     assert sheet.size > (32, 32)
 
 
+@pytest.mark.slow
 def test_nothing_of_it_needs_numpy():
     """In a process that has none."""
     script = (

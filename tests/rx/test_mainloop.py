@@ -422,6 +422,7 @@ def test_the_window_may_go_while_a_worker_emits(loop, worker):
 
 
 @pytest.mark.sampled(2)
+@pytest.mark.slow
 def test_a_flood_leaves_the_loop_time_for_its_own(loop, worker):
     """Drains keep to their budget and pause between: a beat goes on while half a second's work is queued.
 

@@ -98,6 +98,7 @@ def test_an_unsubscribed_subscriber_hears_nothing_more():
     assert subject.subscribers == 0
 
 
+@pytest.mark.slow
 def test_a_subscriber_is_not_kept_alive():
     """What it held is free once it has unsubscribed."""
 

@@ -373,6 +373,7 @@ def test_scheduling_on_a_closed_worker_does_nothing(worker):
     assert worker.thread is None
 
 
+@pytest.mark.slow
 def test_a_closed_worker_holds_nothing(worker):
     """What waited is free."""
 

@@ -567,6 +567,7 @@ def write_many(out: str, barrier, count: int) -> None:
         writer.write(artifact(), execution(), NOW)
 
 
+@pytest.mark.slow
 def test_two_processes_never_collide(tmp_path):
     """Fifty pictures each, the same seed, one folder: a hundred whole files."""
     context = multiprocessing.get_context("spawn")

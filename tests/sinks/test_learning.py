@@ -254,6 +254,7 @@ def started(timeline, path, how):
     return subprocess.Popen([sys.executable, "-c", WRITE, timeline, path, how])  # noqa: S603  our own words
 
 
+@pytest.mark.slow
 def test_processes_share_a_file(result, path, tmp_path):
     """Three of them, twenty records each, every line whole."""
     result.write_timeline(timeline := tmp_path / "run.jsonl")

@@ -60,6 +60,7 @@ def undisturbed(tmp_path_factory):
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("moment", range(MOMENTS))
 @pytest.mark.parametrize("kind", ["webui", "pool"])
+@pytest.mark.slow
 def test_a_killed_run_is_resumed_to_what_it_would_have_been(kind, moment, tmp_path, undisturbed):
     """Nothing is missing, torn or left over, and nothing that was finished is drawn again."""
     kill_and_resume(kind, moment, tmp_path, undisturbed)

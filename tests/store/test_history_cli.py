@@ -212,3 +212,69 @@ def test_a_run_is_watched_from_its_beginning_to_its_end(painted):
     ]
     lines = rxpipe("watch", "last", "--json").stdout.splitlines()
     assert [json.loads(line)["kind"] for line in lines][-1] == "run_end"
+
+
+def test_what_the_store_does_not_have_is_named_with_what_to_do(tmp_path):
+    """A picture that exists is not called a run, and a store that is not there is named."""
+    (tmp_path / "a.png").write_bytes(b"picture")
+    for command in (("show", "a.png"), ("rate", "a.png", 3)):
+        said = " ".join(rxpipe(*command).stderr.split())
+        assert "has drawn a.png. `rxpipe runs --rebuild FOLDER` enters" in said
+    assert rxpipe("runs", "--store", "nowhere").stdout == f"no run yet in {tmp_path / 'nowhere'}\n"
+
+
+def test_a_grid_is_drawn_of_the_last_run(painted):
+    """It takes a run's name as the other commands do."""
+    painted()
+    assert rxpipe("run", *FOUR).exit_code == 0
+    assert rxpipe("grid", "last", "--out", "sheet.png").exit_code == 0
+    assert Path("sheet.png").is_file()
+
+
+def test_who_watches_a_run_whose_process_is_killed_is_told(painted, monkeypatch, tmp_path):
+    """A copy of the store from the middle of a run is what a killed process leaves."""
+    backend = painted()
+    draw = backend.render
+
+    def render(stage, source):
+        if len(backend.drawn) == 3:
+            path = default_store().path
+            for ending in ("", "-wal"):
+                shutil.copy(f"{path}{ending}", f"killed.sqlite3{ending}")
+        return draw(stage, source)
+
+    monkeypatch.setattr(backend, "render", render)
+    rxpipe("run", *FOUR)
+    run = default_store().latest()
+    watched = rxpipe("watch", "--store", "killed.sqlite3")
+    assert watched.exit_code == 1
+    where = f"--store {tmp_path / 'killed.sqlite3'}"
+    assert f"{run.run_id} has no end: its process is gone. To continue: rxpipe resume {run.run_id} {where}" in (
+        watched.stderr
+    )
+    assert (
+        f"To continue: rxpipe resume {run.run_id} {where}" in rxpipe("show", "last", "--store", "killed.sqlite3").stdout
+    )
+    page = rxpipe("report", "last", "--store", "killed.sqlite3", "--out", "r.html")
+    assert page.stdout == "r.html\n"
+    assert "left to draw" in Path("r.html").read_text(encoding="utf-8")
+
+
+def test_what_only_pictures_tell_is_rated_and_not_watched(painted):
+    """Where files were copied, the id of a run still tells when it was."""
+    painted()
+    rxpipe("run", *FOUR, "--steps", "21")
+    run = default_store().latest()
+    shutil.copytree("outputs", "copied")
+    other = ("--store", "other.sqlite3")
+    assert "1 runs with 8 pictures" in rxpipe("runs", "--rebuild", "copied", *other).stdout
+    found = rxp.Store("other.sqlite3").latest()
+    assert f"{found.began:%Y%m%d-%H%M%S}" == run.run_id[:15]
+    assert "a picture" not in rxpipe("show", "last", *other).stdout
+    assert rxpipe("rate", "last", 4, *other).stdout == f"run {run.run_id}, 4 images: 4 of 5\n"
+    picture = min(Path("copied/extras-images").rglob("*.png"))
+    assert rxpipe("rate", picture, 2, *other).stdout == f"image 1 of run {run.run_id}: 2 of 5\n"
+    assert json.loads(rxpipe("learn", "summary", "--json").stdout)["steps"] == [[21, 3.5, 4]]
+    for command in ("watch", "resume", "rerun"):
+        refused = rxpipe(command, "last", *other)
+        assert (refused.exit_code, "from its pictures only" in refused.stderr, refused.stdout) == (2, True, "")

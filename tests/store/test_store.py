@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import sys
@@ -10,10 +11,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import rxpipe as rxp
 from rxpipe.errors import StoreError
+from rxpipe.pictures.lineage import LINEAGE_KEY
 from rxpipe.store import distant, schema
+from rxpipe.store.rebuilding import rebuild
 from rxpipe.testing import ScriptedBackend
 
 FULL = rxp.PipelineConfig(
@@ -274,3 +279,39 @@ def test_times_are_aware_and_of_the_run(run, store):
     assert summary.began.tzinfo is UTC
     assert summary.ended >= summary.began
     assert isinstance(summary.began, datetime)
+
+
+@pytest.mark.parametrize("seed", [2**63 - 2, 2**63 - 1, 2**64 - 2, 2**64 - 1])
+def test_seeds_of_64_bits_are_kept_found_and_continued(run, store, tmp_path, seed):
+    """SQLite's whole numbers end at 2^63 - 1."""
+    result = run(txt2img=rxp.Txt2ImgConfig(prompt="a", images=2, seed=seed))
+    summary = store.latest()
+    assert (summary.run_id, summary.status, summary.seed) == (result.run_id, "completed", seed)
+    assert [cell.seed for cell in store.cells(result.run_id, last=True)] == [seed, seed + 1]
+    assert [bool(store.runs(seed=each)) for each in (seed - 1, seed, seed + 1, seed + 2)] == [False, True, True, False]
+    assert store.result(result.run_id).images[1].seed == seed + 1
+    rebuilt = rxp.Store(tmp_path / "other.sqlite3")
+    assert rebuild(rebuilt, tmp_path)[0] == 1
+    assert (rebuilt.latest().seed, rebuilt.cells(result.run_id)[-1].seed) == (seed, seed + 1)
+    assert rebuilt.close(10)
+
+
+def test_a_strangers_picture_costs_the_rebuilt_history_nothing(run, store, tmp_path):
+    """Whatever numbers its lineage claims."""
+    run()
+    claims = {"number": 10**30, "seed": 5, "lineage": [{"stage": "txt2img", "backend": "x", "settings": {}}]}
+    odd = {"steps": 10**30, "cfg_scale": 1e300, "model": "m", "sampler_name": ["x"]}
+    for name, values in {
+        "1": claims,
+        "2": {**claims, "number": 1, "seed": -(10**30), "lineage": [{**claims["lineage"][0], "settings": odd}]},
+    }.items():
+        text = json.dumps({"format": 1, "rxpipe": "9", "stage": "txt2img", "id": f"other{name}-1", **values})
+        data = PngInfo()
+        data.add_itxt(LINEAGE_KEY, text)
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png", pnginfo=data)
+    rebuilt = rxp.Store(tmp_path / "other.sqlite3")
+    rebuild(rebuilt, tmp_path)
+    found = {each.run_id: each for each in rebuilt.runs()}
+    assert set(found) == {store.latest().run_id, "other2"}
+    assert (found["other2"].seed, found["other2"].steps, found["other2"].cfg_scale) == (-(10**30), None, None)
+    assert rebuilt.close(10)

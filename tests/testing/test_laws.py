@@ -148,6 +148,7 @@ def test_streams_are_lawful_diagrams(text):
         marbles.expect(marbles.cold(text)).to_be(text)
 
 
+@pytest.mark.slow
 def test_a_counter_example_shrinks_to_the_smallest_diagram():
     """An operator that swallows the second of two equal values: two marks at once are enough to show it."""
 

@@ -35,6 +35,7 @@ follow_imports = silent
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("script", [TEN, OWN], ids=["settings", "own stages"])
 @pytest.mark.parametrize("plugins", ["", "plugins = pydantic.mypy"], ids=["without plugin", "with plugin"])
+@pytest.mark.slow
 def test_mypy_flags_each_wrong_setting_and_nothing_else(tmp_path, plugins, script):
     """Names and types, in configs, in makers of stages, in nested sections, in chains; in stages of one's own."""
     text = MYPY.format(plugins=plugins)

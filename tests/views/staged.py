@@ -152,3 +152,10 @@ class Easel(Backend):
             return Disposable(dispose)
 
         return rx.Observable(subscribe)
+
+
+def in_work(*images, stage="img2img", run_id="r"):
+    """A running status with these images in work: (index, fraction) each."""
+    progress = {index: ImageStatus(fraction) for index, fraction in images}
+    row = StageStatus(stage, "running", total=9, in_progress=progress)
+    return RunStatus(state="running", run_id=run_id, stages=(row,), stage=stage, stage_number=1, images=9)

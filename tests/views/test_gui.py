@@ -55,6 +55,7 @@ def test_a_click_on_run_draws_and_hangs_up_pictures_one_by_one(open_window, tmp_
     assert window.bar.message["text"] == "Completed"
 
 
+@pytest.mark.slow
 def test_the_picture_in_work_is_to_be_seen(open_window):
     window = open_window()
     window.form.fields["images"].write("30")
@@ -73,6 +74,7 @@ def test_control_enter_in_the_prompt_runs_and_writes_no_line(open_window):
     assert window.controller.last_plan.stages[0].config.prompt == "a castle"
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("how", ["click", "Escape"])
 def test_stop_stops_a_backend_that_never_answers(open_window, how):
     """The run ends without its answer, and Stop is off again afterwards."""
@@ -88,6 +90,7 @@ def test_stop_stops_a_backend_that_never_answers(open_window, how):
     assert window.stop_button.instate(["disabled"])
 
 
+@pytest.mark.slow
 def test_a_second_run_follows_a_stopped_one(open_window):
     window = open_window(easel := Easel(silent=True))
     click(window, window.run_button)
@@ -100,6 +103,7 @@ def test_a_second_run_follows_a_stopped_one(open_window):
     assert len(window.gallery.pictures) == 3
 
 
+@pytest.mark.slow
 def test_stop_after_this_image_keeps_it(open_window):
     """With F6; the image in progress is finished, and stands in the gallery."""
     window = open_window()
@@ -167,6 +171,7 @@ def test_a_failed_run_says_why_and_what_to_do(open_window):
     assert window.bar.message["text"].startswith("Error")
 
 
+@pytest.mark.slow
 def test_warnings_are_shown_after_the_run(open_window):
     """The server took another sampler; the run completed, and the window says so."""
     window = open_window(warned := Easel())
@@ -280,6 +285,7 @@ def test_closing_leaves_nothing_that_python_would_ask_tk_to_free(root, tmp_path)
 # -- the backend and its light -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_slow_backend_never_blocks_the_window(open_window):
     """The light says connecting while the window answers; then ready, without a click."""
     gate = threading.Event()
@@ -300,6 +306,7 @@ def test_a_slow_backend_never_blocks_the_window(open_window):
     assert settle(window, lambda: window.status_light.state == "ready", 5)
 
 
+@pytest.mark.slow
 def test_choosing_another_backend_shows_its_light(open_window):
     """Typed and Return pressed: an error for one that cannot be, then ready for one that can."""
 
@@ -316,6 +323,7 @@ def test_choosing_another_backend_shows_its_light(open_window):
     assert window.notice.text == ""
 
 
+@pytest.mark.slow
 def test_the_error_of_a_backend_is_shown_once_and_gone_when_it_is_back(open_window):
     """A server that is not there yet: red; it starts: green without a click, and runs."""
     with WebUIServer(draw=noise) as server:
@@ -334,6 +342,7 @@ def test_the_error_of_a_backend_is_shown_once_and_gone_when_it_is_back(open_wind
         assert window.status.state == "completed"
 
 
+@pytest.mark.slow
 def test_the_backend_cannot_be_changed_while_a_run_goes_on(open_window):
     window = open_window(Easel(silent=True))
     click(window, window.run_button)
@@ -405,6 +414,7 @@ def test_a_click_on_a_switch_opens_the_card_and_puts_the_stage_into_the_run(open
     assert form_values.config_of(window.form.read()).upscale is None
 
 
+@pytest.mark.slow
 def test_the_slider_and_its_number_say_the_same(open_window):
     window = open_window()
     window.form.cards["img2img"].on = True
@@ -446,6 +456,7 @@ def test_random_and_reuse_set_the_seed(open_window):
     assert window.form.fields["seed"].read() == "5"
 
 
+@pytest.mark.slow
 def test_the_theme_switch_changes_every_surface(open_window):
     window = open_window()
     dark = (
@@ -485,6 +496,7 @@ def test_a_preset_fills_the_form_and_keeps_what_the_form_has_no_field_for(open_w
     assert config.txt2img.tiling
 
 
+@pytest.mark.slow
 def test_a_saved_preset_is_the_same_wish(open_window, tmp_path):
     window = open_window()
     window.form.cards["adetailer"].on = True
@@ -493,6 +505,7 @@ def test_a_saved_preset_is_the_same_wish(open_window, tmp_path):
     assert yaml.safe_load((tmp_path / "mine.yaml").read_text())["txt2img"]["prompt"].startswith("a lighthouse")
 
 
+@pytest.mark.slow
 def test_a_picture_made_here_is_drawn_again_with_its_seed(open_window):
     window = open_window()
     window.form.write(replace(window.form.read(), images="1", seed="42", prompt="a boat"))
@@ -561,6 +574,7 @@ def test_a_memory_that_cannot_be_read_is_as_good_as_none(tmp_path, text):
     assert WindowState.load(tmp_path / "gui.json") == WindowState()
 
 
+@pytest.mark.slow
 def test_a_place_off_the_screen_is_not_gone_back_to(root, tmp_path):
     """The screen it was on is not plugged in any more."""
     state_path = tmp_path / "gui.json"
@@ -606,6 +620,7 @@ def test_a_click_on_a_picture_opens_it_with_its_metadata(finished):
     assert viewer_of(finished) is None
 
 
+@pytest.mark.slow
 def test_the_gallery_can_be_walked_with_the_keyboard(finished):
     canvas = finished.gallery.canvas
     press(finished, "Right", "Right", "Left", focus=canvas)
@@ -614,6 +629,7 @@ def test_the_gallery_can_be_walked_with_the_keyboard(finished):
     assert viewer_of(finished).picture.seed == 100
 
 
+@pytest.mark.slow
 def test_copy_parameters_puts_a1111s_text_on_the_clipboard(finished):
     click(finished, button_of(finished.open_picture(0), "Copy parameters"))
     text = finished.root.clipboard_get()
@@ -632,6 +648,7 @@ def test_use_its_settings_and_start_from_this_picture(finished):
     assert not finished.form.cards["txt2img"].on
 
 
+@pytest.mark.slow
 def test_open_folder_asks_the_systems_file_manager(finished, monkeypatch):
     started = []
     system = SimpleNamespace(Popen=lambda words, **_: started.append(words), DEVNULL=subprocess.DEVNULL)
@@ -652,6 +669,7 @@ def test_each_system_has_its_own_way_to_show_a_file(tmp_path, platform, words):
     assert file_manager.command(file, platform)[: len(words)] == words
 
 
+@pytest.mark.slow
 def test_a_file_that_is_gone_is_reported(finished):
     gone = replace(finished.gallery.pictures[0], path=Path("/nowhere/at all/x.png"))
     finished.files.open_folder(gone)

@@ -46,6 +46,7 @@ def stocked(open_window):
 # -- keys and lists ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["images", "seed", "txt2img.width", "txt2img.model", "out"])
 def test_control_a_selects_all_in_a_field(open_window, name):
     """And what is typed replaces it, where it had been put in front: 64 images."""
@@ -56,6 +57,7 @@ def test_control_a_selects_all_in_a_field(open_window, name):
     assert field.read() == "6"
 
 
+@pytest.mark.slow
 def test_control_a_selects_all_of_a_prompt_with_caps_lock_too(open_window):
     window = open_window()
     prompt = window.form.fields["prompt"]
@@ -83,6 +85,7 @@ def test_a_list_is_as_wide_as_its_names(stocked):
     field.tk.call("ttk::combobox::Unpost", field)
 
 
+@pytest.mark.slow
 def test_a_server_s_names_are_offered(stocked):
     fields = stocked.form.fields
     assert LONG_NAME in fields["txt2img.model"]["values"]
@@ -90,6 +93,7 @@ def test_a_server_s_names_are_offered(stocked):
     assert "film" in fields["txt2img.styles"]["values"]
 
 
+@pytest.mark.slow
 def test_styles_are_added_one_by_one(stocked):
     """With a comma between; one that has a comma itself is quoted."""
     field = stocked.form.fields["txt2img.styles"]
@@ -102,6 +106,7 @@ def test_styles_are_added_one_by_one(stocked):
     assert config_of(stocked.form.read()).txt2img.styles == ("film", "grainy, old")
 
 
+@pytest.mark.slow
 def test_swap_and_usual_sizes(open_window):
     window = open_window()
     width, height = window.form.fields["txt2img.width"], window.form.fields["txt2img.height"]
@@ -175,6 +180,7 @@ def test_loras_are_added_weighed_and_removed():
     assert loras_in("<lora:ink>") == {"ink": "1"}
 
 
+@pytest.mark.slow
 def test_the_lora_window_writes_into_the_prompt(stocked):
     """A name is added with Return, its weight typed, the x takes it away."""
     prompt = stocked.form.fields["prompt"]
@@ -210,6 +216,7 @@ def test_the_room_grows_by_whole_pieces():
     assert token_text("cat " * 76) == "≈ 76 of 150 tokens"
 
 
+@pytest.mark.slow
 def test_the_count_follows_the_prompt(open_window):
     window = open_window()
     window.form.fields["prompt"].write("one two three")

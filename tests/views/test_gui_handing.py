@@ -37,6 +37,7 @@ def test_a_start_picture_shows_itself_and_switches_img2img_on(open_window, photo
     assert window.form.read().inputs == ()
 
 
+@pytest.mark.slow
 def test_a_start_picture_that_cannot_be_read_says_so(open_window, tmp_path):
     window = open_window()
     torn = tmp_path / "torn.png"
@@ -58,6 +59,7 @@ def test_what_is_dropped_is_taken_by_its_kind(open_window, photo, tmp_path):
     assert "notes.txt is neither" in window.notice.text
 
 
+@pytest.mark.slow
 def test_the_window_takes_drops(open_window):
     """The window is a target for files, by the library that brings them."""
     window = open_window()
@@ -75,6 +77,7 @@ def test_a_path_on_the_clipboard_is_pasted(open_window, photo):
     assert window.form.fields["out"].read() == str(photo)
 
 
+@pytest.mark.slow
 def test_a_picture_on_the_clipboard_is_pasted(open_window):
     """As its pixels: it gets a file of its own, the same one for the same picture."""
     window = open_window()
@@ -160,6 +163,7 @@ def test_a_painted_mask_goes_into_the_run(open_window, photo):
     assert config_of(window.form.read()).img2img.mask is None
 
 
+@pytest.mark.slow
 def test_a_mask_is_not_kept_for_another_picture(open_window, photo, tmp_path):
     window = open_window()
     window.files.use_inputs([photo])
@@ -173,6 +177,7 @@ def test_a_mask_is_not_kept_for_another_picture(open_window, photo, tmp_path):
     assert window.form.mask.endswith("{stem}_mask.png")
 
 
+@pytest.mark.slow
 def test_a_run_with_a_mask_ends(open_window, photo):
     window = open_window(Easel())
     window.files.use_inputs([photo])

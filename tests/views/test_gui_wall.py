@@ -71,6 +71,7 @@ def test_an_interrupted_run_is_resumed_from_the_wall(open_window):
     assert settle(window, lambda: window.wall.resume.instate(["disabled"]), 5)
 
 
+@pytest.mark.slow
 def test_without_a_store_the_wall_says_so(open_window, monkeypatch):
     monkeypatch.setenv("RXPIPE_STORE", "none")
     window = open_window()
@@ -80,6 +81,7 @@ def test_without_a_store_the_wall_says_so(open_window, monkeypatch):
     assert "The history of runs is off." in texts
 
 
+@pytest.mark.slow
 def test_a_new_picture_does_not_scroll_away_what_is_under_the_pointer(open_window):
     """Elsewhere the latest one is scrolled into sight."""
     window = open_window()
@@ -94,6 +96,7 @@ def test_a_new_picture_does_not_scroll_away_what_is_under_the_pointer(open_windo
     assert canvas.yview()[0] == pytest.approx(0.0)
 
 
+@pytest.mark.slow
 def test_the_slider_changes_the_size_of_the_thumbnails(open_window):
     window = open_window()
     run(window, "x", images="1")
@@ -103,6 +106,7 @@ def test_the_slider_changes_the_size_of_the_thumbnails(open_window):
     assert settle(window, lambda: window.gallery.side_px == 300 and window.gallery.loaded == 1, 5)
 
 
+@pytest.mark.slow
 def test_a_stage_before_lies_beside_the_picture(open_window):
     """The stages that the image went through are offered; the divider is dragged."""
     window = open_window(Easel())

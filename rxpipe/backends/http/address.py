@@ -29,6 +29,7 @@ _SCHEMES = ("http://", "https://")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _AT = "@\N{FULLWIDTH COMMERCIAL AT}\N{SMALL COMMERCIAL AT}"
 _PLACE = re.compile(r"([^/?#\\]*)([^?#]*)", re.DOTALL)
+_NOT_OF_A_HOST = re.compile(r"[\s\x00-\x20\x7f\"'<>\\^`{|}]")
 _PORT = re.compile(r"[0-9]{1,5}")
 _HIDDEN = "***"
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -186,6 +187,8 @@ def _place(url: str, shown: str) -> tuple[str | None, int | None, str]:
         raise ConfigError([f"backend URL {shown!r}: the host cannot be read"]) from None
     if host and "%" in host and ":" not in host:
         raise ConfigError([f"backend URL {shown!r}: a host has no %"])
+    if host and _NOT_OF_A_HOST.search(host):
+        raise ConfigError([f"backend URL {shown!r}: the host cannot be read"])
     try:
         return host, parts.port, parts.path
     except ValueError:

@@ -8,6 +8,7 @@ is in a `RenderJob`.
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -270,7 +271,10 @@ class RenderCall(Generic[ReadingT]):
                     return None
                 self._job.begin(connection)
                 self._received, self._sent = connection.received, connection.sent
-            return self._job.send(connection)
+            before_s = connection.transfer_s
+            output = self._job.send(connection)
+            own_s = time.monotonic() - connection.answered_s
+            return replace(output, transfer_s=connection.transfer_s - before_s, own_s=own_s)
 
     def _fail(self, error: Exception) -> None:
         self._job.withdraw()

@@ -28,7 +28,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from rxpipe.backends.http.failures import ErrorHints, RequestInfo, read_json, refusal, root_cause_text, without_frames
-from rxpipe.backends.http.limits import AnswerLimit, BodyReader
+from rxpipe.backends.http.limits import AnswerLimit, Body, BodyReader
 from rxpipe.errors import BackendError, BackendTimeout, BackendUnavailable, BadResponse
 from rxpipe.rx.worker import WorkerScheduler
 
@@ -51,12 +51,17 @@ _NO_TLS = ("UNEXPECTED_EOF", "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HT
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer with its whole body."""
+    """An answer with its whole body. content: the body; a large one is mapped, and `body` is a copy of it."""
 
     status: int
-    body: bytes = field(repr=False)
+    content: Body = field(repr=False)
     elapsed_s: float
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def body(self) -> bytes:
+        """The body as bytes."""
+        return self.content if isinstance(self.content, bytes) else self.content[:]
 
     def json(self) -> Any:
         """The body as JSON.
@@ -77,6 +82,8 @@ class Connection:
         deadlines: ends answers that take too long; None for a thread of its own.
 
     received: bytes of answers read so far, as they came. sent: how many requests were written to their end.
+    transfer_s: seconds that both took, waiting for the head of an answer not counted. answered_s: when the last answer
+    was complete, as `time.monotonic` counts.
     """
 
     def __init__(
@@ -100,6 +107,7 @@ class Connection:
         self._cookies = RequestsCookieJar()
         self._opened = 0
         self.received = self.sent = 0
+        self.transfer_s = self.answered_s = self._began_s = 0.0
 
     @property
     def aborted(self) -> bool:
@@ -171,6 +179,7 @@ class Connection:
         more. A GET on a kept connection that breaks before a byte came is repeated once, on a new one.
         """
         begin, opened = time.monotonic(), self._opened
+        self._began_s = begin
         limit = limit or AnswerLimit.small(timeout_s)
         request = RequestInfo(method, path, self._address.base)
         with _Deadline(self._deadlines, self._shut_down) as deadline:
@@ -244,17 +253,20 @@ class Connection:
         for sock in {*(connection.sock for connection in list(self._connections)), *self._sockets}:
             _shutdown_socket(sock)
 
-    def _read(self, response: requests.Response, limit: AnswerLimit) -> bytes:
+    def _read(self, response: requests.Response, limit: AnswerLimit) -> Body:
         raw, length = response.raw, _length_of(response)
         try:
             body = BodyReader(limit, response.headers.get("Content-Encoding", ""), length)
             size, begin = _PIECE_BYTES[0], time.monotonic()
+            head_s = begin
             while piece := raw.read(size, decode_content=False):
                 self.received += len(piece)
                 body.feed(piece)
                 begin, took_s = time.monotonic(), time.monotonic() - begin
                 size = min(2 * size, _PIECE_BYTES[1]) if took_s < _QUICK_S else size
             content = body.finish()
+            self.answered_s = time.monotonic()
+            self.transfer_s += self.answered_s - head_s
         except BadResponse:
             response.close()  # what is left of it must not be read as the next answer
             raise
@@ -309,6 +321,7 @@ class Connection:
 
     def _note_sent(self) -> None:
         self.sent += 1
+        self.transfer_s += time.monotonic() - self._began_s
 
     def _watch(self, connection: HTTPConnection) -> None:
         """Note each connection, before and after it connects."""

@@ -7,6 +7,7 @@ more than the limit.
 from __future__ import annotations
 
 import io
+import mmap
 import zlib
 from dataclasses import dataclass
 
@@ -21,6 +22,9 @@ _MORE_PIXELS = 16  # a script may enlarge four times
 _SMALL_PIXELS = 4 * _MIB
 _STEP = 256 << 10  # bytes that are decompressed in one step
 _ASK_TIMES = 4
+_LARGE_BYTES = _MIB
+
+Body = bytes | mmap.mmap
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +77,15 @@ class BodyReader:
 
     def __init__(self, limit: AnswerLimit, encoding: str = "", length: int | None = None) -> None:
         self._limit = limit
-        self._body = io.BytesIO()  # grows in place, and gives its bytes away without a copy
+        # Grows in place, and gives its bytes away without a copy. A large one of a known size has its own pages, which
+        # go back to the system with it: freed heap stays with each thread that read an answer.
+        self._body: io.BytesIO | mmap.mmap = io.BytesIO()
         self._size = 0
         self._unpacker = _unpacker(encoding.strip().lower())
         if length is not None and length > limit.most_bytes:
             raise self._too_large()
+        if length is not None and length >= _LARGE_BYTES and self._unpacker is None:
+            self._body = mmap.mmap(-1, length)
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes of the body.
@@ -95,7 +103,7 @@ class BodyReader:
         except zlib.error as error:
             raise BadResponse(f"the answer cannot be decompressed: {error}.") from error
 
-    def finish(self) -> bytes:
+    def finish(self) -> Body:
         """Return the body.
 
         Raises:
@@ -103,6 +111,8 @@ class BodyReader:
         """
         if self._unpacker is not None and self._size and not self._unpacker.eof:
             raise BadResponse("the answer cannot be decompressed: it is cut off.")
+        if isinstance(self._body, mmap.mmap):
+            return self._body if self._size == len(self._body) else self._body[: self._size]
         return self._body.getvalue()
 
     def _keep(self, piece: bytes) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rxpipe.backends.http import pictures
 from rxpipe.backends.http.failures import hint_for, read_json, shown
-from rxpipe.backends.http.limits import most_pixels
+from rxpipe.backends.http.limits import Body, most_pixels
 from rxpipe.backends.webui import base64s
 from rxpipe.errors import BadResponse
 from rxpipe.pictures import png
@@ -73,7 +73,7 @@ class Answer:
         return base64s.decode(text)
 
 
-def read_generation(body: bytes, *, expected: int) -> Answer:
+def read_generation(body: Body, *, expected: int) -> Answer:
     """Return the answer of txt2img or img2img.
 
     Args:
@@ -97,16 +97,16 @@ def read_generation(body: bytes, *, expected: int) -> Answer:
     return Answer(pictures[:expected], info, len(pictures) - expected)
 
 
-def drew_nothing(body: bytes) -> bool:
+def drew_nothing(body: Body) -> bool:
     """Whether an answer has no picture, as SD.Next answers where its drawing fails."""
     try:
-        answer = json.loads(body) if len(body) < _SMALL else None
+        answer = json.loads(body[:]) if len(body) < _SMALL else None
     except (ValueError, RecursionError):
         return False
     return isinstance(answer, dict) and answer.get("images") == []
 
 
-def read_single(body: bytes) -> Answer:
+def read_single(body: Body) -> Answer:
     """Return the answer of extra-single-image.
 
     Raises:
@@ -144,11 +144,12 @@ def with_text(data: bytes, text: str | None) -> bytes:
 # -- splitting the JSON -----------------------------------------------------------------------------------------------
 
 
-def _split(body: bytes, key: str) -> tuple[list[bytes | memoryview], dict[str, Any]]:
+def _split(body: Body, key: str) -> tuple[list[bytes | memoryview], dict[str, Any]]:
     """Return the pictures under *key*, and the other keys."""
     cut = _cut_out(body, key)
     if cut is not None:
         return cut
+    body = body[:]
     whole = read_json(body)
     if not isinstance(whole, dict) or key not in whole:
         raise BadResponse(f"the answer has no {key!r}: {shown(body)}.", hint=hint_for(body))
@@ -159,7 +160,7 @@ def _split(body: bytes, key: str) -> tuple[list[bytes | memoryview], dict[str, A
     return [picture.encode("utf-8", "replace") for picture in pictures], whole
 
 
-def _cut_out(body: bytes, key: str) -> tuple[list[bytes | memoryview], dict[str, Any]] | None:
+def _cut_out(body: Body, key: str) -> tuple[list[bytes | memoryview], dict[str, Any]] | None:
     """Split an answer laid out as servers lay it out, quickly; None where this one is not.
 
     Base64 holds neither quotes nor backslashes, so a picture ends at the next quote.
@@ -180,7 +181,7 @@ def _cut_out(body: bytes, key: str) -> tuple[list[bytes | memoryview], dict[str,
     return pictures, rest
 
 
-def _strings(body: bytes, start: int) -> tuple[list[bytes | memoryview], int]:
+def _strings(body: Body, start: int) -> tuple[list[bytes | memoryview], int]:
     """Return the strings of a list whose bracket ends before *start*, and where it ends; -1 for anything unusual."""
     view, pictures = memoryview(body), list[bytes | memoryview]()
     while True:
@@ -200,12 +201,12 @@ def _strings(body: bytes, start: int) -> tuple[list[bytes | memoryview], int]:
         start = stop + 1
 
 
-def _string(body: bytes, start: int) -> tuple[list[bytes | memoryview], int]:
+def _string(body: Body, start: int) -> tuple[list[bytes | memoryview], int]:
     stop = body.find(b'"', start)
     return ([], -1) if stop < 0 else ([memoryview(body)[start:stop]], stop + 1)
 
 
-def _skip_blanks(body: bytes, start: int) -> int:
+def _skip_blanks(body: Body, start: int) -> int:
     while body[start : start + 1] in {b" ", b"\n", b"\r", b"\t"}:
         start += 1
     return start

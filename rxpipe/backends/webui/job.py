@@ -133,9 +133,9 @@ class WebUIJob(RenderJob[ProgressSnapshot]):
                 raise BackendInterrupted("another client interrupted the job.")
             warnings += ("another client interrupted the job: the picture is unfinished",)
         log = self._reader.catalog.flavour.log
-        if log and drew_nothing(response.body):
+        if log and drew_nothing(response.content):
             raise failed_drawing(connection, payload.path, log, timeout_s=self._ask_s)
-        made = self._reader.pictures(self._stage, self._request, response.body)
+        made = self._reader.pictures(self._stage, self._request, response.content)
         pictures = [functools.partial(_warned, picture, warnings) for picture in made]
         picture = pictures[0] if self._member is None else self._member.deliver(pictures)
         del body, response, made, pictures  # megabytes each, while the picture is made

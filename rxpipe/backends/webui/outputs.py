@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rxpipe.backends.base import Output
 from rxpipe.backends.http.failures import RequestInfo
-from rxpipe.backends.http.limits import AnswerLimit
+from rxpipe.backends.http.limits import AnswerLimit, Body
 from rxpipe.backends.http.pictures import is_plain_resize, other_size, same_but_encoded, same_pixels, upright
 from rxpipe.backends.masks import encoded_mask
 from rxpipe.backends.sizes import Size, upscaled
@@ -178,7 +178,7 @@ class OutputReader:
     catalog: WebUICatalog
     strict: bool = False
 
-    def pictures(self, stage: StageExecution, request: RenderRequest, body: bytes) -> list[Callable[[], Output]]:
+    def pictures(self, stage: StageExecution, request: RenderRequest, body: Body) -> list[Callable[[], Output]]:
         """Return one function per picture of an answer, which decodes it.
 
         Raises:

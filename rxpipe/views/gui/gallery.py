@@ -162,15 +162,17 @@ class Gallery(ttk.Frame):
     def show_all(self, pictures: Sequence[GalleryItem], *, keep: bool = False) -> None:
         """Show these pictures, from the first on; *keep* where they continue those that are shown."""
         if not keep:
-            self._photos.clear()
             self.selected = -1
             self.canvas.yview_moveto(0)
-        shown = {picture.key for picture in self.pictures} if keep else set()
+        files = {picture.key: picture.path for picture in self.pictures}
+        fresh = [picture for picture in pictures if files.get(picture.key) != picture.path]
         self.pictures = list(pictures)
+        gone = files.keys() - {picture.key for picture in pictures}
+        for key in gone | {picture.key for picture in fresh}:
+            self._photos.pop(key, None)
         self._draw()
-        for picture in pictures:
-            if picture.key not in shown:
-                self._load(picture)
+        for picture in fresh:
+            self._load(picture)
 
     def put(self, index: int, picture: GalleryItem | None) -> None:
         """Put another record in the place of one, or remove it for None."""

@@ -160,6 +160,7 @@ class ScrolledColumn(ttk.Frame):
         self.inner.bind("<Configure>", lambda _event: self._fit())
         self.canvas.bind("<Configure>", lambda _event: self._fit())
         self.bind("<<ThemeChanged>>", lambda _event: self._recolour(), add="+")
+        self.winfo_toplevel().bind("<<TraverseIn>>", self._traversed, add="+")
         self._recolour()
 
     def scroll_to_end(self) -> None:
@@ -168,11 +169,12 @@ class ScrolledColumn(ttk.Frame):
         self._fit()
         self.canvas.yview_moveto(1.0)
 
-    def show(self, widget: tk.Widget) -> None:
-        """Scroll as far as it takes to see a widget that stands in the column."""
+    def show(self, widget: tk.Misc) -> None:
+        """Scroll as far as it takes to see a widget anywhere in the column."""
         self.update_idletasks()
         self._fit()
-        top, bottom = widget.winfo_y(), widget.winfo_y() + widget.winfo_height()
+        top = widget.winfo_rooty() - self.inner.winfo_rooty()
+        bottom = top + widget.winfo_height()
         first, room = int(self.canvas.canvasy(0)), self.canvas.winfo_height()
         wanted = top if top < first else bottom - room if bottom > first + room else first
         self.canvas.yview_moveto(max(0, wanted) / max(1, self.inner.winfo_reqheight()))
@@ -185,6 +187,11 @@ class ScrolledColumn(ttk.Frame):
     def holds(self, widget: tk.Misc) -> bool:
         """Return whether a widget is in this column."""
         return str(widget).startswith(str(self))
+
+    def _traversed(self, event: tk.Event[Any]) -> None:
+        """Show the field that the Tab key has come to."""
+        if isinstance(event.widget, tk.Misc) and self.holds(event.widget):
+            self.show(event.widget)
 
     def _fit(self) -> None:
         self.canvas.itemconfigure(self._item, width=self.canvas.winfo_width())

@@ -349,9 +349,10 @@ class MainWindow:
 
     def _finished(self, event: StageImageProgress, image: Image.Image | None) -> None:
         """Show the finished picture in place of its last preview, unless the next image has a preview already."""
-        own = (event.run_id, event.stage_index, event.image_index)
-        if image is not None and self._latest_preview in {None, own}:
-            self.preview.show_picture(as_bytes(image), f"{event.stage_type} · image {event.image_index} · finished")
+        own, index = (event.run_id, event.stage_index, event.image_index), event.image_index
+        if image is not None and (self._latest_preview in {None, own} or self.preview.holds(index)):
+            caption = f"{event.stage_type} · image {index} · finished"
+            self.preview.show_picture(as_bytes(image), caption, index)
 
     def _report_result(self, end: RunEnd) -> None:
         """Offer the seed of an ended run for reuse, and show its warnings."""

@@ -64,6 +64,9 @@ def test_the_last_at_ends_a_password(url, base, credentials):
         f"http://host:x?password={SECRET}",
         f"http://host:x#{SECRET}",
         f"bob:{SECRET}",
+        f"http://bob:{SECRET}@ h",
+        f"http://bob:{SECRET}@a b:1",
+        f"http://bob:{SECRET}@h\\x",
     ],
 )
 def test_a_mistake_in_an_address_prints_no_password(url):

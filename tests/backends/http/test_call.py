@@ -20,6 +20,7 @@ class Link:
     """A connection that carries nothing."""
 
     received = sent = 0
+    transfer_s = answered_s = 0.0
     aborted = False
 
     def abort(self):

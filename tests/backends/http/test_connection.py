@@ -4,6 +4,7 @@ import base64
 import contextlib
 import gzip
 import logging
+import mmap
 import re
 import socket
 import threading
@@ -511,3 +512,17 @@ def test_a_torn_body_is_reported_when_it_is_read(fault, connection_to, webui_ser
 
     with pytest.raises(BadResponse, match="the answer is not JSON"):
         reply.json()
+
+
+def test_a_large_answer_is_read_whole_and_a_torn_one_reported(connection_to):
+    """Of a known size, it is read into pages of its own."""
+    sent = bytes(range(256)) * (8 << 10)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(sent)
+    listener, url = raw_server(head + sent)
+    with listener:
+        answer = connection_to(url).get("/", timeout_s=5)
+    assert isinstance(answer.content, mmap.mmap)
+    assert answer.body == sent
+    listener, url = raw_server(head + sent[: len(sent) // 2])
+    with listener, pytest.raises(BackendUnavailable):
+        connection_to(url).get("/", timeout_s=5)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import mmap
 import struct
 import time
 import zlib
@@ -294,9 +295,30 @@ def test_odd_dates_of_retry_after_are_seconds_or_nothing(text):
     assert retry_after_s(text) is None or retry_after_s(text) >= 0
 
 
+@pytest.mark.slow
 def test_hostile_answers_raise_no_error_but_ours():
     """2 % of those that `tests/benchmarks/bench_answers.py` reads; each in at most 5 s."""
     for number in range(0, 10_000, 50):
         begin = time.monotonic()
         read_every_way(number)
         assert time.monotonic() - begin < 5, number
+
+
+@pytest.mark.parametrize("laid_out", ["as servers do", "otherwise"])
+def test_a_mapped_answer_is_read_as_any_other(laid_out):
+    """A large answer has pages of its own; what is made of it does not need them any more."""
+    whole = body([TEXT, TEXT])
+    whole = whole if laid_out == "as servers do" else whole.replace(b"images", b"\\u0069mages")
+    mapped = _mapped(whole)
+    answer = read_generation(mapped, expected=2)
+    made = [answer.take(0), answer.take(1)]
+    mapped.close()
+    assert made == [read_generation(whole, expected=2).take(index) for index in (0, 1)]
+    with pytest.raises(BadResponse, match="not JSON"):
+        read_generation(_mapped(b"<html>"), expected=1)
+
+
+def _mapped(data):
+    pages = mmap.mmap(-1, len(data))
+    pages.write(data)
+    return pages

@@ -75,6 +75,7 @@ def test_a_request_cancelled_in_the_queue_behind_our_own_leaves_its_options(flav
 
 @pytest.mark.sampled(1)
 @both
+@pytest.mark.slow
 def test_what_a_run_killed_in_the_queue_leaves_is_reported_and_put_back_by_the_next(flavour):
     """Another client's job ran, so nothing was written beforehand."""
     with WebUIServer(flavour) as server:

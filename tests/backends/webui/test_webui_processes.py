@@ -141,6 +141,7 @@ def test_the_end_of_the_program_cancels_its_run_and_interrupts_the_server(end):
 @pytest.mark.parametrize(
     "number", ["SIGHUP", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGTERM", "SIGINT"))]
 )
+@pytest.mark.slow
 def test_a_signal_to_the_command_line_cancels_the_run_and_interrupts_the_server(number, tmp_path):
     """A closed terminal sends SIGHUP."""
     with WebUIServer(latency_s=30.0) as server:
@@ -174,6 +175,7 @@ runner.run(rxp.chain(rxp.txt2img(prompt="a", images=2, width=64, height=64), out
 
 @posix
 @pytest.mark.parametrize("number", ["SIGTERM", pytest.param("SIGHUP", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_signal_that_ends_the_program_ends_its_run_first(number):
     """A script without handlers of its own: the server is interrupted, and the exit status is that of the signal."""
     with WebUIServer(latency_s=30.0) as server:

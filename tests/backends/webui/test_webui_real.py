@@ -219,6 +219,7 @@ rxp.PipelineRunner(WebUIBackend(sys.argv[1])).run(config)
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("stage", ["txt2img", "img2img"])
 @pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.slow
 def test_a_killed_run_leaves_the_options_as_they_were(flavour, stage):
     """Nothing of ours runs afterwards: the server restores them."""
     with WebUIServer(flavour) as server:

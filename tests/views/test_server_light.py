@@ -76,6 +76,7 @@ def test_a_look_costs_one_small_request(pump):
     assert link.state is shown
 
 
+@pytest.mark.slow
 def test_a_backend_that_does_not_answer_a_look_is_not_shown_as_ready(pump):
     """Amber while it hangs; ready when it answers after all."""
     careful = Careful()
@@ -90,6 +91,7 @@ def test_a_backend_that_does_not_answer_a_look_is_not_shown_as_ready(pump):
     link.close()
 
 
+@pytest.mark.slow
 def test_nothing_is_asked_while_a_run_goes_on(pump):
     careful = Careful()
     link = BackendConnection(pump, look_s=0.01)
@@ -114,6 +116,7 @@ def test_a_failed_run_has_the_light_looked_at_at_once(open_window):
     assert settle(window, lambda: window.status_light.state == "error", 5)
 
 
+@pytest.mark.slow
 def test_what_is_being_typed_as_a_backend_is_not_overwritten(open_window):
     """By a state that arrives meanwhile."""
     window = open_window(careful := Careful(), look_s=0.05, retry_s=0.05)
