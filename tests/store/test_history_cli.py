@@ -58,8 +58,8 @@ def painted(monkeypatch):
 
     def paint(calls=1000):
         backend = Painted(calls)
-        monkeypatch.setattr("rxpipe.backends.open_backend", lambda *_, **__: backend)
         monkeypatch.setattr("rxpipe.cli.history.open_backend", lambda *_, **__: backend)
+        monkeypatch.setattr("rxpipe.backends.open_backend", lambda *_, **__: backend)
         return backend
 
     return paint
