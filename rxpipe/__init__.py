@@ -18,7 +18,8 @@ variants/      many settings from one config: prompts with alternatives, wildcar
 events.py      the events of a run, and their grammar
 result.py      the result: a fold of the events
 status.py      the status that views show: another fold
-backends/      the backend port; http (what servers share), webui (AUTOMATIC1111, Forge), sketch (embedded)
+backends/      the backend port; http (what servers share), webui (AUTOMATIC1111, Forge), sketch (embedded),
+               diffusers (a model in this process)
 store/         the journal of runs in progress and the history of the others
 sinks/         pictures to files, events to a log, learning records
 stages/        txt2img, img2img, adetailer, upscale, your own: functions, operators, forks, ready ones; control (cancel,

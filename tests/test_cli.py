@@ -496,6 +496,28 @@ def start(*arguments, preparation="", **options):
     )
 
 
+def test_help_shows_what_stands_in_brackets():
+    """Markup of the help takes no part of it away."""
+    assert "[[slot]]" in CliRunner().invoke(app, ["run", "--help"]).stdout
+
+
+@pytest.mark.parametrize("module", ["typer", "rxpipe.cli.options"])
+def test_ctrl_c_while_the_program_loads_leaves_no_traceback(module):
+    """Before any command has a handler of its own."""
+    hook = f"""
+class Pressed:
+    @staticmethod
+    def find_spec(name, *_):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Pressed)
+"""
+    with start("run", "--dry-run", preparation=f"\nimport sys\n{hook}") as program:
+        out, err = program.communicate(timeout=20)
+    assert (program.returncode, out, err) == (130, b"", b"")
+
+
 def lines_until(stream, wanted):
     """Lines up to the first that holds *wanted*."""
     seen = []

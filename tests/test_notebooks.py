@@ -9,6 +9,7 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+SLOW = {"live_progress", "several_machines"}
 LIMIT_BYTES = 400_000
 
 
@@ -16,7 +17,7 @@ LIMIT_BYTES = 400_000
 @pytest.mark.filterwarnings("default")  # of the notebook machinery; the kernel is another process
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, marks=[pytest.mark.slow] if path.stem == "live_progress" else []) for path in NOTEBOOKS],
+    [pytest.param(path, marks=[pytest.mark.slow] if path.stem in SLOW else []) for path in NOTEBOOKS],
     ids=[path.stem for path in NOTEBOOKS],
 )
 def test_a_notebook_runs(path, tmp_path, monkeypatch):

@@ -121,9 +121,16 @@ class Placement:
             if member in self._members:
                 self._members.remove(member)
 
-    def place(self, call: Call) -> None:
-        """Have *call* begin on a member; let it wait for one; or end it if every member was tried."""
+    def place(self, call: Call, *, again: bool = False) -> None:
+        """Have *call* begin on a member; let it wait for one; or end it if every member was tried.
+
+        Args:
+            call: that has no member.
+            again: it waited; nothing happens if it no longer does.
+        """
         with self._lock:
+            if again and call not in self._waiting:
+                return
             candidates = [m for m in self._members if call.need not in m.unable and m not in call.tried]
             member = self._best(call, candidates)
             patience_s = 0.0 if self._members else self._patience_s()
@@ -188,7 +195,8 @@ class Placement:
             idle()
 
         self._release(call, member)
-        member.backend.wait_idle().subscribe(on_error=not_idle, on_completed=idle, scheduler=call.scheduler)
+        # on the backend's own time: the call's scheduler may be closed with the run that was cancelled
+        member.backend.wait_idle().subscribe(on_error=not_idle, on_completed=idle)
 
     def rest_suspects(self) -> None:
         """Rest the members that had a call cut short: a time limit did it."""
@@ -204,9 +212,9 @@ class Placement:
             waiting = list(self._waiting)
         for call in waiting:
             if on_their_clocks:
-                call.scheduler.schedule(lambda *_, call=call: self.place(call))
+                call.scheduler.schedule(lambda *_, call=call: self.place(call, again=True))
             else:
-                self.place(call)
+                self.place(call, again=True)
 
     def _best(self, call: Call, candidates: list[Member]) -> Member | None:
         now_s = call.now_s
@@ -278,7 +286,9 @@ class Call:
     def wait(self, seconds: float | None, *, report: bool) -> None:
         """Wait until a member is free, or for *seconds*, when the first of those that rest may be used again."""
         if seconds is not None:
-            self._timer.disposable = self.scheduler.schedule_relative(seconds, lambda *_: self._placement.place(self))
+            self._timer.disposable = self.scheduler.schedule_relative(
+                seconds, lambda *_: self._placement.place(self, again=True)
+            )
         if report:
             self._observer.on_next(StepProgress(phase="queued"))
 

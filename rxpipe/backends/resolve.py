@@ -81,7 +81,9 @@ def open_backend(where: str | int | None = None, *, ports: Sequence[int] | None 
     Args:
         where: "http://host:port" (or "host:port", or a port on this machine) for a WebUI, with "user:password@" where
             it needs that; "embedded" for the one that needs no server, "embedded:name=value,..." with
-            options; several of them with commas between for a pool; None or "auto": RXPIPE_BACKEND, else `backend.url`
+            options; "diffusers:MODEL" (a file, a folder, or a name in RXPIPE_MODELS) for a local model,
+            "diffusers:MODEL?device=cpu&..." with options, "?devices=cuda:0,cuda:1" for a process each;
+            several of them with commas between for a pool; None or "auto": RXPIPE_BACKEND, else `backend.url`
             or `backend.urls` (a list) in the config file, else a WebUI that answers on 127.0.0.1:7860 to 7864 or a
             ComfyUI on 127.0.0.1:8188, else the embedded one.
         ports: on this machine where "auto" looks for a server; None for the usual ones.
@@ -91,7 +93,8 @@ def open_backend(where: str | int | None = None, *, ports: Sequence[int] | None 
 
     Raises:
         ConfigError: *where*, an option or the config file is not what is allowed; the message says what is.
-        MissingPackage: the embedded backend is opened, and the extra that it needs is not installed.
+        MissingPackage: the extra that the backend needs is not installed.
+        BackendRejected: a local model that is not there, or that is not drawn here.
     """
     spec = choose(str(where) if isinstance(where, int) else where, ports=ports)
     backend = open_spec(spec, options)
@@ -273,6 +276,10 @@ def _from_file(path: Path) -> BackendSpec | None:
                 [f"{path}: backend.urls: got {urls!r}; allowed: a list of addresses, and no url beside it"]
             )
         url = ",".join(urls)
+    if url is None and table:
+        raise ConfigError(
+            [f'{path}: backend: got {", ".join(map(shown, table))} and no url; give url = "http://127.0.0.1:7860"']
+        )
     if url is None:
         return None
     if not isinstance(url, str):
@@ -294,6 +301,8 @@ def _backend_table(path: Path) -> dict[str, Any]:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
     except (ValueError, UnicodeError) as error:
         raise ConfigError([f"{path}: not well-formed TOML: {cut(str(error))}"]) from None  # it may hold the whole text
+    if wrong := [name for name in values if name != "backend"]:
+        raise ConfigError([f"{path}: {shown(name)}: unknown key; {suggestion(name, ('backend',))}" for name in wrong])
     table = values.get("backend", {})
     if not isinstance(table, dict):
         raise ConfigError([f"{path}: backend: a table such as [backend] with url = ... is expected"])

@@ -3,6 +3,9 @@
 app.py holds the commands and their options, the other modules what they do. Heavy imports load inside the commands.
 """
 
-from rxpipe.cli.app import app, main
+try:
+    from rxpipe.cli.app import app, main
+except KeyboardInterrupt:  # Ctrl+C while the program loads
+    raise SystemExit(130) from None
 
 __all__ = ["app", "main"]

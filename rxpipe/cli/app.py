@@ -39,6 +39,8 @@ def main() -> None:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for them reads every installed package
     try:
         app()
+    except KeyboardInterrupt:  # before a command has its own handler
+        raise SystemExit(Exit.CANCELLED) from None
     except OSError as error:
         if error.filename is not None:
             raise
@@ -82,7 +84,7 @@ def run(  # noqa: PLR0917  # typer makes an option of each
     ] = None,
     prompt: Annotated[
         list[str] | None,
-        _option("What the pictures show; {a|b}, __wildcard__ and [[slot]] make variants. Each prompt is a run."),
+        _option("What the pictures show; {a|b}, __wildcard__ and [\\[slot]] make variants. Each prompt is a run."),
     ] = None,
     prompts: Annotated[
         Path | None,

@@ -32,7 +32,7 @@ def grid_of_result(result: PipelineRunResult) -> Path:
 
 
 def grid_of_run(run_id: str, axes: Sequence[str], cell: int | None, out: Path | None, store: Store) -> Path:
-    """Draw the sheet of a run of the store, or of a folder of pictures; return the path of its file.
+    """Draw the sheet of a run of the store (a name as of `Store.find`), or of a folder of pictures; return its path.
 
     Raises:
         StoreError: there is no such run. BadImage: it has no picture. ConfigError: an axis is wrong.
@@ -41,7 +41,7 @@ def grid_of_run(run_id: str, axes: Sequence[str], cell: int | None, out: Path | 
         sheet = draw_grid(_cells_at(pictures_at([run_id])), axes, cell=cell)
         folder = Path(run_id)
     else:
-        result = store.result(run_id)
+        result = store.result(store.find(run_id).run_id)
         paths = [record.path for record in result.finished if record.path is not None]
         sheet = draw_grid(_cells_at(paths), axes, cell=cell)
         folder = Path((result.plan.settings.out if result.plan else None) or "outputs").expanduser()

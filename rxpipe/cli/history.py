@@ -181,7 +181,8 @@ def list_runs(path: Path | None, *, rebuild_from: Path | None, as_json: bool, **
             typer.echo(json.dumps(_plain(run)))
         return
     if not found:
-        typer.echo("no such run" if any(conditions[name] for name in conditions if name != "limit") else "no run yet")
+        narrowed = any(conditions[name] for name in conditions if name != "limit")
+        print_line(Console(), "no such run" if narrowed else f"no run yet in {store.path}")
         return
     _print_runs(found)
 

@@ -191,7 +191,7 @@ class RunOptions:
         given = {f"{stage_that_takes(name, stages)}.{name}": option_of(name) for name in options}
         given |= {name: option_of(name) for name in self.settings}
         given |= {"txt2img.hires.scale": "--hires"} if "hires" in self.generation else {}
-        given |= {f"txt2img.{name}": "--size" for name in self._size()}
+        given |= {f"txt2img.{name}": f"--size ({name})" for name in self._size()}
         for where, option in given.items():
             if problem.startswith(f"{source}{where}:"):
                 return option + problem.removeprefix(f"{source}{where}")

@@ -46,7 +46,8 @@ def rate(name: str, stars: int, tags: Sequence[str], path: Path | None) -> None:
     images = [image] if image else [variant.image for variant in record.variants if variant.paths]
     for each in images:
         store.mark(run.run_id, each, rating=stars, tags=tags or None)
-    what = f"image {cell.image_number} of run {run.run_id}" if cell else f"run {run.run_id}, {len(images)} images"
+    count = f"{len(images)} image{'s' if len(images) != 1 else ''}"
+    what = f"image {cell.image_number} of run {run.run_id}" if cell else f"run {run.run_id}, {count}"
     typer.echo(f"{what}: {stars} of 5{', ' + ', '.join(tags) if tags else ''}")
 
 

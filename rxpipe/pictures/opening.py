@@ -128,6 +128,8 @@ def _size(source: Path | BinaryIO) -> int | None:
 
 def _what(head: bytes) -> str:
     """Return what bytes are that no decoder took."""
+    if not head:
+        return "an empty file"
     known = picture_format(head)
     if known is None or known.upper() not in FORMATS:
         return f"none of a known format: it begins with {head!r}"

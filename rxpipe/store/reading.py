@@ -165,6 +165,11 @@ class Store:
         if rows:
             names = ", ".join(row["run_id"] for row in rows[:5])
             raise StoreError(f"several runs begin with {text!r}: {names}.", hint="Give more of its id.")
+        if Path(text).is_file():
+            raise StoreError(
+                f"no run of the store {self.path} has drawn {text}.",
+                hint="`rxpipe runs --rebuild FOLDER` enters the runs of pictures below a folder.",
+            )
         raise StoreError(f"the store {self.path} has no run {text!r}.", hint="`rxpipe runs` lists them.")
 
     def run(self, run_id: str) -> StoredRun:

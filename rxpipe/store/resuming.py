@@ -176,6 +176,9 @@ def _from_folder(plan: StageExecutionPlan, folder: Path | None) -> StageExecutio
         return plan
     settings = plan.settings
     changes: dict[str, Any] = {"input": tuple(folder / path.expanduser() for path in settings.input)}
+    if settings.variants is not None:
+        wildcards = tuple(folder / path.expanduser() for path in settings.variants.wildcards)
+        changes["variants"] = settings.variants.model_copy(update={"wildcards": wildcards})
     if settings.out is not None:
         changes["out"] = folder / settings.out.expanduser()
     stages = tuple(

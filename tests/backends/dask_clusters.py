@@ -142,6 +142,11 @@ class Processes:
                 process.send_signal(signal.SIGCONT)
         if self.scheduler.poll() is not None:
             self.start_scheduler()
+        with contextlib.ExitStack() as stack:  # until it answers
+            end = time.monotonic() + START_S
+            while stack.enter_context(socket.socket()).connect_ex(("127.0.0.1", self.port)):
+                assert time.monotonic() < end, "the scheduler does not answer"
+                threading.Event().wait(0.05)
         for name in {*self.workers} - {*self.names}:
             self.kill(name)
         for name in {*self.names} - {*self.workers}:

@@ -160,6 +160,8 @@ def test_a_wrong_option_is_reported_with_the_nearest():
         ("backend = 3\n", r"a table such as \[backend\]"),
         ("[backend]\nurl = 3\n", "backend.url: got 3"),
         ('[backend]\nurl = "embeded"\n', "did you mean 'embedded'"),
+        ('[backnd]\nurl = "http://box:1"\n', "backnd.*: unknown key; did you mean 'backend'"),
+        ('[backend]\nulr = "http://box:1"\n', "got .?ulr.? and no url; give url = "),
         ('[backend]\nurl = "http://box:1"\npol_s = 1\n', "no option 'pol_s'; did you mean 'poll_s'"),
     ],
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 import rxpipe as rxp
 from rxpipe.backends.catalog import Catalog, CatalogItem
 from rxpipe.backends.pool import PoolBackend
+from rxpipe.backends.sketch import SketchBackend
 from rxpipe.errors import BackendFailed, BackendRejected, BackendUnavailable
 from rxpipe.testing import ScriptedBackend
 
@@ -231,3 +234,22 @@ def test_addresses_with_commas_between_them_open_a_pool(named):
 def test_options_of_one_backend_are_no_pool():
     with rxp.open_backend("sketch:pace=0.01") as backend:
         assert backend.name == "sketch"
+
+
+def test_a_pool_renders_again_after_a_run_was_cancelled():
+    """By the machine's time: the scheduler of the cancelled run is closed, and its members are idle all the same."""
+    members = [SketchBackend(pace_s=0.02), SketchBackend(pace_s=0.02)]
+    with PoolBackend(members) as pool:
+        executor = rxp.PipelineExecutor(pool)
+        for _ in range(3):
+            begun = threading.Event()
+            listening = executor.events.subscribe(lambda event, begun=begun: event.kind == "stage_step" and begun.set())
+            job = rxp.chain(rxp.txt2img(prompt="a", images=4, width=64, height=64, steps=40), out=None)
+            run = executor.start(job)
+            assert begun.wait(10)
+            run.cancel()
+            assert run.wait(10)
+            listening.dispose()
+        last = executor.start(rxp.chain(rxp.txt2img(prompt="a", images=2, width=64, height=64, steps=1), out=None))
+        assert last.wait(10), "its members never got another image"
+        assert last.result.success

@@ -15,6 +15,7 @@ from rxpipe.backends.base import Backend, Output
 from rxpipe.cli import app
 from rxpipe.errors import BackendRejected
 from rxpipe.store.reading import default_store
+from rxpipe.testing.servers.webui import WebUIServer
 
 FOUR = ("--width", "64", "--height", "64", "--seed", "7", "--images", "4", "--stages", "txt2img,upscale")
 
@@ -57,8 +58,8 @@ def painted(monkeypatch):
 
     def paint(calls=1000):
         backend = Painted(calls)
-        monkeypatch.setattr("rxpipe.backends.open_backend", lambda *_, **__: backend)
         monkeypatch.setattr("rxpipe.cli.history.open_backend", lambda *_, **__: backend)
+        monkeypatch.setattr("rxpipe.backends.open_backend", lambda *_, **__: backend)
         return backend
 
     return paint
@@ -212,6 +213,33 @@ def test_a_run_is_watched_from_its_beginning_to_its_end(painted):
     ]
     lines = rxpipe("watch", "last", "--json").stdout.splitlines()
     assert [json.loads(line)["kind"] for line in lines][-1] == "run_end"
+
+
+def test_what_the_store_does_not_have_is_named_with_what_to_do(tmp_path):
+    """A picture that exists is not called a run, and a store that is not there is named."""
+    (tmp_path / "a.png").write_bytes(b"picture")
+    for command in (("show", "a.png"), ("rate", "a.png", 3)):
+        said = " ".join(rxpipe(*command).stderr.split())
+        assert "has drawn a.png. `rxpipe runs --rebuild FOLDER` enters" in said
+    assert rxpipe("runs", "--store", "nowhere").stdout == f"no run yet in {tmp_path / 'nowhere'}\n"
+
+
+def test_a_run_with_a_setting_that_the_server_lacks_is_not_to_be_resumed_as_it_is():
+    """It would fail again: the command that changes the setting is named, and works."""
+    with WebUIServer() as server:
+        failed = rxpipe("run", *FOUR, "--sampler", "Eulr a", "--backend", server.url)
+        command = f"rxpipe rerun {default_store().latest().run_id} --set txt2img.sampler_name=VALUE"
+        assert f"to continue: {command}\n" in failed.stderr
+        again = rxpipe(*command.split()[1:-1], "txt2img.sampler_name=Euler a", "--backend", server.url)
+        assert again.exit_code == 0, again.stderr
+
+
+def test_a_grid_is_drawn_of_the_last_run(painted):
+    """It takes a run's name as the other commands do."""
+    painted()
+    assert rxpipe("run", *FOUR).exit_code == 0
+    assert rxpipe("grid", "last", "--out", "sheet.png").exit_code == 0
+    assert Path("sheet.png").is_file()
 
 
 def test_who_watches_a_run_whose_process_is_killed_is_told(painted, monkeypatch, tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -215,3 +217,50 @@ def test_a_run_with_variants_is_resumed(tmp_path):
     again = [each.generation.prompt for each in backend.rendered[len(prompts) :]]
     assert whole[: len(prompts)] == prompts
     assert again == whole[sum(record.resumed for record in result.records) :]
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_many_variants():
+    """What is held of an image is its record: the growth is that of a run without variants."""
+
+    def grown(count, prompt, **variants):
+        backend = Instant()
+        backend.rendered = type("Nothing", (), {"append": lambda *_: None})()
+        executor, marks = rxp.PipelineExecutor(backend), []
+
+        def mark(event):
+            if isinstance(event, rxp.StageImageProgress) and event.stage_index == 3 and event.image_index % count == 0:
+                gc.collect()
+                marks.append(tracemalloc.get_traced_memory()[0])
+
+        executor.events.subscribe(mark)
+        stages = (rxp.txt2img(prompt, seed=1, images=1 if variants else 2 * count), rxp.img2img(), rxp.adetailer())
+        run = executor.start(
+            rxp.chain(*stages, rxp.upscale(), out=None, order="image", save="final", variants=variants or None)
+        )
+        assert run.wait(100)
+        return marks[1] - marks[0]
+
+    tracemalloc.start()
+    try:
+        words = "{" + "|".join(f"mill {n}" for n in range(200)) + "}"
+        grown(20, "a mill")
+        varied, plain = grown(100, words, sweep={"cfg_scale": [5]}), grown(100, "a mill")
+    finally:
+        tracemalloc.stop()
+    assert varied < 1.6 * plain
+
+
+def test_wildcards_of_a_resumed_run_are_those_of_its_folder(tmp_path, monkeypatch):
+    """Wherever it is resumed from."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "wild").mkdir()
+    (tmp_path / "wild" / "colour.txt").write_text("red\nblue\n")
+    monkeypatch.chdir(tmp_path)
+    executor = rxp.PipelineExecutor(Instant(), store=tmp_path / "s.sqlite3")
+    runner = rxp.PipelineRunner(executor)
+    chain = rxp.chain(rxp.txt2img("a __colour__ mill"), variants={"wildcards": ["wild"]})
+    first = runner.run(chain)
+    executor.store.flush()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert all(record.resumed for record in runner.resume(first.run_id).records)

@@ -318,8 +318,8 @@ def test_a_result_shows_its_pictures_and_when_they_were_drawn(tmp_path):
     assert repr(result).endswith("completed, 3 images: 3 done>")
 
 
-@pytest.mark.parametrize("images", [1, 30])
 @pytest.mark.slow
+@pytest.mark.parametrize("images", [1, 30])
 def test_a_result_in_memory_shows_its_pictures_too(images):
     config = rxp.PipelineConfig(txt2img=rxp.Txt2ImgConfig(prompt="x", images=images), out=None)
     result = rxp.PipelineRunner(Easel()).run(config)

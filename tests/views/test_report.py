@@ -21,6 +21,8 @@ from rxpipe.backends.base import Backend, Output
 from rxpipe.cli import app
 from rxpipe.errors import ConfigError, SaveError
 from rxpipe.events import ErrorInfo
+from rxpipe.testing import WebUIServer
+from rxpipe.testing.servers.webui.faults import Fault
 from rxpipe.views.report.bars import attempts_of
 from rxpipe.views.report.page import page_text
 from rxpipe.views.report.shown_run import run_of_result, run_of_store
@@ -244,6 +246,39 @@ def test_each_second_of_an_image_is_spent_on_one_thing():
         assert sum(span.length_s for span in bar.spans) == pytest.approx(bar.length_s)
 
 
+def test_an_image_that_nobody_saw_leave_the_queue_left_it_after_the_one_before():
+    builder = TimelineBuilder()
+    builder.begin("upscale", images=2)
+    builder.start(0)
+    builder.step(0, 1, 0.1)
+    builder.step(0, 2, phase="queued")
+    builder.wait(2)
+    builder.image(0, 1, duration_s=2.0)
+    builder.wait(1)
+    builder.image(0, 2, duration_s=3.0, own_s=0.25)
+    (attempt,) = attempts_of(builder.events)
+    spans = [(span.kind, span.begin_s, span.end_s) for span in attempt.bars[1].spans]
+    assert spans == [("queue", 0, 2), ("server", 2, 2.75), ("ours", 2.75, 3)]
+
+
+@pytest.mark.slow
+def test_a_chart_of_very_many_images_stays_small():
+    """10,000 images of four stages on five servers."""
+    builder = TimelineBuilder()
+    builder.begin("txt2img", "img2img", "adetailer", "upscale", images=10_000)
+    for index in range(4):
+        for image in range(1, 10_001):
+            builder.wait(1)
+            failed = {"outcome": "failed", "error": OUT_OF_MEMORY} if image % 3 == 0 else {}
+            server = f"http://s{image % 5}"
+            builder.image(index, image, duration_s=1.0, own_s=0.1, transfer_s=0.2, server=server, **failed)
+    builder.finish()
+    result = rxp.PipelineRunResult.from_events(builder.events)
+    text = page_text(run_of_result(result))
+    assert len(text) < 8 << 20
+    assert "and 9400 more images; the trace has them all" in Page(text).text
+
+
 def test_the_wall_time_is_told_once():
     """A moment in which one image is rendered and another waits is rendering."""
     attempts = attempts_of(queued_run().events)
@@ -327,6 +362,8 @@ def test_what_is_no_report_is_never_replaced(tmp_path):
         rxp.report(result, tmp_path / "r.html", trace=picture)
     assert picture.read_bytes() == before
     assert not (tmp_path / "r.html").exists()
+    with pytest.raises(ConfigError, match="for both"):
+        rxp.report(result, tmp_path / "r.html", trace=tmp_path / "r.html")
     page = rxp.report(result, tmp_path, trace=tmp_path / "t.json")
     assert page == tmp_path / "report-r1.html"
     assert rxp.report(result, tmp_path, trace=tmp_path / "t.json") == page
@@ -362,3 +399,20 @@ def test_the_command_writes_both_and_a_history_from_pictures_has_a_page(tmp_path
     run = run_of_store(rebuilt, "last")
     assert (run.status, len(run.pictures), run.prompt) == ("rebuilt", 3, "a pier")
     assert len(Page(page_text(run)).pictures()) == 3
+
+
+def test_a_slow_line_is_transfer_and_a_slow_server_is_rendering():
+    """Of a server that draws for 0.3 s, one whose answer takes 0.4 s on its way."""
+    for server, latency_s, drip_s in ((WebUIServer(latency_s=0.3), 0.3, 0.0), (WebUIServer(), 0.0, 0.4)):
+        with server:
+            if drip_s:
+                server.fault("txt2img", Fault.SLOW_DRIP.but(seconds=drip_s))
+            with rxp.open_backend(server.url) as backend:
+                chain = rxp.chain(rxp.txt2img(prompt="a", width=64, height=64, steps=2))
+                (record,) = [
+                    event for event in rxp.PipelineRunner(backend).run(chain).events
+                    if isinstance(event, rxp.StageImageProgress)
+                ]  # fmt: skip
+        assert record.own_s is not None
+        assert record.transfer_s == pytest.approx(drip_s, abs=0.2)
+        assert record.transfer_s + record.own_s <= record.duration_s - latency_s + 0.01

@@ -113,6 +113,7 @@ class DaskBackend(Backend):
         self._plan: StageExecutionPlan | None = None
         self._cluster = Cluster(
             self._local.start if self._address.text is None else self._address.text,
+            ending=self._local.stop if self._address.is_local else None,
             security=self._security,
             requires=self._requires,
             silence_s=self._silence_s,
@@ -182,8 +183,8 @@ class DaskBackend(Backend):
 
     def close(self) -> None:
         """Disconnect. Workers of "dask:local" end; those of a cluster stay."""
-        self._cluster.close()
         self._local.close()
+        self._cluster.close()
 
     # -- on the cluster's thread --------------------------------------------------------------------------------------
 
@@ -251,6 +252,7 @@ class _DaskWorker(Backend):
         self.queue_ahead = max(1, int(facts.holds["queue_ahead"]))  # one more waits there while a result travels
         self.batches = bool(facts.holds["batches"])
         self.cells: dict[str, Cell] = {}
+        self._gone: BackendUnavailable | None = None
 
     def render(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
         def subscribe(
@@ -260,7 +262,7 @@ class _DaskWorker(Backend):
             cell = Cell(self._cluster, self._facts.address, observer, clock)
             self.cells = {number: other for number, other in self.cells.items() if not other.over}
             self.cells[cell.number] = cell
-            self._cluster.post(cell.begin, stage, source)
+            self._cluster.post(self._begin, cell, stage, source)
             return Disposable(cell.stop)
 
         return Observable(subscribe)
@@ -274,9 +276,16 @@ class _DaskWorker(Backend):
         return found
 
     def lost(self, error: BackendUnavailable, *, died: bool) -> None:
-        """End every cell: the worker is gone."""
+        """End every cell, and those that were about to begin: the worker is gone. On the cluster's thread."""
+        self._gone = error
         for cell in list(self.cells.values()):
             cell.lost(error, died=died)
+
+    def _begin(self, cell: Cell, stage: StageExecution, source: Artifact | None) -> None:
+        if self._gone is None:
+            cell.begin(stage, source)
+        else:
+            cell.lost(self._gone, died=False)
 
     def _ask(self, question: str, *arguments: object) -> Any:
         return self._cluster.ask(self._facts.address, question, *arguments, timeout_s=self._ask_timeout_s)

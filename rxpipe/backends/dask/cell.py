@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from distributed import wait
@@ -52,7 +53,7 @@ class Cell:
         self._cluster, self._observer, self._clock = cluster, observer, clock
         self._lock = threading.Lock()
         self._over = False
-        self._began = False
+        self._began = self._withdrawn = False
         self._working: asyncio.Task[None] | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._newer_picture = False
@@ -94,6 +95,7 @@ class Cell:
                 self._fetching = self._cluster.spawn(self._fetch())
 
     def _withdraw(self) -> None:
+        self._withdrawn = True
         for task in (self._working, self._fetching):
             if task is not None:
                 task.cancel()
@@ -102,6 +104,11 @@ class Cell:
         try:
             rendered = await self._rendered(stage, source)
         except asyncio.CancelledError:
+            if not self._withdrawn:  # by Dask, whose connection was closed
+                self._fail(BackendUnavailable("the connection to the Dask scheduler was lost."))
+            return
+        except OSError as error:  # of Dask's connections
+            self._fail(BackendUnavailable(f"the connection to worker or scheduler was lost: {error}."))
             return
         except Exception as error:  # noqa: BLE001  # whatever it is, the subscriber gets it
             self._fail(error)
@@ -137,7 +144,11 @@ class Cell:
         try:
             with client.as_current():
                 waiting = wait([future])
-            await waiting
+            try:
+                await waiting
+            except CancelledError as error:
+                cluster.suspect()
+                raise BackendUnavailable("the connection to the Dask scheduler was lost.") from error
             if future.status == "error":
                 raise _typed(await future.exception())
             return await self._gathered(client, future.key)

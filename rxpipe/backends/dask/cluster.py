@@ -68,6 +68,7 @@ class Cluster:
 
     Args:
         address: of the scheduler, "tcp://host:8786"; or what makes it, on the cluster's thread.
+        ending: awaited at the end, on the cluster's thread.
         security: certificates, None for Dask's own settings.
         requires: resources that a worker must have.
         silence_s: without a sign of life, after which something is taken for gone.
@@ -81,6 +82,7 @@ class Cluster:
         self,
         address: str | Callable[[], Awaitable[str]],
         *,
+        ending: Callable[[], Awaitable[None]] | None = None,
         security: Security | None,
         requires: Mapping[str, float],
         silence_s: float,
@@ -94,6 +96,7 @@ class Cluster:
         self.workers: dict[str, WorkerFacts] = {}  # all of them, those that are refused included
         self.client: Client | None = None
         self._address, self._security, self._watcher = address, security, watcher
+        self._ending = ending
         self._joined: dict[str, WorkerFacts] = {}
         self._seen: dict[str, tuple[object, float]] = {}
         self._alive_s = time.monotonic()  # when a worker that gets images last gave a sign of life
@@ -106,6 +109,7 @@ class Cluster:
         self._closed = False
         self._failures = 0  # to connect, since the last connection
         self._connected = False  # ever
+        self._suspected = False
 
     # -- from any thread ----------------------------------------------------------------------------------------------
 
@@ -236,6 +240,11 @@ class Cluster:
             self._alive_s = now_s
             self._seen[address] = (self._seen.get(address, (None, 0.0))[0], now_s)
 
+    def suspect(self) -> None:
+        """Connect anew: Dask has, and dropped what was in progress."""
+        self._suspected = True
+        self._look.set()
+
     def lose(self, address: str, why: str, *, died: bool = False) -> None:
         """Take a worker for gone."""
         facts = self._joined.pop(address, None)
@@ -276,6 +285,9 @@ class Cluster:
                 await living
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(closing.wait(), BEAT_S)
+        if self._ending is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(self._ending(), _CLOSING_S)
 
     async def _connect_and_watch(self) -> None:
         client: Client | None = None
@@ -313,8 +325,11 @@ class Cluster:
 
     async def _look_on(self, client: Client) -> None:
         scheduler: Any = client.scheduler
+        self._suspected = False
         began = None  # as which the scheduler did: another one knows nothing of our cells
-        while client.status == "running" and not self._closed:  # a cancel can be lost in `wait_for`
+        while client.status == "running" and not (
+            self._closed or self._suspected
+        ):  # a cancel can be lost in `wait_for`
             found = await asyncio.wait_for(scheduler.identity(), self.silence_s)
             if began not in {None, found["id"]}:
                 break

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from rxpipe.backends.base import Backend, RenderEvent
 
 _NEWS_S = 0.03  # in which several steps become one message
-_STOPS_S = 0.005  # in which cells that are stopped together arrive
 _PARCELS = 64  # pictures that were sent ahead of their cell
 _BATCHED = 32  # cells at a time where the backend asks for several pictures in one request
 
@@ -71,7 +70,6 @@ class Holding(WorkerPlugin):
         self._cells: dict[str, _RunningCell] = {}
         self._parcels: OrderedDict[str, bytes] = OrderedDict()
         self._news: dict[str, list[tuple[Any, ...]]] = {}
-        self._unwanted: list[_RunningCell] = []
         self._worker: Worker | None = None
         self._folder = Path(tempfile.gettempdir()) / "rxpipe-worker"
 
@@ -115,14 +113,6 @@ class Holding(WorkerPlugin):
         self._parcels.pop(number, None)
         cell = self._cells.get(number)
         if cell is not None and start in {"executing", "long-running"}:
-            self._unwanted.append(cell)
-            asyncio.get_running_loop().call_later(_STOPS_S, self._stop_unwanted)
-
-    def _stop_unwanted(self) -> None:
-        """Stop the latest first: of those that wait in a server's queue, none moves up while it is stopped."""
-        order = list(self._cells.values())
-        unwanted, self._unwanted = [cell for cell in order if cell in self._unwanted], []
-        for cell in reversed(unwanted):
             cell.stop()
 
     async def render(self, topic: str, number: str, data: bytes | None) -> Rendered:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _AGAIN_S, _END_S = 1.0, 5.0
+_LOGGERS = tuple(f"distributed.{name}" for name in ("scheduler", "core", "comm", "http", "batched"))
 
 
 class LocalWorkers:
@@ -38,10 +40,18 @@ class LocalWorkers:
     async def start(self) -> str:
         """Start what is not running; return the scheduler's address. On the cluster's thread."""
         if self._scheduler is None:
+            for name in _LOGGERS:
+                logging.getLogger(name).setLevel(logging.CRITICAL)
             made = Scheduler(host="127.0.0.1", port=0, protocol="tcp", dashboard=False, dashboard_address="127.0.0.1:0")
             self._scheduler = await made
             self._supervising = asyncio.get_running_loop().create_task(self._supervise(self._scheduler.address))
         return str(self._scheduler.address)
+
+    async def stop(self) -> None:
+        """End the scheduler, on the cluster's thread."""
+        if self._scheduler is not None:
+            self._supervising.cancel()
+            await self._scheduler.close()
 
     async def _supervise(self, address: str) -> None:
         number = 0
@@ -63,7 +73,7 @@ class LocalWorkers:
         )
 
     def close(self) -> None:
-        """End the workers; the scheduler ends with its thread. Harmless twice."""
+        """End the workers, from any thread; blocking. Harmless twice."""
         self._closed = True
         for process in self._processes:
             process.terminate()

@@ -65,7 +65,6 @@ class Sampling:
     switch_at: float = 1.0
     subseed: int = 0
     subseed_strength: float = 0.0
-    tiling: bool = False
 
     @property
     def drawn_steps(self) -> int:

@@ -76,7 +76,7 @@ class RenderTask:
         finally:
             engine.stopped = lambda: False
         output = Output(drawn.data, unchanged=drawn.unchanged, warnings=drawn.warnings, settings=drawn.facts)
-        self._emit(output)
+        self._deliver(lambda: self._observer.on_next(output))
         self._deliver(self._observer.on_completed, last=True)
 
     def _emit(self, event: RenderEvent) -> None:

@@ -1,11 +1,19 @@
 """`rxpipe gui`: a window to run pipelines from, in Tk.
 
 ```text
-form_values.py  what the form means, pure        window.py   the window over one controller
-form.py         prompt and stage cards
-state.py        what is remembered               gallery.py  finished pictures, decoded on a thread
-connection.py   the way to a backend             viewer.py   one picture with its metadata
-file_manager.py folders, in the file manager     theme.py, widgets.py    how it looks
+window.py       the window over one controller    form_values.py  what the form means, pure
+topbar.py       presets, files, the backend       form.py         the prompt, and what is around the cards
+buttons.py      Run, Stop, the queue, messages    cards.py        a card for each stage
+keys.py         shortcuts, what Escape means      fields.py       fields that read and write text
+connection.py   the way to a backend, its light   inputs.py       pictures to start from
+files.py        from and to files, masks, drops   mask.py         a mask, painted
+handing.py      drops and the clipboard           lora.py, tokens.py   LoRAs and the length of a prompt
+shelf.py        presets by name                   dialogs.py      questions
+wall.py         this session and earlier runs     viewer.py       one picture with its metadata
+gallery.py      thumbnails, decoded on a thread   zoom.py         zoom, drag, before and after
+history.py      the store, read on a thread       trash.py        deleting what can be brought back
+state.py        what is remembered                placing.py, theme.py, widgets.py   how it looks
+file_manager.py folders, in the file manager
 ```
 """
 

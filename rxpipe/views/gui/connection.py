@@ -89,7 +89,7 @@ class BackendConnection:
         """Connect to *where*, a text for `open_backend` or a backend; on the window's thread. Does not block."""
         self._number += 1
         self._release()
-        name = where if isinstance(where, str) else where.name
+        name = where if isinstance(where, str) else where.where
         self._show(ConnectionState("connecting", name, f"Connecting to {cut(without_credentials(name))}"))
         self._start_thread(where, self._number)
 
@@ -126,7 +126,7 @@ class BackendConnection:
     def _probe(self, where: str | Backend, name: str, report: _Report) -> None:
         """Open and check the backend, and report the result; on a thread."""
         backend = where if isinstance(where, Backend) else None
-        name = name or (where if isinstance(where, str) else where.name)
+        name = name or (where if isinstance(where, str) else where.where)
         try:
             backend = backend or self._open(str(where))
             backend.check(build_stage_execution_plan(_SMALLEST))

@@ -6,7 +6,8 @@ the image holds until it says something else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from rxpipe.config import CustomConfig
@@ -14,7 +15,7 @@ from rxpipe.events import RunEnd, RunStart, StageImageProgress, StageRetry, Stag
 from rxpipe.plan import StageType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from rxpipe.events import ErrorInfo, Outcome, RunOutcome, StageEvent
@@ -155,7 +156,35 @@ def _attempt(events: Sequence[StageEvent], own: frozenset[int] | None) -> Attemp
     length_s = (last.timestamp - began).total_seconds()
     bars += [bar.abandoned(key, length_s) for key, bar in open_bars.items()]
     status = last.status if isinstance(last, RunEnd) else None
-    return Attempt(start.attempt, began, length_s, start.stages, tuple(bars), status)
+    return Attempt(start.attempt, began, length_s, start.stages, tuple(_served(bars)), status)
+
+
+def _served(bars: Sequence[Bar]) -> Iterator[Bar]:
+    """Return bars in which an image that nobody saw leave the queue left it when the one before it was done.
+
+    Whoever asks a server now and then does not see a short job run.
+    """
+    done: dict[str | None, list[float]] = {}
+    for bar in bars:
+        done.setdefault(bar.server, []).append(_drawn_at(bar))
+    for times in done.values():
+        times.sort()
+    for bar in bars:
+        at_s = _drawn_at(bar)
+        last = next((n for n, span in enumerate(bar.spans) if span.end_s == at_s and span.kind == "queue"), None)
+        before = bisect_left(done[bar.server], at_s) - 1
+        if last is None or before < 0 or bar.outcome is None or bar.spans[last].begin_s >= done[bar.server][before]:
+            yield bar
+            continue
+        left_s = done[bar.server][before]
+        parts = (Span("queue", bar.spans[last].begin_s, left_s), Span("server", left_s, at_s))
+        yield replace(bar, spans=(*bar.spans[:last], *parts, *bar.spans[last + 1 :]))
+
+
+def _drawn_at(bar: Bar) -> float:
+    """Return when the server was done with an image, or with what was tried of it."""
+    spans = [span.end_s for span in bar.spans if span.kind not in {"transfer", "ours"}]
+    return max(spans, default=bar.end_s)
 
 
 @dataclass(slots=True)

@@ -27,6 +27,8 @@ _LANE = 14
 _MOST_LANES = 8
 _LONGEST_LABEL = 19  # characters
 _THIN = 0.12  # percent; about a pixel
+_BINS = 800
+_MOST_MARKS = 1_000
 _TICKS = 8
 _LAST_TICK = 96  # percent; the text of a later one would not fit
 _STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
@@ -115,6 +117,7 @@ def _by_lanes(
             y = top + lane * _LANE
             rects += _together([rect for bar in part for rect in _rects(bar, attempt, y, _LANE - 2)])
             marks += [mark for bar in part for mark in _marks(bar, attempt, y + _LANE // 2 - 1)]
+        marks = marks[:_MOST_MARKS]
         height = max(1, len(lanes)) * _LANE
         labels.append(Label(_short(name), top + height // 2))
         top += height + 8
@@ -180,8 +183,10 @@ def _rects(bar: Bar, attempt: Attempt, y: int, height: int) -> Iterable[Rect]:
         yield Rect(100 * span.begin_s / attempt.length_s, width, y, height, f"{stage} {span.kind}", title)
 
 
-def _together(rects: Iterable[Rect]) -> list[Rect]:
-    """Return rectangles with those that are thinner than a pixel drawn as one with the one before them."""
+def _together(rects: Sequence[Rect]) -> list[Rect]:
+    """Return the rectangles of one row, those thinner than a pixel drawn as one; of very many, a sketch."""
+    if len(rects) > _BINS:
+        return _binned(rects)
     drawn: list[Rect] = []
     for rect in rects:
         last = drawn[-1] if drawn else None
@@ -189,6 +194,28 @@ def _together(rects: Iterable[Rect]) -> list[Rect]:
             drawn[-1] = Rect(last.x, rect.x + rect.width - last.x, last.y, last.height, last.css)
         else:
             drawn.append(rect)
+    return drawn
+
+
+def _binned(rects: Sequence[Rect]) -> list[Rect]:
+    """Return _BINS rectangles at most, each as what covers the most of it; those alike beside one another are one."""
+    covered: list[dict[str, float]] = [{} for _ in range(_BINS)]
+    size = 100 / _BINS
+    for rect in rects:
+        first, last = int(rect.x / size), int((rect.x + rect.width) / size)
+        for number in range(min(first, _BINS - 1), min(last, _BINS - 1) + 1):
+            part = min(rect.x + rect.width, (number + 1) * size) - max(rect.x, number * size)
+            covered[number][rect.css] = covered[number].get(rect.css, 0.0) + max(0.0, part)
+    drawn: list[Rect] = []
+    for number, found in enumerate(covered):
+        css = max(found, key=lambda name: found[name], default=None)
+        if css is None or sum(found.values()) < size / 2:
+            continue
+        last_one = drawn[-1] if drawn else None
+        if last_one is not None and last_one.css == css and abs(last_one.x + last_one.width - number * size) < size / 2:
+            drawn[-1] = Rect(last_one.x, (number + 1) * size - last_one.x, last_one.y, last_one.height, css)
+        else:
+            drawn.append(Rect(number * size, size, rects[0].y, rects[0].height, css))
     return drawn
 
 

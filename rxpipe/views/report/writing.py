@@ -54,6 +54,8 @@ def write_report(run: ShownRun, path: Path | str | None = None, trace: Path | st
     page = Path(f"report-{run.run_id}.html" if path is None else path).expanduser()
     if page.is_dir():
         page /= f"report-{run.run_id}.html"
+    if trace is not None and Path(trace).expanduser().absolute() == page.absolute():
+        raise ConfigError([f"{page} was given for both the page and the trace; give each a file of its own"])
     marks = [(page, _PAGE_MARK), *([(Path(trace).expanduser(), _TRACE_MARK)] if trace is not None else [])]
     for file, mark in marks:
         _check_free(file, mark)
