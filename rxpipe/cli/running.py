@@ -261,7 +261,21 @@ def _say_how_to_continue(result: PipelineRunResult, store: Store) -> None:
         return
     usual = default_store()
     where = "" if usual is not None and usual.path == store.path else f" --store {shlex.quote(str(store.path))}"
+    refused = _refused_setting(result)
+    if refused is not None:  # resumed as it is, the run would fail in the same way
+        problem(f"to continue: rxpipe rerun {result.run_id} --set {refused}=VALUE{where}")
+        return
     problem(f"to continue: rxpipe resume {result.run_id}{where}")
+
+
+def _refused_setting(result: PipelineRunResult) -> str | None:
+    """Return the setting that a run failed for because no server has its value, as --set names it."""
+    error = result.error
+    if error is None or error.type != "BackendRejected" or result.plan is None:
+        return None
+    stage, dot, rest = error.message.partition(".")
+    key, colon, _ = rest.partition(":")
+    return f"{stage}.{key}" if dot and colon and key.isidentifier() and stage in result.plan.stage_types else None
 
 
 def _say_outcome(result: PipelineRunResult, view: ConsoleView) -> None:

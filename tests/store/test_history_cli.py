@@ -15,6 +15,7 @@ from rxpipe.backends.base import Backend, Output
 from rxpipe.cli import app
 from rxpipe.errors import BackendRejected
 from rxpipe.store.reading import default_store
+from rxpipe.testing.servers.webui import WebUIServer
 
 FOUR = ("--width", "64", "--height", "64", "--seed", "7", "--images", "4", "--stages", "txt2img,upscale")
 
@@ -57,8 +58,8 @@ def painted(monkeypatch):
 
     def paint(calls=1000):
         backend = Painted(calls)
-        monkeypatch.setattr("rxpipe.backends.open_backend", lambda *_, **__: backend)
         monkeypatch.setattr("rxpipe.cli.history.open_backend", lambda *_, **__: backend)
+        monkeypatch.setattr("rxpipe.backends.open_backend", lambda *_, **__: backend)
         return backend
 
     return paint
@@ -221,6 +222,16 @@ def test_what_the_store_does_not_have_is_named_with_what_to_do(tmp_path):
         said = " ".join(rxpipe(*command).stderr.split())
         assert "has drawn a.png. `rxpipe runs --rebuild FOLDER` enters" in said
     assert rxpipe("runs", "--store", "nowhere").stdout == f"no run yet in {tmp_path / 'nowhere'}\n"
+
+
+def test_a_run_with_a_setting_that_the_server_lacks_is_not_to_be_resumed_as_it_is():
+    """It would fail again: the command that changes the setting is named, and works."""
+    with WebUIServer() as server:
+        failed = rxpipe("run", *FOUR, "--sampler", "Eulr a", "--backend", server.url)
+        command = f"rxpipe rerun {default_store().latest().run_id} --set txt2img.sampler_name=VALUE"
+        assert f"to continue: {command}\n" in failed.stderr
+        again = rxpipe(*command.split()[1:-1], "txt2img.sampler_name=Euler a", "--backend", server.url)
+        assert again.exit_code == 0, again.stderr
 
 
 def test_a_grid_is_drawn_of_the_last_run(painted):

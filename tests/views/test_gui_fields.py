@@ -13,7 +13,7 @@ from rxpipe.backends.catalog import Catalog, CatalogItem
 from rxpipe.config import SECTIONS
 from rxpipe.errors import RxPipeError
 from rxpipe.views.gui.dialogs import Question, TextQuestion
-from rxpipe.views.gui.form_values import FIELDS, config_of, first_values, form_of, further, names_in
+from rxpipe.views.gui.form_values import FIELDS, config_of, first_values, form_of, further, names_in, variant_count
 from rxpipe.views.gui.lora import loras_in, with_lora, without_lora
 from rxpipe.views.gui.shelf import PresetShelf
 from rxpipe.views.gui.tokens import token_estimate, token_text
@@ -285,3 +285,26 @@ def answer(window, text):
     question.field.write(text)
     question.yes.invoke()
     window.root.update()
+
+
+# -- variants ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("prompt", "count"), [("a boat", None), ("a {red|blue} {boat|cat|dog}", 6), ("a {red", None), ("a [[slot]]", None)]
+)
+def test_variants_are_counted_before_the_run(prompt, count):
+    """Alternatives in the prompt; none where the text is wrong, which the run says."""
+    form = replace(first_values(), prompt=prompt, images="1")
+    assert variant_count(form) == count
+    if count:
+        assert config_of(form).variants is not None
+
+
+@pytest.mark.slow
+def test_the_count_of_variants_stands_beside_the_tokens(open_window):
+    window = open_window()
+    window.form.fields["prompt"].write("a {red|blue} boat")
+    assert settle(window, lambda: window.form.tokens["text"].startswith("6 variants in all · "), 2)  # of 3 images each
+    press(window, "ctrl+a", "4", focus=window.form.fields["images"])
+    assert settle(window, lambda: window.form.tokens["text"].startswith("8 variants in all · "), 2)

@@ -21,6 +21,8 @@ from rxpipe.backends.base import Backend, Output
 from rxpipe.cli import app
 from rxpipe.errors import ConfigError, SaveError
 from rxpipe.events import ErrorInfo
+from rxpipe.testing import WebUIServer
+from rxpipe.testing.servers.webui.faults import Fault
 from rxpipe.views.report.bars import attempts_of
 from rxpipe.views.report.page import page_text
 from rxpipe.views.report.shown_run import run_of_result, run_of_store
@@ -397,3 +399,20 @@ def test_the_command_writes_both_and_a_history_from_pictures_has_a_page(tmp_path
     run = run_of_store(rebuilt, "last")
     assert (run.status, len(run.pictures), run.prompt) == ("rebuilt", 3, "a pier")
     assert len(Page(page_text(run)).pictures()) == 3
+
+
+def test_a_slow_line_is_transfer_and_a_slow_server_is_rendering():
+    """Of a server that draws for 0.3 s, one whose answer takes 0.4 s on its way."""
+    for server, latency_s, drip_s in ((WebUIServer(latency_s=0.3), 0.3, 0.0), (WebUIServer(), 0.0, 0.4)):
+        with server:
+            if drip_s:
+                server.fault("txt2img", Fault.SLOW_DRIP.but(seconds=drip_s))
+            with rxp.open_backend(server.url) as backend:
+                chain = rxp.chain(rxp.txt2img(prompt="a", width=64, height=64, steps=2))
+                (record,) = [
+                    event for event in rxp.PipelineRunner(backend).run(chain).events
+                    if isinstance(event, rxp.StageImageProgress)
+                ]  # fmt: skip
+        assert record.own_s is not None
+        assert record.transfer_s == pytest.approx(drip_s, abs=0.2)
+        assert record.transfer_s + record.own_s <= record.duration_s - latency_s + 0.01

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rxpipe.config import SECTIONS
 from rxpipe.views.gui.cards import StageCard
 from rxpipe.views.gui.fields import ChoiceField, Field, NumberField, ProseField, TextField
-from rxpipe.views.gui.form_values import FIELDS, FormValues, default_text, further
+from rxpipe.views.gui.form_values import FIELDS, FormValues, default_text, further, variant_count
 from rxpipe.views.gui.inputs import InputsCard
 from rxpipe.views.gui.lora import LoraWindow
 from rxpipe.views.gui.tokens import CHUNK, token_text
@@ -139,11 +139,13 @@ class Form(ttk.Frame):
         px = self._theme.px
         card = ttk.Frame(self.column.inner, style="Card.TFrame", padding=px(12))
         self._prose(card, "prompt", "Prompt", 3, self._count_tokens)
-        self._prose(card, "negative_prompt", "Negative prompt", 2)
+        self._prose(card, "negative_prompt", "Negative prompt", 2, self._count_tokens)
         row = ttk.Frame(card, style="Inner.TFrame")
         row.pack(fill="x")
         seed = self.fields["seed"] = TextField(row, width=10)
         images = self.fields["images"] = NumberField(row, 1, 100_000, 1, width=4)
+        for event in ("<KeyRelease>", "<<Increment>>", "<<Decrement>>"):
+            images.bind(event, lambda _event: self.after_idle(self._count_tokens), add="+")
         self.random = ttk.Button(row, text="⚄", style="Card.Ghost.TButton", command=lambda: seed.write("-1"))
         self.reuse = ttk.Button(row, text="Reuse", style="Card.Ghost.TButton", state="disabled")
         Tooltip(self.random, "Another seed for every run (-1)")
@@ -168,7 +170,7 @@ class Form(ttk.Frame):
             self.lora = ttk.Button(head, text="LoRA…", style="Card.Ghost.TButton", command=self.pick_loras)
             self.lora.pack(side="right")
             Tooltip(self.lora, "Small additions to the model that teach it a style or a figure, each with a weight")
-            self.tokens = ttk.Label(head, style="Card.Small.TLabel", anchor="e", width=20)
+            self.tokens = ttk.Label(head, style="Card.Small.TLabel", anchor="e", width=34)
             self.tokens.pack(side="right", padx=px(8))
             Tooltip(
                 self.tokens,
@@ -179,7 +181,9 @@ class Form(ttk.Frame):
         field.pack(fill="x", pady=(px(3), px(8)))
 
     def _count_tokens(self) -> None:
-        self.tokens.configure(text=token_text(self.fields["prompt"].read()))
+        count = variant_count(self.read())
+        variants = "" if count is None else f"{count} variants in all · "
+        self.tokens.configure(text=f"{variants}{token_text(self.fields['prompt'].read())}")
 
     def pick_loras(self) -> LoraWindow:
         """Open the window that adds LoRAs to the prompt and weighs them."""

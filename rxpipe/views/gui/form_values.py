@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rxpipe.chains import build_chain
 from rxpipe.config import SECTIONS, HiresConfig, PipelineConfig, StageConfig, Txt2ImgConfig
+from rxpipe.errors import RxPipeError
 from rxpipe.presets import apply, dump, stage_that_takes
+from rxpipe.variants.syntax import has_syntax
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "txt2img": (
@@ -70,9 +73,22 @@ def config_of(form: FormValues) -> PipelineConfig:
     stages = [stage for stage in SECTIONS if stage in values]
     shared = {name: getattr(form, name) for name in SHARED if stage_that_takes(name, stages)}
     values = apply(values, stages=stages, generation=shared)
+    if any(map(has_syntax, (form.prompt, form.negative_prompt))):
+        values.setdefault("variants", {})  # alternatives and wildcards mean what they mean on the command line
     values["input"] = () if "txt2img" in stages else form.inputs
     values["out"] = str(Path(form.out or "outputs").expanduser())
     return PipelineConfig.from_mapping(values)
+
+
+def variant_count(form: FormValues) -> int | None:
+    """Return how many pictures a run with variants draws first; None without variants, or where it cannot be told."""
+    if "variants" not in form.base and not has_syntax(f"{form.prompt} {form.negative_prompt}"):
+        return None
+    try:
+        variants = build_chain(config_of(form)).variants
+    except RxPipeError:
+        return None
+    return None if variants is None else variants.count
 
 
 def form_of(config: PipelineConfig) -> FormValues:

@@ -128,7 +128,7 @@ class PresetPicker(ttk.Frame):
     ) -> None:
         super().__init__(master)
         self._shelf = shelf
-        self.names = ChoiceField(self, shelf.names(), default=False, width=16, style="Top.TCombobox")
+        self.names = ChoiceField(self, shelf.names(), default=False, width=13, style="Top.TCombobox")
         self.names.configure(state="readonly")
         self.names.pack(side="left")
         self.names.bind("<Button-1>", lambda _event: self.refresh(), add="+")

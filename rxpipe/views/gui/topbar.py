@@ -60,7 +60,7 @@ class TopBar(ttk.Frame):
         self.words.pack(side="right")
         self.light = StatusLight(self, theme)
         self.light.pack(side="right", padx=(px(10), px(6)))
-        self.where = ChoiceField(self, _WHERES, default=False, width=20, style="Top.TCombobox")
+        self.where = ChoiceField(self, _WHERES, default=False, width=18, style="Top.TCombobox")
         self.where.pack(side="right")
         ttk.Label(self, text="Backend", style="Muted.TLabel").pack(side="right", padx=(px(14), px(8)))
         self._tips = Tooltip(self.light), Tooltip(self.words)

@@ -141,25 +141,26 @@ class Wall(ttk.Frame):
         px = self._theme.px
         head = ttk.Frame(self, style="Inner.TFrame")
         head.pack(fill="x", pady=(0, px(4)))
-        self.session_tab = ttk.Button(head, text="This session", style=_TAB, command=lambda: self.show(_SESSION))
-        self.earlier_tab = ttk.Button(head, text="Earlier runs", style=_TAB, command=lambda: self.show(_EARLIER))
+        self.session_tab = ttk.Button(head, text="Session", style=_TAB, command=lambda: self.show(_SESSION))
+        self.earlier_tab = ttk.Button(head, text="Earlier", style=_TAB, command=lambda: self.show(_EARLIER))
         self.session_tab.pack(side="left")
         self.earlier_tab.pack(side="left", padx=(px(4), px(10)))
-        ttk.Label(head, text="Search", style="Card.Small.TLabel").pack(side="left", padx=(0, px(6)))
-        self.search = TextField(head, width=16)
-        self.search.pack(side="left")
+        ttk.Label(head, text="Find", style="Card.Small.TLabel").pack(side="left", padx=(0, px(6)))
+        self.search = TextField(head, width=8)
+        self.search.pack(side="left", fill="x", expand=True)
         self.search.bind("<KeyRelease>", lambda _event: self._typed(), add="+")
         self.favourites = Switch(
-            head, "★ only", on=False, changed=lambda _on: self.show(_EARLIER), style="Card.Small.Switch.TCheckbutton"
+            head, "★", on=False, changed=lambda _on: self.show(_EARLIER), style="Card.Small.Switch.TCheckbutton"
         )
         self.favourites.pack(side="left", padx=px(10))
         self.resume = ttk.Button(
             head, text="Resume", style="Card.Ghost.TButton", state="disabled", command=self._resume_now
         )
         self.resume.pack(side="left")
-        self.thumbnail_size = ttk.Scale(head, from_=LEAST_PX, to=MOST_PX, length=px(96), command=self._sized)
+        self.thumbnail_size = ttk.Scale(head, from_=LEAST_PX, to=MOST_PX, length=px(72), command=self._sized)
         self.thumbnail_size.pack(side="right", padx=(px(8), px(10)))
         self.thumbnail_size.configure(value=104)
+        Tooltip(self.session_tab, "Pictures since the window was opened")
         Tooltip(self.earlier_tab, "Pictures of all runs that are on record")
         Tooltip(self.search, "Words that begin a word of the prompt")
         Tooltip(self.favourites, "Favourites of earlier runs only")

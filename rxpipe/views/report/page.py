@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["page_text"]
 
 _MOST_WARNINGS, _MOST_TROUBLES = 100, 300
+_SHORT_S = 0.1
 _LONGEST = 20_000  # characters of a text
 _LIGHT_STAGES = ("#4472c4", "#2e9d6b", "#c77b1b", "#9a5cc6", "#c24f7f", "#2596a8", "#8a8f2a", "#7f8fa6")
 _DARK_STAGES = ("#7ba2ea", "#58c796", "#e5a04c", "#bf8ee6", "#e682ab", "#57c0d1", "#bfc45a", "#9fb0c8")
@@ -178,7 +179,7 @@ def _shares(run: ShownRun) -> list[dict[str, Any]]:
         {
             "css": kind if kind != IDLE else "idle",
             "name": words[kind],
-            "text": duration_text(seconds),
+            "text": _seconds(seconds),
             "percent": f"{100 * seconds / whole:.1f}",
         }
         for kind, seconds in found.items()
@@ -193,6 +194,11 @@ def _tables(run: ShownRun) -> list[dict[str, Any]]:
     return [*tables, _table("server", servers, [])] if servers else tables
 
 
+def _seconds(seconds: float) -> str:
+    """Return a duration, short ones in milliseconds."""
+    return duration_text(seconds) if seconds >= _SHORT_S or seconds == 0 else f"{1000 * seconds:.0f} ms"
+
+
 def _table(title: str, rows: Sequence[Row], colours: Sequence[str]) -> dict[str, Any]:
     """Return a table of rows, without the columns that are empty in all of them."""
     spent = [kind for kind in KINDS if any(row.by_kind.get(kind) for row in rows)]
@@ -200,9 +206,9 @@ def _table(title: str, rows: Sequence[Row], colours: Sequence[str]) -> dict[str,
     cells = [
         [
             *(str(count or "") for count in (row.drawn, row.kept, row.failed, row.retries)),
-            *(duration_text(row.mean_s), duration_text(row.longest_s)),
-            *(duration_text(seconds) if (seconds := row.by_kind.get(kind)) else "" for kind in spent),
-            duration_text(row.total_s),
+            *(_seconds(row.mean_s), _seconds(row.longest_s)),
+            *(_seconds(seconds) if (seconds := row.by_kind.get(kind)) else "" for kind in spent),
+            _seconds(row.total_s),
         ]
         for row in rows
     ]
