@@ -290,6 +290,10 @@ class Call:
                 seconds, lambda *_: self._placement.place(self, again=True)
             )
         if report:
+            self.scheduler.schedule(self._report_queued)
+
+    def _report_queued(self, *_: object) -> None:
+        if not self._over and self._member is None:
             self._observer.on_next(StepProgress(phase="queued"))
 
     def give_up(self, refusal: Exception | None = None) -> None:

@@ -87,7 +87,7 @@ def _pairs(found: Diagnosis) -> list[tuple[str, str]]:
         ("upscalers", _listed(found.upscalers)),
         ("VAEs", _listed(found.vaes)),
         ("VAEs and text encoders", _listed(found.modules)),
-        ("ADetailer", found.adetailer or ("missing" if found.ok and found.kind != "comfyui" else "")),
+        ("ADetailer", found.adetailer or ("missing" if found.ok and found.kind not in {"comfyui", "dask"} else "")),
         ("detectors", _listed(found.detectors)),
         ("devices", ", ".join(found.devices)),
         ("started with", " ".join(found.flags)),
