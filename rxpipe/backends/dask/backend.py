@@ -22,7 +22,7 @@ from rxpipe.errors import BackendError, BackendUnavailable, ConfigError
 from rxpipe.rx.forks import renew_after_fork
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from reactivex import abc
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from rxpipe.backends.base import RenderEvent
     from rxpipe.backends.diagnosis import Diagnosis
     from rxpipe.plan import StageExecution, StageExecutionPlan
+
+
+_QUICK_S, _QUICK_AHEAD = 0.1, 4  # seconds an image, and how many of them wait on a worker
 
 
 class DaskBackend(Backend):
@@ -191,7 +194,7 @@ class DaskBackend(Backend):
     def _joined(self, facts: WorkerFacts) -> None:
         with self._lock:
             self._number += 1
-            member = Member(_DaskWorker(self._cluster, facts, self._ask_timeout_s), self._number)
+            member = Member(_DaskWorker(self._cluster, facts, self._ask_timeout_s, self._count), self._number)
             self._members[facts.address] = member
             self._kinds.add(str(facts.holds["kind"]))
         self._count()
@@ -245,11 +248,15 @@ class _DaskWorker(Backend):
 
     name = "dask"
 
-    def __init__(self, cluster: Cluster, facts: WorkerFacts, ask_timeout_s: float | None) -> None:
+    def __init__(
+        self, cluster: Cluster, facts: WorkerFacts, ask_timeout_s: float | None, recount: Callable[[], None]
+    ) -> None:
         self._cluster, self._facts, self._ask_timeout_s = cluster, facts, ask_timeout_s
         self.url = facts.name
         self.capacity = int(facts.holds["capacity"])
-        self.queue_ahead = max(1, int(facts.holds["queue_ahead"]))  # one more waits there while a result travels
+        self._usual = max(1, int(facts.holds["queue_ahead"]))  # one more waits there while a result travels
+        self.queue_ahead = self._usual
+        self._recount = recount
         self.batches = bool(facts.holds["batches"])
         self.cells: dict[str, Cell] = {}
         self._gone: BackendUnavailable | None = None
@@ -259,7 +266,7 @@ class _DaskWorker(Backend):
             observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             clock = scheduler or CurrentThreadScheduler.singleton()
-            cell = Cell(self._cluster, self._facts.address, observer, clock)
+            cell = Cell(self._cluster, self._facts.address, observer, clock, self._took)
             self.cells = {number: other for number, other in self.cells.items() if not other.over}
             self.cells[cell.number] = cell
             self._cluster.post(self._begin, cell, stage, source)
@@ -280,6 +287,13 @@ class _DaskWorker(Backend):
         self._gone = error
         for cell in list(self.cells.values()):
             cell.lost(error, died=died)
+
+    def _took(self, seconds: float) -> None:
+        """Let more images wait there where one takes no longer than its way."""
+        depth = max(self._usual, _QUICK_AHEAD) if seconds < _QUICK_S else self._usual
+        if depth != self.queue_ahead:
+            self.queue_ahead = depth
+            self._recount()
 
     def _begin(self, cell: Cell, stage: StageExecution, source: Artifact | None) -> None:
         if self._gone is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import uuid
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
@@ -43,14 +44,21 @@ class Cell:
         worker: its address.
         observer: notified on *clock*.
         clock: the scheduler of emissions.
+        took: called on the cluster's thread with the seconds from its beginning on the worker to its picture.
     """
 
     def __init__(
-        self, cluster: Cluster, worker: str, observer: abc.ObserverBase[RenderEvent], clock: abc.SchedulerBase
+        self,
+        cluster: Cluster,
+        worker: str,
+        observer: abc.ObserverBase[RenderEvent],
+        clock: abc.SchedulerBase,
+        took: Callable[[float], None],
     ) -> None:
         self.number = uuid.uuid4().hex
         self.worker = worker
-        self._cluster, self._observer, self._clock = cluster, observer, clock
+        self._cluster, self._observer, self._clock, self._took = cluster, observer, clock, took
+        self._began_s = 0.0
         self._lock = threading.Lock()
         self._over = False
         self._began = self._withdrawn = False
@@ -86,7 +94,7 @@ class Cell:
         """Emit what the worker reports."""
         self._cluster.alive(self.worker)
         if kind == "began":
-            self._began = True
+            self._began, self._began_s = True, time.monotonic()
         elif kind == "step":
             self._emit(StepProgress(*values))
         elif kind == "preview":
@@ -119,6 +127,7 @@ class Cell:
             self._fail(BackendUnavailable("the worker was stopped."))
         else:
             output = rendered.output
+            self._took(time.monotonic() - self._began_s if self._began else 0.0)
             self._finish(lambda: (self._observer.on_next(output), self._observer.on_completed()))
 
     async def _rendered(self, stage: StageExecution, source: Artifact | None) -> Rendered:
