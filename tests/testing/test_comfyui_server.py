@@ -495,6 +495,7 @@ WRONG += [{"1": {"class_type": "SaveImage", "inputs": {"images": link}}} for lin
 
 
 @pytest.mark.parametrize("version", ["0.3.40", "0.33.0"])
+@pytest.mark.slow
 def test_nonsense_is_answered_and_the_server_goes_on(version):
     """Graphs and bodies of every wrong shape: 400 or 500, never silence, and then a job as ever."""
     with ComfyUIServer(version, draw="noise") as server, requests.Session() as session:
