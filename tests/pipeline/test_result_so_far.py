@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 import reactivex as rx
 
 import rxpipe as rxp

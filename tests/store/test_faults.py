@@ -9,8 +9,8 @@ import random
 import shutil
 import sqlite3
 import sys
-import traceback
 import threading
+import traceback
 from datetime import timedelta
 
 import pytest
