@@ -575,6 +575,7 @@ def test_a_cancelled_run_says_what_is_kept():
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("arguments", [["run", "--pace", "0.05", *SMALL, "--images", "50"], ["run", "--json", *SMALL]])
+@pytest.mark.slow
 def test_a_closed_pipe_ends_it_quietly(arguments):
     """As `| head -1` does it: no traceback, no further pictures for nobody."""
     with start(*arguments) as program:
@@ -606,6 +607,7 @@ def test_a_full_disk_behind_stdout_is_no_success(arguments):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX")
 @pytest.mark.parametrize("closed", [">&- 2>&- <&-", pytest.param(">&-", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_closed_streams_take_no_file_for_a_stream(closed, tmp_path):
     """As a supervisor may start it: the run succeeds, and nothing of its output is in a picture."""
     command = f'exec "$0" -m rxpipe run "$@" {closed}'
@@ -689,6 +691,7 @@ def read_terminal(control):
 
 
 @pytest.mark.parametrize("options", [(), ("--comfyui", "--version", "0.3.64")])
+@pytest.mark.slow
 def test_testserver_prints_its_url_and_stops_at_ctrl_c(options):
     """Serve, say where, and go."""
     with start("testserver", "--draw", "noise", *options) as program:

@@ -178,6 +178,7 @@ SKETCH = 'needs numpy and scikit-image, which are not installed. Run: pip instal
     ],
     ids=["automatic", "named", "imported", "server", "array", "strategies", "qt", "notebook"],
 )  # fmt: skip
+@pytest.mark.slow
 def test_what_is_missing_is_named_with_the_command_that_installs_it(base, code, message):
     """As an error of rxpipe that is an ImportError too."""
     assert last_line(base(code=code)) == f"rxpipe.errors.MissingPackage: {message}"
@@ -193,6 +194,7 @@ def test_the_command_line_says_so_in_one_line(base):
     assert f"- The embedded backend {SKETCH}" in looked.stdout
 
 
+@pytest.mark.slow
 def test_numpy_alone_is_not_enough_for_the_embedded_backend(base):
     """The error is raised when the backend is opened, before an adetailer stage can pass every image on."""
     code = (

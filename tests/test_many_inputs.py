@@ -153,6 +153,7 @@ def test_formats_keep_what_others_read(cli, tmp_path, form):
         ("parameters", "jpeg", {"UserComment"}), ("none", "jpeg", set()), ("none", "webp", set()),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_what_is_embedded(cli, tmp_path, embed, form, texts):
     cli("run", "--prompt", "a", *QUICK, "--format", form, "--metadata", embed, "--out", "o")
     [path] = [each for each in (tmp_path / "o").rglob("*.*") if each.is_file()]
@@ -186,6 +187,7 @@ def test_alternatives_of_a_file_are_drawn_as_they_stand_unless_asked(cli, tmp_pa
     assert [plan["images"] for plan in planned(cli, "--prompt", "a {red|blue} mill", "--no-variants")] == [1]
 
 
+@pytest.mark.slow
 def test_a_grid_is_drawn_at_the_end_or_later(cli, tmp_path):
     """Of a run of the store or of a folder; with the axes that are named."""
     quick = [word for word in QUICK if word != "--no-store"]

@@ -20,6 +20,7 @@ LIMIT_BYTES = 400_000
     [pytest.param(path, marks=[pytest.mark.slow] if path.stem in SLOW else []) for path in NOTEBOOKS],
     ids=[path.stem for path in NOTEBOOKS],
 )
+@pytest.mark.slow
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     """Every cell, in a fresh kernel, in an empty folder; only a cell that says so may raise."""
     monkeypatch.setenv("RXPIPE_BACKEND", "embedded")

@@ -89,6 +89,7 @@ def test_a_black_mask_leaves_the_picture_as_it_is(tmp_path):
     assert output.warnings == ("the mask shows nothing to redraw",)
 
 
+@pytest.mark.slow
 def test_alpha_redraws_what_is_transparent():
     """What was transparent is drawn and opaque; the rest keeps its colours."""
     erased = ASTRONAUT.copy()

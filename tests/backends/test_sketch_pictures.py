@@ -63,6 +63,7 @@ def test_every_setting_has_an_effect_that_can_be_seen(changed, least):
     assert difference(txt2img(**values), txt2img(**{**values, **changed})) > least
 
 
+@pytest.mark.slow
 def test_more_cfg_scale_means_more_colour_and_contrast():
     """Spread of values and distance from grey both rise with it."""
     pictures = [txt2img("sea at sunset", cfg_scale=scale) for scale in (2.0, 5.0, 9.0, 14.0)]
@@ -150,6 +151,7 @@ def test_strength_0_changes_no_pixel_and_growing_strength_leads_away_from_the_ph
     assert np.array_equal(drawn[-1], same)
 
 
+@pytest.mark.slow
 def test_a_repainted_photo_is_the_same_for_the_same_seed_and_others_for_others(astronaut):
     values = {"prompt": "sea", "denoising_strength": 0.5, "steps": 3}
     first, again, other = (draw(rxp.Img2ImgConfig(**values), photo(astronaut), seed=s).pixels for s in (1, 1, 2))
@@ -158,6 +160,7 @@ def test_a_repainted_photo_is_the_same_for_the_same_seed_and_others_for_others(a
     assert difference(first, other) > 0.5
 
 
+@pytest.mark.slow
 def test_img2img_keeps_the_photos_size_unless_told_another(astronaut):
     assert repainted(astronaut, 0.4).pixels.shape == (160, 192, 3)
     for mode in range(4):
@@ -227,6 +230,7 @@ def test_a_photo_taken_sideways_comes_out_upright(orientation, astronaut):
 
 @pytest.mark.parametrize("scale", [1, 1.5, 2, 2.37, 3, 4, 7.99])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.slow
 def test_upscale_gives_the_size_asked_for_and_the_pixels_of_one_resampling(scale, mode, astronaut):
     """Tiled and untiled Lanczos are the same to the last pixel, at any factor."""
     image = in_mode(astronaut, mode)

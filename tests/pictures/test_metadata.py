@@ -278,7 +278,7 @@ def test_info_is_a_value():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "none of a known format"),
+        (b"", "is an empty file"),
         (b"<!DOCTYPE html>", "begins with b'<!DOCTYPE ht'"),
         (encoded()[:-20], "PNG: cut off at byte"),
         (encoded("JPEG")[:-200], "cannot be decoded"),

@@ -99,6 +99,7 @@ def test_best_of_eight_then_upscale(runner):
     assert result.artifact(best).to_image().size == (256, 256)
 
 
+@pytest.mark.slow
 def test_a_face_is_fixed_only_where_one_is(runner):
     result = runner.run(face_fix_only_where_a_face_is())
     assert result.tally.done == 2

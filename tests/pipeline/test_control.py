@@ -228,6 +228,7 @@ print(runner.run(rxp.chain(rxp.txt2img(prompt="a", seed=1), out=sys.argv[1])).st
 @pytest.mark.sampled(1)
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("apart_s", [0.0, 0.05, 0.3])
+@pytest.mark.slow
 def test_two_interrupts_while_a_picture_is_written(tmp_path, apart_s):
     """The run is cancelled, and the next one starts."""
     arguments = [sys.executable, "-c", CHILD, str(tmp_path), str(apart_s)]

@@ -120,6 +120,7 @@ def test_ready_made_ones_are_registered_too():
     assert {"resize", "crop", "border", "watermark", "save_as", "grid", "gate"} <= registered().keys()
 
 
+@pytest.mark.slow
 def test_the_command_line_lists_them(package, tmp_path):
     """With the package that they come from, and one with what it takes."""
     env = {"PYTHONPATH": f"{package}:{':'.join(sys.path)}", "PATH": "", "HOME": str(tmp_path)}

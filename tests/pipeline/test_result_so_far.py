@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 import reactivex as rx
 
 import rxpipe as rxp
@@ -30,6 +31,7 @@ def test_a_result_asked_for_at_every_event_is_the_fold_of_what_was_told_by_then(
         assert (result.events, result.records, result.status) == (known.events, known.records, known.status)
 
 
+@pytest.mark.slow
 def test_results_asked_for_by_many_threads_at_once_are_all_whole(full_chain):
     """No event is missing or twice, on whichever thread."""
 

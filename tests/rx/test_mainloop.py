@@ -325,6 +325,7 @@ def test_what_an_action_returns_is_disposed_with_it(loop):
 
 
 @pytest.mark.sampled(2)
+@pytest.mark.slow
 def test_a_busy_gui_does_not_slow_the_producer(loop, worker):
     """GUI busy 200 of every 230 ms: a producer that works 10 ms an event takes as long as when it emits nothing."""
     ideal_s, emitting_s, got, source = [], [], [], Subject()

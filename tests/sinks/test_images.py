@@ -617,6 +617,7 @@ while True:
 
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_killed_writer_leaves_no_torn_picture(tmp_path, rounds):
     """Four writers of large pictures a round, each killed at another moment: what has a final name is whole."""
     moments = random.Random(7)  # noqa: S311  # moments, not secrets

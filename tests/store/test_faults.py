@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import sys
 import threading
+import traceback
 from datetime import timedelta
 
 import pytest
@@ -186,7 +187,7 @@ def test_a_read_only_store_is_said_and_read(lab, job, tmp_path):
         return 0 if result.success and said and shown and len(read_only.cells(before.run_id)) == PICTURES else 1
 
     for parent in tmp_path.parents:
-        if parent.stat().st_uid == os.getuid() and parent != parent.parent and parent.name.startswith("pytest"):
+        if parent.stat().st_uid == os.getuid() and parent.name.startswith(("pytest", "popen")):
             parent.chmod(0o755)
     assert in_child(child) == 0
 
@@ -198,7 +199,7 @@ def in_child(action):
         try:
             os._exit(action())
         except BaseException as error:  # noqa: BLE001  the child must not run the parent's tests
-            os.write(2, repr(error).encode())
+            os.write(2, "".join(traceback.format_exception(error)).encode())
             os._exit(99)
     end = threading.Event()
     for _ in range(2000):

@@ -61,6 +61,11 @@ class Client:
         self.wait_for(lambda message: '"node": null' in str(message))
         return self.events
 
+    def wait_for_events(self, names):
+        """Wait until a message of each kind has come."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: names <= {*self.events}, 10), self.events
+
     def send(self, message):
         """Send JSON, or a text as it is."""
         self.socket.send(message if isinstance(message, str) else json.dumps(message))

@@ -262,6 +262,7 @@ def test_busy_time_is_what_the_queue_was_held():
         assert 0.1 <= server.busy_s <= time.monotonic() - began
 
 
+@pytest.mark.slow
 def test_forty_pending_calls_leave_no_thread_for_a_question(server):
     """The recorded servers answer nothing, not even /progress, while 40 calls wait in the queue."""
     hold = server.hold("txt2img")

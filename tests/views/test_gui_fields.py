@@ -70,6 +70,7 @@ def test_control_a_selects_all_of_a_prompt_with_caps_lock_too(open_window):
         assert prompt.text.get("sel.first", "sel.last").strip() == "one\ntwo\nthree"
 
 
+@pytest.mark.slow
 def test_a_list_is_as_wide_as_its_names(stocked):
     """Wider than its field, and inside the screen."""
     field = stocked.form.fields["txt2img.model"]

@@ -107,6 +107,7 @@ def test_at_most_four_updates_a_second_and_the_last_state_is_shown(view, outputs
     assert all(later - earlier > 0.2 for earlier, later in itertools.pairwise(times))
 
 
+@pytest.mark.slow
 def test_pictures_are_small_jpegs_and_no_more_than_a_dozen(view, outputs, controller, tmp_path):
     """Finished files as thumbnails; the same image after a later stage takes the place of the earlier."""
     view.attach(controller)

@@ -146,6 +146,7 @@ def test_the_question_goes_with_the_run_it_asks_about(open_window):
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("waiting", [0, 2])
+@pytest.mark.slow
 def test_closing_asks_where_something_would_be_lost(open_window, waiting):
     """A long run, or runs that wait; Escape keeps the window, yes closes it."""
     window = open_window(Easel(silent=True), ask_after_s=1e6 if waiting else 0.0)

@@ -255,6 +255,7 @@ PROGRAMS = {
 @pytest.mark.sampled(1)
 @pytest.mark.usefixtures("display")
 @pytest.mark.parametrize("toolkit", ["tk", "qt"])
+@pytest.mark.slow
 def test_an_application_closed_during_a_run_exits_at_once(toolkit):
     """The user closes the window while the server gives no answer: the process waits for no thread, and is gone."""
     head = f"""
@@ -273,6 +274,7 @@ def test_an_application_closed_during_a_run_exits_at_once(toolkit):
     assert done.stdout == "MainThread\n"
 
 
+@pytest.mark.slow
 def test_no_toolkit_is_loaded_but_by_a_view():
     """All modules but the views with a toolkit are imported in one fresh interpreter, and none of them loads one."""
     source = """

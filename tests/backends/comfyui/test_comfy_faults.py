@@ -86,6 +86,7 @@ def test_a_stranger_who_does_not_read_stops_no_picture(server, backend):
     png.check(result_of(backend, stage_of(TXT2IMG, seed=8)).data)
 
 
+@pytest.mark.slow
 def test_a_handshake_that_is_never_answered_stops_no_picture():
     with ComfyUIServer(draw="noise") as server:
         server.fault("ws", Fault.MUTE)
@@ -120,6 +121,7 @@ def test_an_answer_that_comes_late_is_found_by_its_id(server):
     assert len(server.jobs) == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_never_ends_its_job_is_given_up(server):
     server.fault("/prompt", Fault.STUCK)
     with ComfyUIBackend(server.url, poll_s=0.05, silence_s=2.5) as backend:

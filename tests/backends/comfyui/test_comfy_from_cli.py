@@ -113,6 +113,7 @@ def test_a_config_has_its_workflow_in_a_section(server, tmp_path):
     assert server.jobs[-1].call.body["prompt"]["image"]["inputs"]["image"].startswith("rxpipe/")
 
 
+@pytest.mark.slow
 def test_the_stages_are_exported_as_a_workflow(server, tmp_path):
     path = tmp_path / "wf.json"
     output = invoked("run", *SMALL, "--prompt", "a tower", "--export-comfyui", str(path))

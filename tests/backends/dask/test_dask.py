@@ -199,6 +199,7 @@ def test_no_scheduler_is_an_error_at_once():
         ({"versions": {}}, "python of unknown version"),
     ],
 )
+@pytest.mark.slow
 def test_a_worker_of_other_versions_gets_no_image(cluster, backend, about, says):
     cluster.add(Held(at_once=True), "old", about=about)
     with pytest.raises(BackendRejected, match=says):

@@ -227,6 +227,7 @@ def test_no_server_is_reported_with_what_to_start(kind_of_server, hint, connecti
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind_of_server", ["webui", "another"])
+@pytest.mark.slow
 def test_an_unknown_host_and_a_wrong_scheme_are_called_by_name(kind_of_server, connection_to, webui_server):
     """Neither is a server that crashed."""
     hints = HINTS_OF[kind_of_server]

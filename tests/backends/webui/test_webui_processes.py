@@ -48,6 +48,7 @@ def in_child(action, timeout_s=20.0):
 
 @posix
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.slow
 def test_a_used_backend_works_on_in_a_forked_child_and_in_its_parent():
     """Neither uses the other's connection."""
     with WebUIServer(latency_s=0.0) as server, WebUIBackend(server.url) as backend:
