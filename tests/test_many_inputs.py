@@ -166,6 +166,7 @@ def test_names_of_files(cli, tmp_path):
     assert "unknown token [sed]" in cli("run", "--prompt", "a", *QUICK, "--name", "[sed]", code=2)
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_every_variant_and_equals_the_run(cli, tmp_path):
     """In order, with alternatives by chance too."""
     words = ["--prompt", "a {red|blue|green} mill", "--random", "6", "--sweep", "cfg_scale=5,7", *QUICK, "--seed", "3"]

@@ -55,6 +55,7 @@ def inpainted(source=None, **settings):
     ],
     ids=repr,
 )
+@pytest.mark.slow
 def test_pixels_outside_the_mask_are_identical(mask_path, settings, strength):
     """And inside they are not, whatever the mask's edge, its fill and the part that is redrawn."""
     pixels = inpainted(mask=mask_path, denoising_strength=strength, **settings).pixels

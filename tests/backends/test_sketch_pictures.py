@@ -175,6 +175,7 @@ MODES = {
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.slow
 def test_photos_of_any_mode_are_painted_over_and_keep_their_transparency(mode, astronaut):
     """Grey, palette, transparent, 16 bit and print colours all come out as 8 bit RGB or RGBA."""
     channels, notes = MODES[mode]

@@ -201,6 +201,7 @@ def test_an_itxt_with_language_and_translation_is_read():
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", [b"zTXt", b"iTXt"])
+@pytest.mark.slow
 def test_a_text_bomb_is_refused_where_pillow_refuses_it(name):
     """What unpacks to more than 1 MiB is named and not unpacked further."""
     head = b"bomb\0\0" if name == b"zTXt" else b"bomb\0\1\0\0\0"

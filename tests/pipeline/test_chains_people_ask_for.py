@@ -91,6 +91,7 @@ def a_folder_upscaled_under_its_names(folder, out):
 # -- what they give ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_best_of_eight_then_upscale(runner):
     result = runner.run(best_of_eight_then_upscale())
     [best] = result.finished

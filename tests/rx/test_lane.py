@@ -338,6 +338,7 @@ def test_closing_gives_up_the_latest_piece_first():
 # -- threads ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_values_of_several_threads_are_worked_on_one_at_a_time():
     """Four writers of two thousand values: all done, never two at once, each writer's in its order."""
     lane, inside, done, overlaps = Lane(), [], [], []

@@ -275,6 +275,7 @@ def test_absolute_times_and_timedeltas_are_understood(loop):
     assert ran == ["datetime", "float", "timedelta"]
 
 
+@pytest.mark.slow
 def test_interval_keeps_its_rate_and_stops_when_disposed(loop):
     """A beat of 10 ms comes as often as a timer of the loop of 5 ms allows, at least every third time: no drift."""
     beats, started = [], time.monotonic()
@@ -398,6 +399,7 @@ def test_joining_the_worker_in_a_gui_callback_does_not_deadlock(loop, worker):
     assert joined == [True]
 
 
+@pytest.mark.slow
 def test_the_window_may_go_while_a_worker_emits(loop, worker):
     """The worker continues to its end without an error or a block, and what comes too late is counted."""
     source, got, emitted, gone = Subject(), [], [], threading.Event()

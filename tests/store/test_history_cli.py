@@ -184,6 +184,7 @@ def test_a_lost_history_is_restored_from_the_pictures(painted):
     assert "from its pictures only" in refused.stderr
 
 
+@pytest.mark.slow
 def test_ratings_supersede_and_tell_what_was_best(painted):
     painted()
     rxpipe("run", *FOUR, "--steps", "20")

@@ -113,6 +113,7 @@ def test_the_timeline_of_a_run_has_a_row_for_each_stage(marbles):
     assert run._repr_svg_().startswith("<svg")
 
 
+@pytest.mark.slow
 def test_ten_thousand_events_that_differ_are_told_at_once(marbles):
     """The cost of a failure grows with its length, not with its square; the message stays short."""
     text = "".join(f"{{{n}}}" for n in range(10_000))

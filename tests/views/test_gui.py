@@ -126,6 +126,7 @@ def test_skip_goes_on_with_the_next_image(open_window):
     assert len(window.gallery.pictures) == 2
 
 
+@pytest.mark.slow
 def test_run_while_running_queues_and_the_queue_can_be_cleared(open_window):
     window = open_window(Easel(silent=True))
     click(window, window.run_button)
@@ -218,6 +219,7 @@ def test_wrong_fields_are_marked_and_named_and_nothing_runs(open_window):
     assert not window.form.fields["txt2img.steps"].instate(["invalid"])
 
 
+@pytest.mark.slow
 def test_closing_in_the_middle_of_a_run_ends_the_program_at_once(display, tmp_path):
     """A program of its own: the window is closed during a run, and the process, which waits for no thread, is gone."""
     program = textwrap.dedent(
@@ -637,6 +639,7 @@ def test_copy_parameters_puts_a1111s_text_on_the_clipboard(finished):
     assert "Seed: 100" in text
 
 
+@pytest.mark.slow
 def test_use_its_settings_and_start_from_this_picture(finished):
     finished.form.fields["prompt"].write("something else")
     viewer = finished.open_picture(2)

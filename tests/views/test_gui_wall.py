@@ -30,6 +30,7 @@ def earlier(window, until):
     return window.wall.earlier.pictures
 
 
+@pytest.mark.slow
 def test_search_favourites_and_trash(open_window, tmp_path, monkeypatch):
     """Earlier runs, the newest first; words of the prompt find them; what is deleted is in the trash."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))

@@ -280,6 +280,7 @@ def test_stop_is_there_where_ipywidgets_is(view, outputs, monkeypatch):
     assert len([output for output in outputs if not output["update"]]) == 2
 
 
+@pytest.mark.slow
 def test_a_run_in_a_real_kernel_leaves_its_last_state_in_one_output():
     """A cell that waits for its run is moved along from the view's thread, and keeps what was shown last."""
     cell = f"""

@@ -401,6 +401,7 @@ def test_the_command_writes_both_and_a_history_from_pictures_has_a_page(tmp_path
     assert len(Page(page_text(run)).pictures()) == 3
 
 
+@pytest.mark.slow
 def test_a_slow_line_is_transfer_and_a_slow_server_is_rendering():
     """Of a server that draws for 0.3 s, one whose answer takes 0.4 s on its way."""
     for server, latency_s, drip_s in ((WebUIServer(latency_s=0.3), 0.3, 0.0), (WebUIServer(), 0.0, 0.4)):

@@ -115,6 +115,7 @@ def test_escape_twice_in_the_viewer_stops_no_run(open_window):
     assert settle(window, lambda: window.status.state == "cancelled", 5)
 
 
+@pytest.mark.slow
 def test_stopping_a_long_run_asks_once(open_window):
     """Keep running keeps it; a second Stop while the question is open asks no second time; yes stops it."""
     window = open_window(Easel(silent=True), ask_after_s=0.0)

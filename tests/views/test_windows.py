@@ -209,6 +209,7 @@ def test_an_error_is_shown_and_the_next_run_is_not_hurt_by_it(window, run_in):
     turn_until(window, lambda: window.message == "Completed")
 
 
+@pytest.mark.slow
 def test_the_window_is_closed_in_the_middle_of_a_run(window, run_in, capfd):
     """The run goes on without it and is not disturbed; nothing is written to stderr."""
     controller = run_in(Easel())

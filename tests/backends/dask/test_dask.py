@@ -209,6 +209,7 @@ def test_a_worker_of_other_versions_gets_no_image(cluster, backend, about, says)
     assert drawn(backend, stage_of(TXT2IMG)).server == "new"
 
 
+@pytest.mark.slow
 def test_resources_choose_the_worker_and_one_that_nobody_has_is_an_error(cluster):
     cluster.add(Held(at_once=True), "small")
     cluster.add(Held(at_once=True), "large", resources={"sdxl": 1})

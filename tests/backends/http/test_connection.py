@@ -393,6 +393,7 @@ def test_a_body_of_one_byte_at_a_time_has_a_deadline(connection_to, webui_server
     assert connection.get("/sdapi/v1/samplers", timeout_s=5).status == 200
 
 
+@pytest.mark.slow
 def test_an_answer_without_end_has_a_deadline_where_the_work_has_none(connection_to, webui_server):
     webui_server.fault("txt2img", Fault.BYTE_BY_BYTE.but(seconds=0.02))
     with pytest.raises(BackendTimeout, match="the answer was not complete after"):

@@ -323,6 +323,7 @@ def test_what_another_client_interrupted_on_sd_next_is_not_passed_on_as_finished
             _ = seen.output
 
 
+@pytest.mark.slow
 def test_a_cancel_in_an_img2img_on_sd_next_hits_its_job(on):
     """It draws all of the steps, not the part that its strength leaves, so no number of steps tells whose it is."""
     server, backend = on("sdnext", latency_s=4.0)
@@ -446,6 +447,7 @@ def test_a_cancel_stops_sd_next_whatever_phase_it_is_in(on, phase):
     seen.worker.close()
 
 
+@pytest.mark.slow
 def test_progress_is_asked_for_rarely_on_sd_next(on):
     """And one answer is shared by all of its jobs; elsewhere each question is asked."""
     server, backend = on("sdnext", latency_s=1.2)

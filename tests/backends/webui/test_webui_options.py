@@ -126,6 +126,7 @@ def test_a_record_that_is_not_ours_or_is_broken_is_left_alone(tmp_path, monkeypa
 
 
 @both
+@pytest.mark.slow
 def test_an_option_that_another_clients_job_brings_back_is_put_back_again(flavour):
     """It found our value when it began, and restores that."""
     with WebUIServer(flavour) as server, WebUIBackend(server.url, poll_s=0.02) as backend:

@@ -40,6 +40,7 @@ TYPES = {
 
 
 @pytest.mark.parametrize("flavour", ["forge", "a1111"])
+@pytest.mark.slow
 def test_four_stages_and_eight_images_over_real_http(flavour, tmp_path):
     """Files, seeds and timeline are right, and nothing was written to /options."""
     with WebUIServer(flavour, latency_s=0.01) as server:
@@ -366,6 +367,7 @@ def test_a_call_that_nothing_interrupts_costs_its_image_and_the_others_go_on_onc
     assert "not seen idle within 0.3 s" in str(failed.error)
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_for_good_ends_the_run_after_three_images(tmp_path):
     """None of which is sent, and each waits no longer than the first."""
     with WebUIServer(latency_s=0.0) as server:
