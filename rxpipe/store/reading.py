@@ -140,14 +140,19 @@ class Store:
             return tuple(found)
 
     def latest(self, *, unfinished: bool = False) -> RunSummary | None:
-        """Return the run begun last; or, if *unfinished*, the last one that can be resumed; None if there is none."""
-        before: int | None = None
+        """Return the run begun last; or, if *unfinished*, the last one that can be resumed; None if there is none.
+
+        A run that failed before it drew anything, as at a wrong address, comes after all others that can be resumed.
+        """
+        before, without_picture = None, None
         while page := self.runs(limit=100, before=before):
             for run in page:
-                if not unfinished or run.unfinished:
+                if not unfinished or (run.unfinished and (run.status != "failed" or self.cells(run.run_id))):
                     return run
+                if run.unfinished:
+                    without_picture = without_picture or run
             before = page[-1].number
-        return None
+        return without_picture
 
     def find(self, name: str | Path) -> RunSummary:
         """Return the run of that name: its id, the beginning of one id only, "last", or a picture that it drew.

@@ -375,3 +375,17 @@ def test_what_a_process_was_killed_over_is_gone_once_the_run_is_resumed(job, tmp
     assert runner.executor.store.close(10)
     assert [name for name in pictures(tmp_path) if "/." in name] == []
     assert len(pictures(tmp_path)) == 12
+
+
+def test_what_failed_before_it_drew_anything_hides_no_run_that_was_stopped(lab, job):
+    """As a run at a wrong address does; alone it is still the one to resume."""
+    failed_first = lab(stop_at=0).run(job())
+    store = lab().executor.store
+    store.close(10)
+    assert store.latest(unfinished=True).run_id == failed_first.run_id
+
+    stopped = lab(stop_at=5).run(job())
+    failed_last = lab(stop_at=0).run(job())
+    store.close(10)
+
+    assert (store.latest(unfinished=True).run_id, store.latest().run_id) == (stopped.run_id, failed_last.run_id)
