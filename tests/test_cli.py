@@ -496,11 +496,6 @@ def start(*arguments, preparation="", **options):
     )
 
 
-def test_help_shows_what_stands_in_brackets():
-    """Markup of the help takes no part of it away."""
-    assert "[[slot]]" in CliRunner().invoke(app, ["run", "--help"]).stdout
-
-
 @pytest.mark.parametrize("module", ["typer", "rxpipe.cli.options"])
 def test_ctrl_c_while_the_program_loads_leaves_no_traceback(module):
     """Before any command has a handler of its own."""

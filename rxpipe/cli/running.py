@@ -111,7 +111,8 @@ def run_one(
             _say_outcome(result, view)
         elif result.error is not None:
             problem(str(result.error))
-        if store is not None and _is_recorded(store, view) and not (result.success or as_json):
+        is_heard = not (as_json or output.closed)
+        if store is not None and _is_recorded(store, view) and is_heard and not result.success:
             _say_how_to_continue(result, store)
         if output.failure is not None and not isinstance(output.failure, BrokenPipeError):
             lose_stdout(output.failure)
