@@ -84,9 +84,7 @@ def run(  # noqa: PLR0917  # typer makes an option of each
     ] = None,
     prompt: Annotated[
         list[str] | None,
-        _option(
-            "What the pictures show; {a|b}, __wildcard__ and a slot in double brackets make variants. Each prompt is a run."
-        ),
+        _option("What the pictures show; {a|b}, __wildcard__, a slot in double brackets make variants. Each is a run."),
     ] = None,
     prompts: Annotated[
         Path | None,
