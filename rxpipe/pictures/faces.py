@@ -29,7 +29,7 @@ _LOOKS_PX = (440, _LONGEST_PX, 376)
 """Longest side of the copies that the detector sees; the first costs least of those that show small faces."""
 _WHOLE_LOOKS = 2
 _WHOLE_SHARE = 0.7  # of the search's time
-_AROUND, _ALIKE = 0.35, 1.7  # how far around a find is looked, and for faces how much smaller or larger
+_AROUND, _ALIKE = 0.6, 2.2  # how far around a find is looked, and for faces how much smaller or larger
 _MOST_ENLARGED = 1.5
 _SMALLEST_PX = 26
 _SAME = 0.45
@@ -64,8 +64,8 @@ def looks_for_faces(detector: str) -> bool:
 def find_faces(pixels: NDArray[np.uint8]) -> Generator[float, None, list[Face]]:
     """Look for faces; return those that any plain and any mirrored look agree on.
 
-    A first look, and a second where it found nothing, sees the whole picture; all others only the surroundings of what
-    was found.
+    The first two looks see the whole picture, as one alone misses the second of two faces; all others only the
+    surroundings of what was found.
 
     Args:
         pixels: height x width x 3, 8 bit.
@@ -93,7 +93,7 @@ def find_faces(pixels: NDArray[np.uint8]) -> Generator[float, None, list[Face]]:
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         copies.append(np.asarray(picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)))
     whole = 0
-    while not finds and whole < _WHOLE_LOOKS:
+    while whole < _WHOLE_LOOKS:
         finds += [(False, whole, box) for box in _detect(copies[whole], pixels.shape)]
         whole += 1
         yield _WHOLE_SHARE

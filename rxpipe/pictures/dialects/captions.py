@@ -25,7 +25,7 @@ _MOCHI_KEYS = {
     "Upscaler": "Postprocess upscaler",
 }
 _MOCHI_PART = re.compile(r";\s+(?=(?:Exclude from Image|[A-Z][\w ]{2,30}): )")
-_JOB = re.compile(r"\s*Job ID:\s*[0-9a-f-]{36}\s*$")
+_JOB = re.compile(r"(?<!\s)\s*Job ID:\s*[0-9a-f-]{36}\s*$")
 _OPTION = re.compile(r"\s--(\w+)((?:\s+(?!--)[^\s]+)*)")
 _RATIO = re.compile(r"(\d+):(\d+)")
 
