@@ -605,6 +605,7 @@ def viewer_of(window):
     return next((child for child in window.root.winfo_children() if isinstance(child, PictureWindow)), None)
 
 
+@pytest.mark.slow
 def test_a_click_on_a_picture_opens_it_with_its_metadata(finished):
     """Full size at a click, the next with an arrow, away with Escape."""
     click(finished, finished.gallery.canvas, at=finished.gallery.centre_of(1))

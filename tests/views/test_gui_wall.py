@@ -57,6 +57,7 @@ def test_search_favourites_and_trash(open_window, tmp_path, monkeypatch):
     assert [one.seed for one in earlier(window, lambda found: len(found) == 2)] == [20, 11]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_resumed_from_the_wall(open_window):
     """The button is on once a run was left unfinished; nothing is drawn twice."""
     window = open_window()

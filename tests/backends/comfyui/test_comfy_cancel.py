@@ -140,6 +140,7 @@ def test_a_cancelled_run_returns_quickly_and_keeps_what_is_finished(server, back
 
 @pytest.mark.parametrize("version", RELEASES)
 @pytest.mark.parametrize("count", [6, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_random_cancels_are_quick_and_hit_nobody_else(version, count):
     """At any moment of a job, with a stranger's jobs in between: none of the stranger's is interrupted."""
     chance, longest_s = random.Random(3), 0.0  # noqa: S311  # moments
