@@ -92,14 +92,12 @@ def find_faces(pixels: NDArray[np.uint8]) -> Generator[float, None, list[Face]]:
         scale = longest / max(_LONGEST_PX / _MOST_ENLARGED, *picture.size)
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         copies.append(np.asarray(picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)))
-    whole = 0
-    while whole < _WHOLE_LOOKS:
-        finds += [(False, whole, box) for box in _detect(copies[whole], pixels.shape)]
-        whole += 1
+    for number in range(_WHOLE_LOOKS):
+        finds += [(False, number, box) for box in _detect(copies[number], pixels.shape)]
         yield _WHOLE_SHARE
     if not finds:
         return []
-    looks = [(False, number) for number in range(len(copies)) if number >= whole]
+    looks = [(False, number) for number in range(_WHOLE_LOOKS, len(copies))]
     looks += [(True, number) for number in range(len(copies))]
     places = [_median(group) for group in _grouped(finds)]
     for done, (mirrored, number) in enumerate(looks, 1):
