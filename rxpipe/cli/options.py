@@ -109,7 +109,7 @@ class RunOptions:
     def _first_run(self, row: Row, *, several: bool) -> PlannedRun:
         base: Mapping[str, Any] = {} if self.workflow else _FIRST_TRY
         if "prompt" in row.settings and "txt2img" in base:
-            base = {**base, "txt2img": {}}  # the number of a first try is no wish of whoever gives a prompt
+            base = {**base, "txt2img": {}}  # the number of images of the first try is not that of a given prompt
         values = self._applied(self._with_workflow(base), row)
         return PlannedRun(self._checked(values, ""), _head(row) if several else "", row.left)
 

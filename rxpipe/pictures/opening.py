@@ -1,4 +1,4 @@
-"""Opening pictures with Pillow: the one place where encoded pixels are decoded, whoever made them.
+"""Opening pictures with Pillow: the one place where encoded pixels are decoded.
 
 A picture may come from a server, a stranger or a mistake: only formats without programs in them are tried, a size that
 cannot be true is refused by the header, and whatever a decoder raises is a BadImage.

@@ -2,7 +2,7 @@
 
 ```text
 recalled.py   a file of any kind as configs, for code
-jobs.py       a file, told apart by its content, and the tables of kinds and shapes
+jobs.py       a file, recognised by its content, and the tables of kinds and shapes
 picture.py    a picture of any tool: rxpipe's own record, else its metadata
   carried.py    settings under A1111's names as config values, and what has no place
 stablenew.py  a preset of StableNew's in any shape

@@ -204,7 +204,7 @@ def _text(data: bytes) -> str | None:
 
 
 def _is_pack(path: Path, text: str) -> bool:
-    """Whether a text is a pack without being told: by what it says, or by the JSON of a pack that stands beside it."""
+    """Whether a text is recognised as a pack: by what it says, or by the JSON of a pack that stands beside it."""
     if packs.is_pack_text(text):
         return True
     beside = _beside(path, ".json") if path.suffix.lower() in {".txt", ".tsv"} else None

@@ -109,8 +109,8 @@ def is_payload(values: Mapping[str, object]) -> bool:
     """Whether values of a file are a request to A1111's API: its keys at the top, and no section of a config."""
     if any(isinstance(values.get(name), Mapping) for name in SECTIONS):
         return False
-    told = len(_TELLING & values.keys())
-    return told >= 1 and ("prompt" in values or told > 1)
+    found = len(_TELLING & values.keys())
+    return found >= 1 and ("prompt" in values or found > 1)
 
 
 def read_payload(values: Mapping[str, object]) -> Payload:

@@ -37,7 +37,7 @@ def recall(
     input: Path | str | Iterable[Path | str] = (),  # noqa: A002  the setting's name
     trust: bool | None = None,
 ) -> Recalled:
-    """Return what a file says to run, told apart by its content and not by its name.
+    """Return what a file says to run, recognised by its content and not by its name.
 
     A picture of any tool gives one image of the same seed through the same stages; a config in TOML, YAML or JSON is
     itself; a preset of StableNew and a payload of A1111's API are translated.

@@ -54,7 +54,7 @@ class Row(NamedTuple):
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the prompts of a file, told apart by its content and name.
+    """Return the prompts of a file, recognised by its content and name.
 
     Text: a prompt in each line, or where blank lines stand between them in each block. CSV (or TSV): columns by the
     names in its first line. JSON: a list of texts, or of objects. A line of text that begins with `--` is one of

@@ -89,7 +89,7 @@ class RunJournal(Journal):
         return () if problem is None else (f"{problem} What this run does is not recorded there.",)
 
     def begin(self) -> None:
-        """Wait until the run's row is durable; what is on the disk without one could not be told from a stranger's."""
+        """Wait until the run's row is durable; files without one would look like a stranger's."""
         self._writer.commit(lambda _: None)
 
     # -- cells --------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The websocket of one backend: opened before the first job, read by a thread that does nothing else.
 
 A socket that is lost is replaced by one with a new client id: the old id may have gone deaf for good. Jobs of the lost
-one are followed by questions. Nothing here is trusted to say that a job ended: whoever waits asks as well.
+one are followed by questions. Nothing here is trusted to say that a job ended: who waits asks as well.
 """
 
 from __future__ import annotations

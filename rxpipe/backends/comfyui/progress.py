@@ -165,7 +165,7 @@ class JobTracker:
             self._touch()
 
     def note_running(self) -> None:
-        """Note that the job runs; what it does is not told."""
+        """Note that the job runs; what it does is not reported."""
         with self._lock:
             if not self._state.started:
                 self._begin()

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rxpipe.backends.diffusers.passes import Painter, Sampling
 
 _SCORE, _NEGATIVE_SCORE = 6.0, 2.5
-"""What the refiner of SDXL is told of how beautiful the picture is, and the negative of it is."""
+"""The aesthetic scores that the refiner of SDXL gets, of the prompt and of the negative prompt."""
 _SIX = 6
 
 

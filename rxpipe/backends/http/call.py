@@ -219,7 +219,7 @@ class RenderCall(Generic[ReadingT]):
     def stop(self) -> None:
         """Interrupt it unless it has ended; nothing is emitted afterwards. Returns immediately; harmless twice.
 
-        A request that has not left by now never does: its connection is shut down.
+        A request that has not left yet never does: its connection is shut down.
         """
         with self._lock:
             if self._ended:

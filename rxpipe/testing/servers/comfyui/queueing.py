@@ -207,7 +207,7 @@ class JobQueue:
                 raise Interrupted
 
     def work(self, seconds: float, *, deaf: bool) -> None:
-        """Let the job be `seconds` of the server's clock further, counted from where it should be by now.
+        """Let the job be `seconds` of the server's clock further, counted from where it should be.
 
         deaf: the flag is not looked at meanwhile; it ends the wait otherwise.
 

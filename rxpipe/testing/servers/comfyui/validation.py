@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 Graph = dict[str, Any]
 """Node id to `class_type` and `inputs`; a link is [node id, slot]."""
 
-_SHOWN_OPTIONS = 20  # a longer list is told by its length
+_SHOWN_OPTIONS = 20  # a longer list is given by its length
 _LINK_LENGTH = 2
 _CONVERT = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 _FILE_INPUTS = {"LoadImage": "image", "LoadImageMask": "image"}
