@@ -9,6 +9,6 @@ idle.py        waiting until the server is idle            limits.py     how lar
 backend.py     threads and connections, from the first use to close or fork
 ```
 
-A backend is an `HTTPBackend`, and gives a `RenderJob` (what to send and how to read its progress), a `StoppableJob` (how
-to interrupt it), an `ErrorHints` and a `BackendKind`.
+A backend is an `HTTPBackend`, and gives a `RenderJob` (what to send and how to read its progress), a `StoppableJob`
+(how to interrupt it), an `ErrorHints` and a `BackendKind`.
 """
