@@ -4,13 +4,11 @@ import threading
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from dask_clusters import Processes
 from stages import artifact, stage_of
 
 import rxpipe as rxp
 from rxpipe.backends.base import Output, Preview, StepProgress
 from rxpipe.backends.comfyui.backend import ComfyUIBackend
-from rxpipe.backends.dask.backend import DaskBackend
 from rxpipe.backends.pool import PoolBackend
 from rxpipe.backends.sketch import SketchBackend
 from rxpipe.backends.webui.backend import WebUIBackend
@@ -119,6 +117,10 @@ def scene(request):
             server = stack.enter_context(ComfyUIServer(request.param, latency_s=0.15, draw="noise"))
             backend = ComfyUIBackend(server.url)
         elif request.param == "dask":
+            from dask_clusters import Processes  # noqa: PLC0415  # the tests of local models lack this package
+
+            from rxpipe.backends.dask.backend import DaskBackend  # noqa: PLC0415
+
             backend = DaskBackend(stack.enter_context(Processes(1, "embedded:pace=0.01")).url)
         elif request.param == "pool":
             server = stack.enter_context(WebUIServer("forge", latency_s=0.15))
