@@ -314,7 +314,7 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             trust=trust,
         ).runs()
         for each in runs:
-            _check(each.config)
+            _check(each)
             _say_left(each)
             _say_literal(each, on=variants)
             if dry_run:
@@ -333,12 +333,19 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _check(config: Any) -> None:
+def _check(run: Any) -> None:
     """Reject what cannot run before anything runs: a wrong order of stages, inputs that are not pictures."""
     from rxpipe.chains import build_chain  # noqa: PLC0415  # loaded when the command runs
+    from rxpipe.errors import PlanError  # noqa: PLC0415  # as above
 
-    plan = build_chain(config).plan
-    plan.check()
+    config = run.config
+    try:
+        plan = build_chain(config).plan
+        plan.check()
+    except PlanError as error:
+        if not run.file:
+            raise
+        raise PlanError(f"{run.file}: {error.message}", hint=error.hint) from error
     if any(getattr(stage.config, "mask", None) for stage in plan.stages):
         from rxpipe.backends.masks import check_masks  # noqa: PLC0415  # loaded for masks only
 
