@@ -29,7 +29,7 @@ class InWork:
     @property
     def caption(self) -> str:
         """The image in words, such as "upscale · image 3"."""
-        return f"{self.stage} · image {self.image_index}"
+        return image_caption(self.stage, self.image_index)
 
 
 @dataclass(slots=True)
@@ -67,12 +67,26 @@ class Tiles(Generic[Picture]):
     def __len__(self) -> int:
         return len(self.tiles)
 
+    @property
+    def caption(self) -> str:
+        """The line below all places: that of the only one, else how many images are in work."""
+        return self._count_caption() if len(self) > 1 else self.tiles[0].caption or "No preview yet"
+
+    @property
+    def texts(self) -> tuple[tuple[str, float | None], ...]:
+        """Line and fraction (None: no bar) of each place, from left to right and from top to bottom."""
+        return tuple((tile.caption, tile.fraction) for tile in self.tiles)
+
     def clear(self) -> None:
         """Show one empty place."""
         self.tiles = [Tile()]
 
-    def follow(self, status: RunStatus) -> None:
-        """Give every image in work a place; a new run begins with one place, which keeps its picture."""
+    def follow(self, status: RunStatus) -> bool:
+        """Give every image in work a place, and return whether `texts` changed.
+
+        A new run begins with one place, which keeps its picture.
+        """
+        before = self.texts
         if status.active and status.run_id != self._run_id:
             self._run_id = status.run_id
             self.tiles = [Tile(picture=self.tiles[0].picture, caption=self.tiles[0].caption)]
@@ -83,18 +97,20 @@ class Tiles(Generic[Picture]):
             self._place(work)
         if len(self.tiles) > 1:  # else the last picture stands, with its caption, until there is another
             self._name(now)
+        return self.texts != before
 
     def put(self, picture: Picture | None, caption: str, image_index: int | None = None) -> None:
         """Show a picture in the place of its image, or in the only one; left out if its place has gone to another.
 
         Args:
-            picture: None leaves the last one standing.
+            picture: None where it cannot be read: the last one stays, and the caption says so.
             caption: the text below.
             image_index: whose picture it is; None: not known.
         """
         tile = self.tiles[0] if len(self.tiles) == 1 else self._of(image_index)
         if tile is not None:
-            tile.picture, tile.caption = picture or tile.picture, caption
+            tile.picture = picture or tile.picture
+            tile.caption = caption if picture is not None else f"{caption} · this preview cannot be read"
             tile.image_index, tile.of_another = image_index, False
 
     def _place(self, work: InWork) -> None:
@@ -116,6 +132,10 @@ class Tiles(Generic[Picture]):
             if tile.image_index in now:
                 tile.caption = now[tile.image_index].caption
 
+    def _count_caption(self) -> str:
+        count = sum(tile.fraction is not None for tile in self.tiles)
+        return f"{count} image{'' if count == 1 else 's'} in work" if count else ""
+
     def _of(self, image_index: int | None) -> Tile[Picture] | None:
         return next((tile for tile in self.tiles if tile.image_index == image_index), None)
 
@@ -134,10 +154,9 @@ def in_work(status: RunStatus) -> tuple[InWork, ...]:
     return tuple(works[index] for index in sorted(works))
 
 
-def in_work_caption(tiles: Tiles[Picture]) -> str:
-    """Return the line below several places, such as "3 images in work"; "" once there is none."""
-    count = sum(tile.fraction is not None for tile in tiles.tiles)
-    return f"{count} image{'' if count == 1 else 's'} in work" if count else ""
+def image_caption(stage: str, image_index: int) -> str:
+    """Return an image in words, such as "upscale · image 3"."""
+    return f"{stage} · image {image_index}"
 
 
 def columns_for(count: int, width: float, height: float) -> int:

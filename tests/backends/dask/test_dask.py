@@ -9,6 +9,8 @@ import pytest
 import reactivex as rx
 from dask_clusters import InProcess
 from reactivex.disposable import Disposable
+from reactivex.scheduler import ScheduledItem
+from reactivex.scheduler.scheduler import Scheduler
 from stages import Watched, artifact, drawn, stage_of
 
 import rxpipe as rxp
@@ -134,6 +136,50 @@ def test_disposing_interrupts_the_workers_backend_exactly_once(cluster, backend)
     held.at_once = True
     assert drawn(backend, stage_of(TXT2IMG, image_index=2)).server == "a"
     assert held.interrupted == [1]
+
+
+class Gathered(Scheduler):
+    """A scheduler whose actions wait until they are run here, so that a dispose comes between."""
+
+    def __init__(self):
+        super().__init__()
+        self.actions = []
+
+    def schedule(self, action, state=None):
+        item = ScheduledItem(self, state, action, self.now)
+        self.actions.append(item)
+        return item.disposable
+
+    def schedule_relative(self, _duetime, action, state=None):
+        return self.schedule(action, state)
+
+    def schedule_absolute(self, _duetime, action, state=None):
+        return self.schedule(action, state)
+
+    def run(self):
+        """Run what waits, what it schedules too."""
+        while self.actions:
+            item = self.actions.pop(0)
+            if not item.is_cancelled():
+                item.invoke()
+
+
+@pytest.mark.parametrize("waiting", ["queued", "step", "picture", "error"])
+def test_what_waits_for_its_scheduler_when_it_is_disposed_is_never_emitted(cluster, backend, waiting):
+    """Whatever it is: that it waits, a step and a preview, its picture, its error."""
+    held = Held(at_once=waiting in {"picture", "error"}, error=BackendFailed("NaN.") if waiting == "error" else None)
+    if waiting != "queued":
+        cluster.add(held, "a")
+        backend.check(PLAN)
+    clock, seen = Gathered(), []
+    subscription = backend.render(stage_of(TXT2IMG), None).subscribe(
+        seen.append, seen.append, lambda: seen.append("completed"), scheduler=clock
+    )
+    expected = 1 if waiting == "queued" else 2
+    assert eventually(lambda: len(clock.actions) >= expected)
+    subscription.dispose()
+    clock.run()
+    assert seen == []
 
 
 def test_a_client_that_is_gone_leaves_nothing_running(cluster):
