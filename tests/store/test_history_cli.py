@@ -158,7 +158,9 @@ def test_without_a_store_nothing_is_kept(painted, monkeypatch):
     monkeypatch.setenv("RXPIPE_STORE", "none")
     rxpipe("run", *FOUR)
     assert default_store() is None
-    assert "--store PATH" in rxpipe("runs").stderr
+    for command in (["runs"], ["show", "last"], ["resume"], ["report", "last"], ["grid", "last"]):
+        refused = rxpipe(*command)
+        assert (refused.exit_code, "--store PATH" in refused.stderr) == (2, True), (command, refused.output)
     assert rxpipe("run", "--store", "here.db", *FOUR).exit_code == 0
     assert len(rxp.Store("here.db").runs()) == 1
     assert "contradict" in rxpipe("run", "--store", "x", "--no-store", *FOUR).stderr
