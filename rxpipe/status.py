@@ -105,7 +105,7 @@ class RunStatus:
     """A run at a glance.
 
     stage: name of the current one, None outside of a run. stage_number: 1.. of `stage_count`, 0 outside of a run.
-    image_index: 1.. of total_images in that stage. image_number: 1.. of images, the same in all stages, None if unknown.
+    image_index: 1.. of total_images in that stage. image_number: 1.. of images, in all stages the same, or None.
     fraction: 0..1 of the whole run, never falling, 1.0 only when all files are written. eta_s: seconds left, None if
     unknown. message: for a person. pause_s: seconds of the pause before a retry, if the last event was one, else 0.
     past: seconds per image of earlier runs, by stage name.
