@@ -466,7 +466,7 @@ class _RunSession(Session):
         if last is None or last.error is None:
             return None
         tracker = self.trackers[last.stage_index]
-        return _with_stage(f"{tracker.where}, image {last.image_index}", last.error)
+        return _with_stage(f"{tracker.where}, image {last.image_number}", last.error)
 
     def _on_saver(self, action: Callable[[], None]) -> None:
         self._saver.schedule(lambda *_: action())

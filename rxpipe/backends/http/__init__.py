@@ -6,8 +6,9 @@ connection.py  requests over connections that can abort   pictures.py   pictures
 call.py        one render, from subscription to its end   pace.py       how far a job is
 batches.py     one request for several images             stopping.py   one interrupt, and seeing the job gone
 idle.py        waiting until the server is idle            limits.py     how large an answer may be, and how slow
+backend.py     threads and connections, from the first use to close or fork
 ```
 
-A backend gives a `RenderJob` (what to send and how to read its progress), a `StoppableJob` (how to interrupt it), an
-`ErrorHints` and a `BackendKind`.
+A backend is an `HTTPBackend`, and gives a `RenderJob` (what to send and how to read its progress), a `StoppableJob`
+(how to interrupt it), an `ErrorHints` and a `BackendKind`.
 """
