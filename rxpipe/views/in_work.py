@@ -20,28 +20,28 @@ _IDLE = frozenset({"queued", "loading"})
 
 @dataclass(frozen=True, slots=True)
 class InWork:
-    """One image that is being worked on. image_index: 1.. in its stage. fraction: 0..1 of that stage."""
+    """One image that is being worked on. image_number: 1.., among those of the run. fraction: 0..1 of its stage."""
 
     stage: str
-    image_index: int
+    image_number: int
     fraction: float
 
     @property
     def caption(self) -> str:
         """The image in words, such as "upscale · image 3"."""
-        return image_caption(self.stage, self.image_index)
+        return image_caption(self.stage, self.image_number)
 
 
 @dataclass(slots=True)
 class Tile(Generic[Picture]):
     """One place of a view.
 
-    image_index: of the image it shows, None if that is not known. fraction: how far its stage is, 0..1; None once
+    image_number: of the image it shows, None if that is not known. fraction: how far its stage is, 0..1; None once
     nothing is being done to it. picture: the latest of it, None before there is one. left: the larger, the later it was
     last worked on. of_another: the picture is still that of the image before.
     """
 
-    image_index: int | None = None
+    image_number: int | None = None
     caption: str = ""
     fraction: float | None = None
     picture: Picture | None = None
@@ -90,38 +90,38 @@ class Tiles(Generic[Picture]):
         if status.active and status.run_id != self._run_id:
             self._run_id = status.run_id
             self.tiles = [Tile(picture=self.tiles[0].picture, caption=self.tiles[0].caption)]
-        now: dict[int | None, InWork] = {work.image_index: work for work in in_work(status)}
+        now: dict[int | None, InWork] = {work.image_number: work for work in in_work(status)}
         for tile in self.tiles:
-            tile.fraction = now[tile.image_index].fraction if tile.image_index in now else None
+            tile.fraction = now[tile.image_number].fraction if tile.image_number in now else None
         for work in now.values():
             self._place(work)
         if len(self.tiles) > 1:  # else the last picture stands, with its caption, until there is another
             self._name(now)
         return self.texts != before
 
-    def put(self, picture: Picture | None, caption: str, image_index: int | None = None) -> None:
+    def put(self, picture: Picture | None, caption: str, image_number: int | None = None) -> None:
         """Show a picture in the place of its image, or in the only one; left out if its place has gone to another.
 
         Args:
             picture: None where it cannot be read: the last one stays, and the caption says so.
             caption: the text below.
-            image_index: whose picture it is; None: not known.
+            image_number: whose picture it is; None: not known.
         """
-        tile = self.tiles[0] if len(self.tiles) == 1 else self._of(image_index)
+        tile = self.tiles[0] if len(self.tiles) == 1 else self._of(image_number)
         if tile is not None:
             tile.picture = picture or tile.picture
             tile.caption = caption if picture is not None else f"{caption} · this preview cannot be read"
-            tile.image_index, tile.of_another = image_index, False
+            tile.image_number, tile.of_another = image_number, False
 
     def _place(self, work: InWork) -> None:
-        tile = self._of(work.image_index)
+        tile = self._of(work.image_number)
         if tile is None:
             tile = min((tile for tile in self.tiles if tile.fraction is None), key=lambda tile: tile.left, default=None)
         if tile is None:
             tile = Tile()
             self.tiles.append(tile)
-        tile.of_another = tile.of_another or tile.image_index != work.image_index
-        tile.image_index, tile.fraction = work.image_index, work.fraction
+        tile.of_another = tile.of_another or tile.image_number != work.image_number
+        tile.image_number, tile.fraction = work.image_number, work.fraction
         self._clock += 1
         tile.left = self._clock
 
@@ -129,15 +129,15 @@ class Tiles(Generic[Picture]):
         for tile in self.tiles:
             if tile.of_another:
                 tile.picture, tile.of_another = None, False
-            if tile.image_index in now:
-                tile.caption = now[tile.image_index].caption
+            if tile.image_number in now:
+                tile.caption = now[tile.image_number].caption
 
     def _count_caption(self) -> str:
         count = sum(tile.fraction is not None for tile in self.tiles)
         return f"{count} image{'' if count == 1 else 's'} in work" if count else ""
 
-    def _of(self, image_index: int | None) -> Tile[Picture] | None:
-        return next((tile for tile in self.tiles if tile.image_index == image_index), None)
+    def _of(self, image_number: int | None) -> Tile[Picture] | None:
+        return next((tile for tile in self.tiles if tile.image_number == image_number), None)
 
 
 def in_work(status: RunStatus) -> tuple[InWork, ...]:
@@ -145,18 +145,18 @@ def in_work(status: RunStatus) -> tuple[InWork, ...]:
     if not status.active:
         return ()
     works = {
-        index: InWork(stage.name, index, image.fraction)
+        image.number or index: InWork(stage.name, image.number or index, image.fraction)
         for stage in status.stages
         if stage.state == "running"
         for index, image in stage.in_progress.items()
         if image.phase not in _IDLE
     }
-    return tuple(works[index] for index in sorted(works))
+    return tuple(works[number] for number in sorted(works))
 
 
-def image_caption(stage: str, image_index: int) -> str:
+def image_caption(stage: str, image_number: int) -> str:
     """Return an image in words, such as "upscale · image 3"."""
-    return f"{stage} · image {image_index}"
+    return f"{stage} · image {image_number}"
 
 
 def columns_for(count: int, width: float, height: float) -> int:

@@ -256,8 +256,8 @@ class PreviewPane(_View):
 
     def show_preview(self, preview: StagePreview) -> None:
         """Show *preview*; to be subscribed to a controller's `previews`."""
-        caption = image_caption(preview.stage_type, preview.image_index)
-        self.show_picture(preview.data, caption, preview.image_index)
+        caption = image_caption(preview.stage_type, preview.shown_number)
+        self.show_picture(preview.data, caption, preview.shown_number)
 
     def show_status(self, status: RunStatus) -> None:
         """Show which images are in work, and how far they are; to be subscribed to a controller's `status`."""
@@ -265,18 +265,18 @@ class PreviewPane(_View):
         if self._tiles.follow(status):
             self.update()
 
-    def show_picture(self, data: bytes, caption: str, image_index: int | None = None) -> None:
+    def show_picture(self, data: bytes, caption: str, image_number: int | None = None) -> None:
         """Show an encoded picture that Qt reads; one that cannot be read leaves the last standing.
 
         Args:
             data: the file's bytes.
             caption: the line below.
-            image_index: whose picture it is, 1..; where several are shown it stands in that image's place, and is left
+            image_number: whose picture it is, 1..; where several are shown it stands in that image's place, and is left
                 out if there is none.
         """
         self._require_own_thread()
         picture = QImage() if picture_format(data) is None else QImage.fromData(data)  # Qt reads SVG and others too
-        self._tiles.put(None if picture.isNull() else picture, caption, image_index)
+        self._tiles.put(None if picture.isNull() else picture, caption, image_number)
         self.update()
 
     def clear(self) -> None:

@@ -297,8 +297,8 @@ class PreviewPane(_View):
 
     def show(self, preview: StagePreview) -> None:
         """Show *preview*; to be subscribed to a controller's `previews`."""
-        caption = image_caption(preview.stage_type, preview.image_index)
-        self.show_picture(preview.data, caption, preview.image_index)
+        caption = image_caption(preview.stage_type, preview.shown_number)
+        self.show_picture(preview.data, caption, preview.shown_number)
 
     def show_status(self, status: RunStatus) -> None:
         """Show which images are in work, and how far they are; to be subscribed to a controller's `status`."""
@@ -306,17 +306,17 @@ class PreviewPane(_View):
         if self._tiles.follow(status):
             self._fit_soon()
 
-    def show_picture(self, data: bytes, caption: str, image_index: int | None = None) -> None:
+    def show_picture(self, data: bytes, caption: str, image_number: int | None = None) -> None:
         """Show an encoded picture of any format that Pillow reads; one that cannot be read leaves the last standing.
 
         Args:
             data: the file's bytes.
             caption: the line below.
-            image_index: whose picture it is, 1..; where several are shown it stands in that image's place, and is left
+            image_number: whose picture it is, 1..; where several are shown it stands in that image's place, and is left
                 out if there is none.
         """
         self._require_own_thread()
-        self._tiles.put(_read(data), caption, image_index)
+        self._tiles.put(_read(data), caption, image_number)
         self._fit_soon()
 
     def clear(self) -> None:
@@ -324,9 +324,9 @@ class PreviewPane(_View):
         self._tiles.clear()
         self._fit_soon()
 
-    def holds(self, image_index: int | None) -> bool:
+    def holds(self, image_number: int | None) -> bool:
         """Whether several images are shown, and that one among them."""
-        return len(self._tiles) > 1 and any(tile.image_index == image_index for tile in self._tiles.tiles)
+        return len(self._tiles) > 1 and any(tile.image_number == image_number for tile in self._tiles.tiles)
 
     @property
     def texts(self) -> tuple[tuple[str, float | None], ...]:
