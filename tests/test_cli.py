@@ -343,6 +343,7 @@ def test_every_mistake_in_a_config_is_reported_together():
         (["--steps", "many"], "--steps: got 'many', should be a whole number"),
     ],
 )
+@pytest.mark.sampled(6)
 def test_a_usage_error_is_reported_in_words(arguments, expected):
     """Exit code 2, one plain message, no traceback, nothing on stdout, nothing rendered."""
     Path("torn.png").write_text("not a png")
@@ -583,7 +584,7 @@ def test_a_closed_pipe_ends_it_quietly(arguments):
     assert program.returncode == 130
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 @pytest.mark.parametrize(
     "arguments",

@@ -216,14 +216,20 @@ def serve_cluster(  # noqa: PLR0917  # each is an option
     host: Annotated[
         str | None, typer.Option(help="Address that it listens on; default: 127.0.0.1, or what faces the scheduler.")
     ] = None,
-    tls_ca: Annotated[Path | None, typer.Option(help="Certificate of the authority, for TLS.", metavar="FILE")] = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option(help="Certificate of your authority (PEM); TLS needs all three.", metavar="FILE")
+    ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate of this worker.", metavar="FILE")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its key.", metavar="FILE")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key, without a passphrase.", metavar="FILE")] = None,
 ) -> None:
     """Hold a backend for a Dask cluster until Ctrl+C; images come from `--backend dask://SCHEDULER`.
 
     Start the scheduler with `dask scheduler --host 127.0.0.1`. Whoever reaches its port or that of a worker runs code
     there, without a password: keep them on 127.0.0.1 or a private network, or give all of them TLS certificates.
+
+    With TLS the scheduler takes `--protocol tls --tls-ca-file --tls-cert --tls-key`, and `rxpipe run` and `doctor` take
+    the files behind the address: `--backend "tls://SCHEDULER:8786?tls_ca=FILE&tls_cert=FILE&tls_key=FILE"`, in
+    RXPIPE_BACKEND, or as `tls_ca = ...` under [backend] in the config file.
     """
     with report_errors():
         from rxpipe.cli.worker import serve as serve_worker  # noqa: PLC0415  # loaded for this command only

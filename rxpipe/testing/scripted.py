@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
     from rxpipe.artifact import Artifact
     from rxpipe.config import PipelineConfig
-    from rxpipe.executor import Run
     from rxpipe.plan import StageExecution, StageExecutionPlan
     from rxpipe.result import PipelineRunResult
+    from rxpipe.run import Run
     from rxpipe.stages import Stage
     from rxpipe.testing.diagram import MarblePicture
 

@@ -338,8 +338,42 @@ def test_a_wrong_address_says_what_is_allowed(where, says):
         rxp.open_backend(where)
 
 
-def test_tls_needs_its_three_files(tmp_path):
-    with pytest.raises(ConfigError, match="tls_cert, tls_key is missing"):
-        rxp.open_backend("dask://a:8786", tls_ca=tmp_path / "ca.pem")
+def test_tls_needs_its_three_files(tmp_path, monkeypatch):
+    """Those of the address or of the call; what is wrong with one is said before anything connects."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.pem").write_text("no certificate")
+    (tmp_path / "locked.pem").write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    (tmp_path / "empty.pem").write_text("-----BEGIN CERTIFICATE-----")
+    three = "tls://a:8786?tls_ca={0}.pem&tls_cert={1}.pem&tls_key={2}.pem"
+    for where, says in {
+        "dask://a:8786?tls_ca=ca.pem": "missing: tls_cert, tls_key",
+        "tls://a:8786": r"no certificates; give tls_ca, tls_cert, tls_key: .*tls://host:8786\?tls_ca=",
+        "tcp://a:8786?tls_ca=ca.pem": "tcp:// is without TLS",
+        "dask:local?tls_ca=ca.pem": "no TLS: all of dask:local is on 127.0.0.1",
+        three.format("a+b", "c", "k"): r"tls_ca: .*a\+b.pem: no such file",
+        three.format(
+            "empty", "text", "locked"
+        ): "(?s)text.pem: is no PEM file.*locked.pem: is protected by a passphrase",
+        three.format("empty", "empty", "empty"): "the certificates cannot be used",
+    }.items():
+        with pytest.raises(ConfigError, match=says):
+            rxp.open_backend(where)
     with pytest.raises(ConfigError, match="no such file"):
         rxp.open_backend("dask://a:8786", tls_ca="ca.pem", tls_cert="c.pem", tls_key="k.pem")
+
+
+@pytest.mark.parametrize(
+    ("where", "options", "again"),
+    [
+        ("tcp://a:8786", {}, "dask://a:8786"),
+        ("dask://a", {"requires": {"sdxl": 1, "vram": 2.5}}, "dask://a:8786?requires=sdxl=1%2Cvram=2.5"),
+        ("dask://a:1?silence_s=9", {}, "dask://a:1?silence_s=9"),
+        ("dask:local?workers=3", {"holds": "http://u:p@b:7860"}, "dask:local?workers=3&holds=http://b:7860"),
+    ],
+)
+def test_where_it_is_opens_the_same_again(where, options, again):
+    """So a run is resumed with nothing but its id; certificates: see the tests of TLS."""
+    with rxp.open_backend(where, **options) as backend:
+        assert backend.where == again
+    with rxp.open_backend(again) as opened:
+        assert opened.where == again
