@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import reactivex as rx
@@ -269,6 +270,7 @@ class _DaskWorker(Backend):
         self._usual = max(1, int(facts.holds["queue_ahead"]))  # one more waits there while a result travels
         self.queue_ahead = self._usual
         self._recount = recount
+        self._timed: object = None  # what the images are that tell how many may wait
         self._results = Fetching(cluster)
         self.batches = bool(facts.holds["batches"])
         self.cells: dict[str, Cell] = {}
@@ -279,7 +281,11 @@ class _DaskWorker(Backend):
             observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             clock = scheduler or CurrentThreadScheduler.singleton()
-            cell = Cell(self._cluster, self._facts.address, observer, clock, results=self._results, took=self._took)
+            took = partial(self._took, stage.config)
+            cell = Cell(self._cluster, self._facts.address, observer, clock, results=self._results, took=took)
+            if stage.config is not self._timed:  # how long such an image takes is not known yet
+                self._timed = stage.config
+                self._let_wait(self._usual)
             self.cells = {number: other for number, other in self.cells.items() if not other.over}
             self.cells[cell.number] = cell
             self._cluster.post(self._begin, cell, stage, source)
@@ -302,9 +308,13 @@ class _DaskWorker(Backend):
         for cell in list(self.cells.values()):
             cell.lost(error, died=died)
 
-    def _took(self, seconds: float) -> None:
+    def _took(self, config: object, seconds: float) -> None:
         """Let more images wait there the less one takes: its way is longer, and several of them share it."""
-        depth = max(self._usual, min(_MOST_AHEAD, int(_AHEAD_S / max(seconds, 1e-3))))
+        if config is self._timed:
+            self._let_wait(min(_MOST_AHEAD, int(_AHEAD_S / max(seconds, 1e-3))))
+
+    def _let_wait(self, images: int) -> None:
+        depth = max(self._usual, images)
         if depth != self.queue_ahead:
             self.queue_ahead = depth
             self._recount()

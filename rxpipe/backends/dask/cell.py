@@ -133,7 +133,8 @@ class Cell:
             self._fail(BackendUnavailable("the worker was stopped."))
         else:
             output = rendered.output
-            self._took(time.monotonic() - self._began_s if self._began else 0.0)
+            if self._began:
+                self._took(time.monotonic() - self._began_s)
             self._finish(lambda: (self._observer.on_next(output), self._observer.on_completed()))
 
     async def _rendered(self, stage: StageExecution, source: Artifact | None) -> Rendered:
