@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from rxpipe.backends.base import Backend
     from rxpipe.config import PipelineConfig
     from rxpipe.events import StageEvent
-    from rxpipe.executor import Run
     from rxpipe.result import PipelineRunResult
+    from rxpipe.run import Run
     from rxpipe.rx.worker import WorkerScheduler
     from rxpipe.store.reading import Store
 

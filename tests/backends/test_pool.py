@@ -59,6 +59,7 @@ def servers(run, stage="txt2img"):
 
 @pytest.mark.parametrize("order", ["stage", "image", "auto"])
 @pytest.mark.parametrize("count", [2, 4, 8])
+@pytest.mark.sampled(2)
 def test_equal_members_share_the_images(marbles, order, count):
     """Two stages of five frames: so many times as fast, in every order, and nothing is lost."""
     images = 8 * count
