@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
     from reactivex import Observable
 
-    from rxpipe.config.models import RunSettingsKeywords
+    from rxpipe.config.keywords import RunSettingsKeywords
     from rxpipe.plan import SectionConfig
     from rxpipe.stages.scope import RunScope
 

@@ -139,7 +139,7 @@ class Placement:
             again: it waited; nothing happens if it no longer does.
         """
         with self._lock:
-            if again and call not in self._waiting:
+            if call.over or (again and call not in self._waiting):
                 return
             candidates = [m for m in self._members if call.need not in m.unable and m not in call.tried]
             member = self._best(call, candidates)
@@ -185,6 +185,11 @@ class Placement:
             if isinstance(error, _UNANSWERED) or member.failures >= _FAILURES_BEFORE_REST:
                 member.rest(call.now_s, getattr(error, "retry_after_s", None) or 0.0)
         self._release(call, member)
+
+    def unused(self, call: Call, member: Member) -> None:
+        """Free a member whose call was disposed before it began there."""
+        self._release(call, member)
+        self.place_waiting()
 
     def cut_short(self, call: Call, member: Member) -> None:
         """Free the member once it is idle: a cancel, a skip or a time limit ended the call there."""
@@ -291,7 +296,13 @@ class Call:
         self._member: Member | None = None
         self._current, self._timer = SerialDisposable(), SerialDisposable()
         self._began_s = 0.0
+        self._lock = threading.Lock()
         self._over = False
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, or was disposed."""
+        return self._over
 
     @property
     def now_s(self) -> float:
@@ -299,9 +310,15 @@ class Call:
         return elapsed_s(self.scheduler)
 
     def begin(self, member: Member) -> None:
-        """Render on *member*."""
+        """Render on *member*; free it where the call was disposed since it was placed."""
+        with self._lock:
+            begins = not self._over
+            if begins:
+                self._member, self._began_s = member, self.now_s
+        if not begins:
+            self._placement.unused(self, member)
+            return
         self._timer.disposable = Disposable()
-        self._member, self._began_s = member, self.now_s
         self._current.disposable = member.backend.render(self._stage, self._source).subscribe(
             self._on_next, self._on_error, self._on_completed, scheduler=self.scheduler
         )
@@ -328,14 +345,20 @@ class Call:
         self._over = True
         self._observer.on_error(error)
 
+    def _take(self, *, over: bool) -> Member | None:
+        """Return the member that is at it, to one caller only: what it came to and a dispose may be two threads'."""
+        with self._lock:
+            member, self._member = self._member, None
+            self._over = self._over or over
+            return member
+
     def dispose(self) -> None:
         """Interrupt the member, if one is at it."""
-        member, was_over = self._member, self._over
-        self._over, self._member = True, None
+        member = self._take(over=True)
         self._timer.dispose()
         self._placement.forget(self)
         self._current.dispose()
-        if member is not None and not was_over:
+        if member is not None:
             self._placement.cut_short(self, member)
         elif not was_over:
             self._placement.unplaced(self, self._errors[-1] if self._errors else None)
@@ -347,14 +370,14 @@ class Call:
         self._observer.on_next(event)
 
     def _on_completed(self) -> None:
-        member, self._member, self._over = self._member, None, True
+        member = self._take(over=True)
         if member is not None:
             self._placement.succeeded(self, member, self.now_s - self._began_s)
         self._observer.on_completed()
 
     def _on_error(self, error: Exception) -> None:
-        member, self._member = self._member, None
-        if member is None or self._over:
+        member = self._take(over=False)
+        if member is None:
             return
         self._errors.append(error)
         self.tried.append(member)

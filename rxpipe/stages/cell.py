@@ -140,7 +140,7 @@ class Cell:
         elif isinstance(output, StepProgress):
             self.tracker.step(self, output)
         elif isinstance(output, Preview):
-            self._scope.reporter.preview(self.execution, self.index, output.data)
+            self._scope.reporter.preview(self.execution, self.index, self.artifact.number, output.data)
         else:
             self._unexpected_type = type(output).__name__
 

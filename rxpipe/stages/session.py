@@ -129,7 +129,7 @@ class Session:
         cancelled = failure is None and self.control.phase is RunPhase.CANCELLED
         for tracker in self.trackers:
             in_progress = cancelled and latest is not None and latest.tracker is tracker
-            tracker.report_cancelled(tracker.current_index if in_progress else None)
+            tracker.report_cancelled(in_progress=in_progress)
 
 
 def _lane(backend: Backend, output: ImageStore | None, control: RunControl) -> Lane:

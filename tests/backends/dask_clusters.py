@@ -87,12 +87,27 @@ def free_port():
         return taken.getsockname()[1]
 
 
-class Processes:
-    """`dask scheduler` and `rxpipe worker`, each a process."""
+def make_certificates(folder, authority, *names):
+    """Make a certificate authority and certificates of it: NAME.pem and NAME-key.pem."""
 
-    def __init__(self, workers=3, holds="embedded"):
+    def openssl(*options):
+        subprocess.run(("openssl", *options), cwd=folder, check=True, capture_output=True)  # noqa: S603, S607  our own words
+
+    key = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl(*key, "-x509", "-keyout", f"{authority}-key.pem", "-out", f"{authority}.pem", "-subj", f"/CN={authority}")
+    signed = ("-CA", f"{authority}.pem", "-CAkey", f"{authority}-key.pem", "-CAcreateserial")
+    for name in names:
+        openssl(*key, "-keyout", f"{name}-key.pem", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        openssl("x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem")
+
+
+class Processes:
+    """`dask scheduler` and `rxpipe worker`, each a process; with TLS by the files in the folder *certificates*."""
+
+    def __init__(self, workers=3, holds="embedded", *, certificates=None):
         self.port, self.holds = free_port(), holds
-        self.url = f"dask://127.0.0.1:{self.port}"
+        self.certificates = certificates
+        self.url = f"{'tls' if certificates else 'dask'}://127.0.0.1:{self.port}"
         self.scheduler, self.workers, self._said = None, {}, {}
         self.names = [f"w{number}" for number in range(workers)]
         self.start_scheduler()
@@ -117,19 +132,28 @@ class Processes:
 
     def start_scheduler(self):
         """Start it, or start it again at the same port."""
-        options = ("--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard", "--no-show")
+        options = ["--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard", "--no-show"]
+        if self.certificates:
+            options += ["--protocol", "tls", *self.files("--tls-ca-file", "--tls-cert", "--tls-key")]
         self.scheduler = self._start("distributed.cli.dask_scheduler", *options, "--dashboard-address", "127.0.0.1:0")
 
-    def add(self, name, *options, holds=None):
+    def files(self, ca, certificate, key):
+        """Options for the certificates of the cluster."""
+        names = {ca: "ca.pem", certificate: "node.pem", key: "node-key.pem"}
+        return [text for option, name in names.items() for text in (option, str(self.certificates / name))]
+
+    def add(self, name, *options, holds=None, url=None):
         """Start a worker."""
+        if self.certificates and not options:
+            options = self.files("--tls-ca", "--tls-cert", "--tls-key")
         self.workers[name] = self._start(
-            "rxpipe", "worker", "--backend", holds or self.holds, "--name", name, *options, f"127.0.0.1:{self.port}"
+            "rxpipe", "worker", "--backend", holds or self.holds, "--name", name, *options, url or self.url
         )
 
-    def await_greeting(self, name):
-        """Wait until a worker serves; gives what it said."""
+    def await_greeting(self, name, word="listens on"):
+        """Wait until a worker serves, or says something else; gives what it said."""
         end = time.monotonic() + START_S
-        while "listens on" not in (said := Path(self._said[self.workers[name]].name).read_text(encoding="utf-8")):
+        while word not in (said := Path(self._said[self.workers[name]].name).read_text(encoding="utf-8")):
             assert self.workers[name].poll() is None, f"the worker ended: {said}"
             assert time.monotonic() < end, f"the worker does not serve: {said}"
             threading.Event().wait(0.05)

@@ -11,7 +11,10 @@ from rxpipe.backends.catalog import Catalog, CatalogItem
 from rxpipe.backends.pool import PoolBackend
 from rxpipe.backends.sketch import SketchBackend
 from rxpipe.errors import BackendFailed, BackendRejected, BackendUnavailable
+from rxpipe.sinks.log import line
+from rxpipe.status import RunStatus, reduce_status
 from rxpipe.testing import ScriptedBackend
+from rxpipe.views.in_work import in_work
 
 RETRY = rxp.RetryConfig(attempts=3, first_delay_s=0.001, jitter=0)
 FRAME_S = 0.001
@@ -56,6 +59,7 @@ def servers(run, stage="txt2img"):
 
 @pytest.mark.parametrize("order", ["stage", "image", "auto"])
 @pytest.mark.parametrize("count", [2, 4, 8])
+@pytest.mark.sampled(2)
 def test_equal_members_share_the_images(marbles, order, count):
     """Two stages of five frames: so many times as fast, in every order, and nothing is lost."""
     images = 8 * count
@@ -290,3 +294,23 @@ def test_a_pool_renders_again_after_a_run_was_cancelled():
         last = executor.start(rxp.chain(rxp.txt2img(prompt="a", images=2, width=64, height=64, steps=1), out=None))
         assert last.wait(10), "its members never got another image"
         assert last.result.success
+
+
+def test_an_image_has_the_same_number_in_every_stage(marbles):
+    """A slow member lets the second image overtake: lines, status and places name it by its number in the run."""
+    scripts = {"txt2img": "s---------o|", "upscale": "-s--o|"}
+    members = [Member(marbles, "slow", scripts), Member(marbles, "fast", {**scripts, "txt2img": "s-o|"})]
+    job = rxp.chain(rxp.txt2img(prompt="a", images=3, seed=5), rxp.upscale(), order="image", out=None)
+    run, _ = play(marbles, members, job)
+    events = run.result.events
+    finished = [event for event in events if isinstance(event, rxp.StageImageProgress)]
+    assert any(event.image_index != event.image_number for event in finished)  # else nothing has overtaken
+    for event in finished:
+        assert (event.image_number, f"image {event.image_number}/3 " in line(event, 3)) == (event.seed - 4, True)
+    seen, status = set(), RunStatus()
+    for event in events:
+        status = reduce_status(status, event)
+        seen |= {work.image_number for work in in_work(status)}
+        if isinstance(event, rxp.StageStep):
+            assert status.stages[event.stage_index].in_progress[event.image_index].number == event.image_number
+    assert seen == {1, 2, 3}

@@ -25,7 +25,7 @@ def pictures(tmp_path):
     return sorted(path.relative_to(tmp_path).as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file())
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("order", ["stage", "image", "auto"])
 @pytest.mark.parametrize("stop_at", [0, 1, 5, 11])
 def test_a_run_that_was_stopped_draws_the_rest(lab, job, tmp_path, order, stop_at):
@@ -219,6 +219,7 @@ def _resume_and_wait(path, run_id, pipe):
     pipe.recv()
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_resumes_is_refused_until_that_is_killed(lab, job):
     """A killed process holds nothing."""
     part = lab(stop_at=2).run(job())
