@@ -162,11 +162,13 @@ class Placement:
         else:
             call.give_up(next((m.unable[call.need] for m in self._members if call.need in m.unable), None))
 
-    def forget(self, call: Call) -> None:
-        """Let *call* wait no longer."""
+    def forget(self, call: Call, last: Exception | None = None) -> None:
+        """Let *call* wait no longer; note why no member took it: *last*, of those it was on, or what they rest for."""
         with self._lock:
             if call in self._waiting:
                 self._waiting.remove(call)
+                errors = [m.error for m in self._members if call.need not in m.unable and m.error is not None]
+                self._unplaced = last or (errors[-1] if errors else None)
 
     def succeeded(self, call: Call, member: Member, took_s: float) -> None:
         """Free the member; it counts as healthy."""
@@ -212,12 +214,6 @@ class Placement:
         self._release(call, member)
         # on the backend's own time: the call's scheduler may be closed with the run that was cancelled
         member.backend.wait_idle().subscribe(on_error=not_idle, on_completed=idle)
-
-    def unplaced(self, call: Call, last: Exception | None) -> None:
-        """Note that a call was cut short while it waited for members that rest; *last*: of those that it was on."""
-        with self._lock:
-            errors = [m.error for m in self._members if call.need not in m.unable and m.error is not None]
-            self._unplaced = last or (errors[-1] if errors else None)
 
     def wait_idle(self) -> Observable[None]:
         """Complete immediately, and rest the members that had a call cut short: a time limit did it.
@@ -356,12 +352,10 @@ class Call:
         """Interrupt the member, if one is at it."""
         member = self._take(over=True)
         self._timer.dispose()
-        self._placement.forget(self)
+        self._placement.forget(self, self._errors[-1] if self._errors else None)
         self._current.dispose()
         if member is not None:
             self._placement.cut_short(self, member)
-        elif not was_over:
-            self._placement.unplaced(self, self._errors[-1] if self._errors else None)
 
     def _on_next(self, event: RenderEvent) -> None:
         if isinstance(event, Output) and self._member is not None:

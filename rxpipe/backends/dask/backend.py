@@ -6,7 +6,6 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import reactivex as rx
 from reactivex import Observable
 from reactivex.disposable import Disposable
 from reactivex.scheduler import CurrentThreadScheduler
