@@ -171,7 +171,7 @@ def _cut_out(body: Body, key: str) -> tuple[list[bytes | memoryview], dict[str, 
     pictures, stop = _strings(body, found.end()) if key == "images" else _string(body, found.end())
     if stop < 0:
         return None
-    head, tail = body[: found.start(2)], body[stop:]
+    head, tail = bytes(body[: found.start(2)]), bytes(body[stop:])
     try:
         rest = json.loads(b'%b"%b"%b' % (head, json.dumps(_CUT)[1:-1].encode(), tail))
     except (ValueError, RecursionError):
