@@ -112,7 +112,7 @@ class _Serving:
             self._wait_for(address, str(error))
         finally:
             stopping.cancel()
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # a scheduler that is gone is told nothing
                 await asyncio.wait_for(worker.close(timeout=2, nanny=False), 5)
         if not stopped.is_set():
             self._wait_for(address)
