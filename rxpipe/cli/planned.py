@@ -9,7 +9,7 @@ import typer
 
 from rxpipe.chains import build_chain
 from rxpipe.cli.outcome import Exit, problem
-from rxpipe.errors import BadImage, ConfigError, PlanError
+from rxpipe.errors import BadImage, ConfigError, PlanError, SaveError
 from rxpipe.store.reading import Store, default_store
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def check_run(run: PlannedRun) -> None:
-    """Reject what cannot run: a wrong order of stages, inputs and masks that are not pictures.
+    """Reject what cannot run: a wrong order of stages, inputs and masks that are not pictures, no folder to save in.
 
     Raises:
-        PlanError, BadImage: names what and why.
+        PlanError, BadImage, ConfigError: names what and why.
     """
     try:
         plan = build_chain(run.config).plan
@@ -38,6 +38,17 @@ def check_run(run: PlannedRun) -> None:
         check_masks(plan)
     if run.config.input:
         _check_inputs(run.config.input)
+    if run.config.out is not None:
+        _check_out(run.config.out)
+
+
+def _check_out(folder: Path) -> None:
+    from rxpipe.sinks.folder import check_folder  # noqa: PLC0415  # loaded for a folder only
+
+    try:
+        check_folder(folder)
+    except SaveError as error:
+        raise ConfigError([error.message], hint=error.hint) from error
 
 
 def _check_inputs(paths: Sequence[Path]) -> None:

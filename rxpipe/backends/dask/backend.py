@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import reactivex as rx
@@ -16,6 +17,7 @@ from rxpipe.backends.dask.address import TLS_FILES, parse_address, resources_of
 from rxpipe.backends.dask.cell import Cell
 from rxpipe.backends.dask.cluster import Cluster, Watcher, WorkerFacts
 from rxpipe.backends.dask.diagnosis import diagnosed
+from rxpipe.backends.dask.fetching import Fetching
 from rxpipe.backends.dask.local import LocalWorkers
 from rxpipe.backends.http.address import without_credentials
 from rxpipe.backends.placement import Call, Member, Placement, check_members, group_of
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 
 _SILENCE_S = 30.0
-_QUICK_S, _QUICK_AHEAD = 0.1, 4  # seconds an image, and how many of them wait on a worker
+_AHEAD_S, _MOST_AHEAD = 0.2, 16  # how much work waits on a worker, and how many images at most
 
 
 class DaskBackend(Backend):
@@ -268,6 +270,8 @@ class _DaskWorker(Backend):
         self._usual = max(1, int(facts.holds["queue_ahead"]))  # one more waits there while a result travels
         self.queue_ahead = self._usual
         self._recount = recount
+        self._timed: object = None  # what the images are that tell how many may wait
+        self._results = Fetching(cluster)
         self.batches = bool(facts.holds["batches"])
         self.cells: dict[str, Cell] = {}
         self._gone: BackendUnavailable | None = None
@@ -277,7 +281,11 @@ class _DaskWorker(Backend):
             observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             clock = scheduler or CurrentThreadScheduler.singleton()
-            cell = Cell(self._cluster, self._facts.address, observer, clock, self._took)
+            took = partial(self._took, stage.config)
+            cell = Cell(self._cluster, self._facts.address, observer, clock, results=self._results, took=took)
+            if stage.config is not self._timed:  # how long such an image takes is not known yet
+                self._timed = stage.config
+                self._let_wait(self._usual)
             self.cells = {number: other for number, other in self.cells.items() if not other.over}
             self.cells[cell.number] = cell
             self._cluster.post(self._begin, cell, stage, source)
@@ -296,12 +304,17 @@ class _DaskWorker(Backend):
     def lost(self, error: BackendUnavailable, *, died: bool) -> None:
         """End every cell, and those that were about to begin: the worker is gone. On the cluster's thread."""
         self._gone = error
+        self._results.close()
         for cell in list(self.cells.values()):
             cell.lost(error, died=died)
 
-    def _took(self, seconds: float) -> None:
-        """Let more images wait there where one takes no longer than its way."""
-        depth = max(self._usual, _QUICK_AHEAD) if seconds < _QUICK_S else self._usual
+    def _took(self, config: object, seconds: float) -> None:
+        """Let more images wait there the less one takes: its way is longer, and several of them share it."""
+        if config is self._timed:
+            self._let_wait(min(_MOST_AHEAD, int(_AHEAD_S / max(seconds, 1e-3))))
+
+    def _let_wait(self, images: int) -> None:
+        depth = max(self._usual, images)
         if depth != self.queue_ahead:
             self.queue_ahead = depth
             self._recount()

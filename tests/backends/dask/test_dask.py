@@ -309,6 +309,19 @@ def test_capacity_is_what_the_workers_can_do_now(cluster, backend):
     assert eventually(lambda: backend.capacity == 2)
 
 
+def test_quick_images_wait_on_a_worker_and_slow_ones_do_not(cluster, backend):
+    """What one takes is known from those before; of another stage it is not known, and one waits."""
+    cluster.add(Held(at_once=True), "a")
+    backend.check(PLAN)
+    quick, other = stage_of(TXT2IMG), stage_of(TXT2IMG.model_copy(update={"steps": 50}))
+    assert backend.queue_ahead == 1
+    drawn(backend, quick)
+    assert backend.queue_ahead > 1
+    subscription = backend.render(other, None).subscribe(scheduler=Gathered())
+    assert eventually(lambda: backend.queue_ahead == 1)
+    subscription.dispose()
+
+
 def test_the_doctor_lists_workers_what_they_hold_and_their_versions(cluster):
     cluster.add(SketchBackend(), "a", resources={"sdxl": 1})
     with rxp.open_backend(cluster.url, silence_s=SILENCE_S) as backend:
