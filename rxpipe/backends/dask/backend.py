@@ -7,7 +7,6 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import reactivex as rx
 from reactivex import Observable
 from reactivex.disposable import Disposable
 from reactivex.scheduler import CurrentThreadScheduler
@@ -173,9 +172,11 @@ class DaskBackend(Backend):
         return [*check_members(list(self._members.values()), plan), *unused]
 
     def wait_idle(self) -> Observable[None]:
-        """Complete immediately: an image that timed out is rendered by another worker, and its own one rests."""
-        self._placement.rest_suspects()
-        return rx.empty()
+        """Complete immediately: an image that timed out is rendered by another worker, and its own one rests.
+
+        Where an image timed out because all workers rest, the error is what they rest for.
+        """
+        return self._placement.wait_idle()
 
     def catalog(self) -> Catalog:
         """Return what any worker's backend has; blocking. A worker that does not answer is left out.
