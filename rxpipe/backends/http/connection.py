@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPException
+from http.client import HTTPException, IncompleteRead
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 from weakref import WeakSet
@@ -48,7 +48,7 @@ _NO_TLS = ("UNEXPECTED_EOF", "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HT
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer with its whole body. content: the body; a large one is mapped, and `body` is a copy of it."""
+    """An answer with its whole body. content: the body; of a large one `body` is a copy."""
 
     status: int
     content: Body = field(repr=False)
@@ -58,7 +58,7 @@ class Response:
     @property
     def body(self) -> bytes:
         """The body as bytes."""
-        return self.content if isinstance(self.content, bytes) else self.content[:]
+        return self.content if isinstance(self.content, bytes) else bytes(self.content)
 
     def json(self) -> Any:
         """The body as JSON.
@@ -256,15 +256,14 @@ class Connection:
             body = BodyReader(limit, response.headers.get("Content-Encoding", ""), length)
             size, begin = _PIECE_BYTES[0], time.monotonic()
             head_s = begin
-            while piece := raw.read(size, decode_content=False):
-                self.received += len(piece)
-                body.feed(piece)
+            while count := _next_piece(raw, body, size):
+                self.received += count
                 begin, took_s = time.monotonic(), time.monotonic() - begin
                 size = min(2 * size, _PIECE_BYTES[1]) if took_s < _QUICK_S else size
             content = body.finish()
             self.answered_s = time.monotonic()
             self.transfer_s += self.answered_s - head_s
-        except BadResponse:
+        except Exception:
             response.close()  # what is left of it must not be read as the next answer
             raise
         if self.aborted:
@@ -385,7 +384,22 @@ class ConnectionPool:
 
 def _length_of(response: requests.Response) -> int | None:
     length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() and len(length) < _DIGITS else None
+    return int(length) if length.isdecimal() and len(length) < _DIGITS and not response.raw.chunked else None
+
+
+def _next_piece(raw: Any, body: BodyReader, size: int) -> int:
+    """Read the next bytes of a body, at most *size*; return how many, 0 at the end.
+
+    Those of a known length go from the socket to their place; urllib3's own `readinto` reads and then copies them.
+    """
+    if body.missing is None:
+        piece = raw.read(size, decode_content=False)
+        body.feed(piece)
+        return len(piece)
+    count = body.fill(raw._fp.readinto, size)  # noqa: SLF001
+    if not count and body.missing:
+        raise IncompleteRead(b"", body.missing)
+    return count
 
 
 def _prepared(address: Address) -> tuple[requests.PreparedRequest, dict[str, Any]]:
