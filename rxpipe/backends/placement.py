@@ -417,7 +417,7 @@ def check_member(member: Member, plan: StageExecutionPlan) -> list[str]:
     for stage in plan.stages:
         try:
             found = list(member.backend.check(plan.model_copy(update={"stages": (stage,)})))
-        except BackendUnavailable as error:
+        except (BackendUnavailable, BackendTimeout) as error:
             member.absent = True
             return [f"{member.where}: {error.message} It gets images once it answers."]
         except BackendError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,9 @@ from rxpipe.backends.dask.diagnosis import diagnosed
 from rxpipe.backends.dask.fetching import Fetching
 from rxpipe.backends.dask.local import LocalWorkers
 from rxpipe.backends.http.address import without_credentials
-from rxpipe.backends.placement import Call, Member, Placement, check_members, group_of
+from rxpipe.backends.placement import Call, Member, Placement, check_member, check_members, group_of
 from rxpipe.errors import BackendError, BackendUnavailable, ConfigError
+from rxpipe.logs import logger
 from rxpipe.rx.forks import renew_after_fork
 
 if TYPE_CHECKING:
@@ -167,7 +169,7 @@ class DaskBackend(Backend):
         unused = [
             f"{facts.name} is not used: {facts.refused}" for facts in self._cluster.workers.values() if facts.refused
         ]
-        return [*check_members(self._placement.members, plan), *unused]
+        return [*check_members(list(self._members.values()), plan), *unused]
 
     def wait_idle(self) -> Observable[None]:
         """Complete immediately: an image that timed out is rendered by another worker, and its own one rests.
@@ -185,7 +187,7 @@ class DaskBackend(Backend):
         self._cluster.wait_for_workers()
         found: list[Catalog] = []
         failure: BackendError | None = None
-        for member in self._placement.members:
+        for member in list(self._members.values()):
             try:
                 found.append(member.backend.catalog())
             except BackendError as error:
@@ -212,7 +214,17 @@ class DaskBackend(Backend):
             self._members[facts.address] = member
             self._kinds.add(str(facts.holds["kind"]))
         self._count()
-        self._placement.add(member)
+        if self._plan is None:
+            self._placement.add(member)
+        else:
+            self._cluster.spawn(self._add_checked(facts.address, member, self._plan))
+
+    async def _add_checked(self, address: str, member: Member, plan: StageExecutionPlan) -> None:
+        """Give images to a worker that came since the plan was checked: those that it can render."""
+        for warning in await asyncio.to_thread(check_member, member, plan):
+            logger.warning("Dask worker {}", warning)
+        if self._members.get(address) is member:
+            self._placement.add(member)
 
     def _left(self, address: str, error: BackendUnavailable, *, died: bool) -> None:
         with self._lock:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _INLINE = 32_768  # bytes of a cell that go with its task; Dask keeps a log of what it sends, and warns of much more
 
+_UNBEGUN_S = 0.5  # since it was sent, after which it waits behind others on its worker
+
 
 class Cell:
     """One image in one stage on one worker.
@@ -67,10 +69,11 @@ class Cell:
         self._began_s = 0.0
         self._lock = threading.Lock()
         self._over = False
-        self._began = self._withdrawn = False
+        self._began = self._leaving = self._withdrawn = False
         self._working: asyncio.Task[None] | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._newer_picture = False
+        self._unbegun: asyncio.TimerHandle | None = None
 
     @property
     def over(self) -> bool:
@@ -94,13 +97,17 @@ class Cell:
     def lost(self, error: BackendUnavailable, *, died: bool) -> None:
         """End it: its worker is out of reach, or has died."""
         self._withdraw()
-        self._fail(MemberLost(error.message) if died and self._began else error)
+        self._fail(MemberLost(error.message) if died and self._began and not self._leaving else error)
 
     def news(self, kind: str, *values: Any) -> None:
         """Emit what the worker reports."""
         self._cluster.alive(self.worker)
         if kind == "began":
             self._began, self._began_s = True, time.monotonic()
+            if self._unbegun is not None:
+                self._unbegun.cancel()
+        elif kind == "leaving":
+            self._leaving = True
         elif kind == "step":
             self._emit(StepProgress(*values))
         elif kind == "preview":
@@ -157,6 +164,7 @@ class Cell:
             retries=0,
             pure=False,
         )
+        self._unbegun = asyncio.get_running_loop().call_later(_UNBEGUN_S, self._emit, StepProgress(phase="queued"))
         try:
             with client.as_current():
                 waiting = wait([future])
@@ -169,6 +177,7 @@ class Cell:
                 raise _typed(await future.exception())
             return await self._results.fetch(client, future.key)
         finally:
+            self._unbegun.cancel()
             future.release()  # what nobody wants any more, the scheduler withdraws from its worker
 
     async def _fetch(self) -> None:

@@ -131,7 +131,11 @@ class Holding(WorkerPlugin):
         folder = self._folder / number
         try:
             rendered = await cell.run(data, folder)
-            self._clocks.append(clock)  # nothing of the cell is left on it; one that was cancelled never comes back
+        except asyncio.CancelledError:  # the worker closes; it was not ended by what it rendered
+            self.tell(topic, (number, "leaving"))
+            raise
+        else:
+            self._clocks.append(clock)  # nothing of the cell is left on it
             return rendered
         finally:
             del self._cells[number]
