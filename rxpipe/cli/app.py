@@ -224,12 +224,14 @@ def serve_cluster(  # noqa: PLR0917  # each is an option
 ) -> None:
     """Hold a backend for a Dask cluster until Ctrl+C; images come from `--backend dask://SCHEDULER`.
 
-    Start the scheduler with `dask scheduler --host 127.0.0.1`. Whoever reaches its port or that of a worker runs code
-    there, without a password: keep them on 127.0.0.1 or a private network, or give all of them TLS certificates.
+    Start the scheduler with `dask scheduler --host 127.0.0.1`.
+    Whoever reaches its port or that of a worker runs code there, without a
+    password: keep them on 127.0.0.1 or a private network, or use TLS.
 
-    With TLS the scheduler takes `--protocol tls --tls-ca-file --tls-cert --tls-key`, and `rxpipe run` and `doctor` take
-    the files behind the address: `--backend "tls://SCHEDULER:8786?tls_ca=FILE&tls_cert=FILE&tls_key=FILE"`, in
-    RXPIPE_BACKEND, or as `tls_ca = ...` under [backend] in the config file.
+    With TLS the scheduler takes `--protocol tls --tls-ca-file --tls-cert --tls-key`;
+    `run` and `doctor` take the files behind the address,
+    "tls://HOST:8786?tls_ca=FILE&tls_cert=FILE&tls_key=FILE", in RXPIPE_BACKEND,
+    or as tls_ca, tls_cert and tls_key beside the url in the config file.
     """
     with report_errors():
         from rxpipe.cli.worker import serve as serve_worker  # noqa: PLC0415  # loaded for this command only

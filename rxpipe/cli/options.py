@@ -124,10 +124,6 @@ class RunOptions:
         return {name: section for name, section in _FIRST_TRY.items() if drawn or name != "txt2img"}
 
     def _read(self, source: Path) -> Sequence[Job]:
-        if not source.suffix and not source.exists():
-            raise ConfigError(
-                [f"{source}: no such config file or picture."], hint='To generate it: rxpipe run --prompt "..."'
-            )
         from rxpipe.presets.jobs import read_jobs  # noqa: PLC0415  # readers of pictures are loaded for a file only
 
         return read_jobs(source, preset=self.preset)

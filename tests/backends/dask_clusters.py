@@ -60,6 +60,12 @@ class InProcess:
         self.workers.remove(worker)
         self._do(worker.close(nanny=False))
 
+    def crash(self, name):
+        """Close a worker that says nothing of it, as one that is killed."""
+        (worker,) = [worker for worker in self.workers if worker.name == name]
+        worker.plugins[PLUGIN].tell = lambda *_: None
+        self.remove(name)
+
     def stop_the_world(self):
         """Let nothing answer, neither scheduler nor workers, until `go_on`."""
         self._go_on = threading.Event()
@@ -116,8 +122,9 @@ class Processes:
         for name in self.workers:
             self.await_greeting(name)
 
-    def _start(self, *command):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+    def _start(self, *command, environment=None):
+        own = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, **own, **(environment or {})}
         said = tempfile.NamedTemporaryFile(prefix="rxpipe-dask-")  # noqa: SIM115  closed with the process
         process = subprocess.Popen(  # noqa: S603  our own words
             [sys.executable, "-m", *command], stdout=said, stderr=subprocess.STDOUT, env=environment
@@ -142,18 +149,23 @@ class Processes:
         names = {ca: "ca.pem", certificate: "node.pem", key: "node-key.pem"}
         return [text for option, name in names.items() for text in (option, str(self.certificates / name))]
 
-    def add(self, name, *options, holds=None, url=None):
+    def add(self, name, *options, holds=None, url=None, environment=None):
         """Start a worker."""
         if self.certificates and not options:
             options = self.files("--tls-ca", "--tls-cert", "--tls-key")
         self.workers[name] = self._start(
-            "rxpipe", "worker", "--backend", holds or self.holds, "--name", name, *options, url or self.url
-        )
+            "rxpipe", "worker", "--backend", holds or self.holds, "--name", name, *options, url or self.url,
+            environment=environment,
+        )  # fmt: skip
+
+    def said(self, name):
+        """What a worker has said so far."""
+        return Path(self._said[self.workers[name]].name).read_text(encoding="utf-8")
 
     def await_greeting(self, name, word="listens on"):
         """Wait until a worker serves, or says something else; gives what it said."""
         end = time.monotonic() + START_S
-        while word not in (said := Path(self._said[self.workers[name]].name).read_text(encoding="utf-8")):
+        while word not in (said := self.said(name)):
             assert self.workers[name].poll() is None, f"the worker ended: {said}"
             assert time.monotonic() < end, f"the worker does not serve: {said}"
             threading.Event().wait(0.05)
@@ -181,6 +193,12 @@ class Processes:
     def kill(self, name):
         """SIGKILL a worker."""
         self._end(self.workers.pop(name))
+
+    def end(self, name):
+        """Let a worker end as by Ctrl+C; gives its exit code."""
+        process = self.workers.pop(name)
+        process.terminate()
+        return process.wait(20)
 
     def kill_scheduler(self):
         self._end(self.scheduler)

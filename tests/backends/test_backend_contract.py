@@ -119,7 +119,7 @@ def scene(request):
         elif request.param == "dask":
             from dask_clusters import Processes  # noqa: PLC0415  # the tests of local models lack this package
 
-            from rxpipe.backends.dask.backend import DaskBackend  # noqa: PLC0415
+            from rxpipe.backends.dask.backend import DaskBackend  # noqa: PLC0415  # as above
 
             backend = DaskBackend(stack.enter_context(Processes(1, "embedded:pace=0.01")).url)
         elif request.param == "pool":

@@ -126,6 +126,43 @@ def test_what_every_member_fails_at_is_the_images_failure(marbles):
     assert sum(len(member.calls) for member in members) <= 4
 
 
+@pytest.mark.parametrize("timeout_s", [0.02, 600.0])
+def test_where_every_member_fails_at_all_images_none_waits_for_a_rest(marbles, timeout_s):
+    """Each image says why, and not that its time was up; nothing is waited for that spares nobody."""
+    failing = {"txt2img": BackendFailed("out of memory")}
+    members = [Member(marbles, n, {"txt2img": "--#"}, errors=failing) for n in range(2)]
+    settings = {"timeout_s": timeout_s, "max_failures_in_a_row": 100}
+    run, took_s = play(marbles, members, **settings)
+    failed = [record.error for record in run.result.records]
+    assert len(failed) == 8
+    assert all("out of memory" in error.message for error in failed)
+    assert took_s < 0.2
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_an_image_for_which_the_time_is_up_while_all_members_rest_says_what_they_rest_for(marbles, attempts):
+    gone = {"txt2img": BackendUnavailable("no server answers", scope="image")}
+    members = [Member(marbles, n, {"txt2img": "--#"}, errors=gone) for n in range(2)]
+    retry = rxp.RetryConfig(attempts=attempts, first_delay_s=0.001, jitter=0)
+    run, _ = play(marbles, members, retry=retry, timeout_s=0.5, max_failures_in_a_row=100)
+    failed = [record.error for record in run.result.records]
+    assert len(failed) == 8
+    assert all("no server answers" in f"{error.message} {error.hint}" for error in failed)
+
+
+def test_the_time_limit_of_an_image_that_was_on_a_member_names_no_other_images_failure(marbles):
+    """One member fails at the first image, which waits for the other, where the second hangs."""
+    members = [Member(marbles, 1, {"txt2img": "--#"}), Member(marbles, 2, {"txt2img": "-----"})]
+    job = rxp.chain(
+        rxp.txt2img(prompt="a", images=2, seed=1), out=None, retry=rxp.RetryConfig(attempts=1), timeout_s=0.05
+    )
+    run, _ = play(marbles, members, job)
+    first, second = sorted(run.result.records, key=lambda record: record.image_index)
+    assert "no picture within" in first.error.message
+    assert "Raise timeout_s" not in first.error.hint
+    assert "Raise timeout_s" in second.error.hint
+
+
 def test_nobody_there_is_the_runs_failure(marbles):
     gone = {"txt2img": BackendUnavailable("refused.")}
     members = [Member(marbles, n, {"txt2img": "#"}, errors=gone) for n in range(2)]

@@ -323,7 +323,6 @@ def _resumed_a_little(painted):
             ("--backend", "http://127.0.0.1:9"),
             "once it answers: rxpipe resume {run}; on another backend: rxpipe resume {run} --backend ADDRESS",
         ),
-        (("--backend", "embedded", "--out", "/dev/null/x"), "rxpipe rerun {run} --out FOLDER"),
     ],
 )
 def test_a_run_that_drew_nothing_is_not_to_be_resumed_as_it_is(words, said):

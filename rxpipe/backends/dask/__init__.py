@@ -6,7 +6,7 @@ address.py   the scheduler's address, TLS          serving.py    a worker proces
 wire.py      what goes over the network            local.py      a scheduler and workers on this machine
 cluster.py   the connection, and who is alive      diagnosis.py  which workers there are, and what each holds
 cell.py      one image on one worker               backend.py    the port
-reaching.py  whether both ends agree on TLS
+reaching.py  whether both ends agree on TLS        fetching.py   results of one worker, several at a time
 ```
 
 Dask runs whatever it is sent: who reaches the port of the scheduler or of a worker runs code there, without a password.

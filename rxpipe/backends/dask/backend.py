@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import reactivex as rx
 from reactivex import Observable
 from reactivex.disposable import Disposable
 from reactivex.scheduler import CurrentThreadScheduler
@@ -16,10 +17,12 @@ from rxpipe.backends.dask.address import TLS_FILES, parse_address, resources_of
 from rxpipe.backends.dask.cell import Cell
 from rxpipe.backends.dask.cluster import Cluster, Watcher, WorkerFacts
 from rxpipe.backends.dask.diagnosis import diagnosed
+from rxpipe.backends.dask.fetching import Fetching
 from rxpipe.backends.dask.local import LocalWorkers
 from rxpipe.backends.http.address import without_credentials
-from rxpipe.backends.placement import Call, Member, Placement, check_members, group_of
+from rxpipe.backends.placement import Call, Member, Placement, check_member, check_members, group_of
 from rxpipe.errors import BackendError, BackendUnavailable, ConfigError
+from rxpipe.logs import logger
 from rxpipe.rx.forks import renew_after_fork
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 
 
 _SILENCE_S = 30.0
-_QUICK_S, _QUICK_AHEAD = 0.1, 4  # seconds an image, and how many of them wait on a worker
+_AHEAD_S, _MOST_AHEAD = 0.2, 16  # how much work waits on a worker, and how many images at most
 
 
 class DaskBackend(Backend):
@@ -166,12 +169,14 @@ class DaskBackend(Backend):
         unused = [
             f"{facts.name} is not used: {facts.refused}" for facts in self._cluster.workers.values() if facts.refused
         ]
-        return [*check_members(self._placement.members, plan), *unused]
+        return [*check_members(list(self._members.values()), plan), *unused]
 
     def wait_idle(self) -> Observable[None]:
-        """Complete immediately: an image that timed out is rendered by another worker, and its own one rests."""
-        self._placement.rest_suspects()
-        return rx.empty()
+        """Complete immediately: an image that timed out is rendered by another worker, and its own one rests.
+
+        Where an image timed out because all workers rest, the error is what they rest for.
+        """
+        return self._placement.wait_idle()
 
     def catalog(self) -> Catalog:
         """Return what any worker's backend has; blocking. A worker that does not answer is left out.
@@ -182,7 +187,7 @@ class DaskBackend(Backend):
         self._cluster.wait_for_workers()
         found: list[Catalog] = []
         failure: BackendError | None = None
-        for member in self._placement.members:
+        for member in list(self._members.values()):
             try:
                 found.append(member.backend.catalog())
             except BackendError as error:
@@ -209,7 +214,17 @@ class DaskBackend(Backend):
             self._members[facts.address] = member
             self._kinds.add(str(facts.holds["kind"]))
         self._count()
-        self._placement.add(member)
+        if self._plan is None:
+            self._placement.add(member)
+        else:
+            self._cluster.spawn(self._add_checked(facts.address, member, self._plan))
+
+    async def _add_checked(self, address: str, member: Member, plan: StageExecutionPlan) -> None:
+        """Give images to a worker that came since the plan was checked: those that it can render."""
+        for warning in await asyncio.to_thread(check_member, member, plan):
+            logger.warning("Dask worker {}", warning)
+        if self._members.get(address) is member:
+            self._placement.add(member)
 
     def _left(self, address: str, error: BackendUnavailable, *, died: bool) -> None:
         with self._lock:
@@ -268,6 +283,8 @@ class _DaskWorker(Backend):
         self._usual = max(1, int(facts.holds["queue_ahead"]))  # one more waits there while a result travels
         self.queue_ahead = self._usual
         self._recount = recount
+        self._timed: object = None  # what the images are that tell how many may wait
+        self._results = Fetching(cluster)
         self.batches = bool(facts.holds["batches"])
         self.cells: dict[str, Cell] = {}
         self._gone: BackendUnavailable | None = None
@@ -277,7 +294,11 @@ class _DaskWorker(Backend):
             observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             clock = scheduler or CurrentThreadScheduler.singleton()
-            cell = Cell(self._cluster, self._facts.address, observer, clock, self._took)
+            took = partial(self._took, stage.config)
+            cell = Cell(self._cluster, self._facts.address, observer, clock, results=self._results, took=took)
+            if stage.config is not self._timed:  # how long such an image takes is not known yet
+                self._timed = stage.config
+                self._let_wait(self._usual)
             self.cells = {number: other for number, other in self.cells.items() if not other.over}
             self.cells[cell.number] = cell
             self._cluster.post(self._begin, cell, stage, source)
@@ -296,12 +317,17 @@ class _DaskWorker(Backend):
     def lost(self, error: BackendUnavailable, *, died: bool) -> None:
         """End every cell, and those that were about to begin: the worker is gone. On the cluster's thread."""
         self._gone = error
+        self._results.close()
         for cell in list(self.cells.values()):
             cell.lost(error, died=died)
 
-    def _took(self, seconds: float) -> None:
-        """Let more images wait there where one takes no longer than its way."""
-        depth = max(self._usual, _QUICK_AHEAD) if seconds < _QUICK_S else self._usual
+    def _took(self, config: object, seconds: float) -> None:
+        """Let more images wait there the less one takes: its way is longer, and several of them share it."""
+        if config is self._timed:
+            self._let_wait(min(_MOST_AHEAD, int(_AHEAD_S / max(seconds, 1e-3))))
+
+    def _let_wait(self, images: int) -> None:
+        depth = max(self._usual, images)
         if depth != self.queue_ahead:
             self.queue_ahead = depth
             self._recount()

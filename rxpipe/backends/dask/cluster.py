@@ -261,7 +261,7 @@ class Cluster:
         try:
             loop.run_until_complete(self._live())
         finally:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # what a task does at its end is no longer anybody's
                 tasks = asyncio.all_tasks(loop)
                 for task in tasks:
                     task.cancel()
@@ -290,7 +290,7 @@ class Cluster:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(closing.wait(), BEAT_S)
         if self._ending is not None:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # a scheduler that is gone is closed
                 await asyncio.wait_for(self._ending(), _CLOSING_S)
 
     async def _connect_and_watch(self) -> None:
@@ -317,7 +317,7 @@ class Cluster:
         finally:
             self.client = None
             if client is not None:
-                with contextlib.suppress(Exception):
+                with contextlib.suppress(Exception):  # as above
                     await asyncio.wait_for(client.close(), _CLOSING_S)
 
     async def _watch(self, client: Client) -> None:

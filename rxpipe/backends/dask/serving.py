@@ -13,9 +13,9 @@ import os
 import signal
 import socket
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from distributed import Worker
+from distributed import Status, Worker
 
 from rxpipe.backends.dask.address import OPEN_PORT, Address
 from rxpipe.backends.dask.holding import Holding
@@ -31,6 +31,7 @@ AGAIN_S = 1.0
 """Seconds between two attempts to reach the scheduler."""
 
 _CONNECT_S = 10.0
+_RETIRED = "scheduler-close-worker"  # Dask's reason where somebody closes this worker
 _LOOPBACK = ("127.", "localhost", "[::1]")
 
 
@@ -49,7 +50,9 @@ class WorkerSettings:
 
 
 def serve_worker(backend: Backend, where: str, settings: WorkerSettings, say: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; blocking, on the main thread. What is rendered then is interrupted.
+    """Serve until SIGINT, SIGTERM or the scheduler retires this worker; blocking, on the main thread.
+
+    What is rendered then is interrupted, and moves to another worker.
 
     Args:
         backend: that the worker holds; it is not closed.
@@ -58,6 +61,17 @@ def serve_worker(backend: Backend, where: str, settings: WorkerSettings, say: Ca
         say: called with each line for people.
     """
     asyncio.run(_Serving(backend, where, settings, say).run())
+
+
+class _Worker(Worker):
+    """A worker of Dask that remembers whether it was retired: its scheduler stays, and wants it gone."""
+
+    retired = False
+
+    async def close(self, *arguments: Any, **options: Any) -> Any:
+        retiring = self.status == Status.closing_gracefully  # as its scheduler has it while it retires a worker
+        self.retired = self.retired or retiring or options.get("reason") == _RETIRED
+        return await super().close(*arguments, **options)
 
 
 class _Serving:
@@ -85,7 +99,7 @@ class _Serving:
             self._wait_for(address, unlike)
             return
         holding = Holding(self._backend, self._where)
-        worker = Worker(
+        worker = _Worker(
             address,
             nthreads=holding.slots,
             name=self._name,
@@ -112,9 +126,12 @@ class _Serving:
             self._wait_for(address, str(error))
         finally:
             stopping.cancel()
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # a scheduler that is gone is told nothing
                 await asyncio.wait_for(worker.close(timeout=2, nanny=False), 5)
-        if not stopped.is_set():
+        if worker.retired:
+            self._say(f"worker {self._name} was retired by its scheduler, and ends")
+            stopped.set()
+        elif not stopped.is_set():
             self._wait_for(address)
 
     def _greet(self, worker: Worker) -> None:

@@ -84,7 +84,7 @@ class WorkflowConfig(RenderingConfig):
         if graph:
             return {**values, "graph": checked_graph(graph, "graph")}
         if not isinstance(file, str | Path):
-            raise ValueError("file is missing; allowed: what ComfyUI writes with Workflow > Export (API)")  # noqa: TRY004
+            raise ValueError("file is missing; allowed: what ComfyUI writes with Workflow > Export (API)")  # noqa: TRY004  # as all of them
         return {**values, "graph": read_graph(Path(file).expanduser())}
 
     @model_validator(mode="after")

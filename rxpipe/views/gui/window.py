@@ -467,7 +467,7 @@ class MainWindow:
         )
         self.buttons.grid(row=1, column=0, sticky="ew")
         self.run_button, self.stop_button = self.buttons.run, self.buttons.stop
-        self.after_button, self.skip_button = self.buttons.stop_after, self.buttons.skip
+        self.skip_button = self.buttons.skip
         self.notice = self.buttons.notice
 
     def _build_right(self) -> ttk.Panedwindow:

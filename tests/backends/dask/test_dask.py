@@ -215,9 +215,75 @@ def test_a_cell_that_ends_three_workers_is_its_own_fault(cluster, backend):
         assert eventually(lambda: any(held.observers for held in every.values()))
         name = next(name for name, held in every.items() if held.observers)
         every.pop(name).observers.clear()
-        cluster.remove(name)
+        cluster.crash(name)
     with pytest.raises(BackendFailed, match="3 backends went away"):
         assert seen.output
+
+
+def test_workers_that_leave_are_not_the_fault_of_what_they_rendered(cluster, backend):
+    """Three are ended for other reasons, one after another, while they render the same image."""
+    for name in ("a", "b", "c"):
+        leaving = Held()
+        cluster.add(leaving, name)
+        if name == "a":
+            seen = Watched(backend.render(stage_of(TXT2IMG), None))
+        assert leaving.begun.acquire(timeout=5)
+        cluster.remove(name)
+    cluster.add(Held(at_once=True), "d")
+    assert seen.output.server == "d"
+    assert len(seen.output.warnings) == 3
+
+
+@pytest.fixture
+def other(cluster):
+    """Another client of the same cluster."""
+    with rxp.open_backend(cluster.url, silence_s=SILENCE_S) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("cancelled", ["the one that renders", "the one that waits"])
+def test_two_clients_share_a_worker_and_a_cancel_of_one_leaves_the_other_alone(cluster, backend, other, cancelled):
+    """The one that waits behind the other's image says so."""
+    held = Held()
+    cluster.add(held, "a")
+    first = Watched(backend.render(stage_of(TXT2IMG, image_index=1), None))
+    assert held.begun.acquire(timeout=5)
+    other.check(PLAN)
+    second = Watched(other.render(stage_of(TXT2IMG, image_index=2), None))
+    assert second.wait_for(lambda seen: StepProgress(phase="queued") in seen.values)
+    if cancelled == "the one that renders":
+        first.subscription.dispose()
+        assert held.begun.acquire(timeout=5)
+        assert held.interrupted == [1]
+        held.finish()
+        assert second.output.server == "a"
+    else:
+        second.subscription.dispose()
+        held.finish()
+        assert first.output.server == "a"
+        assert [stage.image_index for stage, _ in held.stages] == [1]
+        assert second.of(Output) == []
+
+
+def test_a_worker_that_joins_later_gets_what_it_can_render(cluster, backend):
+    """The plan is checked on it before its first image."""
+    able, unable = Held(), Held(at_once=True)
+    cluster.add(able, "able")
+    backend.check(PLAN)
+    first = Watched(backend.render(stage_of(TXT2IMG, image_index=1), None))
+    assert able.begun.acquire(timeout=5)
+    asked = threading.Event()
+    unable.check = lambda _plan: (asked.set(), (_ for _ in ()).throw(BackendRejected("no such model.")))
+    cluster.add(unable, "unable")
+    assert asked.wait(5)
+    assert eventually(lambda: len(backend._placement.members) == 2)
+    second = Watched(backend.render(stage_of(TXT2IMG, image_index=2), None))
+    able.finish()
+    assert first.output.server == "able"
+    assert able.begun.acquire(timeout=5)
+    able.finish()
+    assert second.output.server == "able"
+    assert unable.stages == []
 
 
 def test_no_worker_is_an_error_after_the_silence_and_one_that_comes_in_time_is_used(cluster, backend):
@@ -307,6 +373,19 @@ def test_capacity_is_what_the_workers_can_do_now(cluster, backend):
     cluster.remove("c")
     cluster.remove("b")
     assert eventually(lambda: backend.capacity == 2)
+
+
+def test_quick_images_wait_on_a_worker_and_slow_ones_do_not(cluster, backend):
+    """What one takes is known from those before; of another stage it is not known, and one waits."""
+    cluster.add(Held(at_once=True), "a")
+    backend.check(PLAN)
+    quick, other = stage_of(TXT2IMG), stage_of(TXT2IMG.model_copy(update={"steps": 50}))
+    assert backend.queue_ahead == 1
+    drawn(backend, quick)
+    assert backend.queue_ahead > 1
+    subscription = backend.render(other, None).subscribe(scheduler=Gathered())
+    assert eventually(lambda: backend.queue_ahead == 1)
+    subscription.dispose()
 
 
 def test_the_doctor_lists_workers_what_they_hold_and_their_versions(cluster):
