@@ -22,6 +22,7 @@ from rxpipe.config import (
     WorkflowConfig,
 )
 from rxpipe.config.bindings import IMAGE, value_in
+from rxpipe.config.models.base import MAX_SEED
 from rxpipe.errors import PlanError
 
 if TYPE_CHECKING:
@@ -184,6 +185,12 @@ class StageExecutionPlan(_Frozen):
             raise PlanError(
                 f"{first.stage_type} (stage 1 of {len(self.stages)}) has no picture to start from.",
                 hint="Put txt2img before it or give input=[...] (on the command line: --input PHOTO).",
+            )
+        counts = self.settings.variants is None or self.settings.variants.seeds == "counted"
+        if self.seed is not None and counts and self.seed + self.images - 1 > MAX_SEED:
+            raise PlanError(
+                f"seed {self.seed}: the last of {self.images} pictures would have a seed above {MAX_SEED}.",
+                hint=f"Give at most {MAX_SEED - self.images + 1}, or fewer images.",
             )
         if self.settings.input and not first.requires_input_image:
             raise PlanError(
