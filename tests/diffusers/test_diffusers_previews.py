@@ -99,5 +99,5 @@ def test_previews_are_off_or_of_a_kind_that_there_is(models):
         watched = Watched(backend.render(stage_of(rxp.Txt2ImgConfig(**TXT2IMG)), None))
         assert watched.wait_for(lambda seen: seen.completed, 300.0)
         assert watched.of(Preview) == []
-    with pytest.raises(ConfigError, match="previews: got 'tasd'.*taesd"):
+    with pytest.raises(ConfigError, match=r"previews: got 'tasd'.*taesd"):
         open_backend(f"diffusers:{models / 'sd'}?previews=tasd")
