@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxpipe.testing.grammar import MarbleSyntaxError, Mark, Subscription, parse, parse_subscription, render
+from rxpipe.testing.grammar import MarbleSyntaxError, Mark, Subscription, parse, parse_subscription
+from rxpipe.testing.rendering import render
 
 MS = 1_000
 
@@ -43,6 +44,8 @@ def marks(text, **options):
         ("(12 3)", [(0, "1"), (0, "2"), (0, "3")]),
         ("-👍-🇩🇪👩🏽‍🚀|", [(1, "👍"), (3, "🇩🇪"), (4, "👩🏽‍🚀"), (5, "end")]),
         ("--a-^-b @3s c", [(-2, "a"), (2, "b"), (3000, "c")]),
+        ("-ℹ️-b", [(1, "ℹ️"), (3, "b")]),
+        ("(a {b c}1)-[👍5|]", [(0, "a"), (0, "b c"), (0, "1"), (6, "👍"), (6, "5"), (6, "end")]),
     ],
 )
 def test_a_diagram_says(text, expected):
@@ -122,7 +125,37 @@ def test_a_bad_subscription_is_refused(text):
         parse_subscription(text)
 
 
-NAMES = st.text(st.characters(exclude_characters="{}\n", exclude_categories=["Cs"]), min_size=1, max_size=4)
+NAMES = st.one_of(
+    st.text(st.characters(exclude_characters="{}\n", exclude_categories=["Cs"]), min_size=1, max_size=4),
+    st.sampled_from(
+        [
+            "1",
+            "5",
+            "m",
+            "ms",
+            "s",
+            "u",
+            "us",
+            "👍",
+            "🏽",
+            "👍🏽",
+            "🇩🇪",
+            "🇩",
+            "ℹ",
+            "ℹ️",
+            "²",
+            "٣",
+            "👩🏽\u200d🚀",
+            "1️⃣",
+            "㊗️",
+            "㊗",
+            "-",
+            "|",
+            "^",
+            "@1ms",
+        ]
+    ),  # what could join with its neighbour
+)
 
 
 @st.composite
@@ -177,7 +210,9 @@ def test_rendering_is_what_a_person_would_write():
 MEGABYTE = 1_000_000
 
 
-@pytest.mark.parametrize("piece", ["-a-b-c", "abc", "-1-2", "-{up}-", " 5ms a", "(ab)-", "123456", "-👍"])
+@pytest.mark.parametrize(
+    "piece", ["-a-b-c", "abc", "-1-2", "-{up}-", " 5ms a", "(ab)-", "123456", "-👍", "👍🏽", " 1.5ms", "{a}{b}"]
+)
 def test_the_time_to_read_grows_with_the_length_and_not_faster(piece):
     """Four times the text takes about four times the time; a quadratic reader takes sixteen."""
     short, long = (piece * (length // len(piece)) for length in (MEGABYTE // 128, MEGABYTE // 32))
