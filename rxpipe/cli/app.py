@@ -337,8 +337,9 @@ def _check(config: Any) -> None:
     """Reject what cannot run before anything runs: a wrong order of stages, inputs that are not pictures."""
     from rxpipe.chains import build_chain  # noqa: PLC0415  # loaded when the command runs
 
-    plan = build_chain(config).plan
-    plan.check()
+    chain = build_chain(config)
+    plan = chain.plan
+    plan.check(chain.images)
     if any(getattr(stage.config, "mask", None) for stage in plan.stages):
         from rxpipe.backends.masks import check_masks  # noqa: PLC0415  # loaded for masks only
 

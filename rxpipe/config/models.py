@@ -48,7 +48,7 @@ Save = Literal["all", "final"]
 ImageFormat = Literal["png", "jpeg", "webp"]
 Embed = Literal["all", "parameters", "none"]
 
-_MAX_SEED = 2**64 - 1  # what torch and ComfyUI take
+MAX_SEED = 2**64 - 1  # what torch and ComfyUI take
 
 
 def _multiple_of_8(value: int) -> int:
@@ -90,7 +90,7 @@ Number = Annotated[float, BeforeValidator(_no_flag)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
 Pixels = Annotated[Whole, Field(ge=64, le=8192), AfterValidator(_multiple_of_8)]
 TargetPixels = Annotated[Whole, Field(ge=16, le=16384)]
-Seed = Annotated[Whole, Field(ge=-1, le=_MAX_SEED)]
+Seed = Annotated[Whole, Field(ge=-1, le=MAX_SEED)]
 Steps = Annotated[Whole, Field(ge=1, le=1000)]
 CfgScale = Annotated[Number, Field(ge=0, le=100)]
 
@@ -1138,7 +1138,7 @@ class VariantsConfig(Config):
             "seed; counted: every image of the run has one more."
         ),
     )
-    seed: Annotated[Whole, Field(ge=0, le=_MAX_SEED)] | None = Field(
+    seed: Annotated[Whole, Field(ge=0, le=MAX_SEED)] | None = Field(
         default=None, description="Seed of what mode random chooses; None: that of the run."
     )
     limit: Annotated[Whole, Field(ge=1, le=10_000_000)] = Field(
