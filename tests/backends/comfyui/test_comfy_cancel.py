@@ -141,9 +141,12 @@ def test_random_cancels_wait_for_nothing_and_hit_nobody_else(version, count):
     """At any moment of a job, with a stranger's jobs in between: none of the stranger's is interrupted."""
     chance = random.Random(3)  # noqa: S311  # moments
     with ComfyUIServer(version, draw="noise", latency_s=0.1) as server, ComfyUIBackend(server.url) as backend:
-        drawn(backend, stage_of(TXT2IMG, seed=1))
-        stranger = server.stranger()
-        strangers = []
+        stranger, gate = server.stranger(), server.hold("txt2img", 1)
+        strangers = [stranger.post()]
+        first = Watched(backend.render(stage_of(TXT2IMG, seed=1), None))
+        assert server.wait_for(lambda: len(server.jobs) == 2)
+        gate.release()
+        assert first.output.data  # behind another client's job, so that the backend knows that there are others
         for number in range(count):
             if number % 2:
                 strangers.append(stranger.post())
