@@ -26,7 +26,9 @@ stages/        txt2img, img2img, adetailer, upscale, your own: functions, operat
                skip, stop), cell (an image in a stage)
 chains.py      stages in order
 continuing.py  a chain and its journal: what is kept of a run, and how it is continued
-executor.py    starts a run, one at a time; its handle with wait, cancel, skip
+course.py      the course of a run, from RunStart over the chain to RunEnd
+run.py         its handle: wait, cancel, skip; also for asyncio
+executor.py    starts a run, one at a time
 runner.py      runs to the result, or live
 controller.py  a run for a GUI: intents in, status out, on the GUI's thread
 views/         console, Tk, Qt, notebook, the window

@@ -56,7 +56,7 @@ from .events import (
     StageStep,
     parse_event,
 )
-from .executor import PipelineExecutor, Run
+from .executor import PipelineExecutor
 from .pictures.folders import pictures_at
 from .plan import (
     AdetailerStageExecution,
@@ -67,6 +67,7 @@ from .plan import (
 )
 from .presets import Recalled, recall, recall_all
 from .result import ImageRecord, ImageResult, PipelineRunResult, reduce
+from .run import Run
 from .runner import PipelineRunner
 from .sinks.grids import variant_grid
 from .sinks.learning import LearningRecord, LearningRecordWriter, read_records

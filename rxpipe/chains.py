@@ -54,7 +54,7 @@ from rxpipe.stages.arguments import stage_name
 from rxpipe.stages.base import batch_size
 from rxpipe.stages.registry import made
 from rxpipe.stages.tracker import priority
-from rxpipe.variants import Variants
+from rxpipe.variants.source import Variants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
     from reactivex import Observable
 
-    from rxpipe.config.models import RunSettingsKeywords
+    from rxpipe.config.keywords import RunSettingsKeywords
     from rxpipe.plan import SectionConfig
     from rxpipe.stages.scope import RunScope
 

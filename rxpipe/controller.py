@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from rxpipe.chains import Chain
     from rxpipe.config import PipelineConfig
     from rxpipe.events import StageEvent, StagePreview
-    from rxpipe.executor import Run
     from rxpipe.plan import StageExecutionPlan
     from rxpipe.result import PipelineRunResult, RunUpdate
+    from rxpipe.run import Run
     from rxpipe.runner import PipelineRunner
 
 _T = TypeVar("_T")

@@ -91,12 +91,20 @@ class BaseStageEvent(BaseEvent):
     stage_type: one of the four or a custom stage's name. stage_index: index in the plan, from 0.
     total_images: how many images the stage works on, fixed at its start; None if it cannot be known.
     image_index: 1.., in the order in which images enter the stage; None if the event is not about one image.
+    image_number: 1.., which of the run's images it is, the same in every stage; an image that a stage added has that of
+    the one it was made of. None where it is not known.
     """
 
     stage_type: str
     stage_index: int
     total_images: int | None = None
     image_index: int | None = None
+    image_number: int | None = None
+
+    @property
+    def shown_number(self) -> int | None:
+        """The number of the image for people: that in the run, else its index in the stage."""
+        return self.image_number or self.image_index
 
 
 class RunStart(BaseEvent):
@@ -296,6 +304,7 @@ class StagePreview(BaseModel):
     """The picture so far of the image in progress. The latest one counts; never stored, never part of a result.
 
     data: an encoded picture, of the backend's choice of size and format.
+    image_index, image_number: as of a stage event.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -303,4 +312,10 @@ class StagePreview(BaseModel):
     stage_type: str
     stage_index: int
     image_index: int
+    image_number: int | None = None
     data: Annotated[bytes, Field(repr=False)]
+
+    @property
+    def shown_number(self) -> int:
+        """The number of the image for people: that in the run, else its index in the stage."""
+        return self.image_number or self.image_index

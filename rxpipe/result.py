@@ -48,6 +48,7 @@ class ImageRecord:
     stage_type: str
     stage_index: int
     image_index: int
+    image_number: int
     outcome: Outcome
     seed: int | None
     path: Path | None
@@ -68,6 +69,7 @@ class ImageRecord:
             stage_type=event.stage_type,
             stage_index=event.stage_index,
             image_index=event.image_index or 0,
+            image_number=event.shown_number or 0,
             outcome=event.outcome,
             seed=event.seed,
             path=event.path,
@@ -356,7 +358,7 @@ class PipelineRunResult:
         The error of an image that passed a stage unchanged (`on_error="pass"`) is one of them.
         """
         of_images = (
-            f"{record.stage_type}, image {record.image_index}: {warning}"
+            f"{record.stage_type}, image {record.image_number}: {warning}"
             for record in self.records
             for warning in record.all_warnings
         )

@@ -36,12 +36,13 @@ _ALMOST = 0.999  # 1.0 is shown only when every file is written
 
 @dataclass(frozen=True, slots=True)
 class ImageStatus:
-    """One image in progress. fraction: 0..1, never falling, not even in a retry."""
+    """One image in progress. fraction: 0..1, never falling, not even in a retry. number: 1.., in the run."""
 
     fraction: float = 0.0
     step: int | None = None
     steps: int | None = None
     phase: Phase = "working"
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,10 @@ class RunStatus:
     """A run at a glance.
 
     stage: name of the current one, None outside of a run. stage_number: 1.. of `stage_count`, 0 outside of a run.
-    image_index 1.. of total_images in that stage. fraction: 0..1 of the whole run, never falling, 1.0 only when all
-    files are written. eta_s: seconds left, None if unknown. message: for a person. pause_s: seconds of the pause before
-    a retry, if the last event was one, else 0. past: seconds per image of earlier runs, by stage name.
+    image_index: 1.. of total_images in that stage. image_number: 1.. of images, in all stages the same, or None.
+    fraction: 0..1 of the whole run, never falling, 1.0 only when all files are written. eta_s: seconds left, None if
+    unknown. message: for a person. pause_s: seconds of the pause before a retry, if the last event was one, else 0.
+    past: seconds per image of earlier runs, by stage name.
     """
 
     state: State = "idle"
@@ -116,6 +118,7 @@ class RunStatus:
     stage: str | None = None
     stage_number: int = 0
     image_index: int | None = None
+    image_number: int | None = None
     total_images: int | None = None
     phase: Phase = "working"
     pause_s: float = 0.0
@@ -237,6 +240,7 @@ def _in_stage(status: RunStatus, event: StageEvent) -> RunStatus:
         stage=event.stage_type,
         stage_number=event.stage_index + 1,
         image_index=_current_image(stage, event),
+        image_number=_number(status, stage, event),
         total_images=event.total_images,
         phase=stage.phase,
         pause_s=event.delay_s if isinstance(event, StageRetry) else 0.0,
@@ -284,7 +288,17 @@ def _advanced(stage: StageStatus, event: StageStep) -> ImageStatus:
         step=event.step or before.step,
         steps=event.steps or before.steps,
         phase=event.phase,
+        number=event.shown_number,
     )
+
+
+def _number(status: RunStatus, stage: StageStatus, event: BaseStageEvent) -> int | None:
+    """Return which of the run's images is shown; of one that has not reported, where all images come."""
+    if isinstance(event, StageRetry):
+        return event.shown_number
+    if stage.shown is not None:
+        return stage.in_progress[stage.shown].number
+    return _current_image(stage, event) if stage.total == status.images else None
 
 
 def _current_image(stage: StageStatus, event: BaseStageEvent) -> int | None:

@@ -241,14 +241,14 @@ def test_a_run_that_failed_exits_with_1(monkeypatch):
 
 
 def test_a_folder_that_cannot_be_written_fails_with_its_name(monkeypatch):
-    """Which folder, and what to do."""
+    """Which part of its path, and what to do; before anything is drawn, and in a dry run too."""
     painted(monkeypatch)
     Path("file").write_text("in the way")
-    ran = rxpipe("run", "--out", "file/below")
-
-    assert ran.exit_code == 1
-    assert "file/below" in ran.stderr
-    assert "choose another folder" in ran.stderr
+    for words in ([], ["--dry-run"]):
+        ran = rxpipe("run", "--out", "file/below", *words)
+        assert (ran.exit_code, ran.stdout) == (2, "")
+        assert "/file: no picture can be saved there: Not a directory." in ran.stderr
+        assert "choose another folder with --out" in ran.stderr
 
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\u202ecod\u2066.\x9b31m\r"
@@ -325,7 +325,7 @@ def test_every_mistake_in_a_config_is_reported_together():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["none.toml"], "none.toml: cannot be read: No such file"),
+        (["none.toml"], "none.toml: no such config file or picture"),
         (["a lighthouse"], 'a lighthouse: no such config file or picture. To generate it: rxpipe run --prompt "..."'),
         (["--input", "none.png"], "none.png: no such file."),
         (["--input", "torn.png"], "torn.png: the picture is none of a known format"),
@@ -340,9 +340,10 @@ def test_every_mistake_in_a_config_is_reported_together():
         (["--set", "txt2img.stps=3"], "txt2img.stps: unknown key; did you mean 'steps'?"),
         (["--backend", "embeded"], "did you mean 'embedded'?"),
         (["--backend", "http://127.0.0.1:1", "--pace", "1"], "--pace: http://127.0.0.1:1 has its own speed"),
-        (["--steps", "many"], "Invalid value for '--steps'"),
+        (["--steps", "many"], "--steps: got 'many', should be a whole number"),
     ],
 )
+@pytest.mark.sampled(6)
 def test_a_usage_error_is_reported_in_words(arguments, expected):
     """Exit code 2, one plain message, no traceback, nothing on stdout, nothing rendered."""
     Path("torn.png").write_text("not a png")
@@ -583,7 +584,7 @@ def test_a_closed_pipe_ends_it_quietly(arguments):
     assert program.returncode == 130
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 @pytest.mark.parametrize(
     "arguments",
@@ -704,3 +705,15 @@ def test_help_loads_nothing_heavy():
     code = f"import sys, rxpipe.cli; print([m for m in {heavy} if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  our own code
     assert ran.stdout == "[]\n"
+
+
+def test_a_dry_run_loads_neither_what_runs_nor_a_reader_for_each_option():
+    """A plan is all that it prints: no Rx, no log, no picture, and none of the parser's types, of some ms each."""
+    heavy = "('typer._adapters', 'reactivex', 'loguru', 'numpy', 'requests', 'PIL', 'sqlite3', 'rxpipe.chains')"
+    code = (
+        "import sys, contextlib\nfrom rxpipe.cli.app import main\nsys.argv = ['rxpipe', 'run', '--dry-run']\n"
+        f"with contextlib.suppress(SystemExit): main()\nprint('loaded', [m for m in {heavy} if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  our own code
+    assert ran.stdout.splitlines()[-1] == "loaded []"
+    assert "img2img" in ran.stdout

@@ -110,6 +110,7 @@ def test_the_command_reads_pictures_looks_at_servers_and_lists_stages(base):
     assert "upscale" in printed(base("-m", "rxpipe", "run", "--dry-run"))
 
 
+@pytest.mark.slow
 def test_the_pytest_plugin_and_the_marble_kit_work(base, tmp_path):
     """A test of a stream and one of a run, with numbers and pictures compared by tolerance."""
     (tmp_path / "test_there.py").write_text(

@@ -190,9 +190,11 @@ def test_a_picture_that_is_damaged_or_mute_is_told_with_its_name(tmp_path):
 
 
 def test_what_is_not_there_or_a_folder_is_told(tmp_path):
-    """With what the system says."""
-    assert problem(lambda: load_job(tmp_path / "none")).endswith("none: cannot be read: No such file or directory")
-    assert problem(lambda: load_job(tmp_path)).endswith(": cannot be read: Is a directory")
+    """With the nearest name there is, or what else to do."""
+    assert "none: no such config file or picture. To generate it: " in problem(lambda: load_job(tmp_path / "none"))
+    (tmp_path / "four.toml").touch()
+    assert problem(lambda: load_job(tmp_path / "for.toml")).endswith(f"Did you mean {tmp_path / 'four.toml'}?")
+    assert ": is a folder, and no config file or picture. Give a file" in problem(lambda: load_job(tmp_path))
 
 
 @given(

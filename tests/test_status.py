@@ -62,7 +62,7 @@ def test_the_images_in_progress_add_up():
     assert status_of(builder.events).stages[0].fraction == 0.25
     builder.image(0, 2)
     stage = status_of(builder.events).stages[0]
-    assert (stage.in_progress, stage.fraction) == ({1: ImageStatus(0.5)}, (1 + 0.5) / 4)
+    assert (stage.in_progress, stage.fraction) == ({1: ImageStatus(0.5, number=1)}, (1 + 0.5) / 4)
 
 
 @pytest.mark.sampled(4)

@@ -144,7 +144,7 @@ class Backend(ABC):
             Any number of StepProgress and Preview, exactly one Output, completion. It emits on the scheduler given to
             subscribe and takes its time from it. An error is one of `rxpipe.errors`; its message does not name the
             stage or the image, which the run knows. Disposing it before it has ended interrupts the rendering, once,
-            and returns immediately; afterwards it emits nothing.
+            and returns immediately; afterwards it emits nothing, but for what another thread is emitting already.
         """
 
     def check(self, plan: StageExecutionPlan) -> Sequence[str]:

@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import reactivex as rx
 from reactivex.disposable import Disposable, SerialDisposable
 
 from rxpipe.backends.base import Moved, Output, StepProgress
@@ -20,7 +21,7 @@ from rxpipe.rx.worker import elapsed_s
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from reactivex import abc
+    from reactivex import Observable, abc
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend, RenderEvent
@@ -33,6 +34,7 @@ _FAILURES_BEFORE_REST = 2  # of one image each, such as out of memory; a server 
 _SLOW = 1.5  # times the fastest member's seconds an image; slower ones get no image queued ahead
 
 
+_UNANSWERED = (BackendUnavailable, BackendTimeout, BackendRejected)  # a server that draws nothing for anybody
 _LOSSES = 3  # members that an image may take with it before it is the image's own fault
 
 
@@ -46,6 +48,7 @@ class Member:
 
     groups: batches or single images in progress, with the number of their calls. resting_until: seconds of the clock.
     unable: the needs that its `check` refused, and why. absent: it did not answer `check`.
+    error: of its last image, or None where it rendered that.
     stopping: calls that were cut short and may still run there. suspected_at_s: when the last one was cut short; it is
     the member's fault if a time limit did it, and not if the user did.
     """
@@ -60,6 +63,7 @@ class Member:
     failures: int = 0
     rest_s: float = FIRST_REST_S
     resting_until: float = 0.0
+    error: Exception | None = None
     stopping: int = 0
     absent: bool = False
     suspected_at_s: float | None = None
@@ -73,6 +77,11 @@ class Member:
         """Take no image for a while, twice as long as the last time."""
         self.resting_until = now_s + min(LONGEST_REST_S, max(self.rest_s, wanted_s))
         self.rest_s = min(LONGEST_REST_S, 2 * self.rest_s)
+
+    @property
+    def answers(self) -> bool:
+        """Whether it rests because of what it answered, such as out of memory, and not for want of an answer."""
+        return self.error is not None and not isinstance(self.error, _UNANSWERED)
 
     def rank(self, model: str | None) -> tuple[int, int, int]:
         """Order by the checkpoint it used last, then none used yet, then the fewest images."""
@@ -102,6 +111,7 @@ class Placement:
         self._patience_s, self.absence = patience_s, absence
         self._lock = threading.RLock()
         self._waiting: list[Call] = []
+        self._unplaced: Exception | None = None
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -129,7 +139,7 @@ class Placement:
             again: it waited; nothing happens if it no longer does.
         """
         with self._lock:
-            if again and call not in self._waiting:
+            if call.over or (again and call not in self._waiting):
                 return
             candidates = [m for m in self._members if call.need not in m.unable and m not in call.tried]
             member = self._best(call, candidates)
@@ -152,17 +162,19 @@ class Placement:
         else:
             call.give_up(next((m.unable[call.need] for m in self._members if call.need in m.unable), None))
 
-    def forget(self, call: Call) -> None:
-        """Let *call* wait no longer."""
+    def forget(self, call: Call, last: Exception | None = None) -> None:
+        """Let *call* wait no longer; note why no member took it: *last*, of those it was on, or what they rest for."""
         with self._lock:
             if call in self._waiting:
                 self._waiting.remove(call)
+                errors = [m.error for m in self._members if call.need not in m.unable and m.error is not None]
+                self._unplaced = last or (errors[-1] if errors else None)
 
     def succeeded(self, call: Call, member: Member, took_s: float) -> None:
         """Free the member; it counts as healthy."""
         with self._lock:
             member.failures, member.rest_s, member.resting_until = 0, FIRST_REST_S, 0.0
-            member.suspected_at_s = None
+            member.suspected_at_s = member.error = self._unplaced = None
             member.image_s = took_s if member.image_s is None else 0.5 * (member.image_s + took_s)
         self._release(call, member)
         self.place_waiting()
@@ -171,10 +183,15 @@ class Placement:
         """Free the member; rest it if it does not answer, or failed on several images."""
         with self._lock:
             member.failures += 1
-            unanswered = isinstance(error, BackendUnavailable | BackendTimeout | BackendRejected)
-            if unanswered or member.failures >= _FAILURES_BEFORE_REST:
+            member.error = error
+            if isinstance(error, _UNANSWERED) or member.failures >= _FAILURES_BEFORE_REST:
                 member.rest(call.now_s, getattr(error, "retry_after_s", None) or 0.0)
         self._release(call, member)
+
+    def unused(self, call: Call, member: Member) -> None:
+        """Free a member whose call was disposed before it began there."""
+        self._release(call, member)
+        self.place_waiting()
 
     def cut_short(self, call: Call, member: Member) -> None:
         """Free the member once it is idle: a cancel, a skip or a time limit ended the call there."""
@@ -190,21 +207,26 @@ class Placement:
         def not_idle(error: Exception) -> None:
             with self._lock:
                 member.failures += 1
+                member.error = error
                 member.rest(call.now_s)
-            del error
             idle()
 
         self._release(call, member)
         # on the backend's own time: the call's scheduler may be closed with the run that was cancelled
         member.backend.wait_idle().subscribe(on_error=not_idle, on_completed=idle)
 
-    def rest_suspects(self) -> None:
-        """Rest the members that had a call cut short: a time limit did it."""
+    def wait_idle(self) -> Observable[None]:
+        """Complete immediately, and rest the members that had a call cut short: a time limit did it.
+
+        Its error, where the call waited for members that rest, is what they rest for.
+        """
         with self._lock:
             for member in self._members:
                 if member.suspected_at_s is not None:
                     member.rest(member.suspected_at_s)
-                    member.suspected_at_s = None
+                    member.suspected_at_s = member.error = None
+            cause, self._unplaced = self._unplaced, None
+        return rx.empty() if cause is None else rx.throw(cause)
 
     def place_waiting(self, *, on_their_clocks: bool = False) -> None:
         """Try every call that waits, the oldest first: immediately, or each on the scheduler that it emits on."""
@@ -224,7 +246,9 @@ class Placement:
             if member.absent:
                 member.absent = False
                 member.rest(now_s)
-        usable = [m for m in candidates if not m.stopping and m.resting_until <= now_s]
+        awake = any(m.resting_until <= now_s for m in candidates)
+        # a rest spares images a member that fails; where all rest, waiting for one that answers spares nothing
+        usable = [m for m in candidates if not m.stopping and (m.resting_until <= now_s or (m.answers and not awake))]
         free = [m for m in usable if len(m.groups) < m.backend.capacity]
         return min(free or self._with_queue(usable), key=lambda m: m.rank(call.model), default=None)
 
@@ -269,7 +293,13 @@ class Call:
         self._member: Member | None = None
         self._current, self._timer = SerialDisposable(), SerialDisposable()
         self._began_s = 0.0
+        self._lock = threading.Lock()
         self._over = False
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, or was disposed."""
+        return self._over
 
     @property
     def now_s(self) -> float:
@@ -277,10 +307,16 @@ class Call:
         return elapsed_s(self.scheduler)
 
     def begin(self, member: Member) -> None:
-        """Render on *member*."""
+        """Render on *member*; free it where the call was disposed since it was placed."""
         self._report_failures()
+        with self._lock:
+            begins = not self._over
+            if begins:
+                self._member, self._began_s = member, self.now_s
+        if not begins:
+            self._placement.unused(self, member)
+            return
         self._timer.disposable = Disposable()
-        self._member, self._began_s = member, self.now_s
         self._current.disposable = member.backend.render(self._stage, self._source).subscribe(
             self._on_next, self._on_error, self._on_completed, scheduler=self.scheduler
         )
@@ -313,14 +349,20 @@ class Call:
         self._over = True
         self._observer.on_error(error)
 
+    def _take(self, *, over: bool) -> Member | None:
+        """Return the member that is at it, to one caller only: what it came to and a dispose may be two threads'."""
+        with self._lock:
+            member, self._member = self._member, None
+            self._over = self._over or over
+            return member
+
     def dispose(self) -> None:
         """Interrupt the member, if one is at it."""
-        member, was_over = self._member, self._over
-        self._over, self._member = True, None
+        member = self._take(over=True)
         self._timer.dispose()
-        self._placement.forget(self)
+        self._placement.forget(self, self._errors[-1] if self._errors else None)
         self._current.dispose()
-        if member is not None and not was_over:
+        if member is not None:
             self._placement.cut_short(self, member)
 
     def _on_next(self, event: RenderEvent) -> None:
@@ -329,14 +371,14 @@ class Call:
         self._observer.on_next(event)
 
     def _on_completed(self) -> None:
-        member, self._member, self._over = self._member, None, True
+        member = self._take(over=True)
         if member is not None:
             self._placement.succeeded(self, member, self.now_s - self._began_s)
         self._observer.on_completed()
 
     def _on_error(self, error: Exception) -> None:
-        member, self._member = self._member, None
-        if member is None or self._over:
+        member = self._take(over=False)
+        if member is None:
             return
         self._errors.append(error)
         self.tried.append(member)
@@ -382,7 +424,7 @@ def check_member(member: Member, plan: StageExecutionPlan) -> list[str]:
     for stage in plan.stages:
         try:
             found = list(member.backend.check(plan.model_copy(update={"stages": (stage,)})))
-        except BackendUnavailable as error:
+        except (BackendUnavailable, BackendTimeout) as error:
             member.absent = True
             return [f"{member.where}: {error.message} It gets images once it answers."]
         except BackendError as error:

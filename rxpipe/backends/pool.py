@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import reactivex as rx
 from reactivex import Observable
 from reactivex.disposable import Disposable
 from reactivex.scheduler import CurrentThreadScheduler
@@ -102,10 +101,10 @@ class PoolBackend(Backend):
     def wait_idle(self) -> Observable[None]:
         """Complete immediately: an image that timed out is rendered by another member, and its own one rests.
 
-        No member gets an image before it is idle after an interrupt.
+        No member gets an image before it is idle after an interrupt. Where an image timed out because all members rest,
+        the error is what they rest for.
         """
-        self._placement.rest_suspects()
-        return rx.empty()
+        return self._placement.wait_idle()
 
     def catalog(self) -> Catalog:
         """Return what any member has; blocking. A member that does not answer is left out.

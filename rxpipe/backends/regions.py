@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rxpipe.backends.sizes import Size, drawable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from PIL import Image
 
@@ -65,9 +65,9 @@ def blurred(mask: Image.Image, radius: int) -> Image.Image:
     return mask.filter(ImageFilter.GaussianBlur(radius)) if radius else mask
 
 
-def box_mask(size: Size, boxes: Iterable[Box], *, grow: int, invert: bool = False) -> Image.Image:
+def box_mask(size: Size, boxes: Iterable[Box], *, grow: int) -> Image.Image:
     """Return the mask of some boxes, each widened by *grow* px (below 0: narrowed), within a picture of *size*."""
-    from PIL import Image, ImageChops, ImageDraw  # noqa: PLC0415  # importing rxpipe loads no Pillow
+    from PIL import Image, ImageDraw  # noqa: PLC0415  # importing rxpipe loads no Pillow
 
     mask = Image.new("L", size)
     draw = ImageDraw.Draw(mask)
@@ -75,7 +75,20 @@ def box_mask(size: Size, boxes: Iterable[Box], *, grow: int, invert: bool = Fals
         corners = (box.left - grow, box.top - grow, box.right + grow - 1, box.bottom + grow - 1)
         if corners[0] <= corners[2] and corners[1] <= corners[3]:
             draw.rectangle(corners, fill=_OPAQUE)
-    return ImageChops.invert(mask) if invert else mask
+    return mask
+
+
+def outline_mask(size: Size, corners: Sequence[tuple[float, float]], *, grow: int) -> Image.Image:
+    """Return the mask of what *corners* enclose, widened by *grow* px (below 0: narrowed), in a picture of *size*."""
+    from PIL import Image, ImageDraw  # noqa: PLC0415  # importing rxpipe loads no Pillow
+
+    mask = Image.new("L", size)
+    draw = ImageDraw.Draw(mask)
+    draw.polygon(corners, fill=_OPAQUE)
+    if grow:
+        edge = _OPAQUE if grow > 0 else 0
+        draw.line([*corners, *corners[:2]], fill=edge, width=2 * abs(grow) + 1, joint="curve")
+    return mask
 
 
 def region_of(mask: Image.Image, *, padding: int, drawn: Size, seed_offset: int = 0) -> Region | None:

@@ -250,7 +250,9 @@ def _allowed() -> str:
 
 def _parsed_options(text: str, rest: str) -> dict[str, Any]:
     pairs = [pair.partition("=") for pair in rest.split(",") if pair.strip()]
-    if any(not equals or not name.strip() for name, equals, _ in pairs):
+    if "@" in rest or any(
+        not equals or not name.strip() for name, equals, _ in pairs
+    ):  # with @, a password may be in it
         raise ConfigError(
             [f"backend {cut(without_credentials(text))!r}: options are name=value, as in embedded:pace=0.05"]
         )

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rxpipe.cli.history import store_at
 from rxpipe.errors import BadImage, ConfigError
 from rxpipe.pictures.folders import pictures_at
 from rxpipe.pictures.metadata import read_info
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rxpipe.result import PipelineRunResult
-    from rxpipe.store.reading import Store
 
 __all__ = ["grid_of_result", "grid_of_run"]
 
@@ -31,7 +31,7 @@ def grid_of_result(result: PipelineRunResult) -> Path:
     return save_grid(draw_grid(cells_of(result)), (out or Path("outputs")).expanduser(), _now())
 
 
-def grid_of_run(run_id: str, axes: Sequence[str], cell: int | None, out: Path | None, store: Store) -> Path:
+def grid_of_run(run_id: str, axes: Sequence[str], cell: int | None, out: Path | None, store: Path | None) -> Path:
     """Draw the sheet of a run of the store (a name as of `Store.find`), or of a folder of pictures; return its path.
 
     Raises:
@@ -41,7 +41,8 @@ def grid_of_run(run_id: str, axes: Sequence[str], cell: int | None, out: Path | 
         sheet = draw_grid(_cells_at(pictures_at([run_id])), axes, cell=cell)
         folder = Path(run_id)
     else:
-        result = store.result(store.find(run_id).run_id)
+        runs = store_at(store)
+        result = runs.result(runs.find(run_id).run_id)
         paths = [record.path for record in result.finished if record.path is not None]
         sheet = draw_grid(_cells_at(paths), axes, cell=cell)
         folder = Path((result.plan.settings.out if result.plan else None) or "outputs").expanduser()

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rxpipe.backends import open_backend
+from rxpipe.cli.continuing import chosen_text
 from rxpipe.cli.outcome import Exit, problem
 from rxpipe.cli.running import JsonLines, run_one, until_interrupted
 from rxpipe.cli.tables import print_line, print_pairs, print_stages
@@ -69,7 +70,8 @@ def resume_run(name: str | None, backend: str | None, path: Path | None, *, as_j
         return Exit.COMPLETED
     resumable(store, found.run_id)  # before a backend is looked for
     opened = open_backend(backend or found.backend_spec or None)
-    title = f"resuming {found.run_id}, attempt {found.attempt + 1}"
+    why = f" ({chosen_text(store, found)})" if name is None else ""
+    title = f"resuming {found.run_id}{why}, attempt {found.attempt + 1}"
     with contextlib.closing(opened):
         return run_one(
             title, lambda executor: executor.resume(found.run_id), opened, store, as_json=as_json, verbose=verbose

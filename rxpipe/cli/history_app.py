@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from rxpipe.cli.outcome import report_errors
+from rxpipe.cli.plain_help import App
 
 STORE = typer.Option("--store", help="The store of runs: a file or its folder; default: in the user's data folder.")
 _RUN = typer.Argument(metavar="RUN", help="Id of a run, its first characters, or last.")
@@ -16,7 +17,7 @@ _JSON = typer.Option("--json", help="One event per line on stdout as JSON, and n
 _VERBOSE = typer.Option("--verbose", "-v", help="Print every event.")
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S"]
 
-learn = typer.Typer(name="learn", help="What ratings tell.", no_args_is_help=True)
+learn = App(name="learn")
 
 
 def add_history(app: typer.Typer) -> None:
@@ -152,7 +153,7 @@ def watch(
 
 def rate(
     run: Annotated[str, _NAMED],
-    stars: Annotated[int, typer.Argument(metavar="1..5", min=1, max=5, help="5 is best.")],
+    stars: Annotated[int, typer.Argument(metavar="STARS", min=1, max=5, help="1 to 5; 5 is best.")],
     tag: Annotated[
         list[str] | None, typer.Option(help="A word to remember it by. May be given more than once.")
     ] = None,
@@ -163,6 +164,13 @@ def rate(
         from rxpipe.cli.ratings import rate as rate_run  # noqa: PLC0415  # loaded when the command runs
 
         rate_run(run, stars, tag or (), store)
+
+
+@learn.callback(invoke_without_command=True)
+def learn_alone(context: typer.Context) -> None:
+    """Tell from ratings which settings were best; alone, this is `summary`."""
+    if context.invoked_subcommand is None:
+        learn_summary()
 
 
 @learn.command("summary")

@@ -13,7 +13,8 @@ from rxpipe.cli.varying import VaryOptions
 from rxpipe.config import STAGE_SECTIONS, PipelineConfig
 from rxpipe.errors import ConfigError
 from rxpipe.pictures.folders import pictures_at
-from rxpipe.presets.options import apply, option_of, stage_that_takes
+from rxpipe.presets.handing import handed_on
+from rxpipe.presets.options import apply, left_out, option_of, stage_that_takes
 from rxpipe.presets.rows import Row, read_rows
 from rxpipe.shown import shown
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from rxpipe.presets.jobs import Job
 
+_STAGES = ", ".join(STAGE_SECTIONS)
 _SIZE = re.compile(r"(\d{1,9})\s*[xX*×]\s*(\d{1,9})")  # noqa: RUF001  people write the sign
 
 _FIRST_TRY: Mapping[str, Mapping[str, object]] = {
@@ -37,13 +39,14 @@ class PlannedRun(NamedTuple):
     """One of the runs that options describe.
 
     name: of the file, and of the prompt in it; "" where there is only one run. left: what is not carried over from the
-    file. kind: of the file, "" for none.
+    file. kind: of the file, "" for none. file: its path, "" for none.
     """
 
     config: PipelineConfig
     name: str = ""
     left: tuple[str, ...] = ()
     kind: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,8 @@ class RunOptions:
             ConfigError: names everything that is wrong and what is allowed.
             BadImage: a picture to run again cannot be read.
         """
+        if self.stages is not None and not self.stages:
+            raise ConfigError([f"--stages: names no stage; allowed: {_STAGES}, with commas between them"])
         rows = self._rows()
         if not self.sources:
             if self.preset is not None:
@@ -107,17 +112,18 @@ class RunOptions:
         return rows or [Row({})]
 
     def _first_run(self, row: Row, *, several: bool) -> PlannedRun:
-        base: Mapping[str, Any] = {} if self.workflow else _FIRST_TRY
+        base: Mapping[str, Any] = {} if self.workflow else self._first_try()
         if "prompt" in row.settings and "txt2img" in base:
             base = {**base, "txt2img": {}}  # the number of images of the first try is not that of a given prompt
-        values = self._applied(self._with_workflow(base), row)
-        return PlannedRun(self._checked(values, ""), _head(row) if several else "", row.left)
+        values, lost = self._applied(self._with_workflow(base)[0], row)
+        return PlannedRun(self._checked(values, ""), _head(row) if several else "", (*row.left, *lost))
+
+    def _first_try(self) -> Mapping[str, Any]:
+        """Return the stages of the first try; its prompt is not for pictures that are given."""
+        drawn = not self.input if self.stages is None else "txt2img" in self.stages
+        return {name: section for name, section in _FIRST_TRY.items() if drawn or name != "txt2img"}
 
     def _read(self, source: Path) -> Sequence[Job]:
-        if not source.suffix and not source.exists():
-            raise ConfigError(
-                [f"{source}: no such config file or picture."], hint='To generate it: rxpipe run --prompt "..."'
-            )
         from rxpipe.presets.jobs import read_jobs  # noqa: PLC0415  # readers of pictures are loaded for a file only
 
         return read_jobs(source, preset=self.preset)
@@ -130,14 +136,20 @@ class RunOptions:
         if self.input and self.stages is None and job.kind != "config":
             over, lost = drawn_over(job.values)
             job, left = job._replace(values=over), (*left, *lost)
-        values = self._applied(self._with_workflow(job.values), row)
+        drawn, unbound = self._with_workflow(job.values)
+        values, lost = self._applied(drawn, row)
+        left = (*left, *unbound, *lost, *self._stages_left_out(drawn, values))
         prompt_given = "prompt" in row.settings or any(".prompt=" in each for each in self.assignments)
         check_complete(job, values, prompt_given=prompt_given)
         name = " ".join(part for part in (job.path.name, job.name, _head(row)) if part) if several else ""
-        return PlannedRun(self._checked(values, job.path.name), name, (*left, *row.left), job.kind)
+        config = self._checked(values, job.path.name)
+        self._check_stages(job, drawn, values)
+        return PlannedRun(config, name, (*left, *row.left), job.kind, str(job.path))
 
-    def _with_workflow(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _with_workflow(self, values: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
         """Return values with the workflow in place of txt2img, or with its bindings added to those of the file.
+
+        Second, the settings of txt2img that the workflow has no place for.
 
         Raises:
             ConfigError: a binding is not of the form setting=id.input, or there is no workflow.
@@ -149,7 +161,7 @@ class RunOptions:
             )
         section = values.get("workflow")
         if self.workflow is None and not self.bind:
-            return values
+            return values, ()
         if self.workflow is None and not isinstance(section, dict):
             raise ConfigError(["--bind: there is no workflow; give one with --workflow FILE"])
         bind: dict[str, list[str]] = {}
@@ -158,12 +170,15 @@ class RunOptions:
             bind.setdefault(name.strip(), []).append(target.strip())
         before = section if isinstance(section, dict) else {}
         merged = {**before, "bind": {**before.get("bind", {}), **bind}}
-        if self.workflow is not None:
-            merged = {**merged, "file": str(self.workflow)}
-            values = {name: value for name, value in values.items() if name != "txt2img"}
-        return {**values, "workflow": merged}
+        if self.workflow is None:
+            return {**values, "workflow": merged}, ()
+        running = {name: value for name, value in values.items() if name != "txt2img"}
+        running["workflow"] = {**merged, "file": str(self.workflow)}
+        changed, lost = handed_on(left_out(values, running), running)
+        return {**running, **changed}, lost
 
-    def _applied(self, values: Mapping[str, Any], row: Row) -> dict[str, Any]:
+    def _applied(self, values: Mapping[str, Any], row: Row) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Return values with the options, and the settings of stages that --input leaves out and no other takes."""
         pictures = {"input": [str(path) for path in pictures_at(self.input)]} if self.input else {}
         made = apply(
             values,
@@ -173,7 +188,37 @@ class RunOptions:
             sets=[*self.assignments, *row.sets],
         )
         texts = (row.settings.get("prompt"), self.generation.get("negative_prompt"))
-        return self.vary.applied(made, [text for text in texts if isinstance(text, str)])
+        sets = [*self.assignments, *row.sets]
+        lost = () if self.stages is not None else handed_on(left_out(values, made, sets), made)[1]
+        return self.vary.applied(made, [text for text in texts if isinstance(text, str)]), lost
+
+    def _stages_left_out(self, before: Mapping[str, Any], values: Mapping[str, Any]) -> Sequence[str]:
+        gone = left_out(before, values) if self.stages is not None else ()
+        return [f"{name} (left out by --stages)" for name in gone]
+
+    def _check_stages(self, job: Job, before: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """Refuse a file of which no stage runs.
+
+        Args:
+            job: of the file. before, values: of it without and with the options.
+        """
+        if any(name in values for name in (*STAGE_SECTIONS, "custom")):
+            return
+        present = [name for name in STAGE_SECTIONS if name in before]
+        if not present:
+            raise ConfigError(
+                [f"{job.path}: has no stage"], hint=f"Add a section such as [txt2img]; the stages are {_STAGES}."
+            )
+        if self.input and left_out(before, values, self.assignments):
+            raise ConfigError(
+                [f"{job.path}: no stage is left, as --input starts from a picture in place of txt2img"],
+                hint="To draw over the picture with these settings add --stages img2img; to enlarge it, "
+                "--stages upscale.",
+            )
+        raise ConfigError(
+            [f"{job.path}: no stage is left, as {' and '.join(present)} {_be(present)} switched off"],
+            hint=f"Add --set {present[0]}.enabled=true, or --stages with those that run.",
+        )
 
     def _checked(self, values: Mapping[str, Any], source: str) -> PipelineConfig:
         try:
@@ -206,6 +251,10 @@ class RunOptions:
         if both := [f"--{name}" for name in ("width", "height") if name in self.generation]:
             raise ConfigError([f"--size and {' and '.join(both)} say the same twice; give one of them"])
         return {"width": int(parts[1]), "height": int(parts[2])}
+
+
+def _be(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def _head(row: Row) -> str:

@@ -9,19 +9,18 @@ import contextlib
 import functools
 import json
 import os
-import shlex
 import signal
 import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from rxpipe.cli.continuing import how_to_continue
 from rxpipe.cli.outcome import Exit, lose_stdout, problem
 from rxpipe.events import RunEnd
 from rxpipe.executor import PipelineExecutor
 from rxpipe.logs import logger
 from rxpipe.rx.subject import EventSubject
-from rxpipe.store.reading import default_store
 from rxpipe.views.console import ConsoleView
 
 if TYPE_CHECKING:
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
     from rxpipe.backends.base import Backend
     from rxpipe.config import PipelineConfig
     from rxpipe.events import StageEvent
-    from rxpipe.executor import Run
     from rxpipe.result import PipelineRunResult
+    from rxpipe.run import Run
     from rxpipe.rx.worker import WorkerScheduler
     from rxpipe.store.reading import Store
 
@@ -258,25 +257,8 @@ def _logging(view: ConsoleView, *, as_json: bool, verbose: bool) -> Iterator[Non
 
 
 def _say_how_to_continue(result: PipelineRunResult, store: Store) -> None:
-    if result.plan is None or result.plan.settings.out is None:
-        return
-    usual = default_store()
-    where = "" if usual is not None and usual.path == store.path else f" --store {shlex.quote(str(store.path))}"
-    refused = _refused_setting(result)
-    if refused is not None:  # resumed as it is, the run would fail in the same way
-        problem(f"to continue: rxpipe rerun {result.run_id} --set {refused}=VALUE{where}")
-        return
-    problem(f"to continue: rxpipe resume {result.run_id}{where}")
-
-
-def _refused_setting(result: PipelineRunResult) -> str | None:
-    """Return the setting that a run failed for because no server has its value, as --set names it."""
-    error = result.error
-    if error is None or error.type != "BackendRejected" or result.plan is None:
-        return None
-    stage, dot, rest = error.message.partition(".")
-    key, colon, _ = rest.partition(":")
-    return f"{stage}.{key}" if dot and colon and key.isidentifier() and stage in result.plan.stage_types else None
+    if (command := how_to_continue(result, store)) is not None:
+        problem(f"to continue: {command}")
 
 
 def _say_outcome(result: PipelineRunResult, view: ConsoleView) -> None:

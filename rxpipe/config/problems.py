@@ -66,14 +66,20 @@ def _problem(model: type[BaseModel], prefix: tuple[str, ...], detail: ErrorDetai
     if detail["type"] == "extra_forbidden":
         names = names_at(model, detail["loc"][:-1])
         return f"{where}: unknown key; {_nearest(cut(str(detail['loc'][-1])), names, root)}"
-    wanted = _WANTED.get(detail["type"])
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
-    if wanted is not None:
-        message = wanted.format(**detail.get("ctx", {}))
-    message = escaped(cut(message, _LONGEST_MESSAGE))
+    message = wanted(detail)
     if isinstance(detail["input"], Mapping | BaseModel):
         return f"{where}: {message}"
     return f"{where}: got {shown(detail['input'])}, {message}"
+
+
+def wanted(detail: ErrorDetails) -> str:
+    """Return what is allowed in place of a value that pydantic refused."""
+    text = _WANTED.get(detail["type"])
+    if text is not None:
+        text = text.format(**detail.get("ctx", {}))
+    else:
+        text = detail["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("String ")
+    return escaped(cut(text, _LONGEST_MESSAGE))
 
 
 def _nearest(name: str, names: list[str], root: type[BaseModel]) -> str:

@@ -99,6 +99,8 @@ def read_info(source: Path | str | bytes) -> ImageInfo:
     except FileNotFoundError as error:
         raise BadImage(f"{path}: no such file.", hint="Give the path of a picture.") from error
     except OSError as error:
+        if Path(path).is_dir():
+            raise BadImage(f"{path}: is a folder.", hint="Give the path of a picture in it.") from error
         raise BadImage(f"{path}: cannot be read: {error.strerror}.", hint="Give the path of a picture.") from error
     except BadImage as error:
         raise BadImage(f"{path}: {error.message}", hint=error.hint) from error

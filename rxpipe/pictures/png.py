@@ -25,6 +25,7 @@ __all__ = [
     "Header",
     "PictureSize",
     "check",
+    "chunk_names",
     "insert_text",
     "pixel_data",
     "pixel_size",
@@ -263,6 +264,15 @@ def _chunks(source: _Source) -> Iterator[_Chunk]:
 def _chunks_before_damage(source: _Source) -> Iterator[_Chunk]:
     with contextlib.suppress(BadImage):
         yield from _chunks(source)
+
+
+def chunk_names(data: bytes) -> frozenset[bytes]:
+    """Return the names of a PNG's chunks, such as b"tRNS", up to IEND.
+
+    Raises:
+        BadImage: not a PNG, or cut off.
+    """
+    return frozenset(chunk.name for chunk in _chunks(_Bytes(data)))
 
 
 def pixel_data(data: bytes) -> Iterator[memoryview]:

@@ -16,6 +16,7 @@ __all__ = ["same_rows"]
 
 _CHANNELS = {0: 1, 2: 3}  # by colour type: grey, RGB; alpha does not count, and a palette says nothing by its indices
 _BITS = 8
+_SPECIAL = frozenset({b"tRNS", b"eXIf"})
 _BLOCK = 1 << 16  # bytes that are inflated at once
 
 
@@ -42,7 +43,7 @@ def _is_plain(header: png.Header) -> bool:
 
 def _is_special(data: bytes) -> bool:
     """Whether it may have a transparent colour, or an orientation."""
-    return b"tRNS" in data or b"eXIf" in data
+    return not _SPECIAL.isdisjoint(png.chunk_names(data))
 
 
 def _same(one: bytes, other: bytes, stride: int, height: int) -> bool | None:

@@ -6,7 +6,9 @@ The content decides what a file is, whatever its name.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 
+_MOST_BESIDE = 1000  # files of a folder that are looked through for a name like one that is not there
 _HEAD = 4096  # bytes that show what a file is; the rest of one that is nothing known is not read
 _PIPE_BYTES = 64 << 20  # of what cannot be sought in, and must be in memory
 _ALLOWED = f"{ALLOWED}, or {ALLOWED_PICTURE}"
@@ -384,7 +387,22 @@ def read_jobs(path: Path | str, *, preset: Path | str | None = None) -> list[Job
             file.seek(0)
             return list(kind.read(file, path, None if preset is None else Path(preset)))
     except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigError:
+    if path.is_dir():
+        hint = "Give a file in it. Pictures of a folder are drawn over with --input (in code: input=)."
+        return ConfigError([f"{path}: is a folder, and no config file or picture"], hint=hint)
+    if not isinstance(error, FileNotFoundError):
+        return ConfigError([f"{path}: cannot be read: {error.strerror}"])
+    with contextlib.suppress(OSError):
+        beside = [each.name for each in itertools.islice(path.parent.iterdir(), _MOST_BESIDE)]
+        if near := difflib.get_close_matches(path.name, beside, n=1, cutoff=0.7):
+            hint = f"Did you mean {path.with_name(near[0])}?"
+            return ConfigError([f"{path}: no such config file or picture"], hint=hint)
+    to_draw = None if path.suffix else 'To generate it: rxpipe run --prompt "..."'
+    return ConfigError([f"{path}: no such config file or picture"], hint=to_draw)
 
 
 def read_job(path: Path | str) -> Job:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rxpipe.config import STAGE_SECTIONS, override
 from rxpipe.config.reading import parse_assignment
 from rxpipe.errors import ConfigError, suggestion
+from rxpipe.presets.handing import handed_on
 from rxpipe.shown import cut
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def apply(
 ) -> dict[str, Any]:
     """Return *values*, which stay as they are, with options applied; of the stages only those that run are left.
 
+    What these would have inherited from a stage that an option leaves out is among their settings.
+
     Args:
         values: of a config, unchecked.
         stages: names in order, switched on if need be; None for those of *values* that are not switched off.
@@ -65,8 +68,26 @@ def apply(
             changed[name] = _as_section(changed.get(name), switch_on=stages is not None)
         else:
             changed.pop(name, None)
+    changed |= handed_on(left_out(values, changed, sets), changed)[0]
     _assign(changed, names, generation)
     return changed
+
+
+def left_out(
+    values: Mapping[str, object], applied: Mapping[str, object], sets: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """Return the sections of the stages that run by *values* and, with the options, no longer by *applied*.
+
+    Args:
+        values, sets: as of `apply`. applied: what it returned.
+    """
+    before = override(values, sets)
+    stages = [name for name in STAGE_SECTIONS if name not in applied]
+    return {
+        name: section
+        for name in stages
+        if isinstance(section := before.get(name), dict) and (_is_enabled(values.get(name)) or _is_enabled(section))
+    }
 
 
 def _assign(values: dict[str, Any], stages: Sequence[str], generation: Mapping[str, object]) -> None:

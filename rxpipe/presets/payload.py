@@ -93,6 +93,7 @@ _OURS = {
 }
 _SEED_OFF = frozenset({"subseed", "seed_resize_from_h", "seed_resize_from_w"})
 _NOTHING = frozenset({"", "none", "use same sampler", "use same scheduler", "use same checkpoint"})
+_LONGEST_NAME = 500  # of a file; what is longer is a picture itself
 _BASE64 = re.compile(r"(data:image/|iVBOR|/9j/|UklGR)")
 
 
@@ -151,7 +152,7 @@ class _Reading:
         if images is None:
             return ""
         first = images[0] if isinstance(images, list) and images else ""
-        named = isinstance(first, str) and first and len(first) < 500 and _BASE64.match(first) is None  # noqa: PLR2004
+        named = isinstance(first, str) and first and len(first) < _LONGEST_NAME and _BASE64.match(first) is None
         return first if named else "a picture that the payload holds itself"
 
     def _count(self) -> dict[str, Any]:

@@ -67,12 +67,14 @@ class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
         self._order = itertools.count()
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._waits = False  # the thread waits, and nobody has woken it yet
         self._closed = False
         renew_after_fork(self)
 
     def after_fork(self) -> None:
         """Begin anew in a child process, without the thread and the actions of the parent."""
         self._heap = []
+        self._waits = False
         self._wake = threading.Condition()
         self._thread = None
 
@@ -123,7 +125,9 @@ class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
         with self._wake:
             if not self._closed:
                 heapq.heappush(self._heap, (due, next(self._order), item))
-                self._wake.notify()
+                if self._waits and self._heap[0][2] is item:  # else the thread wakes in time without being woken
+                    self._waits = False
+                    self._wake.notify()
                 self._ensure_thread()
         return item
 
@@ -147,10 +151,9 @@ class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
         """Wait for the next action to be due and return it; None when closed."""
         with self._wake:
             while not self._closed:
-                if not self._heap:
-                    self._wake.wait()
-                elif (wait_s := self._heap[0][0] - time.monotonic()) > 0:
-                    self._wake.wait(min(wait_s, threading.TIMEOUT_MAX))
-                else:
+                wait_s = self._heap[0][0] - time.monotonic() if self._heap else threading.TIMEOUT_MAX
+                if wait_s <= 0:
                     return heapq.heappop(self._heap)[2]
+                self._waits = True
+                self._wake.wait(min(wait_s, threading.TIMEOUT_MAX))
             return None

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rxpipe.config import UpscaleConfig
-from rxpipe.errors import SaveError
 from rxpipe.pictures import a1111, png
 from rxpipe.pictures.encoding import encoded
 from rxpipe.pictures.formats import file_ending
@@ -28,6 +27,7 @@ from rxpipe.pictures.lineage import LINEAGE_KEY, format_lineage
 from rxpipe.pictures.texts_in import insert_exif
 from rxpipe.plan import StageType
 from rxpipe.sinks.files import Files, SystemFiles, sync, write_all
+from rxpipe.sinks.folder import folder_of, save_error
 from rxpipe.sinks.names import NamePattern
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class ImageWriter:
         files: Files | None = None,
         owner: str = "",
     ) -> None:
-        self.out = _folder(out)
+        self.out = folder_of(out)
         self._pattern = NamePattern(pattern)
         self._format, self._quality, self._embed = format, quality, embed
         self._pause = pause
@@ -107,9 +107,9 @@ class ImageWriter:
                 if (self.out / name).exists() and not os.access(self.out / name, os.W_OK | os.X_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.out / name))
         except OSError as error:
-            raise _save_error(error, self.out) from error
+            raise save_error(error, self.out) from error
 
-    def write(self, artifact: Artifact, execution: StageExecution, now: datetime) -> Artifact:
+    def write(self, artifact: Artifact, execution: StageExecution, now: datetime, *, synced: bool = True) -> Artifact:
         """Write the picture to a file; return the artifact that refers to it.
 
         It gets the text `parameters`, unless the backend has written one, and rxpipe's lineage, as far as `embed` says;
@@ -117,6 +117,7 @@ class ImageWriter:
 
         Args:
             now: its date, in its own time zone, names the folder.
+            synced: whether it is on the disk when this returns; else a machine that loses its power may lose it.
 
         Raises:
             BadImage: there is no picture, or its bytes are no known format.
@@ -131,9 +132,9 @@ class ImageWriter:
         name = self._pattern.fill(artifact, execution, now)
         folder = self.out / _FOLDERS.get(execution.stage_type, _OTHER_FOLDER) / f"{now:%Y-%m-%d}"
         try:
-            return artifact.with_path(self._save(data, folder, (f"-{name}" if name else "") + ending))
+            return artifact.with_path(self._save(data, folder, (f"-{name}" if name else "") + ending, synced=synced))
         except OSError as error:
-            raise _save_error(error, folder) from error
+            raise save_error(error, folder) from error
 
     def release(self) -> None:
         """Remove the temporary name of the last picture written."""
@@ -157,11 +158,20 @@ class ImageWriter:
                     with contextlib.suppress(OSError):
                         self._remove(Path(entry.path))
 
-    def _save(self, data: bytes, folder: Path, tail: str) -> Path:
+    def sync(self, path: Path) -> None:
+        """Wait until a picture is on the disk; where that fails it is written all the same."""
+        with contextlib.suppress(OSError):
+            descriptor = self._files.open(path, os.O_RDWR)
+            try:
+                sync(self._files, descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _save(self, data: bytes, folder: Path, tail: str, *, synced: bool) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = self._temporary(folder)
         try:
-            _write_synced(self._files, temporary, data)
+            _write(self._files, temporary, data, synced=synced)
             target = self._publish(temporary, folder, tail)
         except BaseException:
             self._remove(temporary)
@@ -211,16 +221,6 @@ class ImageWriter:
         return action()
 
 
-def _folder(out: Path | str) -> Path:
-    try:
-        folder = Path(out).expanduser().absolute()
-    except RuntimeError as error:  # ~ of a user that there is not
-        raise SaveError(f"{out}: there is no such home folder.", hint="Choose another folder with out=.") from error
-    if "\0" in str(folder):
-        raise SaveError(f"{str(out)!r}: a path cannot hold a null character.", hint="Choose another with out=.")
-    return folder
-
-
 # -- files --------------------------------------------------------------------------------------------------------
 
 
@@ -238,11 +238,12 @@ def _first_free(files: Files, folder: Path) -> int:
     return greatest + 1
 
 
-def _write_synced(files: Files, path: Path, data: bytes) -> None:
+def _write(files: Files, path: Path, data: bytes, *, synced: bool) -> None:
     descriptor = files.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         write_all(files, descriptor, data)
-        sync(files, descriptor)
+        if synced:
+            sync(files, descriptor)
     finally:
         os.close(descriptor)
 
@@ -273,25 +274,6 @@ def _move_by_reservation(files: Files, temporary: Path, target: Path) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             files.unlink(reservation)
-
-
-def _save_error(error: OSError, folder: Path) -> SaveError:
-    hints = {
-        errno.ENOSPC: "Free some space, or choose another folder with out=.",
-        errno.EDQUOT: "Free some space, or choose another folder with out=.",
-        errno.EFBIG: "Choose a folder on another file system with out=.",
-        errno.EACCES: "Make the folder writable, or choose another with out=.",
-        errno.EPERM: "Make the folder writable, or choose another with out=.",
-        errno.EROFS: "The disk is read-only; choose another folder with out=.",
-        errno.ENOENT: "Check that the path exists and, on Windows, is shorter than 260 characters.",
-        errno.ENAMETOOLONG: "Choose a folder with a shorter path with out=.",
-        errno.ENOTDIR: "A part of the path is a file; choose another folder with out=.",
-        errno.EEXIST: "A part of the path is a file; choose another folder with out=.",
-    }
-    cause = error.strerror or str(error)
-    where = folder if error.filename is None or str(error.filename).endswith(".tmp") else error.filename
-    hint = hints.get(error.errno or 0, "Check the folder, or choose another with out=.")
-    return SaveError(f"{where}: the picture could not be saved: {cause}.", hint=hint)
 
 
 # -- texts --------------------------------------------------------------------------------------------------------

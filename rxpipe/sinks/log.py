@@ -34,15 +34,24 @@ _LAZY = logger.opt(lazy=True)
 
 def log_events(events: Observable[StageEvent]) -> abc.DisposableBase:
     """Log every lifecycle event of a stream (all but steps) until disposed; return the subscription."""
-    return events.subscribe(_log, lambda error: logger.error("{}", _plain(f"the stream of events failed: {error!r}")))
+    log = _Log()
+    return events.subscribe(log, lambda error: logger.error("{}", _plain(f"the stream of events failed: {error!r}")))
 
 
-def _log(event: StageEvent) -> None:
-    if isinstance(event, StageStep):
-        return
-    stage, image = getattr(event, "stage_type", None), getattr(event, "image_index", None)
-    bound = _LAZY.bind(run=event.run_id, kind=event.kind, stage=stage, image=image)
-    bound.log(_level(event), "{}", lambda: line(event))
+class _Log:
+    """Logs the events of one run after another; images: how many the one in progress has."""
+
+    def __init__(self) -> None:
+        self.images: int | None = None
+
+    def __call__(self, event: StageEvent) -> None:
+        if isinstance(event, StageStep):
+            return
+        if isinstance(event, RunStart):
+            self.images = event.images
+        stage, image = getattr(event, "stage_type", None), getattr(event, "shown_number", None)
+        bound = _LAZY.bind(run=event.run_id, kind=event.kind, stage=stage, image=image)
+        bound.log(_level(event), "{}", lambda: line(event, self.images))
 
 
 def _level(event: StageEvent) -> str:
@@ -59,19 +68,20 @@ def _level(event: StageEvent) -> str:
             return "INFO"
 
 
-def line(event: StageEvent) -> str:
+def line(event: StageEvent, images: int | None = None) -> str:
     """Return the event as one plain line for a person, the same in a log and on a console that is not a terminal.
 
+    An image has its number in the run, the same in every stage; *images* is how many the run has, None if unknown.
     Line breaks and control characters in messages and names become blanks.
     """
-    return _plain(_text(event))
+    return _plain(_text(event, images))
 
 
 def _plain(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def _text(event: StageEvent) -> str:
+def _text(event: StageEvent, images: int | None) -> str:
     match event:
         case RunStart():
             return f"run {event.run_id} started: {' > '.join(event.stages)}, {_images(event.images)}"
@@ -80,25 +90,25 @@ def _text(event: StageEvent) -> str:
         case StageStep():
             percent = "" if event.fraction is None else f" {min(99, int(event.fraction * 100 + 1e-9))} %"
             ahead = "" if event.ahead is None else f", {event.ahead} before it"
-            return f"{event.stage_type} {_of(event)} {event.phase}{ahead}{percent}"
+            return f"{event.stage_type} {_of(event, images)} {event.phase}{ahead}{percent}"
         case StageImageProgress():
-            return _image(event)
+            return _image(event, images)
         case StageRetry():
             again = f"attempt {event.attempt} failed, again in {event.delay_s:.1f} s"
-            return f"{event.stage_type} {_of(event)} {again}: {event.error}"
+            return f"{event.stage_type} {_of(event, images)} {again}: {event.error}"
         case StageEnd():
             return f"{event.stage_type} completed in {event.duration_s:.1f} s: {_counts(event)}"
         case StageFailed():
             return f"{event.stage_type} failed: {event.error}"
         case StageCancelled():
-            return f"{event.stage_type} cancelled" + (f" at {_of(event)}" if event.image_index else "")
+            return f"{event.stage_type} cancelled" + (f" at {_of(event, images)}" if event.image_index else "")
         case RunEnd():
             text = f"run {event.run_id} {event.status}" + (f": {event.error}" if event.error else "")
             return _with_warnings(text, event.warnings)
 
 
-def _image(event: StageImageProgress) -> str:
-    text = f"{event.stage_type} {_of(event)} {event.outcome}{' before' if event.resumed else ''}"
+def _image(event: StageImageProgress, images: int | None) -> str:
+    text = f"{event.stage_type} {_of(event, images)} {event.outcome}{' before' if event.resumed else ''}"
     if event.duration_s is not None:
         text += f" in {event.duration_s:.1f} s"
     if event.seed is not None:
@@ -114,8 +124,9 @@ def _with_warnings(text: str, warnings: Sequence[str]) -> str:
     return "; ".join([text, *(f"warning: {warning}" for warning in warnings)])
 
 
-def _of(event: StageStep | StageImageProgress | StageRetry | StageCancelled) -> str:
-    return f"image {event.image_index}" + (f"/{event.total_images}" if event.total_images else "")
+def _of(event: StageStep | StageImageProgress | StageRetry | StageCancelled, images: int | None) -> str:
+    total = images if event.image_number is not None else event.total_images
+    return f"image {event.shown_number}" + (f"/{total}" if total else "")
 
 
 def _counts(event: StageEnd) -> str:

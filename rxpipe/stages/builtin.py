@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend
-    from rxpipe.config.models import (
+    from rxpipe.config.keywords import (
         AdetailerKeywords,
         Img2ImgKeywords,
         Txt2ImgKeywords,

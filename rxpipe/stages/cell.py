@@ -142,7 +142,7 @@ class Cell:
         elif isinstance(output, StepProgress):
             self.tracker.step(self, output)
         elif isinstance(output, Preview):
-            self._scope.reporter.preview(self.execution, self.index, output.data)
+            self._scope.reporter.preview(self.execution, self.index, self.artifact.number, output.data)
         elif isinstance(output, Moved):
             self.tracker.retry(self, 0.0, output.error)
         else:

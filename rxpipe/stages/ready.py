@@ -96,7 +96,7 @@ def watermark(
         colour: by name or as "#rrggbb".
     """
     from PIL import Image as PillowImage  # importing rxpipe loads no Pillow  # noqa: PLC0415
-    from PIL import ImageColor, ImageDraw  # noqa: PLC0415
+    from PIL import ImageColor, ImageDraw  # as above  # noqa: PLC0415
 
     picture = artifact.to_image()
     letters, gap = font(round(picture.height * size)), max(2, picture.height // 50)

@@ -61,14 +61,15 @@ class Reporter:
     artifacts: dict[tuple[str, int], Artifact] = field(default_factory=dict)
     causes: dict[int, BaseException] = field(default_factory=dict)
 
-    def preview(self, execution: StageExecution, image_index: int, data: bytes) -> None:
-        """Emit the picture so far, encoded."""
+    def preview(self, execution: StageExecution, image_index: int, image_number: int, data: bytes) -> None:
+        """Emit the picture so far, encoded; the numbers are as of a stage event."""
         self.previews(
             StagePreview(
                 run_id=self.timeline.run_id,
                 stage_type=execution.stage_type,
                 stage_index=execution.stage_index,
                 image_index=image_index,
+                image_number=image_number,
                 data=data,
             )
         )

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from rxpipe.stages.scope import ImageStore
     from rxpipe.stages.tracker import StageTracker
 
+_BESIDE = 2  # one is being written and one waits for that: a disk that is slow once leaves no slot empty
+
 
 class Session:
     """Connects stages once and ends them once, on whichever thread that is decided.
@@ -127,15 +129,15 @@ class Session:
         cancelled = failure is None and self.control.phase is RunPhase.CANCELLED
         for tracker in self.trackers:
             in_progress = cancelled and latest is not None and latest.tracker is tracker
-            tracker.report_cancelled(tracker.current_index if in_progress else None)
+            tracker.report_cancelled(in_progress=in_progress)
 
 
 def _lane(backend: Backend, output: ImageStore | None, control: RunControl) -> Lane:
-    """The lane of a run: the backend's slots, one more image in flight while pictures are written beside."""
+    """The lane of a run: the backend's slots, and images whose pictures are written beside."""
     one = backend.capacity == 1  # the members of a pool have a checkpoint each
     return Lane(
         lambda: backend.capacity + backend.queue_ahead,  # of a cluster, workers may come and go
-        beside=1 if output is not None and output.saver is not None else 0,
+        beside=_BESIDE if output is not None and output.saver is not None else 0,
         keeps_order=one,
         apart=lambda priority, other: one and priority[:2] != other[:2],
         may_begin=control.may_begin,

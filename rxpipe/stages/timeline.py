@@ -85,7 +85,7 @@ class Timeline:
             self._note(event)
         if event.seq == self._count:
             # One statement, so that no interrupt between two of them has it sent twice or never.
-            _, self._count = self._updates.enqueue(update), self._count + 1  # type: ignore[func-returns-value]
+            _, self._count = self._updates.enqueue(update), self._count + 1  # type: ignore[func-returns-value]  # None
         self.result = result
         self._pending = None
 

@@ -137,6 +137,7 @@ class StageTracker:
         self._emit(
             StageStep,
             image_index=cell.index,
+            image_number=cell.artifact.number,
             fraction=fraction,
             step=progress.step,
             steps=progress.steps,
@@ -149,7 +150,8 @@ class StageTracker:
         """Report that an attempt failed and another follows."""
         info, attempt = ErrorInfo.of(error), cell.attempt
         cell.attempt += 1
-        self._emit(StageRetry, image_index=cell.index, attempt=attempt, delay_s=delay_s, error=info)
+        where = {"image_index": cell.index, "image_number": cell.artifact.number}
+        self._emit(StageRetry, **where, attempt=attempt, delay_s=delay_s, error=info)
 
     def finish_image(
         self,
@@ -170,6 +172,7 @@ class StageTracker:
                 self.scope.reporter.artifact(artifact, self.execution.stage_index)
             fields = {
                 "image_index": cell.index,
+                "image_number": cell.artifact.number,
                 "artifact_id": artifact.id,
                 "variant": tuple((name, str(value)) for name, value in artifact.variant.items()),
                 "scores": tuple(artifact.scores.items()),
@@ -217,9 +220,14 @@ class StageTracker:
         """Report that the stage cannot continue, if it is open."""
         self._emit(StageFailed, error=ErrorInfo.of(error))
 
-    def report_cancelled(self, image_index: int | None) -> None:
-        """Report that the run was cancelled, if the stage is open."""
-        self._emit(StageCancelled, image_index=image_index)
+    def report_cancelled(self, *, in_progress: bool) -> None:
+        """Report that the run was cancelled, if the stage is open; with the image in progress where that is asked."""
+        if not in_progress:
+            self._emit(StageCancelled)
+            return
+        oldest = self.scope.control.oldest_of(self)
+        number = None if oldest is None else oldest.artifact.number
+        self._emit(StageCancelled, image_index=self.current_index, image_number=number)
 
     def _since(self, moment_s: float | None) -> float:
         return 0.0 if moment_s is None else round(max(0.0, self.scope.elapsed_s() - moment_s), 6)

@@ -73,7 +73,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     @property
     def has_timers(self) -> bool:
         """Whether it runs now and holds timers that only it can run."""
-        handles: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
+        handles: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]  # private
         return self.is_running() and any(not handle.cancelled() for handle in handles)
 
     async def idle(self) -> None:

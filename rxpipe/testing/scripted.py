@@ -15,6 +15,7 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
@@ -42,9 +43,9 @@ if TYPE_CHECKING:
 
     from rxpipe.artifact import Artifact
     from rxpipe.config import PipelineConfig
-    from rxpipe.executor import Run
     from rxpipe.plan import StageExecution, StageExecutionPlan
     from rxpipe.result import PipelineRunResult
+    from rxpipe.run import Run
     from rxpipe.stages import Stage
     from rxpipe.testing.diagram import MarblePicture
 
@@ -318,10 +319,13 @@ def play(
 
 def _refuse_unknown(names: Sequence[str], chain: Chain) -> None:
     """Raise for a script of a stage that does not exist: it would never play, and its test would pass."""
-    known = dict.fromkeys([*chain.plan.stage_types, "wait_idle", *StageType])
+    known = [*dict.fromkeys([*chain.plan.stage_types, *StageType]), "wait_idle"]
     for name in names:
         if name not in known:
-            raise MarbleError(f"A script is for a stage {name!r}.", hint=f"There are {', '.join(known)}.")
+            near = get_close_matches(name, known, n=1)
+            listed = f"There are {', '.join(known)} (until the backend is free)."
+            hint = f"Did you mean {near[0]!r}? {listed}" if near else listed
+            raise MarbleError(f"A script is for a stage {name!r}.", hint=hint)
 
 
 def _for_tests(job: PipelineConfig | Chain) -> Chain:

@@ -95,7 +95,7 @@ def _starter() -> str:
         path = frame.filename.replace("\\", "/")
         if not any(inside in path for inside in INSIDE):
             return "\n  ".join(placed(f"{relative(frame.filename)}:{frame.lineno}: {frame.line}"))
-    return "unknown"  # pragma: no cover - only if the interpreter keeps no frames
+    return "unknown"  # where the interpreter keeps no frames
 
 
 def _replacements() -> Iterator[Replacement]:

@@ -149,7 +149,7 @@ class Variants(PlannedImages):
             return self
         made = copy.copy(self)
         made._seed = seed  # noqa: SLF001  # of this class
-        made._executions = functools.lru_cache(_KEPT)(made._planned)  # noqa: SLF001
+        made._executions = functools.lru_cache(_KEPT)(made._planned)  # noqa: SLF001  # as above
         return made
 
     @property

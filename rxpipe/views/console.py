@@ -113,7 +113,7 @@ class ConsoleView:
         event = self._without_repetition(event)
         if not self.live:
             if is_lifecycle(event):
-                self.say(line(event))
+                self.say(line(event, self._status.images))
             return
         if isinstance(event, RunStart):
             self._open()
@@ -124,8 +124,8 @@ class ConsoleView:
             for warning in event.warnings:
                 self.say(f"warning: {warning}")
         elif self._verbose and is_lifecycle(event):
-            self.say(line(event))
-        elif (trouble := _trouble(event)) is not None:
+            self.say(line(event, self._status.images))
+        elif (trouble := _trouble(event, self._status.images)) is not None:
             self.say(trouble)
 
     def _without_repetition(self, event: StageEvent) -> StageEvent:
@@ -224,15 +224,15 @@ def takes_live(console: Console) -> bool:
     return bool(isatty and isatty()) and console.is_terminal and not console.is_dumb_terminal
 
 
-def _trouble(event: StageEvent) -> str | None:
+def _trouble(event: StageEvent, images: int) -> str | None:
     """Return the line to print above the block for a retry, a failure or a warning; None for other events."""
     if isinstance(event, StageRetry):
-        return line(event)
+        return line(event, images)
     if not isinstance(event, StageImageProgress) or (event.error is None and not event.warnings):
         return None
     messages = [str(event.error)] if event.error else []
     outcome = "left as it was" if event.outcome == "passed" else event.outcome
-    return f"{event.stage_type} image {event.image_index} {outcome}: {'; '.join([*messages, *event.warnings])}"
+    return f"{event.stage_type} image {event.shown_number} {outcome}: {'; '.join([*messages, *event.warnings])}"
 
 
 def _doing(status: RunStatus, stage: StageStatus) -> str:
@@ -242,7 +242,7 @@ def _doing(status: RunStatus, stage: StageStatus) -> str:
         return stage_caption(stage)
     waits = {"queued": "waiting in the queue", "loading": "loading a model", "stalled": "no progress"}
     parts = (
-        _of("image", status.image_index, stage.total),
+        _of("image", status.image_number, status.images or None),
         _of("step", stage.step, stage.steps),
         waits.get(stage.phase, ""),
         f"{stage.failed} failed" if stage.failed else "",

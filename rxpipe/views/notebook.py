@@ -115,7 +115,7 @@ class NotebookView:
             elif isinstance(event, RunEnd):
                 self._warnings |= dict.fromkeys(event.warnings)
             elif isinstance(event, StageImageProgress):
-                self._previews.pop(event.image_index or 0, None)
+                self._previews.pop(event.shown_number or 0, None)
                 self._warnings |= dict.fromkeys(event.warnings)
                 if event.path is not None and event.outcome in {"done", "passed"}:
                     self._pictures[event.artifact_id] = event
@@ -127,7 +127,7 @@ class NotebookView:
 
     def _note_preview(self, preview: StagePreview) -> None:
         with self._lock:
-            self._previews[preview.image_index] = preview
+            self._previews[preview.shown_number] = preview
 
     def _update(self, status: RunStatus) -> None:
         with self._lock:
@@ -169,11 +169,11 @@ class NotebookView:
 
 
 def _progress_text(preview: StagePreview, *, several: bool) -> str:
-    return f"{preview.stage_type} · {f'image {preview.image_index}' if several else 'in progress'}"
+    return f"{preview.stage_type} · {f'image {preview.shown_number}' if several else 'in progress'}"
 
 
 def _fraction(preview: StagePreview, status: RunStatus) -> float | None:
-    return next((work.fraction for work in in_work(status) if work.image_index == preview.image_index), None)
+    return next((work.fraction for work in in_work(status) if work.image_number == preview.shown_number), None)
 
 
 def _report(error: Exception) -> None:

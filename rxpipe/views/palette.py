@@ -117,7 +117,7 @@ def detail(status: RunStatus) -> str:
     return " · ".join(
         part
         for part in (
-            _of("image", status.image_index, status.total_images),
+            _of("image", status.image_number, status.images or None),
             _of("step", stage.step, stage.steps),
             _of("stage", status.stage_number, status.stage_count) if status.stage_count > 1 else "",
         )

@@ -32,7 +32,7 @@ from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from rxpipe.pictures.formats import picture_format
 from rxpipe.status import RunStatus
-from rxpipe.views.in_work import Tile, Tiles, columns_for, in_work_caption
+from rxpipe.views.in_work import Tile, Tiles, columns_for, image_caption
 from rxpipe.views.palette import Palette, Watchable, detail, palette_on, stage_caption, tone_of
 from rxpipe.views.qt_binding import (
     QColor,
@@ -256,31 +256,27 @@ class PreviewPane(_View):
 
     def show_preview(self, preview: StagePreview) -> None:
         """Show *preview*; to be subscribed to a controller's `previews`."""
-        caption = f"{preview.stage_type} · image {preview.image_index}"
-        self.show_picture(preview.data, caption, preview.image_index)
+        caption = image_caption(preview.stage_type, preview.shown_number)
+        self.show_picture(preview.data, caption, preview.shown_number)
 
     def show_status(self, status: RunStatus) -> None:
         """Show which images are in work, and how far they are; to be subscribed to a controller's `status`."""
         self._require_own_thread()
-        before = self.texts
-        self._tiles.follow(status)
-        if self.texts != before:
+        if self._tiles.follow(status):
             self.update()
 
-    def show_picture(self, data: bytes, caption: str, image_index: int | None = None) -> None:
+    def show_picture(self, data: bytes, caption: str, image_number: int | None = None) -> None:
         """Show an encoded picture that Qt reads; one that cannot be read leaves the last standing.
 
         Args:
             data: the file's bytes.
             caption: the line below.
-            image_index: whose picture it is, 1..; where several are shown it stands in that image's place, and is left
+            image_number: whose picture it is, 1..; where several are shown it stands in that image's place, and is left
                 out if there is none.
         """
         self._require_own_thread()
         picture = QImage() if picture_format(data) is None else QImage.fromData(data)  # Qt reads SVG and others too
-        if picture.isNull():
-            caption = f"{caption} · this preview cannot be read"
-        self._tiles.put(None if picture.isNull() else picture, caption, image_index)
+        self._tiles.put(None if picture.isNull() else picture, caption, image_number)
         self.update()
 
     def clear(self) -> None:
@@ -291,13 +287,12 @@ class PreviewPane(_View):
     @property
     def caption(self) -> str:
         """The line at the foot of the pane."""
-        several = len(self._tiles) > 1
-        return in_work_caption(self._tiles) if several else self._tiles.tiles[0].caption or "No preview yet"
+        return self._tiles.caption
 
     @property
     def texts(self) -> tuple[tuple[str, float | None], ...]:
         """Line and fraction (None: no bar) of each image shown, from left to right and from top to bottom."""
-        return tuple((tile.caption, tile.fraction) for tile in self._tiles.tiles)
+        return self._tiles.texts
 
     @property
     def shown_size(self) -> tuple[int, int] | None:

@@ -203,7 +203,7 @@ def _spans(result: PipelineRunResult) -> list[tuple[ImageRecord, datetime, datet
 def _span_bar(record: ImageRecord, begin: datetime, first: datetime, last: datetime, whole: float) -> str:
     left, width = (first - begin).total_seconds() / whole, (last - first).total_seconds() / whole
     colour = _COLOURS["bad" if record.outcome == "failed" else "warn" if record.outcome == "passed" else "good"]
-    title = f"image {record.image_index} · {record.outcome} · {duration_text((last - first).total_seconds())}"
+    title = f"image {record.image_number} · {record.outcome} · {duration_text((last - first).total_seconds())}"
     place = f"left:{left * 100:.2f}%;width:max(2px,calc({width * 100:.2f}% - 1px))"
     return (
         f"<div title='{html.escape(title, quote=True)}' style='position:absolute;top:0;bottom:0;{place};"

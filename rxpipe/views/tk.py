@@ -21,7 +21,7 @@ from reactivex.disposable import CompositeDisposable, SerialDisposable
 from rxpipe.errors import BadImage
 from rxpipe.pictures.opening import PREVIEW_PIXELS, opened
 from rxpipe.status import RunStatus
-from rxpipe.views.in_work import Tile, Tiles, columns_for, in_work_caption
+from rxpipe.views.in_work import Tile, Tiles, columns_for, image_caption
 from rxpipe.views.palette import Palette, Watchable, detail, palette_on, stage_caption, tone_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _BAR_PX, _DOT_PX, _GAP_PX = 160, 9, 10  # at 96 dots per inch
 _ELLIPSIS = "…"
-_NO_PREVIEW = "No preview yet"
 
 
 class _View(tk.Frame):
@@ -290,7 +289,7 @@ class PreviewPane(_View):
         self._photos: list[ImageTk.PhotoImage] = []
         self._fitting: str | None = None
         self._canvas = tk.Canvas(self, width=self._px(256), height=self._px(256), highlightthickness=0)
-        self.caption = tk.Label(self, text=_NO_PREVIEW, font=self._normal)
+        self.caption = tk.Label(self, text=self._tiles.caption, font=self._normal)
         self.caption.pack(side="bottom", fill="x", pady=self._px(4))
         self._canvas.pack(fill="both", expand=True)
         self._canvas.bind("<Configure>", lambda _event: self._fit_soon())
@@ -298,34 +297,26 @@ class PreviewPane(_View):
 
     def show(self, preview: StagePreview) -> None:
         """Show *preview*; to be subscribed to a controller's `previews`."""
-        caption = f"{preview.stage_type} · image {preview.image_index}"
-        self.show_picture(preview.data, caption, preview.image_index)
+        caption = image_caption(preview.stage_type, preview.shown_number)
+        self.show_picture(preview.data, caption, preview.shown_number)
 
     def show_status(self, status: RunStatus) -> None:
         """Show which images are in work, and how far they are; to be subscribed to a controller's `status`."""
         self._require_own_thread()
-        before = self.texts
-        self._tiles.follow(status)
-        if self.texts != before:
+        if self._tiles.follow(status):
             self._fit_soon()
 
-    def show_picture(self, data: bytes, caption: str, image_index: int | None = None) -> None:
+    def show_picture(self, data: bytes, caption: str, image_number: int | None = None) -> None:
         """Show an encoded picture of any format that Pillow reads; one that cannot be read leaves the last standing.
 
         Args:
             data: the file's bytes.
             caption: the line below.
-            image_index: whose picture it is, 1..; where several are shown it stands in that image's place, and is left
+            image_number: whose picture it is, 1..; where several are shown it stands in that image's place, and is left
                 out if there is none.
         """
         self._require_own_thread()
-        picture = None
-        try:
-            with opened(data, most_pixels=PREVIEW_PIXELS) as image:
-                picture = image.convert("RGB")
-        except BadImage:
-            caption = f"{caption} · this preview cannot be read"
-        self._tiles.put(picture, caption, image_index)
+        self._tiles.put(_read(data), caption, image_number)
         self._fit_soon()
 
     def clear(self) -> None:
@@ -333,14 +324,14 @@ class PreviewPane(_View):
         self._tiles.clear()
         self._fit_soon()
 
-    def holds(self, image_index: int | None) -> bool:
+    def holds(self, image_number: int | None) -> bool:
         """Whether several images are shown, and that one among them."""
-        return len(self._tiles) > 1 and any(tile.image_index == image_index for tile in self._tiles.tiles)
+        return len(self._tiles) > 1 and any(tile.image_number == image_number for tile in self._tiles.tiles)
 
     @property
     def texts(self) -> tuple[tuple[str, float | None], ...]:
         """Line and fraction (None: no bar) of each image shown, from left to right and from top to bottom."""
-        return tuple((tile.caption, tile.fraction) for tile in self._tiles.tiles)
+        return self._tiles.texts
 
     @property
     def shown_size(self) -> tuple[int, int] | None:
@@ -357,13 +348,9 @@ class PreviewPane(_View):
         self._fit_soon()
 
     def _fit_soon(self) -> None:
-        self._show_caption()
+        self.caption.configure(text=self._tiles.caption)
         if self._fitting is None:
             self._fitting = self.after_idle(self._fit)
-
-    def _show_caption(self) -> None:
-        first, several = self._tiles.tiles[0], len(self._tiles) > 1
-        self.caption.configure(text=in_work_caption(self._tiles) if several else first.caption or _NO_PREVIEW)
 
     def _fit(self) -> None:
         self._fitting = None
@@ -410,6 +397,14 @@ class PreviewPane(_View):
             self._photos.clear()  # freed here, as the font is
             if self._fitting is not None:
                 self.after_cancel(self._fitting)
+
+
+def _read(data: bytes) -> Image.Image | None:
+    try:
+        with opened(data, most_pixels=PREVIEW_PIXELS) as image:
+            return image.convert("RGB")
+    except BadImage:
+        return None
 
 
 class _Tip:

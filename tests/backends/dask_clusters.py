@@ -60,6 +60,12 @@ class InProcess:
         self.workers.remove(worker)
         self._do(worker.close(nanny=False))
 
+    def crash(self, name):
+        """Close a worker that says nothing of it, as one that is killed."""
+        (worker,) = [worker for worker in self.workers if worker.name == name]
+        worker.plugins[PLUGIN].tell = lambda *_: None
+        self.remove(name)
+
     def stop_the_world(self):
         """Let nothing answer, neither scheduler nor workers, until `go_on`."""
         self._go_on = threading.Event()
@@ -87,12 +93,27 @@ def free_port():
         return taken.getsockname()[1]
 
 
-class Processes:
-    """`dask scheduler` and `rxpipe worker`, each a process."""
+def make_certificates(folder, authority, *names):
+    """Make a certificate authority and certificates of it: NAME.pem and NAME-key.pem."""
 
-    def __init__(self, workers=3, holds="embedded"):
+    def openssl(*options):
+        subprocess.run(("openssl", *options), cwd=folder, check=True, capture_output=True)  # noqa: S603, S607  our own words
+
+    key = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl(*key, "-x509", "-keyout", f"{authority}-key.pem", "-out", f"{authority}.pem", "-subj", f"/CN={authority}")
+    signed = ("-CA", f"{authority}.pem", "-CAkey", f"{authority}-key.pem", "-CAcreateserial")
+    for name in names:
+        openssl(*key, "-keyout", f"{name}-key.pem", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        openssl("x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem")
+
+
+class Processes:
+    """`dask scheduler` and `rxpipe worker`, each a process; with TLS by the files in the folder *certificates*."""
+
+    def __init__(self, workers=3, holds="embedded", *, certificates=None):
         self.port, self.holds = free_port(), holds
-        self.url = f"dask://127.0.0.1:{self.port}"
+        self.certificates = certificates
+        self.url = f"{'tls' if certificates else 'dask'}://127.0.0.1:{self.port}"
         self.scheduler, self.workers, self._said = None, {}, {}
         self.names = [f"w{number}" for number in range(workers)]
         self.start_scheduler()
@@ -101,8 +122,9 @@ class Processes:
         for name in self.workers:
             self.await_greeting(name)
 
-    def _start(self, *command):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+    def _start(self, *command, environment=None):
+        own = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, **own, **(environment or {})}
         said = tempfile.NamedTemporaryFile(prefix="rxpipe-dask-")  # noqa: SIM115  closed with the process
         process = subprocess.Popen(  # noqa: S603  our own words
             [sys.executable, "-m", *command], stdout=said, stderr=subprocess.STDOUT, env=environment
@@ -117,19 +139,33 @@ class Processes:
 
     def start_scheduler(self):
         """Start it, or start it again at the same port."""
-        options = ("--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard", "--no-show")
+        options = ["--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard", "--no-show"]
+        if self.certificates:
+            options += ["--protocol", "tls", *self.files("--tls-ca-file", "--tls-cert", "--tls-key")]
         self.scheduler = self._start("distributed.cli.dask_scheduler", *options, "--dashboard-address", "127.0.0.1:0")
 
-    def add(self, name, *options, holds=None):
-        """Start a worker."""
-        self.workers[name] = self._start(
-            "rxpipe", "worker", "--backend", holds or self.holds, "--name", name, *options, f"127.0.0.1:{self.port}"
-        )
+    def files(self, ca, certificate, key):
+        """Options for the certificates of the cluster."""
+        names = {ca: "ca.pem", certificate: "node.pem", key: "node-key.pem"}
+        return [text for option, name in names.items() for text in (option, str(self.certificates / name))]
 
-    def await_greeting(self, name):
-        """Wait until a worker serves; gives what it said."""
+    def add(self, name, *options, holds=None, url=None, environment=None):
+        """Start a worker."""
+        if self.certificates and not options:
+            options = self.files("--tls-ca", "--tls-cert", "--tls-key")
+        self.workers[name] = self._start(
+            "rxpipe", "worker", "--backend", holds or self.holds, "--name", name, *options, url or self.url,
+            environment=environment,
+        )  # fmt: skip
+
+    def said(self, name):
+        """What a worker has said so far."""
+        return Path(self._said[self.workers[name]].name).read_text(encoding="utf-8")
+
+    def await_greeting(self, name, word="listens on"):
+        """Wait until a worker serves, or says something else; gives what it said."""
         end = time.monotonic() + START_S
-        while "listens on" not in (said := Path(self._said[self.workers[name]].name).read_text(encoding="utf-8")):
+        while word not in (said := self.said(name)):
             assert self.workers[name].poll() is None, f"the worker ended: {said}"
             assert time.monotonic() < end, f"the worker does not serve: {said}"
             threading.Event().wait(0.05)
@@ -157,6 +193,12 @@ class Processes:
     def kill(self, name):
         """SIGKILL a worker."""
         self._end(self.workers.pop(name))
+
+    def end(self, name):
+        """Let a worker end as by Ctrl+C; gives its exit code."""
+        process = self.workers.pop(name)
+        process.terminate()
+        return process.wait(20)
 
     def kill_scheduler(self):
         self._end(self.scheduler)

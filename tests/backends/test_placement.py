@@ -83,3 +83,17 @@ def test_an_image_that_three_members_are_lost_with_is_at_fault_itself(marbles):
     marbles.run()
     assert isinstance(seen.error, BackendFailed)
     assert sum(len(each.backend.calls) for each in members) == 3
+
+
+def test_an_image_that_is_disposed_before_it_begins_leaves_its_member_free(marbles):
+    """Disposed on another thread between its placement and its beginning, and placed again after it was disposed."""
+    one = member(marbles, 1)
+    placement = Placement([one])
+    call = Call(placement, stage_of(TXT2IMG), None, Seen(), marbles.clock, group=object())
+    begin_there, call.begin = call.begin, lambda member: (call.dispose(), begin_there(member))
+    placement.place(call)
+    placement.place(call)
+    assert (one.groups, one.backend.calls) == ({}, [])
+    (seen,) = begin(marbles, placement)
+    marbles.clock.advance_by(1.0)
+    assert seen.completed

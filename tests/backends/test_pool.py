@@ -11,7 +11,10 @@ from rxpipe.backends.catalog import Catalog, CatalogItem
 from rxpipe.backends.pool import PoolBackend
 from rxpipe.backends.sketch import SketchBackend
 from rxpipe.errors import BackendFailed, BackendRejected, BackendUnavailable
+from rxpipe.sinks.log import line
+from rxpipe.status import RunStatus, reduce_status
 from rxpipe.testing import ScriptedBackend
+from rxpipe.views.in_work import in_work
 
 RETRY = rxp.RetryConfig(attempts=3, first_delay_s=0.001, jitter=0)
 FRAME_S = 0.001
@@ -56,6 +59,7 @@ def servers(run, stage="txt2img"):
 
 @pytest.mark.parametrize("order", ["stage", "image", "auto"])
 @pytest.mark.parametrize("count", [2, 4, 8])
+@pytest.mark.sampled(2)
 def test_equal_members_share_the_images(marbles, order, count):
     """Two stages of five frames: so many times as fast, in every order, and nothing is lost."""
     images = 8 * count
@@ -123,6 +127,43 @@ def test_what_every_member_fails_at_is_the_images_failure(marbles):
     outcomes = sorted(record.outcome for record in run.result.records)
     assert outcomes in (["done", "done"], ["done", "failed"])
     assert sum(len(member.calls) for member in members) <= 4
+
+
+@pytest.mark.parametrize("timeout_s", [0.02, 600.0])
+def test_where_every_member_fails_at_all_images_none_waits_for_a_rest(marbles, timeout_s):
+    """Each image says why, and not that its time was up; nothing is waited for that spares nobody."""
+    failing = {"txt2img": BackendFailed("out of memory")}
+    members = [Member(marbles, n, {"txt2img": "--#"}, errors=failing) for n in range(2)]
+    settings = {"timeout_s": timeout_s, "max_failures_in_a_row": 100}
+    run, took_s = play(marbles, members, **settings)
+    failed = [record.error for record in run.result.records]
+    assert len(failed) == 8
+    assert all("out of memory" in error.message for error in failed)
+    assert took_s < 0.2
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_an_image_for_which_the_time_is_up_while_all_members_rest_says_what_they_rest_for(marbles, attempts):
+    gone = {"txt2img": BackendUnavailable("no server answers", scope="image")}
+    members = [Member(marbles, n, {"txt2img": "--#"}, errors=gone) for n in range(2)]
+    retry = rxp.RetryConfig(attempts=attempts, first_delay_s=0.001, jitter=0)
+    run, _ = play(marbles, members, retry=retry, timeout_s=0.5, max_failures_in_a_row=100)
+    failed = [record.error for record in run.result.records]
+    assert len(failed) == 8
+    assert all("no server answers" in f"{error.message} {error.hint}" for error in failed)
+
+
+def test_the_time_limit_of_an_image_that_was_on_a_member_names_no_other_images_failure(marbles):
+    """One member fails at the first image, which waits for the other, where the second hangs."""
+    members = [Member(marbles, 1, {"txt2img": "--#"}), Member(marbles, 2, {"txt2img": "-----"})]
+    job = rxp.chain(
+        rxp.txt2img(prompt="a", images=2, seed=1), out=None, retry=rxp.RetryConfig(attempts=1), timeout_s=0.05
+    )
+    run, _ = play(marbles, members, job)
+    first, second = sorted(run.result.records, key=lambda record: record.image_index)
+    assert "no picture within" in first.error.message
+    assert "Raise timeout_s" not in first.error.hint
+    assert "Raise timeout_s" in second.error.hint
 
 
 def test_nobody_there_is_the_runs_failure(marbles):
@@ -256,3 +297,23 @@ def test_a_pool_renders_again_after_a_run_was_cancelled():
         last = executor.start(rxp.chain(rxp.txt2img(prompt="a", images=2, width=64, height=64, steps=1), out=None))
         assert last.wait(10), "its members never got another image"
         assert last.result.success
+
+
+def test_an_image_has_the_same_number_in_every_stage(marbles):
+    """A slow member lets the second image overtake: lines, status and places name it by its number in the run."""
+    scripts = {"txt2img": "s---------o|", "upscale": "-s--o|"}
+    members = [Member(marbles, "slow", scripts), Member(marbles, "fast", {**scripts, "txt2img": "s-o|"})]
+    job = rxp.chain(rxp.txt2img(prompt="a", images=3, seed=5), rxp.upscale(), order="image", out=None)
+    run, _ = play(marbles, members, job)
+    events = run.result.events
+    finished = [event for event in events if isinstance(event, rxp.StageImageProgress)]
+    assert any(event.image_index != event.image_number for event in finished)  # else nothing has overtaken
+    for event in finished:
+        assert (event.image_number, f"image {event.image_number}/3 " in line(event, 3)) == (event.seed - 4, True)
+    seen, status = set(), RunStatus()
+    for event in events:
+        status = reduce_status(status, event)
+        seen |= {work.image_number for work in in_work(status)}
+        if isinstance(event, rxp.StageStep):
+            assert status.stages[event.stage_index].in_progress[event.image_index].number == event.image_number
+    assert seen == {1, 2, 3}

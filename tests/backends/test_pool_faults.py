@@ -110,16 +110,20 @@ def test_a_member_that_comes_back_is_used_again(order, servers, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", ["stage", "image"])
-def test_where_every_member_fails_each_image_fails_once_and_nothing_is_lost(order, servers, tmp_path):
+@pytest.mark.parametrize("timeout_s", [2.0, 60.0])
+def test_where_every_member_fails_each_image_fails_once_and_nothing_is_lost(timeout_s, order, servers, tmp_path):
     for server in servers:
         server.fault("img2img", Fault.OUT_OF_MEMORY, times=None)
-    result = play(servers, order, tmp_path)
+    result = play(servers, order, tmp_path, timeout_s=timeout_s)
     assert not result.success
     made = [record for record in result.records if record.stage_type == "txt2img" and record.outcome == "done"]
     assert made
     assert all(record.path.is_file() for record in made)
     assert len({record.image_index for record in made}) == len(made)
-    assert all(record.error for record in result.records if record.outcome == "failed")
+    failed = [record for record in result.records if record.outcome == "failed"]
+    assert failed
+    assert all("memory" in str(record.error) for record in failed)
+    assert "memory" in str(result.error)
 
 
 @pytest.mark.slow

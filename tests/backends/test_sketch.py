@@ -72,6 +72,7 @@ def test_a_paced_drawing_takes_its_time_from_the_scheduler():
 
 
 @pytest.mark.parametrize("after", range(0, 33, 4))
+@pytest.mark.sampled(2)
 def test_disposing_stops_the_work_at_the_next_slice(after):
     """Not one further action runs, and nothing is emitted any more."""
     drawing = Drawing(LIGHTHOUSE).run(most=after)

@@ -82,6 +82,7 @@ def test_more_strength_changes_more_and_none_changes_nothing():
     assert all(b > a for a, b in itertools.pairwise(distances))
 
 
+@pytest.mark.slow
 def test_a_larger_mask_reaches_further_and_a_softer_edge_has_no_step():
     """dilate_erode grows the mask by its px; mask_blur makes the change fade towards its border."""
     small, large = ((detail(dilate_erode=px).pixels != ASTRONAUT).any(2) for px in (0, 20))

@@ -19,7 +19,7 @@ from rxpipe.plan import build_stage_execution_plan
 WIDE = Image.fromarray(skimage.data.astronaut()).resize((120, 80))
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("settings", "size"),
     [

@@ -50,6 +50,7 @@ def test_all_three_stages_did_their_work(worked_on):
     assert pixels(worked_on["upscale"]).shape == (1024, 1024, 3)
 
 
+@pytest.mark.slow
 def test_img2img_kept_the_photograph_and_changed_it(worked_on):
     """At its default strength it is a gentle change of the whole picture."""
     with Image.open(ASTRONAUT) as photo:

@@ -313,7 +313,7 @@ def test_a_missing_file_and_a_folder_are_told(tmp_path):
     """Both by their path."""
     with pytest.raises(BadImage, match=r"gone\.png: no such file"):
         read_info(tmp_path / "gone.png")
-    with pytest.raises(BadImage, match="cannot be read"):
+    with pytest.raises(BadImage, match="is a folder"):
         read_info(tmp_path)
 
 

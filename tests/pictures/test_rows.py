@@ -21,7 +21,7 @@ _MODES = {"L": (0, 1), "RGB": (2, 3)}
 def picture(seed, size=(9, 40), mode="RGB"):
     """Noise below, a gradient above, so that encoders choose different filters."""
     width, height = size
-    noise = random.Random(seed).randbytes(width * height * len(mode))  # noqa: S311
+    noise = random.Random(seed).randbytes(width * height * len(mode))  # noqa: S311  # keeps no secret
     smooth = bytes((row * 5 + channel) % 256 for row in range(height // 2) for channel in range(width * len(mode)))
     return Image.frombytes(mode, size, smooth + noise[len(smooth) :])
 

@@ -114,11 +114,11 @@ def main() -> None:
     """Print the table as Markdown."""
     rows = table()
     print("| dialect | " + " | ".join(FIELDS) + " |")  # noqa: T201  what it is for
-    print("|---" * (len(FIELDS) + 1) + "|")  # noqa: T201
+    print("|---" * (len(FIELDS) + 1) + "|")  # noqa: T201  as above
     for dialect, cells in rows.items():
         shown = (f"{cells[name][0]}/{cells[name][1]}" if name in cells else "-" for name in FIELDS)
-        print(f"| {dialect} | " + " | ".join(shown) + " |")  # noqa: T201
-    print(f"\n{len(CASES)} pictures of {len({case.tool for case in CASES})} tools; right of those that have the field")  # noqa: T201
+        print(f"| {dialect} | " + " | ".join(shown) + " |")  # noqa: T201  as above
+    print(f"\n{len(CASES)} pictures of {len({case.tool for case in CASES})} tools; right of those that have the field")  # noqa: T201  as above
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pytest
 from instant import Instant, run_of
@@ -148,7 +148,7 @@ def test_a_coroutine_is_cancelled_with_its_run():
 class Model:
     """An object that counts how it is used."""
 
-    made: list[Model] = []  # noqa: RUF012
+    made: ClassVar[list[Model]] = []
 
     def __init__(self, by: Annotated[int, Field(ge=0)] = 1) -> None:
         self.by, self.log = by, ["made"]

@@ -158,7 +158,9 @@ def test_without_a_store_nothing_is_kept(painted, monkeypatch):
     monkeypatch.setenv("RXPIPE_STORE", "none")
     rxpipe("run", *FOUR)
     assert default_store() is None
-    assert "--store PATH" in rxpipe("runs").stderr
+    for command in (["runs"], ["show", "last"], ["resume"], ["report", "last"], ["grid", "last"]):
+        refused = rxpipe(*command)
+        assert (refused.exit_code, "--store PATH" in refused.stderr) == (2, True), (command, refused.output)
     assert rxpipe("run", "--store", "here.db", *FOUR).exit_code == 0
     assert len(rxp.Store("here.db").runs()) == 1
     assert "contradict" in rxpipe("run", "--store", "x", "--no-store", *FOUR).stderr
@@ -290,3 +292,40 @@ def test_what_only_pictures_tell_is_rated_and_not_watched(painted):
     for command in ("watch", "resume", "rerun"):
         refused = rxpipe(command, "last", *other)
         assert (refused.exit_code, "from its pictures only" in refused.stderr, refused.stdout) == (2, True, "")
+
+
+def test_a_bare_resume_says_which_run_it_takes_and_why(painted):
+    """The last one with a picture, though one at a wrong address was begun later; that one only where it is alone."""
+    nowhere = ("--backend", "http://127.0.0.1:9")
+    rxpipe("run", *FOUR, *nowhere)
+    alone = rxpipe("resume", *nowhere)
+    assert "it failed before its first picture, and no other is unfinished), attempt 2:" in alone.stdout
+    painted(calls=3)
+    rxpipe("run", *FOUR)
+    half = default_store().latest().run_id
+    assert f"resuming {half} (the last unfinished run), attempt 2:" in _resumed_a_little(painted)
+    painted(calls=0)
+    rxpipe("run", *FOUR)
+    later = default_store().latest().run_id
+    why = f"the last unfinished run with a picture; run {later} begun later failed before the first"
+    assert f"resuming {half} ({why}), attempt 3:" in _resumed_a_little(painted)
+
+
+def _resumed_a_little(painted):
+    painted(calls=1)
+    return rxpipe("resume").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("--backend", "http://127.0.0.1:9"),
+            "once it answers: rxpipe resume {run}; on another backend: rxpipe resume {run} --backend ADDRESS",
+        ),
+    ],
+)
+def test_a_run_that_drew_nothing_is_not_to_be_resumed_as_it_is(words, said):
+    """It would fail in the same way: what must change is in the command."""
+    failed = rxpipe("run", *FOUR, *words)
+    assert f"to continue: {said.format(run=default_store().latest().run_id)}\n" in failed.stderr

@@ -99,7 +99,10 @@ def test_runs_are_found_by_what_they_were(run, store):
         txt2img=rxp.Txt2ImgConfig(prompt="Ein Schloß über dem Fluß", negative_prompt="blurry", seed=100, images=3),
         adetailer=rxp.AdetailerConfig(),
     ).run_id
-    found = lambda **conditions: [each.run_id for each in store.runs(**conditions)]  # noqa: E731
+
+    def found(**conditions):
+        return [each.run_id for each in store.runs(**conditions)]
+
     assert found() == [second, first]
     assert found(limit=1) == [second]
     assert found(before=store.runs()[0].number) == [first]

@@ -1,5 +1,6 @@
 """The recordings of three real ComfyUI servers, and what of an answer must be equal to them."""
 
+import base64
 import gzip
 import json
 import re
@@ -95,8 +96,6 @@ def headers_of(request):
 
 def data_of(file):
     """The bytes of an uploaded file; zeros where the recording left them out."""
-    import base64  # noqa: PLC0415
-
     return bytes(file["size"]) if file["b64"].startswith("(") else base64.b64decode(file["b64"])
 
 
@@ -107,7 +106,7 @@ def assert_answers(answer, recorded, name):
     for header, value in recorded["headers"].items():
         got = answer.headers.get(header, "")
         if header == "Content-Type":
-            got, value = got.lower(), value.lower()  # noqa: PLW2901
+            got, value = got.lower(), value.lower()  # noqa: PLW2901  # compared without case
         if header == "Connection":
             assert got == "close", (name, header)
         else:

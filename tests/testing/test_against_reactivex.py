@@ -52,6 +52,7 @@ def there(text, operator):
 
 @pytest.mark.parametrize("name", TIMED)
 @given(text=strategies.streams(ends="|#").map("-".__add__))
+@pytest.mark.sampled(4)
 def test_a_timed_operator_does_the_same_in_both(name, text):
     """To the frame and in order, for streams with bursts, gaps, ends and errors."""
     assert here(text, TIMED[name]) == there(text, TIMED[name])

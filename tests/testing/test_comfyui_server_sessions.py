@@ -13,6 +13,7 @@ from comfyui_recordings import UUID, exchange, plain, recordings, text_of
 from test_comfyui_server_contract import BROKEN, PREVIEWS, changed_but, png, with_files
 
 from rxpipe.testing.servers.comfyui import ComfyUIServer
+from rxpipe.testing.servers.core.clock import ManualClock
 
 SLEEP_S = 3.0
 
@@ -152,8 +153,7 @@ def numbered(messages):
     """The messages with ids by the order in which they appear, and without what differs each time."""
     names = {}
     lines = []
-    for message in messages:
-        message = deepcopy(message)  # noqa: PLW2901
+    for message in map(deepcopy, messages):
         if isinstance(message.get("data"), dict) and "sid" in message["data"]:
             message["data"]["sid"] = "SID"
         for name in sorted({*UUID.findall(json.dumps(message))}):
@@ -679,8 +679,6 @@ def test_q_a_server_that_stops_says_nothing():
 @pytest.fixture
 def manual_clock():
     """A clock that a test moves."""
-    from rxpipe.testing.servers.core.clock import ManualClock  # noqa: PLC0415
-
     return ManualClock()
 
 

@@ -189,6 +189,7 @@ MEGABYTE = 1_000_000
 @pytest.mark.parametrize(
     "piece", ["-a-b-c", "abc", "-1-2", "-{up}-", " 5ms a", "(ab)-", "123456", "-👍", "👍🏽", " 1.5ms", "{a}{b}"]
 )
+@pytest.mark.sampled(2)
 def test_the_time_to_read_grows_with_the_length_and_not_faster(piece):
     """Four times the text takes about four times the time; a quadratic reader takes sixteen."""
     short, long = (piece * (length // len(piece)) for length in (MEGABYTE // 128, MEGABYTE // 32))

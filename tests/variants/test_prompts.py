@@ -148,12 +148,12 @@ def test_the_nth_of_any_prompt_is_one_of_its_list(text, seed):
     found = read(text)
     whole = {found.nth(index, {}) for index in range(min(found.count, 500))}
     if found.count <= 500:
-        assert found.chosen(random.Random(seed), {}) in whole  # noqa: S311
+        assert found.chosen(random.Random(seed), {}) in whole  # noqa: S311  # keeps no secret
 
 
 def test_chance_follows_the_weights():
     """Nine of ten times, in a thousand."""
-    found, chance = read("{9::a|1::b}"), random.Random(1)  # noqa: S311
+    found, chance = read("{9::a|1::b}"), random.Random(1)  # noqa: S311  # keeps no secret
     assert 850 < sum(found.chosen(chance, {}) == "a" for _ in range(1000)) < 950
 
 

@@ -19,7 +19,14 @@ from rxpipe.status import ImageStatus, RunStatus, StageStatus
 STAGES = (
     StageStatus("txt2img", "completed", finished=4, total=4, duration_s=12.34),
     StageStatus(
-        "img2img", "running", finished=1, failed=1, total=4, in_progress={2: ImageStatus(0.4)}, step=12, steps=30
+        "img2img",
+        "running",
+        finished=1,
+        failed=1,
+        total=4,
+        in_progress={2: ImageStatus(0.4, number=2)},
+        step=12,
+        steps=30,
     ),
     StageStatus("adetailer", total=4),
     StageStatus("upscale", "skipped"),
@@ -32,6 +39,7 @@ RUNNING = RunStatus(
     stage="img2img",
     stage_number=2,
     image_index=2,
+    image_number=2,
     total_images=4,
     fraction=0.5,
     eta_s=30.0,

@@ -16,7 +16,7 @@ STAGE = StageStatus("txt2img", "running", total=9)
 
 
 def shown(tiles):
-    return [(tile.image_index, tile.fraction) for tile in tiles.tiles]
+    return [(tile.image_number, tile.fraction) for tile in tiles.tiles]
 
 
 def test_an_image_keeps_its_place_until_another_needs_it():

@@ -16,7 +16,7 @@ from rxpipe.views.palette import DARK, LIGHT, Palette, detail, duration_text, pa
     [
         (RunStatus(), ""),
         (RUNNING, "image 2 of 4 · step 12 of 30 · stage 2 of 4"),
-        (replace(RUNNING, total_images=None), "image 2 · step 12 of 30 · stage 2 of 4"),
+        (replace(RUNNING, images=0), "image 2 · step 12 of 30 · stage 2 of 4"),
         (replace(RUNNING, stages=RUNNING.stages[1:2], stage_number=1), "image 2 of 4 · step 12 of 30"),
         (replace(RUNNING, stage_number=0), ""),
         (COMPLETED, ""),

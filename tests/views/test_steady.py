@@ -122,7 +122,7 @@ def test_stopping_a_long_run_asks_once(open_window):
     window.run()
     assert settle(window, lambda: window.status.stage == "txt2img", 5)
     click(window, window.stop_button)
-    assert "has gone on for" in str([w["text"] for w in below(question_of(window)) if "text" in w.keys()])  # noqa: SIM118
+    assert "has gone on for" in str([w["text"] for w in below(question_of(window)) if "text" in w.keys()])  # noqa: SIM118  # a widget's
     press(window, "Return", focus=question_of(window).no)
     assert question_of(window) is None
     assert window.status.state == "running"

@@ -7,13 +7,8 @@ are previews in its temporary folder, and the job's history is deleted.
 from __future__ import annotations
 
 import functools
-import weakref
 from typing import TYPE_CHECKING
 
-from reactivex import Observable
-from reactivex.disposable import Disposable
-
-from rxpipe.backends.base import Backend, RenderEvent
 from rxpipe.backends.comfyui.checks import check_plan
 from rxpipe.backends.comfyui.diagnosis import examine
 from rxpipe.backends.comfyui.export import exported
@@ -22,20 +17,17 @@ from rxpipe.backends.comfyui.job import ComfyJob, ComfyServices
 from rxpipe.backends.comfyui.knowledge import Knowledge
 from rxpipe.backends.comfyui.listener import Listener
 from rxpipe.backends.comfyui.sent import OurJobs
-from rxpipe.backends.http.call import CallServices, RenderCall, Timeouts, WorkerPool
-from rxpipe.backends.http.connection import ConnectionPool
-from rxpipe.backends.http.idle import wait_idle
+from rxpipe.backends.http.backend import HTTPBackend, open_calls
+from rxpipe.backends.http.call import Timeouts
 from rxpipe.backends.http.stopping import Interrupter
-from rxpipe.errors import BackendRejected
-from rxpipe.rx.forks import renew_after_fork
-from rxpipe.rx.worker import WorkerScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reactivex import abc
+    from reactivex import Observable
 
     from rxpipe.artifact import Artifact
+    from rxpipe.backends.base import RenderEvent
     from rxpipe.backends.catalog import Catalog
     from rxpipe.backends.comfyui.graph import Nodes
     from rxpipe.backends.diagnosis import Diagnosis
@@ -43,7 +35,7 @@ if TYPE_CHECKING:
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
 
-class ComfyUIBackend(Backend):
+class ComfyUIBackend(HTTPBackend[ComfyServices]):
     """Renders on a ComfyUI server.
 
     Args:
@@ -87,55 +79,26 @@ class ComfyUIBackend(Backend):
         grace_s: float = 0.5,
         idle_timeout_s: float = 120.0,
     ) -> None:
-        self._address = parse_address(url, auth=auth, headers=headers)
-        self.url = self._address.base
-        self.description = f"ComfyUI at {self._address}"
+        address = parse_address(url, auth=auth, headers=headers)
+        self.description = f"ComfyUI at {address}"
         self.queue_ahead = queue_ahead
         timeouts = Timeouts(poll_s, ask_timeout_s, stalled_s, silence_s, float("inf"), unanswered_s, answer_s)
-        self._make_services = functools.partial(
+        make_services = functools.partial(
             _make_services,
-            self._address,
+            address,
             timeouts,
             connect_timeout_s=connect_timeout_s,
             grace_s=grace_s,
             idle_timeout_s=idle_timeout_s,
             previews=previews,
         )
-        self._open()
-        self._closed = False
-        renew_after_fork(self)
-
-    def _open(self) -> None:
-        self._services = self._make_services()
-        self._own_clock = WorkerScheduler("rxpipe-comfyui-emit")
-        self._release = weakref.finalize(self, _release, self._services, self._own_clock, wait=False)
-        self._release.atexit = False  # a run in progress is cancelled first
-
-    def after_fork(self) -> None:
-        """Begin anew in a child process: connections and threads are the parent's."""
-        self._release.detach()
-        self._open()
-
-    def __repr__(self) -> str:
-        return f"ComfyUIBackend({self._address.base!r})"
+        super().__init__(address, make_services)
 
     # -- the port -----------------------------------------------------------------------------------------------------
 
     def render(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
         """Return one picture; see `Backend.render`. A stage that no graph renders ends in BackendRejected."""
-
-        def subscribe(
-            observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            if self._closed:
-                observer.on_error(BackendRejected(f"{self!r} was closed.", hint="Open another one."))
-                return Disposable()
-            job = ComfyJob(self._services, stage, source)
-            call = RenderCall(self._services.calls, job, observer, scheduler or self._own_clock)
-            call.start()
-            return Disposable(call.stop)
-
-        return Observable(subscribe)
+        return self._render(lambda: ComfyJob(self._services, stage, source))
 
     def check(self, plan: StageExecutionPlan) -> Sequence[str]:
         """Look every name and every node of the plan up at the server.
@@ -171,20 +134,6 @@ class ComfyUIBackend(Backend):
         with self._connections.borrowed() as connection:
             return examine(connection, self._address, self._services.knowledge, trial=self if trial else None)
 
-    def wait_idle(self) -> Observable[None]:
-        """Complete once no cancelled job is known to run or wait; BackendUnavailable after `idle_timeout_s`."""
-        return wait_idle(self._services.interrupter, self._own_clock)
-
-    def close(self) -> None:
-        """Release connections and threads; waits for a cancel in progress, at most about the grace time."""
-        self._closed = True
-        self._release.detach()
-        _release(self._services, self._own_clock, wait=True)
-
-    @property
-    def _connections(self) -> ConnectionPool:
-        return self._services.calls.connections
-
 
 def _make_services(
     address: Address,
@@ -195,28 +144,16 @@ def _make_services(
     idle_timeout_s: float,
     previews: bool,
 ) -> ComfyServices:
-    connections, ours = ConnectionPool(address, hints=HINTS, connect_timeout_s=connect_timeout_s), OurJobs()
+    calls = open_calls("comfyui", address, timeouts, hints=HINTS, connect_timeout_s=connect_timeout_s)
+    ours = OurJobs()
     return ComfyServices(
-        calls=CallServices(
-            connections=connections,
-            workers=WorkerPool("rxpipe-comfyui-call"),
-            polls=WorkerScheduler("rxpipe-comfyui-poll"),
-            timeouts=timeouts,
+        calls=calls,
+        interrupter=Interrupter(
+            calls.connections, name="rxpipe-comfyui", grace_s=grace_s, idle_timeout_s=idle_timeout_s
         ),
+        previews=previews,
         knowledge=Knowledge(timeout_s=timeouts.ask_s),
         listener=Listener(address, connect_timeout_s=connect_timeout_s, on_queue=ours.note_queue),
-        interrupter=Interrupter(connections, name="rxpipe-comfyui", grace_s=grace_s, idle_timeout_s=idle_timeout_s),
         ours=ours,
-        previews=previews,
         base=address.base,
     )
-
-
-def _release(services: ComfyServices, own_clock: WorkerScheduler, *, wait: bool) -> None:
-    """Release connections and threads; *wait*: for a cancel in progress."""
-    services.interrupter.close(wait=wait)
-    services.calls.workers.close()
-    services.calls.polls.close()
-    own_clock.close()
-    services.calls.connections.close()
-    services.listener.close()

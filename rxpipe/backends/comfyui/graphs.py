@@ -12,7 +12,7 @@ from rxpipe.backends.comfyui.workflow import workflow_graph
 from rxpipe.backends.regions import NOTHING
 from rxpipe.backends.sizes import Size, crops, drawable, enlarged
 from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig, WorkflowConfig
-from rxpipe.config.models import MAX_SEED
+from rxpipe.config.models.base import MAX_SEED
 from rxpipe.errors import BackendRejected
 
 if TYPE_CHECKING:

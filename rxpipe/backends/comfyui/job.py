@@ -34,6 +34,7 @@ from rxpipe.backends.comfyui.outputs import (
 )
 from rxpipe.backends.comfyui.progress import JobState, JobTracker
 from rxpipe.backends.comfyui.sent import SentJob
+from rxpipe.backends.http.backend import HTTPServices
 from rxpipe.backends.http.call import Ready, RenderJob
 from rxpipe.backends.http.limits import AnswerLimit, most_pixels
 from rxpipe.errors import (
@@ -56,9 +57,7 @@ if TYPE_CHECKING:
     from rxpipe.backends.comfyui.knowledge import Knowledge, Known
     from rxpipe.backends.comfyui.listener import Listener
     from rxpipe.backends.comfyui.sent import OurJobs
-    from rxpipe.backends.http.call import CallServices
     from rxpipe.backends.http.connection import Connection
-    from rxpipe.backends.http.stopping import Interrupter
     from rxpipe.plan import StageExecution
 
 _UNHEARD_S = 2.0  # without an event until the server is asked
@@ -68,17 +67,18 @@ _HISTORY_TRIES, _HISTORY_S = 20, 0.25
 _ANY_PIXELS = 4096 * 4096
 
 
-@dataclass(frozen=True, slots=True)
-class ComfyServices:
-    """What all jobs of a backend share. previews: whether pictures so far are asked for."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComfyServices(HTTPServices):
+    """What all jobs of a backend share."""
 
-    calls: CallServices
     knowledge: Knowledge
     listener: Listener
-    interrupter: Interrupter
     ours: OurJobs
-    previews: bool
     base: str
+
+    def close_own(self) -> None:
+        """Close the websocket."""
+        self.listener.close()
 
 
 class ComfyJob(RenderJob[JobState]):

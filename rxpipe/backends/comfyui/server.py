@@ -14,10 +14,7 @@ if TYPE_CHECKING:
     from rxpipe.backends.http.connection import Connection
 
 STATS = "/system_stats"
-_OWN_ID, _INTERRUPT_OURS, _PREVIEW_METHOD, _JOBS, _CANCEL_JOB = (
-    *((0, 3, 45), (0, 3, 57), (0, 5), (0, 6)),
-    (0, 26),
-)
+_OWN_ID, _INTERRUPT_OURS, _JOBS, _CANCEL_JOB = (0, 3, 45), (0, 3, 57), (0, 6), (0, 26)
 FLOOR = (0, 3, 57)
 """The version from which on a job can be interrupted without hitting another one."""
 
@@ -52,11 +49,6 @@ class Server:
     def interrupts_one(self) -> bool:
         """Whether an interrupt can name the job."""
         return self.version >= _INTERRUPT_OURS
-
-    @property
-    def takes_preview_method(self) -> bool:
-        """Whether a job can ask for previews."""
-        return self.version >= _PREVIEW_METHOD
 
     @property
     def lists_jobs(self) -> bool:

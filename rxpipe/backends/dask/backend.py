@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import reactivex as rx
 from reactivex import Observable
 from reactivex.disposable import Disposable
 from reactivex.scheduler import CurrentThreadScheduler
 
 from rxpipe.backends.base import Backend
 from rxpipe.backends.catalog import Catalog
-from rxpipe.backends.dask.address import parse_address, resources_of, security_of
+from rxpipe.backends.dask.address import TLS_FILES, parse_address, resources_of
 from rxpipe.backends.dask.cell import Cell
 from rxpipe.backends.dask.cluster import Cluster, Watcher, WorkerFacts
 from rxpipe.backends.dask.diagnosis import diagnosed
+from rxpipe.backends.dask.fetching import Fetching
 from rxpipe.backends.dask.local import LocalWorkers
-from rxpipe.backends.placement import Call, Member, Placement, check_members, group_of
+from rxpipe.backends.http.address import without_credentials
+from rxpipe.backends.placement import Call, Member, Placement, check_member, check_members, group_of
 from rxpipe.errors import BackendError, BackendUnavailable, ConfigError
+from rxpipe.logs import logger
 from rxpipe.rx.forks import renew_after_fork
 
 if TYPE_CHECKING:
@@ -33,7 +37,8 @@ if TYPE_CHECKING:
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
 
-_QUICK_S, _QUICK_AHEAD = 0.1, 4  # seconds an image, and how many of them wait on a worker
+_SILENCE_S = 30.0
+_AHEAD_S, _MOST_AHEAD = 0.2, 16  # how much work waits on a worker, and how many images at most
 
 
 class DaskBackend(Backend):
@@ -45,18 +50,20 @@ class DaskBackend(Backend):
     is in `Output.server` and in its lineage.
 
     Args:
-        url: of the scheduler: "dask://host:8786", "tls://host:8786"; with options behind it, such as
-            "dask://host:8786?requires=sdxl=1". "dask:local" starts a scheduler and workers on this machine.
+        url: of the scheduler: "dask://host:8786", "tls://host:8786"; with any of the options behind it, such as
+            "dask://host:8786?requires=sdxl=1" or "tls://host:8786?tls_ca=ca.pem&tls_cert=me.pem&tls_key=me-key.pem".
+            "dask:local" starts a scheduler and workers on this machine.
         requires: resources that a worker must have, as a mapping or as "sdxl=1"; an image occupies so much of them.
         silence_s: without a sign of life of a worker or of the scheduler, or without any worker, after which an image
-            moves on or fails. A worker that loads a large model may be silent for some seconds.
-        connect_timeout_s: for one attempt to reach the scheduler.
+            moves on or fails; None for 30. A worker that loads a large model may be silent for some seconds.
+        connect_timeout_s: for one attempt to reach the scheduler; None for 3.
         ask_timeout_s: for the answers to `check`, `catalog` and `diagnose`; None for silence_s.
         workers: of "dask:local", how many.
         holds: of "dask:local", the backend that each worker holds, as `open_backend` takes it.
-        tls_ca: file of the certificate authority; with it goes all traffic over TLS.
-        tls_cert: file of this client's certificate.
-        tls_key: file of its key.
+        tls_ca: PEM file of the certificate authority; with it goes all traffic over TLS. Without any of the three, the
+            certificates of Dask's own settings, if there are any.
+        tls_cert: PEM file of this client's certificate.
+        tls_key: PEM file of its key.
 
     Dask runs whatever it is sent: who reaches the port of the scheduler or of a worker runs code there, without a
     password. Bind them to 127.0.0.1 or to a private network, or use TLS.
@@ -74,25 +81,32 @@ class DaskBackend(Backend):
         requires: Mapping[str, float] | str | None = None,
         silence_s: float | None = None,
         ask_timeout_s: float | None = None,
-        connect_timeout_s: float = 3.0,
+        connect_timeout_s: float | None = None,
         workers: int | None = None,
         holds: str | None = None,
         tls_ca: Path | str | None = None,
         tls_cert: Path | str | None = None,
         tls_key: Path | str | None = None,
     ) -> None:
-        self._security = security_of(tls_ca, tls_cert, tls_key)
-        address = parse_address(url, encrypted=self._security is not None)
-        self._requires = resources_of(address.options.get("requires") if requires is None else requires)
-        self._silence_s = _positive("silence_s", silence_s, address.options, 30.0)
-        self._ask_timeout_s, self._connect_timeout_s = ask_timeout_s, connect_timeout_s
-        count = _positive("workers", workers, address.options, 2.0)
-        self._address = address
-        of_local = {"workers", "holds"} & address.options.keys() or workers is not None or holds is not None
+        self._address = address = parse_address(url, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key)
+        options = {name: value for name, value in address.options.items() if name not in TLS_FILES}
+        self._requires = resources_of(options.get("requires") if requires is None else requires)
+        self._silence_s = _positive("silence_s", silence_s, options, _SILENCE_S)
+        self._connect_timeout_s = _positive("connect_timeout_s", connect_timeout_s, options, 3.0)
+        self._ask_timeout_s = _positive("ask_timeout_s", ask_timeout_s, options, self._silence_s)
+        count = _positive("workers", workers, options, 2.0)
+        of_local = {"workers", "holds"} & options.keys() or workers is not None or holds is not None
         if of_local and not address.is_local:
             raise ConfigError(["workers, holds: only 'dask:local' starts workers; elsewhere `rxpipe worker` does"])
-        self._local = LocalWorkers(int(count), holds or address.options.get("holds", "embedded"), self._requires)
-        self.url = None if address.is_local else f"dask://{(address.text or '').partition('://')[2]}"
+        holds = holds or options.get("holds", "embedded")
+        self._local = LocalWorkers(int(count), holds, self._requires)
+        self.url = None if address.text is None else address.text.replace("tcp://", "dask://")
+        self._where = address.spelled(
+            requires=",".join(f"{name}={amount:g}" for name, amount in self._requires.items()),
+            silence_s="" if self._silence_s == _SILENCE_S else f"{self._silence_s:g}",
+            workers=f"{count:g}" if address.is_local else "",
+            holds="" if not address.is_local else without_credentials(holds) if "@" in holds else holds,
+        )
         self.description = f"the workers of the Dask scheduler {address.text or 'on this machine'}"
         self.after_fork()
         renew_after_fork(self)
@@ -104,8 +118,8 @@ class DaskBackend(Backend):
 
     @property
     def where(self) -> str:
-        """The scheduler's address."""
-        return self.url or "dask:local"
+        """The scheduler's address with the options that it takes to reach its workers again, certificates too."""
+        return self._where
 
     def after_fork(self) -> None:
         """Begin anew in a child process: the connection is the parent's."""
@@ -117,7 +131,7 @@ class DaskBackend(Backend):
         self._cluster = Cluster(
             self._local.start if self._address.text is None else self._address.text,
             ending=self._local.stop if self._address.is_local else None,
-            security=self._security,
+            security=self._address.security,
             requires=self._requires,
             silence_s=self._silence_s,
             connect_timeout_s=self._connect_timeout_s,
@@ -155,12 +169,14 @@ class DaskBackend(Backend):
         unused = [
             f"{facts.name} is not used: {facts.refused}" for facts in self._cluster.workers.values() if facts.refused
         ]
-        return [*check_members(self._placement.members, plan), *unused]
+        return [*check_members(list(self._members.values()), plan), *unused]
 
     def wait_idle(self) -> Observable[None]:
-        """Complete immediately: an image that timed out is rendered by another worker, and its own one rests."""
-        self._placement.rest_suspects()
-        return rx.empty()
+        """Complete immediately: an image that timed out is rendered by another worker, and its own one rests.
+
+        Where an image timed out because all workers rest, the error is what they rest for.
+        """
+        return self._placement.wait_idle()
 
     def catalog(self) -> Catalog:
         """Return what any worker's backend has; blocking. A worker that does not answer is left out.
@@ -171,7 +187,7 @@ class DaskBackend(Backend):
         self._cluster.wait_for_workers()
         found: list[Catalog] = []
         failure: BackendError | None = None
-        for member in self._placement.members:
+        for member in list(self._members.values()):
             try:
                 found.append(member.backend.catalog())
             except BackendError as error:
@@ -198,7 +214,17 @@ class DaskBackend(Backend):
             self._members[facts.address] = member
             self._kinds.add(str(facts.holds["kind"]))
         self._count()
-        self._placement.add(member)
+        if self._plan is None:
+            self._placement.add(member)
+        else:
+            self._cluster.spawn(self._add_checked(facts.address, member, self._plan))
+
+    async def _add_checked(self, address: str, member: Member, plan: StageExecutionPlan) -> None:
+        """Give images to a worker that came since the plan was checked: those that it can render."""
+        for warning in await asyncio.to_thread(check_member, member, plan):
+            logger.warning("Dask worker {}", warning)
+        if self._members.get(address) is member:
+            self._placement.add(member)
 
     def _left(self, address: str, error: BackendUnavailable, *, died: bool) -> None:
         with self._lock:
@@ -257,6 +283,8 @@ class _DaskWorker(Backend):
         self._usual = max(1, int(facts.holds["queue_ahead"]))  # one more waits there while a result travels
         self.queue_ahead = self._usual
         self._recount = recount
+        self._timed: object = None  # what the images are that tell how many may wait
+        self._results = Fetching(cluster)
         self.batches = bool(facts.holds["batches"])
         self.cells: dict[str, Cell] = {}
         self._gone: BackendUnavailable | None = None
@@ -266,7 +294,11 @@ class _DaskWorker(Backend):
             observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             clock = scheduler or CurrentThreadScheduler.singleton()
-            cell = Cell(self._cluster, self._facts.address, observer, clock, self._took)
+            took = partial(self._took, stage.config)
+            cell = Cell(self._cluster, self._facts.address, observer, clock, results=self._results, took=took)
+            if stage.config is not self._timed:  # how long such an image takes is not known yet
+                self._timed = stage.config
+                self._let_wait(self._usual)
             self.cells = {number: other for number, other in self.cells.items() if not other.over}
             self.cells[cell.number] = cell
             self._cluster.post(self._begin, cell, stage, source)
@@ -285,12 +317,17 @@ class _DaskWorker(Backend):
     def lost(self, error: BackendUnavailable, *, died: bool) -> None:
         """End every cell, and those that were about to begin: the worker is gone. On the cluster's thread."""
         self._gone = error
+        self._results.close()
         for cell in list(self.cells.values()):
             cell.lost(error, died=died)
 
-    def _took(self, seconds: float) -> None:
-        """Let more images wait there where one takes no longer than its way."""
-        depth = max(self._usual, _QUICK_AHEAD) if seconds < _QUICK_S else self._usual
+    def _took(self, config: object, seconds: float) -> None:
+        """Let more images wait there the less one takes: its way is longer, and several of them share it."""
+        if config is self._timed:
+            self._let_wait(min(_MOST_AHEAD, int(_AHEAD_S / max(seconds, 1e-3))))
+
+    def _let_wait(self, images: int) -> None:
+        depth = max(self._usual, images)
         if depth != self.queue_ahead:
             self.queue_ahead = depth
             self._recount()

@@ -17,9 +17,9 @@ from distributed import wait
 
 from rxpipe.backends.base import Preview, StepProgress
 from rxpipe.backends.dask.holding import key_of, render_cell
-from rxpipe.backends.dask.wire import Rendered, packed
+from rxpipe.backends.dask.wire import packed
 from rxpipe.backends.placement import MemberLost
-from rxpipe.errors import BackendRejected, BackendUnavailable, BadResponse
+from rxpipe.errors import BackendRejected, BackendUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,9 +29,13 @@ if TYPE_CHECKING:
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import RenderEvent
     from rxpipe.backends.dask.cluster import Cluster
+    from rxpipe.backends.dask.fetching import Fetching
+    from rxpipe.backends.dask.wire import Rendered
     from rxpipe.plan import StageExecution
 
 _INLINE = 32_768  # bytes of a cell that go with its task; Dask keeps a log of what it sends, and warns of much more
+
+_UNBEGUN_S = 0.5  # since it was sent, after which it waits behind others on its worker
 
 
 class Cell:
@@ -44,6 +48,7 @@ class Cell:
         worker: its address.
         observer: notified on *clock*.
         clock: the scheduler of emissions.
+        results: of its worker.
         took: called on the cluster's thread with the seconds from its beginning on the worker to its picture.
     """
 
@@ -53,18 +58,22 @@ class Cell:
         worker: str,
         observer: abc.ObserverBase[RenderEvent],
         clock: abc.SchedulerBase,
+        *,
+        results: Fetching,
         took: Callable[[float], None],
     ) -> None:
         self.number = uuid.uuid4().hex
         self.worker = worker
-        self._cluster, self._observer, self._clock, self._took = cluster, observer, clock, took
+        self._cluster, self._observer, self._clock = cluster, observer, clock
+        self._results, self._took = results, took
         self._began_s = 0.0
         self._lock = threading.Lock()
         self._over = False
-        self._began = self._withdrawn = False
+        self._began = self._leaving = self._withdrawn = False
         self._working: asyncio.Task[None] | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._newer_picture = False
+        self._unbegun: asyncio.TimerHandle | None = None
 
     @property
     def over(self) -> bool:
@@ -88,13 +97,17 @@ class Cell:
     def lost(self, error: BackendUnavailable, *, died: bool) -> None:
         """End it: its worker is out of reach, or has died."""
         self._withdraw()
-        self._fail(MemberLost(error.message) if died and self._began else error)
+        self._fail(MemberLost(error.message) if died and self._began and not self._leaving else error)
 
     def news(self, kind: str, *values: Any) -> None:
         """Emit what the worker reports."""
         self._cluster.alive(self.worker)
         if kind == "began":
             self._began, self._began_s = True, time.monotonic()
+            if self._unbegun is not None:
+                self._unbegun.cancel()
+        elif kind == "leaving":
+            self._leaving = True
         elif kind == "step":
             self._emit(StepProgress(*values))
         elif kind == "preview":
@@ -127,7 +140,8 @@ class Cell:
             self._fail(BackendUnavailable("the worker was stopped."))
         else:
             output = rendered.output
-            self._took(time.monotonic() - self._began_s if self._began else 0.0)
+            if self._began:
+                self._took(time.monotonic() - self._began_s)
             self._finish(lambda: (self._observer.on_next(output), self._observer.on_completed()))
 
     async def _rendered(self, stage: StageExecution, source: Artifact | None) -> Rendered:
@@ -150,6 +164,7 @@ class Cell:
             retries=0,
             pure=False,
         )
+        self._unbegun = asyncio.get_running_loop().call_later(_UNBEGUN_S, self._emit, StepProgress(phase="queued"))
         try:
             with client.as_current():
                 waiting = wait([future])
@@ -160,19 +175,10 @@ class Cell:
                 raise BackendUnavailable("the connection to the Dask scheduler was lost.") from error
             if future.status == "error":
                 raise _typed(await future.exception())
-            return await self._gathered(client, future.key)
+            return await self._results.fetch(client, future.key)
         finally:
+            self._unbegun.cancel()
             future.release()  # what nobody wants any more, the scheduler withdraws from its worker
-
-    async def _gathered(self, client: Any, key: object) -> Rendered:
-        """Fetch the result by itself: Dask's own gather puts those of several workers into one question."""
-        response = await client.scheduler.gather(keys=[key])
-        found = response["data"].get(key) if response["status"] == "OK" else None
-        if isinstance(found, Rendered):
-            return found
-        if found is not None:
-            raise BadResponse(f"the worker returned a {type(found).__name__}.")
-        raise MemberLost("the worker was lost with the picture that it had rendered.")
 
     async def _fetch(self) -> None:
         """Fetch the latest preview, again as long as there is a newer one."""

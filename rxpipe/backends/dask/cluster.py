@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import Client
 
+from rxpipe.backends.dask.reaching import look
 from rxpipe.backends.dask.wire import PLUGIN, disagreement
 from rxpipe.errors import BackendRejected, BackendTimeout, BackendUnavailable
 from rxpipe.logs import logger
@@ -110,6 +111,7 @@ class Cluster:
         self._failures = 0  # to connect, since the last connection
         self._connected = False  # ever
         self._suspected = False
+        self._refused = False  # it answered, and the two ends do not agree
 
     # -- from any thread ----------------------------------------------------------------------------------------------
 
@@ -167,6 +169,8 @@ class Cluster:
     def absence(self, errors: Sequence[Exception] = ()) -> BackendUnavailable | BackendRejected:
         """Return the error that says why no worker can be used; *errors* are those of the workers that were."""
         before = f" Before: {errors[-1]}" if errors else ""
+        if self.problem and self._refused:
+            return BackendRejected(f"the Dask scheduler {self.where} cannot be used: {self.problem}.{before}")
         if self.problem:
             return BackendUnavailable(f"no answer from the Dask scheduler {self.where}: {self.problem}.{before}")
         refused = [f"{facts.name}: {facts.refused}" for facts in self.workers.values() if facts.refused]
@@ -257,7 +261,7 @@ class Cluster:
         try:
             loop.run_until_complete(self._live())
         finally:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # what a task does at its end is no longer anybody's
                 tasks = asyncio.all_tasks(loop)
                 for task in tasks:
                     task.cancel()
@@ -286,13 +290,17 @@ class Cluster:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(closing.wait(), BEAT_S)
         if self._ending is not None:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # a scheduler that is gone is closed
                 await asyncio.wait_for(self._ending(), _CLOSING_S)
 
     async def _connect_and_watch(self) -> None:
         client: Client | None = None
         try:
             address = self._address if isinstance(self._address, str) else await self._address()
+            _, unlike = await look(address, self._security, "client", self._connect_timeout_s)
+            if unlike:
+                self._disconnected(unlike, refused=True)
+                return
             client = Client(
                 address,
                 asynchronous=True,
@@ -309,7 +317,7 @@ class Cluster:
         finally:
             self.client = None
             if client is not None:
-                with contextlib.suppress(Exception):
+                with contextlib.suppress(Exception):  # as above
                     await asyncio.wait_for(client.close(), _CLOSING_S)
 
     async def _watch(self, client: Client) -> None:
@@ -340,8 +348,8 @@ class Cluster:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._look.wait(), BEAT_S)
 
-    def _disconnected(self, why: str) -> None:
-        self.client = None
+    def _disconnected(self, why: str, *, refused: bool = False) -> None:
+        self.client, self._refused = None, refused
         self._failures += 1
         if self.problem != why:
             self.problem = why

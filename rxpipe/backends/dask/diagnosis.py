@@ -40,7 +40,7 @@ def diagnosed(cluster: Cluster, backend: Backend, *, trial: bool, limit_s: float
     advice += [f"{facts.name} is not used: {facts.refused}" for facts in workers if facts.refused]
     advice += [OPEN_PORT] if reachable and "tls://" not in cluster.where else []
     return Diagnosis(
-        url=backend.where,
+        url=backend.url or "dask:local",
         reachable=reachable,
         api=reachable,
         credentials="unknown" if not reachable else "accepted" if "tls://" in cluster.where else "not needed",

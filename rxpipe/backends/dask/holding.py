@@ -1,6 +1,6 @@
 """On a worker: the backend that it holds, the cells that it renders, and questions to it.
 
-A cell is a coroutine on the worker's event loop; the backend renders on a thread of the cell's own. Dask stops no
+A cell is a coroutine on the worker's event loop; the backend renders on a thread that it alone has. Dask stops no
 running task, but it notifies plugins when one is no longer wanted: because the client disposed it, or is gone. That
 interrupts the backend, once.
 """
@@ -70,6 +70,7 @@ class Holding(WorkerPlugin):
         self._cells: dict[str, _RunningCell] = {}
         self._parcels: OrderedDict[str, bytes] = OrderedDict()
         self._news: dict[str, list[tuple[Any, ...]]] = {}
+        self._clocks: list[WorkerScheduler] = []  # threads that wait for a cell
         self._worker: Worker | None = None
         self._folder = Path(tempfile.gettempdir()) / "rxpipe-worker"
 
@@ -89,7 +90,7 @@ class Holding(WorkerPlugin):
             "capacity": backend.capacity,
             "queue_ahead": backend.queue_ahead,
             "batches": backend.batches,
-            "versions": versions(),
+            "versions": dict(versions()),
         }
 
     def setup(self, worker: Worker) -> None:
@@ -104,6 +105,9 @@ class Holding(WorkerPlugin):
         for cell in reversed(list(self._cells.values())):
             cell.stop()
         self._parcels.clear()
+        for clock in self._clocks:
+            clock.close()
+        self._clocks.clear()
 
     def transition(self, key: object, start: str, finish: str, **_: Any) -> None:
         """Interrupt a cell whose task is no longer wanted."""
@@ -120,12 +124,19 @@ class Holding(WorkerPlugin):
         data = self._parcels.pop(number, None) if data is None else data
         if data is None:
             return Rendered(error=BackendUnavailable("the picture of the cell did not arrive at its worker."))
-        cell = _RunningCell(self._backend, lambda *news: self.tell(topic, (number, *news)))
+        clock = self._clocks.pop() if self._clocks else WorkerScheduler("rxpipe-cell")
+        cell = _RunningCell(self._backend, clock, lambda *news: self.tell(topic, (number, *news)))
         self._cells[number] = cell
         self.tell(topic, (number, "began"))
         folder = self._folder / number
         try:
-            return await cell.run(data, folder)
+            rendered = await cell.run(data, folder)
+        except asyncio.CancelledError:  # the worker closes; it was not ended by what it rendered
+            self.tell(topic, (number, "leaving"))
+            raise
+        else:
+            self._clocks.append(clock)  # nothing of the cell is left on it
+            return rendered
         finally:
             del self._cells[number]
             self._send_waiting(topic)  # before the result, which may be faster
@@ -191,13 +202,14 @@ class _RunningCell:
 
     Args:
         backend: renders.
+        clock: the thread on which it emits.
         tell: called with each news.
     """
 
-    def __init__(self, backend: Backend, tell: Callable[..., None]) -> None:
+    def __init__(self, backend: Backend, clock: WorkerScheduler, tell: Callable[..., None]) -> None:
         self._backend, self._tell = backend, tell
         self._loop = asyncio.get_running_loop()
-        self._clock = WorkerScheduler("rxpipe-cell")
+        self._clock = clock
         self._rendering = SingleAssignmentDisposable()
         self._ended: asyncio.Future[Rendered] = self._loop.create_future()
         self._outputs: list[Output] = []
@@ -209,9 +221,11 @@ class _RunningCell:
         self._clock.schedule(lambda *_: self._begin(data, folder))
         try:
             return await self._ended
-        finally:
-            self._rendering.dispose()  # a worker that closes cancels what it runs
+        except asyncio.CancelledError:  # a worker that closes cancels what it runs
             self._clock.close()
+            raise
+        finally:
+            self._rendering.dispose()
 
     def stop(self) -> None:
         """Interrupt the backend; harmless twice. Its slot is free once it is idle."""

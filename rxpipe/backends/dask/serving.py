@@ -13,19 +13,17 @@ import os
 import signal
 import socket
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from distributed import Worker
-from distributed.comm.addressing import parse_host_port
+from distributed import Status, Worker
 
 from rxpipe.backends.dask.address import OPEN_PORT, Address
 from rxpipe.backends.dask.holding import Holding
+from rxpipe.backends.dask.reaching import look
 from rxpipe.backends.dask.wire import PLUGIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from distributed.security import Security
 
     from rxpipe.backends.base import Backend
 
@@ -33,6 +31,7 @@ AGAIN_S = 1.0
 """Seconds between two attempts to reach the scheduler."""
 
 _CONNECT_S = 10.0
+_RETIRED = "scheduler-close-worker"  # Dask's reason where somebody closes this worker
 _LOOPBACK = ("127.", "localhost", "[::1]")
 
 
@@ -48,11 +47,12 @@ class WorkerSettings:
     name: str | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
     host: str | None = None
-    security: Security | None = None
 
 
 def serve_worker(backend: Backend, where: str, settings: WorkerSettings, say: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; blocking, on the main thread. What is rendered then is interrupted.
+    """Serve until SIGINT, SIGTERM or the scheduler retires this worker; blocking, on the main thread.
+
+    What is rendered then is interrupted, and moves to another worker.
 
     Args:
         backend: that the worker holds; it is not closed.
@@ -63,11 +63,22 @@ def serve_worker(backend: Backend, where: str, settings: WorkerSettings, say: Ca
     asyncio.run(_Serving(backend, where, settings, say).run())
 
 
+class _Worker(Worker):
+    """A worker of Dask that remembers whether it was retired: its scheduler stays, and wants it gone."""
+
+    retired = False
+
+    async def close(self, *arguments: Any, **options: Any) -> Any:
+        retiring = self.status == Status.closing_gracefully  # as its scheduler has it while it retires a worker
+        self.retired = self.retired or retiring or options.get("reason") == _RETIRED
+        return await super().close(*arguments, **options)
+
+
 class _Serving:
     def __init__(self, backend: Backend, where: str, settings: WorkerSettings, say: Callable[[str], None]) -> None:
         self._backend, self._where, self._settings, self._say = backend, where, settings, say
         self._name = settings.name or f"{socket.gethostname()}-{os.getpid()}"
-        self._waiting = False
+        self._waits_for: str | None = None
 
     async def run(self) -> None:
         logging.getLogger("distributed").setLevel(logging.ERROR)  # what matters of it, this module says
@@ -83,17 +94,18 @@ class _Serving:
     async def _serve_once(self, stopped: asyncio.Event) -> None:
         """Serve while the scheduler is there; return when it is not, or not yet."""
         address, settings = self._settings.scheduler.text or "", self._settings
-        if not await _answers(address):
-            self._wait_for(address)
+        answers, unlike = await look(address, settings.scheduler.security, "worker", _CONNECT_S)
+        if unlike or not answers:
+            self._wait_for(address, unlike)
             return
         holding = Holding(self._backend, self._where)
-        worker = Worker(
+        worker = _Worker(
             address,
             nthreads=holding.slots,
             name=self._name,
             resources=dict(settings.resources),
             host=settings.host or _host_towards(address),
-            security=settings.security,
+            security=settings.scheduler.security,
             plugins=(holding,),
             startup_information={PLUGIN: lambda _: holding.about()},
             memory_limit=0,  # a model fills the memory; Dask would pause the worker, and say so to nobody
@@ -111,39 +123,34 @@ class _Serving:
                     [asyncio.create_task(worker.finished()), stopping], return_when=asyncio.FIRST_COMPLETED
                 )
         except (OSError, TimeoutError, RuntimeError) as error:
-            self._wait_for(f"{address} ({error})")
+            self._wait_for(address, str(error))
         finally:
             stopping.cancel()
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # a scheduler that is gone is told nothing
                 await asyncio.wait_for(worker.close(timeout=2, nanny=False), 5)
-        if not stopped.is_set():
+        if worker.retired:
+            self._say(f"worker {self._name} was retired by its scheduler, and ends")
+            stopped.set()
+        elif not stopped.is_set():
             self._wait_for(address)
 
     def _greet(self, worker: Worker) -> None:
-        self._waiting = False
+        self._waits_for = None
         self._say(f"worker {self._name} holds {self._where} ({self._backend.description})")
         self._say(f"scheduler {self._settings.scheduler.text}; this worker listens on {worker.address}")
         if self._settings.resources:
             self._say(
                 "resources: " + ", ".join(f"{name}={amount:g}" for name, amount in self._settings.resources.items())
             )
-        if self._settings.security is None and not _is_loopback(worker.address):
+        if self._settings.scheduler.security is None and not _is_loopback(worker.address):
             self._say(OPEN_PORT)
 
-    def _wait_for(self, address: str) -> None:
-        if not self._waiting:
-            self._waiting = True
-            self._say(f"worker {self._name} waits for the scheduler at {address}; the backend stays open")
-
-
-async def _answers(address: str) -> bool:
-    host, port = parse_host_port(address.partition("://")[2])
-    try:
-        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), _CONNECT_S)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True
+    def _wait_for(self, address: str, why: str = "") -> None:
+        """Say so once, and again for another reason."""
+        if self._waits_for != why:
+            self._waits_for = why
+            reason = f": {why}" if why else ", which does not answer"
+            self._say(f"worker {self._name} waits for the scheduler at {address}{reason}; the backend stays open")
 
 
 def _is_loopback(address: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import platform
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,8 @@ def sendable(error: Exception) -> RxPipeError:
     return BackendFailed(f"the worker's backend raised {type(error).__name__}: {error}.")
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """Return the versions that matter between machines."""
     names = ("rxpipe", "distributed", "cloudpickle", "msgpack", "pydantic")
     return {"python": ".".join(platform.python_version_tuple()[:2]), **{name: _version(name) for name in names}}

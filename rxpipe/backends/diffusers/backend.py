@@ -15,7 +15,6 @@ from rxpipe.backends.diffusers.engine import DTYPES, Engine, EngineOptions
 from rxpipe.backends.diffusers.files import find_model
 from rxpipe.backends.diffusers.loading import refuse_family
 from rxpipe.backends.diffusers.task import RenderTask
-from rxpipe.backends.diffusers.upscalers import Upscalers
 from rxpipe.errors import BackendRejected, suggestion
 from rxpipe.rx.worker import WorkerScheduler
 
@@ -77,7 +76,6 @@ class DiffusersBackend(Backend):
             device, dtype, offload, None if config is None else Path(config).expanduser(), download=download
         )
         self._engine = Engine(self._file, options)
-        self._upscalers = Upscalers(lambda: self._engine.device)
         self._previews = previews
         self._worker = WorkerScheduler("rxpipe-diffusers")
         self._tasks: set[RenderTask] = set()
@@ -123,7 +121,7 @@ class DiffusersBackend(Backend):
             def draw(_: abc.SchedulerBase, state: object = None) -> None:
                 del state
                 try:
-                    task.run(self._engine, self._upscalers, stage, source)
+                    task.run(self._engine, stage, source)
                 finally:
                     with self._lock:
                         self._tasks.discard(task)

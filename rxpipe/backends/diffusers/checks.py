@@ -9,7 +9,9 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from rxpipe.backends.catalog import Catalog, CatalogItem, name_references
-from rxpipe.backends.diffusers.files import ModelFile, find_model, items
+from rxpipe.backends.diffusers.detectors import detector_used
+from rxpipe.backends.diffusers.files import MODELS_VARIABLE, ModelFile, find_detector, find_model, items
+from rxpipe.backends.diffusers.inversions import unknown_names
 from rxpipe.backends.diffusers.loading import refuse_family
 from rxpipe.backends.diffusers.passes import PROGRAM
 from rxpipe.backends.diffusers.samplers import SAMPLERS, choose, sampler_items, schedule_items
@@ -95,7 +97,9 @@ def _check_files(stage: StageExecution) -> None:
         require("Drawing with a LoRA", "peft")
         find_model(lora.name, "lora")
     if isinstance(stage.config, AdetailerConfig):
-        require("Finding faces", "numpy", "skimage")
+        used = [detector_used(unit.detector) for unit in (stage.config, *stage.config.units)]
+        if None in used:
+            require("Finding faces", "numpy", "skimage")
 
 
 def _warnings(stage: StageExecution) -> Iterator[str]:
@@ -106,14 +110,21 @@ def _warnings(stage: StageExecution) -> Iterator[str]:
     if isinstance(config, Txt2ImgConfig) and config.batch_size > 1:
         yield "batch_size has no effect: pictures are drawn one by one, each with its own seed"
     if isinstance(config, AdetailerConfig):
-        units = (config, *config.units)
-        yield from (
-            f"{one.detector} is not here, only faces are found" for one in units if not looks_for_faces(one.detector)
-        )
+        yield from _of_detectors(config)
     if isinstance(config, UpscaleConfig) and config.mode == "single":
         return
     yield from _of_prompts(stage)
     yield from _of_samplers(stage)
+
+
+def _of_detectors(config: AdetailerConfig) -> Iterator[str]:
+    for unit in (config, *config.units):
+        if detector_used(unit.detector) is not None:
+            continue
+        if not looks_for_faces(unit.detector):
+            yield f"{unit.detector} is not here, only faces are found"
+        elif find_detector(unit.detector) is not None:
+            yield f"{unit.detector} needs ultralytics, which is not installed; rxpipe's own detector finds the faces"
 
 
 def _of_prompts(stage: StageExecution) -> Iterator[str]:
@@ -121,6 +132,8 @@ def _of_prompts(stage: StageExecution) -> Iterator[str]:
     for text in (stage.generation.prompt, stage.generation.negative_prompt):
         found = parsed(text, program=PROGRAM, steps=steps)
         yield from found.warnings
+        for name in unknown_names(text):
+            yield f"there is no embedding {name!r} in the folders of {MODELS_VARIABLE}; it is taken as words"
         if len(found.parts) > 1:
             yield "AND is taken as BREAK: its parts are not drawn separately"
     if parsed(stage.generation.negative_prompt, program=PROGRAM).loras:

@@ -7,8 +7,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from rxpipe.backends.diffusers.detectors import Detectors
 from rxpipe.backends.diffusers.files import ModelFile, find_model
 from rxpipe.backends.diffusers.loading import Loaded, Place, import_diffusers, load, use_vae
+from rxpipe.backends.diffusers.upscalers import Upscalers
 from rxpipe.errors import BackendRejected, suggestion
 from rxpipe.logs import logger
 
@@ -48,7 +50,7 @@ class Engine:
         file: the model that is drawn with where a stage names none.
         options: how models are loaded.
 
-    loads: how often weights were read from a disk.
+    loads: how often weights were read from a disk. upscalers, detectors: the other models, on the same device.
     """
 
     def __init__(self, file: ModelFile, options: EngineOptions) -> None:
@@ -58,6 +60,8 @@ class Engine:
         self._options = options
         self._models: OrderedDict[Path, Loaded] = OrderedDict()
         self._device: str | None = None
+        self.upscalers = Upscalers(lambda: self.device)
+        self.detectors = Detectors(lambda: self.device)
 
     def holds(self, name: str | None) -> bool:
         """Whether the model is in memory."""

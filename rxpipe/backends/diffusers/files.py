@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
 MODELS_VARIABLE = "RXPIPE_MODELS"
 """Environment variable with the folders that hold models, separated as in PATH."""
 
-Kind = Literal["checkpoint", "vae", "lora", "upscaler", "embedding", "other"]
+Kind = Literal["checkpoint", "vae", "lora", "upscaler", "embedding", "detector", "other"]
 Family = Literal["sd1", "sd2", "sdxl", "sdxl-refiner", "sd3", "flux", "other"]
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _LENGTH_BYTES, _LONGEST_HEADER = 8, 64 * 2**20
-_UPSCALER_FOLDERS = ("esrgan", "upscale", "swinir", "dat", "hat")
+_EMBEDDINGS = (".pt", ".bin")
+_DETECTORS = (".pt", ".onnx")
+_DETECTOR_FOLDERS = ("ultralytic", "adetailer", "yolo", "detector", "detection", "bbox", "segm")
+_EMBEDDING_FOLDERS = ("embedding", "textualinversion", "inversion")
+_UPSCALER_FOLDERS = ("esrgan", "realesrgan", "bsrgan", "upscaler", "upscale", "swinir", "dat", "hat")
 _INPAINTING_CHANNELS = 9
 _EMBEDDING_TENSORS = 4
 
@@ -132,7 +137,7 @@ def _kind(header: Mapping[str, Any], path: Path) -> Kind:
         return "lora"
     if any(key.endswith(("decoder.conv_in.weight", "decoder.conv_in.bias")) for key in header):
         return "vae"
-    if any(part in folder.lower() for folder in path.parts[:-1] for part in _UPSCALER_FOLDERS):
+    if _lies_in(path, _UPSCALER_FOLDERS):
         return "upscaler"
     if any(key.startswith(("RDB_trunk", "body.0.rdb", "model.1.sub", "conv_first")) for key in header):
         return "upscaler"
@@ -229,7 +234,7 @@ def _within(root: Path) -> Iterator[ModelFile]:
             continue
         below.sort()
         yield from _readable(here / name for name in sorted(names) if name.endswith(".safetensors"))
-        yield from (model for name in sorted(names) if (model := _pickled_upscaler(here / name)) is not None)
+        yield from (model for name in sorted(names) if (model := _by_its_place(here / name)) is not None)
 
 
 def _readable(paths: Iterable[Path]) -> Iterator[ModelFile]:
@@ -240,8 +245,34 @@ def _readable(paths: Iterable[Path]) -> Iterator[ModelFile]:
             continue
 
 
-def _pickled_upscaler(path: Path) -> ModelFile | None:
-    """Upscalers are shared as .pth, which is read with weights only."""
-    if path.suffix != ".pth" or not any(part in path.parent.name.lower() for part in _UPSCALER_FOLDERS):
-        return None
-    return ModelFile(path.stem, path, "upscaler")
+def _by_its_place(path: Path) -> ModelFile | None:
+    """What is shared as a pickle, unread: upscalers and embeddings, loaded as weights; detectors, as known layers."""
+    if path.suffix in _EMBEDDINGS and _lies_in(path, _EMBEDDING_FOLDERS):
+        return ModelFile(path.stem, path, "embedding")
+    if path.suffix == ".pth" and _lies_in(path, _UPSCALER_FOLDERS):
+        return ModelFile(path.stem, path, "upscaler")
+    named = "yolo" in path.name.lower() or _lies_in(path, _DETECTOR_FOLDERS)
+    return ModelFile(path.name, path, "detector") if path.suffix in _DETECTORS and named else None
+
+
+def _lies_in(path: Path, names: tuple[str, ...]) -> bool:
+    """Whether one of the two folders above a file has one of the names, as a whole word: "4x DAT" and not "data"."""
+    words = {word for folder in path.parts[-3:-1] for word in re.findall("[a-z]+", folder.lower())}
+    return any(word.removesuffix("s") in names for word in words)
+
+
+def find_detector(name: str) -> Path | None:
+    """Return the file of a detector that a name or a path means; None where the user has none of that name.
+
+    Raises:
+        BackendRejected: a path where no file is, or one that is no detector.
+    """
+    path = Path(name).expanduser()
+    if not path.is_file() and "/" not in name and "\\" not in name:
+        item = find(items("detector"), name)
+        return next((model.path for model in models("detector") if item is not None and model.name == item.name), None)
+    if not path.is_file():
+        raise BackendRejected(f"detector {path}: no such file.")
+    if path.suffix.lower() not in _DETECTORS:
+        raise BackendRejected(f"detector {path}: no detector; allowed: a YOLO model that ends with .pt or .onnx.")
+    return path

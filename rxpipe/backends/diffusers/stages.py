@@ -6,7 +6,8 @@ import io
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from rxpipe.backends.detections import face_regions, faces_of
+from rxpipe.backends.detections import detection_of, faces_of, regions
+from rxpipe.backends.diffusers.detectors import detector_used
 from rxpipe.backends.diffusers.passes import Painter, Sampling, planned_steps, with_seed
 from rxpipe.backends.diffusers.upscalers import LATENT
 from rxpipe.backends.masks import mask_of
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from rxpipe.artifact import Artifact
-    from rxpipe.backends.diffusers.upscalers import Upscalers
+    from rxpipe.backends.detections import Detection
     from rxpipe.backends.picture import InputImage
     from rxpipe.backends.regions import Region
     from rxpipe.config import AdetailerUnit, HiresConfig
@@ -61,15 +62,15 @@ class StageWork:
         stage: narrowed to the image.
         source: the picture to work on, None for txt2img.
         painter: draws samplings.
-        upscalers: enlarge.
         wanted: asked while a picture is decoded; once it says no, decoding stops.
     """
 
     stage: StageExecution
     source: Artifact | None
     painter: Painter
-    upscalers: Upscalers
     wanted: Callable[[], bool]
+    _faces: list[Detection] | None = field(default=None, init=False)
+    _finds: dict[str, list[dict[str, object]]] = field(default_factory=dict, init=False)
 
     def run(self) -> Drawn:
         """Return what was drawn.
@@ -93,11 +94,13 @@ class StageWork:
 
     def _drawn(self, picture: Image.Image, given: InputImage | None = None, **facts: object) -> Drawn:
         notes = given.notes if given is not None else ()
+        words = self.painter.words
+        misfits = tuple(f"the embedding {name} does not fit the model and is taken as words" for name in words.misfits)
         if given is not None and given.image.mode == "RGBA" and picture.mode == "RGB":
             picture = picture.copy()
             picture.putalpha(fitted(given.image.getchannel("A"), Size(*picture.size), crop=False))
-        used = {**self.painter.used, **facts}
-        return Drawn(encoded(picture), warnings=(*notes, *self.painter.warnings), facts=used)
+        used = {**self.painter.used, **({"embeddings": list(words.used)} if words.used else {}), **facts}
+        return Drawn(encoded(picture), warnings=(*notes, *self.painter.warnings, *misfits), facts=used)
 
     def _sampling(self, **changes: Any) -> Sampling:
         generation = self.stage.generation
@@ -148,7 +151,9 @@ class StageWork:
         latent = LATENT.get(hires.upscaler.lower())
         if latent is None:
             picture = self._picture(self.painter.draw(first, size))
-            return self.painter.redraw(second, self.upscalers.enlarged(picture, larger, hires.upscaler), larger)
+            return self.painter.redraw(
+                second, self.painter.engine.upscalers.enlarged(picture, larger, hires.upscaler), larger
+            )
         drawn = self.painter.draw(first, size, latent=True)
         return self.painter.redraw(second, _interpolated(drawn, larger, *latent), larger)
 
@@ -212,21 +217,34 @@ class StageWork:
     # -- adetailer ----------------------------------------------------------------------------------------------------
 
     def _adetailer(self, config: AdetailerConfig, given: InputImage) -> Drawn:
-        units = [unit for unit in (config, *config.units) if looks_for_faces(unit.detector)]
-        if self.source is None or not units:
-            return Drawn(unchanged=True, warnings=given.notes)
         picture = given.image.convert("RGB")
-        faces = faces_of(self.source)
-        facts = [{"box": [f.left, f.top, f.right, f.bottom], "confidence": f.confidence} for f in faces]
-        found = [(unit, face_regions(unit, faces, Size(*picture.size))) for unit in units]
-        work = [(self._of_unit(unit), region) for unit, regions in found for region in regions]
+        units = [(unit, self._found(unit, picture)) for unit in (config, *config.units)]
+        if all(finds is None for _, finds in units):
+            return Drawn(unchanged=True, warnings=given.notes)
+        facts = self._finds
+        parts = [(unit, regions(unit, finds or (), Size(*picture.size))) for unit, finds in units]
+        work = [(self._of_unit(unit), region) for unit, found in parts for region in found]
         work = [(sampling, region) for sampling, region in work if sampling.strength > 0]
         if not work:
-            return Drawn(unchanged=True, warnings=given.notes, facts={"faces": facts})
+            return Drawn(unchanged=True, warnings=given.notes, facts={**facts})
         self.painter.steps.plan(*planned_steps([sampling for sampling, _ in work]))
         for sampling, region in work:
             picture = self._detailed(with_seed(sampling, region.seed_offset), picture, region)
-        return self._drawn(picture, given, faces=facts)
+        return self._drawn(picture, given, **facts)
+
+    def _found(self, unit: AdetailerUnit, picture: Image.Image) -> list[Detection] | None:
+        """What the unit's detector finds: the user's own by that name, else faces; None where it looks for others."""
+        path = detector_used(unit.detector)
+        if path is not None:
+            finds = self.painter.engine.detectors.finds(path, picture, unit.confidence)
+            self._finds.setdefault("detections", []).extend({"label": f.label, **f.facts} for f in finds)
+            return finds
+        if self.source is None or not looks_for_faces(unit.detector):
+            return None
+        if self._faces is None:
+            self._faces = [detection_of(face) for face in faces_of(self.source)]
+            self._finds["faces"] = [face.facts for face in self._faces]
+        return self._faces
 
     def _of_unit(self, unit: AdetailerUnit) -> Sampling:
         return self._sampling(
@@ -258,9 +276,9 @@ class StageWork:
         redraws = config.mode == "img2img" and config.denoising_strength > 0
         sampling = self._sampling(strength=config.denoising_strength)
         self.painter.steps.plan(1, *(planned_steps([sampling]) if redraws else ()))
-        larger = self.upscalers.enlarged(picture, size, config.upscaler, self.painter.steps.at)
+        larger = self.painter.engine.upscalers.enlarged(picture, size, config.upscaler, self.painter.steps.at)
         if config.upscaler_2 is not None and config.mode == "single" and config.upscaler_2_visibility > 0:
-            other = self.upscalers.enlarged(picture, size, config.upscaler_2, self.painter.steps.at)
+            other = self.painter.engine.upscalers.enlarged(picture, size, config.upscaler_2, self.painter.steps.at)
             from PIL import Image  # noqa: PLC0415  # importing rxpipe loads no Pillow
 
             larger = Image.blend(larger, other, config.upscaler_2_visibility)

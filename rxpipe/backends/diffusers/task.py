@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import RenderEvent
     from rxpipe.backends.diffusers.engine import Engine
-    from rxpipe.backends.diffusers.upscalers import Upscalers
     from rxpipe.plan import StageExecution
 
 
@@ -57,14 +56,14 @@ class RenderTask:
         """End with an error."""
         self._deliver(lambda: self._observer.on_error(error), last=True)
 
-    def run(self, engine: Engine, upscalers: Upscalers, stage: StageExecution, source: Artifact | None) -> None:
+    def run(self, engine: Engine, stage: StageExecution, source: Artifact | None) -> None:
         """Draw; on the model's thread."""
         if self._stopped.is_set():
             return
         engine.stopped = self._stopped.is_set
         painter = Painter(engine, Steps(self._emit, self._previews))
         try:
-            work = StageWork(stage, source, painter, upscalers, lambda: not self._stopped.is_set())
+            work = StageWork(stage, source, painter, lambda: not self._stopped.is_set())
             drawn = work.run()
         except (Stopped, DecodingStopped):
             return

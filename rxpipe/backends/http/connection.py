@@ -8,34 +8,31 @@ HTTP library, whose locals hold the headers.
 from __future__ import annotations
 
 import functools
-import socket
 import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPException
-from typing import TYPE_CHECKING, Any, Self, cast
+from http.client import HTTPException, IncompleteRead
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import requests
-from reactivex.disposable import SerialDisposable
-from requests.adapters import HTTPAdapter
 from requests.cookies import RequestsCookieJar
 from requests.utils import requote_uri
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from rxpipe.backends.http.failures import ErrorHints, RequestInfo, read_json, refusal, root_cause_text, without_frames
 from rxpipe.backends.http.limits import AnswerLimit, Body, BodyReader
+from rxpipe.backends.http.sockets import Deadline, WatchedAdapter, shut_down_socket
 from rxpipe.errors import BackendError, BackendTimeout, BackendUnavailable, BadResponse
 from rxpipe.rx.worker import WorkerScheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    import socket
+    from collections.abc import Iterator, Mapping
 
-    from urllib3 import PoolManager
+    from urllib3.connection import HTTPConnection
 
     from rxpipe.backends.http.address import Address
 
@@ -51,7 +48,7 @@ _NO_TLS = ("UNEXPECTED_EOF", "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HT
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer with its whole body. content: the body; a large one is mapped, and `body` is a copy of it."""
+    """An answer with its whole body. content: the body; of a large one `body` is a copy."""
 
     status: int
     content: Body = field(repr=False)
@@ -61,7 +58,7 @@ class Response:
     @property
     def body(self) -> bytes:
         """The body as bytes."""
-        return self.content if isinstance(self.content, bytes) else self.content[:]
+        return self.content if isinstance(self.content, bytes) else bytes(self.content)
 
     def json(self) -> Any:
         """The body as JSON.
@@ -102,7 +99,7 @@ class Connection:
         self._aborted = threading.Event()
         self._own_deadlines = WorkerScheduler("rxpipe-http-deadline") if deadlines is None else None
         self._deadlines = deadlines or cast("WorkerScheduler", self._own_deadlines)
-        self._adapter = _Adapter(self._watch, self._note_sent)
+        self._adapter = WatchedAdapter(self._watch, self._note_sent)
         self._blank, self._send_settings = _prepared(address)
         self._cookies = RequestsCookieJar()
         self._opened = 0
@@ -182,7 +179,7 @@ class Connection:
         self._began_s = begin
         limit = limit or AnswerLimit.small(timeout_s)
         request = RequestInfo(method, path, self._address.base)
-        with _Deadline(self._deadlines, self._shut_down) as deadline:
+        with Deadline(self._deadlines, self._shut_down) as deadline:
             deadline.end_after(limit.whole_s)
             try:
                 try:
@@ -251,7 +248,7 @@ class Connection:
 
     def _shut_down(self) -> None:
         for sock in {*(connection.sock for connection in list(self._connections)), *self._sockets}:
-            _shutdown_socket(sock)
+            shut_down_socket(sock)
 
     def _read(self, response: requests.Response, limit: AnswerLimit) -> Body:
         raw, length = response.raw, _length_of(response)
@@ -259,15 +256,14 @@ class Connection:
             body = BodyReader(limit, response.headers.get("Content-Encoding", ""), length)
             size, begin = _PIECE_BYTES[0], time.monotonic()
             head_s = begin
-            while piece := raw.read(size, decode_content=False):
-                self.received += len(piece)
-                body.feed(piece)
+            while count := _next_piece(raw, body, size):
+                self.received += count
                 begin, took_s = time.monotonic(), time.monotonic() - begin
                 size = min(2 * size, _PIECE_BYTES[1]) if took_s < _QUICK_S else size
             content = body.finish()
             self.answered_s = time.monotonic()
             self.transfer_s += self.answered_s - head_s
-        except BadResponse:
+        except Exception:
             response.close()  # what is left of it must not be read as the next answer
             raise
         if self.aborted:
@@ -330,91 +326,8 @@ class Connection:
         if connection.sock is not None:
             self._sockets.add(connection.sock)
         if self.aborted:
-            _shutdown_socket(connection.sock)
+            shut_down_socket(connection.sock)
             raise ConnectionAbortedError("aborted on our side")
-
-
-class _Deadline:
-    """The time by which an answer must be complete; *shut_down* is called on another thread when it has passed."""
-
-    def __init__(self, scheduler: WorkerScheduler, shut_down: Callable[[], None]) -> None:
-        self._scheduler = scheduler
-        self._shut_down = shut_down
-        self._timer = SerialDisposable()
-        self._lock = threading.Lock()
-        self._over = False
-        self.passed = False
-
-    def end_after(self, seconds: float | None) -> None:
-        """Set the time, from now on; None leaves it as it is."""
-        if seconds is not None:
-            self._timer.disposable = self._scheduler.schedule_relative(seconds, self._pass)
-
-    def check(self) -> None:
-        """Raise TimeoutError where the time has passed: a body without a length just ends when it is cut off."""
-        if self.passed:
-            raise TimeoutError("the deadline has passed")
-
-    def _pass(self, *_: object) -> None:
-        with self._lock:  # never in the next request on the same connection
-            if not self._over:
-                self.passed = True
-                self._shut_down()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.dispose()
-        with self._lock:
-            self._over = True
-
-
-class _Adapter(HTTPAdapter):
-    """An adapter that shows each connection to *watch* when it is made and when it stands.
-
-    sent: called when a request was written to its end.
-    """
-
-    def __init__(self, watch: Callable[[HTTPConnection], None], sent: Callable[[], None]) -> None:
-        self._watch, self._sent = watch, sent
-        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self._watched(self.poolmanager)
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, **kwargs)
-        self._watched(manager)
-        return manager
-
-    def _watched(self, manager: PoolManager) -> None:
-        watch, sent = self._watch, self._sent
-
-        class Http(HTTPConnection):
-            def connect(self) -> None:
-                watch(self)
-                super().connect()
-                watch(self)
-
-            def request(self, *args: Any, **kwargs: Any) -> None:
-                super().request(*args, **kwargs)
-                sent()
-
-        class Https(HTTPSConnection):
-            def connect(self) -> None:
-                watch(self)
-                super().connect()
-                watch(self)
-
-            def request(self, *args: Any, **kwargs: Any) -> None:
-                super().request(*args, **kwargs)
-                sent()
-
-        http = type("HttpPool", (HTTPConnectionPool,), {"ConnectionCls": Http})
-        https = type("HttpsPool", (HTTPSConnectionPool,), {"ConnectionCls": Https})
-        manager.pool_classes_by_scheme = cast("Any", {"http": http, "https": https})
 
 
 class ConnectionPool:
@@ -471,7 +384,22 @@ class ConnectionPool:
 
 def _length_of(response: requests.Response) -> int | None:
     length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() and len(length) < _DIGITS else None
+    return int(length) if length.isdecimal() and len(length) < _DIGITS and not response.raw.chunked else None
+
+
+def _next_piece(raw: Any, body: BodyReader, size: int) -> int:
+    """Read the next bytes of a body, at most *size*; return how many, 0 at the end.
+
+    Those of a known length go from the socket to their place; urllib3's own `readinto` reads and then copies them.
+    """
+    if body.missing is None:
+        piece = raw.read(size, decode_content=False)
+        body.feed(piece)
+        return len(piece)
+    count = body.fill(raw._fp.readinto, size)  # noqa: SLF001
+    if not count and body.missing:
+        raise IncompleteRead(b"", body.missing)
+    return count
 
 
 def _prepared(address: Address) -> tuple[requests.PreparedRequest, dict[str, Any]]:
@@ -497,11 +425,3 @@ def _headers(address: Address) -> dict[str, str]:
     if not address.is_loopback:  # tunnels that show a page to browsers first
         headers |= {"ngrok-skip-browser-warning": "1", "skip_zrok_interstitial": "1"}
     return {**headers, **address.headers}
-
-
-def _shutdown_socket(sock: socket.socket | None) -> None:
-    if sock is not None:
-        try:
-            socket.socket.shutdown(sock, socket.SHUT_RDWR)
-        except OSError:
-            return  # already down

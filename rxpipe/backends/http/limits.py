@@ -10,8 +10,12 @@ import io
 import mmap
 import zlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rxpipe.errors import BadResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MIB = 1 << 20
 _SMALL_BYTES = 16 * _MIB
@@ -22,9 +26,10 @@ _MORE_PIXELS = 16  # a script may enlarge four times
 _SMALL_PIXELS = 4 * _MIB
 _STEP = 256 << 10  # bytes that are decompressed in one step
 _ASK_TIMES = 4
-_LARGE_BYTES = _MIB
+_DIRECT_BYTES = 64 << 10  # a body of at least so many, and of known length, is read straight to its place
+_LARGE_BYTES = 2 * _MIB
 
-Body = bytes | mmap.mmap
+Body = bytes | bytearray | mmap.mmap
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +82,33 @@ class BodyReader:
 
     def __init__(self, limit: AnswerLimit, encoding: str = "", length: int | None = None) -> None:
         self._limit = limit
-        # Grows in place, and gives its bytes away without a copy. A large one of a known size has its own pages, which
-        # go back to the system with it: freed heap stays with each thread that read an answer.
-        self._body: io.BytesIO | mmap.mmap = io.BytesIO()
+        # Grows in place, and gives its bytes away without a copy.
+        self._body = io.BytesIO()
+        self._place: bytearray | mmap.mmap | None = None
         self._size = 0
         self._unpacker = _unpacker(encoding.strip().lower())
         if length is not None and length > limit.most_bytes:
             raise self._too_large()
-        if length is not None and length >= _LARGE_BYTES and self._unpacker is None:
-            self._body = mmap.mmap(-1, length)
+        if length is not None and length >= _DIRECT_BYTES and self._unpacker is None:
+            # A large one has its own pages, which go back to the system with it: freed heap stays with each thread.
+            self._place = mmap.mmap(-1, length) if length >= _LARGE_BYTES else bytearray(length)
+
+    @property
+    def missing(self) -> int | None:
+        """How many bytes of a body that is read by `fill` are still to come; None for one that is fed."""
+        return None if self._place is None else len(self._place) - self._size
+
+    def fill(self, read_into: Callable[[memoryview], int], size: int) -> int:
+        """Have the next bytes of a body of known length written to their place, at most *size*; return how many.
+
+        *read_into* writes into the view that it is given, and returns how many bytes it wrote: 0 at the end.
+        """
+        if self._place is None:
+            raise RuntimeError("this body is fed")
+        with memoryview(self._place)[self._size : self._size + size] as free:
+            count = read_into(free) if free else 0
+        self._size += count
+        return count
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes of the body.
@@ -111,8 +134,8 @@ class BodyReader:
         """
         if self._unpacker is not None and self._size and not self._unpacker.eof:
             raise BadResponse("the answer cannot be decompressed: it is cut off.")
-        if isinstance(self._body, mmap.mmap):
-            return self._body if self._size == len(self._body) else self._body[: self._size]
+        if self._place is not None:
+            return self._place
         return self._body.getvalue()
 
     def _keep(self, piece: bytes) -> None:

@@ -149,7 +149,7 @@ def _split(body: Body, key: str) -> tuple[list[bytes | memoryview], dict[str, An
     cut = _cut_out(body, key)
     if cut is not None:
         return cut
-    body = body[:]
+    body = bytes(body)
     whole = read_json(body)
     if not isinstance(whole, dict) or key not in whole:
         raise BadResponse(f"the answer has no {key!r}: {shown(body)}.", hint=hint_for(body))
@@ -171,7 +171,7 @@ def _cut_out(body: Body, key: str) -> tuple[list[bytes | memoryview], dict[str, 
     pictures, stop = _strings(body, found.end()) if key == "images" else _string(body, found.end())
     if stop < 0:
         return None
-    head, tail = body[: found.start(2)], body[stop:]
+    head, tail = bytes(body[: found.start(2)]), bytes(body[stop:])
     try:
         rest = json.loads(b'%b"%b"%b' % (head, json.dumps(_CUT)[1:-1].encode(), tail))
     except (ValueError, RecursionError):
@@ -207,7 +207,7 @@ def _string(body: Body, start: int) -> tuple[list[bytes | memoryview], int]:
 
 
 def _skip_blanks(body: Body, start: int) -> int:
-    while body[start : start + 1] in {b" ", b"\n", b"\r", b"\t"}:
+    while body[start : start + 1] in (b" ", b"\n", b"\r", b"\t"):  # a bytearray has no hash
         start += 1
     return start
 

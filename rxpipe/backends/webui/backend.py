@@ -8,17 +8,12 @@ it interrupts the server while our job is the running one.
 from __future__ import annotations
 
 import functools
-import weakref
 from typing import TYPE_CHECKING
 
-from reactivex import Observable
-from reactivex.disposable import Disposable
-
-from rxpipe.backends.base import Backend, RenderEvent
+from rxpipe.backends.http.backend import HTTPBackend, open_calls
 from rxpipe.backends.http.batches import Batches
-from rxpipe.backends.http.call import CallServices, RenderCall, Timeouts, WorkerPool
-from rxpipe.backends.http.connection import ConnectionPool
-from rxpipe.backends.http.idle import wait_idle, when_settled
+from rxpipe.backends.http.call import Timeouts
+from rxpipe.backends.http.idle import when_settled
 from rxpipe.backends.http.stopping import Interrupter
 from rxpipe.backends.webui.checks import check_plan, overrides_in
 from rxpipe.backends.webui.diagnosis import examine
@@ -30,23 +25,21 @@ from rxpipe.backends.webui.names import ALL_KINDS, NameLookup, WebUICatalog, fet
 from rxpipe.backends.webui.options import OptionKeeper
 from rxpipe.backends.webui.outputs import OutputReader
 from rxpipe.backends.webui.progress import ProgressClient
-from rxpipe.errors import BackendRejected
-from rxpipe.rx.forks import renew_after_fork
-from rxpipe.rx.worker import WorkerScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reactivex import abc
+    from reactivex import Observable
 
     from rxpipe.artifact import Artifact
+    from rxpipe.backends.base import RenderEvent
     from rxpipe.backends.catalog import Catalog
     from rxpipe.backends.diagnosis import Diagnosis
     from rxpipe.backends.http.address import Address
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
 
-class WebUIBackend(Backend):
+class WebUIBackend(HTTPBackend[WebUIServices]):
     """Renders on an AUTOMATIC1111 or Forge server that was started with `--api`.
 
     Args:
@@ -98,15 +91,14 @@ class WebUIBackend(Backend):
         idle_timeout_s: float = 120.0,
         idle_least_s: float = 30.0,
     ) -> None:
-        self._address = parse_address(url, auth=auth)
-        self.url = self._address.base
-        self.description = f"WebUI at {self._address}"
+        address = parse_address(url, auth=auth)
+        self.description = f"WebUI at {address}"
         self.queue_ahead = queue_ahead
         self._strict = strict
         timeouts = Timeouts(poll_s, ask_timeout_s, stalled_s, silence_s, unknown_job_s, unanswered_s, answer_s)
-        self._make_services = functools.partial(
+        make_services = functools.partial(
             _make_services,
-            self._address,
+            address,
             timeouts,
             connect_timeout_s=connect_timeout_s,
             grace_s=grace_s,
@@ -114,42 +106,18 @@ class WebUIBackend(Backend):
             idle_least_s=idle_least_s,
             previews=previews,
         )
-        self._open()
-        self._closed = False
-        renew_after_fork(self)
-
-    def _open(self) -> None:
-        self._services = self._make_services()
-        self._own_clock = WorkerScheduler("rxpipe-webui-emit")
-        self._release = weakref.finalize(self, _release, self._services, self._own_clock, wait=False)
-        self._release.atexit = False  # a run in progress is cancelled first
-
-    def after_fork(self) -> None:
-        """Begin anew in a child process: connections and threads are the parent's."""
-        self._release.detach()
-        self._open()
-
-    def __repr__(self) -> str:
-        return f"WebUIBackend({self._address.base!r})"
+        super().__init__(address, make_services)
 
     # -- the port -----------------------------------------------------------------------------------------------------
 
     def render(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
         """Return one picture; see `Backend.render`. A stage that no WebUI renders ends in BackendRejected."""
 
-        def subscribe(
-            observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            if self._closed:
-                observer.on_error(BackendRejected(f"{self!r} was closed.", hint="Open another one."))
-                return Disposable()
+        def make_job() -> WebUIJob:
             reader = OutputReader(self._address.base, WebUICatalog(), self._strict)
-            job = WebUIJob(self._services, reader, stage, source)
-            call = RenderCall(self._services.calls, job, observer, scheduler or self._own_clock)
-            call.start()
-            return Disposable(call.stop)
+            return WebUIJob(self._services, reader, stage, source)
 
-        return when_settled(self._services.interrupter, Observable(subscribe), self._own_clock)
+        return when_settled(self._services.interrupter, self._render(make_job), self._own_clock)
 
     def check(self, plan: StageExecutionPlan) -> Sequence[str]:
         """Look every name in the plan up at the server.
@@ -179,24 +147,6 @@ class WebUIBackend(Backend):
             options = self._services.options
             return examine(connection, self._address, options, timeout_s=self._ask_s, trial=trial)
 
-    def wait_idle(self) -> Observable[None]:
-        """Complete once no interrupted job is known to run or wait; BackendUnavailable after `idle_timeout_s`."""
-        return wait_idle(self._services.interrupter, self._own_clock)
-
-    def close(self) -> None:
-        """Release connections and threads; waits for an interrupt in progress, at most about the grace time."""
-        self._closed = True
-        self._release.detach()
-        _release(self._services, self._own_clock, wait=True)
-
-    @property
-    def _connections(self) -> ConnectionPool:
-        return self._services.calls.connections
-
-    @property
-    def _ask_s(self) -> float:
-        return self._services.calls.timeouts.ask_s
-
 
 def _make_services(
     address: Address,
@@ -208,36 +158,21 @@ def _make_services(
     idle_least_s: float,
     previews: bool,
 ) -> WebUIServices:
-    connections = ConnectionPool(address, hints=HINTS, connect_timeout_s=connect_timeout_s)
+    calls = open_calls("webui", address, timeouts, hints=HINTS, connect_timeout_s=connect_timeout_s)
     progress_client, ask_s = ProgressClient(), timeouts.ask_s
     return WebUIServices(
-        calls=CallServices(
-            connections=connections,
-            workers=WorkerPool("rxpipe-webui-call"),
-            polls=WorkerScheduler("rxpipe-webui-poll"),
-            timeouts=timeouts,
-        ),
-        progress_client=progress_client,
-        names=NameLookup(connections, timeout_s=ask_s),
-        options=OptionKeeper(progress_client, OpenOptions(address.base), timeout_s=ask_s),
+        calls=calls,
         interrupter=Interrupter(
-            connections,
+            calls.connections,
             name="rxpipe-webui",
             grace_s=grace_s,
             idle_timeout_s=idle_timeout_s,
             idle_least_s=idle_least_s,
         ),
+        previews=previews,
+        progress_client=progress_client,
+        names=NameLookup(calls.connections, timeout_s=ask_s),
+        options=OptionKeeper(progress_client, OpenOptions(address.base), timeout_s=ask_s),
         in_flight=InFlightJobs(),
         batches=Batches(),
-        previews=previews,
     )
-
-
-def _release(services: WebUIServices, own_clock: WorkerScheduler, *, wait: bool) -> None:
-    """Release connections and threads; *wait*: for an interrupt in progress."""
-    services.interrupter.close(wait=wait)
-    services.calls.workers.close()
-    services.calls.polls.close()
-    own_clock.close()
-    services.calls.connections.close()
-    services.batches.wake_all()  # what waits for another image's answer ends with an error

@@ -6,11 +6,11 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rxpipe.backends.http.backend import HTTPServices
+
 if TYPE_CHECKING:
     from rxpipe.backends.http.batches import Batches
-    from rxpipe.backends.http.call import CallServices
     from rxpipe.backends.http.connection import Connection
-    from rxpipe.backends.http.stopping import Interrupter
     from rxpipe.backends.webui.names import NameLookup
     from rxpipe.backends.webui.options import OptionKeeper
     from rxpipe.backends.webui.progress import JobOwner, JobTracker, ProgressClient, ProgressSnapshot
@@ -41,18 +41,19 @@ class InFlightJobs:
             return before[-1] if before else None
 
 
-@dataclass(frozen=True, slots=True)
-class WebUIServices:
-    """What all jobs of a backend share. previews: whether the picture so far is asked for."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebUIServices(HTTPServices):
+    """What all jobs of a backend share."""
 
-    calls: CallServices
     progress_client: ProgressClient
-    interrupter: Interrupter
     in_flight: InFlightJobs
     batches: Batches
     names: NameLookup
     options: OptionKeeper
-    previews: bool
+
+    def close_own(self) -> None:
+        """End what waits for another image's answer, with an error."""
+        self.batches.wake_all()
 
     def settle_options(self, connection: Connection) -> tuple[str, ...]:
         """Put options back that stayed changed, unless a job of ours runs; return warnings.

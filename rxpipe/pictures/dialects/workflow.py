@@ -215,11 +215,12 @@ def _tables(value: object) -> list[Mapping[str, object]]:
 
 def _links(value: object) -> Iterator[tuple[object, _End]]:
     for link in value if isinstance(value, list) else []:
-        if isinstance(link, list) and len(link) >= 3 and isinstance(link[0], int | str) and isinstance(link[2], int):  # noqa: PLR2004
-            yield link[0], _End(_key(link[1]), link[2])
-        elif isinstance(link, Mapping) and isinstance(link.get("id"), int | str):
-            slot = link.get("origin_slot")
-            yield link["id"], _End(_key(link.get("origin_id")), slot if isinstance(slot, int) else 0)
+        match link:
+            case [int() | str() as number, origin, int() as slot, *_]:
+                yield number, _End(_key(origin), slot)
+            case {"id": int() | str() as number}:
+                slot = link.get("origin_slot")
+                yield number, _End(_key(link.get("origin_id")), slot if isinstance(slot, int) else 0)
 
 
 def _key(value: object) -> object:

@@ -57,12 +57,11 @@ class PictureLoader:
 
     Args:
         scheduler: of the window.
-        worker: where files are read; default: its own thread.
     """
 
-    def __init__(self, scheduler: abc.SchedulerBase, worker: WorkerScheduler | None = None) -> None:
+    def __init__(self, scheduler: abc.SchedulerBase) -> None:
         self._scheduler = scheduler
-        self._worker = worker or WorkerScheduler("rxpipe-pictures")
+        self._worker = WorkerScheduler("rxpipe-pictures")
 
     def load(self, path: Path, then: Callable[[Image.Image | None], object], *, side: int | None = None) -> None:
         """Call *then* with the picture, upright, at most *side* px; None if it cannot be read."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from rxpipe.views.gui.theme import Theme
 
+_NOTICE_LINES = 3
 _X11_WHEEL_UP = 4
 
 
@@ -50,11 +51,11 @@ class Notice(ttk.Frame):
     It never changes its size, so nothing beside it moves when a message comes or goes. The text can be selected.
     """
 
-    def __init__(self, master: tk.Misc, theme: Theme, *, lines: int = 3) -> None:
+    def __init__(self, master: tk.Misc, theme: Theme) -> None:
         super().__init__(master)
         self._theme, self.bad = theme, False
         self._text = tk.Text(
-            self, height=lines, width=10, wrap="word", borderwidth=0, highlightthickness=0, font="TkDefaultFont"
+            self, height=_NOTICE_LINES, width=10, wrap="word", borderwidth=0, highlightthickness=0, font="TkDefaultFont"
         )
         self._bar = ttk.Scrollbar(self, command=self._text.yview)
         self._text.configure(yscrollcommand=self._scrolled, state="disabled", cursor="")
@@ -144,13 +145,12 @@ class ScrolledColumn(ttk.Frame):
         ground: colour of what is behind, looked up in the theme at every change.
     """
 
-    def __init__(self, master: tk.Misc, ground: Callable[[], str], *, card: bool = False) -> None:
-        prefix = "Card." if card else ""
-        super().__init__(master, style="Inner.TFrame" if card else "TFrame")
+    def __init__(self, master: tk.Misc, ground: Callable[[], str]) -> None:
+        super().__init__(master)
         self._ground = ground
         self.canvas = tk.Canvas(self, highlightthickness=0, borderwidth=0, yscrollincrement=1)
-        self.inner = ttk.Frame(self.canvas, style="Inner.TFrame" if card else "TFrame")
-        self._bar = ttk.Scrollbar(self, style=f"{prefix}Vertical.TScrollbar", command=self.canvas.yview)
+        self.inner = ttk.Frame(self.canvas)
+        self._bar = ttk.Scrollbar(self, command=self.canvas.yview)
         self._item = self.canvas.create_window(0, 0, anchor="nw", window=self.inner)
         self.canvas.configure(yscrollcommand=self._bar.set)
         self.canvas.grid(row=0, column=0, sticky="nsew")
@@ -162,12 +162,6 @@ class ScrolledColumn(ttk.Frame):
         self.bind("<<ThemeChanged>>", lambda _event: self._recolour(), add="+")
         self.winfo_toplevel().bind("<<TraverseIn>>", self._traversed, add="+")
         self._recolour()
-
-    def scroll_to_end(self) -> None:
-        """Show the last of what is in the column."""
-        self.update_idletasks()
-        self._fit()
-        self.canvas.yview_moveto(1.0)
 
     def show(self, widget: tk.Misc) -> None:
         """Scroll as far as it takes to see a widget anywhere in the column."""

@@ -345,14 +345,14 @@ class MainWindow:
             self.wall.refresh()
 
     def _previewed(self, preview: StagePreview) -> None:
-        self._latest_preview = (preview.run_id, preview.stage_index, preview.image_index)
+        self._latest_preview = (preview.run_id, preview.stage_index, preview.shown_number)
 
     def _finished(self, event: StageImageProgress, image: Image.Image | None) -> None:
         """Show the finished picture in place of its last preview, unless the next image has a preview already."""
-        own, index = (event.run_id, event.stage_index, event.image_index), event.image_index
-        if image is not None and (self._latest_preview in {None, own} or self.preview.holds(index)):
-            caption = f"{event.stage_type} · image {index} · finished"
-            self.preview.show_picture(as_bytes(image), caption, index)
+        own, number = (event.run_id, event.stage_index, event.shown_number), event.shown_number
+        if image is not None and (self._latest_preview in {None, own} or self.preview.holds(number)):
+            caption = f"{event.stage_type} · image {number} · finished"
+            self.preview.show_picture(as_bytes(image), caption, number)
 
     def _report_result(self, end: RunEnd) -> None:
         """Offer the seed of an ended run for reuse, and show its warnings."""
@@ -467,7 +467,7 @@ class MainWindow:
         )
         self.buttons.grid(row=1, column=0, sticky="ew")
         self.run_button, self.stop_button = self.buttons.run, self.buttons.stop
-        self.after_button, self.skip_button = self.buttons.stop_after, self.buttons.skip
+        self.skip_button = self.buttons.skip
         self.notice = self.buttons.notice
 
     def _build_right(self) -> ttk.Panedwindow:

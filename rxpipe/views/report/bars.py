@@ -73,14 +73,16 @@ class Retry:
 class Bar:
     """An image in a stage.
 
-    image_index: in the stage, 1... begin_s, end_s: seconds since the attempt began. outcome: None if the run ended
-    before the image had one. artifact_id: None if it is not known, for the same reason. server: the member of a pool.
-    resumed: it was taken from a journal, in no time.
+    image_index: in the stage, 1... image_number: in the run, 1..; that in the stage where it is not known.
+    begin_s, end_s: seconds since the attempt began. outcome: None if the run ended before the image had one.
+    artifact_id: None if it is not known, for the same reason. server: the member of a pool. resumed: it was taken from
+    a journal, in no time.
     """
 
     stage_index: int
     stage_type: str
     image_index: int
+    image_number: int
     begin_s: float
     end_s: float
     spans: tuple[Span, ...]
@@ -152,7 +154,7 @@ def _attempt(events: Sequence[StageEvent], own: frozenset[int] | None) -> Attemp
             code = event.stage_index in own if own is not None else event.stage_type not in _RENDERED
             bars.append(open_bars.pop(key, _OpenBar()).finished(event, now_s, code=code))
         else:
-            open_bars.setdefault(key, _OpenBar(event.stage_type)).note(event, now_s)
+            open_bars.setdefault(key, _OpenBar(event.stage_type, event.shown_number)).note(event, now_s)
     length_s = (last.timestamp - began).total_seconds()
     bars += [bar.abandoned(key, length_s) for key, bar in open_bars.items()]
     status = last.status if isinstance(last, RunEnd) else None
@@ -189,9 +191,10 @@ def _drawn_at(bar: Bar) -> float:
 
 @dataclass(slots=True)
 class _OpenBar:
-    """An image in progress. changes: what it was in from which second on."""
+    """An image in progress. number: in the run. changes: what it was in from which second on."""
 
     stage_type: str = ""
+    number: int | None = None
     changes: list[tuple[float, Kind]] = field(default_factory=list)
     retries: list[Retry] = field(default_factory=list)
 
@@ -209,6 +212,7 @@ class _OpenBar:
             stage_index=event.stage_index,
             stage_type=event.stage_type,
             image_index=event.image_index or 0,
+            image_number=event.shown_number or 0,
             begin_s=begin_s,
             end_s=end_s,
             spans=(Span("code", begin_s, end_s),) if code else self._drawn(event, begin_s, end_s),
@@ -234,6 +238,7 @@ class _OpenBar:
             stage_index=key[0],
             stage_type=self.stage_type,
             image_index=key[1],
+            image_number=self.number or key[1],
             begin_s=begin_s,
             end_s=end_s,
             spans=self._spans(begin_s, end_s),

@@ -170,8 +170,8 @@ def _row_of(bar: Bar, planned: dict[str, str]) -> str:
     """Return the id of an image; of one that was not finished, what is known: images enter the first stage in order."""
     if bar.artifact_id is not None:
         return bar.artifact_id
-    unknown = f"{bar.stage_type} {bar.image_index}"
-    return planned.get(str(bar.image_index), unknown) if bar.stage_index == 0 else unknown
+    unknown = f"{bar.stage_type} {bar.image_number}"
+    return planned.get(str(bar.image_number), unknown) if bar.stage_index == 0 else unknown
 
 
 def _rects(bar: Bar, attempt: Attempt, y: int, height: int) -> Iterable[Rect]:
@@ -220,7 +220,7 @@ def _binned(rects: Sequence[Rect]) -> list[Rect]:
 
 
 def _marks(bar: Bar, attempt: Attempt, y: int) -> Iterable[Mark]:
-    where = f"{bar.stage_type}, image {bar.image_index}"
+    where = f"{bar.stage_type}, image {bar.image_number}"
     for retry in bar.retries:
         text = f"{where}: try {retry.number} failed, again after {duration_text(retry.delay_s)}: {retry.error.message}"
         yield Mark(100 * retry.at_s / attempt.length_s, y, "retry", text)
@@ -235,7 +235,7 @@ def _marks(bar: Bar, attempt: Attempt, y: int) -> Iterable[Mark]:
 def _title(bar: Bar) -> str:
     seed = "" if bar.seed is None else f", seed {bar.seed}"
     server = "" if bar.server is None else f", {bar.server}"
-    return f"{bar.stage_type}, image {bar.image_index}{seed}{server}: {duration_text(bar.length_s)}"
+    return f"{bar.stage_type}, image {bar.image_number}{seed}{server}: {duration_text(bar.length_s)}"
 
 
 def _ticks(length_s: float) -> tuple[Tick, ...]:

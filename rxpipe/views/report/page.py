@@ -255,7 +255,7 @@ def _troubles(run: ShownRun) -> Iterator[tuple[str, ...]]:
     names = {picture.artifact_id: picture.name for picture in run.pictures}
     for attempt in run.attempts:
         for bar in attempt.bars:
-            image = names.get(bar.artifact_id or "", str(bar.image_index))
+            image = names.get(bar.artifact_id or "", str(bar.image_number))
             for retry in bar.retries:
                 what = f"retry after try {retry.number}, {duration_text(retry.delay_s)} later"
                 yield clock_text(retry.at_s, 0.1), bar.stage_type, image, what, str(retry.error)

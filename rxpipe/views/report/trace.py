@@ -40,7 +40,7 @@ def _events(run: ShownRun) -> Iterator[dict[str, Any]]:
             f"attempt {attempt.number}", offset_s, (_IMAGES, 0), {"status": attempt.status or "no end"}, scope="g"
         )
         for bar in attempt.bars:
-            number = names.get(bar.artifact_id or "", _UNKNOWN + bar.image_index)
+            number = names.get(bar.artifact_id or "", _UNKNOWN + bar.image_number)
             yield from _image(bar, offset_s, (_IMAGES, threads.image(number)))
             yield _slice(bar, offset_s, (_STAGES, threads.lane(_STAGES, bar.stage_type, bar, offset_s)))
             if bar.server is not None:
@@ -82,9 +82,9 @@ def _image(bar: Bar, offset_s: float, where: tuple[int, int]) -> Iterator[dict[s
 
 
 def _slice(bar: Bar, offset_s: float, where: tuple[int, int]) -> dict[str, Any]:
-    given = {name: getattr(bar, name) for name in ("image_index", "seed", "outcome", "server", "artifact_id")}
+    given = {name: getattr(bar, name) for name in ("image_number", "seed", "outcome", "server", "artifact_id")}
     arguments = {name: value for name, value in given.items() if value is not None}
-    name = bar.stage_type if where[0] != _STAGES else f"image {bar.image_index}"
+    name = bar.stage_type if where[0] != _STAGES else f"image {bar.image_number}"
     return _complete(name, (offset_s + bar.begin_s, offset_s + bar.end_s), where, arguments, bar.stage_type)
 
 

@@ -9,6 +9,8 @@ import pytest
 import reactivex as rx
 from dask_clusters import InProcess
 from reactivex.disposable import Disposable
+from reactivex.scheduler import ScheduledItem
+from reactivex.scheduler.scheduler import Scheduler
 from stages import Watched, artifact, drawn, stage_of
 
 import rxpipe as rxp
@@ -136,6 +138,50 @@ def test_disposing_interrupts_the_workers_backend_exactly_once(cluster, backend)
     assert held.interrupted == [1]
 
 
+class Gathered(Scheduler):
+    """A scheduler whose actions wait until they are run here, so that a dispose comes between."""
+
+    def __init__(self):
+        super().__init__()
+        self.actions = []
+
+    def schedule(self, action, state=None):
+        item = ScheduledItem(self, state, action, self.now)
+        self.actions.append(item)
+        return item.disposable
+
+    def schedule_relative(self, _duetime, action, state=None):
+        return self.schedule(action, state)
+
+    def schedule_absolute(self, _duetime, action, state=None):
+        return self.schedule(action, state)
+
+    def run(self):
+        """Run what waits, what it schedules too."""
+        while self.actions:
+            item = self.actions.pop(0)
+            if not item.is_cancelled():
+                item.invoke()
+
+
+@pytest.mark.parametrize("waiting", ["queued", "step", "picture", "error"])
+def test_what_waits_for_its_scheduler_when_it_is_disposed_is_never_emitted(cluster, backend, waiting):
+    """Whatever it is: that it waits, a step and a preview, its picture, its error."""
+    held = Held(at_once=waiting in {"picture", "error"}, error=BackendFailed("NaN.") if waiting == "error" else None)
+    if waiting != "queued":
+        cluster.add(held, "a")
+        backend.check(PLAN)
+    clock, seen = Gathered(), []
+    subscription = backend.render(stage_of(TXT2IMG), None).subscribe(
+        seen.append, seen.append, lambda: seen.append("completed"), scheduler=clock
+    )
+    expected = 1 if waiting == "queued" else 2
+    assert eventually(lambda: len(clock.actions) >= expected)
+    subscription.dispose()
+    clock.run()
+    assert seen == []
+
+
 def test_a_client_that_is_gone_leaves_nothing_running(cluster):
     held = Held()
     cluster.add(held, "a")
@@ -169,9 +215,75 @@ def test_a_cell_that_ends_three_workers_is_its_own_fault(cluster, backend):
         assert eventually(lambda: any(held.observers for held in every.values()))
         name = next(name for name, held in every.items() if held.observers)
         every.pop(name).observers.clear()
-        cluster.remove(name)
+        cluster.crash(name)
     with pytest.raises(BackendFailed, match="3 backends went away"):
         assert seen.output
+
+
+def test_workers_that_leave_are_not_the_fault_of_what_they_rendered(cluster, backend):
+    """Three are ended for other reasons, one after another, while they render the same image."""
+    for name in ("a", "b", "c"):
+        leaving = Held()
+        cluster.add(leaving, name)
+        if name == "a":
+            seen = Watched(backend.render(stage_of(TXT2IMG), None))
+        assert leaving.begun.acquire(timeout=5)
+        cluster.remove(name)
+    cluster.add(Held(at_once=True), "d")
+    assert seen.output.server == "d"
+    assert len(seen.output.warnings) == 3
+
+
+@pytest.fixture
+def other(cluster):
+    """Another client of the same cluster."""
+    with rxp.open_backend(cluster.url, silence_s=SILENCE_S) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("cancelled", ["the one that renders", "the one that waits"])
+def test_two_clients_share_a_worker_and_a_cancel_of_one_leaves_the_other_alone(cluster, backend, other, cancelled):
+    """The one that waits behind the other's image says so."""
+    held = Held()
+    cluster.add(held, "a")
+    first = Watched(backend.render(stage_of(TXT2IMG, image_index=1), None))
+    assert held.begun.acquire(timeout=5)
+    other.check(PLAN)
+    second = Watched(other.render(stage_of(TXT2IMG, image_index=2), None))
+    assert second.wait_for(lambda seen: StepProgress(phase="queued") in seen.values)
+    if cancelled == "the one that renders":
+        first.subscription.dispose()
+        assert held.begun.acquire(timeout=5)
+        assert held.interrupted == [1]
+        held.finish()
+        assert second.output.server == "a"
+    else:
+        second.subscription.dispose()
+        held.finish()
+        assert first.output.server == "a"
+        assert [stage.image_index for stage, _ in held.stages] == [1]
+        assert second.of(Output) == []
+
+
+def test_a_worker_that_joins_later_gets_what_it_can_render(cluster, backend):
+    """The plan is checked on it before its first image."""
+    able, unable = Held(), Held(at_once=True)
+    cluster.add(able, "able")
+    backend.check(PLAN)
+    first = Watched(backend.render(stage_of(TXT2IMG, image_index=1), None))
+    assert able.begun.acquire(timeout=5)
+    asked = threading.Event()
+    unable.check = lambda _plan: (asked.set(), (_ for _ in ()).throw(BackendRejected("no such model.")))
+    cluster.add(unable, "unable")
+    assert asked.wait(5)
+    assert eventually(lambda: len(backend._placement.members) == 2)
+    second = Watched(backend.render(stage_of(TXT2IMG, image_index=2), None))
+    able.finish()
+    assert first.output.server == "able"
+    assert able.begun.acquire(timeout=5)
+    able.finish()
+    assert second.output.server == "able"
+    assert unable.stages == []
 
 
 def test_no_worker_is_an_error_after_the_silence_and_one_that_comes_in_time_is_used(cluster, backend):
@@ -263,6 +375,19 @@ def test_capacity_is_what_the_workers_can_do_now(cluster, backend):
     assert eventually(lambda: backend.capacity == 2)
 
 
+def test_quick_images_wait_on_a_worker_and_slow_ones_do_not(cluster, backend):
+    """What one takes is known from those before; of another stage it is not known, and one waits."""
+    cluster.add(Held(at_once=True), "a")
+    backend.check(PLAN)
+    quick, other = stage_of(TXT2IMG), stage_of(TXT2IMG.model_copy(update={"steps": 50}))
+    assert backend.queue_ahead == 1
+    drawn(backend, quick)
+    assert backend.queue_ahead > 1
+    subscription = backend.render(other, None).subscribe(scheduler=Gathered())
+    assert eventually(lambda: backend.queue_ahead == 1)
+    subscription.dispose()
+
+
 def test_the_doctor_lists_workers_what_they_hold_and_their_versions(cluster):
     cluster.add(SketchBackend(), "a", resources={"sdxl": 1})
     with rxp.open_backend(cluster.url, silence_s=SILENCE_S) as backend:
@@ -292,8 +417,42 @@ def test_a_wrong_address_says_what_is_allowed(where, says):
         rxp.open_backend(where)
 
 
-def test_tls_needs_its_three_files(tmp_path):
-    with pytest.raises(ConfigError, match="tls_cert, tls_key is missing"):
-        rxp.open_backend("dask://a:8786", tls_ca=tmp_path / "ca.pem")
+def test_tls_needs_its_three_files(tmp_path, monkeypatch):
+    """Those of the address or of the call; what is wrong with one is said before anything connects."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.pem").write_text("no certificate")
+    (tmp_path / "locked.pem").write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    (tmp_path / "empty.pem").write_text("-----BEGIN CERTIFICATE-----")
+    three = "tls://a:8786?tls_ca={0}.pem&tls_cert={1}.pem&tls_key={2}.pem"
+    for where, says in {
+        "dask://a:8786?tls_ca=ca.pem": "missing: tls_cert, tls_key",
+        "tls://a:8786": r"no certificates; give tls_ca, tls_cert, tls_key: .*tls://host:8786\?tls_ca=",
+        "tcp://a:8786?tls_ca=ca.pem": "tcp:// is without TLS",
+        "dask:local?tls_ca=ca.pem": "no TLS: all of dask:local is on 127.0.0.1",
+        three.format("a+b", "c", "k"): r"tls_ca: .*a\+b.pem: no such file",
+        three.format(
+            "empty", "text", "locked"
+        ): "(?s)text.pem: is no PEM file.*locked.pem: is protected by a passphrase",
+        three.format("empty", "empty", "empty"): "the certificates cannot be used",
+    }.items():
+        with pytest.raises(ConfigError, match=says):
+            rxp.open_backend(where)
     with pytest.raises(ConfigError, match="no such file"):
         rxp.open_backend("dask://a:8786", tls_ca="ca.pem", tls_cert="c.pem", tls_key="k.pem")
+
+
+@pytest.mark.parametrize(
+    ("where", "options", "again"),
+    [
+        ("tcp://a:8786", {}, "dask://a:8786"),
+        ("dask://a", {"requires": {"sdxl": 1, "vram": 2.5}}, "dask://a:8786?requires=sdxl=1%2Cvram=2.5"),
+        ("dask://a:1?silence_s=9", {}, "dask://a:1?silence_s=9"),
+        ("dask:local?workers=3", {"holds": "http://u:p@b:7860"}, "dask:local?workers=3&holds=http://b:7860"),
+    ],
+)
+def test_where_it_is_opens_the_same_again(where, options, again):
+    """So a run is resumed with nothing but its id; certificates: see the tests of TLS."""
+    with rxp.open_backend(where, **options) as backend:
+        assert backend.where == again
+    with rxp.open_backend(again) as opened:
+        assert opened.where == again

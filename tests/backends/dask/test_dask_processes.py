@@ -12,6 +12,7 @@ import time
 
 import pytest
 from dask_clusters import ROOT, Processes
+from distributed import Client
 
 import rxpipe as rxp
 from rxpipe.testing import WebUIServer
@@ -190,6 +191,80 @@ def test_cancel_interrupts_each_job_exactly_once_and_the_next_run_completes():
                 again = executor.start(rxp.chain(rxp.txt2img(prompt="a", images=2, width=64, height=64), out=None))
                 assert again.wait(30)
                 assert again.result.success
+
+
+def test_workers_that_are_ended_and_retired_leave_their_images_to_the_last(cluster, expected):
+    """The one that Dask retires ends, and does not come back."""
+
+    def retire():
+        with Client(cluster.url.replace("dask://", "tcp://"), set_as_default=False) as client:
+            workers = client.scheduler_info(n_workers=-1)["workers"]
+            client.retire_workers([address for address, worker in workers.items() if worker["name"] == "w1"])
+
+    ended = []
+    retired = cluster.workers["w1"]
+    result, _ = run(cluster, (1, lambda: ended.append(cluster.end("w0"))), (4, retire), silence_s=30.0)
+    assert pictures(result) == expected
+    assert retired.wait(20) == 0
+    assert "was retired by its scheduler, and ends" in cluster.said("w1")
+    assert ended == [0]
+    cluster.kill("w1")
+
+
+def test_workers_whose_servers_die_keep_going_and_their_images_move():
+    """The worker lives; its backend does not answer, and is used again when it does."""
+    with WebUIServer(latency_s=0.4) as dying, WebUIServer(latency_s=0.4) as staying, Processes(0) as cluster:
+        for name, server in {"dying": dying, "staying": staying}.items():
+            cluster.add(name, holds=server.url)
+            cluster.await_greeting(name)
+        job = rxp.chain(rxp.txt2img(prompt="a", images=10, seed=7, width=64, height=64), out=None)
+        with rxp.open_backend(cluster.url, silence_s=SILENCE_S) as backend:
+            executor = rxp.PipelineExecutor(backend)
+            handle = executor.start(job)
+            assert dying.wait_running()
+            dying.die()
+            assert handle.wait(60)
+            assert handle.result.success
+            assert [image.seed for image in handle.result.images] == list(range(7, 17))
+            assert cluster.workers["dying"].poll() is None
+            staying.die()
+            handle = executor.start(rxp.chain(rxp.txt2img(prompt="a", images=2), out=None, retry=NO_RETRY))
+            assert handle.wait(60)
+            assert handle.result.error.type == "BackendUnavailable"
+            assert "a worker" not in handle.result.error.message
+            dying.come_back()
+            staying.come_back()
+            handle = executor.start(job)
+            assert handle.wait(60)
+            assert handle.result.success
+
+
+def test_two_clients_run_together_and_a_cancel_of_one_leaves_the_other_alone(cluster, expected):
+    with rxp.open_backend(cluster.url) as one, rxp.open_backend(cluster.url) as two:
+        first = rxp.PipelineExecutor(one).start(rxp.chain(rxp.txt2img(**{**JOB, "images": 60}), out=None))
+        second = rxp.PipelineExecutor(two).start(rxp.chain(rxp.txt2img(**JOB), out=None))
+        threading.Event().wait(2.0)
+        first.cancel()
+        assert first.wait(10)
+        assert first.result.status == "cancelled"
+        assert second.wait(60)
+        assert pictures(second.result) == expected
+        assert {warning for record in second.result.records for warning in record.warnings} == set()
+
+
+def test_a_worker_of_another_rxpipe_is_named_and_not_used(cluster, expected, tmp_path):
+    """It says so itself, by its installed version."""
+    metadata = tmp_path / "rxpipe-0.0.1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: rxpipe\nVersion: 0.0.1\n", encoding="utf-8")
+    cluster.add("old", environment={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
+    cluster.await_greeting("old")
+    with rxp.open_backend(cluster.url, silence_s=SILENCE_S) as backend:
+        said = backend.diagnose().advice
+        result = rxp.PipelineRunner(backend).run(rxp.chain(rxp.txt2img(**JOB), out=None))
+    assert any("old is not used: it runs rxpipe 0.0.1, this is" in line for line in said)
+    assert pictures(result) == expected
+    assert "old" not in {record.server for record in result.records}
 
 
 def test_a_killed_program_is_resumed_over_the_cluster_and_without_it(cluster, expected, tmp_path):

@@ -7,7 +7,7 @@ import io
 import traceback
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from loguru import logger
 
@@ -80,6 +80,7 @@ def test_a_mistake_in_an_address_prints_no_password(url):
     assert SECRET not in "".join(shown)
 
 
+@example("sketch:", "", ("=,", "="), "")  # what looks like options of a backend without an address
 @given(
     st.sampled_from(["", "http://", "https://", "HTTP://", "ftp://", "webui:", "webui://", "sketch:", "://", "//"]),
     st.sampled_from(["", "bob", "b:b", "http://b"]),

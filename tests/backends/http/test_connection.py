@@ -513,15 +513,16 @@ def test_a_torn_body_is_reported_when_it_is_read(fault, connection_to, webui_ser
         reply.json()
 
 
-def test_a_large_answer_is_read_whole_and_a_torn_one_reported(connection_to):
-    """Of a known size, it is read into pages of its own."""
-    sent = bytes(range(256)) * (8 << 10)
+@pytest.mark.parametrize(("blocks", "kind"), [(200, bytes), (300, bytearray), (8 << 10, mmap.mmap)])
+def test_an_answer_of_a_known_size_is_read_whole_and_a_torn_one_reported(connection_to, blocks, kind):
+    """A large one straight to its place, a very large one into pages of its own."""
+    sent = bytes(range(256)) * blocks
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(sent)
     listener, url = raw_server(head + sent)
     with listener:
         answer = connection_to(url).get("/", timeout_s=5)
-    assert isinstance(answer.content, mmap.mmap)
+    assert type(answer.content) is kind
     assert answer.body == sent
     listener, url = raw_server(head + sent[: len(sent) // 2])
-    with listener, pytest.raises(BackendUnavailable):
+    with listener, pytest.raises(BackendUnavailable, match="the connection broke"):
         connection_to(url).get("/", timeout_s=5)

@@ -318,6 +318,16 @@ def test_a_mapped_answer_is_read_as_any_other(laid_out):
         read_generation(_mapped(b"<html>"), expected=1)
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_an_answer_with_blanks_is_read_alike_of_whatever_bytes(kind):
+    """One of 64 KiB or more is no bytes object."""
+    spaced = json.dumps({"images": [TEXT, TEXT], "parameters": {}, "info": INFO}, indent=2).encode()
+    answer = read_generation(kind(spaced), expected=2)
+    assert [bytes(picture).decode() for picture in answer.pictures] == [TEXT, TEXT]
+    with pytest.raises(BadResponse, match="not JSON"):
+        read_generation(kind(b"<html>"), expected=1)
+
+
 def _mapped(data):
     pages = mmap.mmap(-1, len(data))
     pages.write(data)

@@ -110,6 +110,7 @@ def test_doctor_names_the_fork_and_ends_at_no_list(on, name):
 
 
 @pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.sampled(2)
 def test_every_stage_is_drawn_on_every_fork(on, name):
     """Generation, masks, details and both ways of enlarging: by whatever route the fork has for it."""
     server, backend = on(name)

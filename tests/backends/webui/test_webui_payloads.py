@@ -12,6 +12,7 @@ from rxpipe.backends.webui import payloads
 from rxpipe.backends.webui.fitting import fitted
 from rxpipe.backends.webui.flavour import flavour_of
 from rxpipe.backends.webui.names import WebUICatalog
+from rxpipe.backends.webui.units import adetailer_unit
 from rxpipe.testing.servers.webui import openapi
 from rxpipe.testing.servers.webui.flavour import load_flavour
 
@@ -177,7 +178,7 @@ def test_adetailer_works_on_the_given_picture_and_skips_the_outer_pass():
 def test_every_key_of_a_unit_is_in_the_extensions_own_schema(flavour):
     """An unknown key turns the unit off without a word."""
     schema = load_flavour(flavour).answers["/adetailer/v1/schema"]["properties"]
-    unit = payloads.adetailer_unit(UNITS, schema)
+    unit = adetailer_unit(UNITS, schema)
 
     assert set(unit) <= set(schema)
     for name, value in unit.items():
@@ -188,16 +189,16 @@ def test_every_key_of_a_unit_is_in_the_extensions_own_schema(flavour):
 
 def test_a_unit_at_its_defaults_sends_nothing_but_its_detector():
     """What is not sent cannot be unknown to an old extension."""
-    assert payloads.adetailer_unit(rxp.AdetailerUnit(detector="face")) == {"ad_model": "face"}
+    assert adetailer_unit(rxp.AdetailerUnit(detector="face")) == {"ad_model": "face"}
 
 
 def test_a_setting_that_an_old_extension_lacks_is_refused_by_name():
     """It would be dropped together with the whole unit."""
     schema = {"ad_model": {}, "ad_mask_k_largest": {}}
 
-    assert payloads.adetailer_unit(rxp.AdetailerUnit(mask_k_largest=3), schema)["ad_mask_k_largest"] == 3
+    assert adetailer_unit(rxp.AdetailerUnit(mask_k_largest=3), schema)["ad_mask_k_largest"] == 3
     with pytest.raises(rxp.BackendRejected, match="no setting for padding"):
-        payloads.adetailer_unit(rxp.AdetailerUnit(padding=8), schema)
+        adetailer_unit(rxp.AdetailerUnit(padding=8), schema)
 
 
 def test_a_units_scheduler_brings_the_sampler_it_belongs_to():

@@ -283,6 +283,7 @@ def test_an_unknown_vae_or_module_is_refused_before_anything_runs(webui_server, 
         (("dpmpp_2s_ancestral", "exponential"), ("DPM++ 2S a", "Exponential")),
     ],
 )
+@pytest.mark.sampled(4)
 def test_a_sampler_in_any_spelling_is_the_one_used(webui_server, backend_for, asked, used):
     """Case, aliases, other programs' names, and both in one."""
     backend, config = backend_for(webui_server), changed(sampler_name=asked[0], scheduler=asked[1])
@@ -297,6 +298,7 @@ def test_a_sampler_in_any_spelling_is_the_one_used(webui_server, backend_for, as
 @pytest.mark.parametrize(
     "name", ["TinyA", "tinya", "tinyA.safetensors", "sub_tinyA", "SUB/tinyA", "sub/tinyA.safetensors"]
 )
+@pytest.mark.sampled(4)
 def test_a_checkpoint_in_any_spelling_is_the_one_used(backend_for, flavour, name):
     """Its file without the folder, in any case, as refiner and second pass too."""
     with WebUIServer(flavour, checkpoints=["one", "sub/tinyA"]) as server:
@@ -467,6 +469,7 @@ def test_every_picture_of_an_interrupted_batch_says_so(backend_for):
 
 
 @pytest.mark.parametrize("flavour", ["forge", "a1111"])
+@pytest.mark.sampled(1)
 def test_everything_from_the_command_line_is_right_in_files_and_texts(flavour, tmp_path):
     """Hires, ControlNet, clip skip, VAE, styles, a LoRA, on a server that writes JPEG."""
     config = {

@@ -29,7 +29,7 @@ TYPES = {
         *("REFUSED", "RESET", "RESET_MID_BODY", "SHORT_BODY", "HTML_PAGE", "TOO_MANY_REQUESTS"),
         *("BAD_GATEWAY", "UNAVAILABLE", "GATEWAY_TIMEOUT", "DIES"),
     },
-    "BackendTimeout": {"NEVER", "SLOW", "STUCK", "BYTE_BY_BYTE"},
+    "BackendTimeout": {"NEVER", "SLOW", "STUCK", "BYTE_BY_BYTE", "SLOW_DRIP"},  # the last on a busy machine
     "BackendRejected": {"UNAUTHORIZED", "NO_API", "UNPROCESSABLE"},
     "BackendFailed": {"OUT_OF_MEMORY", "NAN", "BAD_INPUT", "GENERIC"},
     "BadResponse": {

@@ -9,12 +9,12 @@ from rxpipe.errors import require
 require("A ComfyUI test server", "websockets")
 
 from rxpipe.testing.servers.comfyui.catalog import MODELS, PACKS  # noqa: E402  # after its own words for what is missing
-from rxpipe.testing.servers.comfyui.faults import Fault  # noqa: E402
-from rxpipe.testing.servers.comfyui.files import FileStore  # noqa: E402
-from rxpipe.testing.servers.comfyui.server import ComfyUIServer  # noqa: E402
-from rxpipe.testing.servers.comfyui.strangers import Stranger, small_graph  # noqa: E402
-from rxpipe.testing.servers.comfyui.versions import RECORDED  # noqa: E402
-from rxpipe.testing.servers.core.server import serve_forever  # noqa: E402
+from rxpipe.testing.servers.comfyui.faults import Fault  # noqa: E402  # as above
+from rxpipe.testing.servers.comfyui.files import FileStore  # noqa: E402  # as above
+from rxpipe.testing.servers.comfyui.server import ComfyUIServer  # noqa: E402  # as above
+from rxpipe.testing.servers.comfyui.strangers import Stranger, small_graph  # noqa: E402  # as above
+from rxpipe.testing.servers.comfyui.versions import RECORDED  # noqa: E402  # as above
+from rxpipe.testing.servers.core.server import serve_forever  # noqa: E402  # as above
 
 __all__ = [
     "MODELS",

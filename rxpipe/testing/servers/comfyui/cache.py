@@ -21,7 +21,10 @@ _ALWAYS_RUNS = ("SaveImageWebsocket", "ETN_SendImageWebSocket")
 
 def is_link(value: Any) -> bool:
     """Return whether an input is a link to another node's output."""
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int)  # noqa: PLR2004
+    match value:
+        case [str(), int()]:
+            return True
+    return False
 
 
 @dataclass(slots=True)

@@ -23,6 +23,7 @@ _SOURCE = "rxpipe source"
 
 _CELL = 8  # px along a side of a latent's cell
 _GREY = (127, 127, 127)
+_JPEG_QUALITY = 95
 _LOST_BITS = 2  # of a channel, in the VAE
 
 
@@ -140,10 +141,10 @@ def png(picture: Image.Image, level: int = 1, texts: Mapping[str, str] | None = 
     return with_texts(data, texts or {})
 
 
-def jpeg(picture: Image.Image, quality: int = 95) -> bytes:
+def jpeg(picture: Image.Image) -> bytes:
     """Return a picture as JPEG."""
     buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, "JPEG", quality=quality)
+    picture.convert("RGB").save(buffer, "JPEG", quality=_JPEG_QUALITY)
     return buffer.getvalue()
 
 

@@ -99,11 +99,22 @@ class JobLog(RequestLog):
             job.started_s, job.outcome, self.running = self.clock.now(), "running", job
 
     def note_end(self, job: Job, outcome: Outcome) -> None:
-        """Record that a job has released the lock."""
+        """Record that a job has released the lock. Does nothing for one that was lost with its server."""
         with self.noting():
-            job.ended_s, job.outcome, self.running = self.clock.now(), outcome, None
+            if job.outcome == "lost":
+                return
+            job.ended_s, job.outcome = self.clock.now(), outcome
+            if self.running is job:
+                self.running = None
             if job.started_s is not None:
                 self._busy_s += job.ended_s - job.started_s
+
+    def note_death(self) -> None:
+        """Record that the jobs that ran and waited are lost; their threads end later."""
+        with self.noting():
+            for job in self.jobs:
+                if job.outcome in {"queued", "running"}:
+                    self.note_end(job, "lost")
 
     @contextmanager
     def drawing(self) -> Iterator[None]:

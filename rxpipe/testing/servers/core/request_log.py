@@ -46,6 +46,9 @@ class RequestLog:
         with self.changed:
             return self.changed.wait_for(predicate, timeout_s)
 
+    def note_death(self) -> None:
+        """Record that the server died; the log of one that has jobs counts them as lost."""
+
     def new_call(self, **fields: Any) -> RecordedRequest:
         """Record a request, its number and times filled in."""
         with self.noting():

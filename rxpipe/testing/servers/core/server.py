@@ -195,6 +195,7 @@ class LoopbackServer(Generic[SiteT]):
         """Die as a process does: all jobs and the site's state are lost. Comes back as one freshly started."""
         with self._switching:
             self.site.life.end()
+            self.request_log.note_death()
             self.site = self._new_site()
             self.go_down(back_after_s=back_after_s)
 

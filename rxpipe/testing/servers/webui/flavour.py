@@ -56,12 +56,10 @@ class Flavour:
             return json_answer({"detail": detail}, status, headers)
         return json_answer({"error": "HTTPException", "detail": detail, "body": "", "errors": ""}, status)
 
-    def failure(self, error: str, message: str, body: Any = "") -> Answer:
+    def failure(self, error: str, message: str) -> Answer:
         """Return what any other exception becomes: a 500."""
         forge = self.base == "forge"
-        answer = json_answer(
-            {"error": error, "detail": "", "body": body, "message" if forge else "errors": message}, 500
-        )
+        answer = json_answer({"error": error, "detail": "", "body": "", "message" if forge else "errors": message}, 500)
         return replace(answer, last=forge)  # uvicorn ends the connection after an exception that nothing handled
 
 

@@ -14,10 +14,12 @@ from rxpipe.testing.servers.core.wire import HTML, Answer, Request, json_answer
 from rxpipe.testing.servers.drawing import parameters_of
 from rxpipe.testing.servers.webui.adetailer import skips_img2img
 from rxpipe.testing.servers.webui.engine import Engine
-from rxpipe.testing.servers.webui.generate import Generation, HttpError, decode, detail, upscale
+from rxpipe.testing.servers.webui.extras import detail, upscale
+from rxpipe.testing.servers.webui.generate import Generation
 from rxpipe.testing.servers.webui.infotext import read_infotext
 from rxpipe.testing.servers.webui.jobs import JobError, JobQueue
 from rxpipe.testing.servers.webui.limiting import RequestLimit
+from rxpipe.testing.servers.webui.pictures import HttpError, decode
 from rxpipe.testing.servers.webui.validation import Invalid, parse_json, validate, validate_against
 
 if TYPE_CHECKING:

@@ -1,29 +1,18 @@
-"""Rx schedulers for GUI threads: any thread may schedule, only the GUI thread runs.
-
-One queue core and a thin port per loop (Tk, Qt, asyncio, a bare `pump()`), for the controller and the views. A producer
-never calls the toolkit, it only appends to a deque: a window that is busy, not yet started or already destroyed can
-neither block it nor raise into it.
-"""
+"""The queue of a GUI thread and the turns in which it is worked off, whatever loop that thread runs."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import functools
 import heapq
-import importlib
 import math
 import sys
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from reactivex import abc
 from reactivex.disposable import Disposable
-from reactivex.internal.constants import UTC_ZERO
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from rxpipe.logs import logger
@@ -31,7 +20,6 @@ from rxpipe.rx.scheduled import ScheduledItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from reactivex import typing as rx_typing
 
@@ -39,21 +27,8 @@ _State = TypeVar("_State")
 
 FRAME_S = 0.016  # how long a polled loop sleeps, and the longest a modal dialog inside an action holds the others up
 BUDGET_S = 0.004  # the longest one drain keeps the GUI thread, single actions aside
-_REARM_S = 0.001  # the pause between two drains of a full queue, in which the toolkit paints and takes input
+REARM_S = 0.001  # the pause between two drains of a full queue, in which the toolkit paints and takes input
 _PURGE_AT = 64  # cancelled timers are swept once the heap is this long and half of it may be dead
-
-# Tcl aborts the process when an interpreter is freed by another thread than its own, and Python's garbage
-# collector does so on whatever worker it runs. So the interpreters served are kept: one per Tk(), empty once destroyed.
-_INTERPRETERS: dict[int, Any] = {}
-
-__all__ = [
-    "AsyncioScheduler",
-    "LoopCounters",
-    "MainLoopScheduler",
-    "PumpScheduler",
-    "QtScheduler",
-    "TkScheduler",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,273 +310,6 @@ class MainLoopScheduler(PeriodicScheduler):
         sys.excepthook(type(error), error, error.__traceback__)
 
 
-def _milliseconds(seconds: float) -> int:
+def milliseconds(seconds: float) -> int:
+    """Return a pause as toolkits take it, never shorter."""
     return math.ceil(seconds * 1000)
-
-
-# A turn in Tcl, since every call from Python into Tk lets another thread have the interpreter, and costs 5 ms each when
-# that one is busy. The next turn is planned before the poll: an action may open a modal dialog, which turns the loop
-# inside it, or leave the loop with an exception. `poll` answers the pause in milliseconds, below 0 for the end.
-_TK_TURN = """
-proc {name}_turn {{}} {{
-    set ::{name} [after {frame} {name}_turn]
-    set pause [{poll}]
-    after cancel $::{name}
-    if {{$pause >= 0}} {{ set ::{name} [after $pause {name}_turn] }}
-}}
-set ::{name} [after 1 {name}_turn]
-"""
-
-
-class TkScheduler(MainLoopScheduler):
-    """For Tk: polls from the GUI thread with `after`, once a frame while idle, and closes when *root* is destroyed.
-
-    Make it on the thread that made *root*. It works under `mainloop()` and under your own loop over `update()`.
-
-    Args:
-        root: the `Tk`, or any widget of it; when that one is destroyed, the scheduler is closed.
-        budget_s, on_error: as for `MainLoopScheduler`.
-    """
-
-    def __init__(
-        self, root: Any, *, budget_s: float = BUDGET_S, on_error: Callable[[Exception], object] | None = None
-    ) -> None:
-        super().__init__(budget_s=budget_s, on_error=on_error)
-        self._armed = True  # always: it polls and needs no wake
-        self._root = root
-        self._name = f"rxpipe_{id(self):x}"
-        _INTERPRETERS[id(root.tk)] = root.tk
-        # A separate tag, because another root.bind("<Destroy>") would replace this one.
-        root.bindtags((self._name, *root.bindtags()))
-        root.bind_class(self._name, "<Destroy>", self._destroyed)
-        root.tk.eval(_TK_TURN.format(name=self._name, poll=root.register(self._poll), frame=_milliseconds(FRAME_S)))
-
-    def _destroyed(self, _event: object) -> None:
-        self.close()
-        self._root.tk.eval(f"after cancel $::{self._name}")
-        self._root = None
-
-    def _poll(self) -> int:
-        idle_s = self._turn()
-        self._armed = True
-        if self._closed:
-            return -1
-        return _milliseconds(FRAME_S if idle_s is None else min(max(idle_s, _REARM_S), FRAME_S))
-
-    def _report_natively(self, error: Exception) -> None:
-        if self._root is None:
-            super()._report_natively(error)
-        else:
-            self._root.nametowidget(".").report_callback_exception(type(error), error, error.__traceback__)
-
-
-class QtScheduler(MainLoopScheduler):
-    """For Qt: one queued signal wakes the GUI thread per batch; it costs nothing while idle.
-
-    Make it on the GUI thread. The binding, PySide6 or PyQt6, is that of the object given.
-
-    Args:
-        anchor: the application, or any `QObject` (a window) whose destruction closes the scheduler.
-        budget_s, on_error: as for `MainLoopScheduler`.
-
-    Raises:
-        TypeError: *anchor* is no QObject of PySide6 or PyQt6.
-        RuntimeError: made on another thread than the GUI's, or before the application.
-    """
-
-    def __init__(
-        self, anchor: Any, *, budget_s: float = BUDGET_S, on_error: Callable[[Exception], object] | None = None
-    ) -> None:
-        super().__init__(budget_s=budget_s, on_error=on_error)
-        binding = _qt_binding(anchor)
-        core = importlib.import_module(f"{binding}.QtCore")
-        application = core.QCoreApplication.instance()
-        if application is None or application.thread() != core.QThread.currentThread():
-            raise RuntimeError("QtScheduler must be made on the GUI thread, after the QApplication")
-        # The application owns the port. Not Python, whose garbage collector may run on a worker, where Qt objects must
-        # not die; and not the anchor, which may go while a worker emits.
-        self._port = _qt_port(binding)(application, self._tick)
-        self._timer = core.QTimer(self._port)  # a repeating one: a modal dialog opened by an action gets its turns too
-        self._interval_ms = 0  # of the timer; 0 while it rests
-        self._timer.setTimerType(core.Qt.TimerType.PreciseTimer)
-        self._timer.timeout.connect(self._port.tick)
-        anchor.destroyed.connect(self._destroyed)
-        self._application = application
-        application.aboutToQuit.connect(self._pause)
-
-    def _destroyed(self, *_anchor: object) -> None:
-        self.close()
-        with contextlib.suppress(RuntimeError):  # at the interpreter's end the binding may have deleted it already
-            self._run_timer(0)
-            self._application.aboutToQuit.disconnect(self._pause)
-            self._port.deleteLater()
-
-    def _pause(self) -> None:
-        """Stop using Qt while the event loop ends, as no worker may touch it then; a later exec() continues."""
-        if not self._closed:
-            self._armed = True
-            self._run_timer(1)
-
-    def _wake(self) -> None:
-        try:
-            self._port.woken.emit()
-        except RuntimeError:  # the binding has deleted the C++ object: the interpreter is on its way out
-            self.close()
-
-    def _tick(self) -> None:
-        if self._interval_ms == 0:
-            self._run_timer(_milliseconds(FRAME_S))
-        idle_s = self._turn()
-        self._run_timer(0 if idle_s is None or self._closed else _milliseconds(max(idle_s, _REARM_S)))
-
-    def _run_timer(self, interval_ms: int) -> None:
-        if interval_ms == self._interval_ms:
-            return
-        self._interval_ms = interval_ms
-        if interval_ms:
-            self._timer.start(interval_ms)
-        else:
-            self._timer.stop()
-
-
-def _qt_binding(anchor: object) -> str:
-    for base in type(anchor).__mro__:
-        binding = base.__module__.partition(".")[0]
-        if binding in {"PySide6", "PyQt6"}:
-            return binding
-    raise TypeError(f"QtScheduler needs a QApplication or another QObject of PySide6 or PyQt6, got {anchor!r}")
-
-
-@functools.cache
-def _qt_port(binding: str) -> Any:
-    """The class of the object that carries a wake from any thread to the GUI thread."""
-    core = importlib.import_module(f"{binding}.QtCore")
-    signal = getattr(core, "Signal", None) or core.pyqtSignal
-
-    class WakePort(core.QObject):  # type: ignore[name-defined,misc]  # the binding is known at run time only
-        woken = signal()
-
-        def __init__(self, parent: Any, tick: Callable[[], None]) -> None:
-            super().__init__(parent)
-            self._tick = tick
-            self.woken.connect(self.tick, core.Qt.ConnectionType.QueuedConnection)
-
-        def tick(self) -> None:
-            self._tick()
-
-    return WakePort
-
-
-class AsyncioScheduler(MainLoopScheduler):
-    """For asyncio: one `call_soon_threadsafe` wakes the loop per batch; it costs nothing while idle.
-
-    ```python
-    import asyncio
-
-    import rxpipe as rxp
-    from rxpipe.rx.mainloop import AsyncioScheduler
-
-
-    async def main() -> None:
-        runner = rxp.PipelineRunner(rxp.open_backend())
-        controller = rxp.PipelineController(runner, scheduler=AsyncioScheduler())
-        ended = asyncio.Event()
-        controller.status.subscribe(lambda status: print(status.percent_text, status.message, status.eta_text))
-        controller.events.subscribe(lambda event: ended.set() if event.kind == "run_end" else None)
-        controller.start(rxp.chain(rxp.txt2img(prompt="a lighthouse at dusk", images=2), rxp.upscale(scale=2)))
-        await ended.wait()
-
-
-    asyncio.run(main())
-    ```
-
-    Args:
-        loop: the loop whose thread runs the actions; it may start later. Absent: the running one.
-        budget_s, on_error: as for `MainLoopScheduler`.
-
-    Raises:
-        RuntimeError: no loop was given and none runs on this thread.
-    """
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop | None = None,
-        *,
-        budget_s: float = BUDGET_S,
-        on_error: Callable[[Exception], object] | None = None,
-    ) -> None:
-        super().__init__(budget_s=budget_s, on_error=on_error)
-        self._loop = loop or asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def _push(self, queue: deque[ScheduledItem], item: ScheduledItem) -> abc.DisposableBase:
-        if self._loop.is_closed():
-            self.close()
-        return super()._push(queue, item)
-
-    def _wake(self) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._tick)
-        except RuntimeError:  # closed since we looked
-            self.close()
-
-    def _tick(self) -> None:
-        self._cancel_timer()
-        idle_s: float | None = 0.0  # if an action leaves the loop with an exception, its next run continues here
-        try:
-            idle_s = self._turn()
-        finally:
-            if idle_s is not None and not self._loop.is_closed():
-                self._timer = self._loop.call_later(max(idle_s, _REARM_S), self._tick)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _report_natively(self, error: Exception) -> None:
-        self._loop.call_exception_handler({"message": "an action of AsyncioScheduler raised", "exception": error})
-
-
-class PumpScheduler(MainLoopScheduler):
-    """For any other loop (pygame, Kivy, Textual, wx): call `pump()` from it, once a frame or when woken.
-
-    Args:
-        on_wake: called from the producer's thread, once per batch, when `pump` should be called soon (`wx.CallAfter`,
-            `GLib.idle_add`, Textual's `call_from_thread` are such). Absent: the loop calls `pump` every frame anyway.
-        clock: seconds since 1970 UTC, for tests with a time of their own. Absent: the system's.
-        budget_s, on_error: as for `MainLoopScheduler`.
-    """
-
-    def __init__(
-        self,
-        *,
-        on_wake: Callable[[], object] | None = None,
-        clock: Callable[[], float] | None = None,
-        budget_s: float = BUDGET_S,
-        on_error: Callable[[Exception], object] | None = None,
-    ) -> None:
-        super().__init__(budget_s=budget_s, on_error=on_error)
-        self._on_wake = on_wake
-        self._clock = clock
-
-    @property
-    def now(self) -> datetime:
-        """Return the time of the wall clock, or of the given clock."""
-        return super().now if self._clock is None else UTC_ZERO + timedelta(seconds=self._clock())
-
-    def monotonic(self) -> float:
-        """Return seconds on the clock of the due times."""
-        return super().monotonic() if self._clock is None else self._clock()
-
-    def pump(self, budget_s: float | None = None) -> float | None:
-        """Run what is due on the calling thread, with the budget and the result of `drain`."""
-        return self._turn(budget_s)
-
-    def _wake(self) -> None:
-        if self._on_wake is None:
-            return
-        try:
-            self._on_wake()
-        except Exception as error:  # noqa: BLE001  # user code, called on the producer's thread
-            logger.opt(exception=error).error("the wake hook of the GUI scheduler raised {}", type(error).__name__)
