@@ -29,8 +29,8 @@ def check_run(run: PlannedRun) -> None:
         PlanError, BadImage, ConfigError: names what and why.
     """
     try:
-        plan, _ = _planned(run.config)
-        plan.check()
+        plan, variants = _planned(run.config)
+        plan.check(variants)
     except PlanError as error:
         if not run.file:
             raise
@@ -43,6 +43,10 @@ def check_run(run: PlannedRun) -> None:
         _check_inputs(run.config.input)
     if run.config.out is not None:
         _check_out(run.config.out)
+    if run.config.name is not None:
+        from rxpipe.sinks.names import NamePattern  # noqa: PLC0415  # loaded for a pattern only
+
+        NamePattern(run.config.name)
 
 
 def _planned(config: PipelineConfig) -> tuple[StageExecutionPlan, Variants | None]:
