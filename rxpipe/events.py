@@ -88,7 +88,7 @@ class BaseEvent(BaseModel):
 class BaseStageEvent(BaseEvent):
     """The fields of all events of a stage.
 
-    stage_type: one of the four or a custom stage's name. stage_index: index in the plan, from 0.
+    stage_type: a `StageType`, "workflow", or a custom stage's name. stage_index: index in the plan, from 0.
     total_images: how many images the stage works on, fixed at its start; None if it cannot be known.
     image_index: 1.., in the order in which images enter the stage; None if the event is not about one image.
     image_number: 1.., which of the run's images it is, the same in every stage; an image that a stage added has that of
@@ -132,6 +132,7 @@ class StageStep(BaseStageEvent):
     fraction: 0..1, never falling within an image; None while the backend cannot tell (model load, queue).
     step, steps: sampler steps, step 1..steps. eta_s: seconds left for this image by the backend's own estimate.
     phase: queued behind others, loading a model, working, or stalled (no progress for long).
+    ahead: jobs before it in the server's queue; None where that is not known.
     """
 
     kind: Literal["stage_step"] = "stage_step"
@@ -140,6 +141,7 @@ class StageStep(BaseStageEvent):
     steps: int | None = None
     eta_s: Annotated[float | None, BeforeValidator(_known)] = None
     phase: Phase = "working"
+    ahead: Annotated[int, Field(ge=0)] | None = None
 
 
 class StageImageProgress(BaseStageEvent):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class StageType(StrEnum):
-    """The four stages that backends render. A custom stage's type is its own name."""
+    """The four stages that every backend renders. A ComfyUI workflow's is "workflow", a custom stage's its own name."""
 
     TXT2IMG = "txt2img"
     IMG2IMG = "img2img"
@@ -86,7 +86,7 @@ class GenerationSettings(_Frozen):
 class StageExecution(_Frozen):
     """One stage as it will run.
 
-    stage_type: one of the four, or a custom stage's name. stage_index: index in the plan, from 0.
+    stage_type: a `StageType`, "workflow", or a custom stage's name. stage_index: index in the plan, from 0.
     config: the section, values exactly as given. generation: what it renders with, inherited values included.
     requires_input_image: False for txt2img, and for a workflow that begins with none.
     group: stages of one group take each image through all of them before the next; see `order`.
@@ -145,6 +145,10 @@ class PlannedImages:
         """Return the seed that an image begins with; *seed*: of the run."""
         return seed + self.seed_offset(number)
 
+    def largest_seed(self, planned: StageExecution, images: int) -> int | None:
+        """Return the largest seed that a stage gives to one of *images*; None if it has none of its own."""
+        return None if planned.seed is None else planned.seed + images - 1
+
     def metadata(self, number: int) -> Mapping[str, object]:
         """Return what is recorded about an image from its beginning, plain JSON."""
         del number
@@ -170,11 +174,15 @@ class StageExecutionPlan(_Frozen):
         """The stages' names in order."""
         return tuple(stage.stage_type for stage in self.stages)
 
-    def check(self) -> None:
+    def check(self, images: PlannedImages | None = None) -> None:
         """Raise unless the plan can run.
 
+        Args:
+            images: what differs from image to image, of the same chain; None for those of a plan without variants.
+
         Raises:
-            PlanError: there is no stage, no picture to start from, or no stage that uses the input pictures.
+            PlanError: there is no stage, no picture to start from, no stage that uses the input pictures, or a seed
+                that counts up to more than a seed can be.
         """
         if not self.stages:
             raise PlanError(
@@ -197,13 +205,27 @@ class StageExecutionPlan(_Frozen):
                 f"txt2img uses no input picture, so the {len(self.settings.input)} input picture(s) would not be used.",
                 hint="Leave txt2img out to start from the picture, or leave the input out.",
             )
+        self._check_seeds(images or PlannedImages())
+
+    def _check_seeds(self, images: PlannedImages) -> None:
+        for stage in self.stages:
+            last = images.largest_seed(stage, self.images)
+            if last is not None and last > MAX_SEED:
+                where = f"{stage.stage_type}.seed"
+                raise PlanError(
+                    f"{where}: {self.images} images count up to {last}; the largest seed is {MAX_SEED}.",
+                    hint="Use a smaller seed or fewer images.",
+                )
 
 
 def build_stage_execution_plan(config: PipelineConfig) -> StageExecutionPlan:
-    """Return the plan of a config: its enabled sections in the order txt2img, img2img, adetailer, upscale.
+    """Return the plan of a config: its enabled sections in the order txt2img, workflow, img2img, adetailer, upscale.
+
+    A stage of `custom` stands behind the one that it follows, by default behind all of those.
 
     Raises:
-        PlanError: adetailer with neither a generation stage before it nor an input picture.
+        PlanError: the stages cannot work in this order, a stage follows one that there is not, or adetailer has neither
+            a generation stage before it nor an input picture.
     """
     given = (config.txt2img, config.workflow, config.img2img, config.adetailer, config.upscale)
     sections = _with_own(tuple(section for section in given if section is not None), config.custom)
