@@ -194,12 +194,6 @@ class StageExecutionPlan(_Frozen):
                 f"{first.stage_type} (stage 1 of {len(self.stages)}) has no picture to start from.",
                 hint="Put txt2img before it or give input=[...] (on the command line: --input PHOTO).",
             )
-        counts = self.settings.variants is None or self.settings.variants.seeds == "counted"
-        if self.seed is not None and counts and self.seed + self.images - 1 > MAX_SEED:
-            raise PlanError(
-                f"seed {self.seed}: the last of {self.images} pictures would have a seed above {MAX_SEED}.",
-                hint=f"Give at most {MAX_SEED - self.images + 1}, or fewer images.",
-            )
         if self.settings.input and not first.requires_input_image:
             raise PlanError(
                 f"txt2img uses no input picture, so the {len(self.settings.input)} input picture(s) would not be used.",

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-import rxpipe as rxp
 from rxpipe.cli.app import app
 from rxpipe.pictures.a1111 import parse_parameters
 from rxpipe.pictures.metadata import read_info
@@ -240,12 +239,3 @@ def test_a_stage_is_switched_off_by_null(cli):
     """Not answered by how to switch it on."""
     (plan,) = planned(cli, "--set", "upscale=null", "--prompt", "a")
     assert [stage["stage_type"] for stage in plan["stages"]] == ["txt2img", "img2img", "adetailer"]
-
-
-def test_a_seed_counts_up_to_the_highest_and_not_beyond():
-    """Torch takes none above it; variants of one seed do not count."""
-    highest = 2**64 - 1
-    rxp.chain(rxp.txt2img("a", seed=highest - 1, images=2)).plan.check()
-    rxp.chain(rxp.txt2img("{a|b}", seed=highest), variants={}).plan.check()
-    with pytest.raises(rxp.errors.PlanError, match=f"Give at most {highest - 2}, or fewer images"):
-        rxp.chain(rxp.txt2img("a", seed=highest, images=3)).plan.check()
