@@ -54,7 +54,7 @@ from rxpipe.stages.arguments import stage_name
 from rxpipe.stages.base import batch_size
 from rxpipe.stages.registry import made
 from rxpipe.stages.tracker import priority
-from rxpipe.variants import Variants
+from rxpipe.variants.source import Variants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from reactivex.observer import Observer
 
 from rxpipe.chains import sources
+from rxpipe.config import CustomConfig
 from rxpipe.continuing import journal_of
 from rxpipe.errors import ConfigError
 from rxpipe.events import ErrorInfo, RunEnd, RunStart
@@ -80,7 +81,17 @@ class RunSession(Session):
         self._warnings: tuple[str, ...] = ()
         saver = (scheduler or self._saver) if backend.capacity + backend.queue_ahead > 1 else None
         out, owner = self.plan.settings.out, run_id if store else ""
-        self._files = None if out is None else FileStore(_writer(out, self.plan, files, owner), self._now, saver)
+        self._files = (
+            FileStore(
+                _writer(out, self.plan, files, owner),
+                self._now,
+                saver,
+                synced_from=_last_drawing(self.plan) if self.plan.settings.save == "final" else 0,
+                supersedes=self.plan.settings.save == "final" and store is None,  # a resumed run begins from them all
+            )
+            if out is not None
+            else None
+        )
         self._resumed = resumed
         self._journal = journal_of(
             store,
@@ -236,6 +247,11 @@ def _writer(out: Path, plan: StageExecutionPlan, files: Files | None, owner: str
         files=files,
         owner=owner,
     )
+
+
+def _last_drawing(plan: StageExecutionPlan) -> int:
+    """Return the index of the last stage that a backend renders; 0 where none does."""
+    return max((stage.stage_index for stage in plan.stages if not isinstance(stage.config, CustomConfig)), default=0)
 
 
 def _with_stage(where: str, error: ErrorInfo) -> ErrorInfo:

@@ -49,6 +49,18 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
+_HOW = frozenset({"enabled", "on_error", "on_interrupted"})
+
+
+def _dumped(value: Any) -> Any:
+    """Return a value as `model_dump` does, without the schema of the model that it stands in."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(exclude_unset=True)
+    if isinstance(value, tuple | list):
+        return type(value)(map(_dumped, value))
+    return {key: _dumped(each) for key, each in value.items()} if isinstance(value, dict) else value
+
+
 class GenerationSettings(_Frozen):
     """What a stage renders with: the values of its own section, else those of txt2img or img2img before it.
 
@@ -84,7 +96,7 @@ class StageExecution(_Frozen):
     stage_type: str
     stage_index: int
     config: SectionConfig
-    generation: GenerationSettings = GenerationSettings()
+    generation: GenerationSettings = GenerationSettings.model_construct()
     requires_input_image: bool
     group: int = 0
     image_index: int | None = None
@@ -93,7 +105,9 @@ class StageExecution(_Frozen):
     @property
     def payload(self) -> dict[str, Any]:
         """The values that were set in the section, without those that only say how it runs."""
-        return self.config.model_dump(exclude={"enabled", "on_error", "on_interrupted"}, exclude_unset=True)
+        config = self.config
+        names = [name for name in type(config).model_fields if name in config.model_fields_set and name not in _HOW]
+        return {name: _dumped(getattr(config, name)) for name in names}
 
     def for_image(self, *, image_index: int, seed: int | None) -> StageExecution:
         """Return the same stage for one image; image_index is 1.. in this stage."""
@@ -148,7 +162,7 @@ class StageExecutionPlan(_Frozen):
     seed: int | None = None
     run_id: str | None = None
     one_click_action: str | None = None
-    settings: RunSettings = RunSettings()
+    settings: RunSettings = RunSettings.model_construct()
 
     @property
     def stage_types(self) -> tuple[str, ...]:
@@ -186,7 +200,8 @@ def build_stage_execution_plan(config: PipelineConfig) -> StageExecutionPlan:
     """
     given = (config.txt2img, config.workflow, config.img2img, config.adetailer, config.upscale)
     sections = _with_own(tuple(section for section in given if section is not None), config.custom)
-    settings = RunSettings.model_validate({name: getattr(config, name) for name in RunSettings.model_fields})
+    names = set(RunSettings.model_fields)
+    settings = RunSettings.model_construct(names, **{name: getattr(config, name) for name in names})
     plan = plan_stages(sections, settings)
     if plan.stage_types[:1] == (StageType.ADETAILER,) and not settings.input:
         raise PlanError(
@@ -246,7 +261,7 @@ def plan_stages(sections: Iterable[SectionConfig], settings: RunSettings) -> Sta
     for section in row:
         stages.append(_execution(section, stages, settings))
     first = row[0] if row else None
-    return StageExecutionPlan(
+    return StageExecutionPlan.model_construct(
         stages=tuple(stages),
         images=_planned(first, settings),
         seed=_own_seed(first),
@@ -277,8 +292,8 @@ def _execution(section: SectionConfig, before: list[StageExecution], settings: R
     last = before[-1] if before else None
     drawing = (Txt2ImgConfig, Img2ImgConfig, WorkflowConfig)
     generated = [stage.generation for stage in before if isinstance(stage.config, drawing)]
-    generation = _generation(section, generated[-1] if generated else GenerationSettings())
-    return _execution_type(section)(
+    generation = _generation(section, generated[-1] if generated else GenerationSettings.model_construct())
+    return _execution_type(section).model_construct(
         stage_type=stage_type_of(section),
         stage_index=len(before),
         config=section,

@@ -16,21 +16,38 @@ _CommandLineError: Any = typer.BadParameter.__mro__[
 ]  # of the parser in use, which typer has itself or takes from click
 
 
-def _without_types_of_switches(parameters: list[Any]) -> list[Any]:
+def _lighter(parameters: list[Any]) -> list[Any]:
     for parameter in parameters:
         if getattr(parameter, "is_flag", False) and parameter.metavar is None:
             parameter.metavar = ""
+        if not isinstance(getattr(parameter.process_value, "__self__", None), _OnlyGiven):
+            parameter.process_value = _OnlyGiven(parameter).process_value
     return parameters
+
+
+class _OnlyGiven:
+    """Reads the value of an option only where one was given: typer builds a reader for each, of some milliseconds."""
+
+    def __init__(self, parameter: Any) -> None:
+        self._parameter, self._read = parameter, parameter.process_value
+
+    def process_value(self, context: Any, value: Any) -> Any:
+        """Return the value as the command takes it."""
+        parameter = self._parameter
+        if value is not None or parameter.required:
+            return self._read(context, value)
+        nothing = () if getattr(parameter, "multiple", False) or parameter.nargs == -1 else None
+        return nothing if parameter.callback is None else parameter.callback(context, parameter, nothing)
 
 
 class _Command(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
-        return _without_types_of_switches(super().get_params(ctx))
+        return _lighter(super().get_params(ctx))
 
 
 class _Group(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
-        return _without_types_of_switches(super().get_params(ctx))
+        return _lighter(super().get_params(ctx))
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> NoReturn:
         """Run a command line and leave the program; one that is wrong is answered by one line."""

@@ -109,7 +109,7 @@ class ImageWriter:
         except OSError as error:
             raise save_error(error, self.out) from error
 
-    def write(self, artifact: Artifact, execution: StageExecution, now: datetime) -> Artifact:
+    def write(self, artifact: Artifact, execution: StageExecution, now: datetime, *, synced: bool = True) -> Artifact:
         """Write the picture to a file; return the artifact that refers to it.
 
         It gets the text `parameters`, unless the backend has written one, and rxpipe's lineage, as far as `embed` says;
@@ -117,6 +117,7 @@ class ImageWriter:
 
         Args:
             now: its date, in its own time zone, names the folder.
+            synced: whether it is on the disk when this returns; else a machine that loses its power may lose it.
 
         Raises:
             BadImage: there is no picture, or its bytes are no known format.
@@ -131,7 +132,7 @@ class ImageWriter:
         name = self._pattern.fill(artifact, execution, now)
         folder = self.out / _FOLDERS.get(execution.stage_type, _OTHER_FOLDER) / f"{now:%Y-%m-%d}"
         try:
-            return artifact.with_path(self._save(data, folder, (f"-{name}" if name else "") + ending))
+            return artifact.with_path(self._save(data, folder, (f"-{name}" if name else "") + ending, synced=synced))
         except OSError as error:
             raise save_error(error, folder) from error
 
@@ -157,11 +158,20 @@ class ImageWriter:
                     with contextlib.suppress(OSError):
                         self._remove(Path(entry.path))
 
-    def _save(self, data: bytes, folder: Path, tail: str) -> Path:
+    def sync(self, path: Path) -> None:
+        """Wait until a picture is on the disk; where that fails it is written all the same."""
+        with contextlib.suppress(OSError):
+            descriptor = self._files.open(path, os.O_RDWR)
+            try:
+                sync(self._files, descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _save(self, data: bytes, folder: Path, tail: str, *, synced: bool) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = self._temporary(folder)
         try:
-            _write_synced(self._files, temporary, data)
+            _write(self._files, temporary, data, synced=synced)
             target = self._publish(temporary, folder, tail)
         except BaseException:
             self._remove(temporary)
@@ -228,11 +238,12 @@ def _first_free(files: Files, folder: Path) -> int:
     return greatest + 1
 
 
-def _write_synced(files: Files, path: Path, data: bytes) -> None:
+def _write(files: Files, path: Path, data: bytes, *, synced: bool) -> None:
     descriptor = files.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         write_all(files, descriptor, data)
-        sync(files, descriptor)
+        if synced:
+            sync(files, descriptor)
     finally:
         os.close(descriptor)
 

@@ -38,12 +38,12 @@ class Gate:
 
 
 class Instant(rxp.Backend):
-    """Renders immediately, on the run's thread; the images in *hanging* never."""
+    """Renders immediately, on the run's thread; the images in *hanging* never, the cells in *failing* with an error."""
 
     name = "instant"
 
-    def __init__(self, *, steps=(), hanging=(), queue_ahead=0):
-        self.steps, self.hanging, self.queue_ahead = steps, hanging, queue_ahead
+    def __init__(self, *, steps=(), hanging=(), failing=(), queue_ahead=0):
+        self.steps, self.hanging, self.failing, self.queue_ahead = steps, hanging, failing, queue_ahead
         self.calls = []
         self.hangs = threading.Event()
 
@@ -52,6 +52,8 @@ class Instant(rxp.Backend):
 
         def subscribe(observer, scheduler=None):
             self.calls.append((stage.stage_type, stage.image_index))
+            if (stage.stage_type, stage.image_index) in self.failing:
+                return scheduler.schedule(lambda *_: observer.on_error(rxp.BackendFailed("out of memory")))
             if stage.image_index in self.hanging:
                 self.hangs.set()
                 return Disposable()
@@ -246,6 +248,21 @@ def test_skipping_takes_the_image_that_is_drawn_and_not_the_one_being_written(tm
     gate.open()
     assert run.wait(5)
     assert [record.outcome for record in run.result.records] == ["done", "cancelled"]
+
+
+@pytest.mark.parametrize("order", ["image", "stage"])
+def test_save_final_syncs_what_stays_and_deletes_on_the_way(tmp_path, order):
+    """An image's picture goes once that of its next stage is there; what fails keeps its last, synced at the end."""
+    disk, most = FaultyFiles(), []
+    stages = (rxp.txt2img("a", images=6, seed=1), rxp.img2img(), rxp.upscale())
+    executor = rxp.PipelineExecutor(Instant(failing={("upscale", 2)}, queue_ahead=1), files=disk)
+    executor.events.subscribe(lambda _: most.append(len(list(tmp_path.rglob("*.png")))))
+    run = executor.start(rxp.chain(*stages, out=tmp_path, save="final", order=order))
+    assert run.wait(20)
+    left = sorted(path.parent.parent.name for path in tmp_path.rglob("*.png"))
+    assert left == ["extras-images"] * 5 + ["img2img-images"]
+    assert disk.calls.count("fsync") == 6
+    assert max(most) <= 6 + 2  # the last picture, and the one that it supersedes
 
 
 def test_a_run_that_was_over_before_its_start_was_delivered_is_known_all_the_same(marbles):

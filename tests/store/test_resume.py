@@ -15,6 +15,7 @@ from PIL import Image
 import rxpipe as rxp
 from rxpipe.backends.pool import PoolBackend
 from rxpipe.errors import ConfigError, ResumeError, StoreError
+from rxpipe.pictures import png
 
 
 def drawn(runner):
@@ -128,6 +129,36 @@ def test_with_only_final_pictures_a_stopped_run_keeps_what_it_needs(lab, job, tm
     second = lab()
     assert second.resume(part.run_id).success
     assert len(drawn(second)) == 5
+    assert [name.split("/")[1] for name in pictures(tmp_path)] == ["extras-images"] * 4
+
+
+def test_what_was_not_synced_and_is_torn_is_drawn_again(lab, job, tmp_path):
+    """Of a run that keeps final pictures only; a machine that loses its power leaves such files."""
+    part = lab(stop_at=7).run(job(save="final"))
+    torn = next(record.path for record in part.records if record.stage_type == "txt2img")
+    torn.write_bytes(torn.read_bytes()[:100])
+    second = lab()
+    result = second.resume(part.run_id)
+    assert result.success
+    assert len(drawn(second)) == 5 + 1
+    assert [name.split("/")[1] for name in pictures(tmp_path)] == ["extras-images"] * 4
+    for record in result.images:
+        png.check(record.path.read_bytes())
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and forks of POSIX")
+@pytest.mark.parametrize("at", [12, 19, 33, 47, 61, 80])
+def test_a_killed_run_that_keeps_final_pictures_is_resumed_to_the_same(job, tmp_path, at):
+    """No cell is drawn a second time but the one that was being written."""
+    config = job(save="final", metadata={"run_id": "night"})
+    killed = crashes.killed_run(tmp_path, Painter, at=at, config=config)
+    runner = rxp.PipelineRunner(Painter(), store=tmp_path / "runs.sqlite3")
+    result = runner.resume("night")
+    assert result.success
+    assert runner.executor.store.close(10)
+    done = (tmp_path / "drawn.txt").read_text().splitlines() + drawn(runner)
+    assert len(done) <= 12 + killed
     assert [name.split("/")[1] for name in pictures(tmp_path)] == ["extras-images"] * 4
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rxpipe.backends.base import Preview, StepProgress
 from rxpipe.backends.diffusers.embeds import encode_pair
+from rxpipe.backends.diffusers.inversions import Words
 from rxpipe.backends.diffusers.networks import use_loras
 from rxpipe.backends.diffusers.samplers import choose, name_of
 from rxpipe.backends.diffusers.switching import Switch
@@ -121,13 +122,14 @@ class Painter:
         engine: the models.
         steps: counts.
 
-    used: what was used, for the record; warnings: what is not as asked for.
+    used: what was used, for the record; warnings: what is not as asked for. words: the embeddings of its prompts.
     """
 
     def __init__(self, engine: Engine, steps: Steps) -> None:
         self.engine, self.steps = engine, steps
         self.used: dict[str, object] = {}
         self.warnings: list[str] = []
+        self.words = Words()
 
     def draw(self, sampling: Sampling, size: Size, *, latent: bool = False) -> Any:
         """Return a picture from a prompt, RGB; with *latent* the model's latents."""
@@ -185,7 +187,7 @@ class Painter:
         pipe = self.engine.pipeline(loaded, task)
         pipe.scheduler = self._scheduler(loaded, sampling)
         with torch.no_grad(), Switch(self, loaded, pipe, sampling) as switch:
-            prompt, negative = conditionings(pipe, sampling)
+            prompt, negative = conditionings(pipe, sampling, self.words)
             given = _conditions(prompt, negative, guided=sampling.cfg > 1)
             if task != "img2img":
                 given |= {"width": size.width, "height": size.height}
@@ -249,11 +251,11 @@ class _Watch:
         return {**tensors, **self._switch.after(share, tensors)}
 
 
-def conditionings(pipe: Any, sampling: Sampling) -> tuple[Any, Any]:
+def conditionings(pipe: Any, sampling: Sampling, words: Words) -> tuple[Any, Any]:
     """Return what the model is given of the prompt and of the negative prompt."""
     prompts = [parsed(text, program=PROGRAM, steps=sampling.steps) for text in (sampling.prompt, sampling.negative)]
     prompt, negative = ([text for part in found.parts for text in part] for found in prompts)
-    return encode_pair(pipe, prompt, negative, sampling.clip_skip)
+    return encode_pair(pipe, prompt, negative, sampling.clip_skip, words)
 
 
 def not_a_number(what: str) -> BackendFailed:
