@@ -259,6 +259,7 @@ def test_two_clients_share_a_worker_and_a_cancel_of_one_leaves_the_other_alone(c
         assert second.output.server == "a"
     else:
         second.subscription.dispose()
+        assert eventually(lambda: len(cluster.workers[0].state.tasks) == 1)
         held.finish()
         assert first.output.server == "a"
         assert [stage.image_index for stage, _ in held.stages] == [1]
@@ -378,16 +379,21 @@ def test_capacity_is_what_the_workers_can_do_now(cluster, backend):
 
 
 def test_quick_images_wait_on_a_worker_and_slow_ones_do_not(cluster, backend):
-    """What one takes is known from those before; of another stage it is not known, and one waits."""
-    cluster.add(Held(at_once=True), "a")
+    """What one takes is known from those before; of other settings it is not known, and one waits."""
+    cluster.add(Held(), "a")
     backend.check(PLAN)
-    quick, other = stage_of(TXT2IMG), stage_of(TXT2IMG.model_copy(update={"steps": 50}))
+    quick, other = TXT2IMG, TXT2IMG.model_copy(update={"steps": 50})
+    worker = next(iter(backend._members.values())).backend
+    subscriptions = [backend.render(stage_of(quick), None).subscribe(scheduler=Gathered())]
+    for seconds, waiting in ((5.0, 1), (0.05, 4), (0.001, 16), (0.0, 16), (0.15, 1), (0.02, 10)):
+        worker._took(worker._timed, seconds)
+        assert backend.queue_ahead == waiting
+    subscriptions.append(backend.render(stage_of(other), None).subscribe(scheduler=Gathered()))
     assert backend.queue_ahead == 1
-    drawn(backend, quick)
-    assert backend.queue_ahead > 1
-    subscription = backend.render(other, None).subscribe(scheduler=Gathered())
-    assert eventually(lambda: backend.queue_ahead == 1)
-    subscription.dispose()
+    worker._took(quick, 0.001)
+    assert backend.queue_ahead == 1
+    for subscription in subscriptions:
+        subscription.dispose()
 
 
 def test_the_doctor_lists_workers_what_they_hold_and_their_versions(cluster):
