@@ -132,6 +132,7 @@ class StageStep(BaseStageEvent):
     fraction: 0..1, never falling within an image; None while the backend cannot tell (model load, queue).
     step, steps: sampler steps, step 1..steps. eta_s: seconds left for this image by the backend's own estimate.
     phase: queued behind others, loading a model, working, or stalled (no progress for long).
+    ahead: jobs before it in the server's queue; None where that is not known.
     """
 
     kind: Literal["stage_step"] = "stage_step"
@@ -140,6 +141,7 @@ class StageStep(BaseStageEvent):
     steps: int | None = None
     eta_s: Annotated[float | None, BeforeValidator(_known)] = None
     phase: Phase = "working"
+    ahead: Annotated[int, Field(ge=0)] | None = None
 
 
 class StageImageProgress(BaseStageEvent):

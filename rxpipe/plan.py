@@ -22,6 +22,7 @@ from rxpipe.config import (
     WorkflowConfig,
 )
 from rxpipe.config.bindings import IMAGE, value_in
+from rxpipe.config.models.base import MAX_SEED
 from rxpipe.errors import PlanError
 
 if TYPE_CHECKING:
@@ -144,6 +145,10 @@ class PlannedImages:
         """Return the seed that an image begins with; *seed*: of the run."""
         return seed + self.seed_offset(number)
 
+    def largest_seed(self, planned: StageExecution, images: int) -> int | None:
+        """Return the largest seed that a stage gives to one of *images*; None if it has none of its own."""
+        return None if planned.seed is None else planned.seed + images - 1
+
     def metadata(self, number: int) -> Mapping[str, object]:
         """Return what is recorded about an image from its beginning, plain JSON."""
         del number
@@ -169,11 +174,15 @@ class StageExecutionPlan(_Frozen):
         """The stages' names in order."""
         return tuple(stage.stage_type for stage in self.stages)
 
-    def check(self) -> None:
+    def check(self, images: PlannedImages | None = None) -> None:
         """Raise unless the plan can run.
 
+        Args:
+            images: what differs from image to image, of the same chain; None for those of a plan without variants.
+
         Raises:
-            PlanError: there is no stage, no picture to start from, or no stage that uses the input pictures.
+            PlanError: there is no stage, no picture to start from, no stage that uses the input pictures, or a seed
+                that counts up to more than a seed can be.
         """
         if not self.stages:
             raise PlanError(
@@ -190,6 +199,17 @@ class StageExecutionPlan(_Frozen):
                 f"txt2img uses no input picture, so the {len(self.settings.input)} input picture(s) would not be used.",
                 hint="Leave txt2img out to start from the picture, or leave the input out.",
             )
+        self._check_seeds(images or PlannedImages())
+
+    def _check_seeds(self, images: PlannedImages) -> None:
+        for stage in self.stages:
+            last = images.largest_seed(stage, self.images)
+            if last is not None and last > MAX_SEED:
+                where = f"{stage.stage_type}.seed"
+                raise PlanError(
+                    f"{where}: {self.images} images count up to {last}; the largest seed is {MAX_SEED}.",
+                    hint="Use a smaller seed or fewer images.",
+                )
 
 
 def build_stage_execution_plan(config: PipelineConfig) -> StageExecutionPlan:

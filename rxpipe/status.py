@@ -347,7 +347,9 @@ def _message(status: RunStatus, event: StageEvent) -> str:
         pause_s = math.ceil(event.delay_s)
         return f"Running {status.stage}: retrying {f'in {pause_s} s' if pause_s else 'now'}"
     if status.phase in waits:
-        return f"Running {status.stage}: {waits[status.phase]}"
+        ahead = event.ahead if isinstance(event, StageStep) and status.phase == "queued" else None
+        before = "" if ahead is None else f", {ahead} before it"
+        return f"Running {status.stage}: {waits[status.phase]}{before}"
     return f"Running {status.stage}"
 
 

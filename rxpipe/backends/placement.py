@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import reactivex as rx
 from reactivex.disposable import Disposable, SerialDisposable
 
-from rxpipe.backends.base import Output, StepProgress
+from rxpipe.backends.base import Moved, Output, StepProgress
 from rxpipe.config import Txt2ImgConfig
 from rxpipe.errors import BackendError, BackendFailed, BackendRejected, BackendTimeout, BackendUnavailable
 from rxpipe.rx.worker import elapsed_s
@@ -289,6 +289,7 @@ class Call:
         self.tried: list[Member] = []
         self._placement, self._stage, self._source, self._observer = placement, stage, source, observer
         self._errors: list[Exception] = []
+        self._reported = 0  # of the errors
         self._member: Member | None = None
         self._current, self._timer = SerialDisposable(), SerialDisposable()
         self._began_s = 0.0
@@ -307,6 +308,7 @@ class Call:
 
     def begin(self, member: Member) -> None:
         """Render on *member*; free it where the call was disposed since it was placed."""
+        self._report_failures()
         with self._lock:
             begins = not self._over
             if begins:
@@ -321,12 +323,18 @@ class Call:
 
     def wait(self, seconds: float | None, *, report: bool) -> None:
         """Wait until a member is free, or for *seconds*, when the first of those that rest may be used again."""
+        self._report_failures()
         if seconds is not None:
             self._timer.disposable = self.scheduler.schedule_relative(
                 seconds, lambda *_: self._placement.place(self, again=True)
             )
         if report:
             self.scheduler.schedule(self._report_queued)
+
+    def _report_failures(self) -> None:
+        for error in self._errors[self._reported :]:
+            self._observer.on_next(Moved(error))
+        self._reported = len(self._errors)
 
     def _report_queued(self, *_: object) -> None:
         if not self._over and self._member is None:
@@ -359,8 +367,7 @@ class Call:
 
     def _on_next(self, event: RenderEvent) -> None:
         if isinstance(event, Output) and self._member is not None:
-            moved = (f"rendered by {self._member.where}, after: {error}" for error in self._errors)
-            event = replace(event, server=self._member.where, warnings=(*event.warnings, *moved))
+            event = replace(event, server=self._member.where)
         self._observer.on_next(event)
 
     def _on_completed(self) -> None:

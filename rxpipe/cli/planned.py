@@ -29,8 +29,8 @@ def check_run(run: PlannedRun) -> None:
         PlanError, BadImage, ConfigError: names what and why.
     """
     try:
-        plan, _ = _planned(run.config)
-        plan.check()
+        plan, variants = _planned(run.config)
+        plan.check(variants)
     except PlanError as error:
         if not run.file:
             raise

@@ -221,6 +221,13 @@ class Variants(PlannedImages):
         own = self._executions(self._number_of(number))[0].seed
         return (seed if own is None else own) + self.seed_offset(number)
 
+    def largest_seed(self, planned: StageExecution, images: int) -> int | None:
+        """Return the largest seed that a stage gives to one of *images*, over all values that it takes."""
+        swept = (axis.values for axis in self._axes if (axis.stage, axis.keys) == (planned.stage_index, ("seed",)))
+        seed = max((value for values in swept for value in values if isinstance(value, int)), default=planned.seed)
+        offsets = {"counted": images, "fixed": 1, "per_image": min(images, self._inputs * self._each)}
+        return None if seed is None else seed + offsets[self._config.seeds] - 1
+
     def metadata(self, number: int) -> Mapping[str, object]:
         """Return the variant's number and its value on each axis."""
         variant = self.variant(self._number_of(number))

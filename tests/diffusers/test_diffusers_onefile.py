@@ -142,7 +142,7 @@ def test_tiles_have_no_seams():
     assert np.abs(found - whole).max() <= 1
     assert whole.std() > 1, "the picture is not flat"
     assert shares[-1] == 1.0
-    assert OVERLAP_PX >= 32
+    assert OVERLAP_PX >= 16
 
 
 def test_an_upscaler_is_used_by_name_or_refused(models):

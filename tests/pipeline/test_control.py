@@ -210,16 +210,17 @@ disk.before("fsync", wait_for_the_disk)
 runner = rxp.PipelineRunner(rxp.PipelineExecutor(Ready(), files=disk))
 chain = rxp.chain(rxp.txt2img(prompt="a", images=5, seed=1), out=sys.argv[1])
 try:
-    runner.run(chain)
-except KeyboardInterrupt:
-    pass
-try:
-    interrupting.join()
-    threading.Event().wait(0.01)
+    try:
+        try:
+            runner.run(chain)
+        finally:
+            interrupting.join()
+    finally:
+        interrupting.join()  # neither interrupt comes after this
 except KeyboardInterrupt:
     pass
 active = runner.executor.active
-print("ended" if active is None or active.wait(2) else "open", runner.last_result.status)
+print("ended" if active is None or active.wait(30) else "open", runner.last_result.status)
 disk.heal()
 print(runner.run(rxp.chain(rxp.txt2img(prompt="a", seed=1), out=sys.argv[1])).status)
 """

@@ -5,7 +5,6 @@ On the model's thread. A picture of any size is drawn at the next multiple of 8 
 
 from __future__ import annotations
 
-import io
 import math
 import time
 from dataclasses import dataclass, field, replace
@@ -32,15 +31,10 @@ if TYPE_CHECKING:
 
 PROGRAM = "diffusers"
 _GRID = 8
-_PREVIEWS_APART_S, _PREVIEW_QUALITY = 0.2, 85
+_PREVIEWS_APART_S = 0.2
 _TILED_PX = 1536 * 1536
 """Pictures with more px are encoded and decoded in tiles."""
 _MOST = 0.999  # of the strength, in A1111's count of steps
-_LIGHT = {
-    False: ((0.35, 0.23, 0.32), (0.33, 0.5, 0.24), (-0.28, 0.18, 0.27), (-0.21, -0.26, -0.72)),
-    True: ((0.37, 0.42, 0.43), (-0.25, 0.0, 0.11), (0.11, 0.11, -0.04), (-0.32, -0.25, -0.22)),
-}
-"""Red, green and blue of each of the four latent channels, roughly; by whether the model is an SDXL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +241,7 @@ class _Watch:
         share = min(1.0, (index + 1) / total)
         steps.at(share)
         if steps.preview_due(last=index + 1 >= total):
-            steps.emit(Preview(_preview(latents, self._loaded)))
+            steps.emit(Preview(self._painter.engine.previewer.shown(latents, self._loaded)))
         return {**tensors, **self._switch.after(share, tensors)}
 
 
@@ -296,19 +290,6 @@ def _varied(loaded: Loaded, sampling: Sampling, size: Size) -> Any:
     angle = torch.acos(cosine)
     mixed = (torch.sin((1 - share) * angle) * one + torch.sin(share * angle) * other) / torch.sin(angle)
     return mixed.to(loaded.pipe.unet.dtype)
-
-
-def _preview(latents: Any, loaded: Loaded) -> bytes:
-    import torch  # noqa: PLC0415  # on the model's thread only
-    from PIL import Image  # noqa: PLC0415  # importing rxpipe loads no Pillow
-
-    light = latents[0, :4].detach().to("cpu", torch.float32).permute(1, 2, 0) @ torch.tensor(_LIGHT[loaded.is_sdxl])
-    pixels = ((light + 1) * 127.5).clamp(0, 255).byte().numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).resize((pixels.shape[1] * 4, pixels.shape[0] * 4), Image.Resampling.BILINEAR).save(
-        buffer, "JPEG", quality=_PREVIEW_QUALITY
-    )
-    return buffer.getvalue()
 
 
 def _on_grid(size: Size) -> Size:

@@ -28,8 +28,11 @@ LATENT = {
 }
 """A1111's names of what enlarges the latents of a first pass: how torch interpolates."""
 
-TILE_PX, SMALL_TILE_PX, OVERLAP_PX = 192, 128, 32
-"""Side of a tile on an accelerator and on the processor, where memory is the program's; what is seen around one."""
+TILE_PX, SMALL_TILE_PX, OVERLAP_PX = 192, 128, 16
+"""Side of a tile on an accelerator and on the processor, where memory is the program's; what is seen around one.
+
+16 px is where an RRDBNet of 23 blocks with random weights no longer differs from the whole picture.
+"""
 
 
 class Upscalers:
