@@ -316,7 +316,8 @@ class Cluster:
             why = ""
             await self._watch(client)
         except Exception as error:  # noqa: BLE001  # whatever Dask raises, the connection is lost
-            self._disconnected(why or f"{type(error).__name__}: {error}".removeprefix("OSError: "))
+            silent = f"it has not answered for {self.silence_s:g} s" if isinstance(error, TimeoutError) else ""
+            self._disconnected(why or silent or f"{type(error).__name__}: {error}".removeprefix("OSError: "))
         finally:
             self.client = None
             if client is not None:
