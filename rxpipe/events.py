@@ -112,7 +112,7 @@ class BaseEvent(BaseModel):
 class BaseStageEvent(BaseEvent):
     """The fields of all events of a stage.
 
-    stage_type: one of the four or a custom stage's name. stage_index: index in the plan, from 0.
+    stage_type: a `StageType`, "workflow", or a custom stage's name. stage_index: index in the plan, from 0.
     total_images: how many images the stage works on, fixed at its start; None if it cannot be known.
     image_index: 1.., in the order in which images enter the stage; None if the event is not about one image.
     image_number: 1.., which of the run's images it is, the same in every stage; an image that a stage added has that of

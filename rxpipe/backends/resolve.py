@@ -80,12 +80,12 @@ def open_backend(where: str | int | None = None, *, ports: Sequence[int] | None 
 
     Args:
         where: "http://host:port" (or "host:port", or a port on this machine) for a WebUI, with "user:password@" where
-            it needs that; "embedded" for the one that needs no server, "embedded:name=value,..." with
-            options; "diffusers:MODEL" (a file, a folder, or a name in RXPIPE_MODELS) for a local model,
-            "diffusers:MODEL?device=cpu&..." with options, "?devices=cuda:0,cuda:1" for a process each;
-            several of them with commas between for a pool; None or "auto": RXPIPE_BACKEND, else `backend.url`
-            or `backend.urls` (a list) in the config file, else a WebUI that answers on 127.0.0.1:7860 to 7864 or a
-            ComfyUI on 127.0.0.1:8188, else the embedded one.
+            it needs that; "comfyui://host:port"; "dask://host:port" for the scheduler of a cluster; "embedded" for the
+            one that needs no server, "embedded:name=value,..." with options; "diffusers:MODEL" (a file, a folder, or a
+            name in RXPIPE_MODELS) for a local model, "diffusers:MODEL?device=cpu&..." with options,
+            "?devices=cuda:0,cuda:1" for a process each; several of them with commas between for a pool;
+            None or "auto": RXPIPE_BACKEND, else `backend.url` or `backend.urls` (a list) in the config file, else a
+            WebUI that answers on 127.0.0.1:7860 to 7864 or a ComfyUI on 127.0.0.1:8188, else the embedded one.
         ports: on this machine where "auto" looks for a server; None for the usual ones.
         options: of that backend's constructor.
 
