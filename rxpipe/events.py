@@ -93,8 +93,8 @@ class BaseEvent(BaseModel):
     """The fields of all events.
 
     seq: 0, 1, 2, ... within the run, no gap. timestamp: aware UTC from the run's scheduler, never decreasing; it
-    follows corrections of the clock. elapsed_s: since the RunStart of this attempt, whatever the clock is set to; None in
-    records of earlier versions.
+    follows corrections of the clock. elapsed_s: since the RunStart of this attempt, whatever the clock is set to;
+    None in records of earlier versions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
