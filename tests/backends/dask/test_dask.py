@@ -88,6 +88,7 @@ def impatient(cluster):
         cluster.add(Held(), "first")
         assert eventually(lambda: answers(opened))
         cluster.remove("first")
+        assert eventually(lambda: not opened._members)
         yield opened
 
 
