@@ -37,7 +37,7 @@ _SLOW = 1.5  # times the fastest member's seconds an image; slower ones get no i
 
 
 _UNANSWERED = (BackendUnavailable, BackendTimeout, BackendRejected)  # a server that draws nothing for anybody
-_LOSSES = 3  # members that an image may take with it before it is the image's own fault
+_LOSSES = 4  # members that are lost with an image before it is its own fault; a cluster of three may be killed in turn
 
 
 class MemberLost(BackendUnavailable):

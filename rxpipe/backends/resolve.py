@@ -213,6 +213,9 @@ def _kind_of_address(text: str, reason: str) -> BackendKind:
     for kind in servers:
         if (rest and scheme.lower() in kind.schemes) if separator else _HOST.fullmatch(bare):
             return kind
+    if "auto" in (parts := [part.strip().lower() for part in bare.split(",")]) and len(parts) > 1:
+        problem = f"backend {cut(bare)!r} ({reason}): auto stands alone; of several each needs its address"
+        raise ConfigError([problem])
     words = [word for kind in KINDS for word in (kind.name, *kind.words)]
     close = difflib.get_close_matches(bare.partition(":")[0].lower(), (*words, "auto"), n=1, cutoff=0.6)
     did_you_mean = f"did you mean {close[0]!r}? " if close else ""

@@ -88,7 +88,9 @@ def convert(file: Path, preset: Path | None, out: Path | None, *, trust: bool | 
         return
     try:
         if len(texts) == 1:
-            out.write_text(texts[0], encoding="utf-8")
+            target = out / f"{file.stem}.toml" if out.is_dir() else out
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(texts[0], encoding="utf-8")
             return
         out.mkdir(parents=True, exist_ok=True)
         for number, text in enumerate(texts, 1):
