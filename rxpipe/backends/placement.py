@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import reactivex as rx
+from reactivex import Observable
 from reactivex.disposable import Disposable, SerialDisposable
+from reactivex.scheduler import CurrentThreadScheduler
 
 from rxpipe.backends.base import Moved, Output, StepProgress
 from rxpipe.config import Txt2ImgConfig
@@ -21,7 +23,7 @@ from rxpipe.rx.worker import elapsed_s
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from reactivex import Observable, abc
+    from reactivex import abc
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend, RenderEvent
@@ -439,7 +441,29 @@ def need_of(stage: StageExecution) -> str:
     return repr(stage.for_image(image_index=0, seed=0))
 
 
-def group_of(stage: StageExecution, batches: bool) -> object:
+def placed(
+    ready: Callable[[], Placement], backend: Backend, stage: StageExecution, source: Artifact | None
+) -> Observable[RenderEvent]:
+    """Return one picture by a member of a *backend* of several.
+
+    Args:
+        ready: called at each subscription; returns where its members are.
+        backend: whose `batches` holds then.
+        stage, source: as of `Backend.render`.
+    """
+
+    def subscribe(
+        observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        placement, clock = ready(), scheduler or CurrentThreadScheduler.singleton()
+        call = Call(placement, stage, source, observer, clock, group=_group_of(stage, backend.batches))
+        placement.place(call)
+        return Disposable(call.dispose)
+
+    return Observable(subscribe)
+
+
+def _group_of(stage: StageExecution, batches: bool) -> object:
     """The images of one txt2img batch are one; every other image is one by itself."""
     size = stage.config.batch_size if batches and isinstance(stage.config, Txt2ImgConfig) else 1
     return object() if size == 1 else (need_of(stage), ((stage.image_index or 1) - 1) // size)
