@@ -200,7 +200,7 @@ class PipelineController:
         chain = build_chain(job)
         if inputs:
             chain = with_settings(chain, input=tuple(Path(path) for path in inputs))
-        chain.plan.check()
+        chain.plan.check(chain.images)
         request = RunRequest(chain)
         with self._start_lock:
             if self._closed:

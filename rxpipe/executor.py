@@ -136,7 +136,7 @@ class PipelineExecutor:
             raise
 
     def _start(self, chain: Chain, resumed: Resumption | None) -> Run:
-        chain.plan.check()
+        chain.plan.check(chain.images)
         if (active := self._active) is not None and active.pid == os.getpid():
             active.finish()  # completes a cancel that was interrupted; else does nothing
         with self._start_lock:

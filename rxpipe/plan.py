@@ -22,6 +22,7 @@ from rxpipe.config import (
     WorkflowConfig,
 )
 from rxpipe.config.bindings import IMAGE, value_in
+from rxpipe.config.models.base import MAX_SEED
 from rxpipe.errors import PlanError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class StageType(StrEnum):
-    """The four stages that backends render. A custom stage's type is its own name."""
+    """The four stages that every backend renders. A ComfyUI workflow's is "workflow", a custom stage's its own name."""
 
     TXT2IMG = "txt2img"
     IMG2IMG = "img2img"
@@ -47,6 +48,18 @@ SectionConfig = Annotated[
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+_HOW = frozenset({"enabled", "on_error", "on_interrupted"})
+
+
+def _dumped(value: Any) -> Any:
+    """Return a value as `model_dump` does, without the schema of the model that it stands in."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(exclude_unset=True)
+    if isinstance(value, tuple | list):
+        return type(value)(map(_dumped, value))
+    return {key: _dumped(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 class GenerationSettings(_Frozen):
@@ -73,7 +86,7 @@ class GenerationSettings(_Frozen):
 class StageExecution(_Frozen):
     """One stage as it will run.
 
-    stage_type: one of the four, or a custom stage's name. stage_index: index in the plan, from 0.
+    stage_type: a `StageType`, "workflow", or a custom stage's name. stage_index: index in the plan, from 0.
     config: the section, values exactly as given. generation: what it renders with, inherited values included.
     requires_input_image: False for txt2img, and for a workflow that begins with none.
     group: stages of one group take each image through all of them before the next; see `order`.
@@ -84,7 +97,7 @@ class StageExecution(_Frozen):
     stage_type: str
     stage_index: int
     config: SectionConfig
-    generation: GenerationSettings = GenerationSettings()
+    generation: GenerationSettings = GenerationSettings.model_construct()
     requires_input_image: bool
     group: int = 0
     image_index: int | None = None
@@ -93,7 +106,9 @@ class StageExecution(_Frozen):
     @property
     def payload(self) -> dict[str, Any]:
         """The values that were set in the section, without those that only say how it runs."""
-        return self.config.model_dump(exclude={"enabled", "on_error", "on_interrupted"}, exclude_unset=True)
+        config = self.config
+        names = [name for name in type(config).model_fields if name in config.model_fields_set and name not in _HOW]
+        return {name: _dumped(getattr(config, name)) for name in names}
 
     def for_image(self, *, image_index: int, seed: int | None) -> StageExecution:
         """Return the same stage for one image; image_index is 1.. in this stage."""
@@ -130,6 +145,10 @@ class PlannedImages:
         """Return the seed that an image begins with; *seed*: of the run."""
         return seed + self.seed_offset(number)
 
+    def largest_seed(self, planned: StageExecution, images: int) -> int | None:
+        """Return the largest seed that a stage gives to one of *images*; None if it has none of its own."""
+        return None if planned.seed is None else planned.seed + images - 1
+
     def metadata(self, number: int) -> Mapping[str, object]:
         """Return what is recorded about an image from its beginning, plain JSON."""
         del number
@@ -148,18 +167,22 @@ class StageExecutionPlan(_Frozen):
     seed: int | None = None
     run_id: str | None = None
     one_click_action: str | None = None
-    settings: RunSettings = RunSettings()
+    settings: RunSettings = RunSettings.model_construct()
 
     @property
     def stage_types(self) -> tuple[str, ...]:
         """The stages' names in order."""
         return tuple(stage.stage_type for stage in self.stages)
 
-    def check(self) -> None:
+    def check(self, images: PlannedImages | None = None) -> None:
         """Raise unless the plan can run.
 
+        Args:
+            images: what differs from image to image, of the same chain; None for those of a plan without variants.
+
         Raises:
-            PlanError: there is no stage, no picture to start from, or no stage that uses the input pictures.
+            PlanError: there is no stage, no picture to start from, no stage that uses the input pictures, or a seed
+                that counts up to more than a seed can be.
         """
         if not self.stages:
             raise PlanError(
@@ -176,17 +199,32 @@ class StageExecutionPlan(_Frozen):
                 f"txt2img uses no input picture, so the {len(self.settings.input)} input picture(s) would not be used.",
                 hint="Leave txt2img out to start from the picture, or leave the input out.",
             )
+        self._check_seeds(images or PlannedImages())
+
+    def _check_seeds(self, images: PlannedImages) -> None:
+        for stage in self.stages:
+            last = images.largest_seed(stage, self.images)
+            if last is not None and last > MAX_SEED:
+                where = f"{stage.stage_type}.seed"
+                raise PlanError(
+                    f"{where}: {self.images} images count up to {last}; the largest seed is {MAX_SEED}.",
+                    hint="Use a smaller seed or fewer images.",
+                )
 
 
 def build_stage_execution_plan(config: PipelineConfig) -> StageExecutionPlan:
-    """Return the plan of a config: its enabled sections in the order txt2img, img2img, adetailer, upscale.
+    """Return the plan of a config: its enabled sections in the order txt2img, workflow, img2img, adetailer, upscale.
+
+    A stage of `custom` stands behind the one that it follows, by default behind all of those.
 
     Raises:
-        PlanError: adetailer with neither a generation stage before it nor an input picture.
+        PlanError: the stages cannot work in this order, a stage follows one that there is not, or adetailer has neither
+            a generation stage before it nor an input picture.
     """
     given = (config.txt2img, config.workflow, config.img2img, config.adetailer, config.upscale)
     sections = _with_own(tuple(section for section in given if section is not None), config.custom)
-    settings = RunSettings.model_validate({name: getattr(config, name) for name in RunSettings.model_fields})
+    names = set(RunSettings.model_fields)
+    settings = RunSettings.model_construct(names, **{name: getattr(config, name) for name in names})
     plan = plan_stages(sections, settings)
     if plan.stage_types[:1] == (StageType.ADETAILER,) and not settings.input:
         raise PlanError(
@@ -246,7 +284,7 @@ def plan_stages(sections: Iterable[SectionConfig], settings: RunSettings) -> Sta
     for section in row:
         stages.append(_execution(section, stages, settings))
     first = row[0] if row else None
-    return StageExecutionPlan(
+    return StageExecutionPlan.model_construct(
         stages=tuple(stages),
         images=_planned(first, settings),
         seed=_own_seed(first),
@@ -277,8 +315,8 @@ def _execution(section: SectionConfig, before: list[StageExecution], settings: R
     last = before[-1] if before else None
     drawing = (Txt2ImgConfig, Img2ImgConfig, WorkflowConfig)
     generated = [stage.generation for stage in before if isinstance(stage.config, drawing)]
-    generation = _generation(section, generated[-1] if generated else GenerationSettings())
-    return _execution_type(section)(
+    generation = _generation(section, generated[-1] if generated else GenerationSettings.model_construct())
+    return _execution_type(section).model_construct(
         stage_type=stage_type_of(section),
         stage_index=len(before),
         config=section,

@@ -705,3 +705,15 @@ def test_help_loads_nothing_heavy():
     code = f"import sys, rxpipe.cli; print([m for m in {heavy} if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  our own code
     assert ran.stdout == "[]\n"
+
+
+def test_a_dry_run_loads_neither_what_runs_nor_a_reader_for_each_option():
+    """A plan is all that it prints: no Rx, no log, no picture, and none of the parser's types, of some ms each."""
+    heavy = "('typer._adapters', 'reactivex', 'loguru', 'numpy', 'requests', 'PIL', 'sqlite3', 'rxpipe.chains')"
+    code = (
+        "import sys, contextlib\nfrom rxpipe.cli.app import main\nsys.argv = ['rxpipe', 'run', '--dry-run']\n"
+        f"with contextlib.suppress(SystemExit): main()\nprint('loaded', [m for m in {heavy} if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  our own code
+    assert ran.stdout.splitlines()[-1] == "loaded []"
+    assert "img2img" in ran.stdout

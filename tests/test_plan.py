@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from rxpipe.chains import build_chain
 from rxpipe.config import (
     AdetailerConfig,
     AdetailerUnit,
@@ -337,6 +338,41 @@ def test_pictures_that_nobody_would_use_are_refused():
     """Rather than silently left aside."""
     message = refused(plan_of("txt2img", "upscale", input=("a.png", "b.png")).check)
     assert message.startswith("txt2img uses no input picture, so the 2 input picture(s) would not be used.")
+
+
+LARGEST = 2**64 - 1
+
+
+@pytest.mark.parametrize(
+    ("sections", "settings"),
+    [
+        ({"txt2img": {"seed": LARGEST, "images": 2}}, {}),
+        ({"txt2img": {"seed": 1, "images": 4}, "img2img": {"seed": LARGEST - 2}}, {}),
+        ({"img2img": {"seed": LARGEST}}, {"input": ("a.png", "b.png")}),
+        ({"txt2img": {"seed": LARGEST - 1}}, {"variants": {"sweep": {"cfg_scale": [1, 2, 3]}, "seeds": "counted"}}),
+        ({"txt2img": {"images": 2}}, {"variants": {"sweep": {"txt2img.seed": [1, LARGEST]}}}),
+    ],
+)  # fmt: skip
+def test_a_seed_that_counts_up_beyond_the_largest_is_refused_before_the_run(sections, settings):
+    """No server takes it; of a stage's own seed, and with variants too."""
+    made = build_chain(PipelineConfig(**sections, **settings))
+    message = refused(lambda: made.plan.check(made.images))
+    assert f"count up to {LARGEST + 1}; the largest seed is {LARGEST}. Use a smaller seed or fewer images." in message
+
+
+@pytest.mark.parametrize(
+    ("sections", "settings"),
+    [
+        ({"txt2img": {"seed": LARGEST}}, {}),
+        ({"txt2img": {"seed": LARGEST - 1, "images": 2}}, {}),
+        ({"txt2img": {"seed": LARGEST, "images": 3}}, {"variants": {"sweep": {"cfg_scale": [1]}, "seeds": "fixed"}}),
+        ({"txt2img": {"seed": LARGEST}}, {"variants": {"sweep": {"cfg_scale": [1, 2, 3]}}}),
+    ],
+)
+def test_the_largest_seed_itself_is_a_seed(sections, settings):
+    """Where nothing counts up beyond it."""
+    made = build_chain(PipelineConfig(**sections, **settings))
+    made.plan.check(made.images)
 
 
 def test_txt2img_behind_another_stage_is_refused():

@@ -180,6 +180,15 @@ def test_what_the_image_waits_for(phase, message):
     assert status_of(builder.events).message == "Running txt2img"
 
 
+def test_how_many_are_before_the_image_in_the_queue():
+    """Where the server tells."""
+    builder = TimelineBuilder()
+    builder.begin("txt2img")
+    builder.start(0)
+    builder.step(0, 1, phase="queued", ahead=3)
+    assert status_of(builder.events).message == "Running txt2img: waiting in the queue, 3 before it"
+
+
 @pytest.mark.parametrize(
     ("delay_s", "pause"), [(0.0, "now"), (0.2, "in 1 s"), (1.0, "in 1 s"), (1.4, "in 2 s"), (30.0, "in 30 s")]
 )

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from rxpipe.events import Phase
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
-__all__ = ["Backend", "Output", "Preview", "RenderEvent", "StepProgress"]
+__all__ = ["Backend", "Moved", "Output", "Preview", "RenderEvent", "StepProgress"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class StepProgress:
 
     fraction: 0..1, None while it is not known. step: 1..steps. eta_s: seconds left, queue time not counted.
     phase: "queued" behind others, "loading" a model, "working", or "stalled" (no progress for long).
+    ahead: jobs before it in the server's queue, None while that is not known.
     """
 
     fraction: float | None = None
@@ -59,6 +60,7 @@ class StepProgress:
     steps: int | None = None
     eta_s: float | None = None
     phase: Phase = "working"
+    ahead: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,14 @@ class Output:
     own_s: float | None = field(default=None, compare=False)
 
 
-RenderEvent = StepProgress | Preview | Output
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """An attempt failed, and another one follows at once on another of several servers. error: of the failed one."""
+
+    error: Exception
+
+
+RenderEvent = StepProgress | Preview | Output | Moved
 
 
 class Backend(ABC):

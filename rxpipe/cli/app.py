@@ -182,7 +182,7 @@ def doctor(
     trial: Annotated[bool, typer.Option("--trial", help="Render one small picture there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Diagnose a WebUI or ComfyUI server: what is reachable, what it has, what is missing."""
+    """Diagnose a WebUI or ComfyUI server, or a Dask cluster: what is reachable, what it has, what is missing."""
     with report_errors():
         from rxpipe.cli.doctor import examine  # noqa: PLC0415  # HTTP is loaded for this command only
 

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from rxpipe.chains import build_chain
 from rxpipe.cli.outcome import Exit, problem
+from rxpipe.config import CustomConfig
 from rxpipe.errors import BadImage, ConfigError, PlanError, SaveError
-from rxpipe.store.reading import Store, default_store
+from rxpipe.plan import build_stage_execution_plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from rxpipe.cli.options import PlannedRun
+    from rxpipe.config import PipelineConfig
+    from rxpipe.plan import StageExecutionPlan
+    from rxpipe.variants.source import Variants
 
 
 def check_run(run: PlannedRun) -> None:
@@ -26,8 +29,8 @@ def check_run(run: PlannedRun) -> None:
         PlanError, BadImage, ConfigError: names what and why.
     """
     try:
-        plan = build_chain(run.config).plan
-        plan.check()
+        plan, variants = _planned(run.config)
+        plan.check(variants)
     except PlanError as error:
         if not run.file:
             raise
@@ -39,10 +42,35 @@ def check_run(run: PlannedRun) -> None:
     if run.config.input:
         _check_inputs(run.config.input)
     if run.config.out is not None:
-        _check_out(run.config.out)
+        check_out(run.config.out)
+    if run.config.name is not None:
+        from rxpipe.sinks.names import NamePattern  # noqa: PLC0415  # loaded for a pattern only
+
+        NamePattern(run.config.name)
 
 
-def _check_out(folder: Path) -> None:
+def _planned(config: PipelineConfig) -> tuple[StageExecutionPlan, Variants | None]:
+    """Return the plan and the variants of a config, as its chain has them."""
+    plan = build_stage_execution_plan(config)
+    if any(isinstance(stage.config, CustomConfig) for stage in plan.stages):
+        from rxpipe.chains import build_chain  # noqa: PLC0415  # loaded for functions, which check their arguments
+
+        chain = build_chain(config)
+        return chain.plan, chain.variants
+    if plan.settings.variants is None:
+        return plan, None
+    from rxpipe.variants.source import Variants  # noqa: PLC0415  # loaded for variants only
+
+    variants = Variants(plan, plan.settings.variants)
+    return plan.model_copy(update={"images": variants.count}), variants
+
+
+def check_out(folder: Path) -> None:
+    """Reject a folder that pictures cannot be saved in.
+
+    Raises:
+        ConfigError: names what is in the way.
+    """
     from rxpipe.sinks.folder import check_folder  # noqa: PLC0415  # loaded for a folder only
 
     try:
@@ -80,18 +108,18 @@ def report_unused(run: PlannedRun, *, variants: bool | None) -> None:
 
 def print_run(run: PlannedRun, *, as_json: bool) -> None:
     """Print the plan and its variants: as tables, or as one line of JSON."""
-    chain = build_chain(run.config)
-    variants = chain.variants.seeded(chain.plan.seed or 0) if chain.variants else None
+    plan, found = _planned(run.config)
+    variants = found.seeded(plan.seed or 0) if found else None
     if as_json:
-        plan = chain.plan.model_dump(mode="json")
+        dumped = plan.model_dump(mode="json")
         listed = [] if variants is None else [{"number": each.number, **each.values} for each in variants]
-        typer.echo(json.dumps(plan if variants is None else {**plan, "variants": listed}))
+        typer.echo(json.dumps(dumped if variants is None else {**dumped, "variants": listed}))
         return
     from rxpipe.cli.tables import print_plan, print_variants  # noqa: PLC0415  # rich's tables are loaded for them only
 
     if run.name:
         typer.echo(f"{run.name}:")
-    print_plan(chain.plan)
+    print_plan(plan)
     if variants is not None:
         print_variants(variants)
 
@@ -123,6 +151,7 @@ def start_runs(
     """
     from rxpipe.backends import open_backend  # noqa: PLC0415  # backends are loaded for a run only
     from rxpipe.cli.running import run_configs  # noqa: PLC0415  # the executor is loaded for a run only
+    from rxpipe.store.reading import Store, default_store  # noqa: PLC0415  # as above
 
     if no_store and store is not None:
         raise ConfigError(["--store and --no-store contradict each other; give one of them"])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rxpipe.pictures.metadata import ImageInfo
     from rxpipe.plan import StageExecution, StageExecutionPlan
-    from rxpipe.variants import Variants
+    from rxpipe.variants.source import Variants
 
 _MOST, _LONGEST = 200, 10_000
 """Rows of a table, and characters of a cell: a hundred pages of a stranger's text. Laying out more takes minutes."""
@@ -131,7 +131,7 @@ def _cells(console: Console, *texts: str) -> Iterable[Text]:
 
 
 def _drawn_with(stage: StageExecution) -> str:
-    generation = stage.generation.model_dump(exclude_none=True)
+    generation = {name: value for name, value in stage.generation if value is not None}
     if isinstance(stage.config, UpscaleConfig) and stage.config.mode == "single":
         generation = {}  # a resize renders nothing
     known = type(stage.config).model_fields

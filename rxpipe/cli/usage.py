@@ -43,8 +43,8 @@ def usage_problem(error: Any, words: Sequence[str]) -> str:
         return f"{head}{_name(error.param)} is missing; {_usage(context)}"
     if kind == "BadOptionUsage":
         return f"{error.option_name}: {_needs(error)}"
-    if kind == "BadParameter" and error.param is not None:
-        return f"{_name(error.param)}: {_wrong_value(error)}"
+    if kind == "BadParameter":
+        return str(error.message) if error.param is None else f"{_name(error.param)}: {_wrong_value(error)}"
     if (extra := _EXTRA.search(error.message)) is not None:
         return f"{head}nothing is known to do with {shown(extra[1])}; {_usage(context)}"
     if error.message.startswith("No such command"):

@@ -11,6 +11,7 @@ pack.py       a prompt pack: a prompt for each block, slots filled
 payload.py    a request to A1111's API
 lint.py       settings without effect; notes.py  what a reader remarks on a key
 options.py    options and assignments applied to values; an option goes to the first stage that takes it
+handing.py    what a stage hands on to those behind it when an option leaves it out
 shape.py      a config or a plan in the shape of a preset file; toml.py  as TOML
 ```
 

@@ -89,7 +89,8 @@ def _text(event: StageEvent, images: int | None) -> str:
             return f"{event.stage_type} started" + (f", {_images(event.total_images)}" if event.total_images else "")
         case StageStep():
             percent = "" if event.fraction is None else f" {min(99, int(event.fraction * 100 + 1e-9))} %"
-            return f"{event.stage_type} {_of(event, images)} {event.phase}{percent}"
+            ahead = "" if event.ahead is None else f", {event.ahead} before it"
+            return f"{event.stage_type} {_of(event, images)} {event.phase}{ahead}{percent}"
         case StageImageProgress():
             return _image(event, images)
         case StageRetry():

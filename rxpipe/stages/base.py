@@ -201,7 +201,7 @@ def _with_retry_and_timeout(cell: Cell, attempt: Observable[StageOutput]) -> Obs
 
     again: Operator[StageOutput, StageOutput] = retry_backoff(
         delay_policy(settings.retry, random.Random()),  # noqa: S311  # spreads retries, guards nothing
-        on_retry=lambda number, delay_s, error: cell.tracker.retry(cell, number, delay_s, error),
+        on_retry=lambda _, delay_s, error: cell.tracker.retry(cell, delay_s, error),
         before_retry=settled,
     )
     return again(attempt).pipe(rx.operators.catch(lambda error, _: _failing(error, settled(error))))

@@ -10,7 +10,7 @@ from reactivex import Observable
 from reactivex.disposable import SerialDisposable
 
 from rxpipe.artifact import VARIANT, Artifact
-from rxpipe.backends.base import Output, Preview, RenderEvent, StepProgress
+from rxpipe.backends.base import Moved, Output, Preview, RenderEvent, StepProgress
 from rxpipe.config import CustomConfig
 from rxpipe.errors import BackendFailed, BadResponse, RxPipeError, TooManyFailures
 from rxpipe.pictures.formats import file_ending
@@ -60,6 +60,7 @@ class Cell:
 
     index: 1.., in the order in which images enter the stage. artifact: as it came in. execution: the stage for this
     image. began_s: when it began, as `RunScope.elapsed_s` counts. fraction: how far it is, 0..1, never falling.
+    attempt: of its rendering, 1...
     slot: its place on the run's lane, None for an image that passes an operator.
     state: an outcome is set once, by the first call of `take_outcome` or `skip`.
     """
@@ -72,6 +73,7 @@ class Cell:
         self.execution: StageExecution = planned.for_image(image_index=index, seed=seed)
         self.began_s = tracker.scope.elapsed_s()
         self.fraction = 0.0
+        self.attempt = 1
         self.state = CellState.WAITING
         self._pictures: list[_Picture] = []
         self._came_s: float | None = None  # when the backend's picture came
@@ -141,6 +143,8 @@ class Cell:
             self.tracker.step(self, output)
         elif isinstance(output, Preview):
             self._scope.reporter.preview(self.execution, self.index, self.artifact.number, output.data)
+        elif isinstance(output, Moved):
+            self.tracker.retry(self, 0.0, output.error)
         else:
             self._unexpected_type = type(output).__name__
 

@@ -143,11 +143,13 @@ class StageTracker:
             steps=progress.steps,
             eta_s=progress.eta_s,
             phase=progress.phase,
+            ahead=progress.ahead,
         )
 
-    def retry(self, cell: Cell, attempt: int, delay_s: float, error: Exception) -> None:
+    def retry(self, cell: Cell, delay_s: float, error: Exception) -> None:
         """Report that an attempt failed and another follows."""
-        info = ErrorInfo.of(error)
+        info, attempt = ErrorInfo.of(error), cell.attempt
+        cell.attempt += 1
         where = {"image_index": cell.index, "image_number": cell.artifact.number}
         self._emit(StageRetry, **where, attempt=attempt, delay_s=delay_s, error=info)
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from rxpipe.testing.files import FaultyFiles as FaultyFiles
     from rxpipe.testing.grammar import MarbleSyntaxError as MarbleSyntaxError
     from rxpipe.testing.grammar import parse as parse
-    from rxpipe.testing.grammar import render as render
     from rxpipe.testing.leaks import Leaked as Leaked
     from rxpipe.testing.leaks import SignalDropped as SignalDropped
     from rxpipe.testing.marbles import Marbles as Marbles
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
     from rxpipe.testing.pulling import turbine as turbine
     from rxpipe.testing.recorded import replay as replay
     from rxpipe.testing.recorded import to_marbles as to_marbles
+    from rxpipe.testing.rendering import render as render
     from rxpipe.testing.rows import timeline as timeline
     from rxpipe.testing.scripted import ScriptedBackend as ScriptedBackend
     from rxpipe.testing.scripted import ScriptedRun as ScriptedRun
@@ -72,13 +72,14 @@ _HOMES = {
     "clock": ("MarbleError", "Runaway", "VirtualClock"),
     "diagram": ("MarblePicture",),
     "files": ("FaultyFiles",),
-    "grammar": ("MarbleSyntaxError", "parse", "render"),
+    "grammar": ("MarbleSyntaxError", "parse"),
     "leaks": ("Leaked", "SignalDropped"),
     "marbles": ("Marbles",),
     "matchers": ("anything", "close_to", "error_like", "instance", "one_of", "stage_start", "stage_step", *_EVENTS),
     "misbehave": ("SUBSCRIBER_HABITS", "UNRULY_SOURCES", "SubscriberFault", "interleavings"),
     "mismatch": ("Mismatch",),
     "recorded": ("replay", "to_marbles"),
+    "rendering": ("render",),
     "scripted": ("ScriptedBackend", "ScriptedRun"),
     "signals": ("notification",),
     "rows": ("timeline",),

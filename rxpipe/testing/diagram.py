@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from rxpipe.testing.clock import in_words, spoken
 from rxpipe.testing.columns import padded, text_width
-from rxpipe.testing.grammar import FRAME_US, LONGEST_DASHES, Mark, token
+from rxpipe.testing.grammar import FRAME_US, Mark
+from rxpipe.testing.rendering import LONGEST_DASHES, token
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -20,14 +20,14 @@ import gc
 import re
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import compress, groupby, pairwise, repeat
+from itertools import compress, repeat
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from rxpipe.testing.clock import US_PER_MS, MarbleError, in_words, microseconds
+from rxpipe.testing.clock import UNITS, US_PER_MS, MarbleError, in_words, microseconds
 from rxpipe.testing.columns import text_width
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 
@@ -39,14 +39,26 @@ SIGNS = {kind: symbol for symbol, kind in SYMBOLS.items()}
 CLOSING = {"(": ")", "[": "]"}
 TIME = re.compile(r"(@)?(\d++(?:\.\d++)?(?:us|ms|s|m))")
 NAME = re.compile(r"\{([^{}\n]+)\}")
-FRAMES = re.compile(r"(?:[^\W\d_]++|-++|\d++(?!\.|us|ms|s|m))++")
-GROUP = re.compile(r"[(\[]([^\W\d_]++)([|#]?)[)\]]")
 DIGITS = re.compile(r"\d+")
-"""A stretch in which every character is a frame: silence, letters, digits that begin no time."""
 PICTURE = "[\u203c-\u3299\U0001f000-\U0001f1e5\U0001f200-\U0001faff]\ufe0f?[\U0001f3fb-\U0001f3ff]?"
 EMOJI = re.compile(f"[\U0001f1e6-\U0001f1ff]{{2}}|{PICTURE}(?:\u200d{PICTURE})*")
 """One emoji of as many characters as it takes: a flag, a skin, a family."""
-LONGEST_DASHES = 12
+JOINERS = "[\u200d\ufe0f\U0001f3fb-\U0001f3ff]"
+"""What makes one emoji of itself and the character before it."""
+DIGIT = r"\d++(?!\.|us|ms|s|m)"
+PLAIN = "[\U0001f300-\U0001f3fa\U0001f400-\U0001faff]"
+FRAMES = rf"(?:[^\W\d_]+(?!{JOINERS})|-++|\s++|{DIGIT}|{PLAIN}(?!{JOINERS}))++"
+"""A stretch in which every character is a frame: silence, letters, digits that begin no time, plain emoji; blanks."""
+VALUES = rf"(?:[^\W\d_]+(?!{JOINERS})|\s++|{DIGIT}|{PLAIN}(?!{JOINERS})|\{{[^{{}}\n]++\}})++"
+VALUE = re.compile(r"\{([^{}\n]+)\}|(\S)")
+PIECE = re.compile(
+    rf"({FRAMES})|\{{([^{{}}\n]++)\}}|\(({VALUES})([|#]?)\)|\[({VALUES})([|#]?)\]"
+    r"|(?<!\S)(\d{1,9}+)(us|ms|s|m)(?:\s++|\Z)|(.)",
+    re.DOTALL,
+)
+"""What is read in one go: frames, a name, a group of values that may end, a time in whole units; else a character."""
+IS_FRAMES, IS_NAME, IS_WIDE, IS_NARROW, IS_TIME = 1, 2, 4, 6, 8
+"""The number of the last part of a piece that was there."""
 MANY = 10_000
 LAST_US = 250_000_000_000_000_000  # some 7,900 years: a datetime can hold no more
 
@@ -98,58 +110,61 @@ class _Reader:
         return MarbleSyntaxError(self.text, where, problem, hint=hint)
 
     def read(self) -> Diagram:
-        while self.position < len(self.text):
-            if self.group is None and (self.read_frames() or self.read_name_or_group()):
-                continue
-            self.step(self.text[self.position])
+        pauses = len(self.text) > MANY and gc.isenabled()  # a collection would look at all marks again and again
+        if pauses:
+            gc.disable()
+        try:
+            self.read_all()
+        finally:
+            if pauses:
+                gc.enable()
         if self.group is not None:
             raise self.fail(f"this {self.group[0]!r} is never closed", self.group[1])
         if not self.zero:
             return Diagram(tuple(self.marks), self.at)
         return Diagram(tuple(mark._replace(at=mark.at - self.zero) for mark in self.marks), self.at - self.zero)
 
-    def read_frames(self) -> bool:
-        """Read what is a frame a character, in one go; return whether there was any."""
-        stretch = FRAMES.match(self.text, self.position)
-        if stretch is None:
-            return False
-        at, text = self.at, stretch[0]
-        self.at += FRAME_US * len(text)
-        self.position += len(text)
-        if len(text) == 1:
-            if text != "-":
-                self.marks.append(_made((at, "next", text)))
-            return True
-        frames = zip(range(at, self.at, FRAME_US), _EVERY_NEXT, text, strict=False)
-        pauses = len(text) > MANY and gc.isenabled()  # a collection would look at all marks again and again
-        if pauses:
-            gc.disable()
-        try:
-            self.marks += map(_made, compress(frames, map("-".__ne__, text)))
-        finally:
-            if pauses:
-                gc.enable()
-        return True
+    def read_all(self) -> None:
+        while self.position < len(self.text):
+            self.read_pieces()
+            while self.position < len(self.text):
+                self.step(self.text[self.position])
+                if self.group is None:
+                    break
 
-    def read_name_or_group(self) -> bool:
-        """Read a {name}, or a group of letters with or without an end, in one go; return whether there was one."""
-        char = self.text[self.position]
-        name = NAME.match(self.text, self.position) if char == "{" else None
-        if name is not None:
-            self.marks.append(_made((self.at, "next", name[1])))
-            self.at += FRAME_US
-            self.position = name.end()
-            return True
-        group = GROUP.match(self.text, self.position) if char in CLOSING else None
-        if group is None or group[0][-1] != CLOSING[char]:
-            return False
-        letters, end, at = group[1], group[2], self.at
-        self.marks += [_made((at, "next", letter)) for letter in letters]
-        if end:
-            self.marks.append(Mark(at, SYMBOLS[end]))
-        self.at += FRAME_US if char == "[" else FRAME_US * (len(letters) + len(end) + 2)
-        self.position = group.end()
-        return True
+    def read_pieces(self) -> None:
+        """Read on until something has to be read by a character at a time."""
+        at, position, made = self.at, self.position, list[tuple[int, Kind, str]]()
+        append = made.append
+        for piece in PIECE.finditer(self.text, position):
+            part = piece.lastindex
+            if part == IS_FRAMES:
+                frames = piece[1]
+                if not frames.isalnum():
+                    frames = "".join(frames.split())
+                times = range(at, at + FRAME_US * len(frames), FRAME_US)
+                made += compress(zip(times, _EVERY_NEXT, frames, strict=False), map("-".__ne__, frames))
+                at += FRAME_US * len(frames)
+            elif part == IS_NAME:
+                append((at, "next", piece[2]))
+                at += FRAME_US
+            elif part in {IS_WIDE, IS_NARROW}:
+                values, end = piece.group(part - 1, part)
+                names = values if values.isalnum() else ["".join(parts) for parts in VALUE.findall(values)]
+                if not names:
+                    break
+                for name in names:
+                    append((at, "next", name))
+                if end:
+                    append((at, SYMBOLS[end], ""))
+                at += FRAME_US * (len(names) + bool(end) + 2 if part == IS_WIDE else 1)
+            elif part == IS_TIME:
+                at += int(piece[7]) * UNITS[piece[8]]
+            else:
+                break
+            position = piece.end()
+        self.at, self.position = at, position
+        self.marks += map(_made, made)
 
     def step(self, char: str) -> None:
         if char.isspace():
@@ -235,10 +250,10 @@ class _Reader:
             self.add("next", name[1], len(name[0]))
         elif char == "{":
             raise self.fail("a name needs '}' and at least one character between", hint="Write {upscale}.")
+        elif (emoji := EMOJI.match(self.text, self.position)) and (len(emoji[0]) > 1 or not char.isalnum()):
+            self.add("next", emoji[0], len(emoji[0]))
         elif char.isalnum():
             self.add("next", char, 1)
-        elif emoji := EMOJI.match(self.text, self.position):
-            self.add("next", emoji[0], len(emoji[0]))
         else:
             hint = "Values at one instant stand side by side: (ab)." if char == "," else f"A value: {{{char}}}."
             raise self.fail(f"{char!r} means nothing here", hint=None if char == "}" else hint)
@@ -342,86 +357,3 @@ def parse_moment(text: str) -> int:
     if [mark.kind for mark in marks] != ["off"]:
         raise reader.fail("a moment is frames and one '!'", hint='Write "-----!".')
     return marks[0].at
-
-
-def render(marks: Iterable[Mark]) -> str:
-    """Return the shortest text that parses to *marks*; `parse(render(marks)).marks == marks`.
-
-    Raises:
-        MarbleError: times that fall, or a name that holds a brace or a line break.
-    """
-    groups = [(at, list(group)) for at, group in groupby(marks, key=lambda mark: mark.at)]
-    if any(later <= at for (at, _), (later, _) in pairwise(groups)):
-        raise MarbleError("Marks to render must be in order of time.")
-    early = bool(groups) and groups[0][0] < 0
-    if early:
-        groups = _with_zero(groups)
-    return "".join(_apart(_lay_out(groups, early=early))).strip()
-
-
-def _apart(tokens: Iterable[str]) -> Iterator[str]:
-    """Yield the tokens, and a blank where a digit and a letter would be read as a time."""
-    before = ""
-    for text in tokens:
-        if before[-1:].isdigit() and text[:1] in {"u", "m", "s"}:
-            yield " "
-        yield text
-        before = text or before
-
-
-def _with_zero(groups: list[tuple[int, list[Mark]]]) -> list[tuple[int, list[Mark]]]:
-    zero = Mark(0, "on")
-    if any(at == 0 for at, _ in groups):
-        return [(at, [zero, *marks] if at == 0 else marks) for at, marks in groups]
-    return sorted([*groups, (0, [zero])])
-
-
-def _lay_out(groups: list[tuple[int, list[Mark]]], *, early: bool) -> Iterator[str]:
-    at = groups[0][0] if early else 0
-    for index, (start, marks) in enumerate(groups):
-        if start < at:
-            if early and start <= 0:
-                raise MarbleError("Up to time zero, each mark needs a frame of its own.")
-            yield f" @{in_words(start)} "
-        else:
-            yield _gap(start - at)
-        following = groups[index + 1][0] if index + 1 < len(groups) else None
-        text, width = _cell(marks, following if following is None else following - start)
-        yield text
-        at = start + width
-
-
-def _gap(us: int) -> str:
-    if us % FRAME_US == 0 and us <= LONGEST_DASHES * FRAME_US:
-        return "-" * (us // FRAME_US)
-    return f" {in_words(us)} "
-
-
-def _cell(marks: list[Mark], room_us: int | None) -> tuple[str, int]:
-    tokens = "".join(_apart(token(mark) for mark in marks))
-    if len(marks) == 1:
-        return tokens, FRAME_US
-    wide = FRAME_US * (len(marks) + 2)
-    return (f"({tokens})", wide) if room_us is None or room_us >= wide else (f"[{tokens}]", FRAME_US)
-
-
-def token(mark: Mark) -> str:
-    """Return how one mark is written: its symbol, its letter, or its {name}."""
-    if mark.kind != "next":
-        return SIGNS[mark.kind]
-    is_blank = mark.name.isspace()  # some blanks lie between the pictures
-    if (len(mark.name) == 1 and mark.name.isalnum()) or (EMOJI.fullmatch(mark.name) and not is_blank):
-        return mark.name
-    if not NAME.fullmatch("{" + mark.name + "}"):
-        raise MarbleError(f"{mark.name!r} cannot be a name in a diagram.")
-    return "{" + mark.name + "}"
-
-
-def render_subscription(subscription: Subscription | None) -> str:
-    """Return `^--!` for a subscription that is over, `^` for one that is not, nothing for none."""
-    if subscription is None:
-        return ""
-    marks = [Mark(subscription.on_us, "on")]
-    if subscription.off_us is not None:
-        marks.append(Mark(subscription.off_us, "off"))
-    return render(marks)

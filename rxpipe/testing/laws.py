@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from rxpipe.events import TERMINALS, RunEnd, RunStart, StageEnd, StageEvent, StageImageProgress, StageStart
 from rxpipe.result import PipelineRunResult, reduce
 from rxpipe.testing.clock import MarbleError, spoken
-from rxpipe.testing.grammar import FRAME_US, Mark, render
+from rxpipe.testing.grammar import FRAME_US, Mark
+from rxpipe.testing.rendering import render
 from rxpipe.testing.scripted import as_test
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from reactivex.disposable import Disposable
 from reactivex.internal import default_error, noop
 
 from rxpipe.testing.clock import Duration, MarbleError
-from rxpipe.testing.grammar import FRAME_US, Mark, parse, render
+from rxpipe.testing.grammar import FRAME_US, Mark, parse
 from rxpipe.testing.recording import Recording
+from rxpipe.testing.rendering import render
 from rxpipe.testing.signals import Recorded, deliver
 from rxpipe.testing.streams import ColdSource, Harness
 

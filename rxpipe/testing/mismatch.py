@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 from rxpipe.testing.clock import spoken
 from rxpipe.testing.diagram import MarblePicture, aligned
 from rxpipe.testing.difference import MOST, differences, distinguished, is_structured, summary
-from rxpipe.testing.grammar import Mark, render
 from rxpipe.testing.naming import Names
 from rxpipe.testing.origin import placed, raised_at
+from rxpipe.testing.rendering import render
 from rxpipe.testing.signals import Recorded, same, same_thing
 from rxpipe.testing.values import short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from rxpipe.testing.grammar import Mark
 
 __tracebackhide__ = True  # pytest shows the test's line, not ours
 

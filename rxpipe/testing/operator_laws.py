@@ -13,9 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rxpipe.testing.clock import MarbleError, in_words
-from rxpipe.testing.grammar import FRAME_US, Mark, parse, render
+from rxpipe.testing.grammar import FRAME_US, Mark, parse
 from rxpipe.testing.marbles import Marbles
 from rxpipe.testing.naming import name_values
+from rxpipe.testing.rendering import render
 from rxpipe.testing.signals import Recorded, Values, same
 
 if TYPE_CHECKING:

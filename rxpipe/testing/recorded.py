@@ -24,8 +24,9 @@ from rxpipe.plan import StageType
 from rxpipe.result import PipelineRunResult
 from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.testing.clock import MICROSECOND, Duration, MarbleError, microseconds
-from rxpipe.testing.grammar import FRAME_US, Kind, Mark, render
+from rxpipe.testing.grammar import FRAME_US, Kind, Mark
 from rxpipe.testing.own_stages import OwnStages, own_config
+from rxpipe.testing.rendering import render
 from rxpipe.testing.rows import row_name, sign
 from rxpipe.testing.scripted import as_code
 from rxpipe.testing.stream_code import stream_as_test

@@ -13,9 +13,10 @@ from reactivex import Observable, abc
 
 from rxpipe.testing.clock import Duration, MarbleError, Runaway, microseconds, spoken
 from rxpipe.testing.diagram import MarblePicture
-from rxpipe.testing.grammar import parse, render
+from rxpipe.testing.grammar import parse
 from rxpipe.testing.mismatch import Mismatch, reason, shown
 from rxpipe.testing.naming import Names, name_values
+from rxpipe.testing.rendering import render
 from rxpipe.testing.signals import Recorded, Values, resolve
 from rxpipe.testing.virtual import RealThread
 

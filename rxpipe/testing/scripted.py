@@ -27,9 +27,10 @@ from rxpipe.errors import BackendFailed
 from rxpipe.executor import PipelineExecutor
 from rxpipe.plan import StageType
 from rxpipe.testing.clock import MarbleError
-from rxpipe.testing.grammar import Mark, parse, parse_moment, render
+from rxpipe.testing.grammar import Mark, parse, parse_moment
 from rxpipe.testing.mismatch import Mismatch, reason
 from rxpipe.testing.recording import Recording
+from rxpipe.testing.rendering import render
 from rxpipe.testing.rows import event_name, named_event, rows_of, timeline
 from rxpipe.testing.signals import Recorded, Values, resolve
 from rxpipe.testing.streams import ColdSource, Harness

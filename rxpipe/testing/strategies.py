@@ -13,9 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rxpipe.errors import missing
-from rxpipe.testing.grammar import FRAME_US, Kind, Mark, render
+from rxpipe.testing.grammar import FRAME_US, Kind, Mark
 from rxpipe.testing.laws import length_in_frames
 from rxpipe.testing.marbles import Marbles
+from rxpipe.testing.rendering import render
 
 try:
     from hypothesis import strategies as st

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from reactivex import Observable
 
 from rxpipe.testing.clock import MarbleError
-from rxpipe.testing.grammar import render
 from rxpipe.testing.marbles import Marbles
 from rxpipe.testing.naming import Names
+from rxpipe.testing.rendering import render
 
 if TYPE_CHECKING:
     from rxpipe.testing.recording import Recording

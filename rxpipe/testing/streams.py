@@ -13,9 +13,10 @@ from reactivex.disposable import Disposable
 
 from rxpipe.testing.clock import MarbleError
 from rxpipe.testing.diagram import MarblePicture
-from rxpipe.testing.grammar import Kind, Subscription, parse, parse_subscription, render, render_subscription
+from rxpipe.testing.grammar import Kind, Subscription, parse, parse_subscription
 from rxpipe.testing.naming import name_values
 from rxpipe.testing.origin import current_line, placed
+from rxpipe.testing.rendering import render, render_subscription
 from rxpipe.testing.signals import Recorded, Values, deliver, resolve, same_stream
 
 if TYPE_CHECKING:

@@ -10,7 +10,3 @@ source.py      Variants: how many, the settings of each image, what is recorded 
 
 The n-th variant is computed from n: nothing is listed, whatever their number.
 """
-
-from rxpipe.variants.source import Variants
-
-__all__ = ["Variants"]

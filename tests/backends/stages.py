@@ -56,7 +56,7 @@ class Watched:
     def _completed(self):
         self._note(completed=True)
 
-    def wait_for(self, predicate, timeout_s=5.0):
+    def wait_for(self, predicate, timeout_s=30.0):
         """Whether *predicate* of this object came true in time."""
         with self._changed:
             return self._changed.wait_for(lambda: predicate(self), timeout_s)
@@ -80,9 +80,11 @@ def returns_before_any_answer(server):
     """The block does not wait for the server, which answers nothing meanwhile; a wait would end with `GRACE_S`."""
     server.freeze()
     begin = time.monotonic()
-    yield
-    seconds = time.monotonic() - begin
-    server.thaw()
+    try:
+        yield
+    finally:
+        seconds = time.monotonic() - begin
+        server.thaw()
     assert seconds < GRACE_S / 2, "it waited for an answer"
 
 

@@ -81,15 +81,18 @@ def test_a_slow_member_gets_what_it_can_do(marbles):
 
 
 def test_an_image_whose_member_fails_moves_to_another_at_once_and_says_so(marbles):
-    """No retry of the run is spent, the failing member rests, and comes back."""
+    """No retry of the run is spent, the failing member rests, and comes back; the failure is an event of its time."""
     broken = Member(marbles, "broken", {"txt2img": ["#", "----o|"]}, errors={"txt2img": BackendUnavailable("refused.")})
     fine = Member(marbles, "fine", {"txt2img": "-" * 400 + "o|"})
     job = rxp.chain(rxp.txt2img(prompt="a", images=8, seed=1), out=None, retry=RETRY)
     run, _ = play(marbles, [broken, fine], job)
     assert run.result.success
-    assert not [event for event in run.result.events if event.kind == "stage_retry"]
-    moved = [record for record in run.result.records if record.warnings]
-    assert [record.warnings for record in moved] == [("rendered by http://fine, after: refused.",)]
+    (moved,) = [event for event in run.result.events if event.kind == "stage_retry"]
+    assert (moved.attempt, moved.delay_s, moved.error.message) == (1, 0.0, "refused.")
+    assert [record.server for record in run.result.records if record.image_index == moved.image_index] == [
+        "http://fine"
+    ]
+    assert not run.result.warnings
     assert len(broken.calls) > 1, "it is used again after its rest"
 
 

@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import reactivex as rx
@@ -134,6 +135,8 @@ def measured(rounds: int) -> Iterator[Row]:
     whole, quarter = least_cpu_s(lambda: parse(text)), least_cpu_s(lambda: parse(text[: MEGABYTE // 4]))
     yield at_most("reading 1 MB of marbles", whole, 0.5, " s")
     yield at_most("  times what a quarter takes", whole / quarter, 6)
+    for piece in ("abc", "(ab)", "{a}", "5ms a "):
+        yield at_most(f"  1 MB of {piece!r}", least_cpu_s(partial(parse, piece * (MEGABYTE // len(piece)))), 0.5, " s")
     yield at_most("reading 16,000 digits", least_cpu_s(lambda: parse("1" * 16_000)), 0.1, " s")
     yield at_most("a failure with 10,000 unknown values", least_cpu_s(unknown_values, 3), 1.0, " s")
     yield at_most("modules that the pytest plugin imports", modules_of_the_plugin(), 0)

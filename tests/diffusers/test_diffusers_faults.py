@@ -251,6 +251,19 @@ def test_the_kind_of_a_file_is_told_by_its_header(tmp_path, names, kind, family,
     assert (found.kind, found.family, found.inpainting) == (kind, family, inpainting)
 
 
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("ESRGAN", "upscaler"), ("models/upscalers", "upscaler"), ("upscale_models", "upscaler"), ("DAT/x", "upscaler"),
+        ("data/models", "embedding"), ("what/is/that", "embedding"), ("ESRGAN/a/b", "embedding"),
+    ],
+)  # fmt: skip
+def test_a_folder_tells_what_a_header_does_not(tmp_path, folder, kind):
+    """By whole words of the two nearest: a disk called data holds more than upscalers."""
+    (tmp_path / folder).mkdir(parents=True)
+    assert identify(header_only(tmp_path / folder / "x.safetensors", {"emb_params": [1]})).kind == kind
+
+
 def test_a_header_of_a_thousand_tensors_takes_milliseconds(tmp_path):
     """Real checkpoints have about that many."""
     names = {f"model.diffusion_model.output_blocks.{n}.0.in_layers.0.weight": [320, 320, 3, 3] for n in range(1200)}

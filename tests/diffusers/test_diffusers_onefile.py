@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from rxpipe.backends import diagnose, open_backend
 from rxpipe.backends.diffusers.onefile import carried_folder
-from rxpipe.backends.diffusers.upscalers import OVERLAP_PX, TILE_PX, Upscalers, tiled
+from rxpipe.backends.diffusers.upscalers import OVERLAP_PX, SMALL_TILE_PX, Upscalers, tiled
 from rxpipe.backends.diffusers.vocabulary import find_vocabulary
 from rxpipe.backends.sizes import Size
 from rxpipe.errors import BackendRejected, MissingPackage
@@ -132,7 +132,7 @@ class Twice(torch.nn.Module):
 
 def test_tiles_have_no_seams():
     """Where the surroundings reach as far as the model looks, they are the whole picture to a step of 255."""
-    picture, model = grain(TILE_PX * 2 + 30, TILE_PX + 50), Twice()
+    picture, model = grain(SMALL_TILE_PX * 2 + 30, SMALL_TILE_PX + 50), Twice()
     shares = []
     found = np.asarray(tiled(model, picture, "cpu", shares.append), np.int16)
     with torch.no_grad():
@@ -142,7 +142,7 @@ def test_tiles_have_no_seams():
     assert np.abs(found - whole).max() <= 1
     assert whole.std() > 1, "the picture is not flat"
     assert shares[-1] == 1.0
-    assert OVERLAP_PX >= 32
+    assert OVERLAP_PX >= 16
 
 
 def test_an_upscaler_is_used_by_name_or_refused(models):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import multiprocessing
@@ -40,7 +41,7 @@ from rxpipe.pictures.lineage import LineageEntry
 from rxpipe.pictures.metadata import read_info
 from rxpipe.plan import plan_stages
 from rxpipe.sinks.images import ImageWriter
-from rxpipe.sinks.names import NamePattern, clean_part
+from rxpipe.sinks.names import NamePattern, clean_part, pattern_of
 from rxpipe.testing import FaultyFiles
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -209,9 +210,69 @@ def test_a_pattern_names_the_file(tmp_path, pattern, name):
 
 
 def test_an_unknown_token_is_told_before_anything_is_drawn():
-    """With the ones that exist."""
-    with pytest.raises(ConfigError, match=r"unknown token \[sede\]; allowed: seed, steps"):
+    """With the nearest, or the ones that exist; a time zone too."""
+    with pytest.raises(ConfigError, match=r"unknown token \[zzz\]; allowed: seed, seed_first"):
+        NamePattern("[zzz]")
+    with pytest.raises(ConfigError, match="no time zone 'Europe/Brelin'"):
+        NamePattern("[datetime<%H><Europe/Brelin>]")
+    with pytest.raises(ConfigError, match=r"unknown token \[sede\]; did you mean 'seed'"):
         NamePattern("[sede]")
+
+
+STAGE = Txt2ImgConfig(
+    prompt="A red barn", negative_prompt="fog", steps=20, sampler_name="DPM++ 2M", scheduler="Karras", clip_skip=2,
+    model="photo/real.v2.safetensors [abcdef1234]", vae="kl-f8.vae.pt", styles=("film", "warm"), batch_size=4, images=6,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("token", "text"),
+    [
+        ("[model_name]", "real.v2"),
+        ("[model_hash]", "abcdef1234"),
+        ("[vae_filename]", "kl-f8.vae"),
+        ("[styles]", "film, warm"),
+        ("[sampler_scheduler]", "DPM++ 2M Karras"),
+        ("[clip_skip]", "2"),
+        ("[prompt_no_styles]", "A red barn"),
+        ("[prompt_hash]", hashlib.sha256(b"A red barn").hexdigest()[:8]),
+        ("[prompt_hash<12>]", hashlib.sha256(b"A red barn").hexdigest()[:12]),
+        ("[negative_prompt_hash<4>]", hashlib.sha256(b"fog").hexdigest()[:4]),
+        ("[full_prompt_hash]", hashlib.sha256(b"A red barn fog").hexdigest()[:8]),
+        ("[image_hash<6>]", hashlib.sha256(encoded()).hexdigest()[:6]),
+        ("[hasprompt<barn|house><cat|dog>]", "barndog"),
+        ("[datetime<%Y-%m-%d %H.%M><Asia/Tokyo>]", "2026-11-23 21.00"),
+        ("[datetime]", "20261123120000"),
+        ("[job_timestamp]", "20261123120000"),
+        ("a[none]b", "ab"),
+        ("[seed]-[batch_number]", "9-2"),
+        ("[seed_first]-[seed_last]", "8-9"),
+        ("[generation_number]", "6"),
+    ],
+)
+def test_the_tokens_of_a1111_are_known(token, text):
+    """The sixth of six images in batches of four: the second of a batch of two."""
+    plan = plan_stages((STAGE,), RunSettings(name=token))
+    image = Artifact(id="r-6", number=6, seed=9, data=encoded())
+    assert NamePattern(pattern_of(plan)).fill(image, plan.stages[0], NOW) == text
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "pattern"),
+    [(1, 1, "[seed]"), (3, 1, "[seed] no [generation_number]"), (1, 2, "[seed]-[batch_number<2><1>]")],
+)
+def test_numbers_in_a_batch_or_a_run_of_one_go_with_the_text_before_them(images, batch, pattern):
+    """As A1111 leaves them out."""
+    stage = Txt2ImgConfig(prompt="a", images=images, batch_size=batch)
+    plan = plan_stages((stage,), RunSettings(name="[seed]-[batch_number] no [generation_number]"))
+    assert pattern_of(plan) == pattern
+
+
+def test_the_time_of_a_run_is_that_of_its_first_picture():
+    """However long the others take."""
+    pattern, stage = NamePattern("[job_timestamp]-[datetime<%H>]"), execution()
+    names = [pattern.fill(artifact(), stage, NOW.replace(hour=hour)) for hour in (12, 15)]
+    assert names == ["20261123120000-12", "20261123120000-15"]
 
 
 # -- what --

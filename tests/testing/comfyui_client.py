@@ -64,7 +64,7 @@ class Client:
     def wait_for_events(self, names):
         """Wait until a message of each kind has come."""
         with self._changed:
-            assert self._changed.wait_for(lambda: names <= {*self.events}, 10), self.events
+            assert self._changed.wait_for(lambda: names <= {*self.events}, 30), self.events
 
     def send(self, message):
         """Send JSON, or a text as it is."""
@@ -73,12 +73,12 @@ class Client:
     def wait(self, count):
         """Wait for so many messages."""
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.received) >= count, 5), [str(m)[:90] for m in self.received]
+            assert self._changed.wait_for(lambda: len(self.received) >= count, 30), [str(m)[:90] for m in self.received]
 
     def wait_for(self, predicate):
         """Wait for such a message."""
         with self._changed:
-            assert self._changed.wait_for(lambda: any(map(predicate, self.received)), 5)
+            assert self._changed.wait_for(lambda: any(map(predicate, self.received)), 30)
 
     def close(self):
         """Close in order."""

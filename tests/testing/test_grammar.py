@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxpipe.testing.grammar import MarbleSyntaxError, Mark, Subscription, parse, parse_subscription, render
+from rxpipe.testing.grammar import MarbleSyntaxError, Mark, Subscription, parse, parse_subscription
+from rxpipe.testing.rendering import render
 
 MS = 1_000
 
@@ -43,6 +44,8 @@ def marks(text, **options):
         ("(12 3)", [(0, "1"), (0, "2"), (0, "3")]),
         ("-👍-🇩🇪👩🏽‍🚀|", [(1, "👍"), (3, "🇩🇪"), (4, "👩🏽‍🚀"), (5, "end")]),
         ("--a-^-b @3s c", [(-2, "a"), (2, "b"), (3000, "c")]),
+        ("-\u2139\ufe0f-b", [(1, "\u2139\ufe0f"), (3, "b")]),
+        ("(a {b c}1)-[👍5|]", [(0, "a"), (0, "b c"), (0, "1"), (6, "👍"), (6, "5"), (6, "end")]),
     ],
 )
 def test_a_diagram_says(text, expected):
@@ -122,7 +125,13 @@ def test_a_bad_subscription_is_refused(text):
         parse_subscription(text)
 
 
-NAMES = st.text(st.characters(exclude_characters="{}\n", exclude_categories=["Cs"]), min_size=1, max_size=4)
+NEIGHBOURS = [*"15msu👍🏽²㊗-|^", "ms", "us", "👍🏽", "🇩🇪", "\u2139", "\u2139\ufe0f", "1\ufe0f\u20e3", "㊗️", "@1ms"]
+"""Names that could be read as one with the name beside them."""
+
+NAMES = st.one_of(
+    st.text(st.characters(exclude_characters="{}\n", exclude_categories=["Cs"]), min_size=1, max_size=4),
+    st.sampled_from([*NEIGHBOURS]),
+)
 
 
 @st.composite
@@ -177,7 +186,9 @@ def test_rendering_is_what_a_person_would_write():
 MEGABYTE = 1_000_000
 
 
-@pytest.mark.parametrize("piece", ["-a-b-c", "abc", "-1-2", "-{up}-", " 5ms a", "(ab)-", "123456", "-👍"])
+@pytest.mark.parametrize(
+    "piece", ["-a-b-c", "abc", "-1-2", "-{up}-", " 5ms a", "(ab)-", "123456", "-👍", "👍🏽", " 1.5ms", "{a}{b}"]
+)
 @pytest.mark.sampled(2)
 def test_the_time_to_read_grows_with_the_length_and_not_faster(piece):
     """Four times the text takes about four times the time; a quadratic reader takes sixteen."""

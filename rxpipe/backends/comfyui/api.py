@@ -45,6 +45,10 @@ class QueueView:
         """Return where a job is; "unknown" may be done as well."""
         return "running" if job in self.running else "waiting" if job in self.waiting else "unknown"
 
+    def ahead(self, job: str) -> int | None:
+        """Return how many jobs are before one that waits; None if it does not wait."""
+        return len(self.running) + self.waiting.index(job) if job in self.waiting else None
+
 
 @dataclass(frozen=True, slots=True)
 class PostedJob:

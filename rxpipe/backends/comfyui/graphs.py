@@ -12,6 +12,7 @@ from rxpipe.backends.comfyui.workflow import workflow_graph
 from rxpipe.backends.regions import NOTHING
 from rxpipe.backends.sizes import Size, crops, drawable, enlarged
 from rxpipe.config import AdetailerConfig, Img2ImgConfig, Txt2ImgConfig, UpscaleConfig, WorkflowConfig
+from rxpipe.config.models.base import MAX_SEED
 from rxpipe.errors import BackendRejected
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ def _regions(
     """Redraw parts of a picture one after the other, each by itself at a size of its own, and paste them back."""
     model = painter.model(settings)
     for region in regions:
-        drawn_with = replace(settings, seed=settings.seed + region.seed_offset)
+        drawn_with = replace(settings, seed=(settings.seed + region.seed_offset) % (MAX_SEED + 1))
         crop = painter.graph.out(
             "crop",
             "ImageCrop",

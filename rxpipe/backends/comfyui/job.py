@@ -18,6 +18,7 @@ from rxpipe.backends.comfyui.api import (
     history_of,
     place_of,
     post_job,
+    read_queue,
     upload,
     view,
 )
@@ -326,15 +327,18 @@ class ComfyJob(RenderJob[JobState]):
             raise
         self._refused = 0
         self._unknown = self._unknown + 1 if place == "unknown" else 0
-        self._note(place, tracker)
+        ahead = None
+        if place == "waiting":
+            ahead = read_queue(connection, frozenset(), timeout_s=self._ask_s).ahead(sent.job)
+        self._note(place, tracker, ahead)
 
-    def _note(self, place: Place, tracker: JobTracker) -> None:
+    def _note(self, place: Place, tracker: JobTracker, ahead: int | None) -> None:
         if place == "done":
             tracker.finish()
         elif place == "running":
             tracker.note_running()
         elif place == "waiting":
-            tracker.note_waiting()
+            tracker.note_waiting(ahead)
         elif self._unknown >= _LOST_TWICE:
             tracker.fail(self._lost())
 

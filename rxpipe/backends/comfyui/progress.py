@@ -30,7 +30,8 @@ class JobState:
     """What is known of a job at one moment.
 
     started: it was seen running. fraction: 0..1. step: of *steps*, finished; 0 before the first. sampling: a step was
-    seen. loading: it runs, and no step was seen yet. changes: number of signs of life. preview: the last picture.
+    seen. loading: it runs, and no step was seen yet. changes: number of signs of life. ahead: jobs before it while
+    it waits, None where that is not known. preview: the last picture.
     """
 
     started: bool = False
@@ -39,6 +40,7 @@ class JobState:
     steps: int = 0
     loading: bool = False
     changes: int = 0
+    ahead: int | None = None
     preview: bytes | None = field(default=None, repr=False)
 
 
@@ -159,9 +161,10 @@ class JobTracker:
 
     # -- from questions -----------------------------------------------------------------------------------------------
 
-    def note_waiting(self) -> None:
-        """Note that the server knows the job, which waits: a sign of life."""
+    def note_waiting(self, ahead: int | None) -> None:
+        """Note that the server knows the job, which waits: a sign of life. ahead: jobs before it, None if not known."""
         with self._lock:
+            self._state = replace(self._state, ahead=ahead)
             self._touch()
 
     def note_running(self) -> None:
@@ -219,7 +222,7 @@ class JobTracker:
         with self._lock:
             self._pace.note(state.changes, now_s)
             if not state.started:
-                return StepProgress(self._pace.fraction, phase="queued"), None
+                return StepProgress(self._pace.fraction, phase="queued", ahead=state.ahead), None
             phase: Phase = "loading" if state.loading else "working"
             fraction = None if state.loading and not state.fraction else state.fraction
             step = min(state.steps, state.step + 1) if state.steps else None

@@ -163,7 +163,8 @@ class SentJob:
     def _is_alone(self, queue: QueueView) -> bool:
         """Whether an interrupt, which names no job on this server, can hit no stranger's.
 
-        Ours may end and theirs begin before it arrives; so one stranger that was ever seen is enough.
+        Ours may end and theirs begin before it arrives; so one stranger that was ever seen is enough. The very first
+        job of the first stranger can still be hit, if it comes after the look at the queue: such a server cannot tell.
         """
         if queue.strangers:
             self._ours.note_strangers()

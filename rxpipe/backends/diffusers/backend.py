@@ -14,6 +14,7 @@ from rxpipe.backends.diffusers.checks import catalog_of, check_plan
 from rxpipe.backends.diffusers.engine import DTYPES, Engine, EngineOptions
 from rxpipe.backends.diffusers.files import find_model
 from rxpipe.backends.diffusers.loading import refuse_family
+from rxpipe.backends.diffusers.previews import kind_of
 from rxpipe.backends.diffusers.task import RenderTask
 from rxpipe.errors import BackendRejected, suggestion
 from rxpipe.rx.worker import WorkerScheduler
@@ -41,7 +42,8 @@ class DiffusersBackend(Backend):
             device's free memory.
         config: folder with the configs of a single file; None: what is beside it or carried by rxpipe.
         download: whether what is missing may be fetched from a hub.
-        previews: whether the picture is shown as it grows.
+        previews: how the picture is shown as it grows. "auto" or True: by TAESD on an accelerator, where the folders of
+            RXPIPE_MODELS hold it, else roughly; "latent": roughly; "taesd": where they hold it; "none" or False: not.
 
     All drawing happens on one thread of the backend's own, one picture after another; the first imports torch and loads
     the model (phase "loading"). Disposing stops before the model's next operation.
@@ -62,7 +64,7 @@ class DiffusersBackend(Backend):
         offload: bool | None = None,
         config: str | None = None,
         download: bool = False,
-        previews: bool = True,
+        previews: bool | str = True,
     ) -> None:
         if not model:
             raise ValueError("model: none is named; give a file, a folder, or a name in RXPIPE_MODELS")
@@ -73,10 +75,15 @@ class DiffusersBackend(Backend):
         self._device = device
         self._options = {"device": device, "dtype": dtype, "offload": offload, "config": config}
         options = EngineOptions(
-            device, dtype, offload, None if config is None else Path(config).expanduser(), download=download
+            device,
+            dtype,
+            offload,
+            None if config is None else Path(config).expanduser(),
+            download=download,
+            previews=kind_of(previews),
         )
         self._engine = Engine(self._file, options)
-        self._previews = previews
+        self._previews = options.previews != "none"
         self._worker = WorkerScheduler("rxpipe-diffusers")
         self._tasks: set[RenderTask] = set()
         self._lock = threading.Lock()

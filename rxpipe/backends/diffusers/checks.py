@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from rxpipe.backends.catalog import Catalog, CatalogItem, name_references
 from rxpipe.backends.diffusers.detectors import detector_used
-from rxpipe.backends.diffusers.files import ModelFile, find_detector, find_model, items
+from rxpipe.backends.diffusers.files import MODELS_VARIABLE, ModelFile, find_detector, find_model, items
+from rxpipe.backends.diffusers.inversions import unknown_names
 from rxpipe.backends.diffusers.loading import refuse_family
 from rxpipe.backends.diffusers.passes import PROGRAM
 from rxpipe.backends.diffusers.samplers import SAMPLERS, choose, sampler_items, schedule_items
@@ -131,6 +132,8 @@ def _of_prompts(stage: StageExecution) -> Iterator[str]:
     for text in (stage.generation.prompt, stage.generation.negative_prompt):
         found = parsed(text, program=PROGRAM, steps=steps)
         yield from found.warnings
+        for name in unknown_names(text):
+            yield f"there is no embedding {name!r} in the folders of {MODELS_VARIABLE}; it is taken as words"
         if len(found.parts) > 1:
             yield "AND is taken as BREAK: its parts are not drawn separately"
     if parsed(stage.generation.negative_prompt, program=PROGRAM).loras:

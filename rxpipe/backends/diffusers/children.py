@@ -47,7 +47,7 @@ def open_model(
     offload: bool | None = None,
     config: str | None = None,
     download: bool = False,
-    previews: bool = True,
+    previews: bool | str = True,
 ) -> Backend:
     """Return a backend over a model; see `DiffusersBackend`.
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rxpipe.backends.diffusers.inversions import put_in
 from rxpipe.backends.prompts import weighed_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rxpipe.backends.diffusers.inversions import Words
 
 _CHUNK = 75
 _BACKTRACK = 20
@@ -30,12 +33,27 @@ class Conditioning:
 
 
 @dataclass(frozen=True, slots=True)
-class _Chunk:
-    ids: tuple[int, ...]
-    weights: tuple[float, ...]
+class _Token:
+    """One place of a text. vector: in place of the token's own. follows: of the same embedding as the one before."""
+
+    id: int
+    weight: float = 1.0
+    vector: Any = None
+    follows: bool = False
 
 
-def encode_pair(pipe: Any, prompt: Sequence[str], negative: Sequence[str], clip_skip: int | None) -> tuple[Any, Any]:
+@dataclass(frozen=True, slots=True)
+class _Encoder:
+    """One of a model's text encoders. letter: "l" for CLIP's first, "g" for SDXL's second."""
+
+    letter: str
+    tokenizer: Any
+    model: Any
+
+
+def encode_pair(
+    pipe: Any, prompt: Sequence[str], negative: Sequence[str], clip_skip: int | None, words: Words
+) -> tuple[Any, Any]:
     """Return the conditionings of a prompt and a negative prompt, of the same length; on the model's thread.
 
     Args:
@@ -43,23 +61,24 @@ def encode_pair(pipe: Any, prompt: Sequence[str], negative: Sequence[str], clip_
         prompt: texts between BREAKs, with A1111's weights.
         negative: the same.
         clip_skip: 1 or more, counted from the last layer; None: the model's own.
+        words: looks up embeddings by their names.
     """
     encoders = [
-        (tokenizer, encoder)
-        for tokenizer, encoder in (
-            (getattr(pipe, "tokenizer", None), getattr(pipe, "text_encoder", None)),
-            (getattr(pipe, "tokenizer_2", None), getattr(pipe, "text_encoder_2", None)),
+        _Encoder(letter, tokenizer, model)
+        for letter, tokenizer, model in (
+            ("l", getattr(pipe, "tokenizer", None), getattr(pipe, "text_encoder", None)),
+            ("g", getattr(pipe, "tokenizer_2", None), getattr(pipe, "text_encoder_2", None)),
         )
-        if tokenizer is not None and encoder is not None
+        if tokenizer is not None and model is not None
     ]
     sdxl = hasattr(pipe, "text_encoder_2")
-    chunked = [[_chunks(pipe, tokenizer, texts) for texts in (prompt, negative)] for tokenizer, _ in encoders]
+    chunked = [[_chunks(encoder, encoders, texts, words) for texts in (prompt, negative)] for encoder in encoders]
     length = max(len(chunks) for pair in chunked for chunks in pair)
     found = []
     for side, texts in enumerate((prompt, negative)):
         parts = [
-            _encoded(tokenizer, encoder, chunked[number][side], length, clip_skip, sdxl=sdxl)
-            for number, (tokenizer, encoder) in enumerate(encoders)
+            _encoded(encoder, chunked[number][side], length, clip_skip, sdxl=sdxl)
+            for number, encoder in enumerate(encoders)
         ]
         conditioning = _joined([embeds for embeds, _ in parts], parts[-1][1])
         empty = side == 1 and not any(text.strip() for text in texts)
@@ -75,50 +94,64 @@ def _joined(parts: Sequence[Any], pooled: Any) -> Conditioning:
     return Conditioning(torch.cat(list(parts), dim=-1) if len(parts) > 1 else parts[0], pooled)
 
 
-def _chunks(pipe: Any, tokenizer: Any, texts: Sequence[str]) -> list[_Chunk]:
-    comma = tokenizer.convert_tokens_to_ids(",</w>")
-    chunks: list[_Chunk] = []
+def _chunks(
+    encoder: _Encoder, encoders: Sequence[_Encoder], texts: Sequence[str], words: Words
+) -> list[Sequence[_Token]]:
+    comma = encoder.tokenizer.convert_tokens_to_ids(",</w>")
+    every = [(one.letter, one.model) for one in encoders]
+    chunks: list[Sequence[_Token]] = []
     for text in texts:
-        ids: list[int] = []
-        weights: list[float] = []
+        tokens: list[_Token] = []
         for piece, weight in weighed_pieces(text):
-            known = pipe.maybe_convert_prompt(piece, tokenizer)  # words of textual inversions
-            found = tokenizer(known, add_special_tokens=False, truncation=False, verbose=False).input_ids
-            ids += found
-            weights += [weight] * len(found)
-        chunks += _cut(ids, weights, comma)
+            for part, vectors in words.pieces(piece, every, encoder.letter):
+                if vectors is None:
+                    ids = encoder.tokenizer(part, add_special_tokens=False, truncation=False, verbose=False).input_ids
+                    tokens += [_Token(one, weight) for one in ids]
+                else:
+                    tokens += [_Token(0, weight, vector, follows=at > 0) for at, vector in enumerate(vectors)]
+        chunks += _cut(tokens, comma)
     return chunks
 
 
-def _cut(ids: Sequence[int], weights: Sequence[float], comma: int) -> list[_Chunk]:
+def _cut(tokens: Sequence[_Token], comma: int) -> list[Sequence[_Token]]:
     chunks, begin = [], 0
     while True:
         end = begin + _CHUNK
-        if end < len(ids):
-            near = [at for at in range(end - _BACKTRACK, end) if ids[at] == comma]
-            end = near[-1] + 1 if near else end
-        chunks.append(_Chunk(tuple(ids[begin:end]), tuple(weights[begin:end])))
+        if end < len(tokens):
+            near = [at for at in range(end - _BACKTRACK, end) if tokens[at].id == comma]
+            end = near[-1] + 1 if near else _before_vectors(tokens, begin, end)
+        chunks.append(tokens[begin:end])
         begin = end
-        if begin >= len(ids):
+        if begin >= len(tokens):
             return chunks
 
 
+def _before_vectors(tokens: Sequence[_Token], begin: int, end: int) -> int:
+    """The place at or before *end* that does not tear an embedding; *end* where one fills the chunk by itself."""
+    at = end
+    while at > begin and tokens[at].follows:
+        at -= 1
+    return at if at > begin else end
+
+
 def _encoded(
-    tokenizer: Any, encoder: Any, chunks: Sequence[_Chunk], length: int, clip_skip: int | None, *, sdxl: bool
+    encoder: _Encoder, chunks: Sequence[Sequence[_Token]], length: int, clip_skip: int | None, *, sdxl: bool
 ) -> tuple[Any, Any]:
     """Return the embedding of chunks, filled up with empty ones to *length*, and the pooled one of the first."""
     import torch  # noqa: PLC0415  # on the model's thread only
 
-    every = [*chunks, *([_Chunk((), ())] * (length - len(chunks)))]
+    tokenizer = encoder.tokenizer
     parts, pooled = [], None
-    for chunk in every:
-        padding = [tokenizer.pad_token_id] * (_CHUNK - len(chunk.ids))
-        ids = [tokenizer.bos_token_id, *chunk.ids, tokenizer.eos_token_id, *padding]
-        given = torch.tensor([ids], device=getattr(encoder, "device", None))
-        out = encoder(given, output_hidden_states=True)
-        embeds = _layer(encoder, out, clip_skip, sdxl=sdxl)
-        if any(weight != 1 for weight in chunk.weights):
-            embeds = _weighed(embeds, chunk.weights)
+    for chunk in [*chunks, *([()] * (length - len(chunks)))]:
+        padding = [tokenizer.pad_token_id] * (_CHUNK - len(chunk))
+        ids = [tokenizer.bos_token_id, *(token.id for token in chunk), tokenizer.eos_token_id, *padding]
+        given = torch.tensor([ids], device=getattr(encoder.model, "device", None))
+        vectors = {at: token.vector for at, token in enumerate(chunk, 1) if token.vector is not None}
+        with put_in(encoder.model, vectors):
+            out = encoder.model(given, output_hidden_states=True)
+        embeds = _layer(encoder.model, out, clip_skip, sdxl=sdxl)
+        if any(token.weight != 1 for token in chunk):
+            embeds = _weighed(embeds, [token.weight for token in chunk])
         parts.append(embeds)
         pooled = out[0] if pooled is None and sdxl else pooled
     return (torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]), pooled

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rxpipe.backends.diffusers.detectors import Detectors
 from rxpipe.backends.diffusers.files import ModelFile, find_model
 from rxpipe.backends.diffusers.loading import Loaded, Place, import_diffusers, load, use_vae
+from rxpipe.backends.diffusers.previews import Previewer
 from rxpipe.backends.diffusers.upscalers import Upscalers
 from rxpipe.errors import BackendRejected, suggestion
 from rxpipe.logs import logger
@@ -34,13 +35,17 @@ class Stopped(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How models are loaded. device, dtype: names; None for the best there is. offload: None by memory."""
+    """How models are loaded. device, dtype: names; None for the best there is. offload: None by memory.
+
+    previews: one of `previews.KINDS`.
+    """
 
     device: str | None = None
     dtype: str | None = None
     offload: bool | None = None
     config: Path | None = None
     download: bool = False
+    previews: str = "auto"
 
 
 class Engine:
@@ -50,7 +55,7 @@ class Engine:
         file: the model that is drawn with where a stage names none.
         options: how models are loaded.
 
-    loads: how often weights were read from a disk. upscalers, detectors: the other models, on the same device.
+    loads: how often weights were read from a disk. upscalers, detectors, previewer: other models, on the same device.
     """
 
     def __init__(self, file: ModelFile, options: EngineOptions) -> None:
@@ -62,6 +67,7 @@ class Engine:
         self._device: str | None = None
         self.upscalers = Upscalers(lambda: self.device)
         self.detectors = Detectors(lambda: self.device)
+        self.previewer = Previewer(lambda: self.device, options.previews)
 
     def holds(self, name: str | None) -> bool:
         """Whether the model is in memory."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,9 +26,11 @@ Family = Literal["sd1", "sd2", "sdxl", "sdxl-refiner", "sd3", "flux", "other"]
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _LENGTH_BYTES, _LONGEST_HEADER = 8, 64 * 2**20
+_EMBEDDINGS = (".pt", ".bin")
 _DETECTORS = (".pt", ".onnx")
-_DETECTOR_FOLDERS = ("ultralytics", "adetailer", "yolo", "detect", "bbox", "segm")
-_UPSCALER_FOLDERS = ("esrgan", "upscale", "swinir", "dat", "hat")
+_DETECTOR_FOLDERS = ("ultralytic", "adetailer", "yolo", "detector", "detection", "bbox", "segm")
+_EMBEDDING_FOLDERS = ("embedding", "textualinversion", "inversion")
+_UPSCALER_FOLDERS = ("esrgan", "realesrgan", "bsrgan", "upscaler", "upscale", "swinir", "dat", "hat")
 _INPAINTING_CHANNELS = 9
 _EMBEDDING_TENSORS = 4
 
@@ -134,7 +137,7 @@ def _kind(header: Mapping[str, Any], path: Path) -> Kind:
         return "lora"
     if any(key.endswith(("decoder.conv_in.weight", "decoder.conv_in.bias")) for key in header):
         return "vae"
-    if any(part in folder.lower() for folder in path.parts[:-1] for part in _UPSCALER_FOLDERS):
+    if _lies_in(path, _UPSCALER_FOLDERS):
         return "upscaler"
     if any(key.startswith(("RDB_trunk", "body.0.rdb", "model.1.sub", "conv_first")) for key in header):
         return "upscaler"
@@ -243,11 +246,19 @@ def _readable(paths: Iterable[Path]) -> Iterator[ModelFile]:
 
 
 def _by_its_place(path: Path) -> ModelFile | None:
-    """What is shared as a pickle, unread: an upscaler, loaded as weights, or a detector, loaded as known layers."""
-    if path.suffix == ".pth" and any(part in path.parent.name.lower() for part in _UPSCALER_FOLDERS):
+    """What is shared as a pickle, unread: upscalers and embeddings, loaded as weights; detectors, as known layers."""
+    if path.suffix in _EMBEDDINGS and _lies_in(path, _EMBEDDING_FOLDERS):
+        return ModelFile(path.stem, path, "embedding")
+    if path.suffix == ".pth" and _lies_in(path, _UPSCALER_FOLDERS):
         return ModelFile(path.stem, path, "upscaler")
-    named = "yolo" in path.name.lower() or any(part in path.parent.name.lower() for part in _DETECTOR_FOLDERS)
+    named = "yolo" in path.name.lower() or _lies_in(path, _DETECTOR_FOLDERS)
     return ModelFile(path.name, path, "detector") if path.suffix in _DETECTORS and named else None
+
+
+def _lies_in(path: Path, names: tuple[str, ...]) -> bool:
+    """Whether one of the two folders above a file has one of the names, as a whole word: "4x DAT" and not "data"."""
+    words = {word for folder in path.parts[-3:-1] for word in re.findall("[a-z]+", folder.lower())}
+    return any(word.removesuffix("s") in names for word in words)
 
 
 def find_detector(name: str) -> Path | None:

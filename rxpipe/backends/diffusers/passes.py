@@ -5,7 +5,6 @@ On the model's thread. A picture of any size is drawn at the next multiple of 8 
 
 from __future__ import annotations
 
-import io
 import math
 import time
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rxpipe.backends.base import Preview, StepProgress
 from rxpipe.backends.diffusers.embeds import encode_pair
+from rxpipe.backends.diffusers.inversions import Words
 from rxpipe.backends.diffusers.networks import use_loras
 from rxpipe.backends.diffusers.samplers import choose, name_of
 from rxpipe.backends.diffusers.switching import Switch
@@ -31,15 +31,10 @@ if TYPE_CHECKING:
 
 PROGRAM = "diffusers"
 _GRID = 8
-_PREVIEWS_APART_S, _PREVIEW_QUALITY = 0.2, 85
+_PREVIEWS_APART_S = 0.2
 _TILED_PX = 1536 * 1536
 """Pictures with more px are encoded and decoded in tiles."""
 _MOST = 0.999  # of the strength, in A1111's count of steps
-_LIGHT = {
-    False: ((0.35, 0.23, 0.32), (0.33, 0.5, 0.24), (-0.28, 0.18, 0.27), (-0.21, -0.26, -0.72)),
-    True: ((0.37, 0.42, 0.43), (-0.25, 0.0, 0.11), (0.11, 0.11, -0.04), (-0.32, -0.25, -0.22)),
-}
-"""Red, green and blue of each of the four latent channels, roughly; by whether the model is an SDXL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +116,14 @@ class Painter:
         engine: the models.
         steps: counts.
 
-    used: what was used, for the record; warnings: what is not as asked for.
+    used: what was used, for the record; warnings: what is not as asked for. words: the embeddings of its prompts.
     """
 
     def __init__(self, engine: Engine, steps: Steps) -> None:
         self.engine, self.steps = engine, steps
         self.used: dict[str, object] = {}
         self.warnings: list[str] = []
+        self.words = Words()
 
     def draw(self, sampling: Sampling, size: Size, *, latent: bool = False) -> Any:
         """Return a picture from a prompt, RGB; with *latent* the model's latents."""
@@ -185,7 +181,7 @@ class Painter:
         pipe = self.engine.pipeline(loaded, task)
         pipe.scheduler = self._scheduler(loaded, sampling)
         with torch.no_grad(), Switch(self, loaded, pipe, sampling) as switch:
-            prompt, negative = conditionings(pipe, sampling)
+            prompt, negative = conditionings(pipe, sampling, self.words)
             given = _conditions(prompt, negative, guided=sampling.cfg > 1)
             if task != "img2img":
                 given |= {"width": size.width, "height": size.height}
@@ -245,15 +241,15 @@ class _Watch:
         share = min(1.0, (index + 1) / total)
         steps.at(share)
         if steps.preview_due(last=index + 1 >= total):
-            steps.emit(Preview(_preview(latents, self._loaded)))
+            steps.emit(Preview(self._painter.engine.previewer.shown(latents, self._loaded)))
         return {**tensors, **self._switch.after(share, tensors)}
 
 
-def conditionings(pipe: Any, sampling: Sampling) -> tuple[Any, Any]:
+def conditionings(pipe: Any, sampling: Sampling, words: Words) -> tuple[Any, Any]:
     """Return what the model is given of the prompt and of the negative prompt."""
     prompts = [parsed(text, program=PROGRAM, steps=sampling.steps) for text in (sampling.prompt, sampling.negative)]
     prompt, negative = ([text for part in found.parts for text in part] for found in prompts)
-    return encode_pair(pipe, prompt, negative, sampling.clip_skip)
+    return encode_pair(pipe, prompt, negative, sampling.clip_skip, words)
 
 
 def not_a_number(what: str) -> BackendFailed:
@@ -294,19 +290,6 @@ def _varied(loaded: Loaded, sampling: Sampling, size: Size) -> Any:
     angle = torch.acos(cosine)
     mixed = (torch.sin((1 - share) * angle) * one + torch.sin(share * angle) * other) / torch.sin(angle)
     return mixed.to(loaded.pipe.unet.dtype)
-
-
-def _preview(latents: Any, loaded: Loaded) -> bytes:
-    import torch  # noqa: PLC0415  # on the model's thread only
-    from PIL import Image  # noqa: PLC0415  # importing rxpipe loads no Pillow
-
-    light = latents[0, :4].detach().to("cpu", torch.float32).permute(1, 2, 0) @ torch.tensor(_LIGHT[loaded.is_sdxl])
-    pixels = ((light + 1) * 127.5).clamp(0, 255).byte().numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).resize((pixels.shape[1] * 4, pixels.shape[0] * 4), Image.Resampling.BILINEAR).save(
-        buffer, "JPEG", quality=_PREVIEW_QUALITY
-    )
-    return buffer.getvalue()
 
 
 def _on_grid(size: Size) -> Size:

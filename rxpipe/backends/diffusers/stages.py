@@ -94,11 +94,13 @@ class StageWork:
 
     def _drawn(self, picture: Image.Image, given: InputImage | None = None, **facts: object) -> Drawn:
         notes = given.notes if given is not None else ()
+        words = self.painter.words
+        misfits = tuple(f"the embedding {name} does not fit the model and is taken as words" for name in words.misfits)
         if given is not None and given.image.mode == "RGBA" and picture.mode == "RGB":
             picture = picture.copy()
             picture.putalpha(fitted(given.image.getchannel("A"), Size(*picture.size), crop=False))
-        used = {**self.painter.used, **facts}
-        return Drawn(encoded(picture), warnings=(*notes, *self.painter.warnings), facts=used)
+        used = {**self.painter.used, **({"embeddings": list(words.used)} if words.used else {}), **facts}
+        return Drawn(encoded(picture), warnings=(*notes, *self.painter.warnings, *misfits), facts=used)
 
     def _sampling(self, **changes: Any) -> Sampling:
         generation = self.stage.generation

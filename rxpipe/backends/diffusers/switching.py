@@ -44,7 +44,7 @@ class Switch:
         refiner = self._painter.engine.model(self._sampling.refiner)
         self._painter.used["refiner"] = refiner.file.name
         self._pipe.unet = refiner.pipe.unet
-        prompt, negative = conditionings(refiner.pipe, self._sampling)
+        prompt, negative = conditionings(refiner.pipe, self._sampling, self._painter.words)
         guided = tensors["prompt_embeds"].shape[0] > 1
         found = {"prompt_embeds": _both(prompt.embeds, negative.embeds, guided=guided)}
         if self._loaded.is_sdxl:

@@ -112,7 +112,7 @@ class RunSettings(Config):
         ),
     )
     retry: RetryConfig = Field(
-        default=RetryConfig(), description="How often a failed rendering is retried (section retry)."
+        default=RetryConfig.model_construct(), description="How often a failed rendering is retried (section retry)."
     )
     max_failures_in_a_row: Annotated[Whole, Field(ge=1)] = Field(
         default=3, description="How many failed images in a row end the stage."
@@ -124,6 +124,6 @@ class RunSettings(Config):
         default=None, description="Variants of prompts and settings (section variants); None: prompts as they stand."
     )
     metadata: RunMetadata = Field(
-        default=RunMetadata(),
+        default=RunMetadata.model_construct(),
         description="Metadata of the run, any JSON values; written into the files.",
     )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 
 import pytest
 from releases import NEWEST, OLDEST, RELEASES
-from stages import Watched, drawn, stage_of
+from stages import Watched, drawn, returns_before_any_answer, stage_of
 
 import rxpipe as rxp
 from rxpipe.backends.base import Output, StepProgress
@@ -28,7 +27,7 @@ def stops(server):
 
 def ended(server):
     """Whether no job of the server waits or runs."""
-    return server.wait_for(lambda: all(job.outcome not in {"queued", "running"} for job in server.jobs), 10.0)
+    return server.wait_for(lambda: all(job.outcome not in {"queued", "running"} for job in server.jobs))
 
 
 @pytest.fixture
@@ -46,17 +45,16 @@ def running(backend, seed=7):
     return watched
 
 
-def disposed_in_s(watched):
-    """The seconds that a dispose takes."""
-    begin = time.monotonic()
-    watched.subscription.dispose()
-    return time.monotonic() - begin
+def dispose(server, watched):
+    """Dispose a render, which waits for no answer."""
+    with returns_before_any_answer(server):
+        watched.subscription.dispose()
 
 
 def test_a_running_job_is_stopped_by_one_call(server, backend, held, release):
     watched = running(backend)
 
-    assert disposed_in_s(watched) < 0.1
+    dispose(server, watched)
     assert server.wait_for(lambda: stops(server)), "the call"
     held.release()
     assert ended(server)
@@ -73,7 +71,7 @@ def test_a_waiting_job_is_taken_out_of_the_queue(server, backend, held):
     assert server.wait_for(lambda: server.jobs and server.jobs[0].outcome == "running")
     watched = Watched(backend.render(stage_of(TXT2IMG), None))
     assert server.wait_for(lambda: len(server.jobs) == 2)
-    assert disposed_in_s(watched) < 0.1
+    dispose(server, watched)
     assert server.wait_for(lambda: stops(server))
     assert server.wait_for(lambda: server.jobs[1].outcome not in {"queued", "running"})
     held.release()
@@ -95,7 +93,7 @@ def test_a_success_after_the_cancel_is_discarded(server, backend):
     gate = server.hold_node("PreviewImage")
     watched = Watched(backend.render(stage_of(TXT2IMG), None))
     assert gate.wait_reached()
-    assert disposed_in_s(watched) < 0.1
+    dispose(server, watched)
     gate.release()
     assert ended(server)
     before = len(watched.values)
@@ -109,7 +107,7 @@ def test_an_old_server_with_strangers_lets_the_cancelled_job_end():
         watched = running(backend)
         server.stranger().post()
         assert server.wait_for(lambda: len(server.jobs) == 2)
-        assert disposed_in_s(watched) < 0.1
+        dispose(server, watched)
         assert server.wait_for(lambda: len(server.calls_to("queue")) >= 2)
         gate.release()
         assert ended(server)
@@ -124,14 +122,12 @@ def test_a_cancelled_run_returns_quickly_and_keeps_what_is_finished(server, back
     run = rxp.PipelineExecutor(backend).start(config)
     assert server.wait_for(lambda: len(server.jobs) == 2)
     assert gate.wait_reached()
-    begin = time.monotonic()
-    run.cancel()
-    assert run.wait(2.0)
-    took_s = time.monotonic() - begin
+    with returns_before_any_answer(server):
+        run.cancel()
+        assert run.wait(30.0)
     gate.release()
     assert ended(server)
 
-    assert took_s < 0.1
     assert run.result.status == "cancelled"
     assert len(server.jobs) == 2
     assert len(stops(server)) == 2
@@ -141,24 +137,26 @@ def test_a_cancelled_run_returns_quickly_and_keeps_what_is_finished(server, back
 @pytest.mark.parametrize("version", RELEASES)
 @pytest.mark.parametrize("count", [6, pytest.param(50, marks=pytest.mark.slow)])
 @pytest.mark.slow
-def test_random_cancels_are_quick_and_hit_nobody_else(version, count):
+def test_random_cancels_wait_for_nothing_and_hit_nobody_else(version, count):
     """At any moment of a job, with a stranger's jobs in between: none of the stranger's is interrupted."""
-    chance, longest_s = random.Random(3), 0.0  # noqa: S311  # moments
+    chance = random.Random(3)  # noqa: S311  # moments
     with ComfyUIServer(version, draw="noise", latency_s=0.1) as server, ComfyUIBackend(server.url) as backend:
-        drawn(backend, stage_of(TXT2IMG, seed=1))
-        stranger = server.stranger()
-        strangers = []
+        stranger, gate = server.stranger(), server.hold("txt2img", 1)
+        strangers = [stranger.post()]
+        first = Watched(backend.render(stage_of(TXT2IMG, seed=1), None))
+        assert server.wait_for(lambda: len(server.jobs) == 2)
+        gate.release()
+        assert first.output.data  # behind another client's job, so that the backend knows that there are others
         for number in range(count):
             if number % 2:
                 strangers.append(stranger.post())
             watched = Watched(backend.render(stage_of(TXT2IMG, seed=100 + number), None))
             threading.Event().wait(chance.random() * 0.25)
-            longest_s = max(longest_s, disposed_in_s(watched))
+            dispose(server, watched)
             watched.worker.close()
         assert ended(server)
         outcomes = {job.task_id: job.outcome for job in server.jobs}
         calls = len(stops(server))
 
-    assert longest_s < 0.1
     assert {outcomes[job] for job in strangers} <= {"done"}
     assert calls <= count

@@ -6,6 +6,7 @@ import pytest
 from stages import Watched, artifact, drawn, stage_of
 
 import rxpipe as rxp
+from rxpipe.backends.base import StepProgress
 from rxpipe.backends.comfyui.backend import ComfyUIBackend
 from rxpipe.backends.http.pictures import same_pixels
 from rxpipe.errors import (
@@ -87,6 +88,20 @@ def test_a_stranger_who_does_not_read_stops_no_picture(server, backend):
 
 
 @pytest.mark.slow
+def test_a_job_that_waits_says_how_many_are_before_it(server, backend):
+    """As the server's queue has them; until it runs."""
+    gate, stranger = server.hold("txt2img", 1), server.stranger()
+    for _ in range(2):
+        stranger.post()
+    watched = Watched(backend.render(stage_of(TXT2IMG), None))
+    assert watched.wait_for(lambda seen: [v.ahead for v in seen.of(StepProgress)][-1:] == [2])
+    gate.release()
+    assert watched.output.data
+    phases = [(value.phase, value.ahead) for value in watched.of(StepProgress)]
+    assert ("queued", 2) in phases
+    assert phases[-1] == ("working", None)
+
+
 def test_a_handshake_that_is_never_answered_stops_no_picture():
     with ComfyUIServer(draw="noise") as server:
         server.fault("ws", Fault.MUTE)

@@ -23,6 +23,7 @@ from websockets.http11 import Request as Handshake
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from rxpipe.testing.servers.core.request_log import WAIT_S
 from rxpipe.testing.servers.core.site import ServerGone
 from rxpipe.testing.servers.core.wire import Answer, Upgrade
 
@@ -219,6 +220,10 @@ class Sockets:
         """The ids of the open sockets that get events."""
         with self._log.changed:
             return tuple(self._open)
+
+    def wait_for(self, sid: str) -> bool:
+        """Return once a client's socket is open and gets events; False if it did not become so."""
+        return self._log.wait_for(lambda: sid in self._open, WAIT_S)
 
     def silence(self, sid: str) -> None:
         """Send nothing more to a client, whose socket stays open."""

@@ -42,6 +42,7 @@ class Stranger:
             threading.Thread(target=self._read, args=(connected,), name="comfyui-server-stranger", daemon=True).start()
         else:
             self._held.enter_context(self._handshake(port, prefix))
+        sockets.wait_for(self.client_id)  # the handshake's answer comes before the server sends to this client
 
     def post(self, graph: Graph | None = None, *, anonymous: bool = False, **body: Any) -> str:
         """Post a graph, by default a small picture that is no other's, and return the id of its job.
@@ -98,7 +99,6 @@ class Stranger:
             "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )
         raw.sendall(head.encode())
-        raw.recv(1)  # the answer has begun, so the server knows this client
         return raw
 
 

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, TypeVar
 
 from rxpipe.testing.servers.core.jobs import Interrupt, Job, JobGate, JobLog
+from rxpipe.testing.servers.core.request_log import WAIT_S
 from rxpipe.testing.servers.core.server import LoopbackServer
 from rxpipe.testing.servers.core.site import Site
 
@@ -95,16 +96,16 @@ class JobServer(LoopbackServer[JobSiteT]):
         with self.request_log.changed:
             return self.request_log.running is None and not self.site.waiting_jobs
 
-    def wait_running(self, stage: str = "*", timeout_s: float = 5.0) -> bool:
+    def wait_running(self, stage: str = "*", timeout_s: float = WAIT_S) -> bool:
         """Return whether a job of `stage` ran within `timeout_s` real seconds."""
         running = lambda: (job := self.request_log.running) is not None and job.call.matches(stage)  # noqa: E731  # read in one expression
         return self.wait_for(running, timeout_s)
 
-    def wait_queued(self, count: int, timeout_s: float = 5.0) -> bool:
+    def wait_queued(self, count: int, timeout_s: float = WAIT_S) -> bool:
         """Return whether `count` jobs waited behind the running one within `timeout_s` real seconds."""
         return self.wait_for(lambda: self.site.waiting_jobs >= count, timeout_s)
 
-    def wait_idle(self, timeout_s: float = 5.0) -> bool:
+    def wait_idle(self, timeout_s: float = WAIT_S) -> bool:
         """Return whether the queue was empty within `timeout_s` real seconds."""
         return self.wait_for(lambda: self.idle, timeout_s)
 

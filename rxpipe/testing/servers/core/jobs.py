@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from rxpipe.testing.servers.core.request_log import RequestLog
+from rxpipe.testing.servers.core.request_log import WAIT_S, RequestLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ class JobGate:
     reached: int = 0
     released: bool = False
 
-    def wait_reached(self, timeout_s: float = 5.0, times: int = 1) -> bool:
+    def wait_reached(self, timeout_s: float = WAIT_S, times: int = 1) -> bool:
         """Return whether jobs arrived here `times` times within `timeout_s` seconds of real time."""
         return self.request_log.wait_for(lambda: self.reached >= times, timeout_s)
 

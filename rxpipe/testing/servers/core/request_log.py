@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from rxpipe.testing.servers.core.clock import Clock
 
 
+WAIT_S = 30.0
+"""Real seconds after which a wait for an event gives up, however busy the machine."""
+
+
 class RequestLog:
     """The counters of a server. Read from any thread; hold `changed` to read several at one moment."""
 

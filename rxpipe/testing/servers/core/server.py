@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from rxpipe.testing.servers.core.fault_plan import FaultPlan
+from rxpipe.testing.servers.core.request_log import WAIT_S
 from rxpipe.testing.servers.core.requests import shorten
 from rxpipe.testing.servers.core.site import ServerGone, Site
 from rxpipe.testing.servers.core.wire import (
@@ -294,11 +295,11 @@ class LoopbackServer(Generic[SiteT]):
         """Whether connections are refused at the moment."""
         return self._down.is_set()
 
-    def wait_for(self, predicate: Callable[[], bool], timeout_s: float = 5.0) -> bool:
+    def wait_for(self, predicate: Callable[[], bool], timeout_s: float = WAIT_S) -> bool:
         """Return whether `predicate` came true within `timeout_s` real seconds; called again after every change."""
         return self.request_log.wait_for(predicate, timeout_s)
 
-    def wait_calls(self, target: str, count: int = 1, timeout_s: float = 5.0) -> bool:
+    def wait_calls(self, target: str, count: int = 1, timeout_s: float = WAIT_S) -> bool:
         """Return whether `count` requests to `target` came in within `timeout_s` real seconds."""
         return self.wait_for(lambda: len(self.calls_to(target)) >= count, timeout_s)
 
