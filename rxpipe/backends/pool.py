@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from rxpipe.backends.base import Backend
 from rxpipe.backends.catalog import Catalog
-from rxpipe.backends.placement import Member, Placement, check_members, placed
+from rxpipe.backends.member import Member, check_members
+from rxpipe.backends.placement import Placement, placed
 from rxpipe.errors import BackendError
 from rxpipe.rx.forks import renew_after_fork
 

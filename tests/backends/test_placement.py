@@ -6,7 +6,8 @@ import pytest
 from stages import stage_of
 
 import rxpipe as rxp
-from rxpipe.backends.placement import Call, Member, MemberLost, Placement
+from rxpipe.backends.member import Member, MemberLost
+from rxpipe.backends.placement import Call, Placement
 from rxpipe.errors import BackendFailed, BackendUnavailable
 from rxpipe.rx.worker import elapsed_s
 from rxpipe.testing import ScriptedBackend

@@ -20,7 +20,8 @@ from rxpipe.backends.dask.diagnosis import diagnosed
 from rxpipe.backends.dask.fetching import Fetching
 from rxpipe.backends.dask.local import LocalWorkers
 from rxpipe.backends.http.address import without_credentials
-from rxpipe.backends.placement import Member, Placement, check_member, check_members, placed
+from rxpipe.backends.member import Member, check_member, check_members
+from rxpipe.backends.placement import Placement, placed
 from rxpipe.errors import BackendError, BackendUnavailable, ConfigError
 from rxpipe.logs import logger
 from rxpipe.rx.forks import renew_after_fork

@@ -19,7 +19,7 @@ from distributed import wait
 from rxpipe.backends.base import Moved, Preview, StepProgress
 from rxpipe.backends.dask.holding import key_of, render_cell
 from rxpipe.backends.dask.wire import packed
-from rxpipe.backends.placement import MemberLost
+from rxpipe.backends.member import MemberLost
 from rxpipe.errors import BackendRejected, BackendUnavailable
 
 if TYPE_CHECKING:

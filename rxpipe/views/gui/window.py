@@ -145,6 +145,7 @@ class MainWindow:
         try:
             self.controller.start(config, queue=True)
         except RxPipeError as error:
+            self.form.mark(getattr(error, "problems", ()))
             self._say(str(error), bad=True)
 
     def stop(self) -> None:

@@ -16,6 +16,7 @@ from stages import Watched, artifact, drawn, stage_of
 
 import rxpipe as rxp
 from rxpipe.backends.base import Backend, Moved, Output, Preview, StepProgress
+from rxpipe.backends.dask.address import parse_address
 from rxpipe.backends.sketch import SketchBackend
 from rxpipe.errors import BackendFailed, BackendRejected, BackendUnavailable, ConfigError
 from rxpipe.plan import build_stage_execution_plan
@@ -464,6 +465,12 @@ def test_the_doctor_lists_workers_what_they_hold_and_their_versions(cluster):
 def test_a_wrong_address_says_what_is_allowed(where, says):
     with pytest.raises(ConfigError, match=says.replace("?", r"\?")):
         rxp.open_backend(where)
+
+
+@pytest.mark.parametrize("where", ["dask:local", "local", "https://a:1", "a:99999", "a:1?requires=sdxl=1"])
+def test_a_worker_takes_the_address_of_a_scheduler_only(where):
+    with pytest.raises(ConfigError, match=r"SCHEDULER '.*': (allowed: dask://host:8786|no option .*; allowed: tls_ca)"):
+        parse_address(where, role="worker")
 
 
 def test_tls_needs_its_three_files(tmp_path, monkeypatch):
