@@ -164,7 +164,7 @@ def _attempt(events: Sequence[StageEvent], own: frozenset[int] | None) -> Attemp
 def _served(bars: Sequence[Bar]) -> Iterator[Bar]:
     """Return bars in which an image that nobody saw leave the queue left it when the one before it was done.
 
-    Whoever asks a server now and then does not see a short job run.
+    A server that is asked now and then is not seen to run a short job.
     """
     done: dict[str | None, list[float]] = {}
     for bar in bars:
