@@ -331,11 +331,12 @@ def _rate(stage: StageStatus, past: float | None) -> float | None:
     """Return seconds per image: of an earlier run, corrected by what this one shows; None if neither is known.
 
     The earlier run weighs as much as one image per image in progress. Without one, the first images of several in
-    progress tell too little.
+    progress tell too little, and so does the first of several to come.
     """
     drawn = stage.finished - stage.resumed
     if past is None:
-        return stage.per_image_s if drawn >= len(stage.in_progress) - 1 else None
+        least = 0 if stage.total == 1 else max(1, len(stage.in_progress) - 1)
+        return stage.per_image_s if drawn >= least else None
     weight = max(1, len(stage.in_progress))
     return (stage.worked_s + past * weight) / (drawn + stage.current + weight)
 

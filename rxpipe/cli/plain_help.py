@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -21,11 +23,20 @@ _CommandLineError: Any = typer.BadParameter.__mro__[
 
 def _lighter(parameters: list[Any]) -> list[Any]:
     for parameter in parameters:
-        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
-            parameter.metavar = ""
+        if parameter.param_type_name == "option" and parameter.metavar is None:
+            parameter.metavar = "" if parameter.is_flag else _value_of(parameter)
         if not isinstance(getattr(parameter.process_value, "__self__", None), _OnlyGiven):
             parameter.process_value = _OnlyGiven(parameter).process_value
     return parameters
+
+
+def _value_of(parameter: Any) -> str | None:
+    """Return what an option takes, as its help says it; None leaves that to typer, which names the type of Python."""
+    annotation = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    return _VALUES.get(next(iter(get_args(annotation)), annotation))
+
+
+_VALUES: dict[Any, str] = {int: "NUMBER", float: "NUMBER", str: "TEXT", Path: "PATH", datetime: "DATE"}
 
 
 class _OnlyGiven:
