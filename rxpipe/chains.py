@@ -195,7 +195,7 @@ def chain(*parts: Stage | ImageFunction[...] | StageOperator, **settings: Unpack
     Args:
         parts: stages; functions made into stages by `@image_stage`; or plain Rx operators on artifacts, which become
             stages named after their function.
-        settings: as in `RunSettings`: order, input, out, save, retry, max_failures_in_a_row, timeout_s, metadata.
+        settings: as in `RunSettings`, such as order, input, out, save, retry, timeout_s.
 
     Raises:
         ConfigError: a setting is wrong.

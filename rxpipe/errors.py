@@ -47,8 +47,9 @@ Scope = Literal["image", "run"]
 def suggestion(name: str, allowed: Iterable[str]) -> str:
     """Return the end of a message about an unknown *name*: the nearest allowed one, else all of them."""
     names = list(allowed)
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {nearest[0]!r}?" if nearest else f"allowed: {', '.join(names) or 'none'}"
+    by_lower = {each.lower(): each for each in names}
+    nearest = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return f"did you mean {by_lower[nearest[0]]!r}?" if nearest else f"allowed: {', '.join(names) or 'none'}"
 
 
 def joined(message: str, hint: str | None) -> str:

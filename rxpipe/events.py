@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -31,6 +31,9 @@ from pydantic_core import PydanticSerializationError
 
 from rxpipe.errors import RxPipeError, joined
 from rxpipe.shown import escaped
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 Outcome = Literal["done", "passed", "failed", "cancelled"]
 RunOutcome = Literal["completed", "partial", "failed", "cancelled"]
@@ -73,22 +76,43 @@ class ErrorInfo(BaseModel):
         return joined(self.message, self.hint)
 
 
+class Moment(NamedTuple):
+    """When an event was: its date, and the seconds since its attempt began; None where that is not known."""
+
+    date: datetime
+    elapsed_s: float | None
+
+    def since_s(self, earlier: Moment) -> float:
+        """Return the seconds from an earlier moment of the same attempt, whatever was done to the date in between."""
+        if self.elapsed_s is not None and earlier.elapsed_s is not None:
+            return self.elapsed_s - earlier.elapsed_s
+        return (self.date - earlier.date).total_seconds()
+
+
 class BaseEvent(BaseModel):
     """The fields of all events.
 
-    seq: 0, 1, 2, ... within the run, no gap. timestamp: aware UTC from the run's scheduler, never decreasing.
+    seq: 0, 1, 2, ... within the run, no gap. timestamp: aware UTC from the run's scheduler, never decreasing; it
+    follows corrections of the clock. elapsed_s: since the RunStart of this attempt, whatever the clock is set to;
+    None in records of earlier versions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     run_id: str
     seq: int
     timestamp: AwareDatetime
+    elapsed_s: float | None = None
+
+    @property
+    def moment(self) -> Moment:
+        """When it was."""
+        return Moment(self.timestamp, self.elapsed_s)
 
 
 class BaseStageEvent(BaseEvent):
     """The fields of all events of a stage.
 
-    stage_type: one of the four or a custom stage's name. stage_index: index in the plan, from 0.
+    stage_type: a `StageType`, "workflow", or a custom stage's name. stage_index: index in the plan, from 0.
     total_images: how many images the stage works on, fixed at its start; None if it cannot be known.
     image_index: 1.., in the order in which images enter the stage; None if the event is not about one image.
     image_number: 1.., which of the run's images it is, the same in every stage; an image that a stage added has that of

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
 
 __all__ = ["lock", "try_lock"]
 
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 _PAUSE_S = 0.02  # between two looks at a lock that another process holds (Windows)
 
 if sys.platform == "win32":
@@ -39,5 +41,12 @@ else:
         return True
 
     def lock(descriptor: int) -> None:
-        """Lock an open file; wait while another holds the lock. Closing the file releases it."""
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        """Lock an open file; wait while another holds the lock. Closing the file releases it.
+
+        Does nothing on a file system that has no locks, where nobody can hold one.
+        """
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise

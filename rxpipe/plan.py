@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class StageType(StrEnum):
-    """The four stages that backends render. A custom stage's type is its own name."""
+    """The four stages that every backend renders. A ComfyUI workflow's is "workflow", a custom stage's its own name."""
 
     TXT2IMG = "txt2img"
     IMG2IMG = "img2img"
@@ -86,7 +86,7 @@ class GenerationSettings(_Frozen):
 class StageExecution(_Frozen):
     """One stage as it will run.
 
-    stage_type: one of the four, or a custom stage's name. stage_index: index in the plan, from 0.
+    stage_type: a `StageType`, "workflow", or a custom stage's name. stage_index: index in the plan, from 0.
     config: the section, values exactly as given. generation: what it renders with, inherited values included.
     requires_input_image: False for txt2img, and for a workflow that begins with none.
     group: stages of one group take each image through all of them before the next; see `order`.
@@ -213,10 +213,13 @@ class StageExecutionPlan(_Frozen):
 
 
 def build_stage_execution_plan(config: PipelineConfig) -> StageExecutionPlan:
-    """Return the plan of a config: its enabled sections in the order txt2img, img2img, adetailer, upscale.
+    """Return the plan of a config: its enabled sections in the order txt2img, workflow, img2img, adetailer, upscale.
+
+    A stage of `custom` stands behind the one that it follows, by default behind all of those.
 
     Raises:
-        PlanError: adetailer with neither a generation stage before it nor an input picture.
+        PlanError: the stages cannot work in this order, a stage follows one that there is not, or adetailer has neither
+            a generation stage before it nor an input picture.
     """
     given = (config.txt2img, config.workflow, config.img2img, config.adetailer, config.upscale)
     sections = _with_own(tuple(section for section in given if section is not None), config.custom)

@@ -71,6 +71,11 @@ class PipelineRunner:
     ) -> PipelineRunResult:
         """Run to the end and return the result, whatever its status; see `raise_for_status()` of it.
 
+        Args:
+            job: a config, or a chain made in code.
+            inputs: pictures to start from, folders of them or patterns, instead of those that the job names.
+            reuse: id of a run in the store, whose images are taken over where they are drawn in the same way.
+
         Ctrl+C cancels the run and is raised again; what is finished is kept (see `last_result`). SIGTERM and SIGHUP,
         where the program has no handler for them, cancel it too before they end the process.
 

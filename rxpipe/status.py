@@ -23,9 +23,8 @@ from rxpipe.events import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
-    from rxpipe.events import BaseStageEvent, Phase, StageEvent
+    from rxpipe.events import BaseStageEvent, Moment, Phase, StageEvent
 
 State = Literal["idle", "running", "stopping", "completed", "partial", "failed", "cancelled"]
 StageState = Literal["waiting", "running", "completed", "failed", "cancelled", "skipped"]
@@ -108,7 +107,7 @@ class RunStatus:
     image_index: 1.. of total_images in that stage. image_number: 1.. of images, in all stages the same, or None.
     fraction: 0..1 of the whole run, never falling, 1.0 only when all files are written. eta_s: seconds left, None if
     unknown. message: for a person. pause_s: seconds of the pause before a retry, if the last event was one, else 0.
-    past: seconds per image of earlier runs, by stage name.
+    past: seconds per image of earlier runs, by stage name. updated: when its last event was.
     """
 
     state: State = "idle"
@@ -127,7 +126,7 @@ class RunStatus:
     images: int = 0
     warnings: int = 0
     past: Mapping[str, float] = field(default_factory=dict)
-    updated: datetime | None = None
+    updated: Moment | None = None
 
     @property
     def stage_count(self) -> int:
@@ -173,11 +172,11 @@ def reduce_status(status: RunStatus, event: StageEvent) -> RunStatus:
             stages=stages,
             images=event.images,
             past=status.past,
-            updated=event.timestamp,
+            updated=event.moment,
         )
     if isinstance(event, RunEnd):
         return _ended(status, event)
-    return _in_stage(_clocked(status, event.timestamp), event)
+    return _in_stage(_clocked(status, event.moment), event)
 
 
 def _ended(status: RunStatus, event: RunEnd) -> RunStatus:
@@ -197,15 +196,15 @@ def _ended(status: RunStatus, event: RunEnd) -> RunStatus:
         eta_s=None,
         warnings=warnings,
         past={**status.past, **learnt},
-        updated=event.timestamp,
+        updated=event.moment,
     )
 
 
-def _clocked(status: RunStatus, now: datetime) -> RunStatus:
+def _clocked(status: RunStatus, now: Moment) -> RunStatus:
     """Count the time since the last event as work of the stages, shared by the images that are being worked on."""
     if status.updated is None or not status.stage_number:
         return replace(status, updated=now)
-    elapsed = max(0.0, (now - status.updated).total_seconds() - status.pause_s)
+    elapsed = max(0.0, now.since_s(status.updated) - status.pause_s)
     working = [stage.working if stage.state == "running" else 0 for stage in status.stages]
     if not any(working) and status.phase not in _IDLE:  # a backend that reports no progress, or not yet
         working = [
@@ -332,11 +331,12 @@ def _rate(stage: StageStatus, past: float | None) -> float | None:
     """Return seconds per image: of an earlier run, corrected by what this one shows; None if neither is known.
 
     The earlier run weighs as much as one image per image in progress. Without one, the first images of several in
-    progress tell too little.
+    progress tell too little, and so does the first of several to come.
     """
     drawn = stage.finished - stage.resumed
     if past is None:
-        return stage.per_image_s if drawn >= len(stage.in_progress) - 1 else None
+        least = 0 if stage.total == 1 else max(1, len(stage.in_progress) - 1)
+        return stage.per_image_s if drawn >= least else None
     weight = max(1, len(stage.in_progress))
     return (stage.worked_s + past * weight) / (drawn + stage.current + weight)
 

@@ -12,7 +12,7 @@ BENCHMARK = Path(__file__).parent / "benchmarks" / "bench_fuzz.py"
 
 
 @pytest.mark.sampled(1)
-@pytest.mark.parametrize("kind", ["configs", "pictures"])
+@pytest.mark.parametrize("kind", ["configs", "settings", "pictures"])
 def test_a_share_of_the_fuzz_benchmark(kind):
     """In a process of its own, which measures its memory."""
     ran = subprocess.run(  # noqa: S603  fixed words

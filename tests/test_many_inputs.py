@@ -212,8 +212,30 @@ def test_a_grid_is_drawn_at_the_end_or_later(cli, tmp_path):
         (["--sweep", "cfg_scale=5", "--no-variants"], "--no-variants and --sweep contradict"),
         (["--prompt", "a __b__"], "there is no wildcard __b__; none are given"),
         (["--sweep", "steps=1-900", "--sweep", "cfg_scale=1-9"], "8,100; the limit is 1,000. Raise it (--limit"),
-        (["--seeds", "other", "--sweep", "steps=1,2"], "variants.seeds: got 'other'"),
+        (["--seeds", "other", "--sweep", "steps=1,2"], "--seeds: got 'other', should be 'fixed'"),
     ],
 )
 def test_what_is_wrong_is_said(cli, words, said):
     assert said in cli("run", *words, *QUICK, "--dry-run", code=2)
+
+
+def test_an_option_given_twice_is_said_and_the_last_counts():
+    """Aliases of a shell rely on the last one; nothing is dropped in silence."""
+    ran = CliRunner().invoke(app, ["run", "--seed", "1", "--seed=2", "--prompt", "--seed", "--dry-run", "--json"])
+    assert (json.loads(ran.stdout)["seed"], ran.stderr) == (
+        2,
+        "rxpipe: --seed: is given 2 times; the last one counts, 2\n",
+    )
+    same = CliRunner().invoke(app, ["run", "--seed", "1", "--seed", "1", "-v", "-v", "--dry-run", "--json"])
+    assert (same.exit_code, same.stderr) == (0, "")
+
+
+def test_stages_are_named_in_any_case_and_with_blanks(cli):
+    (plan,) = planned(cli, "--stages", "Txt2Img upscale", "--prompt", "a")
+    assert [stage["stage_type"] for stage in plan["stages"]] == ["txt2img", "upscale"]
+
+
+def test_a_stage_is_switched_off_by_null(cli):
+    """Not answered by how to switch it on."""
+    (plan,) = planned(cli, "--set", "upscale=null", "--prompt", "a")
+    assert [stage["stage_type"] for stage in plan["stages"]] == ["txt2img", "img2img", "adetailer"]

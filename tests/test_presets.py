@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from rxpipe.pictures import png
 from rxpipe.pictures.formats import picture_format
 from rxpipe.pictures.lineage import LineageEntry
 from rxpipe.plan import build_stage_execution_plan, plan_stages
-from rxpipe.presets import KINDS, apply, dump, read_job, recall, stage_that_takes
+from rxpipe.presets import KINDS, apply, config_toml, dump, read_job, recall, stage_that_takes
 from rxpipe.sinks.images import ImageWriter
 
 DATA = Path(__file__).parent / "data"
@@ -391,3 +393,32 @@ def test_a_model_path_in_a1111s_text_is_held_too(tmp_path):
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(ConfigError, match=r"txt2img\.model would be sent: '\.\./\.\./x'"):
         load_job(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"txt2img": {}, "img2img": {"prompt": None}, "adetailer": {}},
+        {"txt2img": {"hires": {}, "refiner": None}},
+        {"txt2img": {"hires": {"prompt": None}}, "upscale": {}},
+        {"txt2img": {"payload": {"a": {"b": {}}, "": [[], {}]}}},
+    ],
+)
+def test_a_config_as_toml_is_read_as_the_same(sections):
+    """A stage of which only nulls were set, or nothing, is a stage; one without a line of its own was lost."""
+    config = PipelineConfig.from_mapping(sections)
+    assert PipelineConfig.from_mapping(tomllib.loads(config_toml(config))) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [
+        ({"txt2img": {"alwayson_scripts": {"x": {"args": [1, None, 3]}}}}, "txt2img.alwayson_scripts.x.args.2"),
+        ({"txt2img": {"payload": {"eta": None}}}, "txt2img.payload.eta"),
+        ({"txt2img": {}, "out": None}, "out"),
+    ],
+)
+def test_a_null_that_toml_cannot_hold_is_refused(settings, where):
+    """It was left out, so that the arguments behind it moved up, and pictures in memory went to files."""
+    with pytest.raises(ConfigError, match=re.escape(f"would mean something else: {where}. Keep the file in JSON")):
+        config_toml(PipelineConfig.from_mapping(settings))

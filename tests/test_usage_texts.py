@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 import pytest
@@ -71,3 +72,12 @@ def test_learn_alone_is_its_summary(tmp_path, monkeypatch):
     alone, named = CliRunner().invoke(app, ["learn"]), CliRunner().invoke(app, ["learn", "summary"])
     assert (alone.exit_code, alone.stdout) == (0, named.stdout)
     assert "nothing is rated yet" in alone.stdout
+
+
+def test_the_help_of_every_command_says_values_in_words(monkeypatch):
+    """And no types of Python, no formats of its clock."""
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in typer.main.get_command(app).commands:
+        shown = CliRunner().invoke(app, [name, "--help"]).stdout
+        options = shown.partition("Options")[2]
+        assert not re.search(r"<(str|int|float|path|bool|list|%)|range>", options), f"{name}: {options}"

@@ -31,10 +31,11 @@ _PLAIN_MODES = ("1", "L", "RGB")
 
 
 def check_masks(plan: StageExecutionPlan) -> None:
-    """Raise unless every mask file of a plan is there.
+    """Raise unless every mask file of a plan is there, and is a picture as far as its first bytes tell.
 
     Raises:
-        BackendRejected: one is not, or masks are named by input pictures and there are none.
+        BackendRejected: one is not there, or masks are named by input pictures and there are none.
+        BadImage: one is no picture.
     """
     for stage in plan.stages:
         config = stage.config
@@ -50,6 +51,9 @@ def check_masks(plan: StageExecutionPlan) -> None:
         missing = [str(path) for path in dict.fromkeys(paths) if not path.is_file()]
         if missing:
             raise BackendRejected(f"{stage.stage_type}.mask: no such file: {', '.join(missing)}.")
+        for path in dict.fromkeys(paths):
+            with opened(path, f"{stage.stage_type}.mask: {path}"):
+                pass
 
 
 def mask_of(config: Img2ImgConfig, source: Artifact, picture: Image.Image) -> Image.Image:

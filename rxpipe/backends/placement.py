@@ -7,88 +7,32 @@ Members may come and go while images are in progress, on any thread.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import reactivex as rx
+from reactivex import Observable
 from reactivex.disposable import Disposable, SerialDisposable
+from reactivex.scheduler import CurrentThreadScheduler
 
 from rxpipe.backends.base import Moved, Output, StepProgress
+from rxpipe.backends.member import FIRST_REST_S, UNANSWERED, Member, MemberLost, need_of
 from rxpipe.config import Txt2ImgConfig
-from rxpipe.errors import BackendError, BackendFailed, BackendRejected, BackendTimeout, BackendUnavailable
+from rxpipe.errors import BackendFailed, BackendRejected
 from rxpipe.rx.worker import elapsed_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from reactivex import Observable, abc
+    from reactivex import abc
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend, RenderEvent
-    from rxpipe.plan import StageExecution, StageExecutionPlan
-
-FIRST_REST_S, LONGEST_REST_S = 1.0, 60.0
-"""Seconds that a member rests after a failure: doubled with each further one, up to the longest."""
+    from rxpipe.plan import StageExecution
 
 _FAILURES_BEFORE_REST = 2  # of one image each, such as out of memory; a server that does not answer rests at once
 _SLOW = 1.5  # times the fastest member's seconds an image; slower ones get no image queued ahead
-
-
-_UNANSWERED = (BackendUnavailable, BackendTimeout, BackendRejected)  # a server that draws nothing for anybody
-_LOSSES = 3  # members that an image may take with it before it is the image's own fault
-
-
-class MemberLost(BackendUnavailable):
-    """A member went away while it rendered the image."""
-
-
-@dataclass(eq=False)
-class Member:
-    """One backend of several: what it is doing, and how it has done so far.
-
-    label: that of no other member. groups: batches or single images in progress, with the number of their calls.
-    resting_until: seconds of the clock.
-    unable: the needs that its `check` refused, and why. absent: it did not answer `check`.
-    error: of its last image, or None where it rendered that.
-    stopping: calls that were cut short and may still run there. suspected_at_s: when the last one was cut short; it is
-    the member's fault if a time limit did it, and not if the user did.
-    """
-
-    backend: Backend
-    number: int
-    label: str | None = None
-    groups: dict[object, int] = field(default_factory=dict)
-    unable: dict[object, BackendError] = field(default_factory=dict)
-    model: str | None = None
-    used: int = 0
-    image_s: float | None = None
-    failures: int = 0
-    rest_s: float = FIRST_REST_S
-    resting_until: float = 0.0
-    error: Exception | None = None
-    stopping: int = 0
-    absent: bool = False
-    suspected_at_s: float | None = None
-
-    @property
-    def where(self) -> str:
-        """Its address, else its label, else its name and number."""
-        return self.backend.url or self.label or f"{self.backend.name} {self.number}"
-
-    def rest(self, now_s: float, wanted_s: float = 0.0) -> None:
-        """Take no image for a while, twice as long as the last time."""
-        self.resting_until = now_s + min(LONGEST_REST_S, max(self.rest_s, wanted_s))
-        self.rest_s = min(LONGEST_REST_S, 2 * self.rest_s)
-
-    @property
-    def answers(self) -> bool:
-        """Whether it rests because of what it answered, such as out of memory, and not for want of an answer."""
-        return self.error is not None and not isinstance(self.error, _UNANSWERED)
-
-    def rank(self, model: str | None) -> tuple[int, int, int]:
-        """Order by the checkpoint it used last, then none used yet, then the fewest images."""
-        loaded = 1 if not self.used else 0 if self.model == model else 2
-        return loaded, self.used, self.number
+_LOSSES = 4  # members that are lost with an image before it is its own fault; a cluster of three may be killed in turn
 
 
 class Placement:
@@ -186,7 +130,7 @@ class Placement:
         with self._lock:
             member.failures += 1
             member.error = error
-            if isinstance(error, _UNANSWERED) or member.failures >= _FAILURES_BEFORE_REST:
+            if isinstance(error, UNANSWERED) or member.failures >= _FAILURES_BEFORE_REST:
                 member.rest(call.now_s, getattr(error, "retry_after_s", None) or 0.0)
         self._release(call, member)
 
@@ -397,51 +341,29 @@ class Call:
         self._placement.place_waiting()
 
 
-def check_members(members: Iterable[Member], plan: StageExecutionPlan) -> list[str]:
-    """Check every stage on every member; blocking.
+def placed(
+    ready: Callable[[], Placement], backend: Backend, stage: StageExecution, source: Artifact | None
+) -> Observable[RenderEvent]:
+    """Return one picture by a member of a *backend* of several.
 
-    Returns:
-        The members' warnings, prefixed with where they are, and what a member cannot render that another can.
-
-    Raises:
-        BackendUnavailable: no member answers.
-        BackendRejected: a stage that none can render; says what each of them lacks.
+    Args:
+        ready: called at each subscription; returns where its members are.
+        backend: whose `batches` holds then.
+        stage, source: as of `Backend.render`.
     """
-    every = tuple(members)
-    warnings = [warning for member in every for warning in check_member(member, plan)]
-    present = [member for member in every if not member.absent]
-    if not present:
-        raise BackendUnavailable(f"no backend of the pool answers: {'; '.join(warnings)}")
-    for stage in plan.stages:
-        refusals = [(member.where, member.unable.get(need_of(stage))) for member in present]
-        if all(error for _, error in refusals):
-            reasons = "; ".join(f"{where}: {error.message}" for where, error in refusals if error)
-            raise BackendRejected(f"no backend of the pool can render {stage.stage_type}: {reasons}")
-    return warnings
+
+    def subscribe(
+        observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        placement, clock = ready(), scheduler or CurrentThreadScheduler.singleton()
+        call = Call(placement, stage, source, observer, clock, group=_group_of(stage, backend.batches))
+        placement.place(call)
+        return Disposable(call.dispose)
+
+    return Observable(subscribe)
 
 
-def check_member(member: Member, plan: StageExecutionPlan) -> list[str]:
-    """Find out what a member cannot render; return its warnings."""
-    member.unable, member.absent, warnings = {}, False, []
-    for stage in plan.stages:
-        try:
-            found = list(member.backend.check(plan.model_copy(update={"stages": (stage,)})))
-        except (BackendUnavailable, BackendTimeout) as error:
-            member.absent = True
-            return [f"{member.where}: {error.message} It gets images once it answers."]
-        except BackendError as error:
-            member.unable[need_of(stage)] = error
-            found = [f"gets no image of {stage.stage_type}: {error.message}"]
-        warnings += [f"{member.where}: {warning}" for warning in found]
-    return list(dict.fromkeys(warnings))
-
-
-def need_of(stage: StageExecution) -> str:
-    """What a member must have for a stage, whatever the image is."""
-    return repr(stage.for_image(image_index=0, seed=0))
-
-
-def group_of(stage: StageExecution, batches: bool) -> object:
+def _group_of(stage: StageExecution, batches: bool) -> object:
     """The images of one txt2img batch are one; every other image is one by itself."""
     size = stage.config.batch_size if batches and isinstance(stage.config, Txt2ImgConfig) else 1
     return object() if size == 1 else (need_of(stage), ((stage.image_index or 1) - 1) // size)

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from reactivex import Observable
-from reactivex.disposable import Disposable
-from reactivex.scheduler import CurrentThreadScheduler
-
 from rxpipe.backends.base import Backend
 from rxpipe.backends.catalog import Catalog
-from rxpipe.backends.placement import Call, Member, Placement, check_members, group_of
+from rxpipe.backends.member import Member, check_members
+from rxpipe.backends.placement import Placement, placed
 from rxpipe.errors import BackendError
 from rxpipe.rx.forks import renew_after_fork
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from reactivex import abc
+    from reactivex import Observable
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import RenderEvent
@@ -76,16 +73,11 @@ class PoolBackend(Backend):
     def render(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
         """Return one picture of a member; see `Backend.render`."""
 
-        def subscribe(
-            observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
+        def ready() -> Placement:
             self._count()
-            clock = scheduler or CurrentThreadScheduler.singleton()
-            call = Call(self._placement, stage, source, observer, clock, group=group_of(stage, self.batches))
-            self._placement.place(call)
-            return Disposable(call.dispose)
+            return self._placement
 
-        return Observable(subscribe)
+        return placed(ready, self, stage, source)
 
     def check(self, plan: StageExecutionPlan) -> Sequence[str]:
         """Check every stage on every member; blocking.

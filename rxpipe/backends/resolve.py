@@ -80,12 +80,12 @@ def open_backend(where: str | int | None = None, *, ports: Sequence[int] | None 
 
     Args:
         where: "http://host:port" (or "host:port", or a port on this machine) for a WebUI, with "user:password@" where
-            it needs that; "embedded" for the one that needs no server, "embedded:name=value,..." with
-            options; "diffusers:MODEL" (a file, a folder, or a name in RXPIPE_MODELS) for a local model,
-            "diffusers:MODEL?device=cpu&..." with options, "?devices=cuda:0,cuda:1" for a process each;
-            several of them with commas between for a pool; None or "auto": RXPIPE_BACKEND, else `backend.url`
-            or `backend.urls` (a list) in the config file, else a WebUI that answers on 127.0.0.1:7860 to 7864 or a
-            ComfyUI on 127.0.0.1:8188, else the embedded one.
+            it needs that; "comfyui://host:port"; "dask://host:port" for the scheduler of a cluster; "embedded" for the
+            one that needs no server, "embedded:name=value,..." with options; "diffusers:MODEL" (a file, a folder, or a
+            name in RXPIPE_MODELS) for a local model, "diffusers:MODEL?device=cpu&..." with options,
+            "?devices=cuda:0,cuda:1" for a process each; several of them with commas between for a pool;
+            None or "auto": RXPIPE_BACKEND, else `backend.url` or `backend.urls` (a list) in the config file, else a
+            WebUI that answers on 127.0.0.1:7860 to 7864 or a ComfyUI on 127.0.0.1:8188, else the embedded one.
         ports: on this machine where "auto" looks for a server; None for the usual ones.
         options: of that backend's constructor.
 
@@ -213,6 +213,9 @@ def _kind_of_address(text: str, reason: str) -> BackendKind:
     for kind in servers:
         if (rest and scheme.lower() in kind.schemes) if separator else _HOST.fullmatch(bare):
             return kind
+    if "auto" in (parts := [part.strip().lower() for part in bare.split(",")]) and len(parts) > 1:
+        problem = f"backend {cut(bare)!r} ({reason}): auto stands alone; of several each needs its address"
+        raise ConfigError([problem])
     words = [word for kind in KINDS for word in (kind.name, *kind.words)]
     close = difflib.get_close_matches(bare.partition(":")[0].lower(), (*words, "auto"), n=1, cutoff=0.6)
     did_you_mean = f"did you mean {close[0]!r}? " if close else ""

@@ -154,7 +154,10 @@ def info(
 @app.command(name="stages")
 def list_stages(
     stage: Annotated[
-        str | None, typer.Argument(help="Only this one; or a ComfyUI workflow, for where settings go in it.")
+        str | None,
+        typer.Argument(
+            metavar="STAGE|WORKFLOW", help="Only this one; or a ComfyUI workflow, for where settings go in it."
+        ),
     ] = None,
     bind: Annotated[list[str] | None, typer.Option(help="As for `run`, of a workflow.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The JSON schema of a config file.")] = False,
@@ -177,12 +180,12 @@ def list_stages(
 @app.command()
 def doctor(
     url: Annotated[
-        str | None, typer.Argument(help="Address of a server; default: the one that `run` would use.")
+        str | None, typer.Argument(metavar="URL", help="Address of a server; default: the one that `run` would use.")
     ] = None,
     trial: Annotated[bool, typer.Option("--trial", help="Render one small picture there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Diagnose a WebUI or ComfyUI server: what is reachable, what it has, what is missing."""
+    """Diagnose a WebUI or ComfyUI server, or a Dask cluster: what is reachable, what it has, what is missing."""
     with report_errors():
         from rxpipe.cli.doctor import examine  # noqa: PLC0415  # HTTP is loaded for this command only
 
@@ -207,7 +210,9 @@ def serve_for_tests(  # noqa: PLR0917  # each is an option
 
 @app.command("worker")
 def serve_cluster(  # noqa: PLR0917  # each is an option
-    scheduler: Annotated[str, typer.Argument(help="Address of a Dask scheduler, such as 10.0.0.1:8786.")],
+    scheduler: Annotated[
+        str, typer.Argument(metavar="SCHEDULER", help="Address of a Dask scheduler, such as 10.0.0.1:8786.")
+    ],
     backend: Annotated[str, typer.Option(help="The backend that it holds, as for `run`.")] = "auto",
     name: Annotated[str | None, typer.Option(help="Name of the worker; default: host and process.")] = None,
     resources: Annotated[

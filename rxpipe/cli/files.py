@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from rxpipe.cli.outcome import Exit, problem
 from rxpipe.config import PipelineConfig
 from rxpipe.errors import BadImage, ConfigError
-from rxpipe.presets import Job, dump, notes_on, read_jobs, toml_text
+from rxpipe.presets import Job, config_toml, notes_on, read_jobs
 from rxpipe.shown import plain
 
 if TYPE_CHECKING:
@@ -88,7 +88,9 @@ def convert(file: Path, preset: Path | None, out: Path | None, *, trust: bool | 
         return
     try:
         if len(texts) == 1:
-            out.write_text(texts[0], encoding="utf-8")
+            target = out / f"{file.stem}.toml" if out.is_dir() else out
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(texts[0], encoding="utf-8")
             return
         out.mkdir(parents=True, exist_ok=True)
         for number, text in enumerate(texts, 1):
@@ -99,12 +101,11 @@ def convert(file: Path, preset: Path | None, out: Path | None, *, trust: bool | 
 
 def _toml(job: Job) -> str:
     config = PipelineConfig.from_mapping(job.values, source=job.path.name)
-    values: dict[str, Any] = dump(config)
     comments = [f"# from {plain(job.path.name, 'utf-8')}{', ' + plain(job.name, 'utf-8') if job.name else ''}"]
     comments += (
         [f"# needs the picture that it was drawn over: --input ({plain(job.source, 'utf-8')})"] if job.source else []
     )
-    return "\n".join(comments) + "\n" + toml_text(values)
+    return "\n".join(comments) + "\n" + config_toml(config)
 
 
 def _say(text: str) -> None:

@@ -50,8 +50,10 @@ def grid_of_run(run_id: str, axes: Sequence[str], cell: int | None, out: Path | 
         return save_grid(sheet, folder, _now())
     try:
         sheet.save(out)
-    except (OSError, ValueError) as error:
-        raise ConfigError([f"--out {out}: cannot be written: {error}"]) from error
+    except ValueError as error:
+        raise ConfigError([f"--out {out}: should end as a picture does, in .png, .jpg or .webp"]) from error
+    except OSError as error:
+        raise ConfigError([f"--out {out}: cannot be written: {error.strerror}"]) from error
     return out
 
 

@@ -17,12 +17,13 @@ from rich.text import Text
 from rxpipe.backends import open_backend
 from rxpipe.cli.continuing import chosen_text
 from rxpipe.cli.outcome import Exit, problem
+from rxpipe.cli.planned import check_out
 from rxpipe.cli.running import JsonLines, run_one, until_interrupted
 from rxpipe.cli.tables import print_line, print_pairs, print_stages
 from rxpipe.config import SECTIONS, CustomConfig, PipelineConfig
 from rxpipe.errors import ConfigError, ResumeError, suggestion
 from rxpipe.presets import dump
-from rxpipe.presets.options import apply
+from rxpipe.presets.options import apply, check_twice
 from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.shown import cut, plain
 from rxpipe.store.following import follow
@@ -111,6 +112,8 @@ def run_again(  # the options of the command
     run = store.run(found.run_id)
     image = None if cell is None else (cell.image_number, cell.seed)
     config = _config_again(run, assignments, out, image)
+    if config.out is not None:
+        check_out(config.out)
     opened = open_backend(backend or found.backend_spec or None)
     with contextlib.closing(opened):
         return run_one(
@@ -141,6 +144,7 @@ def _config_again(
             f"run {run.summary.run_id} was composed in code, as {', '.join(names)}, which no config can say.",
             hint="In code: runner.run(chain(...), reuse=RUN_ID).",
         )
+    check_twice(assignments)
     values: dict[str, Any] = dump(plan)
     values.get("metadata", {}).pop("run_id", None)
     values |= {} if out is None else {"out": str(out)}
@@ -170,7 +174,7 @@ def list_runs(path: Path | None, *, rebuild_from: Path | None, as_json: bool, **
     """
     store = store_at(path)
     if conditions.get("status") not in {None, *_STATUSES}:
-        raise ConfigError([f"--status: {suggestion(conditions['status'], _STATUSES)}"])
+        raise ConfigError([f"--status: got {conditions['status']!r}; {suggestion(conditions['status'], _STATUSES)}"])
     if rebuild_from is not None:
         if not rebuild_from.is_dir():
             raise ConfigError([f"--rebuild {rebuild_from}: there is no such folder"])

@@ -79,8 +79,13 @@ def runs(  # noqa: PLR0917  # each is an option
     model: Annotated[str | None, typer.Option(help="A part of the checkpoint's name.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of one of the images.")] = None,
     stage: Annotated[str | None, typer.Option(help="A stage that the run has.")] = None,
-    since: Annotated[datetime | None, typer.Option(formats=_DATES, help="Begun on that day or later.")] = None,
-    until: Annotated[datetime | None, typer.Option(formats=_DATES, help="Begun before that day.")] = None,
+    since: Annotated[
+        datetime | None, typer.Option(formats=_DATES, help="Begun on that day or later, such as 2026-11-26.")
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(formats=_DATES, help="Begun before that day, or that time of it: 2026-11-26T14:30."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     store: Annotated[Path | None, STORE] = None,

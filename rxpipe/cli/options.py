@@ -9,12 +9,13 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rxpipe.cli.varying import VaryOptions
+from rxpipe.cli.varying import VARIANTS, VaryOptions
 from rxpipe.config import STAGE_SECTIONS, PipelineConfig
+from rxpipe.config.reading import parse_assignment
 from rxpipe.errors import ConfigError
 from rxpipe.pictures.folders import pictures_at
 from rxpipe.presets.handing import handed_on
-from rxpipe.presets.options import apply, left_out, option_of, stage_that_takes
+from rxpipe.presets.options import apply, check_twice, left_out, option_of, stage_that_takes
 from rxpipe.presets.rows import Row, read_rows
 from rxpipe.shown import shown
 
@@ -180,6 +181,7 @@ class RunOptions:
     def _applied(self, values: Mapping[str, Any], row: Row) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Return values with the options, and the settings of stages that --input leaves out and no other takes."""
         pictures = {"input": [str(path) for path in pictures_at(self.input)]} if self.input else {}
+        check_twice(self.assignments)
         made = apply(
             values,
             stages=self.stages,
@@ -189,8 +191,22 @@ class RunOptions:
         )
         texts = (row.settings.get("prompt"), self.generation.get("negative_prompt"))
         sets = [*self.assignments, *row.sets]
+        self._check_said_twice(made)
         lost = () if self.stages is not None else handed_on(left_out(values, made, sets), made)[1]
         return self.vary.applied(made, [text for text in texts if isinstance(text, str)]), lost
+
+    def _check_said_twice(self, values: Mapping[str, Any]) -> None:
+        """Refuse an option beside an assignment to the same setting, which it would overwrite."""
+        stages = [name for name in STAGE_SECTIONS if name in values]
+        names = {**self.generation, **({"prompt": ""} if self.prompts else {}), **self._size()}
+        options = {f"{stage_that_takes(name, stages)}.{name}": option_of(name) for name in names}
+        options |= {"txt2img.hires.scale": "--hires"} if "hires" in self.generation else {}
+        options |= {name: option_of(name) for name in self.settings}
+        set_keys = [".".join(parse_assignment(each).keys) for each in self.assignments]
+        if twice := [
+            f"{options[key]} and --set {key} say the same twice; give one" for key in set_keys if key in options
+        ]:
+            raise ConfigError(twice)
 
     def _stages_left_out(self, before: Mapping[str, Any], values: Mapping[str, Any]) -> Sequence[str]:
         gone = left_out(before, values) if self.stages is not None else ()
@@ -222,11 +238,14 @@ class RunOptions:
 
     def _checked(self, values: Mapping[str, Any], source: str) -> PipelineConfig:
         try:
-            return PipelineConfig.from_mapping(values, source=source)
+            config = PipelineConfig.from_mapping(values, source=source)
         except ConfigError as error:
             raise ConfigError(
                 [self._by_option(line, values, source) for line in error.problems], hint=error.hint
             ) from error
+        if "quality" in self.settings and config.format == "png":
+            raise ConfigError(["--quality: a png has none; add --format jpeg or --format webp, or leave it out"])
+        return config
 
     def _by_option(self, problem: str, values: Mapping[str, object], name: str) -> str:
         """Return a problem of the config, named by the option whose value it is about."""
@@ -234,7 +253,7 @@ class RunOptions:
         stages = [name for name in STAGE_SECTIONS if name in values]
         options = {*self.generation, *(["prompt"] if self.prompts else [])}
         given = {f"{stage_that_takes(name, stages)}.{name}": option_of(name) for name in options}
-        given |= {name: option_of(name) for name in self.settings}
+        given |= {name: option_of(name) for name in self.settings} | VARIANTS
         given |= {"txt2img.hires.scale": "--hires"} if "hires" in self.generation else {}
         given |= {f"txt2img.{name}": f"--size ({name})" for name in self._size()}
         for where, option in given.items():

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from rxpipe.cli.outcome import problem
+from rxpipe.shown import cut
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 _CommandLineError: Any = typer.BadParameter.__mro__[
     2
@@ -18,11 +23,20 @@ _CommandLineError: Any = typer.BadParameter.__mro__[
 
 def _lighter(parameters: list[Any]) -> list[Any]:
     for parameter in parameters:
-        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
-            parameter.metavar = ""
+        if parameter.param_type_name == "option" and parameter.metavar is None:
+            parameter.metavar = "" if parameter.is_flag else _value_of(parameter)
         if not isinstance(getattr(parameter.process_value, "__self__", None), _OnlyGiven):
             parameter.process_value = _OnlyGiven(parameter).process_value
     return parameters
+
+
+def _value_of(parameter: Any) -> str | None:
+    """Return what an option takes, as its help says it; None leaves that to typer, which names the type of Python."""
+    annotation = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    return _VALUES.get(next(iter(get_args(annotation)), annotation))
+
+
+_VALUES: dict[Any, str] = {int: "NUMBER", float: "NUMBER", str: "TEXT", Path: "PATH", datetime: "DATE"}
 
 
 class _OnlyGiven:
@@ -43,6 +57,41 @@ class _OnlyGiven:
 class _Command(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         return _lighter(super().get_params(ctx))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for name, values in _given_again(self.params, args):
+            problem(f"{name}: is given {len(values)} times; the last one counts, {cut(values[-1])}")
+        return super().parse_args(ctx, args)
+
+
+def _given_again(parameters: list[Any], words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each option that takes one value and is given with several, of which the parser drops all but the last.
+
+    Raises:
+        typer.BadParameter: a switch is given both on and off.
+    """
+    options = [each for each in parameters if each.param_type_name == "option"]
+    by_name = {name: each for each in options for name in (*each.opts, *each.secondary_opts)}
+    given: dict[str, list[str]] = {}
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            break
+        name, sign, value = word.partition("=") if word.startswith("--") else (word, "", "")
+        option = by_name.get(name)
+        if option is None or option.multiple:
+            if option is not None and not sign:
+                next(rest, "")
+            continue
+        text = name if option.is_flag else value if sign else next(rest, "")
+        given.setdefault(option.name, []).append(text)
+    for key, values in given.items():
+        option = next(each for each in options if each.name == key)
+        if len(set(values)) > 1:
+            if option.is_flag and {*values} & {*option.opts} and {*values} & {*option.secondary_opts}:
+                raise typer.BadParameter(f"{' and '.join(dict.fromkeys(values))} contradict each other; give one")
+            if not option.is_flag:
+                yield option.opts[0], values
 
 
 class _Group(TyperGroup):
@@ -65,8 +114,7 @@ def _refuse(error: Any, words: Sequence[str]) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(error.ctx.get_help())
         return int(error.exit_code)
-    from rxpipe.cli.outcome import problem  # noqa: PLC0415  # loaded for a wrong command line only
-    from rxpipe.cli.usage import usage_problem  # noqa: PLC0415  # as above
+    from rxpipe.cli.usage import usage_problem  # noqa: PLC0415  # loaded for a wrong command line only
 
     problem(usage_problem(error, words))
     return int(error.exit_code)

@@ -42,7 +42,7 @@ def check_run(run: PlannedRun) -> None:
     if run.config.input:
         _check_inputs(run.config.input)
     if run.config.out is not None:
-        _check_out(run.config.out)
+        check_out(run.config.out)
     if run.config.name is not None:
         from rxpipe.sinks.names import NamePattern  # noqa: PLC0415  # loaded for a pattern only
 
@@ -65,7 +65,12 @@ def _planned(config: PipelineConfig) -> tuple[StageExecutionPlan, Variants | Non
     return plan.model_copy(update={"images": variants.count}), variants
 
 
-def _check_out(folder: Path) -> None:
+def check_out(folder: Path) -> None:
+    """Reject a folder that pictures cannot be saved in.
+
+    Raises:
+        ConfigError: names what is in the way.
+    """
     from rxpipe.sinks.folder import check_folder  # noqa: PLC0415  # loaded for a folder only
 
     try:

@@ -100,7 +100,7 @@ def run(  # noqa: PLR0917  # typer makes an option of each
             size=size,
             settings=_given(settings),
             input=photo or (),
-            stages=None if stages is None else [name.strip() for name in stages.split(",") if name.strip()],
+            stages=None if stages is None else stages.replace(",", " ").lower().split(),
             assignments=assignment or (),
             trust=trust,
         ).runs()

@@ -12,10 +12,16 @@ from rxpipe.shown import shown
 from rxpipe.variants.syntax import has_syntax
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["VaryOptions"]
+__all__ = ["VARIANTS", "VaryOptions"]
+
+VARIANTS = {
+    "variants.count": "--random", "variants.limit": "--limit", "variants.seeds": "--seeds", "variants.slots": "--slot",
+    "variants.sweep": "--sweep", "variants.replace": "--replace", "variants.wildcards": "--wildcards",
+}  # fmt: skip
+"""The settings of the section variants that have an option."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +64,14 @@ class VaryOptions:
     def _given(self) -> dict[str, Any]:
         given: dict[str, Any] = {}
         if self.sweep:
-            given["sweep"] = dict(_pair(text, "--sweep", "txt2img.cfg_scale=5,7,9") for text in self.sweep)
+            given["sweep"] = _once(
+                (_pair(text, "--sweep", "txt2img.cfg_scale=5,7,9") for text in self.sweep), "--sweep"
+            )
         if self.slots:
-            pairs = (_pair(text, "--slot", "time=dawn,dusk") for text in self.slots)
+            pairs = _once((_pair(text, "--slot", "time=dawn,dusk") for text in self.slots), "--slot").items()
             given["slots"] = {name: _cells(values) for name, values in pairs}
         if self.replace:
-            given["replace"] = [_cells(text) for text in self.replace]
+            given["replace"] = [_words(text) for text in self.replace]
         if self.wildcards:
             given["wildcards"] = [str(path) for path in self.wildcards]
         if self.chance is not None:
@@ -91,6 +99,22 @@ def _pair(text: str, option: str, example: str) -> tuple[str, str]:
     if not sign or not name.strip() or not values.strip():
         raise ConfigError([f"{option}: got {shown(text)}, should be like {example}"])
     return name.strip(), values.strip()
+
+
+def _once(pairs: Iterable[tuple[str, str]], option: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, values in pairs:
+        if name in found:
+            raise ConfigError([f"{option} {shown(name)[1:-1]}: is given twice; give all its values in one"])
+        found[name] = values
+    return found
+
+
+def _words(text: str) -> list[str]:
+    words = _cells(text)
+    if len(words) < 2:  # noqa: PLR2004  the word and another
+        raise ConfigError([f"--replace: got {shown(text)}, should be the word and at least one other: mill,castle"])
+    return words
 
 
 def _cells(text: str) -> list[str]:

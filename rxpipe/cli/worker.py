@@ -37,13 +37,11 @@ def serve(
         MissingPackage: distributed is not installed.
     """
     require("`rxpipe worker`", "distributed")
-    from rxpipe.backends.dask.address import TLS_FILES, parse_address, resources_of  # noqa: PLC0415  # of an extra
+    from rxpipe.backends.dask.address import parse_address, resources_of  # noqa: PLC0415  # of an extra
     from rxpipe.backends.dask.serving import WorkerSettings, serve_worker  # noqa: PLC0415  # of an extra
 
     tls_ca, tls_cert, tls_key = tls
     address = parse_address(scheduler, role="worker", tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key)
-    if address.is_local or address.options.keys() - TLS_FILES:
-        raise ConfigError([f"SCHEDULER: got {scheduler!r}; allowed: the address of a scheduler, such as 10.0.0.1:8786"])
     settings = WorkerSettings(address, name, resources_of(resources, "--resources"), host)
     with open_backend(backend) as opened:
         if opened.name == "dask":

@@ -68,7 +68,8 @@ def export_runs(configs: Sequence[PipelineConfig], backend: str, path: Path) -> 
 
         if not isinstance(opened, ComfyUIBackend):
             raise ConfigError(
-                [f"--export-comfyui: {opened.description} is no ComfyUI; give one with --backend comfyui://host:port"]
+                [f"--export-comfyui: needs a ComfyUI, and --backend {backend} gives none"],
+                hint="Start a ComfyUI, or give the address of one: --backend comfyui://127.0.0.1:8188.",
             )
         nodes, warnings = opened.export(build_stage_execution_plan(configs[0]))
     try:

@@ -32,6 +32,8 @@ def read_graph(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
+        if data.startswith((b"\x89PNG", b"RIFF", b"\xff\xd8")):
+            raise ValueError(f"{path}: a picture; what it was drawn with is run by `rxpipe run {path}`") from None
         raise ValueError(f"{path}: no JSON; allowed is what ComfyUI writes with Workflow > Export (API)") from None
     return checked_graph(value, str(path))
 

@@ -25,11 +25,11 @@ _Box: TypeAlias = tuple[float, float, float, float]  # left, top, right, bottom
 _Find: TypeAlias = tuple[bool, int, _Box]  # whether the look was mirrored, its number, where
 
 _LONGEST_PX = 512
-_LOOKS_PX = (440, _LONGEST_PX, 376)
-"""Longest side of the copies that the detector sees; the first costs least of those that show small faces."""
+_LOOKS_PX = (440, 376, _LONGEST_PX)
+"""Longest side of the copies that the detector sees; the first two cost least, and show together what the others do."""
 _WHOLE_LOOKS = 2
 _WHOLE_SHARE = 0.7  # of the search's time
-_AROUND, _ALIKE = 0.6, 2.2  # how far around a find is looked, and for faces how much smaller or larger
+_AROUND, _ALIKE = 0.65, 2.2  # how far around a find is looked, and for faces how much smaller or larger
 _MOST_ENLARGED = 1.5
 _SMALLEST_PX = 26
 _SAME = 0.45

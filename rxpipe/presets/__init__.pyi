@@ -5,7 +5,7 @@ from .notes import Note
 from .options import apply, stage_that_takes
 from .recalled import Recalled, check_complete, drawn_over, recall, recall_all
 from .shape import dump
-from .toml import toml_text
+from .toml import config_toml, toml_text
 
 __all__ = [
     "KINDS",
@@ -15,6 +15,7 @@ __all__ = [
     "Recalled",
     "apply",
     "check_complete",
+    "config_toml",
     "drawn_over",
     "dump",
     "notes_on",

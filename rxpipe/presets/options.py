@@ -33,6 +33,24 @@ def stage_that_takes(name: str, stages: Iterable[str]) -> str | None:
     return next((stage for stage in stages if name in STAGE_SECTIONS[stage].model_fields), None)
 
 
+def check_twice(sets: Sequence[str]) -> None:
+    """Refuse two assignments to one setting, of which the later would win in silence.
+
+    Raises:
+        ConfigError: names each such setting with its values.
+    """
+    given: dict[str, list[str]] = {}
+    for assignment in sets:
+        keys, text = parse_assignment(assignment)
+        given.setdefault(".".join(keys), []).append(cut(text))
+    if twice := [
+        f"--set {key}: is given {len(texts)} times ({', '.join(texts)}); give it once"
+        for key, texts in given.items()
+        if len(texts) > 1
+    ]:
+        raise ConfigError(twice)
+
+
 def apply(
     values: Mapping[str, object],
     *,
@@ -110,7 +128,8 @@ def _check_switched_off(values: Mapping[str, object], sets: Sequence[str]) -> No
     problems = []
     for assignment in sets:
         stage, *keys = parse_assignment(assignment).keys
-        if stage in STAGE_SECTIONS and keys != ["enabled"] and not _is_enabled(values.get(stage)):
+        switches = keys == ["enabled"] or not keys  # as --set upscale=null does
+        if stage in STAGE_SECTIONS and not switches and not _is_enabled(values.get(stage)):
             problems.append(
                 f"--set {cut(assignment)}: {stage} is switched off; add --set {stage}.enabled=true, or leave this out"
             )

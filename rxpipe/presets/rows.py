@@ -72,9 +72,9 @@ def read_rows(path: Path) -> list[Row]:
     else:
         rows = [_line(line, f"{path}, prompt {n}") for n, line in enumerate(_prompts(text), 1)]
     if not rows:
-        raise ConfigError([f"{path}: holds no prompt"])
+        raise ConfigError([f"--prompts {path}: holds no prompt"])
     if len(rows) > _MOST_ROWS:
-        raise ConfigError([f"{path}: holds {len(rows):,} prompts; at most {_MOST_ROWS:,}"])
+        raise ConfigError([f"--prompts {path}: holds {len(rows):,} prompts; at most {_MOST_ROWS:,}"])
     return rows
 
 
@@ -83,7 +83,8 @@ def _text(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError([f"--prompts {path}: cannot be read: {error.strerror}"]) from error
+        what = "is a folder" if path.is_dir() else f"cannot be read: {error.strerror}"
+        raise ConfigError([f"--prompts {path}: {what}"], hint="Give a file of prompts: text, CSV or JSON.") from error
     if len(data) > MAX_BYTES:
         raise ConfigError([f"--prompts {path}: has more than {MAX_BYTES:,} bytes"])
     try:
@@ -103,7 +104,10 @@ def _objects(text: str, path: Path) -> Sequence[Mapping[str, Any]]:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ConfigError([f"--prompts {path}: not well-formed JSON: {error}"]) from None
+        raise ConfigError(
+            [f"--prompts {path}: not well-formed JSON: {error}"],
+            hint="Allowed: text with a prompt on each line, CSV or JSON. A config is run by its name: rxpipe run FILE.",
+        ) from None
     listed = values.get("prompts", values) if isinstance(values, dict) else values
     if not isinstance(listed, list):
         raise ConfigError([f"--prompts {path}: should be a list of prompts, or of objects with a prompt each"])
@@ -118,6 +122,8 @@ def _table(text: str, path: Path, ending: str) -> list[tuple[int, Mapping[str, A
     sign = "\t" if ending == ".tsv" or "\t" in first else ";" if first.count(";") > first.count(",") else ","
     rows = csv.DictReader(io.StringIO(text), delimiter=sign, skipinitialspace=True)
     names = [name.strip() for name in rows.fieldnames or ()]
+    if not any(names):
+        return []
     if "prompt" not in [name.lower().rpartition(".")[2] for name in names]:
         raise ConfigError(
             [f"--prompts {path}: its first line names no column prompt, but {shown(', '.join(names))}"],

@@ -32,7 +32,7 @@ class Keys(NamedTuple):
     kind: str = "any"
 
 
-TXT2IMG = (
+_GENERATION = (
     Keys("prompt", ("prompt",), "text"),
     Keys("negative_prompt", ("negative_prompt",), "text"),
     Keys("steps", ("steps",), "number"),
@@ -45,6 +45,9 @@ TXT2IMG = (
     Keys("model", ("model", "model_name", "sd_model_checkpoint"), "text"),
     Keys("vae", ("vae", "vae_name", "sd_vae"), "text"),
     Keys("clip_skip", ("clip_skip",), "number"),
+)
+TXT2IMG = (
+    *_GENERATION,
     Keys("subseed", ("subseed",), "number"),
     Keys("subseed_strength", ("subseed_strength",), "number"),
     Keys("styles", ("styles",)),
@@ -68,21 +71,7 @@ HIRES_SECTION = (
     Keys("steps", ("hires_steps",), "number"),
     Keys("denoising_strength", ("hires_denoise",), "number"),
 )
-IMG2IMG = (
-    Keys("prompt", ("prompt",), "text"),
-    Keys("negative_prompt", ("negative_prompt",), "text"),
-    Keys("denoising_strength", ("denoising_strength",), "number"),
-    Keys("steps", ("steps",), "number"),
-    Keys("cfg_scale", ("cfg_scale",), "number"),
-    Keys("width", ("width",), "number"),
-    Keys("height", ("height",), "number"),
-    Keys("sampler_name", ("sampler_name",), "text"),
-    Keys("scheduler", ("scheduler",), "text"),
-    Keys("seed", ("seed",), "number"),
-    Keys("model", ("model", "model_name", "sd_model_checkpoint"), "text"),
-    Keys("vae", ("vae", "vae_name", "sd_vae"), "text"),
-    Keys("clip_skip", ("clip_skip",), "number"),
-)
+IMG2IMG = (*_GENERATION, Keys("denoising_strength", ("denoising_strength",), "number"))
 ADETAILER = (
     Keys("detector", ("adetailer_model", "ad_model", "model"), "text"),
     Keys("confidence", ("adetailer_confidence", "ad_confidence", "conf"), "number"),

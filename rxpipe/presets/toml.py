@@ -4,15 +4,48 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from rxpipe.config import PipelineConfig
+from rxpipe.errors import ConfigError
+from rxpipe.presets.shape import dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["toml_text"]
+__all__ = ["config_toml", "toml_text"]
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def config_toml(config: PipelineConfig) -> str:
+    """Return a config as TOML, from which the same config is read.
+
+    Raises:
+        ConfigError: it holds a null that is not the same as leaving the setting out, which TOML has no word for.
+    """
+    values = dump(config)
+    text = toml_text(values)
+    if PipelineConfig.from_mapping(tomllib.loads(text)) != config:
+        nulls = ", ".join(_nulls(values, ()))
+        raise ConfigError(
+            [f"TOML has no null, and without it these would mean something else: {nulls or 'some settings'}"],
+            hint="Keep the file in JSON or YAML; both can be run.",
+        )
+    return text
+
+
+def _nulls(value: object, path: tuple[str, ...]) -> Iterator[str]:
+    if value is None:
+        yield ".".join(path)
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _nulls(inner, (*path, str(key)))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value, 1):
+            yield from _nulls(inner, (*path, str(number)))
 
 
 def toml_text(values: Mapping[str, object]) -> str:
@@ -22,7 +55,7 @@ def toml_text(values: Mapping[str, object]) -> str:
 
 def _table(values: Mapping[str, object], path: tuple[str, ...]) -> Iterator[str]:
     plain = {key: value for key, value in values.items() if value is not None and not _is_section(value)}
-    if path and (plain or not values):
+    if path and (plain or not any(map(_is_section, values.values()))):
         yield ""
         yield f"[{'.'.join(map(_key, path))}]"
     for key, value in plain.items():

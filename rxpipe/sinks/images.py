@@ -49,7 +49,9 @@ _ABANDONED_S = 3600  # age of a temporary file that no running program writes an
 _HELD = (5, 32, 33)  # Windows: access denied, sharing violation, lock violation: a viewer or scanner looks at the file
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4)
 _PNG = b"\x89PNG\r\n\x1a\n"
-_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EACCES}
+_NO_LINKS = {
+    errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EACCES, errno.EXDEV, errno.EINVAL
+}  # fmt: skip
 
 
 class ImageWriter:

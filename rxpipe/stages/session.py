@@ -10,6 +10,7 @@ from reactivex.disposable import SingleAssignmentDisposable
 
 from rxpipe.result import PipelineRunResult
 from rxpipe.rx.lane import Lane
+from rxpipe.rx.worker import elapsed_s
 from rxpipe.stages import at_exit
 from rxpipe.stages.control import GRACE_S, RunControl, RunPhase
 from rxpipe.stages.scope import InMemory, Reporter, RunScope
@@ -73,7 +74,7 @@ class Session:
         causes: dict[int, BaseException] = {}
         result = PipelineRunResult(plan, artifacts, causes).extended(earlier)
         self.control = RunControl(rescue, ends_on_failure=ends_on_failure)
-        self.timeline = Timeline(run_id, lambda: clock.now.astimezone(UTC), updates, result)
+        self.timeline = Timeline(run_id, lambda: clock.now.astimezone(UTC), lambda: elapsed_s(clock), updates, result)
         self.scope = RunScope(
             backend=backend,
             settings=settings,

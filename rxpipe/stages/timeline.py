@@ -31,6 +31,7 @@ class Timeline:
     Args:
         run_id: of every event.
         now: aware UTC, from the run's scheduler.
+        clock_s: seconds that no correction of the date moves, from the same.
         updates: where events go, in the order of their seq.
         result: of a run without an event.
     """
@@ -39,12 +40,14 @@ class Timeline:
         self,
         run_id: str,
         now: Callable[[], datetime],
+        clock_s: Callable[[], float],
         updates: EventSubject[RunUpdate],
         result: PipelineRunResult,
     ) -> None:
         self.run_id = run_id
         self.result = result
-        self._now = now
+        self._now, self._clock_s = now, clock_s
+        self._began_s: float | None = None
         self._updates = updates
         self._lock = threading.RLock()
         self._last = now()
@@ -66,6 +69,9 @@ class Timeline:
                 self._record(self._pending)
             while self._fits(kind, fields.get("stage_index")):
                 self._last = max(self._last, self._now())
+                now_s = self._clock_s()
+                self._began_s = now_s if self._began_s is None else self._began_s
+                fields["elapsed_s"] = round(now_s - self._began_s, 6)
                 fields["run_id"], fields["seq"], fields["timestamp"] = self.run_id, self._count, self._last
                 event = make_event(kind, fields)
                 if event.seq == self._count:  # else a signal handler emitted one of its own meanwhile

@@ -53,6 +53,7 @@ STORE_VARIABLE = "RXPIPE_STORE"
 
 _NAME = "runs.sqlite3"
 _OFF = ("none", "off", "0")
+_STARS = range(1, 6)
 _LAST = (
     "NOT EXISTS (SELECT 1 FROM cells later WHERE later.run = cells.run AND later.artifact_id = cells.artifact_id "
     "AND later.stage_index > cells.stage_index)"
@@ -318,6 +319,10 @@ class Store:
     def result(self, run_id: str, *, steps: bool = False) -> PipelineRunResult:
         """Return the result of a run, folded from the events of all of its attempts.
 
+        Args:
+            run_id: the whole id, as in its events.
+            steps: whether its timeline has the StageSteps, which are most of the events.
+
         Raises:
             StoreError: there is no such run, or the store cannot be read.
         """
@@ -338,9 +343,19 @@ class Store:
     ) -> None:
         """Remember what a person says of an image; what is None stays as it was. Returns once it is durable.
 
+        Args:
+            run_id: the whole id, as in its events.
+            artifact_id: as in `StageImageProgress` and `CellRecord`; one that the run does not have is remembered too.
+            favourite, trashed: marks, which `cells` has.
+            rating: 1 to 5 stars.
+            tags: in place of those that it has.
+
         Raises:
+            ValueError: *rating* is out of range.
             StoreError: there is no such run, or the store cannot be written.
         """
+        if rating is not None and rating not in _STARS:
+            raise ValueError(f"rating: got {rating!r}, allowed: {_STARS[0]} to {_STARS[-1]}, or None to leave it")
         given = {"favourite": favourite, "trashed": trashed, "rating": rating}
         changes = {name: int(value) for name, value in given.items() if value is not None}
         values: dict[str, object] = dict(changes)

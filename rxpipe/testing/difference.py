@@ -40,7 +40,7 @@ def differences(expected: object, actual: object) -> list[Difference]:
 
 def is_structured(value: object) -> bool:
     """Return whether a value has parts, so that a line for the whole does not show where it differs."""
-    if isinstance(value, str):
+    if isinstance(value, str | bytes):
         return len(value) > SHOWN
     return isinstance(value, Mapping | list | tuple | AbstractSet) or is_array(value) or fields_of(value) is not None
 
@@ -52,6 +52,8 @@ def _walk(path: str, expected: Any, actual: Any, depth: int) -> Iterator[Differe
     if explain is not None:
         for inner, one, other in explain(expected, actual):
             yield from _walk(path + inner, one, other, depth + 1) if inner else [Difference(path, _apart(one, other))]
+    elif isinstance(expected, AbstractSet) and isinstance(actual, AbstractSet) and expected ^ actual:
+        yield from _sets_apart(path, expected, actual)
     elif is_array(expected) and is_array(actual):
         yield Difference(path, _arrays_apart(expected, actual))
     elif depth < DEEPEST and (parts := _parts(expected, actual)) is not None:
@@ -87,8 +89,6 @@ def _parts(expected: Any, actual: Any) -> Parts | None:
         names = getattr(expected, "_fields", None)
         pairs = enumerate(zip_longest(expected, actual, fillvalue=_ABSENT))
         return ((f".{names[n]}" if names else f"[{n}]", *pair) for n, pair in pairs)
-    if isinstance(expected, AbstractSet) and isinstance(actual, AbstractSet):
-        return _sets_apart(expected, actual)
     names = fields_of(expected)
     if names is not None and type(expected) is type(actual):
         return ((f".{name}", getattr(expected, name, _ABSENT), getattr(actual, name, _ABSENT)) for name in names)
@@ -100,17 +100,19 @@ def short_key(key: object) -> str:
     return f'"{key}"' if isinstance(key, str) and key.isprintable() else short(key, SHOWN)
 
 
-def _sets_apart(expected: AbstractSet[Any], actual: AbstractSet[Any]) -> Parts:
+def _sets_apart(path: str, expected: AbstractSet[Any], actual: AbstractSet[Any]) -> Iterator[Difference]:
     for each in sorted(expected - actual, key=repr):
-        yield f"{{{short(each, SHOWN)}}}", each, _ABSENT
+        yield Difference(f"{path}{{{short(each, SHOWN)}}}", "missing")
     for each in sorted(actual - expected, key=repr):
-        yield f"{{{short(each, SHOWN)}}}", _ABSENT, each
+        yield Difference(f"{path}{{{short(each, SHOWN)}}}", "there, and was not expected")
 
 
 def _apart(expected: object, actual: object) -> str:
     """Return both in words that differ: texts from where they differ, types where the texts are the same."""
     if isinstance(expected, str) and isinstance(actual, str) and len(expected) + len(actual) > SHOWN:
-        return _texts_apart(expected, actual)
+        return _texts_apart(expected, actual, "character")
+    if isinstance(expected, bytes) and isinstance(actual, bytes) and len(expected) + len(actual) > SHOWN:
+        return _texts_apart(expected, actual, "byte")
     came, wanted = distinguished(actual, expected, SHOWN)
     return f"{came}, not {wanted}"
 
@@ -135,14 +137,14 @@ def _exactly(value: object, width: int) -> str:
     return repr(value) if isinstance(value, str) and len(value) <= width else short(value, width)
 
 
-def _texts_apart(expected: str, actual: str) -> str:
+def _texts_apart(expected: str | bytes, actual: str | bytes, word: str) -> str:
     at = next((n for n, pair in enumerate(zip(expected, actual, strict=False)) if pair[0] != pair[1]), None)
     if at is None:
         at = min(len(expected), len(actual))
-    return f"{_around(actual, at)}, not {_around(expected, at)}, from character {at + 1}"
+    return f"{_around(actual, at)}, not {_around(expected, at)}, from {word} {at + 1}"
 
 
-def _around(text: str, at: int) -> str:
+def _around(text: str | bytes, at: int) -> str:
     begin, end = max(0, at - NEAR // 2), at + NEAR
     return f"{'...' if begin else ''}{text[begin:end]!r}{'...' if end < len(text) else ''}"
 
@@ -155,10 +157,12 @@ def _arrays_apart(expected: Any, actual: Any) -> str:
     import numpy as np  # noqa: PLC0415 - only a test with arrays pays for numpy, and has it
 
     one, other = np.asarray(expected), np.asarray(actual)
-    apart = ~np.isclose(one, other, rtol=0, atol=0, equal_nan=True) if _are_numbers(one, other) else one != other
+    apart = one != other
+    if _are_numbers(one, other):
+        apart &= ~(np.isnan(one) & np.isnan(other))
     if not apart.any():
         return "alike in every element, and not equal"
-    where = tuple(int(n) for n in np.argwhere(apart)[0])
+    where = tuple(int(n) for n in np.unravel_index(int(apart.argmax()), apart.shape))
     first = f"first at [{', '.join(map(str, where))}]: {other[where]}, not {one[where]}"
     largest = ""
     if _are_numbers(one, other):

@@ -58,16 +58,16 @@ class Matching:
 def matches(expected: object, actual: object) -> bool:
     """Return whether *actual* matches *expected*.
 
-    In this order: a matcher decides; the same object matches; an exception matches by exact type and message; a type
-    matches its instances; a function is asked; arrays and images compare shape and content; containers element by
-    element; everything else by `==`, where a bool only equals a bool.
+    In this order: a matcher decides; the same object matches; an exception matches by exact type and message, a group
+    by its members too; a type matches its instances; a function is asked; arrays and images compare shape and content;
+    containers element by element; everything else by `==`, where a bool only equals a bool.
     """
     if hasattr(type(expected), "matches"):  # as isinstance(expected, Matcher), at a tenth of the cost
         return bool(cast("Matcher", expected).matches(actual))
     if expected is actual:
         return True
     if isinstance(expected, BaseException):
-        return type(expected) is type(actual) and str(expected) == str(actual)
+        return _same_error(expected, actual)
     if isinstance(expected, type):
         return isinstance(actual, expected)
     if callable(expected) and hasattr(expected, "__code__"):
@@ -75,6 +75,14 @@ def matches(expected: object, actual: object) -> bool:
     if is_array(expected) or is_array(actual):
         return same_pixels(expected, actual, 0.0)
     return _same_container(expected, actual)
+
+
+def _same_error(expected: BaseException, actual: object) -> bool:
+    if type(expected) is not type(actual) or str(expected) != str(actual):
+        return False
+    if isinstance(expected, BaseExceptionGroup) and isinstance(actual, BaseExceptionGroup):
+        return _all_match(expected.exceptions, actual.exceptions)  # the text of a group counts them only
+    return True
 
 
 def _same_container(expected: object, actual: object) -> bool:
@@ -125,6 +133,8 @@ def same_pixels(expected: object, actual: object, tolerance: float) -> bool:
         return False
     if one.dtype.kind not in "biufc" or other.dtype.kind not in "biufc":
         return bool(np.array_equal(one, other))
+    if not tolerance:
+        return bool(np.array_equal(one, other, equal_nan=True))
     wide = complex if "c" in (one.dtype.kind, other.dtype.kind) else float
     return bool(np.allclose(one.astype(wide), other.astype(wide), rtol=0, atol=tolerance, equal_nan=True))
 

@@ -21,6 +21,7 @@ __tracebackhide__ = True  # pytest shows the test's line, not ours
 KIT = str(Path(__file__).parent) + os.sep
 PACKAGE = str(Path(__file__).parents[1]) + os.sep
 OPERATORS = PACKAGE + "rx" + os.sep
+MOST_NOTES = 3
 RX = str(Path(reactivex.__file__).parent) + os.sep
 INTERPRETER = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
@@ -81,7 +82,7 @@ def shortened(path: str) -> str:
 
 
 def raised_at(error: object) -> list[str]:
-    """Return where *error* was raised in code of one's own, its function and line, and what caused it."""
+    """Return where *error* was raised in code of one's own, its function and line, its notes, and what caused it."""
     if not isinstance(error, BaseException):  # an expectation: a type, a matcher
         return []
     frames = list(_frames(error))
@@ -91,6 +92,8 @@ def raised_at(error: object) -> list[str]:
         path, number, function = own
         source = linecache.getline(path, number).strip()
         lines = [f"raised in {function}, {relative(path)}:{number}", f"  {source[:60]}"]
+    notes = [str(note) for note in getattr(error, "__notes__", ())]
+    lines += [f"note: {note.splitlines()[0] if note.strip() else ''}"[:68] for note in notes[:MOST_NOTES]]
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return lines if cause is None else [*lines, f"caused by {cause!r}"[:68]]
 

@@ -21,9 +21,10 @@ def is_array(value: object) -> bool:
 
     A number of numpy's is none.
     """
-    if not (hasattr(value, "__array_interface__") or hasattr(value, "__array__")):
+    kind = type(value)  # what a value of any kind makes of unknown attributes does not matter
+    if not (hasattr(kind, "__array_interface__") or hasattr(kind, "__array__")):
         return False
-    return hasattr(type(value), "__len__") or hasattr(value, "mode")
+    return hasattr(kind, "__len__") or hasattr(value, "mode")
 
 
 def fields_of(value: object) -> tuple[str, ...] | None:
@@ -59,7 +60,8 @@ def key_of(value: object, depth: int = 0) -> Hashable | None:
     if depth > DEEPEST or is_expectation(value) or hasattr(value, "messages"):
         return None
     if isinstance(value, BaseException):
-        return (type(value), str(value))
+        members = value.exceptions if isinstance(value, BaseExceptionGroup) else ()
+        return (type(value), str(value), tuple(key_of(member, depth + 1) for member in members))
     if is_array(value):
         return _array_key(value)
     return _container_key(value, depth + 1)
@@ -85,7 +87,7 @@ def _container_key(value: object, depth: int) -> Hashable | None:
         return None
     try:
         return (type(value), hash(value), value)
-    except TypeError:
+    except Exception:  # noqa: BLE001 - of the value's own __hash__
         return None
 
 
@@ -108,10 +110,10 @@ def short(value: object, width: int = 60) -> str:
 
 
 def _described(value: object) -> str:
-    code = getattr(value, "__code__", None)
-    if code is not None and getattr(value, "__name__", "") == "<lambda>":
-        return f"the lambda of line {code.co_firstlineno}"
     try:
+        code = getattr(value, "__code__", None)
+        if code is not None and getattr(value, "__name__", "") == "<lambda>":
+            return f"the lambda of line {code.co_firstlineno}"
         return str(getattr(value, "__qualname__", None) or repr(value))
     except Exception:  # noqa: BLE001 - a repr that fails must not hide the failure that shows it
         return f"<{type(value).__name__} with a bad repr>"

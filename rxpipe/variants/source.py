@@ -69,6 +69,11 @@ class Variants(PlannedImages):
         self._axes = self._read_axes(slots)
         self._random = config.mode == "random"
         settings = math.prod(len(axis.values) for axis in self._axes)
+        if self._random and config.count and config.count > 1 and not self._prompts:
+            raise ConfigError(
+                [f"{config.count} prompts by chance are asked for, and no prompt has alternatives"],
+                hint="Write some, such as {dawn|dusk}, or take --random (variants.count) out.",
+            )
         if self._random:
             prompts = config.count or self._each
             self._each = self._each if config.count else 1
@@ -114,7 +119,10 @@ class Variants(PlannedImages):
         used = dict.fromkeys(name for each in self._prompts for name in each.combinations.slots)
         if unused := [name for name in slots if name not in used]:
             listed = ", ".join(f"[[{name}]]" for name in unused)
-            raise ConfigError([f"variants.slots: {listed} stands in no prompt"])
+            raise ConfigError(
+                [f"{listed} stands in no prompt, and has values"],
+                hint="Write it into a prompt, or leave its values out (--slot, [variants.slots]).",
+            )
         texts = [str(getattr(stage.config, name, None) or "") for stage in self._plan.stages for name in _PROMPTS]
         axes = [Axis(name, slots[name]) for name in used]
         axes += [replacement_axis(words, texts) for words in self._config.replace]

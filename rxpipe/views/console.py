@@ -21,11 +21,9 @@ from rxpipe.views.in_work import Tile, Tiles
 from rxpipe.views.palette import duration_text, stage_caption, tone_of
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from reactivex import Observable, abc
 
-    from rxpipe.events import ErrorInfo, StageEvent
+    from rxpipe.events import ErrorInfo, Moment, StageEvent
     from rxpipe.status import StageStatus
 
 __all__ = ["ConsoleView", "takes_live"]
@@ -70,7 +68,7 @@ class ConsoleView:
         self._shown_errors: set[str] = set()
         self._status = RunStatus()
         self._tiles: Tiles[None] = Tiles()
-        self._began: datetime | None = None
+        self._began: Moment | None = None
         self._took_s = 0.0
         self._block: Live | None = None
         self._closing = threading.Lock()
@@ -141,8 +139,8 @@ class ConsoleView:
 
     def _folded(self, event: StageEvent) -> RunStatus:
         if isinstance(event, RunStart) or self._began is None:
-            self._began = event.timestamp
-        self._took_s = (event.timestamp - self._began).total_seconds()
+            self._began = event.moment
+        self._took_s = event.moment.since_s(self._began)
         after = reduce_status(self._status, event)
         return after.stopping() if self._status.state == "stopping" else after
 

@@ -192,11 +192,15 @@ def _timeline(result: PipelineRunResult) -> str:
 
 def _spans(result: PipelineRunResult) -> list[tuple[ImageRecord, datetime, datetime]]:
     """Return the images of all stages with the moments between which they were drawn; evenly chosen ones of many."""
-    seen = [event for event in result.events if isinstance(event, StageImageProgress)]
+    seen: list[tuple[StageImageProgress, datetime]] = []
+    start: RunStart | None = None
+    for event in result.events:
+        start = event if isinstance(event, RunStart) else start
+        if isinstance(event, StageImageProgress) and start is not None:
+            seen.append((event, start.timestamp + timedelta(seconds=event.moment.since_s(start.moment))))
     step = -(-len(seen) // _MOST_BARS) or 1
     return [
-        (ImageRecord.of(event), event.timestamp - timedelta(seconds=event.duration_s or 0.0), event.timestamp)
-        for event in seen[::step]
+        (ImageRecord.of(event), end - timedelta(seconds=event.duration_s or 0.0), end) for event, end in seen[::step]
     ]
 
 

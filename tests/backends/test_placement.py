@@ -6,7 +6,8 @@ import pytest
 from stages import stage_of
 
 import rxpipe as rxp
-from rxpipe.backends.placement import Call, Member, MemberLost, Placement
+from rxpipe.backends.member import Member, MemberLost
+from rxpipe.backends.placement import Call, Placement
 from rxpipe.errors import BackendFailed, BackendUnavailable
 from rxpipe.rx.worker import elapsed_s
 from rxpipe.testing import ScriptedBackend
@@ -76,13 +77,13 @@ def test_a_member_that_is_removed_gets_no_image(marbles):
     assert (len(going.backend.calls), len(staying.backend.calls)) == (0, 3)
 
 
-def test_an_image_that_three_members_are_lost_with_is_at_fault_itself(marbles):
+def test_an_image_that_four_members_are_lost_with_is_at_fault_itself(marbles):
     lost = {"txt2img": MemberLost("it is gone.")}
     members = [member(marbles, number, "--#", errors=lost) for number in range(5)]
     (seen,) = begin(marbles, Placement(members))
     marbles.run()
     assert isinstance(seen.error, BackendFailed)
-    assert sum(len(each.backend.calls) for each in members) == 3
+    assert sum(len(each.backend.calls) for each in members) == 4
 
 
 def test_an_image_that_is_disposed_before_it_begins_leaves_its_member_free(marbles):

@@ -1,9 +1,10 @@
 """Configs and pictures of ill will: what each costs, and that each ends in a value or in an error of ours.
 
-Run: python tests/benchmarks/bench_fuzz.py [configs] [pictures] [--share 0.02] [--seed 1]
-20,000 configs that hold valid YAML tags, aliases, merges, big numbers and depth by construction (and TOML, JSON and
---set alike), 5,000 pictures of every format and dialect, damaged and overfull. Each takes 5 s and 300 MB at most and
-raises nothing but ConfigError and BadImage. The suite takes 2 % of it.
+Run: python tests/benchmarks/bench_fuzz.py [configs] [settings] [pictures] [--share 0.02] [--seed 1]
+5,000 configs that are right or nearly so, planned, written and read again; 20,000 that hold valid YAML tags, aliases,
+merges, big numbers and depth by construction (and TOML, JSON and --set alike); 5,000 pictures of every format and
+dialect, damaged and overfull. Each takes 5 s and 300 MB at most and raises nothing but ConfigError and BadImage. The
+suite takes 2 % of it.
 """
 
 # ruff: noqa: S311, T201  a benchmark prints, and its chances are no secrets
@@ -26,14 +27,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from PIL import Image
+from valid_configs import valid_config
 
+from rxpipe.chains import build_chain
 from rxpipe.cli.tables import print_info
 from rxpipe.config import SECTIONS, PipelineConfig, override
-from rxpipe.errors import BadImage, ConfigError
+from rxpipe.errors import BadImage, ConfigError, PlanError
 from rxpipe.pictures.metadata import read_info
 from rxpipe.presets import read_job, recall
+from rxpipe.presets.toml import config_toml
 
-CONFIGS, PICTURES = 20_000, 5_000
+CONFIGS, SETTINGS, PICTURES = 20_000, 5_000, 5_000
+DRAWABLE = 0.5
+"""The least share of the settings that can be drawn with: else the ways behind their check are not tried."""
 LIMIT_S, LIMIT_KIB = 5.0, 300 * 1024
 
 TAGS = ["!!bool", "!!int", "!!float", "!!str", "!!null", "!!timestamp", "!!binary", "!!set", "!!omap", "!!pairs",
@@ -128,6 +134,28 @@ def config_case(chance: random.Random, folder: Path) -> str:
     path.write_text(text, encoding="utf-8", errors="replace")
     read_job(path).config()
     return kind
+
+
+class Unlike(AssertionError):
+    """A config that is another one after it was written and read."""
+
+
+def settings_case(chance: random.Random, folder: Path) -> str:
+    """Read one config that is right or nearly so, plan it, write it and read it again; its outcome."""
+    values = valid_config(chance)
+    path = folder / "config.json"
+    path.write_text(json.dumps(values), encoding="utf-8")
+    config = read_job(path).config()
+    again = folder / "again.toml"
+    again.write_text(config_toml(config), encoding="utf-8")
+    if (read := read_job(again).config()) != config:
+        raise Unlike(f"{config!r}\n{read!r}")
+    made = build_chain(config)
+    made.plan.check(made.images)
+    for stage in made.plan.stages:
+        for number in {1, made.plan.images}:
+            made.images.execution(stage, number).model_dump_json()
+    return "drawable"
 
 
 # -- pictures ---------------------------------------------------------------------------------------------------------
@@ -251,7 +279,7 @@ def run(case, count: int, seed: int) -> tuple[list[str], str]:
             reset_peak()
             try:
                 outcome = case(chance, Path(name))
-            except (ConfigError, BadImage) as error:
+            except (ConfigError, PlanError, BadImage) as error:
                 outcome = type(error).__name__
                 shown = str(error)
                 if len(shown) > 30_000 or not all(char.isprintable() or char == "\n" for char in shown):
@@ -265,6 +293,8 @@ def run(case, count: int, seed: int) -> tuple[list[str], str]:
             slowest, largest = max(slowest, took_s), max(largest, peak)
             if took_s > LIMIT_S or peak > LIMIT_KIB:
                 wrong.append(f"case {at}: {took_s:.1f} s, {peak // 1024} MB ({outcome})")
+    if case is settings_case and outcomes["drawable"] < DRAWABLE * count:
+        wrong.append(f"only {outcomes['drawable']} of {count} can be drawn with")
     counts = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common())
     return wrong, f"slowest {slowest:.2f} s, most memory {largest // 1024} MB; {counts}"
 
@@ -272,13 +302,17 @@ def run(case, count: int, seed: int) -> tuple[list[str], str]:
 def main() -> int:
     """Run both kinds; the exit code is 1 if one input was not as it must be."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("kinds", nargs="*", default=["configs", "pictures"])
+    parser.add_argument("kinds", nargs="*", default=["configs", "settings", "pictures"])
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     failed = False
     for kind in options.kinds:
-        case, total = {"configs": (config_case, CONFIGS), "pictures": (picture_case, PICTURES)}[kind]
+        case, total = {
+            "configs": (config_case, CONFIGS),
+            "settings": (settings_case, SETTINGS),
+            "pictures": (picture_case, PICTURES),
+        }[kind]
         count = round(total * options.share)
         wrong, figures = run(case, count, options.seed)
         print(f"{kind:9} {count:6}  {figures}  {'MISSED' if wrong else 'met'}", flush=True)

@@ -364,7 +364,7 @@ def test_a_failure_after_a_cancel_leaves_it_a_cancel():
 def test_a_stage_starts_once_even_after_its_end(marbles):
     """An operator that emits on two threads may report its start twice."""
     updates = EventSubject()
-    timeline = Timeline("r1", lambda: marbles.clock.now, updates, rxp.PipelineRunResult())
+    timeline = Timeline("r1", lambda: marbles.clock.now, lambda: 0.0, updates, rxp.PipelineRunResult())
     stage = {"stage_type": "txt2img", "stage_index": 0, "total_images": 1}
     counts = {"done": 0, "passed": 0, "failed": 0, "cancelled": 0, "filtered": 0, "duration_s": 0.0}
     timeline.emit(rxp.RunStart, {"stages": ("txt2img",), "images": 1, "config": ""})

@@ -540,9 +540,10 @@ def taking_turns(tmp_path, disk) -> list[str]:
     return names
 
 
-def test_without_links_a_name_is_reserved_first(tmp_path, disk):
-    """FAT and some network disks: an existing file is not replaced there either."""
-    disk.fail("link", errno.EPERM)
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EINVAL])
+def test_without_links_a_name_is_reserved_first(tmp_path, disk, code):
+    """FAT, network disks and mounts of containers: an existing file is not replaced there either."""
+    disk.fail("link", code)
     assert taking_turns(tmp_path, disk) == ["00001-8.png", "00003-7.png"]
 
 

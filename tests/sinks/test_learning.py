@@ -216,6 +216,19 @@ def test_a_disk_that_cannot_sync_still_takes_records(result, path):
     assert len(list(rxp.read_records(path))) == 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="locks of POSIX")
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_disk_without_locks_still_takes_records(result, path, monkeypatch, code):
+    """Some network and container folders."""
+
+    def flock(*_):
+        raise OSError(code, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    rxp.LearningRecordWriter(path).on_result(result)
+    assert len(list(rxp.read_records(path))) == 1
+
+
 def test_a_record_is_synced_before_the_writer_returns(result, path):
     synced, disk = [], FaultyFiles()
     disk.before("fsync", lambda: synced.append(path.stat().st_size))

@@ -158,6 +158,13 @@ def test_marks_are_kept_and_trashed_pictures_are_not_shown(run, store):
     assert store.pictures(favourite=False) == ()
 
 
+@pytest.mark.parametrize("rating", [0, 6, -1, 2.5])
+def test_a_rating_out_of_range_is_refused(run, store, rating):
+    artifact_id = run().images[0].artifact_id
+    with pytest.raises(ValueError, match=f"rating: got {rating}, allowed: 1 to 5"):
+        store.mark(store.latest().run_id, artifact_id, rating=rating)
+
+
 def test_a_newer_store_is_left_alone(run, store):
     """It is named, and the run goes on without it."""
     run()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 
 import rxpipe as rxp
@@ -124,6 +126,17 @@ def test_ten_thousand_events_that_differ_are_told_at_once(marbles):
     assert max(map(len, str(failed.value).splitlines()[:6])) < WIDEST + 20
 
 
+class Unhashable:
+    def __hash__(self):
+        raise RuntimeError("no hash")
+
+    def __eq__(self, other):
+        return False
+
+    def __repr__(self):
+        return "Unhashable()"
+
+
 class Unshowable:
     """Its repr fails."""
 
@@ -145,7 +158,18 @@ def holding_itself():
         (float("nan"), float("nan"), "at 1 ms another nan (float) came where nan (float) was expected"),
         ((1, 2), [1, 2], "at 1 ms a is not as expected: (1, 2), not [1, 2]"),
         ({1: "x"}, {1: "y"}, "at 1 ms a is not as expected: [1] is x, not y"),
-        ({"x"}, {"y"}, "at 1 ms a is not as expected: {y} is missing; y was expected, and 1 more"),
+        ({"x"}, {"y"}, "at 1 ms a is not as expected: {y} is missing, and 1 more"),
+        ({1}, {2, 1}, "at 1 ms a is not as expected: {2} is missing"),
+        ([{1, 2}], [{1}], "at 1 ms a is not as expected: [0]{2} is there, and was not expected"),
+        (
+            b"\0" * 99 + b"\1",
+            b"\0" * 100,
+            (
+                r"at 1 ms a is not as expected: ...b'\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01', not "
+                r"...b'\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00', from byte 100"
+            ),
+        ),
+        (Unhashable(), 2, "at 1 ms Unhashable() came where a was expected"),
         (None, "None", "at 1 ms None (NoneType) came where 'None' (str) was expected"),
         (b"a", "a", "at 1 ms b'a' came where a was expected"),
         (True, 1, "at 1 ms True came where a was expected"),
@@ -169,3 +193,36 @@ def test_an_expected_type_of_error_is_shown(marbles):
     stream = marbles.expect(marbles.cold("-#"))
     with pytest.raises(Mismatch, match="# expected = KeyError"):
         stream.to_be("-#", error=KeyError)
+
+
+def test_a_group_of_errors_is_compared_member_by_member(marbles):
+    """Its text counts them only."""
+    came, wanted = (ExceptionGroup("many", [ValueError("a"), kind("b")]) for kind in (TypeError, KeyError))
+    stream = marbles.expect(marbles.cold("-#", error=came))
+    stream.to_be("-#", error=ExceptionGroup("many", [ValueError("a"), TypeError("b")]))
+    with pytest.raises(Mismatch, match="KeyError"):
+        marbles.expect(marbles.cold("-#", error=came)).to_be("-#", error=wanted)
+
+
+def test_the_notes_of_an_error_are_shown(marbles):
+    """The first line of each."""
+    error = ValueError("boom")
+    error.add_note("while it was read\nfrom a file")
+    stream = marbles.expect(marbles.cold("-#", error=error))
+    with pytest.raises(Mismatch) as failed:
+        stream.to_be("-#", error=ValueError("other"))
+    assert "    note: while it was read\n" in str(failed.value)
+    assert "from a file" not in str(failed.value)
+
+
+@pytest.mark.slow
+def test_a_large_picture_is_compared_in_one_look(marbles):
+    """16 million pixels were widened to floats, twice, for each of several comparisons."""
+    came, wanted = (np.full((4000, 4000), value, np.uint8) for value in (0, 1))
+    began = time.process_time()
+    stream = marbles.expect(marbles.cold("a|", {"a": came}))
+    stream.to_be("a|", {"a": came.copy()})
+    same_s = time.process_time() - began
+    with pytest.raises(Mismatch, match="unlike in"):
+        marbles.expect(marbles.cold("a|", {"a": came})).to_be("a|", {"a": wanted})
+    assert same_s < 2

@@ -13,7 +13,16 @@ from rxpipe.backends.catalog import Catalog, CatalogItem
 from rxpipe.config import SECTIONS
 from rxpipe.errors import RxPipeError
 from rxpipe.views.gui.dialogs import Question, TextQuestion
-from rxpipe.views.gui.form_values import FIELDS, config_of, first_values, form_of, further, names_in, variant_count
+from rxpipe.views.gui.form_values import (
+    FIELDS,
+    config_of,
+    first_values,
+    form_of,
+    further,
+    names_in,
+    variant_count,
+    variants_of,
+)
 from rxpipe.views.gui.lora import loras_in, with_lora, without_lora
 from rxpipe.views.gui.shelf import PresetShelf
 from rxpipe.views.gui.tokens import token_estimate, token_text
@@ -302,10 +311,79 @@ def test_variants_are_counted_before_the_run(prompt, count):
         assert config_of(form).variants is not None
 
 
+def with_variants(**fields):
+    """The form with one image and these texts in its fields for variants."""
+    return replace(
+        first_values(),
+        images="1",
+        fields={**first_values().fields, **{f"variants.{name}": text for name, text in fields.items()}},
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "count", "said"),
+    [
+        ({"sweep": "txt2img.cfg_scale = 5, 7, 9\ntxt2img.steps = 10-30 (+10)"}, 9, "9 variants"),
+        ({"sweep": "txt2img.cfg_scale = [5, 7.5]", "seeds": "counted"}, 2, "2 variants"),
+        ({"sweep": ""}, None, ""),
+        ({"sweep": "txt2img.stepz = 1, 2"}, None, "sweep txt2img.stepz: unknown setting; did you mean 'steps'?"),
+        ({"sweep": "a = 1\na = 2"}, None, "variants.sweep: 'a' stands on two lines; give all its values on one"),
+        ({"sweep": "five"}, None, "variants.sweep: got 'five', should be like txt2img.cfg_scale = 5, 7, 9"),
+        ({"wildcards": "nowhere"}, None, "wildcards nowhere: there is no such folder or file"),
+        ({"count": "many"}, None, "variants.count: got 'many', should be a whole number"),
+    ],
+)
+def test_a_sweep_in_the_form_is_that_of_a_config(fields, count, said):
+    """Counted before the run, or what is wrong is said."""
+    form = with_variants(**fields)
+    assert (variant_count(form), variants_of(form)[1]) == (count, said)
+
+
+def test_chance_and_wildcards_of_the_form(tmp_path):
+    (tmp_path / "hue.txt").write_text("red\nblue\ngreen\n")
+    form = replace(with_variants(wildcards=f'"{tmp_path}"', count="4", seeds="fixed"), prompt="a __hue__ boat")
+    config = config_of(form)
+    assert (config.variants.mode, config.variants.count, config.variants.seeds) == ("random", 4, "fixed")
+    assert config.variants.wildcards == (tmp_path,)
+    assert variants_of(replace(form, images="3")) == (12, "4 variants of 3 images: 12")
+
+
+def test_variants_of_a_preset_are_shown_and_kept():
+    """In the fields those that have one, the others as they were; an emptied field takes its own away only."""
+    section = {
+        "sweep": {"txt2img.steps": [1, 2], "upscale.upscaler": ["A, b", "C"]},
+        "slots": {"time": ("dawn", "dusk")},
+        "seeds": "fixed",
+    }
+    config = rxp.PipelineConfig(txt2img={"prompt": "a [[time]]"}, upscale={}, variants=section)
+    form = form_of(config)
+    assert form.fields["variants.sweep"] == 'txt2img.steps = 1, 2\nupscale.upscaler = ["A, b", "C"]'
+    assert config_of(form).variants.sweep == {"txt2img.steps": "1, 2", "upscale.upscaler": ["A, b", "C"]}
+    emptied = config_of(replace(form, fields={**form.fields, "variants.sweep": ""}))
+    assert (emptied.variants.sweep, emptied.variants.slots) == ({}, {"time": ("dawn", "dusk")})
+    assert emptied.variants.seeds == "fixed"
+
+
+def test_a_sweep_is_begun_from_the_list_and_a_wrong_one_is_marked(open_window):
+    """With the value that the setting has; the count follows; Run marks the field and draws nothing."""
+    window = open_window()
+    card, sweep = window.form.variants, window.form.fields["variants.sweep"]
+    card.insert("txt2img.steps")
+    assert sweep.read() == "txt2img.steps = 20,"
+    press(window, "3", "0", focus=sweep.text)
+    assert settle(window, lambda: card.says["text"] == "2 variants of 3 images: 6", 2), card.says["text"]
+    sweep.write("txt2img.stepz = 1, 2")
+    window.run_button.invoke()
+    assert settle(window, lambda: sweep.instate(["invalid"]), 2)
+    assert not window.status.active
+    sweep.write("")
+    assert settle(window, lambda: "by a sweep" in card.says["text"], 2)
+
+
 @pytest.mark.slow
 def test_the_count_of_variants_stands_beside_the_tokens(open_window):
     window = open_window()
     window.form.fields["prompt"].write("a {red|blue} boat")
-    assert settle(window, lambda: window.form.tokens["text"].startswith("6 variants in all · "), 2)  # of 3 images each
+    assert settle(window, lambda: window.form.tokens["text"].startswith("6 pictures in all · "), 2)  # of 3 images each
     press(window, "ctrl+a", "4", focus=window.form.fields["images"])
-    assert settle(window, lambda: window.form.tokens["text"].startswith("8 variants in all · "), 2)
+    assert settle(window, lambda: window.form.tokens["text"].startswith("8 pictures in all · "), 2)

@@ -11,7 +11,8 @@ from rxpipe.backends.base import Output
 from rxpipe.backends.comfyui.api import read_queue
 from rxpipe.backends.comfyui.names import IMPACT_PACKS
 from rxpipe.backends.comfyui.server import FLOOR, read_server
-from rxpipe.backends.diagnosis import Credentials, Diagnosis, Trial
+from rxpipe.backends.diagnosis import Diagnosis, Trial
+from rxpipe.backends.http.diagnosis import refused, with_problem
 from rxpipe.config import RunSettings, Txt2ImgConfig
 from rxpipe.errors import BackendError, BackendUnavailable
 from rxpipe.plan import plan_stages
@@ -42,9 +43,9 @@ def examine(
     try:
         read_server(connection, timeout_s=knowledge.timeout_s)
     except BackendUnavailable as error:
-        return _with_problem(found, error)
+        return with_problem(found, error)
     except BackendError as error:
-        return _refused(replace(found, reachable=True), error, address)
+        return refused(replace(found, reachable=True), error, address)
     latency_s = time.monotonic() - begin
     try:
         known = knowledge.refresh(connection)
@@ -59,19 +60,7 @@ def examine(
         )
         return found if trial is None else replace(found, trial=_rendered(trial, known))
     except BackendError as error:
-        return _with_problem(replace(found, reachable=True, api=True), error)
-
-
-def _with_problem(found: Diagnosis, error: BackendError) -> Diagnosis:
-    advice = (*found.advice, error.hint) if error.hint else found.advice
-    return replace(found, problem=error.message, advice=advice)
-
-
-def _refused(found: Diagnosis, error: BackendError, address: Address) -> Diagnosis:
-    if "answered 401" in error.message or "answered 403" in error.message:
-        state: Credentials = "refused" if address.credentials is not None else "missing"
-        found = replace(found, api=True, credentials=state)
-    return _with_problem(found, error)
+        return with_problem(replace(found, reachable=True, api=True), error)
 
 
 def _described(found: Diagnosis, known: Known) -> Diagnosis:

@@ -15,7 +15,7 @@ from rxpipe.errors import ConfigError, suggestion
 from rxpipe.shown import cut, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 LOCAL = "local"
 """In place of an address: a scheduler and workers of our own on this machine."""
@@ -70,7 +70,7 @@ def parse_address(url: str, *, role: Role = "client", **files: str | Path | None
         url: "dask://host:8786", "tcp://host:8786", "tls://host:8786", "host", a port of this machine, or "local", and
             options such as "?requires=sdxl=1&silence_s=10" or "?tls_ca=ca.pem&tls_cert=me.pem&tls_key=me-key.pem"
             behind it. "dask://" means TLS where there are certificates.
-        role: whose certificate it is.
+        role: whose certificate it is; a worker's address has no other options, and is never "local".
         files: tls_ca, tls_cert and tls_key; they come before those of the address.
 
     Raises:
@@ -79,33 +79,34 @@ def parse_address(url: str, *, role: Role = "client", **files: str | Path | None
     bare, _, query = url.strip().partition("?")
     scheme, separator, rest = bare.partition("://")
     if not separator:
-        scheme, rest = "dask", bare
-    options = _options(url, query)
+        scheme, rest = "dask", bare.removeprefix("dask:")
+    what = f"backend {cut(url)!r}" if role == "client" else f"SCHEDULER {cut(url)!r}"
+    options = _options(what, query, _IN_ADDRESS if role == "client" else TLS_FILES)
     named = {name: files.get(name) or options.get(name) for name in TLS_FILES}
     own = {name: str(Path(path).expanduser().absolute()) for name, path in named.items() if path}
-    if scheme == "dask" and rest.strip("/") == LOCAL:
+    if role == "client" and scheme == "dask" and rest.strip("/") == LOCAL:
         if own:
-            raise ConfigError([f"backend {cut(url)!r}: no TLS: all of dask:{LOCAL} is on 127.0.0.1"])
+            raise ConfigError([f"{what}: no TLS: all of dask:{LOCAL} is on 127.0.0.1"])
         return Address(None, options)
     found = _HOST.fullmatch(f"127.0.0.1:{rest}" if rest.isdecimal() else rest)
     port = int(found["port"] or DEFAULT_PORT) if found else 0
-    if found is None or not 0 < port < 65536 or scheme not in {"dask", "tcp", "tls"}:  # noqa: PLR2004  # the highest port
-        raise ConfigError(
-            [f"backend {cut(url)!r}: allowed: dask://host:{DEFAULT_PORT}, tls://host:{DEFAULT_PORT}, or dask:{LOCAL}"]
-        )
+    local = role == "worker" and rest.strip("/") == LOCAL
+    if found is None or local or not 0 < port < 65536 or scheme not in {"dask", "tcp", "tls"}:  # noqa: PLR2004  # the highest port
+        allowed = f", or dask:{LOCAL}" if role == "client" else ", or host:port"
+        raise ConfigError([f"{what}: allowed: dask://host:{DEFAULT_PORT}, tls://host:{DEFAULT_PORT}{allowed}"])
     if scheme == "tcp" and own:
-        raise ConfigError([f"backend {cut(url)!r}: tcp:// is without TLS; with {', '.join(TLS_FILES)} write tls://"])
+        raise ConfigError([f"{what}: tcp:// is without TLS; with {', '.join(TLS_FILES)} write tls://"])
     security = None if scheme == "tcp" else security_of(own, role=role, wanted=scheme == "tls")
     return Address(f"{'tls' if security else 'tcp'}://{found['host']}:{port}", options, security, own)
 
 
-def _options(url: str, query: str) -> dict[str, str]:
+def _options(what: str, query: str, allowed: Sequence[str]) -> dict[str, str]:
     """Return the options of an address; a plus in a path stays one."""
     pairs = [part.partition("=") for part in query.split("&") if part]
     options = {unquote(name): unquote(value) for name, _, value in pairs}
     for name in options:
-        if name not in _IN_ADDRESS:
-            raise ConfigError([f"backend {cut(url)!r}: no option {cut(name)!r}; {suggestion(name, _IN_ADDRESS)}"])
+        if name not in allowed:
+            raise ConfigError([f"{what}: no option {cut(name)!r}; {suggestion(name, allowed)}"])
     return options
 
 

@@ -20,7 +20,8 @@ from rxpipe.backends.dask.diagnosis import diagnosed
 from rxpipe.backends.dask.fetching import Fetching
 from rxpipe.backends.dask.local import LocalWorkers
 from rxpipe.backends.http.address import without_credentials
-from rxpipe.backends.placement import Call, Member, Placement, check_member, check_members, group_of
+from rxpipe.backends.member import Member, check_member, check_members
+from rxpipe.backends.placement import Placement, placed
 from rxpipe.errors import BackendError, BackendUnavailable, ConfigError
 from rxpipe.logs import logger
 from rxpipe.rx.forks import renew_after_fork
@@ -143,16 +144,11 @@ class DaskBackend(Backend):
     def render(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
         """Return one picture of a worker; see `Backend.render`."""
 
-        def subscribe(
-            observer: abc.ObserverBase[RenderEvent], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
+        def ready() -> Placement:
             self._cluster.start()
-            clock = scheduler or CurrentThreadScheduler.singleton()
-            call = Call(self._placement, stage, source, observer, clock, group=group_of(stage, self.batches))
-            self._placement.place(call)
-            return Disposable(call.dispose)
+            return self._placement
 
-        return Observable(subscribe)
+        return placed(ready, self, stage, source)
 
     def check(self, plan: StageExecutionPlan) -> Sequence[str]:
         """Check every stage on every worker; blocking. Waits for a worker for `silence_s`.
@@ -221,7 +217,11 @@ class DaskBackend(Backend):
 
     async def _add_checked(self, address: str, member: Member, plan: StageExecutionPlan) -> None:
         """Give images to a worker that came since the plan was checked: those that it can render."""
-        for warning in await asyncio.to_thread(check_member, member, plan):
+        try:
+            warnings = await asyncio.to_thread(check_member, member, plan)
+        except Exception as error:  # noqa: BLE001  # whatever it is, its images will say so again
+            warnings = [f"{member.where}: {type(error).__name__}: {error}"]
+        for warning in warnings:
             logger.warning("Dask worker {}", warning)
         if self._members.get(address) is member:
             self._placement.add(member)

@@ -7,6 +7,7 @@ ends a cell is decided once, under its lock.
 from __future__ import annotations
 
 import asyncio
+import pickle
 import threading
 import time
 import uuid
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import wait
 
-from rxpipe.backends.base import Preview, StepProgress
+from rxpipe.backends.base import Moved, Preview, StepProgress
 from rxpipe.backends.dask.holding import key_of, render_cell
 from rxpipe.backends.dask.wire import packed
-from rxpipe.backends.placement import MemberLost
+from rxpipe.backends.member import MemberLost
 from rxpipe.errors import BackendRejected, BackendUnavailable
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ class Cell:
             self._leaving = True
         elif kind == "step":
             self._emit(StepProgress(*values))
+        elif kind == "moved":  # of a pool that the worker holds
+            self._emit(Moved(pickle.loads(*values)))  # noqa: S301  # of a worker, which runs our code
         elif kind == "preview":
             self._newer_picture = True
             if self._fetching is None and not self._over:

@@ -184,7 +184,7 @@ class Cluster:
     @property
     def where(self) -> str:
         """The scheduler's address, for people."""
-        return self._address if isinstance(self._address, str) else "on this machine"
+        return self._address.replace("tcp://", "dask://") if isinstance(self._address, str) else "on this machine"
 
     def ask(
         self, address: str, question: str, *arguments: object, timeout_s: float | None = None, **named: object
@@ -295,12 +295,14 @@ class Cluster:
 
     async def _connect_and_watch(self) -> None:
         client: Client | None = None
+        why = ""
         try:
             address = self._address if isinstance(self._address, str) else await self._address()
-            _, unlike = await look(address, self._security, "client", self._connect_timeout_s)
-            if unlike:
-                self._disconnected(unlike, refused=True)
+            answers, why = await look(address, self._security, "client", self._connect_timeout_s)
+            if answers and why:
+                self._disconnected(why, refused=True)
                 return
+            self.problem = why or self.problem  # it may still come: Dask tries again until its time is up
             client = Client(
                 address,
                 asynchronous=True,
@@ -311,13 +313,15 @@ class Cluster:
                 name="rxpipe",
             )
             await client
+            why = ""
             await self._watch(client)
         except Exception as error:  # noqa: BLE001  # whatever Dask raises, the connection is lost
-            self._disconnected(f"{type(error).__name__}: {error}".removeprefix("OSError: "))
+            silent = f"it has not answered for {self.silence_s:g} s" if isinstance(error, TimeoutError) else ""
+            self._disconnected(why or silent or f"{type(error).__name__}: {error}".removeprefix("OSError: "))
         finally:
             self.client = None
             if client is not None:
-                with contextlib.suppress(Exception):  # as above
+                with contextlib.suppress(Exception):
                     await asyncio.wait_for(client.close(), _CLOSING_S)
 
     async def _watch(self, client: Client) -> None:

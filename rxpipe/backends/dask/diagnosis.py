@@ -28,6 +28,7 @@ def diagnosed(cluster: Cluster, backend: Backend, *, trial: bool, limit_s: float
         cluster.wait_for_workers(limit_s)
     except BackendError as error:
         problem = error
+    latency_s = time.monotonic() - begin
     workers = sorted(cluster.workers.values(), key=lambda facts: facts.name)
     reachable = not cluster.problem
     tried = None
@@ -37,7 +38,8 @@ def diagnosed(cluster: Cluster, backend: Backend, *, trial: bool, limit_s: float
         except BackendError as error:
             problem = error
     advice = [] if problem is None or not problem.hint else [problem.hint]
-    advice += [f"{facts.name} is not used: {facts.refused}" for facts in workers if facts.refused]
+    if problem is None:  # which otherwise names them
+        advice += [f"{facts.name} is not used: {facts.refused}" for facts in workers if facts.refused]
     advice += [OPEN_PORT] if reachable and "tls://" not in cluster.where else []
     return Diagnosis(
         url=backend.url or "dask:local",
@@ -48,7 +50,7 @@ def diagnosed(cluster: Cluster, backend: Backend, *, trial: bool, limit_s: float
         kind="dask",
         flavour="Dask",
         busy=any(facts.running for facts in workers),
-        latency_s=None if not reachable else time.monotonic() - begin,
+        latency_s=None if problem is not None else latency_s,
         progress_per_task=True,
         trial=tried,
         version=versions()["distributed"],
@@ -74,8 +76,9 @@ def _holds(facts: WorkerFacts) -> str:
         return f"no backend ({facts.address})"
     found = facts.holds.get("versions", {})
     resources = ", ".join(f"{name}={amount:g}" for name, amount in facts.resources.items())
+    kind = "" if facts.holds["kind"] == facts.holds["where"] else f" ({facts.holds['kind']})"
     parts = [
-        f"{facts.holds['where']} ({facts.holds['kind']}), {facts.holds['capacity']} at a time",
+        f"{facts.holds['where']}{kind}, {facts.holds['capacity']} at a time",
         f"resources {resources}" if resources else "",
         "rendering" if facts.running else "idle",
         ", ".join(f"{name} {found[name]}" for name in ("python", "rxpipe", "distributed") if name in found),

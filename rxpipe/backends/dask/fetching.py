@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from rxpipe.backends.dask.wire import Rendered
-from rxpipe.backends.placement import MemberLost
+from rxpipe.backends.member import MemberLost
 from rxpipe.errors import BadResponse
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import pickle
 import shutil
 import tempfile
 from collections import OrderedDict
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from distributed import get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 from reactivex.disposable import SingleAssignmentDisposable
 
-from rxpipe.backends.base import Output, Preview, StepProgress
+from rxpipe.backends.base import Moved, Output, Preview, StepProgress
 from rxpipe.backends.dask.wire import PLUGIN, Rendered, sendable, unpacked, versions
 from rxpipe.errors import BackendUnavailable, BadResponse
 from rxpipe.rx.worker import WorkerScheduler
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from rxpipe.backends.base import Backend, RenderEvent
 
 _NEWS_S = 0.03  # in which several steps become one message
+_LATEST = ("step", "preview")  # news that a later one replaces
 _PARCELS = 64  # pictures that were sent ahead of their cell
 _BATCHED = 32  # cells at a time where the backend asks for several pictures in one request
 
@@ -160,12 +162,12 @@ class Holding(WorkerPlugin):
             self._news.pop(topic, None)
 
     def _send_waiting(self, topic: str) -> bool:
-        """Send what waits, of each kind the latest; return False if nothing did."""
+        """Send what waits, of steps and previews the latest; return False if nothing did."""
         waiting = self._news.get(topic)
         if not waiting:
             return False
         self._news[topic] = []
-        self._send(topic, list({news[:2]: news for news in waiting}.values()))
+        self._send(topic, list({news[:2] if news[1] in _LATEST else news: news for news in waiting}.values()))
         return True
 
     def _send(self, topic: str, news: list[tuple[Any, ...]]) -> None:
@@ -254,11 +256,12 @@ class _RunningCell:
         if isinstance(event, Output):
             self._outputs.append(event)
         elif isinstance(event, StepProgress):
-            news = (event.fraction, event.step, event.steps, event.eta_s, event.phase)
-            self._on_loop(self._tell, "step", *news)
+            self._on_loop(self._tell, "step", *(getattr(event, field.name) for field in fields(event)))
         elif isinstance(event, Preview):
             self.preview = event.data
             self._on_loop(self._tell, "preview")
+        elif isinstance(event, Moved):
+            self._on_loop(self._tell, "moved", pickle.dumps(sendable(event.error)))
 
     def _completed(self) -> None:
         if len(self._outputs) == 1:

@@ -1,4 +1,4 @@
-"""Whether the two ends of a connection agree on TLS.
+"""Whether a scheduler is there, and whether the two ends of a connection agree on TLS.
 
 Dask tries again until its time is up, several times a second, and then says that it timed out. One look beforehand
 says what is wrong.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,8 @@ async def look(address: str, security: Security | None, role: Role, limit_s: flo
         limit_s: for the connection.
 
     Returns:
-        Whether anything answers there, and why it cannot be used: the two ends do not agree on TLS, or one refuses the
-        other's certificate. Empty if nothing speaks against it.
+        Whether anything answers there, and why it cannot be used: nothing does, the two ends do not agree on TLS, or
+        one refuses the other's certificate. Empty if nothing speaks against it.
     """
     host, port = parse_host_port(address.partition("://")[2])
     context = None if security is None else security.get_connection_args(role)["ssl_context"]
@@ -41,8 +42,8 @@ async def look(address: str, security: Security | None, role: Role, limit_s: flo
         reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port, ssl=context), limit_s)
     except ssl.SSLError as error:
         return True, _explained(error)
-    except OSError:  # TimeoutError is one
-        return False, ""
+    except OSError as error:  # TimeoutError is one
+        return False, _absent(error, limit_s)
     try:
         await asyncio.wait_for(reader.read(1), min(limit_s, _FIRST_WORD_S))
     except ssl.SSLError as error:  # since TLS 1.3 a certificate is refused after the handshake
@@ -70,6 +71,16 @@ async def _expects_tls(host: str, port: int, limit_s: float) -> bool:
     with contextlib.suppress(OSError):
         writer.close()
     return True
+
+
+def _absent(error: OSError, limit_s: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {limit_s:g} s"
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there"
+    if isinstance(error, socket.gaierror):
+        return f"its host name is not known ({error.strerror})"
+    return error.strerror or str(error)
 
 
 def _explained(error: ssl.SSLError) -> str:

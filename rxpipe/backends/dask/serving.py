@@ -81,7 +81,8 @@ class _Serving:
         self._waits_for: str | None = None
 
     async def run(self) -> None:
-        logging.getLogger("distributed").setLevel(logging.ERROR)  # what matters of it, this module says
+        for name in ("distributed", "distributed.worker"):  # what matters of them, this module says
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError):  # Windows: Ctrl+C raises KeyboardInterrupt
@@ -94,9 +95,9 @@ class _Serving:
     async def _serve_once(self, stopped: asyncio.Event) -> None:
         """Serve while the scheduler is there; return when it is not, or not yet."""
         address, settings = self._settings.scheduler.text or "", self._settings
-        answers, unlike = await look(address, settings.scheduler.security, "worker", _CONNECT_S)
-        if unlike or not answers:
-            self._wait_for(address, unlike)
+        _, why = await look(address, settings.scheduler.security, "worker", _CONNECT_S)
+        if why:
+            self._wait_for(address, why)
             return
         holding = Holding(self._backend, self._where)
         worker = _Worker(
@@ -126,31 +127,29 @@ class _Serving:
             self._wait_for(address, str(error))
         finally:
             stopping.cancel()
-            with contextlib.suppress(Exception):  # a scheduler that is gone is told nothing
+            with contextlib.suppress(Exception):  # a scheduler that is gone needs no farewell
                 await asyncio.wait_for(worker.close(timeout=2, nanny=False), 5)
         if worker.retired:
             self._say(f"worker {self._name} was retired by its scheduler, and ends")
             stopped.set()
-        elif not stopped.is_set():
-            self._wait_for(address)
 
     def _greet(self, worker: Worker) -> None:
         self._waits_for = None
-        self._say(f"worker {self._name} holds {self._where} ({self._backend.description})")
+        self._say(f"worker {self._name} holds {self._where}: {self._backend.description}")
         self._say(f"scheduler {self._settings.scheduler.text}; this worker listens on {worker.address}")
         if self._settings.resources:
             self._say(
                 "resources: " + ", ".join(f"{name}={amount:g}" for name, amount in self._settings.resources.items())
             )
-        if self._settings.scheduler.security is None and not _is_loopback(worker.address):
+        listens = f"//{self._settings.host}" if self._settings.host else worker.address
+        if self._settings.scheduler.security is None and not _is_loopback(listens):
             self._say(OPEN_PORT)
 
-    def _wait_for(self, address: str, why: str = "") -> None:
+    def _wait_for(self, address: str, why: str) -> None:
         """Say so once, and again for another reason."""
         if self._waits_for != why:
             self._waits_for = why
-            reason = f": {why}" if why else ", which does not answer"
-            self._say(f"worker {self._name} waits for the scheduler at {address}{reason}; the backend stays open")
+            self._say(f"worker {self._name} waits for the scheduler at {address}: {why}; the backend stays open")
 
 
 def _is_loopback(address: str) -> bool:

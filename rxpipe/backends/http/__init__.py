@@ -7,6 +7,7 @@ call.py        one render, from subscription to its end  pace.py       how far a
 batches.py     one request for several images            stopping.py   one interrupt, and seeing the job gone
 idle.py        waiting until the server is idle          limits.py     how large an answer may be, and how slow
 backend.py     threads and connections, from open to   sockets.py    sockets that another thread can shut down
+diagnosis.py   a server that refuses, or is in trouble
 ```
 
 A backend is an `HTTPBackend`, and gives a `RenderJob` (what to send and how to read its progress), a `StoppableJob`

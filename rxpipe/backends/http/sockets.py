@@ -89,15 +89,8 @@ class WatchedAdapter(HTTPAdapter):
                 super().request(*args, **kwargs)
                 sent()
 
-        class Https(HTTPSConnection):
-            def connect(self) -> None:
-                watch(self)
-                super().connect()
-                watch(self)
-
-            def request(self, *args: Any, **kwargs: Any) -> None:
-                super().request(*args, **kwargs)
-                sent()
+        class Https(Http, HTTPSConnection):
+            """The same over TLS: what `Http` calls next is HTTPSConnection's."""
 
         http = type("HttpPool", (HTTPConnectionPool,), {"ConnectionCls": Http})
         https = type("HttpsPool", (HTTPSConnectionPool,), {"ConnectionCls": Https})

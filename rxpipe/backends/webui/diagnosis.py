@@ -6,7 +6,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rxpipe.backends.diagnosis import Credentials, Diagnosis, Trial
+from rxpipe.backends.diagnosis import Diagnosis, Trial
+from rxpipe.backends.http.diagnosis import refused, with_problem
 from rxpipe.backends.webui.answers import read_generation, read_picture
 from rxpipe.backends.webui.checks import unread_warnings
 from rxpipe.backends.webui.names import ALL_KINDS, WebUICatalog, fetch_catalog, read_optional
@@ -43,9 +44,9 @@ def examine(
     try:
         snapshot = progress_client.read_server(connection, timeout_s=timeout_s)
     except BackendUnavailable as error:
-        return _with_problem(found, error)
+        return with_problem(found, error)
     except BackendError as error:
-        return _refused(replace(found, reachable=True), error, address)
+        return refused(replace(found, reachable=True), error, address)
     found = replace(
         found,
         reachable=True,
@@ -63,19 +64,7 @@ def examine(
         found = _with_server(found, catalog.flavour, options, warnings, per_task=per_task)
         return replace(found, trial=_render_trial(connection)) if trial else found
     except BackendError as error:
-        return _with_problem(found, error)
-
-
-def _with_problem(found: Diagnosis, error: BackendError) -> Diagnosis:
-    advice = (*found.advice, error.hint) if error.hint else found.advice
-    return replace(found, problem=error.message, advice=advice)
-
-
-def _refused(found: Diagnosis, error: BackendError, address: Address) -> Diagnosis:
-    if "answered 401" in error.message or "answered 403" in error.message:
-        state: Credentials = "refused" if address.credentials is not None else "missing"
-        found = replace(found, api=True, credentials=state)
-    return _with_problem(found, error)
+        return with_problem(found, error)
 
 
 def _with_names(found: Diagnosis, catalog: WebUICatalog, connection: Connection, timeout_s: float) -> Diagnosis:

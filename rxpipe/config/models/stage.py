@@ -54,8 +54,8 @@ class RenderingConfig(StageConfig):
     payload: dict[str, JsonValue] = Field(
         default_factory=dict,
         description=(
-            "Fields of the request to a WebUI server, merged into it last and unchecked: script_name and script_args, "
-            "or what no setting here is for."
+            "What no setting here is for, merged into the request last. WebUI: its fields, unchecked, such as "
+            "script_name and script_args. ComfyUI: inputs of nodes, such as sample.cfg, or further nodes."
         ),
     )
     override_settings: dict[str, JsonValue] = Field(

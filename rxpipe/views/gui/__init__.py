@@ -13,7 +13,7 @@ wall.py         this session and earlier runs     viewer.py       one picture wi
 gallery.py      thumbnails, decoded on a thread   zoom.py         zoom, drag, before and after
 history.py      the store, read on a thread       trash.py        deleting what can be brought back
 state.py        what is remembered                placing.py, theme.py, widgets.py   how it looks
-file_manager.py folders, in the file manager
+file_manager.py folders, in the file manager     variants.py, variant_values.py   sweeps, wildcards, their count
 ```
 """
 

@@ -288,7 +288,8 @@ class ProseField(ttk.Frame):
         self.text.edit_reset()
 
     def mark(self, *, wrong: bool) -> None:
-        """A prompt is never refused."""
+        """Show whether the text was refused."""
+        self.state(["invalid" if wrong else "!invalid"])
 
     def _modified(self) -> None:
         if self.text.edit_modified():

@@ -20,11 +20,13 @@ from rxpipe.views.gui.file_manager import reveal
 from rxpipe.views.gui.form_values import config_of, form_of
 from rxpipe.views.gui.handing import clipboard_paths, clipboard_picture, sorted_out
 from rxpipe.views.gui.mask import MaskWindow
+from rxpipe.views.gui.shelf import PresetPicker
 from rxpipe.views.gui.viewer import parameters_of
 
 if TYPE_CHECKING:
     import tkinter as tk
     from collections.abc import Callable, Sequence
+    from tkinter import ttk
 
     from PIL import Image
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from rxpipe.views.gui.form import Form
     from rxpipe.views.gui.form_values import FormValues
     from rxpipe.views.gui.gallery import GalleryItem
-    from rxpipe.views.gui.shelf import PresetPicker, PresetShelf
+    from rxpipe.views.gui.shelf import PresetShelf
     from rxpipe.views.gui.theme import Theme
 
 _LOADABLE = [
@@ -72,6 +74,25 @@ class Files:
         self._root, self._theme, self._say = root, theme, say
         self._shelf, self._folder, self._escaped = shelf, folder, escaped
         self.form: Form
+
+    def make_picker(self, master: ttk.Frame) -> PresetPicker:
+        """Make the list of presets, with what can be done to them."""
+        self.presets = PresetPicker(
+            master,
+            self._theme,
+            self._shelf,
+            chosen=self.load_preset,
+            actions={
+                "Save": self.save_preset,
+                "Save as…": self.save_preset_as,
+                "Rename…": self.rename_preset,
+                "Delete…": self.delete_preset,
+                "": None,
+                "Load a file…": self.load,
+                "Save as a file…": self.save,
+            },
+        )
+        return self.presets
 
     def read_config(self) -> PipelineConfig | None:
         """Return the config of the form; show the error and return None if it is invalid."""

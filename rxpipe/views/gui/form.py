@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from rxpipe.config import SECTIONS
 from rxpipe.views.gui.cards import StageCard
 from rxpipe.views.gui.fields import ChoiceField, Field, NumberField, ProseField, TextField
-from rxpipe.views.gui.form_values import FIELDS, FormValues, default_text, further, variant_count
+from rxpipe.views.gui.form_values import FIELDS, FormValues, default_text, further, variants_of
 from rxpipe.views.gui.inputs import InputsCard
 from rxpipe.views.gui.lora import LoraWindow
 from rxpipe.views.gui.tokens import CHUNK, token_text
+from rxpipe.views.gui.variant_values import VARIANT_FIELDS, field_of_problem
+from rxpipe.views.gui.variants import VariantsCard
 from rxpipe.views.gui.widgets import ScrolledColumn, Tooltip
 
 if TYPE_CHECKING:
@@ -47,6 +49,9 @@ class Form(ttk.Frame):
         for card in self.cards.values():
             self.fields |= card.fields
             self._stack(card)
+        self.variants = VariantsCard(self.column.inner, theme, changed=self._count_tokens, value=self._value_of)
+        self.fields |= self.variants.fields
+        self._stack(self.variants)
         self._out_card()
 
     def read(self) -> FormValues:
@@ -76,7 +81,10 @@ class Form(ttk.Frame):
             card.on = bool(values.enabled.get(stage))
             card.more_open = card.more_open or self._has_more(stage)
             card.show_further(further(values, stage))
+        for name in VARIANT_FIELDS:
+            self.fields[f"variants.{name}"].write(values.fields.get(f"variants.{name}", ""))
         self.mark(())
+        self._count_tokens()
         self._show_inputs()
 
     def start_from(self, paths: Iterable[str]) -> None:
@@ -127,7 +135,10 @@ class Form(ttk.Frame):
         named = [problem.partition(":")[0] for problem in problems]
         for name, field in self.fields.items():
             short = name.rpartition(".")[2]
-            wrong = any(where == name or ("." not in name and where.endswith(f".{short}")) for where in named)
+            wrong = any(
+                name in {where, field_of_problem(where)} or ("." not in name and where.endswith(f".{short}"))
+                for where in named
+            )
             field.mark(wrong=wrong)
 
     # -- building -----------------------------------------------------------------------------------------------------
@@ -181,9 +192,17 @@ class Form(ttk.Frame):
         field.pack(fill="x", pady=(px(3), px(8)))
 
     def _count_tokens(self) -> None:
-        count = variant_count(self.read())
-        variants = "" if count is None else f"{count} variants in all · "
+        if not {"images", "variants.count", "out"} <= self.fields.keys():
+            return  # while the form is built
+        count, said = variants_of(self.read())
+        variants = "" if count is None else f"{count} pictures in all · "
         self.tokens.configure(text=f"{variants}{token_text(self.fields['prompt'].read())}")
+        self.variants.show(said or "by a sweep, wildcards, or {a|b} in the prompt")
+
+    def _value_of(self, setting: str) -> str:
+        """Return what the field of a setting shows, "" where it has none or the backend decides."""
+        field = self.fields.get(setting)
+        return "" if field is None else field.read()
 
     def pick_loras(self) -> LoraWindow:
         """Open the window that adds LoRAs to the prompt and weighs them."""

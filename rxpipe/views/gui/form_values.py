@@ -19,6 +19,7 @@ from rxpipe.config import SECTIONS, HiresConfig, PipelineConfig, StageConfig, Tx
 from rxpipe.errors import RxPipeError
 from rxpipe.presets import apply, dump, stage_that_takes
 from rxpipe.variants.syntax import has_syntax
+from rxpipe.views.gui.variant_values import VARIANT_FIELDS, texts_of, with_fields
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "txt2img": (
@@ -73,22 +74,40 @@ def config_of(form: FormValues) -> PipelineConfig:
     stages = [stage for stage in SECTIONS if stage in values]
     shared = {name: getattr(form, name) for name in SHARED if stage_that_takes(name, stages)}
     values = apply(values, stages=stages, generation=shared)
-    if any(map(has_syntax, (form.prompt, form.negative_prompt))):
-        values.setdefault("variants", {})  # alternatives and wildcards mean what they mean on the command line
+    variants = with_fields(values.get("variants"), form.fields)
+    if variants or any(map(has_syntax, (form.prompt, form.negative_prompt))) or "variants" in values:
+        values["variants"] = variants  # alternatives in prompts mean what they mean on the command line
     values["input"] = () if "txt2img" in stages else form.inputs
     values["out"] = str(Path(form.out or "outputs").expanduser())
     return PipelineConfig.from_mapping(values)
 
 
 def variant_count(form: FormValues) -> int | None:
-    """Return how many pictures a run with variants draws first; None without variants, or where it cannot be told."""
-    if "variants" not in form.base and not has_syntax(f"{form.prompt} {form.negative_prompt}"):
-        return None
+    """Return how many pictures a run with variants draws first; None without variants, or where that is not known."""
+    return variants_of(form)[0]
+
+
+def variants_of(form: FormValues) -> tuple[int | None, str]:
+    """Return how many pictures a run with variants draws first, and that in words.
+
+    None without variants, or where that is not known: the words are what is wrong then, "" without variants.
+    """
+    if not _varies(form):
+        return None, ""
     try:
         variants = build_chain(config_of(form)).variants
-    except RxPipeError:
-        return None
-    return None if variants is None else variants.count
+    except RxPipeError as error:
+        return None, str(error)
+    if variants is None:
+        return None, ""
+    each = variants.count // variants.variants
+    count = f"{variants.variants:,} variant{'s' if variants.variants > 1 else ''}"
+    return variants.count, count if each == 1 else f"{count} of {each:,} images: {variants.count:,}"
+
+
+def _varies(form: FormValues) -> bool:
+    fields = any(form.fields.get(f"variants.{name}", "").strip() for name in VARIANT_FIELDS)
+    return fields or "variants" in form.base or has_syntax(f"{form.prompt} {form.negative_prompt}")
 
 
 def form_of(config: PipelineConfig) -> FormValues:
@@ -104,6 +123,7 @@ def form_of(config: PipelineConfig) -> FormValues:
         for stage, names in FIELDS.items()
         for name in names
     }
+    fields |= texts_of(base.get("variants"))
     return FormValues(
         **shared,
         enabled={stage: stage in present for stage in SECTIONS},

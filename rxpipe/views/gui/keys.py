@@ -1,15 +1,18 @@
-"""The keys of the window: before Tk's own, some of which mean something else."""
+"""The keys, the clipboard and the wheel of the window: before Tk's own, some of which mean something else."""
 
 from __future__ import annotations
 
 import tkinter as tk
 from tkinter import ttk
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rxpipe.views.gui.fields import KEYS, select_all_keys
+from rxpipe.views.gui.handing import has_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from rxpipe.views.gui.widgets import ScrolledColumn
 
 
 class EscapeGuard:
@@ -45,6 +48,28 @@ def bind_keys(root: tk.Tk, commands: Mapping[str, Callable[[], object]]) -> None
     for name in ("TCombobox", "TSpinbox"):
         for wheel in ("<MouseWheel>", "<Button-4>", "<Button-5>", "<Shift-Button-4>", "<Shift-Button-5>"):
             root.unbind_class(name, wheel)  # the wheel scrolls the form and changes nothing in it
+
+
+def bind_paste(root: tk.Tk, paste: Callable[[], object]) -> None:
+    """Let *paste* take what is on the clipboard, unless a field takes it as text."""
+
+    def pasted(event: tk.Event[Any]) -> None:
+        in_field = isinstance(event.widget, tk.Text | ttk.Entry)
+        if not in_field or not has_text(root):
+            paste()
+
+    root.bind("<<Paste>>", pasted)
+
+
+def bind_wheel(root: tk.Tk, column: ScrolledColumn) -> None:
+    """Let the wheel scroll *column* wherever it is turned on something in it."""
+
+    def turned(event: tk.Event[Any]) -> None:
+        if isinstance(event.widget, tk.Misc) and column.holds(event.widget):
+            column.wheel(event)
+
+    for wheel in ("<MouseWheel>", "<Button-4>", "<Button-5>"):
+        root.bind(wheel, turned)
 
 
 def descendants(widget: tk.Misc) -> Iterator[tk.Misc]:

@@ -223,7 +223,8 @@ class Theme:
         self.style.configure("Card.TFrame", background=skin.ground)  # seen in the corners only
         self.style.configure("Inner.TFrame", background=skin.card)
         normal, focus = self._box(skin.field, skin.border), self._box(skin.field, skin.accent)
-        self._element("Sunk.background", normal, ("focus", focus), border=self._edge())
+        bad = self._box(skin.field, skin.palette.bad)
+        self._element("Sunk.background", normal, ("invalid", bad), ("focus", focus), border=self._edge())
         self._layout("Sunk.TFrame", ("Sunk.background", {"sticky": "nsew"}))
         self.style.configure("Sunk.TFrame", background=skin.card)
         self.style.configure("TPanedwindow", background=skin.ground)

@@ -28,11 +28,11 @@ from rxpipe.views.gui.dialogs import Question
 from rxpipe.views.gui.files import Files
 from rxpipe.views.gui.form import Form
 from rxpipe.views.gui.gallery import Gallery, GalleryItem, PictureLoader, as_bytes
-from rxpipe.views.gui.handing import accept_drops, has_text
+from rxpipe.views.gui.handing import accept_drops
 from rxpipe.views.gui.history import History
-from rxpipe.views.gui.keys import EscapeGuard, bind_keys
+from rxpipe.views.gui.keys import EscapeGuard, bind_keys, bind_paste, bind_wheel
 from rxpipe.views.gui.placing import icon, restore_geometry
-from rxpipe.views.gui.shelf import PresetPicker, PresetShelf, default_shelf
+from rxpipe.views.gui.shelf import PresetShelf, default_shelf
 from rxpipe.views.gui.state import WindowState, default_state_path
 from rxpipe.views.gui.theme import Theme
 from rxpipe.views.gui.topbar import TopBar
@@ -145,6 +145,7 @@ class MainWindow:
         try:
             self.controller.start(config, queue=True)
         except RxPipeError as error:
+            self.form.mark(getattr(error, "problems", ()))
             self._say(str(error), bad=True)
 
     def stop(self) -> None:
@@ -407,7 +408,7 @@ class MainWindow:
         self.top = TopBar(
             root,
             self.theme,
-            picker=self._make_picker,
+            picker=self.files.make_picker,
             load=self.files.load,
             open_folder=self.files.open_folder,
             connect=self._connect,
@@ -429,25 +430,6 @@ class MainWindow:
         self._sash.bind("<Configure>", self._place_sash, add="+")
         self.bar = StatusBar(root, stop=False)
         self.bar.grid(row=2, column=0, sticky="ew", padx=px(4))
-
-    def _make_picker(self, master: ttk.Frame) -> PresetPicker:
-        files = self.files
-        files.presets = PresetPicker(
-            master,
-            self.theme,
-            self._shelf,
-            chosen=files.load_preset,
-            actions={
-                "Save": files.save_preset,
-                "Save as…": files.save_preset_as,
-                "Rename…": files.rename_preset,
-                "Delete…": files.delete_preset,
-                "": None,
-                "Load a file…": files.load,
-                "Save as a file…": files.save,
-            },
-        )
-        return files.presets
 
     def _place_sash(self, event: tk.Event[Any]) -> None:
         """Give the form its width as soon as the window has its own; ttk would divide what it has before that."""
@@ -511,21 +493,10 @@ class MainWindow:
             **{f"<Alt-Key-{n}>": self.form.cards[stage].flip for n, stage in enumerate(SECTIONS, 1)},
         }
         bind_keys(root, commands)
-        root.bind("<<Paste>>", self._pasted)
+        bind_paste(root, self.files.paste)
         accept_drops(root, self.files.take)
-        for wheel in ("<MouseWheel>", "<Button-4>", "<Button-5>"):
-            root.bind(wheel, self._wheel)
+        bind_wheel(root, self.form.column)
         root.protocol("WM_DELETE_WINDOW", self.leave)
-
-    def _pasted(self, event: tk.Event[Any]) -> None:
-        """Take what is on the clipboard, unless a field has taken it as text."""
-        in_field = isinstance(event.widget, tk.Text | ttk.Entry)
-        if not in_field or not has_text(self.root):
-            self.files.paste()
-
-    def _wheel(self, event: tk.Event[Any]) -> None:
-        if isinstance(event.widget, tk.Misc) and self.form.column.holds(event.widget):
-            self.form.column.wheel(event)
 
     def _connect(self) -> None:
         where = self.where.read() or "auto"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 
@@ -14,7 +15,8 @@ from reactivex.scheduler.scheduler import Scheduler
 from stages import Watched, artifact, drawn, stage_of
 
 import rxpipe as rxp
-from rxpipe.backends.base import Backend, Output, Preview, StepProgress
+from rxpipe.backends.base import Backend, Moved, Output, Preview, StepProgress
+from rxpipe.backends.dask.address import parse_address
 from rxpipe.backends.sketch import SketchBackend
 from rxpipe.errors import BackendFailed, BackendRejected, BackendUnavailable, ConfigError
 from rxpipe.plan import build_stage_execution_plan
@@ -22,7 +24,7 @@ from rxpipe.testing.servers.drawing import noise_png
 
 TXT2IMG = rxp.Txt2ImgConfig(prompt="a lighthouse", width=64, height=64, steps=4)
 PLAN = build_stage_execution_plan(rxp.PipelineConfig(txt2img=TXT2IMG))
-SILENCE_S = 1.0
+SILENCE_S = 1.5  # where it is what is tested; elsewhere the usual, which no load of the machine reaches
 
 
 class Held(Backend):
@@ -76,11 +78,30 @@ def cluster(shared):
 
 @pytest.fixture
 def backend(cluster):
-    with rxp.open_backend(cluster.url, silence_s=SILENCE_S) as opened:
+    with rxp.open_backend(cluster.url) as opened:
         yield opened
 
 
-def eventually(predicate, within_s=5.0):
+@pytest.fixture
+def impatient(cluster):
+    """A backend that is connected, and takes what is silent for `SILENCE_S` for gone."""
+    with rxp.open_backend(cluster.url, silence_s=SILENCE_S) as opened:
+        cluster.add(Held(), "first")
+        assert eventually(lambda: answers(opened))
+        cluster.remove("first")
+        assert eventually(lambda: not opened._members)
+        yield opened
+
+
+def answers(backend):
+    """Whether it has a worker now."""
+    try:
+        return backend.check(PLAN) == []
+    except (BackendUnavailable, BackendRejected):
+        return False
+
+
+def eventually(predicate, within_s=20.0):
     end = time.monotonic() + within_s
     while not predicate():
         if time.monotonic() > end:
@@ -124,12 +145,28 @@ def test_a_preview_comes_while_it_is_rendered(cluster, backend):
     assert isinstance(seen.output, Output)
 
 
+def test_whatever_a_workers_backend_emits_arrives(cluster, backend):
+    """Every field of a step; each of several attempts of a pool that the worker holds, in order."""
+    step = StepProgress(0.25, 2, 8, 1.5, "queued", 3)
+    assert None not in dataclasses.astuple(step)
+    moved = [Moved(BackendUnavailable(f"attempt {number}.", retry_after_s=2.0)) for number in (1, 2)]
+    whole = Held()
+    whole.render = lambda *_: rx.of(step, *moved, Output(noise_png(64, 64, 1)))
+    cluster.add(whole, "a")
+    seen = Watched(backend.render(stage_of(TXT2IMG), None))
+    assert seen.output.server == "a"
+    assert seen.of(StepProgress)[-1] == step
+    assert [(each.error.message, each.error.retry_after_s) for each in seen.of(Moved)] == [
+        (each.error.message, 2.0) for each in moved
+    ]
+
+
 def test_disposing_interrupts_the_workers_backend_exactly_once(cluster, backend):
     """And the next image renders there."""
     held = Held()
     cluster.add(held, "a")
     seen = Watched(backend.render(stage_of(TXT2IMG), None))
-    assert held.begun.acquire(timeout=5)
+    assert held.begun.acquire(timeout=20)
     seen.subscription.dispose()
     seen.subscription.dispose()
     assert eventually(lambda: held.interrupted)
@@ -185,9 +222,9 @@ def test_what_waits_for_its_scheduler_when_it_is_disposed_is_never_emitted(clust
 def test_a_client_that_is_gone_leaves_nothing_running(cluster):
     held = Held()
     cluster.add(held, "a")
-    backend = rxp.open_backend(cluster.url, silence_s=SILENCE_S)
+    backend = rxp.open_backend(cluster.url)
     Watched(backend.render(stage_of(TXT2IMG), None))
-    assert held.begun.acquire(timeout=5)
+    assert held.begun.acquire(timeout=20)
     backend.close()
     assert eventually(lambda: held.interrupted == [1])
 
@@ -196,48 +233,49 @@ def test_a_worker_that_leaves_loses_its_cell_to_another_with_the_same_seed(clust
     leaving, staying = Held(), Held(at_once=True)
     cluster.add(leaving, "leaving")
     seen = Watched(backend.render(stage_of(TXT2IMG, seed=42), None))
-    assert leaving.begun.acquire(timeout=5)
+    assert leaving.begun.acquire(timeout=20)
     cluster.add(staying, "staying")
     cluster.remove("leaving")
     assert seen.output.server == "staying"
     assert [stage.seed for stage, _ in staying.stages] == [42]
-    assert "leaving" in seen.output.warnings[0]
+    (moved,) = seen.of(Moved)
+    assert "leaving" in moved.error.message
     assert eventually(lambda: leaving.interrupted == [1])
 
 
-def test_a_cell_that_ends_three_workers_is_its_own_fault(cluster, backend):
+def test_a_cell_that_ends_four_workers_is_its_own_fault(cluster, backend):
     """The others survive it."""
-    every = {name: Held() for name in ("a", "b", "c", "d")}
+    every = {name: Held() for name in ("a", "b", "c", "d", "e")}
     for name, held in every.items():
         cluster.add(held, name)
     seen = Watched(backend.render(stage_of(TXT2IMG), None))
-    for _ in range(3):
+    for _ in range(4):
         assert eventually(lambda: any(held.observers for held in every.values()))
         name = next(name for name, held in every.items() if held.observers)
         every.pop(name).observers.clear()
         cluster.crash(name)
-    with pytest.raises(BackendFailed, match="3 backends went away"):
+    with pytest.raises(BackendFailed, match="4 backends went away"):
         assert seen.output
 
 
 def test_workers_that_leave_are_not_the_fault_of_what_they_rendered(cluster, backend):
-    """Three are ended for other reasons, one after another, while they render the same image."""
-    for name in ("a", "b", "c"):
+    """They are ended for other reasons, one after another, while they render the same image."""
+    for name in ("a", "b", "c", "d"):
         leaving = Held()
         cluster.add(leaving, name)
         if name == "a":
             seen = Watched(backend.render(stage_of(TXT2IMG), None))
-        assert leaving.begun.acquire(timeout=5)
+        assert leaving.begun.acquire(timeout=20)
         cluster.remove(name)
-    cluster.add(Held(at_once=True), "d")
-    assert seen.output.server == "d"
-    assert len(seen.output.warnings) == 3
+    cluster.add(Held(at_once=True), "e")
+    assert seen.output.server == "e"
+    assert len(seen.of(Moved)) == 4
 
 
 @pytest.fixture
 def other(cluster):
     """Another client of the same cluster."""
-    with rxp.open_backend(cluster.url, silence_s=SILENCE_S) as opened:
+    with rxp.open_backend(cluster.url) as opened:
         yield opened
 
 
@@ -247,18 +285,19 @@ def test_two_clients_share_a_worker_and_a_cancel_of_one_leaves_the_other_alone(c
     held = Held()
     cluster.add(held, "a")
     first = Watched(backend.render(stage_of(TXT2IMG, image_index=1), None))
-    assert held.begun.acquire(timeout=5)
+    assert held.begun.acquire(timeout=20)
     other.check(PLAN)
     second = Watched(other.render(stage_of(TXT2IMG, image_index=2), None))
     assert second.wait_for(lambda seen: StepProgress(phase="queued") in seen.values)
     if cancelled == "the one that renders":
         first.subscription.dispose()
-        assert held.begun.acquire(timeout=5)
+        assert held.begun.acquire(timeout=20)
         assert held.interrupted == [1]
         held.finish()
         assert second.output.server == "a"
     else:
         second.subscription.dispose()
+        assert eventually(lambda: len(cluster.workers[0].state.tasks) == 1)
         held.finish()
         assert first.output.server == "a"
         assert [stage.image_index for stage, _ in held.stages] == [1]
@@ -271,7 +310,7 @@ def test_a_worker_that_joins_later_gets_what_it_can_render(cluster, backend):
     cluster.add(able, "able")
     backend.check(PLAN)
     first = Watched(backend.render(stage_of(TXT2IMG, image_index=1), None))
-    assert able.begun.acquire(timeout=5)
+    assert able.begun.acquire(timeout=20)
     asked = threading.Event()
     unable.check = lambda _plan: (asked.set(), (_ for _ in ()).throw(BackendRejected("no such model.")))
     cluster.add(unable, "unable")
@@ -280,26 +319,32 @@ def test_a_worker_that_joins_later_gets_what_it_can_render(cluster, backend):
     second = Watched(backend.render(stage_of(TXT2IMG, image_index=2), None))
     able.finish()
     assert first.output.server == "able"
-    assert able.begun.acquire(timeout=5)
+    assert able.begun.acquire(timeout=20)
     able.finish()
     assert second.output.server == "able"
     assert unable.stages == []
 
 
-def test_no_worker_is_an_error_after_the_silence_and_one_that_comes_in_time_is_used(cluster, backend):
+def test_no_worker_is_an_error_after_the_silence(impatient):
     with pytest.raises(BackendUnavailable, match=r"has no worker.*rxpipe worker"):
-        backend.check(PLAN)
+        impatient.check(PLAN)
     with pytest.raises(BackendUnavailable, match="has no worker"):
-        drawn(backend, stage_of(TXT2IMG))
-    threading.Timer(0.3, lambda: cluster.add(Held(at_once=True), "late")).start()
-    assert backend.check(PLAN) == []
-    assert drawn(backend, stage_of(TXT2IMG)).server == "late"
+        drawn(impatient, stage_of(TXT2IMG))
+
+
+def test_a_worker_that_comes_in_time_is_used(cluster, backend):
+    seen = Watched(backend.render(stage_of(TXT2IMG), None))
+    assert seen.wait_for(lambda seen: seen.values == [StepProgress(phase="queued")])
+    cluster.add(Held(at_once=True), "late")
+    assert seen.output.server == "late"
 
 
 def test_no_scheduler_is_an_error_at_once():
     with (
         rxp.open_backend("dask://127.0.0.1:9", connect_timeout_s=0.2) as nobody,
-        pytest.raises(BackendUnavailable, match=r"no answer from the Dask scheduler tcp://127\.0\.0\.1:9"),
+        pytest.raises(
+            BackendUnavailable, match=r"no answer from the Dask scheduler dask://127\.0\.0\.1:9: nothing listens there"
+        ),
     ):
         nobody.check(PLAN)
 
@@ -348,12 +393,12 @@ def test_what_a_workers_backend_says_arrives_as_it_was(cluster, backend):
         drawn(backend, stage_of(TXT2IMG, seed=None))
 
 
-def test_a_cluster_that_stands_still_is_an_error_after_the_silence_and_heals(cluster, backend):
+def test_a_cluster_that_stands_still_is_an_error_after_the_silence_and_heals(cluster, impatient):
     """Scheduler and worker frozen in the middle of an image."""
     held = Held()
     cluster.add(held, "a")
-    seen = Watched(backend.render(stage_of(TXT2IMG), None))
-    assert held.begun.acquire(timeout=5)
+    seen = Watched(impatient.render(stage_of(TXT2IMG), None))
+    assert held.begun.acquire(timeout=20)
     cluster.stop_the_world()
     begin = time.monotonic()
     with pytest.raises(BackendUnavailable):
@@ -361,8 +406,8 @@ def test_a_cluster_that_stands_still_is_an_error_after_the_silence_and_heals(clu
     assert time.monotonic() - begin < 4 * SILENCE_S
     cluster.go_on()
     held.at_once = True
-    assert eventually(lambda: backend.check(PLAN) == [])
-    assert drawn(backend, stage_of(TXT2IMG)).server == "a"
+    assert eventually(lambda: answers(impatient))
+    assert drawn(impatient, stage_of(TXT2IMG)).server == "a"
 
 
 def test_capacity_is_what_the_workers_can_do_now(cluster, backend):
@@ -376,21 +421,26 @@ def test_capacity_is_what_the_workers_can_do_now(cluster, backend):
 
 
 def test_quick_images_wait_on_a_worker_and_slow_ones_do_not(cluster, backend):
-    """What one takes is known from those before; of another stage it is not known, and one waits."""
-    cluster.add(Held(at_once=True), "a")
+    """What one takes is known from those before; of other settings it is not known, and one waits."""
+    cluster.add(Held(), "a")
     backend.check(PLAN)
-    quick, other = stage_of(TXT2IMG), stage_of(TXT2IMG.model_copy(update={"steps": 50}))
+    quick, other = TXT2IMG, TXT2IMG.model_copy(update={"steps": 50})
+    worker = next(iter(backend._members.values())).backend
+    subscriptions = [backend.render(stage_of(quick), None).subscribe(scheduler=Gathered())]
+    for seconds, waiting in ((5.0, 1), (0.05, 4), (0.001, 16), (0.0, 16), (0.15, 1), (0.02, 10)):
+        worker._took(worker._timed, seconds)
+        assert backend.queue_ahead == waiting
+    subscriptions.append(backend.render(stage_of(other), None).subscribe(scheduler=Gathered()))
     assert backend.queue_ahead == 1
-    drawn(backend, quick)
-    assert backend.queue_ahead > 1
-    subscription = backend.render(other, None).subscribe(scheduler=Gathered())
-    assert eventually(lambda: backend.queue_ahead == 1)
-    subscription.dispose()
+    worker._took(quick, 0.001)
+    assert backend.queue_ahead == 1
+    for subscription in subscriptions:
+        subscription.dispose()
 
 
 def test_the_doctor_lists_workers_what_they_hold_and_their_versions(cluster):
     cluster.add(SketchBackend(), "a", resources={"sdxl": 1})
-    with rxp.open_backend(cluster.url, silence_s=SILENCE_S) as backend:
+    with rxp.open_backend(cluster.url) as backend:
         found = backend.diagnose(trial=True)
     assert (found.ok, found.kind) == (True, "dask")
     assert found.trial is not None
@@ -415,6 +465,12 @@ def test_the_doctor_lists_workers_what_they_hold_and_their_versions(cluster):
 def test_a_wrong_address_says_what_is_allowed(where, says):
     with pytest.raises(ConfigError, match=says.replace("?", r"\?")):
         rxp.open_backend(where)
+
+
+@pytest.mark.parametrize("where", ["dask:local", "local", "https://a:1", "a:99999", "a:1?requires=sdxl=1"])
+def test_a_worker_takes_the_address_of_a_scheduler_only(where):
+    with pytest.raises(ConfigError, match=r"SCHEDULER '.*': (allowed: dask://host:8786|no option .*; allowed: tls_ca)"):
+        parse_address(where, role="worker")
 
 
 def test_tls_needs_its_three_files(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Whole runs over real HTTP: four stages with files and seeds right, every fault, cancel at any moment."""
 
 import base64
+import functools
 import inspect
 import random
 import threading
@@ -13,7 +14,9 @@ from webui_runs import IMAGES, STAGES, cancel_at, config, meet
 import rxpipe as rxp
 from rxpipe.backends.webui.backend import WebUIBackend
 from rxpipe.pictures import png
+from rxpipe.status import RunStatus, reduce_status
 from rxpipe.testing.servers.webui import Fault, WebUIServer
+from rxpipe.views.report.bars import attempts_of
 
 HEALS = {
     *("REFUSED", "RESET", "RESET_MID_BODY", "SHORT_BODY", "NEVER", "HTML_PAGE", "TOO_MANY_REQUESTS"),
@@ -306,6 +309,36 @@ def test_a_clock_that_jumps_changes_no_duration_and_ends_no_render(monkeypatch):
     assert max(run.result.durations.values()) < 20
     first, *_, last = run.result.events
     assert (last.timestamp - first.timestamp).days >= 400
+    assert 0 < last.elapsed_s < 60
+    assert max(stage.worked_s for stage in functools.reduce(reduce_status, run.result.events, RunStatus()).stages) < 60
+    (attempt,) = attempts_of(run.result.events)
+    assert attempt.length_s == last.elapsed_s
+    assert all(0 <= bar.begin_s <= bar.end_s <= attempt.length_s for bar in attempt.bars)
+
+
+def test_a_clock_that_is_set_back_makes_no_time_negative(monkeypatch):
+    """An hour, in the middle of a run; what took time took that time."""
+    back = threading.Event()
+
+    class SetBack(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) - timedelta(hours=back.is_set())
+
+    monkeypatch.setattr("rxpipe.rx.worker.datetime", SetBack)
+    with WebUIServer(latency_s=0.0) as server, WebUIBackend(server.url, poll_s=0.02) as backend:
+        hold = server.hold("img2img", 5)
+        run = rxp.PipelineExecutor(backend).start(ahead_chain(1))
+        assert hold.wait_reached()
+        back.set()
+        hold.release()
+        assert run.wait(30)
+    events = run.result.events
+    assert [event.timestamp for event in events] == sorted(event.timestamp for event in events)
+    assert [event.elapsed_s for event in events] == sorted(event.elapsed_s for event in events)
+    (attempt,) = attempts_of(events)
+    assert attempt.length_s == events[-1].elapsed_s > 0
+    assert min(bar.length_s for bar in attempt.bars) > 0
 
 
 def test_a_server_that_answers_no_question_is_reported_before_silence_is(tmp_path):

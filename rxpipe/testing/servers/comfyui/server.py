@@ -34,6 +34,7 @@ class ComfyUIServer(JobServer[ComfyUI]):
     with ComfyUIServer("0.3.64") as server:
         server.fault("txt2img", Fault.OUT_OF_MEMORY, on_call=2)
         requests.post(f"{server.url}/prompt", json={"prompt": graph})
+        server.wait_idle()
     assert [job.outcome for job in server.jobs] == ["done"]
     ```
 
