@@ -29,7 +29,6 @@ from rxpipe.stages.tracker import StageAborted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from reactivex import Observable, abc
 
@@ -67,31 +66,17 @@ class RunSession(Session):
         self._worker = WorkerScheduler("rxpipe-run", failed=self._on_worker_error)
         self._saver = WorkerScheduler("rxpipe-saver", failed=self._on_worker_error)
         clock: abc.SchedulerBase = scheduler or self._worker
-        now = clock.now.astimezone(UTC)
         self.plan: StageExecutionPlan = chain.plan
-        drawn = resumed.seed if resumed else secrets.randbelow(_MAX_SEED)
-        self.seed = drawn if self.plan.seed is None else self.plan.seed
+        run_id, self.seed = _identity(self.plan, resumed, clock.now.astimezone(UTC))
         self.done = threading.Event()
         self._digest = (resumed.config if resumed else "") or _digest(self.plan)
         self._chain, self._updates, self._on_end = chain, updates, on_end
-        run_id = self.plan.run_id or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(6)}"
-        run_id = (resumed.run_id if resumed else None) or run_id
         self._images = chain.images.seeded(self.seed)
         self._sources = sources(self.plan, run_id, self.seed, self._images)
         self._warnings: tuple[str, ...] = ()
         saver = (scheduler or self._saver) if backend.capacity + backend.queue_ahead > 1 else None
-        out, owner = self.plan.settings.out, run_id if store else ""
-        self._files = (
-            FileStore(
-                _writer(out, self.plan, files, owner),
-                self._now,
-                saver,
-                synced_from=_last_drawing(self.plan) if self.plan.settings.save == "final" else 0,
-                supersedes=self.plan.settings.save == "final" and store is None,  # a resumed run begins from them all
-            )
-            if out is not None
-            else None
-        )
+        keeper = run_id if store else None
+        self._files = _file_store(self.plan, files, now=self._now, saver=saver, keeper=keeper)
         self._resumed = resumed
         self._journal = journal_of(
             store,
@@ -236,16 +221,41 @@ class RunSession(Session):
         self.done.set()
 
 
-def _writer(out: Path, plan: StageExecutionPlan, files: Files | None, owner: str) -> ImageWriter:
+def _identity(plan: StageExecutionPlan, resumed: Resumption | None, now: datetime) -> tuple[str, int]:
+    """Return the run's id and the seed of its first image: those that it had or was given, else random ones."""
+    drawn = resumed.seed if resumed else secrets.randbelow(_MAX_SEED)
+    given = (resumed.run_id if resumed else None) or plan.run_id
+    return given or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(6)}", drawn if plan.seed is None else plan.seed
+
+
+def _file_store(
+    plan: StageExecutionPlan,
+    files: Files | None,
+    *,
+    now: Callable[[], datetime],
+    saver: abc.SchedulerBase | None,
+    keeper: str | None,
+) -> FileStore | None:
+    """Return what writes the pictures, None where they stay in memory. *keeper*: the run's id, if a store keeps it."""
     settings = plan.settings
-    return ImageWriter(
-        out,
+    if settings.out is None:
+        return None
+    writer = ImageWriter(
+        settings.out,
         pattern=pattern_of(plan),
         format=settings.format,
         quality=settings.quality,
         embed=settings.embed,
         files=files,
-        owner=owner,
+        owner=keeper or "",
+    )
+    final = settings.save == "final"
+    return FileStore(
+        writer,
+        now,
+        saver,
+        synced_from=_last_drawing(plan) if final else 0,
+        supersedes=final and keeper is None,  # a resumed run begins from them all
     )
 
 

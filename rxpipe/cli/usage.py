@@ -24,6 +24,12 @@ __all__ = ["usage_problem"]
 
 _DAY = "should be a day such as 2026-11-26, or a day and a time such as 2026-11-26T14:30"
 _EXTRA = re.compile(r"unexpected extra arguments?(?:\(s\))? \((.*)\)", re.DOTALL)
+_OLDER = {
+    r"'(.*)' is not a valid integer": "should be a whole number",
+    r"'(.*)' is not a valid float": "should be a number",
+    r"'(.*)' does not match the format": _DAY,
+}
+_OUTSIDE = re.compile(r"(\S+) is not in the range (?:(\S+?)<=)?x(?:<=(\S+?))?(?:>=(\S+?))?\.?$")
 _QUOTED = re.compile(r"'([^']*)'")
 
 
@@ -80,10 +86,22 @@ def _wrong_value(error: Any) -> str:
     cause: Any = error.__cause__
     details = cause.errors(include_url=False) if hasattr(cause, "errors") else []
     if not details:
-        return str(error.message)
+        return _wrong_text(str(error.message))
     detail = details[0]
     text = _DAY if "datetime" in detail["type"] or "does not match the format" in detail["msg"] else wanted(detail)
     return f"got {shown(detail['input'])}, {text.removesuffix('.0')}"
+
+
+def _wrong_text(message: str) -> str:
+    """Return what the parser of older versions says, who have no more than a text, in our words."""
+    for pattern, text in _OLDER.items():
+        if (found := re.match(pattern, message, re.DOTALL)) is not None:
+            return f"got {shown(found[1])}, {text}"
+    if (found := _OUTSIDE.match(message)) is None:
+        return message
+    value, low, high = found[1].removesuffix(".0"), found[2] or found[4], found[3]
+    below = low is not None and float(value) < float(low)
+    return f"got {shown(value)}, should be at {f'least {low}' if below else f'most {high}'}"
 
 
 def _needs(error: Any) -> str:

@@ -25,7 +25,7 @@ _KEY = re.compile(r"""\s*("[^"]*"|'[^']*'|[^."'=\s]+(?:[ \t]+[^."'=\s]+)*)\s*([.
 
 
 def read_values(path: Path) -> dict[str, object]:
-    """Return the plain values of a TOML, YAML or JSON file, told apart by their content.
+    """Return the plain values of a TOML, YAML or JSON file, recognised by its content.
 
     Raises:
         ConfigError: unreadable, not of a known kind, not well-formed, or not a table at its top.

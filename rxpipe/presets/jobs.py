@@ -41,8 +41,8 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64} \(\d+ bytes\)")
 class Job(NamedTuple):
     """What to run, as a file says it. kind: the name of one of `KINDS` or `SHAPES`. values: of a config, unchecked.
 
-    held: settings of a picture that do more than draw, by stage and name; *values* are without them. Whoever made the
-    picture has written them, and a server obeys them: see `trusted`. left: what is not carried over. source: the
+    held: settings of a picture that do more than draw, by stage and name; *values* are without them. They come
+    from the author of the picture, and a server obeys them: see `trusted`. left: what is not carried over. source: the
     picture that it was drawn over, "" for none. no_prompt: why there is no prompt, "" where there is one. name: which
     of several in one file it is. notes: about the keys of a foreign file.
     """

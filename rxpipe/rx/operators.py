@@ -42,7 +42,7 @@ def retry_backoff(
     Args:
         delays: seconds before the 2nd, 3rd, ... attempt; or a function of the attempt that failed (1..) and its error,
             which gives seconds, or None for no further attempt.
-        on_retry: told the failed attempt, the delay and the error before the pause begins.
+        on_retry: called with the failed attempt, the delay and the error before the pause begins.
         before_retry: an observable of that error that must complete before the pause begins.
 
     Values pass as they come, those of a failed attempt too. The last error passes when no attempt is left; an error of
@@ -103,7 +103,7 @@ class _Retrying:
         try:
             delay_s = self._delay_of(self._attempt, error)
             preparation = None if delay_s is None else self._prepare(delay_s, error)
-        except Exception as raised:  # noqa: BLE001  # a stranger's function; it is handed on
+        except Exception as raised:  # noqa: BLE001  # user code; it is handed on
             self._observer.on_error(raised)
             return
         if delay_s is None or preparation is None:

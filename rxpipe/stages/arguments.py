@@ -85,7 +85,7 @@ def _hints(function: Callable[..., Any]) -> Mapping[str, Any]:
     inner = inner if inspect.isroutine(inner) else type(inner).__call__
     try:
         return typing.get_type_hints(inner, include_extras=True)
-    except Exception:  # whatever evaluating a stranger's annotations raises  # noqa: BLE001
+    except Exception:  # whatever evaluating the annotations of user code raises  # noqa: BLE001
         return _hints_one_by_one(inspect.unwrap(inner))
 
 

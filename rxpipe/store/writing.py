@@ -1,7 +1,7 @@
 """StoreWriter: the one thread of a process that writes a store.
 
 What is put in is written in its order, many changes in one transaction. A store that is locked or full keeps them
-waiting and is tried again; one that is damaged, foreign or read-only is given up, and the runs go on without it; one
+waiting and is retried; one that is damaged, foreign or read-only is abandoned, and the runs go on without it; one
 that was deleted is begun anew, with the runs that are in progress.
 """
 
@@ -74,7 +74,7 @@ class _Waiting:
     """A change that waits.
 
     may_be_lost: the first to go where too many wait. urgent: the others with it are written at once.
-    after: called once it is durable, or given up. ended: set then, for one who waits. error: why it was not written.
+    after: called once it is durable, or abandoned. ended: set then, for who waits. error: why it was not written.
     """
 
     change: Callable[[sqlite3.Connection], None]
@@ -127,7 +127,7 @@ class StoreWriter:
     # -- for runs -----------------------------------------------------------------------------------------------------
 
     def begin(self, run: OpenRun) -> None:
-        """Write for a run, until `end`; a store that was given up is tried again."""
+        """Write for a run, until `end`; a store that was abandoned is retried."""
         with self._wake:
             self._runs.append(run)
             if self._given_up:

@@ -7,11 +7,12 @@ import io
 import json
 import re
 from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import reactivex as rx
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from timelines import OUT_OF_MEMORY, TimelineBuilder, whole_run
 from typer.testing import CliRunner
@@ -324,29 +325,79 @@ def test_what_was_kept_took_no_time_and_attempts_are_apart():
 
 
 @pytest.mark.parametrize("result", [queued_run(), rxp.PipelineRunResult.from_events(whole_run("txt2img", "upscale"))])
-def test_a_trace_has_slices_that_nest_in_each_thread(result):
+def test_a_trace_has_what_its_format_asks_for(result):
     """What is at the same time in one thread is one inside the other; every thread has its name."""
-    events = json.loads(trace_text(run_of_result(result)))["traceEvents"]
-    named = {(event["pid"], event["tid"]) for event in events if event["name"] == "thread_name"}
-    threads = {}
-    for event in events:
-        assert event["ph"] in {"X", "i", "M", "C"}
-        assert isinstance(event["pid"], int)
-        assert isinstance(event["tid"], int)
-        if event["ph"] != "M":
-            assert isinstance(event["ts"], int)
+    assert_is_trace(trace_text(run_of_result(result)))
+
+
+ARGUMENTS = {
+    "process_name": "name", "thread_name": "name", "process_sort_index": "sort_index", "thread_sort_index": "sort_index"
+}  # fmt: skip
+
+
+def assert_is_trace(text):
+    """The text is of the Trace Event Format: each event has what its phase needs, slices of a thread nest."""
+    trace = json.loads(text, parse_constant=pytest.fail)
+    assert trace["displayTimeUnit"] in {"ms", "ns"}
+    named, open_ends = set(), {}
+    for event in trace["traceEvents"]:
+        place = event["pid"], event["tid"]
+        assert all(type(number) is int and number >= 0 for number in place)
+        assert isinstance(event["name"], str)
+        if event["ph"] == "M":
+            assert list(event["args"]) == [ARGUMENTS[event["name"]]]
+            named |= {place} if event["name"] == "thread_name" else set()
+            continue
+        assert type(event["ts"]) is int
+        assert event["ts"] >= 0
         if event["ph"] == "X":
-            threads.setdefault((event["pid"], event["tid"]), []).append((event["ts"], event["ts"] + event["dur"]))
-    assert set(threads) <= named
-    for slices in threads.values():
-        for (begin, end), (next_begin, next_end) in pairwise(slices):
-            assert next_begin >= end or (begin <= next_begin and next_end <= end) or next_begin >= begin
-        stack = []
-        for begin, end in slices:
-            while stack and stack[-1] <= begin:
-                stack.pop()
-            assert not stack or end <= stack[-1]
-            stack.append(end)
+            assert type(event["dur"]) is int
+            assert event["dur"] >= 0
+            ends = open_ends.setdefault(place, [])
+            while ends and ends[-1] <= event["ts"]:
+                ends.pop()
+            assert not ends or event["ts"] + event["dur"] <= ends[-1], event
+            ends.append(event["ts"] + event["dur"])
+        elif event["ph"] == "i":
+            assert event["s"] in {"g", "p", "t"}
+        else:
+            assert event["ph"] == "C"
+            assert all(isinstance(value, int | float) for value in event["args"].values())
+    assert set(open_ends) <= named
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["step", "retry", "image", "failed"]),
+            st.integers(1, 3),
+            st.sampled_from([0.0, 0.25, 1.0, 7.5, -2.0, -1e5, 4e7]),
+            st.sampled_from([None, 0.0, 0.5, 3.0, 1e6]),
+            st.sampled_from([None, "http://a", "http://b"]),
+        ),
+        max_size=12,
+    )
+)
+def test_any_run_is_a_trace(happenings):
+    """Durations and dates that contradict each other too, as those of several machines do, and a clock that is set."""
+    builder = TimelineBuilder()
+    builder.begin("txt2img", images=3)
+    builder.start(0)
+    ended = set()
+    for what, image, wait_s, duration_s, server in happenings:
+        builder.wait(wait_s)
+        if image in ended:
+            continue
+        if what == "step":
+            builder.step(0, image, 0.5, phase="queued" if server else "working")
+        elif what == "retry":
+            builder.retry(0, image, delay_s=duration_s or 0.0)
+        else:
+            ended.add(image)
+            error = {"error": OUT_OF_MEMORY} if what == "failed" else {}
+            more = {"transfer_s": 0.25, "own_s": wait_s if wait_s > 0 else 0.0, "server": server}
+            builder.image(0, image, "done" if what == "image" else "failed", duration_s=duration_s, **more, **error)
+    assert_is_trace(trace_text(run_of_result(rxp.PipelineRunResult.from_events(builder.events))))
 
 
 # -- files and the command --------------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ class _Serving:
             self._wait_for(address, str(error))
         finally:
             stopping.cancel()
-            with contextlib.suppress(Exception):  # a scheduler that is gone is told nothing
+            with contextlib.suppress(Exception):  # a scheduler that is gone needs no farewell
                 await asyncio.wait_for(worker.close(timeout=2, nanny=False), 5)
         if worker.retired:
             self._say(f"worker {self._name} was retired by its scheduler, and ends")

@@ -79,7 +79,7 @@ class PipelineConfig(RunSettings):
 
     @classmethod
     def load(cls, path: Path | str, *, overrides: Sequence[str] = ()) -> PipelineConfig:
-        """Return the config in a TOML, YAML or JSON file, told apart by their content.
+        """Return the config in a TOML, YAML or JSON file, recognised by its content.
 
         Args:
             path: the file, UTF-8.

@@ -83,14 +83,14 @@ def config_of(form: FormValues) -> PipelineConfig:
 
 
 def variant_count(form: FormValues) -> int | None:
-    """Return how many pictures a run with variants draws first; None without variants, or where it cannot be told."""
+    """Return how many pictures a run with variants draws first; None without variants, or where that is not known."""
     return variants_of(form)[0]
 
 
 def variants_of(form: FormValues) -> tuple[int | None, str]:
     """Return how many pictures a run with variants draws first, and that in words.
 
-    None without variants, or where it cannot be told: the words are what is wrong then, "" without variants.
+    None without variants, or where that is not known: the words are what is wrong then, "" without variants.
     """
     if not _varies(form):
         return None, ""

@@ -145,26 +145,26 @@ def _attempt(events: Sequence[StageEvent], own: frozenset[int] | None) -> Attemp
     began = start.moment
     open_bars: dict[tuple[int, int], _OpenBar] = {}
     bars: list[Bar] = []
+    now_s = 0.0
     for event in events:
+        now_s = max(now_s, event.moment.since_s(began))  # the dates of older records may fall
         if not isinstance(event, StageStep | StageRetry | StageImageProgress) or event.image_index is None:
             continue
-        now_s = event.moment.since_s(began)
         key = event.stage_index, event.image_index
         if isinstance(event, StageImageProgress):
             code = event.stage_index in own if own is not None else event.stage_type not in _RENDERED
             bars.append(open_bars.pop(key, _OpenBar()).finished(event, now_s, code=code))
         else:
             open_bars.setdefault(key, _OpenBar(event.stage_type, event.shown_number)).note(event, now_s)
-    length_s = last.moment.since_s(began)
-    bars += [bar.abandoned(key, length_s) for key, bar in open_bars.items()]
+    bars += [bar.abandoned(key, now_s) for key, bar in open_bars.items()]
     status = last.status if isinstance(last, RunEnd) else None
-    return Attempt(start.attempt, start.timestamp, length_s, start.stages, tuple(_served(bars)), status)
+    return Attempt(start.attempt, start.timestamp, now_s, start.stages, tuple(_served(bars)), status)
 
 
 def _served(bars: Sequence[Bar]) -> Iterator[Bar]:
     """Return bars in which an image that nobody saw leave the queue left it when the one before it was done.
 
-    Whoever asks a server now and then does not see a short job run.
+    A server that is asked now and then is not seen to run a short job.
     """
     done: dict[str | None, list[float]] = {}
     for bar in bars:
