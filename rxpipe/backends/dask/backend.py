@@ -217,7 +217,11 @@ class DaskBackend(Backend):
 
     async def _add_checked(self, address: str, member: Member, plan: StageExecutionPlan) -> None:
         """Give images to a worker that came since the plan was checked: those that it can render."""
-        for warning in await asyncio.to_thread(check_member, member, plan):
+        try:
+            warnings = await asyncio.to_thread(check_member, member, plan)
+        except Exception as error:  # noqa: BLE001  # whatever it is, its images will say so again
+            warnings = [f"{member.where}: {type(error).__name__}: {error}"]
+        for warning in warnings:
             logger.warning("Dask worker {}", warning)
         if self._members.get(address) is member:
             self._placement.add(member)
