@@ -156,7 +156,8 @@ def test_random_cancels_wait_for_nothing_and_hit_nobody_else(version, count):
             watched.worker.close()
         assert ended(server)
         outcomes = {job.task_id: job.outcome for job in server.jobs}
-        calls = len(stops(server))
+        calls = [f"{call.path} {call.body}" for call in stops(server)]
 
     assert {outcomes[job] for job in strangers} <= {"done"}
-    assert calls <= count
+    ours = outcomes.keys() - set(strangers)
+    assert all(any(job in call for job in ours) for call in calls)  # each names one of ours; some more than once
