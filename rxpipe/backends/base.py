@@ -107,6 +107,7 @@ class Backend(ABC):
 
     name: short, part of files and logs. description: one sentence for people.
     url: address of the server, without credentials; None for a backend that has none.
+    label: what tells it from others of its name in a pool, such as its device "cuda:1"; None where it has none.
     capacity: images that it renders in parallel, at least 1. With 1 the images of a stage finish in index order; with
         more each is reported when it is written.
     queue_ahead: so many further images may be begun meanwhile, for a server with a queue of its own. Where the two come
@@ -118,6 +119,7 @@ class Backend(ABC):
     name: str = "backend"
     description: str = ""
     url: str | None = None
+    label: str | None = None
     capacity: int = 1
     queue_ahead: int = 0
     batches: bool = False

@@ -28,7 +28,8 @@ class MemberLost(BackendUnavailable):
 class Member:
     """One backend of several: what it is doing, and how it has done so far.
 
-    groups: batches or single images in progress, with the number of their calls. resting_until: seconds of the clock.
+    label: that of no other member. groups: batches or single images in progress, with the number of their calls.
+    resting_until: seconds of the clock.
     unable: the needs that its `check` refused, and why. absent: it did not answer `check`.
     error: of its last image, or None where it rendered that.
     stopping: calls that were cut short and may still run there. suspected_at_s: when the last one was cut short; it is
@@ -37,6 +38,7 @@ class Member:
 
     backend: Backend
     number: int
+    label: str | None = None
     groups: dict[object, int] = field(default_factory=dict)
     unable: dict[object, BackendError] = field(default_factory=dict)
     model: str | None = None
@@ -52,8 +54,8 @@ class Member:
 
     @property
     def where(self) -> str:
-        """Its address, else its name and number."""
-        return self.backend.url or f"{self.backend.name} {self.number}"
+        """Its address, else its label, else its name and number."""
+        return self.backend.url or self.label or f"{self.backend.name} {self.number}"
 
     def rest(self, now_s: float, wanted_s: float = 0.0) -> None:
         """Take no image for a while, twice as long as the last time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from rxpipe.backends.base import Backend
@@ -60,7 +61,8 @@ class PoolBackend(Backend):
 
     def after_fork(self) -> None:
         """Begin anew in a child process: the images in progress are the parent's."""
-        self._placement = Placement(Member(backend, number) for number, backend in enumerate(self.members, 1))
+        labels = labelled(self.members)
+        self._placement = Placement(Member(one, at, labels[at - 1]) for at, one in enumerate(self.members, 1))
 
     def _count(self) -> None:
         """Sum up what the members can do, which may change while they run."""
@@ -118,3 +120,15 @@ class PoolBackend(Backend):
         """Close all members."""
         for backend in self.members:
             backend.close()
+
+
+def labelled(backends: Sequence[Backend]) -> list[str | None]:
+    """Return the labels of backends, with a number behind those that several share: "cpu#1", "cpu#2"."""
+    shared, found, seen = Counter(backend.label for backend in backends), list[str | None](), Counter[str]()
+    for backend in backends:
+        label = backend.label
+        if label is not None and shared[label] > 1:
+            seen[label] += 1
+            label = f"{label}#{seen[label]}"
+        found.append(label)
+    return found

@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import threading
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any
 
 import reactivex as rx
@@ -24,7 +25,7 @@ from rxpipe.errors import BackendFailed, BackendRejected, BackendUnavailable, Rx
 from rxpipe.rx.forks import renew_after_fork
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from reactivex import abc
 
@@ -66,13 +67,17 @@ class ProcessBackend(Backend):
     Args:
         make: makes the backend, in the child and once here for `check` and `catalog`; it must pickle.
         label: for people, such as "cuda:1".
+        environment: variables that the child gets where the program has none of their names.
 
     The child starts with the first picture. If it ends, what it was rendering fails with BackendUnavailable, and the
     next picture starts another.
     """
 
-    def __init__(self, make: Callable[[], Backend], *, label: str) -> None:
+    def __init__(
+        self, make: Callable[[], Backend], *, label: str, environment: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._make, self.label = make, label
+        self._environment = dict(environment)
         self._here = make()
         self.name = self._here.name
         self.capacity, self.queue_ahead = self._here.capacity, self._here.queue_ahead
@@ -157,7 +162,7 @@ class ProcessBackend(Backend):
             if self._closed:
                 return None
             if self._child is None or self._child.ended:
-                self._child = _Child(self._make, self.label)
+                self._child = _Child(self._make, self.label or self.name, self._environment)
             return self._child
 
 
@@ -196,11 +201,14 @@ class _Call:
 class _Child:
     """A running child process and the calls that it is at."""
 
-    def __init__(self, make: Callable[[], Backend], label: str) -> None:
+    def __init__(self, make: Callable[[], Backend], label: str, environment: Mapping[str, str]) -> None:
         command = [sys.executable, "-m", "rxpipe.backends.child"]
         paths = os.pathsep.join(dict.fromkeys(os.path.abspath(path) for path in sys.path))  # noqa: PTH100  # "" is here
         self._process = subprocess.Popen(  # noqa: S603  # fixed words
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths}
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**environment, **os.environ, "PYTHONPATH": paths},
         )
         self._label = label
         self._write, self._lock = threading.Lock(), threading.Lock()

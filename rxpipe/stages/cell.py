@@ -77,6 +77,7 @@ class Cell:
         self.state = CellState.WAITING
         self._pictures: list[_Picture] = []
         self._came_s: float | None = None  # when the backend's picture came
+        self._saving_since_s = 0.0  # later: it waits for the images before it
         self._unexpected_type = ""  # the type of an emission that is not a StageOutput
         self._rendering = SerialDisposable()
         self._observer: abc.ObserverBase[Artifact] | None = None
@@ -151,9 +152,13 @@ class Cell:
     def _backend_done(self, then: Callable[[], None]) -> None:
         """Let the next image begin, and call *then* once the images before this one have finished.
 
-        With a journal the next one begins once this one is kept: a crash never costs more images than have a slot.
+        With a journal the next one begins once this one is kept: a crash never costs more images than have a slot. So
+        it does where that is soon and the server has a further image: this one's next stage then has the slot, and not
+        an image that is not yet begun.
         """
-        if self.slot is not None and self._scope.output.saver is not None and not self._scope.journal.resumes:
+        scope = self._scope
+        waits = scope.journal.resumes or (scope.backend.queue_ahead > 0 and scope.saving.is_short)
+        if self.slot is not None and scope.output.saver is not None and not waits:
             self.slot.free()
         self._in_order(then)
 
@@ -169,6 +174,7 @@ class Cell:
         """Write and report the picture: on this thread, or on the saver's and then back on the run's."""
         if not self._begin_saving():
             return
+        self._saving_since_s = self._scope.elapsed_s()
         saver, scheduler = self._scope.output.saver, self._scheduler
         if saver is None or scheduler is None:
             self._commit(lambda action: action())
@@ -236,7 +242,9 @@ class Cell:
         """Return what the event of a picture says beyond the image: of one that a backend has drawn."""
         if not isinstance(picture, Output):
             return {}
-        since_s = self._scope.elapsed_s() - (self._came_s or 0.0)
+        came_s, now_s = self._came_s or 0.0, self._scope.elapsed_s()
+        since_s = now_s - came_s
+        self._scope.saving.note(came_s - self.began_s, now_s - self._saving_since_s)
         own_s = round((picture.own_s or 0.0) + since_s, 6)
         return {
             "warnings": picture.warnings,

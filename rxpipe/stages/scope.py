@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rxpipe.stages.control import RunControl
     from rxpipe.stages.timeline import Timeline
 
+_SHORT = 0.25  # of the time that a picture is drawn, and waits for that
+
 
 class ImageStore(Protocol):
     """Where finished pictures go.
@@ -47,6 +49,23 @@ class InMemory:
         """Return the artifact unchanged."""
         del execution
         return artifact
+
+
+class SavingPace:
+    """Whether pictures are written in a fraction of the time that they take to be drawn; so until one was."""
+
+    def __init__(self) -> None:
+        self._drawing_s = self._saving_s = 0.0
+
+    @property
+    def is_short(self) -> bool:
+        """Whether what is queued ahead lasts longer than the writing of what was drawn before it."""
+        return self._saving_s <= _SHORT * self._drawing_s
+
+    def note(self, drawing_s: float, saving_s: float) -> None:
+        """Add what one picture took."""
+        self._drawing_s += drawing_s
+        self._saving_s += saving_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +113,7 @@ class RunScope:
     output: ImageStore
     control: RunControl
     journal: Journal = field(default_factory=Journal)
+    saving: SavingPace = field(default_factory=SavingPace)
     releases: list[Callable[[], None]] = field(default_factory=list)
 
     def now(self) -> datetime:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent.parent
 PYTHON = ROOT / ".venv-diffusers" / "bin" / "python"
-MEGAPIXELS, MOST_MB, MOST_S = 8.0, 1000.0, 3.0
+MOST_MB, MOST_S, PATIENCE_S = 1000.0, 3.0, 3600.0
 PARTS = {
     "stages": ("stages",),
     "upscale": ("upscale", 870, 580, 1),
@@ -69,19 +69,25 @@ def upscale(folder: Path, width: int, height: int, blocks: int) -> Iterator[Row]
 
     library = beside.give_operators()
     import tiny  # noqa: PLC0415  imports torch
-    from pixels import given, grain, output, pixels  # noqa: PLC0415  see above
+    import torch  # noqa: PLC0415  see above
+    from pixels import given, grain, pixels  # noqa: PLC0415  see above
     from safetensors.torch import save_file  # noqa: PLC0415  see above
     from spandrel.architectures.ESRGAN import ESRGAN  # noqa: PLC0415  see above
+    from stages import Watched, stage_of  # noqa: PLC0415  see above
 
     import rxpipe as rxp  # noqa: PLC0415  of this checkout
 
+    torch.set_num_threads(os.cpu_count() or 1)
     tiny.sd(folder / "sd")
     (folder / "ESRGAN").mkdir()
     save_file(ESRGAN(num_blocks=blocks, scale=4).state_dict(), folder / "ESRGAN" / "full4x.safetensors")
     os.environ["RXPIPE_MODELS"] = str(folder)
     with rxp.open_backend(f"diffusers:{folder / 'sd'}?device=cpu") as backend:
         before_mb, begin_s = _most_mb(), time.monotonic()
-        out = output(backend, rxp.UpscaleConfig(scale=4, upscaler="full4x"), given(grain(width, height)))
+        stage = stage_of(rxp.UpscaleConfig(scale=4, upscaler="full4x"))
+        watched = Watched(backend.render(stage, given(grain(width, height))))
+        watched.wait_for(lambda seen: seen.completed or seen.error is not None, PATIENCE_S)
+        out = watched.output
         took_s, most_mb = time.monotonic() - begin_s, _most_mb()
     high, wide = pixels(out.data).shape[:2]
     del library

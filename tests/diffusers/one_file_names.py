@@ -2,6 +2,8 @@
 
 import re
 
+import torch
+
 _ENDS = {
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
@@ -33,6 +35,52 @@ def original_names(pipe):
         found[f"first_stage_model.{_of_vae(key)}"] = value[:, :, None, None] if square else value
     for key, value in pipe.text_encoder.state_dict().items():
         found[f"cond_stage_model.transformer.text_model.{key.removeprefix('text_model.')}"] = value
+    return found
+
+
+def original_xl_names(pipe):
+    """All weights of an SDXL pipeline by those names."""
+    found = {
+        name.replace("add_embedding.linear_1", "label_emb.0.0").replace(
+            "add_embedding.linear_2", "label_emb.0.2"
+        ): value
+        for name, value in original_names(pipe).items()
+        if not name.startswith("cond_stage_model.")
+    }
+    for key, value in pipe.text_encoder.state_dict().items():
+        found[f"conditioner.embedders.0.transformer.text_model.{key.removeprefix('text_model.')}"] = value
+    for key, value in _of_open_clip(pipe.text_encoder_2.state_dict()).items():
+        found[f"conditioner.embedders.1.model.{key}"] = value
+    return found
+
+
+_OPEN_CLIP = {
+    "embeddings.token_embedding.weight": "token_embedding.weight",
+    "embeddings.position_embedding.weight": "positional_embedding",
+    "final_layer_norm": "ln_final",
+    "encoder.layers": "transformer.resblocks",
+    "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2",
+    "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+    "self_attn.out_proj": "attn.out_proj",
+}
+
+
+def _of_open_clip(weights):
+    """A text encoder by open_clip's names, where query, key and value are one matrix."""
+    found = {}
+    for key, value in weights.items():
+        name = key.removeprefix("text_model.")
+        for ours, theirs in _OPEN_CLIP.items():
+            name = name.replace(ours, theirs)
+        if name == "text_projection.weight":
+            found["text_projection"] = value.T
+        elif ".self_attn.q_proj." in name:
+            parts = [weights[key.replace("q_proj", f"{letter}_proj")] for letter in "qkv"]
+            found[name.replace("self_attn.q_proj.", "attn.in_proj_")] = torch.cat(parts)
+        elif "self_attn." not in name:
+            found[name] = value
     return found
 
 

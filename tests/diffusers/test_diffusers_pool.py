@@ -13,6 +13,7 @@ from stages import Watched, stage_of
 import rxpipe as rxp
 from rxpipe.backends import open_backend
 from rxpipe.backends.base import StepProgress
+from rxpipe.backends.diffusers.children import shared_cores
 from rxpipe.errors import BackendRejected, BackendUnavailable, BadImage, ConfigError
 
 PATIENCE_S = 300.0
@@ -53,7 +54,7 @@ def test_steps_come_and_a_cancel_reaches_the_process(pool):
 def test_a_run_of_four_stages_survives_the_death_of_one_process(pool, tmp_path):
     """SIGKILL while it draws: all pictures are there, in order, with the pixels of an undisturbed run."""
     config = rxp.PipelineConfig(
-        txt2img=rxp.Txt2ImgConfig(**TXT2IMG, images=6, seed=7),
+        txt2img=rxp.Txt2ImgConfig(**{**TXT2IMG, "steps": 60}, images=6, seed=7),
         img2img=rxp.Img2ImgConfig(steps=6, denoising_strength=0.5),
         adetailer=rxp.AdetailerConfig(detector="face_yolov8n.pt", steps=4),
         upscale=rxp.UpscaleConfig(scale=2),
@@ -64,8 +65,8 @@ def test_a_run_of_four_stages_survives_the_death_of_one_process(pool, tmp_path):
     executor, killed = rxp.PipelineExecutor(pool), []
 
     def kill(event):
-        done = len([one for one in executor.active.result.events if isinstance(one, rxp.StageImageProgress)])
-        if not killed and isinstance(event, rxp.StageStep) and done:
+        early = isinstance(event, rxp.StageStep) and event.stage_type == "txt2img" and 1 < (event.step or 0) < 20
+        if not killed and early and event.image_index > 2:  # both have drawn, and are far from their end
             busy = [member for member in pool.members if member.pid and member._child._calls]
             killed.extend(member.pid for member in busy[:1])
             for pid in killed:
@@ -77,8 +78,9 @@ def test_a_run_of_four_stages_survives_the_death_of_one_process(pool, tmp_path):
     result = run.result
     result.raise_for_status()
     assert killed
-    moved = [warning for record in result.records for warning in record.warnings if "signal 9" in warning]
-    assert moved, "the picture that it was at was drawn by the other, which says so"
+    moved = [event.error.message for event in result.events if isinstance(event, rxp.StageRetry)]
+    assert moved, "the picture that it was at was drawn by the other"
+    assert all("signal 9" in message for message in moved)
     assert len(result.images) == 6
     assert [image.seed for image in sorted(result.images, key=lambda one: one.seed)] == [7, 8, 9, 10, 11, 12]
     for one, other in zip(*(sorted(run.images, key=lambda image: image.seed) for run in (quiet, result)), strict=True):
@@ -125,3 +127,25 @@ def test_devices_are_checked_when_it_is_opened(models):
             open_backend(f"diffusers:{models / 'sd'}{where}")
     with pytest.raises(ConfigError, match="no option 'colour'"):
         open_backend(f"diffusers:{models / 'sd'}?colour=red")
+
+
+def test_members_are_named_by_their_devices(pool):
+    """In the description, and as the server of a picture; those of one device by a number behind it."""
+    assert pool.description.startswith("2 backends: cpu#1, cpu#2")
+    assert output(pool, rxp.Txt2ImgConfig(**TXT2IMG)).server in {"cpu#1", "cpu#2"}
+    with open_backend(f"{pool.where.rpartition('?')[0]}?devices=cpu,cpu:0") as other:
+        assert other.description.startswith("2 backends: cpu, cpu:0")
+
+
+def test_processes_on_the_processor_share_its_cores(models, monkeypatch):
+    """Unless the user says how many threads each takes; those of accelerators are left alone."""
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)))
+    assert shared_cores(["cpu", "cuda:0", "cpu"]) == {"OMP_NUM_THREADS": "6"}
+    assert shared_cores(["cuda:0"]) == {"OMP_NUM_THREADS": "12"}
+    assert shared_cores(["cpu"] * 50) == {"OMP_NUM_THREADS": "1"}
+    with open_backend(f"diffusers:{models / 'sd'}?devices=cpu,cpu") as opened:
+        drawn(opened)
+        (pid,) = (member.pid for member in opened.members if member.pid)
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    assert b"OMP_NUM_THREADS=6" in environment

@@ -10,7 +10,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from one_file_names import original_names
+from one_file_names import original_names, original_xl_names
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -29,11 +29,11 @@ def _tokenizer(folder, padding="<|endoftext|>"):
     return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77, pad_token=padding)
 
 
-def _text_encoder(kind, words):
+def _text_encoder(kind, words, width=8):
     return kind(
         CLIPTextConfig(
-            vocab_size=len(words), max_position_embeddings=77, projection_dim=8, hidden_size=8, intermediate_size=16,
-            num_attention_heads=2, num_hidden_layers=3, bos_token_id=words.bos_token_id,
+            vocab_size=len(words), max_position_embeddings=77, projection_dim=8, hidden_size=width,
+            intermediate_size=16, num_attention_heads=2, num_hidden_layers=3, bos_token_id=words.bos_token_id,
             eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id,
         )
     )  # fmt: skip
@@ -70,20 +70,20 @@ def sd(folder, seed=0, channels=4):
     return pipe
 
 
-def sdxl(folder, seed=0):
-    """SDXL in small: two text encoders and conditioning on sizes."""
+def sdxl(folder, seed=0, second=8):
+    """SDXL in small: two text encoders, the second of a width of its own, and conditioning on sizes."""
     torch.manual_seed(seed)
     unet = UNet2DConditionModel(
         sample_size=8, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, attention_head_dim=(2, 4),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        use_linear_projection=True, transformer_layers_per_block=(1, 1), cross_attention_dim=16,
+        use_linear_projection=True, transformer_layers_per_block=(1, 1), cross_attention_dim=8 + second,
         addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=6 * 8 + 8,
     )  # fmt: skip
     words, other = _tokenizer(folder.with_suffix(".words")), _tokenizer(folder.with_suffix(".words2"), "!")
     pipe = StableDiffusionXLPipeline(
         unet=unet, vae=_vae(), scheduler=_noise(), tokenizer=words, tokenizer_2=other,
         text_encoder=_text_encoder(CLIPTextModel, words),
-        text_encoder_2=_text_encoder(CLIPTextModelWithProjection, other),
+        text_encoder_2=_text_encoder(CLIPTextModelWithProjection, other, second),
         force_zeros_for_empty_prompt=True, add_watermarker=False,
     )  # fmt: skip
     pipe.save_pretrained(folder)
@@ -102,6 +102,24 @@ def lora(pipe, path, seed=3, strength=0.5):
     save_file(weights, path)
 
 
+def kohya_lora(pipe, folder, name, *, alpha):
+    """A LoRA of rank 2 over the UNet and the text encoder in kohya's form, and the same in diffusers' as NAME-twin."""
+    torch.manual_seed(3)
+    kohya, twin = {}, {}
+    parts = [("lora_unet", "unet", pipe.unet, ("to_q", "to_k", "to_v", "to_out.0"))]
+    parts.append(("lora_te_text_model", "text_encoder", pipe.text_encoder, ("q_proj", "k_proj", "v_proj", "out_proj")))
+    for prefix, part, model, ends in parts:
+        for place, module in model.named_modules():
+            if not place.endswith(ends):
+                continue
+            down, up = torch.randn(2, module.in_features) * 0.5, torch.randn(module.out_features, 2) * 0.5
+            key = f"{prefix}_{place.removeprefix('text_model.').replace('.', '_')}"
+            kohya |= {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up, f"{key}.alpha": torch.tensor(alpha)}
+            twin |= {f"{part}.{place}.lora_A.weight": down.clone(), f"{part}.{place}.lora_B.weight": up.clone()}
+    save_file(kohya, folder / f"{name}.safetensors")
+    save_file(twin, folder / f"{name}-twin.safetensors")
+
+
 def vae(path, seed=5):
     """Another VAE, as diffusers keeps one in a file."""
     torch.manual_seed(seed)
@@ -115,3 +133,8 @@ def vae(path, seed=5):
 def one_file(pipe, path):
     """Save an SD pipeline as a single .safetensors file, under the names of the original implementation."""
     save_file({name: tensor.contiguous() for name, tensor in original_names(pipe).items()}, path)
+
+
+def one_file_xl(pipe, path):
+    """The same of an SDXL pipeline."""
+    save_file({name: tensor.contiguous() for name, tensor in original_xl_names(pipe).items()}, path)

@@ -11,6 +11,7 @@ from reactivex.disposable import Disposable
 
 import rxpipe as rxp
 from rxpipe.errors import BackendRejected, PlanError, RunActive, RunFailed, SaveError
+from rxpipe.stages.scope import SavingPace
 from rxpipe.testing import ScriptedBackend
 from rxpipe.testing.scripted import tiny_picture
 
@@ -322,6 +323,29 @@ def test_a_stage_has_as_many_drawings_open_as_its_backend_asks_for(marbles, sett
         finished = [record.image_index for record in records]
         assert finished == [1, 2, 3, 4, 5] or (backend.capacity > 1 and sorted(finished) == [1, 2, 3, 4, 5])
         assert sorted(record.seed for record in records) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("out", [True, False])
+def test_where_writing_is_quick_a_third_image_waits_until_the_first_is_finished(marbles, tmp_path, out):
+    """The slot of a picture that is being written is kept for its own next stage: the first image ends sooner."""
+    backend = OverlappingSaves(queue_ahead=1)
+    stages = (rxp.txt2img(prompt="a", images=4, seed=0), rxp.img2img(), rxp.upscale())
+    chain = rxp.chain(*stages, out=tmp_path if out else None, order="image")
+    run = rxp.PipelineExecutor(backend, scheduler=marbles.clock).start(chain)
+    marbles.run()
+    assert run.result.success
+    assert backend.calls.index(("upscale", 1)) < backend.calls.index(("txt2img", 3))
+    assert len(backend.calls) == 12
+
+
+def test_a_slot_is_kept_for_what_is_written_only_while_that_is_quick():
+    """Over all pictures of the run; until the first one is written it is taken to be."""
+    pace = SavingPace()
+    assert pace.is_short
+    pace.note(0.5, 0.1)
+    assert pace.is_short
+    pace.note(0.1, 0.2)
+    assert not pace.is_short
 
 
 def test_cancel_interrupts_every_drawing_that_is_open(marbles):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import TYPE_CHECKING, Any
 
 from rxpipe.backends.diffusers.backend import DiffusersBackend
@@ -24,8 +25,13 @@ class DevicePool(PoolBackend):
     """
 
     def __init__(self, devices: Sequence[str], **options: Any) -> None:
+        environment = shared_cores(devices)
         super().__init__(
-            ProcessBackend(functools.partial(DiffusersBackend, device=device, **options), label=device)
+            ProcessBackend(
+                functools.partial(DiffusersBackend, device=device, **options),
+                label=device,
+                environment=environment if is_processor(device) else {},
+            )
             for device in devices
         )
         self._devices = tuple(devices)
@@ -36,6 +42,21 @@ class DevicePool(PoolBackend):
         model, _, rest = self.members[0].where.partition("?")
         options = [option for option in rest.split("&") if option and not option.startswith("device=")]
         return f"{model}?{'&'.join([*options, 'devices=' + ','.join(self._devices)])}"
+
+
+def is_processor(device: str) -> bool:
+    """Whether a device is the processor."""
+    return device.partition(":")[0] == "cpu"
+
+
+def shared_cores(devices: Sequence[str]) -> dict[str, str]:
+    """Return what has each of the processes on the processor take its share of the cores, at least one.
+
+    With all cores each, threads of one process wait for those of the others in the middle of an operation.
+    """
+    count = sum(map(is_processor, devices))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"OMP_NUM_THREADS": str(max(1, cores // max(1, count)))}
 
 
 def open_model(

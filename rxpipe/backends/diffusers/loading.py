@@ -118,6 +118,7 @@ def load(file: ModelFile, place: Place, *, config: Path | None, download: bool) 
         if is_out_of_memory(error):
             raise out_of_memory(place.device, f"loading {file.name}") from error
         raise BackendRejected(f"model {file.path}: cannot be loaded: {cut(str(error))}.") from error
+    _refuse_gaps(file, pipe)
     pipe.set_progress_bar_config(disable=True)
     for part in pipe.components.values():
         if hasattr(part, "requires_grad_"):
@@ -132,6 +133,17 @@ def load(file: ModelFile, place: Place, *, config: Path | None, download: bool) 
                 raise out_of_memory(place.device, f"loading {file.name}") from error
             raise
     return Loaded(file, pipe, dict(pipe.scheduler.config), pipe.vae)
+
+
+def _refuse_gaps(file: ModelFile, pipe: Any) -> None:
+    parts = [(name, part) for name, part in pipe.components.items() if hasattr(part, "named_parameters")]
+    lacks = [f"{name}.{key}" for name, part in parts for key, value in part.named_parameters() if value.is_meta]
+    if lacks:
+        more = f" and {len(lacks) - 1} more" if len(lacks) > 1 else ""
+        raise BackendRejected(
+            f"model {file.path}: it lacks weights: {lacks[0]}{more}.",
+            hint="Give a whole checkpoint: parts of one, such as a UNet alone, are not drawn with.",
+        )
 
 
 def refuse_family(file: ModelFile) -> None:

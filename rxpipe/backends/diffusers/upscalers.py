@@ -28,7 +28,7 @@ LATENT = {
 }
 """A1111's names of what enlarges the latents of a first pass: how torch interpolates."""
 
-TILE_PX, SMALL_TILE_PX, OVERLAP_PX = 192, 128, 16
+TILE_PX, SMALL_TILE_PX, OVERLAP_PX = 192, 96, 16
 """Side of a tile on an accelerator and on the processor, where memory is the program's; what is seen around one.
 
 16 px is where an RRDBNet of 23 blocks with random weights no longer differs from the whole picture.
