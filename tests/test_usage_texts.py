@@ -78,6 +78,7 @@ def test_learn_alone_is_its_summary(tmp_path, monkeypatch):
     assert "nothing is rated yet" in alone.stdout
 
 
+@pytest.mark.slow
 def test_the_help_of_every_command_says_values_in_words(monkeypatch):
     """And no types of Python, no formats of its clock."""
     monkeypatch.setenv("COLUMNS", "200")
