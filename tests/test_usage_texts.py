@@ -47,6 +47,10 @@ DAY = "should be a day such as 2026-11-26, or a day and a time such as 2026-11-2
         ),
         ("--bogus", "there is no option --bogus; rxpipe --help lists those there are"),
         ("testserver --port 80000", "--port: got '80000', should be at most 65535"),
+        ("run --out ''", "--out: got '', should be a path"),
+        ("run --input ' '", "--input: got '', should be a path"),
+        ("run ''", "[FILE]...: got '', should be a path"),
+        ("info a.png ''", "PICTURE...: got '', should be a path"),
         ("info", "info: PICTURE... is missing; usage: rxpipe info PICTURE... [OPTIONS]"),
     ],
 )

@@ -32,8 +32,23 @@ def _lighter(parameters: list[Any]) -> list[Any]:
 
 def _value_of(parameter: Any) -> str | None:
     """Return what an option takes, as its help says it; None leaves that to typer, which names the type of Python."""
+    return _VALUES.get(_kind_of(parameter))
+
+
+def _kind_of(parameter: Any) -> Any:
     annotation = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
-    return _VALUES.get(next(iter(get_args(annotation)), annotation))
+    return next(iter(get_args(annotation)), annotation)
+
+
+def _check_paths(parameter: Any, value: object, context: Any) -> None:
+    """Refuse an empty text for a path, as an unset variable of a shell gives it: it would be the working directory.
+
+    Raises:
+        typer.BadParameter: it is one.
+    """
+    given = value if isinstance(value, list | tuple) else (value,)
+    if _kind_of(parameter) is Path and any(isinstance(text, str) and not text.strip() for text in given):
+        raise typer.BadParameter("got '', should be a path", ctx=context, param=parameter)
 
 
 _VALUES: dict[Any, str] = {int: "NUMBER", float: "NUMBER", str: "TEXT", Path: "PATH", datetime: "DATE"}
@@ -49,6 +64,7 @@ class _OnlyGiven:
         """Return the value as the command takes it."""
         parameter = self._parameter
         if value is not None or parameter.required:
+            _check_paths(parameter, value, context)
             return self._read(context, value)
         nothing = () if getattr(parameter, "multiple", False) or parameter.nargs == -1 else None
         return nothing if parameter.callback is None else parameter.callback(context, parameter, nothing)

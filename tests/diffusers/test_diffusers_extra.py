@@ -6,6 +6,7 @@ import tiny
 from pixels import TXT2IMG, astronaut, given, output
 
 import rxpipe as rxp
+from rxpipe.backends import diagnose
 from rxpipe.backends.detections import Detection, regions
 from rxpipe.backends.regions import Box
 from rxpipe.backends.sizes import Size
@@ -109,6 +110,12 @@ def test_without_ultralytics_faces_are_found_all_the_same(shared):
     out = output(shared, section, given(astronaut()), before=rxp.Txt2ImgConfig(**TXT2IMG))
     assert len(out.settings["faces"]) == 1
     assert not out.unchanged
+
+
+@pytest.mark.usefixtures("detector")
+def test_doctor_says_what_reads_the_files_that_are_there(models):
+    found = diagnose(f"diffusers:{models / 'sd'}?device=cpu")
+    assert "to use the detector face_yolov8n.pt and 1 more: pip install ultralytics" in found.advice
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ samplers.py   A1111's samplers and schedules as schedulers of diffusers
 checks.py     a plan before it runs
 backend.py    the port; task.py one drawing on the model's thread
 engine.py     models in memory; loading.py, onefile.py, networks.py
-stages.py     the four stages; passes.py one sampling; embeds.py prompts; upscalers.py
+stages.py     the four stages; passes.py one sampling; previews.py; upscalers.py; detectors.py (YOLO files)
+embeds.py     prompts; inversions.py embeddings by their names
 children.py   several devices, a process each
 ```
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rxpipe.backends.base import Output
 from rxpipe.backends.diagnosis import Diagnosis, Trial
 from rxpipe.backends.diffusers.engine import check_device, devices
+from rxpipe.backends.diffusers.files import models
 from rxpipe.backends.diffusers.loading import import_diffusers
 from rxpipe.config import RunSettings, Txt2ImgConfig
 from rxpipe.errors import RxPipeError
@@ -21,10 +22,13 @@ from rxpipe.shown import cut
 
 if TYPE_CHECKING:
     from rxpipe.backends.base import Backend, RenderEvent
-    from rxpipe.backends.diffusers.files import ModelFile
+    from rxpipe.backends.diffusers.files import Kind, ModelFile
 
 _TRIAL = Txt2ImgConfig(prompt="a lighthouse", steps=4, width=128, height=128, seed=1)
-_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "peft", "torchvision", "spandrel", "torchsde")
+_PACKAGES = (
+    "torch", "diffusers", "transformers", "accelerate", "peft", "torchvision", "spandrel", "ultralytics", "torchsde"
+)  # fmt: skip
+_READERS: tuple[tuple[Kind, str], ...] = (("upscaler", "spandrel"), ("detector", "ultralytics"))
 _OPTIONAL = {
     "peft": "LoRAs need peft: pip install peft",
     "skimage": 'adetailer needs scikit-image: pip install "rxpipe[sketch]"',
@@ -85,6 +89,11 @@ def _versions() -> tuple[str, ...]:
 
 def _advice() -> tuple[str, ...]:
     lacking = [advice for module, advice in _OPTIONAL.items() if importlib.util.find_spec(module) is None]
+    for kind, module in _READERS:
+        files = models(kind)
+        if files and importlib.util.find_spec(module) is None:
+            which = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
+            lacking.append(f"to use the {kind} {which}: pip install {module}")
     return (*_mismatched(), *lacking)
 
 
