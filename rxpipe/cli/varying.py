@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +57,8 @@ class VaryOptions:
             return dict(values)
         section = {**(before if isinstance(before, dict) else {}), **given}
         if section.get("mode") == "random" and section.get("seed") is None and _seed_of(values) < 0:
+            import secrets  # noqa: PLC0415  # loads OpenSSL, for chance only
+
             section["seed"] = secrets.randbelow(2**32)  # here, so that --dry-run shows what can be run
         return {**values, "variants": section}
 

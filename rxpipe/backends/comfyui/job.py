@@ -329,7 +329,10 @@ class ComfyJob(RenderJob[JobState]):
         self._unknown = self._unknown + 1 if place == "unknown" else 0
         ahead = None
         if place == "waiting":
-            ahead = read_queue(connection, frozenset(), timeout_s=self._ask_s).ahead(sent.job)
+            queue = read_queue(connection, self._services.ours.ids, timeout_s=self._ask_s)
+            ahead = queue.ahead(sent.job)
+            if queue.strangers:
+                self._services.ours.note_strangers()
         self._note(place, tracker, ahead)
 
     def _note(self, place: Place, tracker: JobTracker, ahead: int | None) -> None:
