@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from reactivex import typing
 
 _TState = TypeVar("_TState")
+_FEW = 64  # actions that wait, before those among them are looked for that were taken back
 
 
 def elapsed_s(clock: abc.SchedulerBase) -> float:
@@ -68,6 +69,7 @@ class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._waits = False  # the thread waits, and nobody has woken it yet
+        self._sweep_at = _FEW
         self._closed = False
         renew_after_fork(self)
 
@@ -125,11 +127,19 @@ class WorkerScheduler(PeriodicScheduler, abc.DisposableBase):
         with self._wake:
             if not self._closed:
                 heapq.heappush(self._heap, (due, next(self._order), item))
+                if len(self._heap) > self._sweep_at:
+                    self._sweep()
                 if self._waits and self._heap[0][2] is item:  # else the thread wakes in time without being woken
                     self._waits = False
                     self._wake.notify()
                 self._ensure_thread()
         return item
+
+    def _sweep(self) -> None:
+        """Drop the actions that were taken back: of many that are due in a minute, most are after milliseconds."""
+        self._heap = [entry for entry in self._heap if not entry[2].disposed]
+        heapq.heapify(self._heap)
+        self._sweep_at = max(_FEW, 2 * len(self._heap))
 
     def _ensure_thread(self) -> None:
         if self._thread is None:

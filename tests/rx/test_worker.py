@@ -15,6 +15,7 @@ import reactivex as rx
 from reactivex import operators as ops
 from reactivex.disposable import Disposable
 
+from rxpipe.rx.scheduled import ScheduledItem
 from rxpipe.rx.worker import WorkerScheduler
 
 PATIENCE_S = 10.0
@@ -283,6 +284,20 @@ def test_an_action_taken_back_lets_go_of_what_it_holds_at_once(worker):
     del picture
     gc.collect()
     assert gone() is None
+
+
+def test_actions_that_were_taken_back_do_not_pile_up(worker):
+    """As the time limits of quick requests would, until they are due; what was not taken back still runs in order."""
+    ran, done = [], threading.Event()
+    kept = [worker.schedule_relative(0.2, lambda *_, number=number: ran.append(number)) for number in range(3)]
+    before = sum(type(one) is ScheduledItem for one in gc.get_objects())
+    for _ in range(5_000):
+        worker.schedule_relative(3600, lambda *_: None).dispose()
+    assert sum(type(one) is ScheduledItem for one in gc.get_objects()) < before + 200
+    worker.schedule_relative(0.25, lambda *_: done.set())
+    assert done.wait(10)
+    assert ran == [0, 1, 2]
+    assert len(kept) == 3
 
 
 def test_an_action_that_ran_lets_go_of_what_it_held(worker):

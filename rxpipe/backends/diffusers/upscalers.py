@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from rxpipe.backends.diffusers.files import find_model
@@ -28,7 +29,7 @@ LATENT = {
 }
 """A1111's names of what enlarges the latents of a first pass: how torch interpolates."""
 
-TILE_PX, SMALL_TILE_PX, OVERLAP_PX = 192, 96, 16
+TILE_PX, SMALL_TILE_PX, OVERLAP_PX = 192, 80, 16
 """Side of a tile on an accelerator and on the processor, where memory is the program's; what is seen around one.
 
 16 px is where an RRDBNet of 23 blocks with random weights no longer differs from the whole picture.
@@ -137,6 +138,12 @@ def tiled(model: Any, picture: Image.Image, device: str, done: Callable[[float],
 
 
 def _tiles(width: int, height: int, side: int) -> Iterator[tuple[int, int, int, int]]:
-    for top in range(0, height, side):
-        for left in range(0, width, side):
-            yield left, top, min(left + side, width), min(top + side, height)
+    """The parts of a picture, at most *side* wide and high, as equal as they can be: few shapes take less memory."""
+    for top, bottom in itertools.pairwise(_cuts(height, side)):
+        for left, right in itertools.pairwise(_cuts(width, side)):
+            yield left, top, right, bottom
+
+
+def _cuts(length: int, most: int) -> list[int]:
+    count = -(-length // most)
+    return [length * at // count for at in range(count + 1)]
