@@ -378,9 +378,10 @@ def test_the_test_server_counts_requests_as_sd_next_does(on):
 
 def test_questions_beyond_the_limit_are_no_news(on):
     """The 301st in a minute is a 429; the job is followed, stopped once, and not called gone."""
-    server, backend = on("sdnext", latency_s=6.0)
+    server, backend = on("sdnext", latency_s=1.0)
+    hold = server.hold("txt2img", step=2)
     seen = Watched(backend.render(stage_of(rxp.Txt2ImgConfig(**{**SMALL, "steps": 12})), None))
-    assert server.wait_for(lambda: server.site.queue.state.job == "Inference", 8.0)
+    assert hold.wait_reached()
     server.site.engine.set_options({"server_rate_limit": 1})
     progress = f"{server.url}/sdapi/v1/progress"
     assert requests.get(progress, timeout=5).status_code == 429
