@@ -22,7 +22,7 @@ os.environ["RXPIPE_STORE"] = "none"  # for what runs outside of a test; each tes
 
 # How long an example takes says how busy the machine is; what must be quick is held to it by the benchmarks.
 _common = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("tests", _common, max_examples=30)
+settings.register_profile("tests", _common, max_examples=25)
 settings.register_profile("thorough", _common, max_examples=150)
 
 

@@ -326,6 +326,7 @@ TOML, YAML, JSON = "[upscale]\nscale = 3\n", "upscale:\n  scale: 3\n", '{"upscal
         *("%YAML 1.1\n---\n" + YAML, '# {"a": 1}\n{upscale:\n {scale: 3}}', '{\n\n "upscale": {"scale": 3\n}}\n'),
     ],
 )  # fmt: skip
+@pytest.mark.sampled(30)
 def test_the_content_says_what_a_file_is_and_not_its_name(tmp_path, name, text):
     """TOML in .txt, YAML in .json, JSON in a file without an ending: all the same config."""
     (tmp_path / name).write_text(text)

@@ -127,7 +127,7 @@ def test_a_prompt_may_hold_any_number_of_dots(tmp_path):
     assert PipelineConfig.load(tmp_path / "a.toml").txt2img.prompt == "a." * 500 + '"\n'
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [BOMB, "x: [" + "{}," * 99_000 + "]"], ids=["aliases", "many"])
 def test_refusing_takes_little_memory(tmp_path, text):
     """300 MB at most, whatever it stands for."""

@@ -65,7 +65,7 @@ def test_the_images_in_progress_add_up():
     assert (stage.in_progress, stage.fraction) == ({1: ImageStatus(0.5, number=1)}, (1 + 0.5) / 4)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("order", ["stage", "image"])
 @pytest.mark.parametrize(("slots", "queue_ahead"), [(1, 0), (1, 1), (4, 0), (8, 0)])
 @pytest.mark.parametrize("unlike", [False, True])

@@ -141,6 +141,7 @@ def source_of(section):
 
 
 @pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.sampled(14)
 def test_a_drawing_is_progress_then_exactly_one_picture_then_completion(scene, section):
     """Whatever the stage; the picture is a sound PNG unless it was left unchanged."""
     seen = scene.play(scene.backend.render(stage_of(SECTIONS[section]), source_of(section)))

@@ -181,6 +181,7 @@ PORTRAITS = (
 @pytest.mark.parametrize(
     ("seeds", "with_a_face", "with_one"), [(2, 2, 1), pytest.param(24, 23, 21, marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_the_face_that_a_prompt_asks_for_is_found_again(seeds, with_a_face, with_one):
     """In at least 95 % of 24 seeds, over prompts and sizes, and mostly as one."""
     found = []

@@ -21,7 +21,7 @@ SUBJECTS = (
 )  # fmt: skip
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("prompt", SUBJECTS)
 def test_the_same_prompt_and_seed_give_the_same_pixels(prompt):
     """And another seed gives visibly others."""
@@ -108,7 +108,7 @@ def test_the_hires_fix_draws_at_the_larger_size():
     assert draw(config).pixels.shape == (128, 256, 3)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("prompt", ["a lighthouse at dusk", "portrait", "a city at night"])
 @pytest.mark.parametrize("size", [128, 640])
 def test_previews_emerge(prompt, size):

@@ -59,6 +59,7 @@ def test_img2img_kept_the_photograph_and_changed_it(worked_on):
     assert 0 < difference.mean() < 32
 
 
+@pytest.mark.slow
 def test_adetailer_found_the_face_and_left_the_rest_untouched(worked_on):
     """The face is redrawn; every pixel far from it is the one that came in."""
     changed = np.any(pixels(worked_on["adetailer"]) != pixels(worked_on["img2img"]), axis=2)

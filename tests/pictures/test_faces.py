@@ -19,6 +19,7 @@ def found(pixels):
             return end.value, shares
 
 
+@pytest.mark.slow
 def test_the_astronauts_face_is_found_after_seven_pauses():
     """One, in the upper left; every look agrees. A pause after loading, then one a look."""
     faces, shares = found(skimage.data.astronaut())

@@ -126,7 +126,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_graph_takes_no_time(name):
     """Whatever its size and its rings, with a sampler at its head."""

@@ -99,6 +99,7 @@ def test_in_image_order_every_open_stage_is_cancelled_and_one_was_in_work(marble
 
 
 @pytest.mark.parametrize("order", ["stage", "image", "auto"])
+@pytest.mark.sampled(1)
 def test_cancel_at_every_moment(marbles, full_chain, order):
     """Whatever the instant: one terminal per start, RunEnd last, no call afterwards, every subscription closed."""
     whole = marbles.run(full_chain(2, order=order), {"img2img": "-s-so|"})

@@ -77,6 +77,7 @@ def test_auto_order_groups_stages_by_checkpoint(marbles):
 
 @pytest.mark.parametrize("slots", [{}, {"queue_ahead": 1}, {"queue_ahead": 3}], ids=str)
 @pytest.mark.parametrize(("images", "chunk"), [(5, 2), (4, 2), (3, 1), (7, 3), (3, 3), (3, 8)])
+@pytest.mark.sampled(9)
 def test_chunks_show_the_first_picture_early_and_switch_seldom(marbles, images, chunk, slots):
     """Two checkpoints: as many switches as changes in a chunk times chunks, whatever waits in the server's queue."""
     chain = rxp.chain(

@@ -83,6 +83,7 @@ def idle():
 
 
 @pytest.mark.parametrize(("version", "name"), of_kind("plain"))
+@pytest.mark.sampled(60)
 def test_an_idle_server_answers_as_recorded(idle, version, name):
     """Lists, refusals of each kind, validation of each kind: to the word."""
     recorded = recordings("exchange")[version, name]
@@ -159,6 +160,7 @@ def test_a_graph_is_accepted_as_recorded(version, name):
 
 
 @pytest.mark.parametrize(("version", "name"), of_kind("finished"))
+@pytest.mark.sampled(17)
 def test_a_finished_job_is_shown_as_recorded(version, name):
     """Success, cached, changed in one node, failed in each way, interrupted: in /history and in /api/jobs."""
     recorded = recordings("exchange")[version, name]

@@ -59,6 +59,7 @@ OF_TWO = {
 
 
 @pytest.mark.parametrize("name", OF_ONE)
+@pytest.mark.sampled(12)
 def test_operators_of_one_source_keep_the_laws(name):
     assert prove(OF_ONE[name]) >= 40
 

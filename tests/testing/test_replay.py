@@ -117,6 +117,7 @@ def test_a_replay_wants_a_speed():
         ({"adetailer": "---"}, None, "---------------------!", {"timeout_s": 0.004}),
     ],
 )
+@pytest.mark.sampled(10)
 def test_an_exported_test_plays_the_same_run(backend, errors, cancel, settings, order):
     """What to_marbles writes is a program, and it passes: with failures, retries, a time limit, a cancel."""
     code = to_marbles(recorded(backend, errors=errors, cancel=cancel, **{"order": order, **settings}))

@@ -200,6 +200,7 @@ def test_closing_twice_is_harmless():
         (lambda: rx.of(1).pipe(ops.expand(rx.of)), "it calls itself"),
     ],
 )
+@pytest.mark.sampled(3)
 def test_a_stream_that_never_ends_is_named_drawn_and_stopped_soon(stream, why):
     """Its line, its first values, and what to do; not a minute of library code."""
     with pytest.raises(Runaway) as failed, Marbles(VirtualClock(max_actions=5_000, max_at_once=5_000)) as marbles:

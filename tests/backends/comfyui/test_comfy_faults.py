@@ -65,7 +65,7 @@ def test_the_picture_comes_all_the_same(server, backend, name):
     assert not isinstance(result_of(backend), BackendError), "and the next one too"
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", FAILS)
 def test_what_cannot_be_rendered_is_a_typed_error(server, backend, name):
     fault, kind, retryable = FAILS[name]
@@ -78,6 +78,7 @@ def test_what_cannot_be_rendered_is_a_typed_error(server, backend, name):
         assert not isinstance(result_of(backend, stage_of(TXT2IMG, seed=8)), BackendError), "the next one comes"
 
 
+@pytest.mark.slow
 def test_a_stranger_who_does_not_read_stops_no_picture(server, backend):
     """It silences everybody's events; questions are answered."""
     drawn(backend, STAGE)

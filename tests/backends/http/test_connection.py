@@ -176,7 +176,7 @@ REFUSALS = [
 OTHER_HINTS = {Fault.NO_API: None, Fault.NAN: "console", Fault.BAD_INPUT: "console", Fault.OUT_OF_MEMORY: "console"}
 
 
-@pytest.mark.sampled(40)
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("flavour", ["forge", "a1111"])
 @pytest.mark.parametrize("kind_of_server", HINTS_OF)
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal[0].name)

@@ -76,6 +76,7 @@ def test_controlnet(server):
     assert len(list(path.parent.glob("*.png"))) == 1
 
 
+@pytest.mark.sampled(1)
 def test_clip_skip(server):
     """In the text, and nothing of it is left on the server."""
     before = requests.get(f"{server.url}/sdapi/v1/options", timeout=5).json()
@@ -108,6 +109,7 @@ def test_lora(server):
 
 
 @pytest.mark.parametrize("area", ["false", "true"])
+@pytest.mark.sampled(2)
 def test_mask(server, tmp_path, area):
     """A mask for each input picture; outside of it nothing changes."""
     for name, box in (("a", (10, 10, 30, 30)), ("b", (30, 30, 50, 60))):
@@ -138,6 +140,7 @@ def test_payload(server):
 
 
 @pytest.mark.parametrize("name", ["jpg", "webp"])
+@pytest.mark.sampled(2)
 def test_another_format_of_the_server(server, name):
     """The file is a PNG with the server's text all the same, and it is said what the option costs."""
     requests.post(f"{server.url}/sdapi/v1/options", json={"samples_format": name}, timeout=5)

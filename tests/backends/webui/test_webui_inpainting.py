@@ -123,6 +123,7 @@ def test_an_upright_photo_is_sent_as_it_is(webui_server, backend):
     ids=repr,
 )
 @pytest.mark.usefixtures("webui_server")
+@pytest.mark.sampled(4)
 def test_an_upscaled_file_says_how_large_and_by_what(backend, settings, size, said):
     """Behind the text that the picture has already."""
     text = "a cat\nSteps: 20, Sampler: Euler, Seed: 7, Size: 128x64, Version: v1"

@@ -179,6 +179,7 @@ def test_what_was_saved_beside_another_clients_job_is_saved_again(backend_for):
 
 
 @both
+@pytest.mark.sampled(1)
 def test_two_runs_and_a_stranger(flavour, tmp_path):
     """What the first run overrides holds for no other job, and is as before after a restart too."""
     with WebUIServer(flavour, modules=("fine.safetensors",)) as server:

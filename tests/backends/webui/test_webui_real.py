@@ -382,6 +382,7 @@ def test_an_upscaler_or_face_restorer_without_its_weights_is_a_warning(webui_ser
 
 @both
 @pytest.mark.parametrize("options", [{"samples_format": "jpg"}, {"samples_format": "webp"}, {"enable_pnginfo": False}])
+@pytest.mark.sampled(3)
 def test_the_infotext_is_in_the_file_whatever_the_servers_format(webui_server, backend_for, options):
     """The answer has it beside the picture; a plan is warned of an option that costs quality or text."""
     webui_server.site.engine.set_options(options)

@@ -76,6 +76,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.sampled(4)
 def test_a_fault_heals_or_costs_its_own_image_and_nothing_else(fault):
     """The fault table: the second txt2img request of a run of three images."""
     row = meet(fault)
@@ -101,6 +102,7 @@ STAYS_ONE = [
 
 
 @pytest.mark.parametrize("fault", STAYS_ONE)
+@pytest.mark.sampled(1)
 def test_a_fault_that_stays_with_one_image_costs_that_image_alone(fault):
     """What can heal by itself is repeated once, a busy server is asked as often as the settings say, and no more."""
     row = meet(fault, on_call=range(2, 2 + (2 if fault.name in HEALS_ONCE else 3)))
@@ -118,7 +120,7 @@ def test_a_fault_that_stays_for_ever_ends_the_run_after_so_many_images(fault):
     assert row.posts == IMAGES * (2 if fault.name in HEALS_ONCE else 3)
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("stage", STAGES[1:])
 @pytest.mark.parametrize(
     "fault", [Fault.RESET_MID_BODY, Fault.OUT_OF_MEMORY, Fault.CUT_PNG, Fault.NAN, Fault.UNAUTHORIZED]
@@ -250,7 +252,7 @@ def test_with_queue_ahead_cancel_interrupts_both_and_no_other(stage):
         assert [hit.job.stage for hit in server.interrupts] == [stage, stage]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "fault", [Fault.RESET, Fault.OUT_OF_MEMORY, Fault.DIES, Fault.CUT_PNG, Fault.NAN, Fault.UNAVAILABLE]
 )
