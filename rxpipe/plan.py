@@ -22,11 +22,14 @@ from rxpipe.config import (
     WorkflowConfig,
 )
 from rxpipe.config.bindings import IMAGE, value_in
-from rxpipe.config.models.base import MAX_SEED
+from rxpipe.config.models.base import MAX_SEED, build_defaults
 from rxpipe.errors import PlanError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from pydantic import GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
 
     from rxpipe.config import OwnStageConfig
 
@@ -48,6 +51,12 @@ SectionConfig = Annotated[
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> dict[str, Any]:
+        """Describe it as pydantic does, its defaults too."""
+        build_defaults(cls)
+        return handler(core_schema)
 
 
 _HOW = frozenset({"enabled", "on_error", "on_interrupted"})

@@ -584,6 +584,22 @@ def test_a_closed_pipe_ends_it_quietly(arguments):
     assert program.returncode == 130
 
 
+_SCHEMAS = """
+import rxpipe as rxp
+for name in reversed(rxp.__all__):
+    model = getattr(rxp, name)
+    if isinstance(model, type) and hasattr(model, "model_json_schema"):
+        print(name, len(model.model_json_schema()))
+"""
+
+
+def test_every_model_has_a_json_schema_before_it_is_used():
+    """Models are built on first use; pydantic before 2.14 wrote no default of one that was not built."""
+    ran = subprocess.run([sys.executable, "-c", _SCHEMAS], capture_output=True, text=True, check=False)  # noqa: S603  ours
+    assert ran.stderr == ""
+    assert {"PipelineConfig", "StageExecution", "StageExecutionPlan", "RunEnd"} <= set(ran.stdout.split())
+
+
 @pytest.mark.sampled(1)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 @pytest.mark.parametrize(

@@ -112,6 +112,7 @@ class Config(BaseModel):
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> dict[str, Any]:
         """Describe the section by its summary; its settings have their own descriptions there."""
+        build_defaults(cls)
         schema = handler(core_schema)
         handler.resolve_ref_schema(schema)["description"] = cls.summary
         return schema
@@ -130,6 +131,13 @@ class Config(BaseModel):
 
 
 Config.__signature__ = signature_of(Config)  # as those of its sections are set
+
+
+def build_defaults(model: type[BaseModel]) -> None:
+    """Build the models of which *model* has an instance as default: pydantic 2.12 and 2.13 write no default before."""
+    for field in model.model_fields.values():
+        if isinstance(field.default, BaseModel):
+            type(field.default).model_rebuild()
 
 
 @contextlib.contextmanager
