@@ -312,7 +312,7 @@ class Call:
             self._placement.cut_short(self, member)
 
     def _on_next(self, event: RenderEvent) -> None:
-        if isinstance(event, Output) and self._member is not None:
+        if isinstance(event, (Output, StepProgress)) and self._member is not None:
             event = replace(event, server=self._member.where)
         self._observer.on_next(event)
 
