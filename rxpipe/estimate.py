@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_FEW = 8  # waiting images a slot
+_FEW = 3  # waiting images a slot
 
 
 @dataclass(frozen=True, slots=True)

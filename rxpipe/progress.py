@@ -72,7 +72,8 @@ class StageStatus:
     finished: images that finished it; resumed: those of them that an earlier attempt of the run had finished. total:
     images it works on, None if unknown. in_progress: by image index, those that have reported progress. step, steps,
     phase: of the image shown, the first of them that is being worked on.
-    lost: images that finished it and go no further. drawn: how many images its work so far is worth, without those in
+    expected: how many of the total come, as far as is known: none that an earlier stage has lost. lost: images that
+    finished it and go no further. drawn: how many images its work so far is worth, without those in
     progress. worked_s: seconds of work on its images, without queueing, pauses and loading; of several at the same time
     each counts.
     """
@@ -87,6 +88,7 @@ class StageStatus:
     step: int | None = None
     steps: int | None = None
     phase: Phase = "working"
+    expected: int | None = None
     lost: int = 0
     drawn: float = 0.0
     worked_s: float = 0.0
@@ -102,6 +104,11 @@ class StageStatus:
         """Index of the image shown: the first that is being worked on, else the first in progress, else None."""
         return min(self.in_progress, key=lambda index: (self.in_progress[index].phase in IDLE, index), default=None)
 
+    @property
+    def unfinished(self) -> int:
+        """How many images have not finished it, as far as is known; 0 before the run."""
+        return max(0, (self.expected or 0) - self.finished)
+
     def working_s(self, since_s: float, now_s: float) -> float:
         """Return the seconds of work on all images that report it, between two moments of the run's clock."""
         if self.state != "running":
@@ -115,7 +122,9 @@ class StageStatus:
             return 1.0
         if not self.total:
             return 0.0
-        return min(ALMOST, (self.finished + self.current) / self.total)
+        return min(
+            ALMOST, (self.finished + self.current) / max(1, self.total if self.expected is None else self.expected)
+        )
 
     def per_image_s(self, now_s: float, past_s: float | None = None) -> float | None:
         """Return the seconds of work per image; None before enough is known.

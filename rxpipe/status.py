@@ -137,8 +137,7 @@ def _clocked(status: RunStatus, now: Moment) -> RunStatus:
     paused_s = elapsed_s * working - sum(worked)
     if not working and status.phase not in IDLE and status.stages[status.stage_number - 1].state == "running":
         worked[status.stage_number - 1] = elapsed_s  # a backend that reports no progress, or not yet
-    expected = zip(_expected(status), status.stages, strict=True)
-    left = max((n - stage.finished for n, stage in expected if stage.state == "running"), default=0)
+    left = max((stage.unfinished for stage in status.stages if stage.state == "running"), default=0)
     longest_s = max((seconds or math.inf for seconds in _rates(status)), default=math.inf)
     slots = status.past.slots.after(elapsed_s, working + loading, left, longest_s)
     busy_s = elapsed_s * (min(slots.count, left) - loading) - paused_s
@@ -182,6 +181,8 @@ def _in_stage(status: RunStatus, event: StageEvent) -> RunStatus:
         warnings=status.warnings + _warnings(event),
         past=_learnt(status, event),
     )
+    if not isinstance(event, StageStep):
+        updated = replace(updated, stages=_expecting(updated))
     updated = replace(updated, fraction=max(status.fraction, _fraction(updated)), eta_s=_eta(updated))
     if updated.state != "running":
         return replace(updated, eta_s=None)
@@ -222,14 +223,15 @@ def _fraction(status: RunStatus) -> float:
     return min(ALMOST, total)
 
 
-def _expected(status: RunStatus) -> list[int]:
-    """Return how many images each stage works on in the end, as far as is known: those lost before come no more."""
-    coming, expected = status.images, []
+def _expecting(status: RunStatus) -> tuple[StageStatus, ...]:
+    """Return the stages with how many images each works on in the end: those lost before do not come."""
+    coming, stages = status.images, list[StageStatus]()
     for stage in status.stages:
-        total = coming if stage.total in {None, status.images} else stage.total or 0
-        expected.append(stage.finished if stage.state not in {"waiting", "running"} else total)
-        coming = expected[-1] - stage.lost
-    return expected
+        total = coming if stage.total in {None, status.images} else stage.total
+        expected = total if stage.state in {"waiting", "running"} else stage.finished
+        stages.append(replace(stage, expected=expected))
+        coming = (expected or 0) - stage.lost
+    return tuple(stages)
 
 
 def _eta(status: RunStatus) -> float | None:
@@ -238,10 +240,7 @@ def _eta(status: RunStatus) -> float | None:
     A stage that waits although images have finished the one before begins when all have.
     """
     stages, past, begun, ahead, total_s = status.stages, status.past, list[Begun](), list[Ahead](), 0.0
-    unbegun = [
-        max(0, expected - stage.finished - len(stage.in_progress))
-        for expected, stage in zip(_expected(status), stages, strict=True)
-    ]
+    unbegun = [max(0, stage.unfinished - len(stage.in_progress)) for stage in stages]
     for at, (stage, rate) in enumerate(zip(stages, _rates(status), strict=True)):
         if rate is None and (unbegun[at] or stage.in_progress):
             return None
