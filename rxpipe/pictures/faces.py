@@ -7,14 +7,15 @@ confidence. Needs numpy and scikit-image, which the extra `sketch` installs; bot
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rxpipe.errors import require
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -27,7 +28,7 @@ _Find: TypeAlias = tuple[bool, int, _Box]  # whether the look was mirrored, its 
 _LONGEST_PX = 512
 _LOOKS_PX = (440, 376, _LONGEST_PX)
 """Longest side of the copies that the detector sees; the first two cost least, and show together what the others do."""
-_WHOLE_LOOKS = 2
+_WHOLE_LOOKS, _AT_A_TIME = 2, 2
 _WHOLE_SHARE = 0.7  # of the search's time
 _AROUND, _ALIKE = 0.65, 2.2  # how far around a find is looked, and for faces how much smaller or larger
 _MOST_ENLARGED = 1.5
@@ -92,19 +93,20 @@ def find_faces(pixels: NDArray[np.uint8]) -> Generator[float, None, list[Face]]:
         scale = longest / max(_LONGEST_PX / _MOST_ENLARGED, *picture.size)
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         copies.append(np.asarray(picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)))
-    for number in range(_WHOLE_LOOKS):
-        finds += [(False, number, box) for box in _detect(copies[number], pixels.shape)]
+    whole = [partial(_detect, copies[number], pixels.shape) for number in range(_WHOLE_LOOKS)]
+    for number, boxes in enumerate(_side_by_side(whole)):
+        finds += [(False, number, box) for box in boxes]
         yield _WHOLE_SHARE
     if not finds:
         return []
     looks = [(False, number) for number in range(_WHOLE_LOOKS, len(copies))]
     looks += [(True, number) for number in range(len(copies))]
     places = [_median(group) for group in _grouped(finds)]
-    for done, (mirrored, number) in enumerate(looks, 1):
-        for place in places:
-            boxes = _detect_around(place, copies[number], pixels.shape, mirrored=mirrored)
-            finds += [(mirrored, number, box) for box in boxes]
-            yield _WHOLE_SHARE + (1 - _WHOLE_SHARE) * done / len(looks)
+    around = [(*look, place) for look in looks for place in places]
+    calls = [partial(_detect_around, place, copies[n], pixels.shape, mirrored=side) for side, n, place in around]
+    for done, ((mirrored, number, _), boxes) in enumerate(zip(around, _side_by_side(calls), strict=True), 1):
+        finds += [(mirrored, number, box) for box in boxes]
+        yield _WHOLE_SHARE + (1 - _WHOLE_SHARE) * done / len(around)
     return sorted(_agreed(finds, pixels.shape), key=lambda face: -face.area)
 
 
@@ -119,6 +121,18 @@ def load_detector() -> Any:
     from skimage.feature import Cascade  # noqa: PLC0415  # 0.3 s, for adetailer only
 
     return Cascade(lbp_frontal_face_cascade_filename())  # type: ignore[no-untyped-call]  # it has no types
+
+
+def _side_by_side(calls: Sequence[Callable[[], list[_Box]]]) -> Generator[list[_Box], None, None]:
+    """Yield what looks return, in their order; two are made at a time, as the detector holds no lock of Python's.
+
+    A look that has begun cannot be stopped: after a close it ends on its own, and no other begins.
+    """
+    pool = ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="rxpipe-faces")
+    try:
+        yield from pool.map(lambda call: call(), calls)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _detect_around(place: _Box, copy: NDArray[np.uint8], shape: tuple[int, ...], *, mirrored: bool) -> list[_Box]:

@@ -6,6 +6,7 @@ One look of the detector is one slice of work, the longest there is (under 0.3 s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,8 +64,12 @@ def refine_faces(pixels: U8, units: Sequence[Unit], steps: int) -> Work:
     change = np.asarray(preview_of(Image.fromarray(refined)), np.float32) - light
     for step in range(looked + 1, steps + 1):
         share = np.float32((step - looked) / (steps - looked))
-        yield Frame(step, steps, (light + change * share + np.float32(0.5)).astype(np.uint8))
+        yield Frame(step, steps, partial(_part_way, light, change, share))
     return PaintResult(refined, facts=facts)
+
+
+def _part_way(light: F32, change: F32, share: np.float32) -> U8:
+    return (light + change * share + np.float32(0.5)).astype(np.uint8)
 
 
 def _looked(pixels: U8, preview: U8, steps: int) -> Generator[Frame | None, None, tuple[list[Face], int]]:
@@ -79,7 +84,7 @@ def _looked(pixels: U8, preview: U8, steps: int) -> Generator[Frame | None, None
         yield None
         while step + 1 <= share * _LOOKING * steps:
             step += 1
-            yield Frame(step, steps, preview)
+            yield Frame(step, steps, lambda: preview)
 
 
 def _chosen(faces: list[Face], unit: Unit, shape: tuple[int, ...]) -> list[Face]:
