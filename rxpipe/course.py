@@ -138,7 +138,7 @@ class RunSession(Session):
             self._files.prepare()
             if self._resumed is not None and self._resumed.run_id is not None:
                 self._files.resume(self._resumed.files)
-        self._warnings = tuple(self.scope.backend.check(self.plan))
+        self._warnings = tuple(dict.fromkeys(self.scope.backend.check(self._images.checked(self.plan))))
         if self.control.over:
             return
         images, trackers = self._chain.connect(self.scope, self._sources, self._images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,7 +13,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 AT_ONCE = True
-"""False in virtual time, which has no threads: one after the other."""
+"""False in virtual time, which has no threads: one after the other, and before it goes on."""
 
 
 def ask_all(asked: Sequence[_T], question: Callable[[_T], _R]) -> list[_R]:
@@ -21,3 +22,11 @@ def ask_all(asked: Sequence[_T], question: Callable[[_T], _R]) -> list[_R]:
         return [question(each) for each in asked]
     with ThreadPoolExecutor(len(asked), thread_name_prefix="rxpipe-ask") as threads:
         return list(threads.map(question, asked))
+
+
+def ask_beside(question: Callable[[], None]) -> None:
+    """Call *question* on a thread of its own; return immediately."""
+    if AT_ONCE:
+        threading.Thread(target=question, name="rxpipe-ask", daemon=True).start()
+    else:
+        question()

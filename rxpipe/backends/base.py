@@ -103,6 +103,12 @@ class Moved:
     error: Exception
 
 
+class LeftOut(str):
+    """A warning of `check`: the backend leaves out what a stage asks for. In a pool, one that has it gets the stage."""
+
+    __slots__ = ()
+
+
 RenderEvent = StepProgress | Preview | Output | Moved
 
 

@@ -13,6 +13,7 @@ from rxpipe.backends import asking
 from rxpipe.backends.diagnosis import Diagnosis
 from rxpipe.backends.pool import PoolBackend
 from rxpipe.errors import BackendFailed, BackendRejected, BackendUnavailable, ConfigError
+from rxpipe.testing import WebUIServer
 
 
 class Broken(Member):
@@ -191,3 +192,69 @@ def test_a_pool_of_which_nobody_is_there_is_not_ready(marbles):
         member.barrier = threading.Barrier(1)
     found = PoolBackend(members).diagnose()
     assert (found.ok, found.problem) == (False, "http://0: gone.; http://1: gone.")
+
+
+class Lacking(Member):
+    """A member that refuses a kind of stage."""
+
+    def check(self, plan):
+        if any(stage.stage_type == "upscale" for stage in plan.stages):
+            raise BackendRejected("no upscaler.")
+        return super().check(plan)
+
+
+@pytest.mark.parametrize("order", ["stage", "image", "auto"])
+def test_each_value_of_a_sweep_goes_where_it_is(marbles, order):
+    """One member has each checkpoint; steps and words differ too and decide nothing."""
+    one, two = Member(marbles, "one", lacks=("xl",)), Member(marbles, "two", lacks=("sd",))
+    sweep = {"model": ["sd", "xl"], "steps": [3, 5], "sampler_name": ["Euler", "DDIM"]}
+    job = rxp.chain(
+        rxp.txt2img(prompt="a {mill|pier}", images=1, seed=1), order=order, out=None, variants={"sweep": sweep}
+    )
+    run, _ = play(marbles, [one, two], job)
+    assert run.result.success
+    assert {call.generation.model for call in one.calls} == {"sd"}
+    assert {call.generation.model for call in two.calls} == {"xl"}
+    assert len(one.calls) == len(two.calls) == 8
+
+
+def test_a_stage_that_a_member_refuses_it_refuses_for_every_variant(marbles):
+    lacking, fine = Lacking(marbles, "lacking"), Member(marbles, "fine")
+    job = rxp.chain(rxp.txt2img(prompt="a {mill|pier|<lora:x:1>}", seed=1), rxp.upscale(), out=None, variants={})
+    run, _ = play(marbles, [lacking, fine], job)
+    assert run.result.success
+    assert {call.stage_type for call in lacking.calls} == {"txt2img"}
+
+
+@pytest.mark.parametrize("in_pool", [False, True])
+def test_a_value_of_a_sweep_that_nobody_has_is_refused_before_anything_runs(marbles, in_pool):
+    member = Member(marbles, "one", lacks=("xl",))
+    backend = PoolBackend([member]) if in_pool else member
+    sweep = {"sampler_name": ["Euler", "DDIM"], "model": ["sd", "xl"]}
+    run = rxp.PipelineExecutor(backend, scheduler=marbles.clock).start(
+        rxp.chain(rxp.txt2img(prompt="a"), out=None, variants={"sweep": sweep})
+    )
+    marbles.run()
+    assert run.result.status == "failed"
+    assert "model xl is not there." in run.result.error.message
+    assert not member.calls
+
+
+@pytest.mark.parametrize("prompt", ["a <lora:cute:1>", "a {<lora:cute:0.5>|pier}"])
+def test_an_image_goes_only_where_its_lora_is(prompt):
+    """A WebUI leaves out a LoRA that it lacks; where no member has it, all draw, with a warning."""
+    with WebUIServer(loras=["cute"]) as has, WebUIServer() as lacks, WebUIServer() as other:
+        job = rxp.chain(
+            rxp.txt2img(prompt=prompt, images=6, width=64, height=64), out=None, variants={} if "{" in prompt else None
+        )
+        with rxp.open_backend(f"{has.url},{lacks.url}") as pool:
+            result = rxp.PipelineRunner(pool).run(job)
+        with rxp.open_backend(f"{lacks.url},{other.url}") as pool:
+            without = rxp.PipelineRunner(pool).run(job)
+    assert result.success
+    assert sum("lora" in job.call.body["prompt"] for job in has.jobs) == 6
+    assert not any("was not used" in warning for warning in result.warnings)
+    assert any(f"{lacks.url}: gets no image with it" in warning for warning in result.warnings)
+    assert without.success
+    assert sum("was not used" in warning for warning in without.warnings) == 6
+    assert {record.server for record in without.records} == {lacks.url, other.url}
