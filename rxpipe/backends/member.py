@@ -5,13 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rxpipe.backends.asking import ask_all
+from rxpipe.backends.base import require_observable
+from rxpipe.backends.catalog import Catalog
 from rxpipe.errors import BackendError, BackendRejected, BackendTimeout, BackendUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from rxpipe.backends.base import Backend
+    from reactivex import Observable
+
+    from rxpipe.artifact import Artifact
+    from rxpipe.backends.base import Backend, RenderEvent
     from rxpipe.plan import StageExecution, StageExecutionPlan
+
 
 FIRST_REST_S, LONGEST_REST_S = 1.0, 60.0
 """Seconds that a member rests after a failure: doubled with each further one, up to the longest."""
@@ -57,6 +64,10 @@ class Member:
         """Its address, else its label, else its name and number."""
         return self.backend.url or self.label or f"{self.backend.name} {self.number}"
 
+    def rendering(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
+        """Return its backend's rendering; raises whatever that raises."""
+        return require_observable(self.backend.render(stage, source), self.backend)
+
     def rest(self, now_s: float, wanted_s: float = 0.0) -> None:
         """Take no image for a while, twice as long as the last time."""
         self.resting_until = now_s + min(LONGEST_REST_S, max(self.rest_s, wanted_s))
@@ -73,6 +84,26 @@ class Member:
         return loaded, self.used, self.number
 
 
+def any_catalog(backends: Sequence[Backend], absence: Callable[[], Exception]) -> Catalog:
+    """Return what any of *backends* has; one that does not answer is left out. Blocking.
+
+    Raises:
+        Exception: none answers: the last one's BackendError; without backends what *absence* returns.
+    """
+
+    def ask(backend: Backend) -> Catalog | BackendError:
+        try:
+            return backend.catalog()
+        except BackendError as error:
+            return error
+
+    answers = ask_all(backends, ask)
+    found = [answer for answer in answers if isinstance(answer, Catalog)]
+    if found:
+        return Catalog.union(found)
+    raise next((answer for answer in reversed(answers) if isinstance(answer, BackendError)), None) or absence()
+
+
 def check_members(members: Iterable[Member], plan: StageExecutionPlan) -> list[str]:
     """Check every stage on every member; blocking.
 
@@ -84,7 +115,7 @@ def check_members(members: Iterable[Member], plan: StageExecutionPlan) -> list[s
         BackendRejected: a stage that none can render; says what each of them lacks.
     """
     every = tuple(members)
-    warnings = [warning for member in every for warning in check_member(member, plan)]
+    warnings = [warning for found in ask_all(every, lambda member: check_member(member, plan)) for warning in found]
     present = [member for member in every if not member.absent]
     if not present:
         raise BackendUnavailable(f"no backend of the pool answers: {'; '.join(warnings)}")

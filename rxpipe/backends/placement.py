@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import reactivex as rx
 from reactivex import Observable
-from reactivex.disposable import Disposable, SerialDisposable
+from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
 from reactivex.scheduler import CurrentThreadScheduler
 
 from rxpipe.backends.base import Moved, Output, StepProgress
 from rxpipe.backends.member import FIRST_REST_S, UNANSWERED, Member, MemberLost, need_of
 from rxpipe.config import Txt2ImgConfig
-from rxpipe.errors import BackendFailed, BackendRejected
+from rxpipe.errors import BackendFailed, BackendRejected, BadResponse
 from rxpipe.rx.worker import elapsed_s
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Placement:
 
         self._release(call, member)
         # on the backend's own time: the call's scheduler may be closed with the run that was cancelled
-        member.backend.wait_idle().subscribe(on_error=not_idle, on_completed=idle)
+        rx.defer(lambda _: member.backend.wait_idle()).subscribe(on_error=not_idle, on_completed=idle)
 
     def wait_idle(self) -> Observable[None]:
         """Complete immediately, and rest the members that had a call cut short: a time limit did it.
@@ -239,6 +239,7 @@ class Call:
         self._member: Member | None = None
         self._current, self._timer = SerialDisposable(), SerialDisposable()
         self._began_s = 0.0
+        self._has_output = False
         self._lock = threading.Lock()
         self._over = False
 
@@ -258,12 +259,14 @@ class Call:
         with self._lock:
             begins = not self._over
             if begins:
-                self._member, self._began_s = member, self.now_s
+                self._member, self._began_s, self._has_output = member, self.now_s, False
         if not begins:
             self._placement.unused(self, member)
             return
         self._timer.disposable = Disposable()
-        self._current.disposable = member.backend.render(self._stage, self._source).subscribe(
+        current = SingleAssignmentDisposable()
+        self._current.disposable = current  # before it begins: what ends at once may begin elsewhere
+        current.disposable = rx.defer(lambda _: member.rendering(self._stage, self._source)).subscribe(
             self._on_next, self._on_error, self._on_completed, scheduler=self.scheduler
         )
 
@@ -287,9 +290,15 @@ class Call:
             self._observer.on_next(StepProgress(phase="queued"))
 
     def give_up(self, refusal: Exception | None = None) -> None:
-        """End with the last member's error; where none was tried with *refusal*; where none is there with that."""
-        last = self._errors[-1] if self._errors and self._placement.members else refusal
-        self._end(last or self._placement.absence(self._errors))
+        """End with a member's error; where none was tried with *refusal*; where none is there with that.
+
+        Of the errors the last that concerns the image: a member that cannot render at all does not end the run.
+        """
+        if not (self._errors and self._placement.members):
+            self._end(refusal or self._placement.absence(self._errors))
+            return
+        of_image = [error for error in self._errors if getattr(error, "scope", "image") == "image"]
+        self._end((of_image or self._errors)[-1])
 
     def _end(self, error: Exception) -> None:
         self._over = True
@@ -313,10 +322,14 @@ class Call:
 
     def _on_next(self, event: RenderEvent) -> None:
         if isinstance(event, Output) and self._member is not None:
-            event = replace(event, server=self._member.where)
+            self._has_output = True
+            event = replace(event, server=event.server or self._member.where)
         self._observer.on_next(event)
 
     def _on_completed(self) -> None:
+        if not self._has_output:
+            self._on_error(BadResponse("it emitted no picture."))
+            return
         member = self._take(over=True)
         if member is not None:
             self._placement.succeeded(self, member, self.now_s - self._began_s)
