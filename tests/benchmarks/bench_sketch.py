@@ -142,24 +142,22 @@ def against(tree: str) -> int:
     """
     here = str(Path(__file__).parents[2])
     runs: dict[str, list[tuple[float, float]]] = {here: [], tree: []}
-    with tempfile.TemporaryDirectory() as bytecode:
-        for number in range(6):
-            for root, times in runs.items():
-                taken = _default_run(root, bytecode)
-                if number:
-                    times.append(taken)
+    for number in range(6):
+        for root, times in runs.items():
+            taken = _default_run(root)
+            if number:
+                times.append(taken)
     ratios = [min(run[n] for run in runs[here]) / min(run[n] for run in runs[tree]) for n in (0, 1)]
     rows = [at_most("default run: wall over the other's", ratios[0], 0.6), Row("its CPU", f"{ratios[1]:.2f}")]
     return show(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", rows)
 
 
-def _default_run(root: str, bytecode: str) -> tuple[float, float]:
+def _default_run(root: str) -> tuple[float, float]:
     """Wall time and CPU of one run, s."""
     command = [sys.executable, "-m", "rxpipe", "run", "--backend", "embedded", "--seed", "3", "--out"]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        environment = os.environ | {"PYTHONPATH": root, "PYTHONPYCACHEPREFIX": bytecode}
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        environment = os.environ | {"PYTHONPATH": root}
         subprocess.run(  # noqa: S603  # ourselves; the working directory would come before PYTHONPATH
             [*command, folder], check=True, capture_output=True, env=environment, cwd=folder
         )
