@@ -20,9 +20,10 @@ from reactivex.disposable import Disposable
 from reactivex.observer import Observer
 
 from rxpipe.artifact import Artifact
+from rxpipe.backends.base import require_observable
 from rxpipe.config import CustomConfig, RunSettings, StageConfig, Txt2ImgConfig
 from rxpipe.config.models import RenderingConfig
-from rxpipe.errors import BackendFailed, BackendTimeout, ConfigError, PlanError, RxPipeError
+from rxpipe.errors import BackendTimeout, ConfigError, PlanError, RxPipeError
 from rxpipe.plan import plan_stages
 from rxpipe.rx.operators import Operator, deadline, observe, retry_backoff
 from rxpipe.rx.subject import EventSubject
@@ -162,12 +163,7 @@ class ImageStage(Stage):
         return cell.run(_with_retry_and_timeout(cell, _unless_over(tracker.scope.control, attempt)))
 
     def _attempt(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
-        made = self.render(execution, artifact, backend)
-        if not isinstance(made, Observable):
-            raise BackendFailed(
-                f"backend {backend.name}: render returned a {type(made).__name__}; allowed: an Observable."
-            )
-        return made
+        return require_observable(self.render(execution, artifact, backend), backend)
 
 
 def _unless_over(control: RunControl, attempt: Observable[StageOutput]) -> Observable[StageOutput]:
