@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from reactivex.observer import Observer
 
-from rxpipe.backends.base import check_slots
 from rxpipe.chains import sources
 from rxpipe.config import CustomConfig
 from rxpipe.continuing import journal_of
@@ -76,7 +75,7 @@ class RunSession(Session):
         self._images = chain.images.seeded(self.seed)
         self._sources = sources(self.plan, run_id, self.seed, self._images)
         self._warnings: tuple[str, ...] = ()
-        saver = (scheduler or self._saver) if check_slots(backend) > 1 else None
+        saver = (scheduler or self._saver) if backend.capacity + backend.queue_ahead > 1 else None
         keeper = run_id if store else None
         self._files = _file_store(self.plan, files, now=self._now, saver=saver, keeper=keeper)
         self._resumed = resumed
@@ -139,7 +138,7 @@ class RunSession(Session):
             self._files.prepare()
             if self._resumed is not None and self._resumed.run_id is not None:
                 self._files.resume(self._resumed.files)
-        self._warnings = tuple(dict.fromkeys(self.scope.backend.check(self._images.checked(self.plan))))
+        self._warnings = tuple(self.scope.backend.check(self.plan))
         if self.control.over:
             return
         images, trackers = self._chain.connect(self.scope, self._sources, self._images)

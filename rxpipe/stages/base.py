@@ -20,10 +20,9 @@ from reactivex.disposable import Disposable
 from reactivex.observer import Observer
 
 from rxpipe.artifact import Artifact
-from rxpipe.backends.base import require_observable
 from rxpipe.config import CustomConfig, RunSettings, StageConfig, Txt2ImgConfig
 from rxpipe.config.models import RenderingConfig
-from rxpipe.errors import BackendTimeout, ConfigError, PlanError, RxPipeError
+from rxpipe.errors import BackendFailed, BackendTimeout, ConfigError, PlanError, RxPipeError
 from rxpipe.plan import plan_stages
 from rxpipe.rx.operators import Operator, deadline, observe, retry_backoff
 from rxpipe.rx.subject import EventSubject
@@ -164,7 +163,12 @@ class ImageStage(Stage):
         return cell.run(_with_retry_and_timeout(cell, _unless_over(tracker.scope.control, attempt)))
 
     def _attempt(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
-        return require_observable(self.render(execution, artifact, backend), backend)
+        made = self.render(execution, artifact, backend)
+        if not isinstance(made, Observable):
+            raise BackendFailed(
+                f"backend {backend.name}: render returned a {type(made).__name__}; allowed: an Observable."
+            )
+        return made
 
 
 def _unless_over(control: RunControl, attempt: Observable[StageOutput]) -> Observable[StageOutput]:

@@ -25,15 +25,11 @@ PREVIEW_PX = 512
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The state after one step: step 1..steps.
-
-    preview: works out height x width x 3, 8 bit, at most 512 px; called before the work goes on, or not at all, as most
-    steps are too short for an eye to see their preview.
-    """
+    """The state after one step: step 1..steps, and a preview (height x width x 3, 8 bit, at most 512 px)."""
 
     step: int
     steps: int
-    preview: Callable[[], U8] = field(repr=False)
+    preview: U8 = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
