@@ -26,6 +26,7 @@ from rxpipe.sinks.output import FileStore
 from rxpipe.stages.cell import as_rxpipe_error
 from rxpipe.stages.scope import InMemory
 from rxpipe.stages.session import Session
+from rxpipe.stages.timeline import new_run_id
 from rxpipe.stages.tracker import StageAborted
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ def _identity(plan: StageExecutionPlan, resumed: Resumption | None, now: datetim
     """Return the run's id and the seed of its first image: those that it had or was given, else random ones."""
     drawn = resumed.seed if resumed else secrets.randbelow(_MAX_SEED)
     given = (resumed.run_id if resumed else None) or plan.run_id
-    return given or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(6)}", drawn if plan.seed is None else plan.seed
+    return given or new_run_id(now), drawn if plan.seed is None else plan.seed
 
 
 def _file_store(

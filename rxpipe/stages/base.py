@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import functools
 import random
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,6 +31,7 @@ from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.shown import shown
 from rxpipe.stages.recorded import recorded_settings
 from rxpipe.stages.session import Session
+from rxpipe.stages.timeline import new_run_id
 from rxpipe.stages.tracker import StageAborted, StageTracker
 
 if TYPE_CHECKING:
@@ -291,7 +292,7 @@ class _StandaloneRun:
         worker = WorkerScheduler(f"rxpipe-{self._stage.config.section}")  # its thread starts only if it is used
         settings = RunSettings(input=(Path("given"),))  # the pictures come from the source
         session = Session(
-            run_id=uuid.uuid4().hex[:8],
+            run_id=new_run_id((scheduler or worker).now.astimezone(UTC)),
             backend=self._backend,
             settings=settings,
             clock=scheduler or worker,
