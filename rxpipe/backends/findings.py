@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 from rxpipe.backends.base import LeftOut
 from rxpipe.backends.prompts import networks_of
-from rxpipe.errors import BackendError, BackendTimeout, BackendUnavailable
+from rxpipe.errors import BackendError, BackendRejected, BackendTimeout, BackendUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rxpipe.backends.base import Backend
     from rxpipe.plan import StageExecution, StageExecutionPlan
+
+    _Need = tuple[str, StageExecution]
+_MANY = 8  # stages with different names, of a sweep
 
 
 @dataclass(slots=True)
@@ -37,6 +40,18 @@ class Findings:
         """Return those of a backend that does not answer."""
         return cls(unanswered=plan, error=error, warnings=[f"{error.message} It gets images once it answers."])
 
+    def note(self, need: str, stage: StageExecution, refusal: BackendError | None, warnings: Sequence[str]) -> None:
+        """Add what came of one need."""
+        self.refusals[need] = refusal
+        if refusal is None:
+            self.refusals[stage.stage_index] = None
+        else:
+            self.refusals.setdefault(stage.stage_index, refusal)
+            self.warnings.append(f"gets no image of {stage.stage_type}: {refusal.message}")
+        missing = next((warning for warning in warnings if isinstance(warning, LeftOut)), None)
+        if missing is not None:
+            self.left_out[need] = missing
+
     def refusal(self, stage: StageExecution, need: str) -> BackendError | None:
         """Return why a stage cannot be rendered, None if it can; *need*: of it."""
         return self.refusals.get(need, self.refusals.get(stage.stage_index))
@@ -47,23 +62,58 @@ class Findings:
 
 
 def find_out(backend: Backend, plan: StageExecutionPlan) -> Findings:
-    """Check every stage of a plan; blocking."""
-    found = Findings()
-    for need, stage in needs_of(plan).items():
-        try:
-            warnings = list(backend.check(plan.model_copy(update={"stages": (stage,)})))
-            found.refusals[need] = found.refusals[stage.stage_index] = None
-        except (BackendUnavailable, BackendTimeout) as error:
-            return Findings.none(plan, error)
-        except BackendError as error:
-            warnings = [f"gets no image of {stage.stage_type}: {error.message}"]
-            found.refusals[need] = error
-            found.refusals.setdefault(stage.stage_index, error)
-        missing = next((warning for warning in warnings if isinstance(warning, LeftOut)), None)
-        if missing is not None:
-            found.left_out[need] = missing
-        found.warnings += warnings
+    """Check every stage of a plan; blocking. Of many, what names refuse is looked up in the backend's lists."""
+    found, needs = Findings(), sorted(needs_of(plan).items())
+    try:
+        rest = _listed(found, backend, plan, needs) if len(needs) > _MANY else needs
+        _check(found, backend, plan, rest)
+    except (BackendUnavailable, BackendTimeout) as error:
+        return Findings.none(plan, error)
     return found
+
+
+def _listed(found: Findings, backend: Backend, plan: StageExecutionPlan, needs: Sequence[_Need]) -> list[_Need]:
+    """Note what a backend's lists lack, or that it gives none to us; return what they have."""
+    try:
+        catalog = backend.catalog()
+    except BackendRejected as error:
+        for need, stage in needs:
+            found.note(need, stage, error, [])
+        return []
+    rest = []
+    for need, stage in needs:
+        if problems := catalog.problems(_of(plan, [stage])):
+            found.note(need, stage, BackendRejected("; ".join(problems)), [])
+        else:
+            rest.append((need, stage))
+    return rest
+
+
+def _check(found: Findings, backend: Backend, plan: StageExecutionPlan, needs: Sequence[_Need]) -> None:
+    """Check these stages at once; by halves where one of them is refused, or something left out of it.
+
+    Raises:
+        BackendUnavailable, BackendTimeout: no answer.
+    """
+    refusal, warnings = None, list[str]()
+    try:
+        warnings += backend.check(_of(plan, [stage for _, stage in needs])) if needs else ()
+    except (BackendUnavailable, BackendTimeout):
+        raise
+    except BackendError as error:
+        refusal = error
+    if len(needs) > 1 and (refusal is not None or any(isinstance(warning, LeftOut) for warning in warnings)):
+        half = len(needs) // 2
+        _check(found, backend, plan, needs[:half])
+        _check(found, backend, plan, needs[half:])
+        return
+    for need, stage in needs:
+        found.note(need, stage, refusal, warnings)
+    found.warnings += warnings
+
+
+def _of(plan: StageExecutionPlan, stages: Iterable[StageExecution]) -> StageExecutionPlan:
+    return plan.model_copy(update={"stages": tuple(stages)})
 
 
 def needs_of(plan: StageExecutionPlan) -> dict[str, StageExecution]:
