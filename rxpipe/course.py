@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from reactivex.observer import Observer
 
+from rxpipe.backends.base import check_slots
 from rxpipe.chains import sources
 from rxpipe.config import CustomConfig
 from rxpipe.continuing import journal_of
@@ -25,6 +26,7 @@ from rxpipe.sinks.output import FileStore
 from rxpipe.stages.cell import as_rxpipe_error
 from rxpipe.stages.scope import InMemory
 from rxpipe.stages.session import Session
+from rxpipe.stages.timeline import new_run_id
 from rxpipe.stages.tracker import StageAborted
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ class RunSession(Session):
         self._images = chain.images.seeded(self.seed)
         self._sources = sources(self.plan, run_id, self.seed, self._images)
         self._warnings: tuple[str, ...] = ()
-        saver = (scheduler or self._saver) if backend.capacity + backend.queue_ahead > 1 else None
+        saver = (scheduler or self._saver) if check_slots(backend) > 1 else None
         keeper = run_id if store else None
         self._files = _file_store(self.plan, files, now=self._now, saver=saver, keeper=keeper)
         self._resumed = resumed
@@ -137,7 +139,7 @@ class RunSession(Session):
             self._files.prepare()
             if self._resumed is not None and self._resumed.run_id is not None:
                 self._files.resume(self._resumed.files)
-        self._warnings = tuple(self.scope.backend.check(self.plan))
+        self._warnings = tuple(dict.fromkeys(self.scope.backend.check(self._images.checked(self.plan))))
         if self.control.over:
             return
         images, trackers = self._chain.connect(self.scope, self._sources, self._images)
@@ -225,7 +227,7 @@ def _identity(plan: StageExecutionPlan, resumed: Resumption | None, now: datetim
     """Return the run's id and the seed of its first image: those that it had or was given, else random ones."""
     drawn = resumed.seed if resumed else secrets.randbelow(_MAX_SEED)
     given = (resumed.run_id if resumed else None) or plan.run_id
-    return given or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(6)}", drawn if plan.seed is None else plan.seed
+    return given or new_run_id(now), drawn if plan.seed is None else plan.seed
 
 
 def _file_store(

@@ -102,7 +102,7 @@ class PipelineExecutor:
 
         Raises:
             PlanError: no stage is enabled, or the stages cannot work as composed.
-            ConfigError: a setting cannot be recorded.
+            ConfigError: a setting cannot be recorded, or the backend's capacity or queue_ahead is no such number.
             BadImage: an input file does not exist, or is not a picture.
             RunActive: another run is in progress.
             StoreError: the store has no run of the id in *reuse*, or cannot be read.

@@ -146,6 +146,10 @@ class PlannedImages:
         del number
         return planned
 
+    def checked(self, plan: StageExecutionPlan) -> StageExecutionPlan:
+        """Return what a backend checks before a run of *plan*: its stages with every name that they will ask for."""
+        return plan
+
     def seed_offset(self, number: int) -> int:
         """Return what is added to a stage's seed for the planned image *number*, 1.."""
         return number - 1

@@ -141,10 +141,11 @@ class Run(abc.DisposableBase):
         """Skip an image in progress and continue with the next; it counts as cancelled.
 
         Args:
-            image_index: its index in its stage; None for the image that has been in progress for longest.
+            image_index: its index in its stage, of the stage that has it in progress for longest; None for the image
+                that has been in progress for longest and is not skipped yet.
 
         Returns:
-            False if there is no such image; one whose picture is being written is done.
+            False if there is no such image, or it was skipped before; one whose picture is being written is done.
         """
         return self._session.control.skip(image_index)
 

@@ -27,12 +27,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import reactivex as rx
 
 from rxpipe.backends.catalog import Catalog
 from rxpipe.backends.diagnosis import Diagnosis
+from rxpipe.errors import BackendFailed, ConfigError
+from rxpipe.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from rxpipe.artifact import Artifact
     from rxpipe.events import Phase
     from rxpipe.plan import StageExecution, StageExecutionPlan
+
+_T = TypeVar("_T")
 
 __all__ = ["Backend", "Moved", "Output", "Preview", "RenderEvent", "StepProgress"]
 
@@ -99,6 +103,12 @@ class Moved:
     """An attempt failed, and another one follows at once on another of several servers. error: of the failed one."""
 
     error: Exception
+
+
+class LeftOut(str):
+    """A warning of `check`: the backend leaves out what a stage asks for. In a pool, one that has it gets the stage."""
+
+    __slots__ = ()
 
 
 RenderEvent = StepProgress | Preview | Output | Moved
@@ -191,3 +201,26 @@ class Backend(ABC):
 
     def close(self) -> None:  # noqa: B027  # not abstract: most backends hold nothing
         """Release connections and threads. Harmless twice."""
+
+
+def require_observable(made: Observable[_T], backend: Backend) -> Observable[_T]:
+    """Return what `render` made. Raises BackendFailed if that is no observable."""
+    if isinstance(made, rx.Observable):
+        return made
+    raise BackendFailed(f"backend {backend.name}: render returned a {type(made).__name__}; allowed: an Observable.")
+
+
+def check_slots(backend: Backend) -> int:
+    """Return how many images a backend wants at once: its capacity and what it queues ahead.
+
+    Raises:
+        ConfigError: one of the two is not a whole number, or too small.
+    """
+    slots = 0
+    for name, least in (("capacity", 1), ("queue_ahead", 0)):
+        value = getattr(backend, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            where = f"backend {backend.name}: {name}"
+            raise ConfigError([f"{where}: got {shown(value)}; allowed: a whole number of at least {least}"])
+        slots += value
+    return slots

@@ -74,13 +74,13 @@ class Catalog:
 
     def problems(self, plan: StageExecutionPlan) -> list[str]:
         """Return one line for each name in the plan that the backend does not have, with the nearest that it has."""
-        problems, reported = [], set[tuple[str, str]]()
+        problems, looked_up = [], set[tuple[str, str]]()
         for stage in plan.stages:
             for reference in name_references(stage):
-                known = (reference.kind, reference.name) in reported  # later stages inherit it
+                known = (reference.kind, reference.name) in looked_up  # later stages inherit it
+                looked_up.add((reference.kind, reference.name))
                 if known or self.accepts(reference):
                     continue
-                reported.add((reference.kind, reference.name))
                 hint = nearest(self.items(reference.kind) or (), reference.name)
                 problems.append(f"{stage.stage_type}.{reference.field}: the server has no {reference.name!r}; {hint}")
         return problems

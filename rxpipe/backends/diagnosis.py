@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_LISTS = ("models", "samplers", "schedulers", "upscalers", "vaes", "modules", "detectors", "devices", "packs")
 
 Credentials = Literal["not needed", "accepted", "missing", "refused", "unknown"]
 
@@ -60,6 +66,33 @@ class Diagnosis:
     trial: Trial | None = None
     advice: tuple[str, ...] = ()
 
+    @classmethod
+    def of_any(cls, url: str, found: Mapping[str, Diagnosis]) -> Diagnosis:
+        """Return what several backends are together: ready where one of them is, with what any of those has.
+
+        Args:
+            url: of all together. found: by where each is, at least one.
+        """
+        ready = [each for each in found.values() if each.ok]
+        several = ready or list(found.values())
+        problems = [f"{where}: {each.problem}" for where, each in found.items() if each.problem is not None]
+        credentials = {each.credentials for each in several}
+        together = cls(
+            url=url,
+            reachable=any(each.reachable for each in several),
+            api=any(each.api for each in several),
+            credentials=credentials.pop() if len(credentials) == 1 else "unknown",
+            problem=None if ready else "; ".join(problems),
+            busy=all(each.busy for each in several),
+            latency_s=max((each.latency_s for each in several if each.latency_s is not None), default=None),
+            progress_per_task=all(each.progress_per_task for each in several),
+            stages=tuple(f"{where}: {stage}" for where, each in found.items() for stage in each.stages),
+            trial=max((each.trial for each in several if each.trial), key=attrgetter("seconds"), default=None),
+            advice=(*problems, *(f"{where}: {advice}" for where, each in found.items() for advice in each.advice)),
+        )
+        lists: dict[str, Any] = {name: _merged(getattr(each, name) for each in several) for name in _LISTS}
+        return replace(together, **lists)
+
     @property
     def ok(self) -> bool:
         """Whether a run could begin there."""
@@ -68,3 +101,8 @@ class Diagnosis:
     def as_dict(self) -> dict[str, Any]:
         """Return the same as plain JSON values."""
         return {"ok": self.ok, **asdict(self)}
+
+
+def _merged(lists: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return what is in any of the lists, each once."""
+    return tuple(dict.fromkeys(name for names in lists for name in names))

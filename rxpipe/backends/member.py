@@ -5,16 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rxpipe.errors import BackendError, BackendRejected, BackendTimeout, BackendUnavailable
+from rxpipe.backends.base import require_observable
+from rxpipe.backends.findings import Findings
+from rxpipe.errors import BackendRejected, BackendTimeout, BackendUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from reactivex import Observable
 
-    from rxpipe.backends.base import Backend
-    from rxpipe.plan import StageExecution, StageExecutionPlan
+    from rxpipe.artifact import Artifact
+    from rxpipe.backends.base import Backend, RenderEvent
+    from rxpipe.plan import StageExecution
+
 
 FIRST_REST_S, LONGEST_REST_S = 1.0, 60.0
 """Seconds that a member rests after a failure: doubled with each further one, up to the longest."""
+
+_NO_TIME_S = 1e-6  # a timer's time is rounded
 
 UNANSWERED = (BackendUnavailable, BackendTimeout, BackendRejected)
 """Errors of a server that draws nothing for anybody."""
@@ -30,7 +36,7 @@ class Member:
 
     label: that of no other member. groups: batches or single images in progress, with the number of their calls.
     resting_until: seconds of the clock.
-    unable: the needs that its `check` refused, and why. absent: it did not answer `check`.
+    found: by its last check; where it did not answer that it is asked again after each rest, and gets no image before.
     error: of its last image, or None where it rendered that.
     stopping: calls that were cut short and may still run there. suspected_at_s: when the last one was cut short; it is
     the member's fault if a time limit did it, and not if the user did.
@@ -40,7 +46,7 @@ class Member:
     number: int
     label: str | None = None
     groups: dict[object, int] = field(default_factory=dict)
-    unable: dict[object, BackendError] = field(default_factory=dict)
+    found: Findings = field(default_factory=Findings)
     model: str | None = None
     used: int = 0
     image_s: float | None = None
@@ -49,7 +55,8 @@ class Member:
     resting_until: float = 0.0
     error: Exception | None = None
     stopping: int = 0
-    absent: bool = False
+    _rested: bool = False
+    _asking: bool = False
     suspected_at_s: float | None = None
 
     @property
@@ -57,10 +64,33 @@ class Member:
         """Its address, else its label, else its name and number."""
         return self.backend.url or self.label or f"{self.backend.name} {self.number}"
 
+    def rendering(self, stage: StageExecution, source: Artifact | None) -> Observable[RenderEvent]:
+        """Return its backend's rendering; raises whatever that raises."""
+        return require_observable(self.backend.render(stage, source), self.backend)
+
     def rest(self, now_s: float, wanted_s: float = 0.0) -> None:
         """Take no image for a while, twice as long as the last time."""
         self.resting_until = now_s + min(LONGEST_REST_S, max(self.rest_s, wanted_s))
         self.rest_s = min(LONGEST_REST_S, 2 * self.rest_s)
+
+    def rests_s(self, now_s: float) -> float:
+        """Return for how many seconds more it takes no image, 0.0 if it takes some."""
+        left_s = self.resting_until - now_s
+        return left_s if left_s > _NO_TIME_S else 0.0
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether it is to be asked again now; True once after each rest."""
+        if self.found.unanswered is None or self._asking or self.rests_s(now_s):
+            return False
+        if not self._rested:
+            self.rest(now_s)
+        self._rested, self._asking = True, self._rested
+        return self._asking
+
+    def asked_again(self, found: Findings) -> None:
+        """Note what it answered; where it did not, it rests before it is asked again."""
+        self.found = found
+        self._rested = self._asking = False
 
     @property
     def answers(self) -> bool:
@@ -71,47 +101,3 @@ class Member:
         """Order by the checkpoint it used last, then none used yet, then the fewest images."""
         loaded = 1 if not self.used else 0 if self.model == model else 2
         return loaded, self.used, self.number
-
-
-def check_members(members: Iterable[Member], plan: StageExecutionPlan) -> list[str]:
-    """Check every stage on every member; blocking.
-
-    Returns:
-        The members' warnings, prefixed with where they are, and what a member cannot render that another can.
-
-    Raises:
-        BackendUnavailable: no member answers.
-        BackendRejected: a stage that none can render; says what each of them lacks.
-    """
-    every = tuple(members)
-    warnings = [warning for member in every for warning in check_member(member, plan)]
-    present = [member for member in every if not member.absent]
-    if not present:
-        raise BackendUnavailable(f"no backend of the pool answers: {'; '.join(warnings)}")
-    for stage in plan.stages:
-        refusals = [(member.where, member.unable.get(need_of(stage))) for member in present]
-        if all(error for _, error in refusals):
-            reasons = "; ".join(f"{where}: {error.message}" for where, error in refusals if error)
-            raise BackendRejected(f"no backend of the pool can render {stage.stage_type}: {reasons}")
-    return warnings
-
-
-def check_member(member: Member, plan: StageExecutionPlan) -> list[str]:
-    """Find out what a member cannot render; return its warnings."""
-    member.unable, member.absent, warnings = {}, False, []
-    for stage in plan.stages:
-        try:
-            found = list(member.backend.check(plan.model_copy(update={"stages": (stage,)})))
-        except (BackendUnavailable, BackendTimeout) as error:
-            member.absent = True
-            return [f"{member.where}: {error.message} It gets images once it answers."]
-        except BackendError as error:
-            member.unable[need_of(stage)] = error
-            found = [f"gets no image of {stage.stage_type}: {error.message}"]
-        warnings += [f"{member.where}: {warning}" for warning in found]
-    return list(dict.fromkeys(warnings))
-
-
-def need_of(stage: StageExecution) -> str:
-    """What a member must have for a stage, whatever the image is."""
-    return repr(stage.for_image(image_index=0, seed=0))

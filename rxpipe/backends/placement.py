@@ -6,19 +6,24 @@ Members may come and go while images are in progress, on any thread.
 
 from __future__ import annotations
 
+import functools
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import reactivex as rx
 from reactivex import Observable
-from reactivex.disposable import Disposable, SerialDisposable
+from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
 from reactivex.scheduler import CurrentThreadScheduler
 
+from rxpipe.backends.asking import ask_beside
 from rxpipe.backends.base import Moved, Output, StepProgress
-from rxpipe.backends.member import FIRST_REST_S, UNANSWERED, Member, MemberLost, need_of
+from rxpipe.backends.checking import spare_incomplete
+from rxpipe.backends.findings import Findings, find_out, need_of
+from rxpipe.backends.member import FIRST_REST_S, UNANSWERED, Member, MemberLost
 from rxpipe.config import Txt2ImgConfig
-from rxpipe.errors import BackendFailed, BackendRejected
+from rxpipe.errors import BackendFailed, BackendRejected, BackendUnavailable, BadResponse
+from rxpipe.logs import logger
 from rxpipe.rx.worker import elapsed_s
 
 if TYPE_CHECKING:
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend, RenderEvent
-    from rxpipe.plan import StageExecution
+    from rxpipe.plan import StageExecution, StageExecutionPlan
 
 _FAILURES_BEFORE_REST = 2  # of one image each, such as out of memory; a server that does not answer rests at once
 _SLOW = 1.5  # times the fastest member's seconds an image; slower ones get no image queued ahead
@@ -87,8 +92,9 @@ class Placement:
         with self._lock:
             if call.over or (again and call not in self._waiting):
                 return
-            candidates = [m for m in self._members if call.need not in m.unable and m not in call.tried]
-            member = self._best(call, candidates)
+            candidates = self._candidates(call)
+            due = [(m, m.found.unanswered) for m in candidates if m.is_due(call.now_s)]
+            member = self._best(call, [m for m in candidates if m.found.unanswered is None])
             patience_s = 0.0 if self._members else self._patience_s()
             waits = member is None and (bool(candidates) or patience_s > 0)
             known = call in self._waiting
@@ -99,21 +105,24 @@ class Placement:
             if member is not None:
                 member.groups[call.group] = member.groups.get(call.group, 0) + 1
                 member.model, member.used = call.model, member.used + 1
-            rests_s = [m.resting_until - call.now_s for m in candidates if m.resting_until > call.now_s]
+            rests_s = [rest_s for m in candidates if (rest_s := m.rests_s(call.now_s))]
             rests_s += [patience_s] if patience_s > 0 else []
         if member is not None:
             call.begin(member)
         elif waits:
             call.wait(min(rests_s, default=None), report=not known)
         else:
-            call.give_up(next((m.unable[call.need] for m in self._members if call.need in m.unable), None))
+            call.give_up(next((refusal for m in self._members if (refusal := call.refusal_of(m))), None))
+        for away, plan in due:
+            if plan is not None:
+                ask_beside(functools.partial(self._ask_again, away, plan))
 
     def forget(self, call: Call, last: Exception | None = None) -> None:
         """Let *call* wait no longer; note why no member took it: *last*, of those it was on, or what they rest for."""
         with self._lock:
             if call in self._waiting:
                 self._waiting.remove(call)
-                errors = [m.error for m in self._members if call.need not in m.unable and m.error is not None]
+                errors = [m.error for m in self._members if call.refusal_of(m) is None and m.error is not None]
                 self._unplaced = last or (errors[-1] if errors else None)
 
     def succeeded(self, call: Call, member: Member, took_s: float) -> None:
@@ -159,7 +168,7 @@ class Placement:
 
         self._release(call, member)
         # on the backend's own time: the call's scheduler may be closed with the run that was cancelled
-        member.backend.wait_idle().subscribe(on_error=not_idle, on_completed=idle)
+        rx.defer(lambda _: member.backend.wait_idle()).subscribe(on_error=not_idle, on_completed=idle)
 
     def wait_idle(self) -> Observable[None]:
         """Complete immediately, and rest the members that had a call cut short: a time limit did it.
@@ -184,17 +193,35 @@ class Placement:
             else:
                 self.place(call, again=True)
 
+    def _candidates(self, call: Call) -> list[Member]:
+        return [m for m in self._members if call.refusal_of(m) is None and m not in call.tried]
+
+    def _ask_again(self, member: Member, plan: StageExecutionPlan) -> None:
+        """Find out whether a member is there now, and what it has; images that wait for it alone wait no longer."""
+        try:
+            found = find_out(member.backend, plan)
+        except Exception as error:  # noqa: BLE001  # of a backend of the user's own
+            found = Findings.none(plan, BackendUnavailable(f"{type(error).__name__}: {error}"))
+        with self._lock:
+            member.asked_again(found)
+            gone = found.unanswered is not None
+            given_up = [call for call in self._waiting if gone and self._candidates(call) == [member]]
+            warnings = [] if gone else [f"{member.where}: {warning}" for warning in found.warnings]
+            warnings += spare_incomplete([m for m in self._members if m.found.unanswered is None])
+        for call in given_up:
+            call.pass_by(member)
+        for warning in warnings:
+            logger.warning("{}", warning)
+        self.place_waiting(on_their_clocks=True)
+
     def _best(self, call: Call, candidates: list[Member]) -> Member | None:
         now_s = call.now_s
         for member in candidates:
             if call.group in member.groups:  # its batch is there
                 return member
-            if member.absent:
-                member.absent = False
-                member.rest(now_s)
-        awake = any(m.resting_until <= now_s for m in candidates)
+        awake = not all(m.rests_s(now_s) for m in candidates)
         # a rest spares images a member that fails; where all rest, waiting for one that answers spares nothing
-        usable = [m for m in candidates if not m.stopping and (m.resting_until <= now_s or (m.answers and not awake))]
+        usable = [m for m in candidates if not m.stopping and (not m.rests_s(now_s) or (m.answers and not awake))]
         free = [m for m in usable if len(m.groups) < m.backend.capacity]
         return min(free or self._with_queue(usable), key=lambda m: m.rank(call.model), default=None)
 
@@ -230,15 +257,17 @@ class Call:
         *,
         group: object,
     ) -> None:
-        self.need, self.model, self.group = need_of(stage), stage.generation.model, group
+        self._need, self.model, self.group = need_of(stage), stage.generation.model, group
         self.scheduler = scheduler
         self.tried: list[Member] = []
         self._placement, self._stage, self._source, self._observer = placement, stage, source, observer
         self._errors: list[Exception] = []
+        self._absence: Exception | None = None  # of a member that it waited for
         self._reported = 0  # of the errors
         self._member: Member | None = None
         self._current, self._timer = SerialDisposable(), SerialDisposable()
         self._began_s = 0.0
+        self._has_output = False
         self._lock = threading.Lock()
         self._over = False
 
@@ -252,18 +281,29 @@ class Call:
         """The scheduler's time, in seconds."""
         return elapsed_s(self.scheduler)
 
+    def refusal_of(self, member: Member) -> Exception | None:
+        """Return why a member cannot render it, None if it can."""
+        return member.found.refusal(self._stage, self._need)
+
+    def pass_by(self, member: Member) -> None:
+        """Wait for a member no longer: it does not answer."""
+        self._absence = member.found.error
+        self.tried.append(member)
+
     def begin(self, member: Member) -> None:
         """Render on *member*; free it where the call was disposed since it was placed."""
         self._report_failures()
         with self._lock:
             begins = not self._over
             if begins:
-                self._member, self._began_s = member, self.now_s
+                self._member, self._began_s, self._has_output = member, self.now_s, False
         if not begins:
             self._placement.unused(self, member)
             return
         self._timer.disposable = Disposable()
-        self._current.disposable = member.backend.render(self._stage, self._source).subscribe(
+        current = SingleAssignmentDisposable()
+        self._current.disposable = current  # before it begins: what ends at once may begin elsewhere
+        current.disposable = rx.defer(lambda _: member.rendering(self._stage, self._source)).subscribe(
             self._on_next, self._on_error, self._on_completed, scheduler=self.scheduler
         )
 
@@ -287,9 +327,15 @@ class Call:
             self._observer.on_next(StepProgress(phase="queued"))
 
     def give_up(self, refusal: Exception | None = None) -> None:
-        """End with the last member's error; where none was tried with *refusal*; where none is there with that."""
-        last = self._errors[-1] if self._errors and self._placement.members else refusal
-        self._end(last or self._placement.absence(self._errors))
+        """End with a member's error; where none was tried with *refusal*; where none is there with that.
+
+        Of the errors the last that concerns the image: a member that cannot render at all does not end the run.
+        """
+        if not (self._errors and self._placement.members):
+            self._end(self._absence or refusal or self._placement.absence(self._errors))
+            return
+        of_image = [error for error in self._errors if getattr(error, "scope", "image") == "image"]
+        self._end((of_image or self._errors)[-1])
 
     def _end(self, error: Exception) -> None:
         self._over = True
@@ -313,10 +359,14 @@ class Call:
 
     def _on_next(self, event: RenderEvent) -> None:
         if isinstance(event, (Output, StepProgress)) and self._member is not None:
-            event = replace(event, server=self._member.where)
+            self._has_output = self._has_output or isinstance(event, Output)
+            event = replace(event, server=event.server or self._member.where)
         self._observer.on_next(event)
 
     def _on_completed(self) -> None:
+        if not self._has_output:
+            self._on_error(BadResponse("it emitted no picture."))
+            return
         member = self._take(over=True)
         if member is not None:
             self._placement.succeeded(self, member, self.now_s - self._began_s)
@@ -366,4 +416,4 @@ def placed(
 def _group_of(stage: StageExecution, batches: bool) -> object:
     """The images of one txt2img batch are one; every other image is one by itself."""
     size = stage.config.batch_size if batches and isinstance(stage.config, Txt2ImgConfig) else 1
-    return object() if size == 1 else (need_of(stage), ((stage.image_index or 1) - 1) // size)
+    return object() if size == 1 else (stage.stage_index, ((stage.image_index or 1) - 1) // size)

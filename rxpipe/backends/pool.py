@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
-from rxpipe.backends.base import Backend
-from rxpipe.backends.catalog import Catalog
-from rxpipe.backends.member import Member, check_members
+from rxpipe.backends.asking import ask_all
+from rxpipe.backends.base import Backend, check_slots
+from rxpipe.backends.checking import any_catalog, check_members
+from rxpipe.backends.diagnosis import Diagnosis
+from rxpipe.backends.member import Member
 from rxpipe.backends.placement import Placement, placed
-from rxpipe.errors import BackendError
+from rxpipe.errors import BackendUnavailable, ConfigError
 from rxpipe.rx.forks import renew_after_fork
+from rxpipe.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import RenderEvent
+    from rxpipe.backends.catalog import Catalog
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
 
@@ -30,19 +34,19 @@ class PoolBackend(Backend):
     txt2img batch stay together. Which member rendered an image is in `Output.server` and in its lineage.
 
     Args:
-        members: at least one, of any kind. The pool closes them.
+        members: at least one, of any kind; of a pool among them its members. The pool closes them.
 
     Raises:
-        ValueError: no member, or one of them twice.
+        ConfigError: no member, one of them or one server twice, or what is no backend.
     """
 
     name = "pool"
 
     def __init__(self, members: Iterable[Backend]) -> None:
-        backends = tuple(members)
-        if not backends or len({id(backend) for backend in backends}) != len(backends):
-            raise ValueError(f"a pool needs different backends, at least one; got {list(backends)!r}")
-        self.members = backends
+        backends = tuple(each for member in members for each in (member.members if _is_pool(member) else (member,)))
+        if problem := _problem(backends):
+            raise ConfigError([f"a pool needs different backends, at least one; {problem}"])
+        self.members: tuple[Backend, ...] = backends
         self.after_fork()
         renew_after_fork(self)
         self._count()
@@ -62,10 +66,14 @@ class PoolBackend(Backend):
     def after_fork(self) -> None:
         """Begin anew in a child process: the images in progress are the parent's."""
         labels = labelled(self.members)
-        self._placement = Placement(Member(one, at, labels[at - 1]) for at, one in enumerate(self.members, 1))
+        self._placement: Placement = Placement(
+            Member(one, at, labels[at - 1]) for at, one in enumerate(self.members, 1)
+        )
 
     def _count(self) -> None:
         """Sum up what the members can do, which may change while they run."""
+        for backend in self.members:
+            check_slots(backend)
         self.capacity = sum(backend.capacity for backend in self.members)
         self.queue_ahead = sum(backend.queue_ahead for backend in self.members)
         self.batches = any(backend.batches for backend in self.members)
@@ -106,20 +114,35 @@ class PoolBackend(Backend):
         Raises:
             BackendError: none answers.
         """
-        found, failure = [], None
-        for backend in self.members:
-            try:
-                found.append(backend.catalog())
-            except BackendError as error:
-                failure = error
-        if failure is not None and not found:
-            raise failure
-        return Catalog.union(found)
+        return any_catalog(self.members, lambda: BackendUnavailable("no backend of the pool answers."))
+
+    def diagnose(self, *, trial: bool = False) -> Diagnosis:
+        """Return what any member has, ready where one of them is; what is wrong with the others is in `advice`."""
+        members = self._placement.members
+        found = ask_all(members, lambda member: member.backend.diagnose(trial=trial))
+        return Diagnosis.of_any(self.where, dict(zip([member.where for member in members], found, strict=True)))
 
     def close(self) -> None:
         """Close all members."""
         for backend in self.members:
             backend.close()
+
+
+def _is_pool(backend: object) -> TypeGuard[PoolBackend]:
+    """Whether it is a pool and nothing more: a subclass may do more than its members."""
+    return type(backend) is PoolBackend
+
+
+def _problem(backends: Sequence[Backend]) -> str | None:
+    """Return what is wrong with the members of a pool, None if nothing."""
+    if not backends:
+        return "got none"
+    for backend in backends:
+        if not isinstance(backend, Backend):
+            return f"got {shown(backend)}"
+    servers = Counter(backend.url or id(backend) for backend in backends)
+    twice = next((backend for backend in backends if servers[backend.url or id(backend)] > 1), None)
+    return None if twice is None else f"got {twice.where} twice"
 
 
 def labelled(backends: Sequence[Backend]) -> list[str | None]:

@@ -45,6 +45,11 @@ class Prompt:
     warnings: tuple[str, ...] = ()
 
 
+def networks_of(prompt: str) -> list[str]:
+    """Return the networks that a prompt names, such as "lora:detail", without their strengths."""
+    return [f"{kind}:{rest.partition(':')[0]}" for kind, rest in _NETWORK.findall(prompt)]
+
+
 def parsed(prompt: str, *, program: str, steps: int = 20) -> Prompt:
     """Return the parts of a prompt in A1111's syntax.
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
+from rxpipe.backends.asking import ask_all
 from rxpipe.backends.comfyui.kind import COMFYUI
 from rxpipe.backends.dask.kind import DASK
 from rxpipe.backends.diffusers.kind import DIFFUSERS
@@ -45,6 +46,7 @@ CONFIG_VARIABLE = "RXPIPE_CONFIG"
 _PROBE_S = 0.5
 _AUTO = ("", "auto")
 _HOST = re.compile(r"\[?[\w.:-]+\]?:\d+(/.*)?|:?\d{2,5}|localhost(/.*)?|[\w-]+(\.[\w-]+)+(/.*)?")
+_UNSEPARATED = re.compile(r"[\s;|]+\w+://")
 
 
 def _load_sketch() -> Callable[..., Backend]:
@@ -145,9 +147,9 @@ def config_path() -> Path:
 
 def _from_text(text: str, reason: str, options: Mapping[str, Any] | None = None) -> BackendSpec:
     parts = _parts(text)
-    if len(parts) > 1 and all(map(_is_address, parts)):
-        members = tuple(_from_text(part, reason, options) for part in parts)
-        return BackendSpec(POOL, reason, members=members)
+    if len(parts) > 1:
+        return _of_several(parts, reason, options)
+    text = parts[0] if parts else text
     word, _, rest = text.partition(":")
     kind = next((kind for kind in KINDS if word.lower() in (kind.name, *kind.words)), None)
     if kind is None:
@@ -159,15 +161,33 @@ def _from_text(text: str, reason: str, options: Mapping[str, Any] | None = None)
     return BackendSpec(kind, reason, options={**parsed, **(options or {})})
 
 
+def _of_several(texts: Sequence[str], reason: str, options: Mapping[str, Any] | None) -> BackendSpec:
+    """Return a pool; of one text that backend alone."""
+    if len(texts) > 1 and any(text.strip().lower() in _AUTO for text in texts):
+        came = cut(",".join(map(without_credentials, texts)))
+        raise ConfigError([f"backend {came!r} ({reason}): auto stands alone; of several each needs its address"])
+    members = tuple(_from_text(text.strip(), reason, options) for text in texts)
+    return members[0] if len(members) == 1 else BackendSpec(POOL, reason, members=members)
+
+
 def _parts(text: str) -> list[str]:
-    """Split a text at its commas; one that belongs to the options of a path, as in ?devices=cuda:0,cuda:1, is none."""
+    """Split a text at the commas between backends, and not at those within options, a path or a password."""
     parts: list[str] = []
     for part in (each.strip() for each in text.split(",") if each.strip()):
-        if parts and _has_path(parts[-1]) and "?" in parts[-1] and "://" not in part and not _is_kind(part):
+        if parts and "://" not in part and not _is_kind(part) and _goes_on(parts[-1], part):
             parts[-1] += f",{part}"
         else:
             parts.append(part)
     return parts
+
+
+def _goes_on(before: str, part: str) -> bool:
+    """Whether a *part* behind a comma belongs to what is before it."""
+    if _has_path(before):
+        return "?" in before or not _is_address(part)
+    if _is_kind(before) and "://" not in before:
+        return "=" in part
+    return "@" not in before and not _is_address(before)  # a password may hold a comma
 
 
 def _has_path(text: str) -> bool:
@@ -198,24 +218,20 @@ def _path_options(name: str, text: str, rest: str) -> dict[str, Any]:
 
 
 def _is_address(text: str) -> bool:
-    words = {word for kind in KINDS for word in (kind.name, *kind.words)}
-    scheme, separator, _ = text.partition("://")
-    if separator:  # of a known scheme: a password may hold a comma and anything behind it
-        return any(scheme.lower() in kind.schemes for kind in KINDS)
-    return _HOST.fullmatch(text) is not None or text.partition(":")[0].lower() in words
+    scheme, separator, rest = text.partition("://")
+    return _HOST.fullmatch(rest if separator else scheme) is not None or _is_kind(text)
 
 
 def _kind_of_address(text: str, reason: str) -> BackendKind:
     """Return the kind that an address means: by its scheme, and the first kind with servers where it has none."""
     bare = without_credentials(text)
+    if _UNSEPARATED.search(bare):
+        raise ConfigError([f"backend {cut(bare)!r} ({reason}): several addresses have commas between them"])
     scheme, separator, rest = bare.partition("://")
     servers = [kind for kind in KINDS if kind.schemes]
     for kind in servers:
         if (rest and scheme.lower() in kind.schemes) if separator else _HOST.fullmatch(bare):
             return kind
-    if "auto" in (parts := [part.strip().lower() for part in bare.split(",")]) and len(parts) > 1:
-        problem = f"backend {cut(bare)!r} ({reason}): auto stands alone; of several each needs its address"
-        raise ConfigError([problem])
     words = [word for kind in KINDS for word in (kind.name, *kind.words)]
     close = difflib.get_close_matches(bare.partition(":")[0].lower(), (*words, "auto"), n=1, cutoff=0.6)
     did_you_mean = f"did you mean {close[0]!r}? " if close else ""
@@ -276,24 +292,23 @@ def _from_file(path: Path) -> BackendSpec | None:
     table = _backend_table(path)
     url, urls = table.pop("url", None), table.pop("urls", None)
     if urls is not None:
-        if url is not None or not isinstance(urls, list) or not all(isinstance(each, str) for each in urls):
-            raise ConfigError(
-                [f"{path}: backend.urls: got {urls!r}; allowed: a list of addresses, and no url beside it"]
-            )
-        url = ",".join(urls)
-    if url is None and table:
+        allowed = isinstance(urls, list) and urls and all(isinstance(each, str) and each.strip() for each in urls)
+        if url is not None or not allowed:
+            seen = shown(urls) if "@" not in str(urls) else "what holds a password"
+            raise ConfigError([f"{path}: backend.urls: got {seen}; allowed: a list of addresses, and no url beside it"])
+    elif url is None and table:
         raise ConfigError(
             [f'{path}: backend: got {", ".join(map(shown, table))} and no url; give url = "http://127.0.0.1:7860"']
         )
-    if url is None:
+    elif url is None:
         return None
-    if not isinstance(url, str):
+    elif not isinstance(url, str):
         came = url if isinstance(url, int | float) else type(url).__name__  # a list may hold an address with a password
         raise ConfigError([f"{path}: backend.url: got {came}, {_allowed()}"])
     user, password = table.pop("user", None), table.pop("password", None)
     if user is not None:
         table["auth"] = f"{user}:{password or ''}"
-    return _from_text(url, f"from {path}", table)
+    return _of_several(urls or [url], f"from {path}", table)
 
 
 def _backend_table(path: Path) -> dict[str, Any]:
@@ -354,7 +369,8 @@ def open_spec(spec: BackendSpec, options: Mapping[str, Any]) -> Backend:
         ConfigError: an option that it does not have, or a URL that is no address.
     """
     if spec.members:
-        return spec.kind.load()(open_spec(member, options) for member in spec.members)
+        members = ask_all(spec.members, lambda member: recognised(member, options))
+        return spec.kind.load()(open_spec(member, options) for member in members)
     spec = recognised(spec, options)
     if spec.kind.needs:
         require(f"{spec.kind.title[:1].upper()}{spec.kind.title[1:]} ({spec.reason})", *spec.kind.needs)
@@ -364,12 +380,16 @@ def open_spec(spec: BackendSpec, options: Mapping[str, Any]) -> Backend:
     given = {_full_name(name, known): value for name, value in {**spec.options, **options}.items()}
     _check_options(spec, known, given)
     _check_numbers(spec, parameters, given)
+    from rxpipe.backends.base import check_slots  # noqa: PLC0415  # loaded with whatever backend it is
+
     try:
-        return make(spec.url, **given) if spec.kind.schemes else make(**given)
+        backend = make(spec.url, **given) if spec.kind.schemes else make(**given)
+        check_slots(backend)
     except ConfigError:
         raise
     except ValueError as error:
         raise ConfigError([f"backend {spec.kind.name} ({spec.reason}): {error}"]) from error
+    return backend
 
 
 def _check_numbers(spec: BackendSpec, parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]) -> None:

@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 
 from rxpipe.backends import diagnose_spec
+from rxpipe.backends.asking import ask_all
+from rxpipe.backends.diagnosis import Diagnosis
 from rxpipe.backends.resolve import EMBEDDED, choose, recognised, usual_url
 from rxpipe.cli.outcome import Exit
 from rxpipe.cli.tables import print_line, print_pairs
@@ -17,7 +19,6 @@ from rxpipe.errors import MissingPackage, require
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rxpipe.backends.diagnosis import Diagnosis
     from rxpipe.backends.resolve import BackendSpec
 
 _SHOWN = 8
@@ -32,15 +33,24 @@ def examine(url: str | None, *, trial: bool, as_json: bool) -> Exit:
         ConfigError: *url* is not an address.
     """
     spec = choose(url)
-    found = [_examine(member, trial=trial, as_json=as_json) for member in spec.members or (spec,)]
-    return Exit.COMPLETED if Exit.COMPLETED in found else Exit.FAILED
+    specs = spec.members or (spec,)
+    found = ask_all(specs, lambda each: _diagnosed(each, trial=trial, alone=each is spec))
+    printed = [_print_one(*one, alone=not spec.members, as_json=as_json) for one in found]
+    return Exit.COMPLETED if Exit.COMPLETED in printed else Exit.FAILED
 
 
-def _examine(spec: BackendSpec, *, trial: bool, as_json: bool) -> Exit:
-    embedded = spec.kind is EMBEDDED
-    lacking = _lacking() if embedded else ""
+def _diagnosed(spec: BackendSpec, *, trial: bool, alone: bool) -> tuple[BackendSpec, Diagnosis]:
+    """What was found at a backend; in the place of the embedded one *alone* at the server that would be used."""
+    if spec.kind is EMBEDDED:
+        here = Diagnosis(spec.kind.title, reachable=True, credentials="not needed", problem=_lacking() or None)
+        return spec, diagnose_spec(choose(usual_url())) if alone else here
     spec = recognised(spec, {})
-    found = diagnose_spec(choose(usual_url()) if embedded else spec, trial=trial and not embedded)
+    return spec, diagnose_spec(spec, trial=trial)
+
+
+def _print_one(spec: BackendSpec, found: Diagnosis, *, alone: bool, as_json: bool) -> Exit:
+    embedded = alone and spec.kind is EMBEDDED
+    lacking = _lacking() if embedded else ""
     if as_json:
         typer.echo(json.dumps({"backend": spec.kind.name, "reason": spec.reason, **found.as_dict()}))
     else:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import functools
 import random
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,9 +20,10 @@ from reactivex.disposable import Disposable
 from reactivex.observer import Observer
 
 from rxpipe.artifact import Artifact
+from rxpipe.backends.base import require_observable
 from rxpipe.config import CustomConfig, RunSettings, StageConfig, Txt2ImgConfig
 from rxpipe.config.models import RenderingConfig
-from rxpipe.errors import BackendFailed, BackendTimeout, ConfigError, PlanError, RxPipeError
+from rxpipe.errors import BackendTimeout, ConfigError, PlanError, RxPipeError
 from rxpipe.plan import plan_stages
 from rxpipe.rx.operators import Operator, deadline, observe, retry_backoff
 from rxpipe.rx.subject import EventSubject
@@ -30,6 +31,7 @@ from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.shown import shown
 from rxpipe.stages.recorded import recorded_settings
 from rxpipe.stages.session import Session
+from rxpipe.stages.timeline import new_run_id
 from rxpipe.stages.tracker import StageAborted, StageTracker
 
 if TYPE_CHECKING:
@@ -162,12 +164,7 @@ class ImageStage(Stage):
         return cell.run(_with_retry_and_timeout(cell, _unless_over(tracker.scope.control, attempt)))
 
     def _attempt(self, execution: StageExecution, artifact: Artifact, backend: Backend) -> Observable[StageOutput]:
-        made = self.render(execution, artifact, backend)
-        if not isinstance(made, Observable):
-            raise BackendFailed(
-                f"backend {backend.name}: render returned a {type(made).__name__}; allowed: an Observable."
-            )
-        return made
+        return require_observable(self.render(execution, artifact, backend), backend)
 
 
 def _unless_over(control: RunControl, attempt: Observable[StageOutput]) -> Observable[StageOutput]:
@@ -295,7 +292,7 @@ class _StandaloneRun:
         worker = WorkerScheduler(f"rxpipe-{self._stage.config.section}")  # its thread starts only if it is used
         settings = RunSettings(input=(Path("given"),))  # the pictures come from the source
         session = Session(
-            run_id=uuid.uuid4().hex[:8],
+            run_id=new_run_id((scheduler or worker).now.astimezone(UTC)),
             backend=self._backend,
             settings=settings,
             clock=scheduler or worker,

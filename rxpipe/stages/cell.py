@@ -109,13 +109,13 @@ class Cell:
         return Observable(subscribe)
 
     def skip(self) -> bool:
-        """Cancel the image, from any thread; return False unless it is being rendered.
+        """Cancel the image, from any thread; return False unless it is being rendered and not cancelled yet.
 
         Returns immediately; the event is emitted on the run's thread, as all others are.
         """
         with self._control.lock:
             if self.state is not CellState.RENDERING:
-                return self.state is CellState.CANCELLED
+                return False
             self.state = CellState.CANCELLED
 
         def report(*_: object) -> None:

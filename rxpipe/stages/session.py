@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 from reactivex.disposable import SingleAssignmentDisposable
 
+from rxpipe.backends.base import check_slots
+from rxpipe.errors import ConfigError
+from rxpipe.events import ErrorInfo
 from rxpipe.result import PipelineRunResult
 from rxpipe.rx.lane import Lane
 from rxpipe.rx.worker import elapsed_s
@@ -70,6 +73,7 @@ class Session:
         rescue: Callable[[Callable[[], None]], object] | None = None,
         ends_on_failure: bool = True,
     ) -> None:
+        check_slots(backend)
         artifacts: dict[tuple[str, int], Artifact] = {}
         causes: dict[int, BaseException] = {}
         result = PipelineRunResult(plan, artifacts, causes).extended(earlier)
@@ -79,7 +83,7 @@ class Session:
             backend=backend,
             settings=settings,
             clock=clock,
-            lane=_lane(backend, output, self.control),
+            lane=_lane(backend, output, self.control, clock),
             reporter=Reporter(self.timeline, previews, artifacts, causes),
             output=output or InMemory(),
             control=self.control,
@@ -133,11 +137,21 @@ class Session:
             tracker.report_cancelled(in_progress=in_progress)
 
 
-def _lane(backend: Backend, output: ImageStore | None, control: RunControl) -> Lane:
+def _lane(backend: Backend, output: ImageStore | None, control: RunControl, clock: abc.SchedulerBase) -> Lane:
     """The lane of a run: the backend's slots, and images whose pictures are written beside."""
     one = backend.capacity == 1  # the members of a pool have a checkpoint each
+
+    def slots() -> int:
+        """Ask each time: of a cluster, workers may come and go."""
+        try:
+            return check_slots(backend)
+        except ConfigError as error:
+            wrong = ErrorInfo.of(error)
+            clock.schedule(lambda *_: control.end("failed", wrong))  # the lane is locked
+            return 1
+
     return Lane(
-        lambda: backend.capacity + backend.queue_ahead,  # of a cluster, workers may come and go
+        slots,
         beside=_BESIDE if output is not None and output.saver is not None else 0,
         keeps_order=one,
         apart=lambda priority, other: one and priority[:2] != other[:2],

@@ -6,6 +6,7 @@ or the run, is dropped here, under the lock that numbers.
 
 from __future__ import annotations
 
+import secrets
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -112,3 +113,12 @@ class Timeline:
             self._open.add(event.stage_index)
         elif isinstance(event, TERMINALS):
             self._open.discard(event.stage_index)
+
+
+def new_run_id(now: datetime) -> str:
+    """Return an id that no other run has: the second, then its 4,096th part and 48 random bits in hexadecimal.
+
+    Ids sort by time, to 0.25 ms. *now*: UTC.
+    """
+    part = now.microsecond * 4096 // 1_000_000
+    return f"{now:%Y%m%d-%H%M%S}-{part:03x}{secrets.token_hex(6)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import math
 import random
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Variant", "Variants"]
 
 _PROMPTS = ("prompt", "negative_prompt")
+_CHECKED, _CHECKED_PROMPTS = 1_000, 100  # combinations of names, and variants, that a backend checks before a run
 _KEPT = 64  # variants whose stages are kept, so that the stages of one image are planned once
 
 
@@ -218,6 +220,22 @@ class Variants(PlannedImages):
         varied = self._executions(self._number_of(number))[planned.stage_index]
         return varied.model_copy(update={"group": planned.group})
 
+    def checked(self, plan: StageExecutionPlan) -> StageExecutionPlan:
+        """Return the plan with its stages for every value of a sweep, in all combinations of those that are no numbers.
+
+        Of more than 1,000 it has the first; LoRAs in prompts are those of the first 100 variants.
+        """
+        named = [axis for axis in self._axes if axis.stage is not None and not all(map(_is_number, axis.values))]
+        first = self.variant(1).changes
+        prompts = [str(getattr(stage.config, name, None)) for stage in plan.stages for name in _PROMPTS]
+        networks = self.variants if any("<" in prompt for prompt in prompts) else 0  # such as <lora:detail:0.8>
+        drawn = [self._executions(number) for number in range(1, min(networks, _CHECKED_PROMPTS) + 1)]
+        for values in itertools.islice(itertools.product(*(axis.values for axis in named)), _CHECKED):
+            own = {(axis.stage or 0, axis.keys): value for axis, value in zip(named, values, strict=True)}
+            drawn.append(self._stages({**first, **own}))
+        stages = {repr(stage): stage for each in drawn for stage in each}
+        return plan.model_copy(update={"stages": tuple(stages.values())})
+
     def seed_offset(self, number: int) -> int:
         """Return what is added to a stage's seed: by `seeds` of the config."""
         if self._config.seeds == "counted":
@@ -245,8 +263,10 @@ class Variants(PlannedImages):
         return (number - 1) // (self._inputs * self._each) + 1
 
     def _planned(self, number: int) -> tuple[StageExecution, ...]:
-        sections = self._sections(self.variant(number).changes)
-        return plan_stages(sections, self._plan.settings).stages
+        return self._stages(self.variant(number).changes)
+
+    def _stages(self, changes: Mapping[tuple[int, tuple[str, ...]], Any]) -> tuple[StageExecution, ...]:
+        return plan_stages(self._sections(changes), self._plan.settings).stages
 
     def _sections(self, changes: Mapping[tuple[int, tuple[str, ...]], Any]) -> list[SectionConfig]:
         sections: list[SectionConfig] = []
@@ -260,3 +280,7 @@ class Variants(PlannedImages):
                 config = type(config).model_validate(values)
             sections.append(config)
         return sections
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -382,3 +382,59 @@ def test_a_header_that_cannot_be_sent_is_refused_without_its_value():
     with pytest.raises(ConfigError, match="X-Key") as refused:
         open_backend("comfyui://127.0.0.1:9", headers={"X-Key": "s3cret\r\nHost: other"})
     assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "urls"),
+    [
+        ("http://a:1,", ["http://a:1"]),
+        (" ,http://a:1,,http://b:2", ["http://a:1", "http://b:2"]),
+        ("webui:7861,webui://b,webui", ["7861", "b", "7860"]),
+        ("http://me:pa,ss@a:1,http://b:2", ["http://me:pa,ss@a:1", "http://b:2"]),
+        ("http://a:1,me:pa,ss@b:2", ["http://a:1", "me:pa,ss@b:2"]),
+    ],
+)
+def test_commas_are_between_backends_or_in_a_password(text, urls):
+    """No server is left out in silence."""
+    spec = resolve.choose(text)
+    assert [each.url for each in spec.members or (spec,)] == urls
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("http://a:1,banana", "backend 'banana' (as asked for): "),
+        ("http://a:1,http://", "backend 'http://' (as asked for): "),
+        ("http://a:1;http://b:2", "several addresses have commas between them"),
+        ("http://a:1 http://b:2", "several addresses have commas between them"),
+    ],
+)
+def test_of_several_the_wrong_one_is_named(text, words):
+    with pytest.raises(ConfigError) as caught:
+        resolve.choose(text)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("urls", ["[]", '["", ""]', '"http://a:1"', '["http://a:1", 3]', '["http://u:secret@a:1", 3]'])
+def test_urls_that_are_no_list_of_addresses_are_refused_by_their_name(urls, nothing_set):
+    nothing_set.write_text(f"[backend]\nurls = {urls}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"backend\.urls: got .*; allowed: a list of addresses") as caught:
+        open_backend()
+    assert "secret" not in str(caught.value)
+
+
+def test_each_of_urls_may_hold_a_comma_in_its_password(nothing_set):
+    nothing_set.write_text('[backend]\nurls = ["http://u:pa,ss@a:1", "http://b:2"]\n', encoding="utf-8")
+    with open_backend() as pool:
+        assert [member.url for member in pool.members] == ["http://a:1", "http://b:2"]
+
+
+@pytest.mark.parametrize("kind", ["http", "comfyui"])
+@pytest.mark.parametrize("value", [-1, 1.5, float("nan")])
+def test_a_queue_ahead_that_is_no_count_is_refused_where_it_is_given(kind, value, nothing_set):
+    """In code, and in the config file."""
+    with pytest.raises(ConfigError, match=r"queue_ahead: got .*; allowed: a whole number of at least 0"):
+        open_backend(f"{kind}://127.0.0.1:1", queue_ahead=value)
+    nothing_set.write_text(f'[backend]\nurls = ["{kind}://127.0.0.1:1", "embedded"]\nqueue_ahead = {value}\n')
+    with pytest.raises(ConfigError, match="queue_ahead"):
+        open_backend()

@@ -220,13 +220,49 @@ def test_what_no_member_has_is_refused_before_anything_runs(marbles):
     assert not any(member.calls for member in members)
 
 
-def test_a_member_that_is_not_there_at_the_start_is_left_out_until_it_answers(marbles):
-    away = Member(marbles, "away", check=BackendUnavailable("refused."))
-    fine = Member(marbles, "fine", {"txt2img": "-" * 400 + "o|"})
-    run, _ = play(marbles, [away, fine])
+class Away(Member):
+    """A member that answers `check` from the *asked*-th time on."""
+
+    def __init__(self, harness, asked, **settings):
+        super().__init__(harness, "away", **settings)
+        self.left = asked - 1
+
+    def check(self, plan):
+        if self.left:
+            self.left -= 1
+            raise BackendUnavailable("refused.")
+        return super().check(plan)
+
+
+@pytest.mark.parametrize("asked", [2, 3, 99])
+def test_a_member_that_is_not_there_at_the_start_is_left_out_until_it_answers(marbles, asked):
+    """It is asked again after its rests of 1, 2, 4 s; what waits for it fails with what the others said."""
+    away = Away(marbles, asked)
+    fine = Member(marbles, "fine", {"txt2img": "-" * 800 + "o|"})
+    run, _ = play(marbles, [away, fine], max_failures_in_a_row=9)
     assert run.result.success
     assert run.result.warnings == ("http://away: refused. It gets images once it answers.",)
-    assert away.calls, "after its rest it is tried"
+    assert bool(away.calls) == (asked < 99)
+
+
+def test_a_member_that_comes_later_gets_only_what_it_has(marbles):
+    """It is checked before its first image, as those that were there from the beginning are."""
+    slow = {"txt2img": "-" * 400 + "o|", "img2img": "-" * 400 + "o|"}
+    fine, away = Member(marbles, "fine", slow), Away(marbles, 2, scripts=slow, lacks=("xl",))
+    job = rxp.chain(
+        rxp.txt2img(prompt="a", images=6, seed=1, model="xl"), rxp.img2img(model="sd"), out=None, order="stage"
+    )
+    run, _ = play(marbles, [away, fine], job)
+    assert run.result.success
+    assert {call.stage_type for call in away.calls} == {"img2img"}
+
+
+def test_an_image_that_waits_for_a_member_that_stays_away_says_why_the_other_failed(marbles):
+    failing = Member(marbles, "failing", {"txt2img": ["-#", "-o|"]}, errors={"txt2img": BackendFailed("NaN.")})
+    run, took_s = play(marbles, [Away(marbles, 99), failing])
+    assert [record.error.message for record in run.result.records if record.error] == ["NaN."]
+    assert run.result.tally.done == 7
+    assert took_s < 1.2
 
 
 def test_a_cancel_interrupts_every_member_once(marbles):

@@ -1,6 +1,7 @@
 """adetailer on the embedded backend: faces are found where there are some, refined, and nothing else is touched."""
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ from sketch_runs import difference, draw, photo, pixels_of
 
 import rxpipe as rxp
 from rxpipe.artifact import Artifact
-from rxpipe.backends.sketch import faces
-from rxpipe.config import AdetailerUnit
+from rxpipe.backends.sketch import SketchBackend, faces
+from rxpipe.config import AdetailerUnit, RunSettings
+from rxpipe.pictures.faces import find_faces
+from rxpipe.plan import plan_stages
+from rxpipe.rx.worker import WorkerScheduler
 
 ASTRONAUT = skimage.data.astronaut()
 FACE = (170, 60, 280, 175)  # left, top, right, bottom, as anybody would say
@@ -192,3 +196,36 @@ def test_the_face_that_a_prompt_asks_for_is_found_again(seeds, with_a_face, with
 
     assert sum(count > 0 for count in found) >= with_a_face
     assert sum(count == 1 for count in found) >= with_one
+
+
+class HeldDetector:
+    """A detector whose looks last until they are let go."""
+
+    def __init__(self):
+        self.looking, self.let_go, self.looks = threading.Event(), threading.Event(), 0
+
+    def detect_multi_scale(self, **_):
+        self.looks += 1
+        self.looking.set()
+        assert self.let_go.wait(30)
+        return []
+
+
+def test_a_stop_does_not_wait_for_the_look_that_is_under_way(monkeypatch):
+    """The worker takes up something else while the detector is busy; no look begins after those two, nothing comes."""
+    detector, worker, free, got = HeldDetector(), WorkerScheduler("test"), threading.Event(), []
+    monkeypatch.setattr(faces, "find_faces", find_faces)
+    monkeypatch.setattr("rxpipe.pictures.faces.load_detector", lambda: detector)
+    stage = plan_stages([rxp.AdetailerConfig()], RunSettings(input=("x",))).stages[0].for_image(image_index=1, seed=7)
+    drawing = SketchBackend().render(stage, photo(Image.fromarray(ASTRONAUT)))
+    subscription = drawing.subscribe(got.append, got.append, lambda: got.append("completed"), scheduler=worker)
+    try:
+        assert detector.looking.wait(30)
+        subscription.dispose()
+        worker.schedule(lambda *_: free.set())
+        assert free.wait(30)
+    finally:
+        detector.let_go.set()
+        worker.close()
+    assert detector.looks <= 2
+    assert got == []

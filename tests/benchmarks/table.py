@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what a benchmark starts runs from bytecode, as installed packages do
 
 
 @dataclass(frozen=True)

@@ -316,6 +316,20 @@ def test_skipping_by_index_takes_that_image(marbles):
     assert [(record.image_index, record.outcome) for record in run.result.records] == [(1, "done"), (2, "cancelled")]
 
 
+def test_two_skips_at_once_skip_two_images_and_never_one_twice(marbles):
+    """With four in progress each skips the oldest that is not skipped yet; each call is interrupted once."""
+    backend = Interruptible(hanging=[1, 2, 3, 4], queue_ahead=3)
+    run = rxp.PipelineExecutor(backend, scheduler=marbles.clock).start(rxp.chain(rxp.txt2img(images=4), out=None))
+    marbles.clock.advance_by("5ms")
+    skipped = [run.skip_image(index) for index in (None, None, 2, 4, 4, 0, -1, 9)]
+    assert skipped == [True, True, False, True, False, False, False, False]
+    assert [run.skip_image(), run.skip_image()] == [True, False]
+    marbles.run()
+    assert sorted(backend.interrupts) == [1, 2, 3, 4]
+    assert {record.outcome for record in run.result.records} == {"cancelled"}
+    assert run.result.status == "cancelled"
+
+
 def test_stop_after_image_begins_no_further_one_and_lets_all_in_progress_finish(marbles):
     backend = Interruptible(hanging=[1, 2, 3, 4], queue_ahead=1)
     run = rxp.PipelineExecutor(backend, scheduler=marbles.clock).start(rxp.chain(rxp.txt2img(images=4), out=None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -223,3 +224,27 @@ def test_the_core_names_no_kind_of_server():
     folder = Path(rxpipe.testing.servers.core.__file__).parent
     text = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py")).lower()
     assert not [word for word in ("webui", "a1111", "sdapi", "adetailer", "comfyui") if word in text]
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_calls_are_held_before_their_effect_or_after_it(server, answers):
+    """Any number of them, one path only; a gate that is open keeps nothing."""
+    gate = server.hold_calls("/double", answers=answers, where=lambda call: call.body["number"] == 1)
+    with ThreadPoolExecutor() as pool:
+        held = [pool.submit(double, server, 1), pool.submit(double, server, 1)]
+        assert gate.wait_reached(times=2)
+        assert double(server, 2).json()["twice"] == 4
+        assert server.site.doubled == (3 if answers else 1)
+        gate.release()
+        assert {one.result().json()["count"] for one in held} == ({1, 2} if answers else {2, 3})
+    assert double(server, 1).status_code == 200
+
+
+def test_a_held_call_ends_with_its_server(server):
+    gate = server.hold_calls("*")
+    with ThreadPoolExecutor() as pool:
+        held = pool.submit(double, server)
+        assert gate.wait_reached()
+        server.die()
+        with pytest.raises(requests.ConnectionError):
+            held.result()

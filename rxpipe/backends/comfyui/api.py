@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
 
@@ -12,7 +12,7 @@ from rxpipe.backends.comfyui.failures import refused_graph
 from rxpipe.errors import BadResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rxpipe.backends.comfyui.graph import Nodes
     from rxpipe.backends.comfyui.server import Server
@@ -35,11 +35,15 @@ _OK = range(200, 300)
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """The queue at one moment, in the order in which it runs. strangers: jobs of others that wait or run."""
+    """The queue at one moment, in the order in which it runs.
+
+    strangers: jobs of others that wait or run. marked: the ids of jobs by the `MARK` that they were posted with.
+    """
 
     running: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     strangers: int = 0
+    marked: Mapping[str, str] = field(default_factory=dict)
 
     def place(self, job: str) -> Place:
         """Return where a job is; "unknown" may be done as well."""
@@ -112,19 +116,27 @@ def place_of(connection: Connection, server: Server, job: str, *, timeout_s: flo
 
 
 def read_queue(connection: Connection, ours: frozenset[str], *, timeout_s: float) -> QueueView:
-    """Return the queue; *ours*: ids of our own jobs."""
+    """Return the queue; *ours*: ids of our own jobs, the server's or those that they are marked with."""
     value = connection.get("/queue", timeout_s=timeout_s).json()
     rows = {
         key: [row for row in value.get(key) or () if isinstance(row, list) and len(row) > 1]
         for key in ("queue_running", "queue_pending")
     }
     running, waiting = rows["queue_running"], sorted(rows["queue_pending"], key=lambda row: row[0])
-    known = [str(row[1]) for row in (*running, *waiting)]
+    known = [(str(row[1]), _mark_of(row)) for row in (*running, *waiting)]
     return QueueView(
         tuple(str(row[1]) for row in running),
         tuple(str(row[1]) for row in waiting),
-        sum(job not in ours for job in known),
+        sum(job not in ours and mark not in ours for job, mark in known),
+        {mark: job for job, mark in known if mark is not None},
     )
+
+
+def _mark_of(row: Sequence[Any]) -> str | None:
+    """Return what a job was marked with, by its row in the queue or the history: number, id, graph, extra_data."""
+    extra = row[3] if len(row) > 3 and isinstance(row[3], dict) else {}  # noqa: PLR2004  # see above
+    mark = extra.get(MARK)
+    return mark if isinstance(mark, str) else None
 
 
 def find_job(connection: Connection, mark: str, *, timeout_s: float) -> str | None:
@@ -138,10 +150,8 @@ def find_job(connection: Connection, mark: str, *, timeout_s: float) -> str | No
     listed = connection.get(f"/history?max_items={_LATEST}", timeout_s=timeout_s).json()
     rows += [entry.get("prompt") for entry in listed.values() if isinstance(entry, dict)]
     for row in rows:
-        if isinstance(row, list) and len(row) > 3:  # noqa: PLR2004  # number, id, graph, extra_data
-            extra = row[3] if isinstance(row[3], dict) else {}
-            if mark in {row[1], extra.get(MARK)}:
-                return str(row[1])
+        if isinstance(row, list) and len(row) > 1 and mark in {row[1], _mark_of(row)}:
+            return str(row[1])
     return None
 
 
@@ -160,19 +170,22 @@ def delete_history(connection: Connection, job: str, *, timeout_s: float) -> Non
 # -- stopping ---------------------------------------------------------------------------------------------------------
 
 
-def cancel_job(connection: Connection, job: str, *, timeout_s: float) -> bool:
-    """Cancel a job that waits or runs (0.26 and later); return False where the server has no such call."""
+def cancel_job(connection: Connection, job: str, *, timeout_s: float) -> bool | None:
+    """Cancel a job that waits or runs (0.26 and later); return whether it did, None where the server has no such call.
+
+    False: it has ended, or has not come yet.
+    """
     path = f"/api/jobs/{job}/cancel"
     answer = connection.exchange("POST", path, b"{}", timeout_s=timeout_s)
     if answer.status in _NO_SUCH_CALL:
-        return False
-    connection.accepted("POST", path, answer)
-    return True
+        return None
+    value = _json_or_none(connection.accepted("POST", path, answer).body)
+    return not (isinstance(value, dict) and value.get("cancelled") is False)
 
 
-def delete_waiting(connection: Connection, job: str, *, timeout_s: float) -> None:
-    """Take a job that waits out of the queue; a running one is not touched."""
-    connection.post("/queue", json.dumps({"delete": [job]}).encode(), timeout_s=timeout_s)
+def delete_waiting(connection: Connection, jobs: Sequence[str], *, timeout_s: float) -> None:
+    """Take jobs that wait out of the queue; a running one is not touched."""
+    connection.post("/queue", json.dumps({"delete": list(jobs)}).encode(), timeout_s=timeout_s)
 
 
 def interrupt(connection: Connection, job: str | None, *, timeout_s: float) -> None:

@@ -16,7 +16,7 @@ from rxpipe.backends.comfyui.hints import HINTS, parse_address
 from rxpipe.backends.comfyui.job import ComfyJob, ComfyServices
 from rxpipe.backends.comfyui.knowledge import Knowledge
 from rxpipe.backends.comfyui.listener import Listener
-from rxpipe.backends.comfyui.sent import OurJobs
+from rxpipe.backends.comfyui.ours import OurJobs
 from rxpipe.backends.http.backend import HTTPBackend, open_calls
 from rxpipe.backends.http.call import Timeouts
 from rxpipe.backends.http.stopping import Interrupter

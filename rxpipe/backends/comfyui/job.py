@@ -6,6 +6,7 @@ import copy
 import threading
 import time
 import uuid
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,7 @@ from rxpipe.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import StepProgress
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
     from rxpipe.backends.comfyui.inputs import Inputs
     from rxpipe.backends.comfyui.knowledge import Knowledge, Known
     from rxpipe.backends.comfyui.listener import Listener
-    from rxpipe.backends.comfyui.sent import OurJobs
+    from rxpipe.backends.comfyui.ours import OurJobs
     from rxpipe.backends.http.connection import Connection
     from rxpipe.plan import StageExecution
 
@@ -163,24 +165,30 @@ class ComfyJob(RenderJob[JobState]):
         try:
             try:
                 return self._rendered(connection)
-            except _FilesGone:
+            except (_FilesGone, _HitByOurs) as why:
                 self._job.end()
-                self._graph = _varied(self._graph)  # the result was cached and its files are not there any more
+                if isinstance(why, _FilesGone):
+                    self._graph = _varied(self._graph)  # the result was cached and its files are not there any more
                 self._new_job(connection)
                 return self._rendered(connection)
         except _FilesGone as gone:
             raise BadResponse(
                 f"the files of the result are not on the server (GET /view at {self._services.base})."
             ) from gone
+        except _HitByOurs:
+            raise BackendInterrupted("an interrupt for another job of ours stopped it, twice.") from None
         finally:
             sent, self._in_flight = self._sent, None
             if sent is not None:
                 sent.note_calls_over()
-                if not self._stopped.is_set():  # else it is followed until it has ended
+                if not sent.stopping:  # else it is followed until it has ended
                     sent.end()
 
     def _rendered(self, connection: Connection) -> Output:
         sent, tracker = self._job, self._tracker
+        if self._stopped.is_set():  # perhaps before there was this job to be stopped
+            tracker.finish()
+            raise BackendInterrupted("stopped on our side.")
         self._post(connection, sent)
         tracker.over.wait()
         if self._stopped.is_set():
@@ -197,9 +205,14 @@ class ComfyJob(RenderJob[JobState]):
         """Put the job into the queue; after a lost answer it is looked for and never posted blindly again."""
         services = self._services
         posted = PostedJob(self._graph.nodes, sent.job, services.listener.client_id, services.previews)
+        before = connection.sent
         try:
-            job, refused = post_job(connection, posted, timeout_s=self._ask_s)
+            with self._turn_to_post():
+                job, refused = post_job(connection, posted, timeout_s=self._ask_s)
         except (BackendTimeout, BackendUnavailable) as error:
+            if connection.sent == before:  # it never left
+                self._tracker.finish()
+                raise
             found = self._found(sent, posted.mark)
             if found is None:
                 raise error from None
@@ -207,10 +220,16 @@ class ComfyJob(RenderJob[JobState]):
         if job != sent.job:
             services.listener.forget(sent.job)
             services.listener.follow(job, self._tracker)
-        sent.note_posted(job)
+        sent.note_posted(job, seen=True)
         if refused is not None:
-            services.interrupter.start(sent)
+            self._stop_sent(sent)
             raise refused
+
+    def _turn_to_post(self) -> AbstractContextManager[bool]:
+        """Keep the post out of a stop whose interrupt names no job: it could hit what is posted."""
+        if self._known.server.interrupts_one:
+            return nullcontext(enter_result=True)
+        return self._services.ours.turn()
 
     def _found(self, sent: SentJob, mark: str) -> str | None:
         """Return the job whose answer was lost; one that is not there now is stopped should it still come."""
@@ -220,9 +239,8 @@ class ComfyJob(RenderJob[JobState]):
         except BackendError:
             found = None
         if found is None and self._known.server.takes_own_id:
-            sent.note_posted(mark)
-            if not self._stopped.is_set():
-                self._services.interrupter.start(sent)
+            sent.note_posted(mark, seen=False)
+            self._stop_sent(sent)
         return found
 
     def _history(self, connection: Connection, job: str) -> Mapping[str, object]:
@@ -249,6 +267,8 @@ class ComfyJob(RenderJob[JobState]):
         if how == "execution_error" or self._tracker.error is not None:
             raise failed_node(data or self._tracker.error or {}, self._graph.nodes, self._services.base)
         if how == "execution_interrupted" or self._tracker.interrupted:
+            if self._job.exposed:
+                raise _HitByOurs
             raise self._interrupted("another client interrupted the job")
         if self._graph.found and self._found_nothing(connection, history):
             return Output(b"", unchanged=True, warnings=(*self._inputs.warnings, *self._graph.warnings))
@@ -378,6 +398,10 @@ class ComfyJob(RenderJob[JobState]):
         sent = self._sent
         if sent is not None and self._in_flight is not None:
             self._tracker.stop()
+            self._stop_sent(sent)
+
+    def _stop_sent(self, sent: SentJob) -> None:
+        if sent.note_stopping():
             self._services.interrupter.start(sent)
 
     @property
@@ -393,6 +417,10 @@ class ComfyJob(RenderJob[JobState]):
 
 class _FilesGone(Exception):
     """The files of a result are not on the server."""
+
+
+class _HitByOurs(Exception):
+    """An interrupt for another job of ours came when this one ran already."""
 
 
 def _varied(graph: Graph) -> Graph:

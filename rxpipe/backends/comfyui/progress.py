@@ -53,6 +53,7 @@ class JobTracker:
 
     finished: set once the server is known to be done with the job, or to have lost it.
     over: set once nothing is waited for any more: finished, failed, or stopped by us.
+    heard_end: whether the last message about it came.
     """
 
     def __init__(self, graph: Graph, *, stalled_s: float) -> None:
@@ -71,7 +72,7 @@ class JobTracker:
         self.over = threading.Event()
         self.failure: BackendError | None = None
         self.error: Mapping[str, Any] | None = None
-        self.interrupted = False
+        self.interrupted = self.heard_end = False
 
     # -- from the socket ----------------------------------------------------------------------------------------------
 
@@ -82,14 +83,18 @@ class JobTracker:
             self._touch()
         if message.kind == "execution_error":
             self.error = message.data
-            self.finish()
         elif message.kind == "execution_interrupted":
             self.interrupted = True
-            self.finish()
-        elif message.kind == "executing" and message.data.get("node") is None:
+        if message.kind == "executing" and message.data.get("node") is None:
+            self.heard_end = True  # the queue counts it until here
             self.finish()
         else:
             self.notify()
+
+    @property
+    def ends(self) -> bool:
+        """Whether it was heard that no node of it runs any more."""
+        return self.interrupted or self.error is not None
 
     def receive_preview(self, preview: PreviewMessage) -> None:
         """Take a picture so far; that of an output node is a result and no preview."""

@@ -12,7 +12,7 @@ from reactivex.disposable import Disposable
 from reactivex.scheduler import CurrentThreadScheduler
 
 from rxpipe.backends.base import Backend
-from rxpipe.backends.catalog import Catalog
+from rxpipe.backends.checking import any_catalog, check_member, check_members
 from rxpipe.backends.dask.address import TLS_FILES, parse_address, resources_of
 from rxpipe.backends.dask.cell import Cell
 from rxpipe.backends.dask.cluster import Cluster, Watcher, WorkerFacts
@@ -20,9 +20,9 @@ from rxpipe.backends.dask.diagnosis import diagnosed
 from rxpipe.backends.dask.fetching import Fetching
 from rxpipe.backends.dask.local import LocalWorkers
 from rxpipe.backends.http.address import without_credentials
-from rxpipe.backends.member import Member, check_member, check_members
+from rxpipe.backends.member import Member
 from rxpipe.backends.placement import Placement, placed
-from rxpipe.errors import BackendError, BackendUnavailable, ConfigError
+from rxpipe.errors import BackendUnavailable, ConfigError
 from rxpipe.logs import logger
 from rxpipe.rx.forks import renew_after_fork
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import RenderEvent
+    from rxpipe.backends.catalog import Catalog
     from rxpipe.backends.diagnosis import Diagnosis
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
@@ -181,16 +182,7 @@ class DaskBackend(Backend):
             BackendError: none answers.
         """
         self._cluster.wait_for_workers()
-        found: list[Catalog] = []
-        failure: BackendError | None = None
-        for member in list(self._members.values()):
-            try:
-                found.append(member.backend.catalog())
-            except BackendError as error:
-                failure = error
-        if not found:
-            raise self._cluster.absence() if failure is None else failure
-        return Catalog.union(found)
+        return any_catalog([member.backend for member in list(self._members.values())], self._cluster.absence)
 
     def diagnose(self, *, trial: bool = False) -> Diagnosis:
         """Return the workers, what each holds, and their versions; see `Backend.diagnose`."""

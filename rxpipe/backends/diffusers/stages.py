@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from rxpipe.config import AdetailerUnit, HiresConfig
     from rxpipe.plan import StageExecution
 
-USUAL_STEPS, USUAL_CFG, USUAL_PX, USUAL_XL_PX = 20, 7.0, 512, 1024
+USUAL_STEPS, USUAL_CFG, USUAL_PX = 20, 7.0, 512
 _CROP, _FILL = 1, 2
 
 

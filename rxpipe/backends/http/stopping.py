@@ -16,6 +16,7 @@ from rxpipe.errors import BackendError, BackendTimeout, BackendUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from rxpipe.backends.http.connection import Connection, ConnectionPool
 
@@ -36,13 +37,22 @@ class StoppableJob(Protocol):
         ...
 
     @property
-    def hits_any(self) -> bool:
-        """Whether an interrupt stops whatever runs, another job of ours too."""
+    def hits_others(self) -> bool:
+        """Whether an interrupt for it may have stopped another job of ours, unseen by `is_ours`."""
+        ...
+
+    @property
+    def stops_unseen(self) -> bool:
+        """Whether it is interrupted by what was last known where the server answers no question."""
         ...
 
     @property
     def began(self) -> bool:
         """Whether the job was seen running."""
+        ...
+
+    def turn(self, timeout_s: float) -> AbstractContextManager[bool]:
+        """Return what is entered from `is_ours` to `interrupt`; False where another job was in it for *timeout_s*."""
         ...
 
     def is_ours(self, connection: Connection, timeout_s: float) -> bool:
@@ -291,28 +301,40 @@ class _Interrupt:
             busy = TOO_OFTEN in error.message  # it says nothing of the job
             self._gone = 0 if busy else self._gone + 1  # the job died with its server
         except BackendTimeout:
-            if self._was_ours and self._left_s <= 0:  # ours when last seen: better than leaving it to run
+            if (
+                self._was_ours and self._left_s <= 0 and self.job.stops_unseen
+            ):  # ours when last seen: better than leaving it to run
                 self._interrupt_unseen()
         except BackendError:
             self._gone = 0
 
     def _look(self, connection: Connection, timeout_s: float) -> None:
+        with self.job.turn(timeout_s) as free:
+            if free:
+                self._stop(connection, timeout_s)
+        gone = self.job.is_gone(connection, timeout_s, interrupted=self._interrupt_sent, after_grace=self._left_s <= 0)
+        self._gone = self._gone + 1 if gone else 0
+
+    def _stop(self, connection: Connection, timeout_s: float) -> None:
         self._was_ours = self.job.is_ours(connection, timeout_s)
         answered = self.job.answered.is_set() and not self._aborted  # our abort ends the call too
         if self._was_ours and not answered and (not self._interrupt_sent or self.job.continues()):
-            self._interrupt_sent = self.job.hits_any  # else one that failed is sent again
-            self._others = self._interrupter.others(self) if self.job.hits_any else ()
-            self.job.interrupt(connection, timeout_s)
+            self._interrupt_sent = self.job.hits_others  # else one that failed is sent again
+            self._others = self._interrupter.others(self) if self.job.hits_others else ()
+            try:
+                self.job.interrupt(connection, timeout_s)
+            except BackendTimeout:
+                self._interrupt_sent = True  # only its answer is late
+                raise
             self._interrupt_sent = True
-        gone = self.job.is_gone(connection, timeout_s, interrupted=self._interrupt_sent, after_grace=self._left_s <= 0)
-        self._gone = self._gone + 1 if gone else 0
 
     def _interrupt_unseen(self) -> None:
         if self._interrupt_sent:
             return
-        self._interrupt_sent = True
         try:
-            with self._interrupter.connections.borrowed() as connection:
-                self.job.interrupt(connection, _ASK_S)
+            with self._interrupter.connections.borrowed() as connection, self.job.turn(_ASK_S) as free:
+                self._interrupt_sent = free
+                if free:
+                    self.job.interrupt(connection, _ASK_S)
         except BackendError:
             self._gone = 0

@@ -225,7 +225,7 @@ def _progress(frame: Frame, elapsed_s: float) -> StepProgress:
 
 def _preview(frame: Frame) -> Preview:
     buffer = io.BytesIO()
-    Image.fromarray(frame.preview).save(buffer, "JPEG", quality=_PREVIEW_QUALITY)
+    Image.fromarray(frame.preview()).save(buffer, "JPEG", quality=_PREVIEW_QUALITY)
     return Preview(buffer.getvalue())
 
 

@@ -63,5 +63,5 @@ def _filtered(pixels: U8, top: int, bottom: int) -> bytes:
 
 
 def _size(differences: U8) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """The usual guess at how well a row will pack: the sum of its differences as signed bytes."""
-    return np.asarray(np.abs(differences.view(np.int8).astype(np.int16)).sum(axis=1, dtype=np.int64))
+    """The usual guess at how well a row will pack, the sum of its differences as signed bytes, from every fifth."""
+    return np.asarray(np.abs(differences[:, ::5].view(np.int8).astype(np.int16)).sum(axis=1, dtype=np.int64))

@@ -25,11 +25,15 @@ PREVIEW_PX = 512
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The state after one step: step 1..steps, and a preview (height x width x 3, 8 bit, at most 512 px)."""
+    """The state after one step: step 1..steps.
+
+    preview: works out height x width x 3, 8 bit, at most 512 px; called before the work goes on, or not at all, as most
+    steps are too short for an eye to see their preview.
+    """
 
     step: int
     steps: int
-    preview: U8 = field(repr=False)
+    preview: Callable[[], U8] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

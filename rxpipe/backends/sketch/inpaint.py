@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from rxpipe.backends.sketch.frame import Frame, PaintResult, bands, preview_of, relay
+from rxpipe.backends.sketch.frame import PaintResult, bands, preview_of, relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -128,11 +129,11 @@ def _framed(work: Work, region: U8, share: U8) -> Work:
     before = preview_of(Image.fromarray(region))
     where = Image.fromarray(share).resize(before.size, Image.Resampling.BILINEAR)
 
-    def masked(frame: Frame) -> tuple[Frame]:
-        now = Image.fromarray(frame.preview).resize(before.size, Image.Resampling.BILINEAR)
-        return (Frame(frame.step, frame.steps, np.asarray(Image.composite(now, before, where))),)
+    def masked(preview: Callable[[], U8]) -> U8:
+        now = Image.fromarray(preview()).resize(before.size, Image.Resampling.BILINEAR)
+        return np.asarray(Image.composite(now, before, where))
 
-    return relay(work, masked)
+    return relay(work, lambda frame: (replace(frame, preview=partial(masked, frame.preview)),))
 
 
 def _mix(out: U8, drawn: U8, share: U8) -> Generator[None, None, None]:

@@ -41,7 +41,7 @@ def job(stage: StageExecution, source: Artifact | None, wanted: Callable[[], boo
     Args:
         stage: narrowed to one image.
         source: the picture to work on, None for txt2img.
-        wanted: asked while a picture is decoded; once it says no, decoding stops.
+        wanted: asked while a picture is decoded and while a look for faces is awaited; once it says no, that stops.
 
     Raises:
         BackendRejected: not one of the four stages.
@@ -60,7 +60,7 @@ def job(stage: StageExecution, source: Artifact | None, wanted: Callable[[], boo
         mask = None if config.mask is None else mask_of(config, source, input_image.image)
         return (yield from _img2img(stage, config, input_image, mask))
     if isinstance(config, AdetailerConfig):
-        return (yield from _adetailer(stage, config, input_image))
+        return (yield from _adetailer(stage, config, input_image, wanted))
     if isinstance(config, UpscaleConfig):
         return (yield from _upscale(stage, config, input_image))
     raise BackendRejected(f"the embedded backend knows no stage {stage.stage_type!r}.")
@@ -160,10 +160,12 @@ def _cut(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.crop((left, top, left + wide, top + high))
 
 
-def _adetailer(stage: StageExecution, config: AdetailerConfig, input_image: InputImage) -> Work:
+def _adetailer(
+    stage: StageExecution, config: AdetailerConfig, input_image: InputImage, wanted: Callable[[], bool]
+) -> Work:
     units = [_unit(unit) for unit in (config, *config.units) if takes_faces(unit)]
     colours, alpha = split(input_image.image)
-    result = yield from refine_faces(colours, units, stage.generation.steps or USUAL_STEPS)
+    result = yield from refine_faces(colours, units, stage.generation.steps or USUAL_STEPS, wanted)
     return PaintResult(
         joined(result.pixels, alpha), unchanged=result.unchanged, warnings=input_image.notes, facts=result.facts
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,7 +70,7 @@ def _painted(job: PaintJob) -> Work:
                 break
             yield None
         finished = small.pixels if small.done >= 1 else None
-        yield Frame(step, job.steps, veil.over(finished, step / job.steps))
+        yield Frame(step, job.steps, partial(veil.over, finished, step / job.steps))
         yield None
     return PaintResult(full.pixels)
 

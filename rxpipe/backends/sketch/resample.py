@@ -40,7 +40,7 @@ def upscale(picture: Image.Image, width: int, height: int) -> Work:
         for _ in range(slices * (step - 1) // steps, slices * step // steps):
             next(work)
             yield None
-        yield Frame(step, steps, preview)
+        yield Frame(step, steps, lambda: preview)
     pixels = yield from work
     return PaintResult(pixels, facts={"upscaler": "Lanczos"})
 

@@ -7,13 +7,14 @@ shines through in patches, and at 1 there is nothing else left. Cut into slices 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from rxpipe.backends.sketch.field import F32, U8, Noise, smooth
-from rxpipe.backends.sketch.frame import Frame, PaintResult, bands, preview_of, preview_size
+from rxpipe.backends.sketch.frame import Frame, PaintResult, bands, preview_of
 from rxpipe.backends.sketch.paint import draft_of, paint
 from rxpipe.backends.sketch.strokes import Brushwork
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _ANEW = 0.5
 """Above this strength the prompt's own picture comes in."""
+_APART = 3
+"""Of every so many pixels across and down one is enough for the mean and the spread of a preview's colours."""
 _OPPONENT = np.array([[0.3, 0.59, 0.11], [0.5, -0.5, 0.0], [-0.25, -0.25, 0.5]], np.float32)
 _BACK = np.linalg.inv(_OPPONENT).astype(np.float32)
 
@@ -45,25 +48,33 @@ def restyle(job: PaintJob, photo: U8, strength: float) -> Work:
     canvas = Image.fromarray(model)
     yield None
     work = Brushwork(canvas, job.seed, strength).draw()
-    before, after = np.asarray(preview_of(Image.fromarray(photo)), np.float32), preview_size(job.width, job.height)
+    seen = partial(_seen, np.asarray(_preview(photo), np.float32), canvas, np.float32(_paint_share(strength)))
     done = 0.0
     for step in range(1, job.steps):
         while done < step / job.steps:
             done = next(work, 1.0)
             yield None
-        now = np.asarray(canvas.resize(after, Image.Resampling.BILINEAR, reducing_gap=1.0), np.float32)
-        yield Frame(step, job.steps, (before + (now - before) * np.float32(_paint_share(strength))).astype(np.uint8))
+        yield Frame(step, job.steps, seen)
     yield from (None for _ in work)
     pixels = yield from _composed(photo, canvas, own, strength)
-    yield Frame(job.steps, job.steps, np.asarray(preview_of(Image.fromarray(pixels))))
+    yield Frame(job.steps, job.steps, partial(_preview, pixels))
     return PaintResult(pixels)
 
 
 def _unchanged(job: PaintJob, photo: U8) -> Work:
-    preview = np.asarray(preview_of(Image.fromarray(photo)))
     for step in range(1, job.steps + 1):
-        yield Frame(step, job.steps, preview)
+        yield Frame(step, job.steps, partial(_preview, photo))
     return PaintResult(photo)
+
+
+def _preview(pixels: U8) -> U8:
+    return np.asarray(preview_of(Image.fromarray(pixels)))
+
+
+def _seen(before: F32, canvas: Image.Image, share: np.float32) -> U8:
+    """The preview of what is painted so far."""
+    now = np.asarray(preview_of(canvas), np.float32)
+    return (before + (now - before) * share).astype(np.uint8)
 
 
 def _paint_share(strength: float) -> float:
@@ -79,7 +90,7 @@ def _anew_share(strength: float) -> float:
 def _model(job: PaintJob, photo: U8, strength: float) -> Generator[None, None, tuple[U8, U8 | None]]:
     """What is painted from: the photo in the prompt's colours, with the prompt's own picture (second) coming in."""
     draft = yield from draft_of(job)
-    grade = _Grade.between(np.asarray(preview_of(Image.fromarray(photo))), draft, 0.75 * strength**0.8)
+    grade = _Grade.between(_preview(photo)[::_APART, ::_APART], draft, 0.75 * strength**0.8)
     own = None
     if strength > _ANEW:
         own = yield from _quietly(paint(job))

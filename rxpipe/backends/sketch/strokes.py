@@ -57,7 +57,7 @@ class Brushwork:
     def _plan(self, width: float, layer: int, half: int) -> list[list[int]]:
         """The strokes of one layer: corner, brush, colour; *half* a brush lies before a stroke's middle."""
         across, down = self._canvas.size
-        count = int(min(9_000, 1.9 * across * down / (width * width * 2.6)))
+        count = int(min(5_000, 1.4 * across * down / (width * width * 2.6)))
         x, y = self._rng.uniform(0, across, count), self._rng.uniform(0, down, count)
         if layer:
             keep = self._detail[self._cell(x, y)] > self._rng.uniform(0, (0.0, 0.35, 0.6, 1.2)[layer], count)

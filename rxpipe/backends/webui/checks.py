@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from rxpipe.backends.base import LeftOut
 from rxpipe.backends.catalog import CatalogItem, find, nearest
 from rxpipe.backends.masks import check_masks
 from rxpipe.backends.sizes import sizes
@@ -141,7 +142,7 @@ def _misses(plan: StageExecutionPlan, catalog: WebUICatalog) -> list[str]:
         for prompt in prompts_of(stage):
             wanted |= dict.fromkeys(("loras", "LoRA", name) for name in LORA.findall(prompt))
     return [
-        f"the server has no {what} {name!r} and leaves it out; {nearest(items, name).removesuffix('?')}"
+        LeftOut(f"the server has no {what} {name!r} and leaves it out; {nearest(items, name).removesuffix('?')}")
         for kind, what, name in wanted
         if (items := catalog.items(kind)) is not None and find(items, name) is None
     ]

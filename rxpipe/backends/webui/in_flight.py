@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rxpipe.backends.http.backend import HTTPServices
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from rxpipe.backends.http.batches import Batches
     from rxpipe.backends.http.connection import Connection
     from rxpipe.backends.webui.names import NameLookup
@@ -85,7 +88,8 @@ class InFlightRequest:
     task: str | None
     services: WebUIServices
     answered: threading.Event = field(default_factory=threading.Event)
-    hits_any: bool = True
+    hits_others: bool = True
+    stops_unseen: bool = True
     _owner: JobOwner | None = None
     _gone: bool = False
     _progress: float = 0.0
@@ -124,6 +128,11 @@ class InFlightRequest:
         return self._progress_client.read_task(
             connection, self.task, timeout_s=timeout_s, last_preview=last_preview, preview=preview
         )
+
+    def turn(self, timeout_s: float) -> AbstractContextManager[bool]:
+        """Return at once: a progress report is of one moment whatever else is asked."""
+        del timeout_s
+        return nullcontext(enter_result=True)
 
     def is_ours(self, connection: Connection, timeout_s: float) -> bool:
         """Ask whether our job is the running one, which an interrupt would hit."""

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from rxpipe.testing.servers.core.fault_plan import FaultPlan
+from rxpipe.testing.servers.core.gates import CallGates
 from rxpipe.testing.servers.core.request_log import WAIT_S
 from rxpipe.testing.servers.core.requests import shorten
 from rxpipe.testing.servers.core.site import ServerGone, Site
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from io import BufferedIOBase
 
     from rxpipe.testing.servers.core.faults import Fault
+    from rxpipe.testing.servers.core.gates import CallGate
     from rxpipe.testing.servers.core.request_log import RequestLog
     from rxpipe.testing.servers.core.requests import RecordedRequest
     from rxpipe.testing.servers.core.wire import Request
@@ -91,6 +93,7 @@ class LoopbackServer(Generic[SiteT]):
         self._keep_alive_s = keep_alive_s
         self._keep_bodies = keep_bodies
         self._plan = FaultPlan()
+        self._gates = CallGates(request_log)
         self._frozen = False
         self._handlers = threading.BoundedSemaphore(_HANDLERS)
         self._open: dict[int, socket.socket] = {}
@@ -260,6 +263,18 @@ class LoopbackServer(Generic[SiteT]):
         if plan:
             self._plan.add(target, plan, where=where, forever=forever)
 
+    def hold_calls(
+        self, target: str, *, answers: bool = True, where: Callable[[RecordedRequest], bool] | None = None
+    ) -> CallGate:
+        """Keep the coming requests to `target` back until `release`; see CallGate and `fault`.
+
+        Args:
+            target: as for a fault.
+            answers: whether a request has its effect and its answer is kept back; False keeps the request itself back.
+            where: keeps only requests for which it is true.
+        """
+        return self._gates.add(target, answers=answers, where=where)
+
     def heal(self) -> None:
         """Forget every fault that has not struck yet."""
         self._plan.clear()
@@ -352,9 +367,11 @@ class LoopbackServer(Generic[SiteT]):
                 self._go_down_if_due(call, number)
                 self._break_off(connection, call.fault)
                 return False
+            self._gates.stand(call, site.life, answers=False)
             with self._handlers, self.request_log.in_progress(call):
                 began = time.perf_counter()
                 answer = _ask(site, call, request, body)
+            self._gates.stand(call, site.life, answers=True)
             site.life.wait_until(lambda: not self._frozen)
             going_down = self._go_down_if_due(call, number)
             if isinstance(answer, Upgrade):
