@@ -138,7 +138,7 @@ def _clocked(status: RunStatus, now: Moment) -> RunStatus:
     if not working and status.phase not in IDLE and status.stages[status.stage_number - 1].state == "running":
         worked[status.stage_number - 1] = elapsed_s  # a backend that reports no progress, or not yet
     left = max((stage.unfinished for stage in status.stages if stage.state == "running"), default=0)
-    longest_s = max((seconds or math.inf for seconds in _rates(status)), default=math.inf)
+    longest_s = max((seconds for seconds in _rates(status) if seconds is not None), default=math.inf)
     slots = status.past.slots.after(elapsed_s, working + loading, left, longest_s)
     busy_s = elapsed_s * (min(slots.count, left) - loading) - paused_s
     factor = max(1.0, busy_s / sum(worked)) if any(worked) else 1.0

@@ -20,7 +20,8 @@ class Server(Backend):
     """Renders *capacity* pictures at once.
 
     seconds: of a picture, by stage. steps: that it reports of each; 0: only that it begins. fails: called with the
-    number of a call, 1..; whether it ends with a failure. dies_s: from when on it answers nobody, None for never.
+    number of a call, 1..; whether it ends with a failure, "once" for one that a retry may mend. dies_s: from when on
+    it answers nobody, None for never.
     """
 
     name = "server"
@@ -61,6 +62,9 @@ class _Call:
         self.parts, self.timer = max(1, server.steps), SerialDisposable()
 
     def enter(self):
+        if self.server.is_dead:
+            self.observer.on_error(BackendUnavailable("the server is gone."))
+            return Disposable()
         self.server.waiting.append(self)
         self.server.next()
         if self in self.server.waiting:
@@ -85,7 +89,8 @@ class _Call:
         if part < self.parts:
             self.after(part + 1)
         else:
-            self.end(BackendFailed("as wanted.") if self.server.fails(self.number) else None)
+            failure = self.server.fails(self.number)
+            self.end(BackendFailed("as wanted.", retryable=failure == "once") if failure else None)
 
     def end(self, error):
         self.leave()

@@ -8,6 +8,7 @@ import pytest
 from servers_at_work import Server, events_of, pool
 
 import rxpipe as rxp
+from rxpipe.backends.pool import PoolBackend
 from rxpipe.events import RunStart, StageImageProgress
 from rxpipe.status import RunStatus, reduce_status
 
@@ -35,22 +36,27 @@ def moments(events, before=None):
     return list(seen.items())
 
 
-def check(events, before, *, floor_s, near_s=None):
-    """From the first third on within 25 % of the truth, or within *floor_s*.
+def check(events, before, *, floor_s, near_s=None, since_s=None):
+    """From the first third on within 25 % of the truth, or within *floor_s*; nor does it rise by more.
 
-    near_s: the floor does not count while more than so many seconds are left.
+    near_s: the floor does not count while more than so many seconds are left. since_s: from so many seconds on that are
+    left; None for two thirds of all.
     """
-    seen = moments(events, before)
-    total_s = seen[0][0]
+    seen, shown_s = moments(events, before), None
+    since_s = seen[0][0] * 2 / 3 if since_s is None else since_s
     for left_s, status in seen:
-        if 0 < left_s <= total_s * 2 / 3:
-            unknown = {stage.name for stage in status.stages if not stage.drawn} - set(status.past.per_image_s)
-            if status.eta_s is None:  # only of a stage that no run has shown enough of
-                assert before is None or unknown
-                continue
-            assert not unknown or all(status.images == 1 for _ in unknown)
-            floor = 0.0 if near_s is not None and left_s > near_s else floor_s
-            assert abs(status.eta_s - left_s) <= max(0.25 * left_s, floor) + 1e-9, (left_s, status.eta_s)
+        if not 0 < left_s <= since_s:
+            continue
+        unknown = {stage.name for stage in status.stages if not stage.drawn} - set(status.past.per_image_s)
+        if status.eta_s is None:  # only of a stage that no run has shown enough of
+            assert before is None or unknown
+            continue
+        assert not unknown
+        floor = 0.0 if near_s is not None and left_s > near_s else floor_s
+        assert abs(status.eta_s - left_s) <= max(0.25 * left_s, floor) + 1e-9, (left_s, status.eta_s)
+        if shown_s is not None:
+            assert status.eta_s - shown_s <= max(0.25 * shown_s, floor_s) + 1e-9, (left_s, status.eta_s, shown_s)
+        shown_s = status.eta_s
 
 
 def resumed(events, more):
@@ -142,3 +148,67 @@ def test_the_time_left_with_members_of_unlike_speed(marbles, slots, per_slot, or
     events = events_of(marbles, backend_of(marbles, "unlike", slots, seconds), job_of(per_slot * slots, order[0]))
     for before in (None, folded(events)):
         check(events, before, floor_s=SLOW * max(seconds.values()))
+
+
+# -- what does not go as usual ----------------------------------------------------------------------------------------
+
+
+def leaps(events, before=None):
+    """By how much the fraction of the run grows from instant to instant; the last one ends the run."""
+    fractions = [status.fraction for _, status in moments(events, before)]
+    return [after - earlier for earlier, after in itertools.pairwise(fractions)]
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("order", ["image", "stage"])
+@pytest.mark.parametrize("slots", [1, 4])
+def test_images_that_failed_are_not_awaited_in_the_next_stage(marbles, slots, order):
+    """The bar does not stand still and leap at the end, and the time left is that of the images that come."""
+    server = Server(marbles.clock, STAGES["longer"], capacity=slots, fails=lambda call: call <= 8)
+    settings = {"max_failures_in_a_row": 99, "retry": {"attempts": 1}}
+    events = events_of(marbles, server, job_of(16 * slots, order, **settings))
+    assert folded(events).state == "partial"
+    check(events, folded(events), floor_s=0.24)
+    assert max(leaps(events)) < 0.2
+    assert min(leaps(events)) >= 0
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("order", ["image", "stage"])
+@pytest.mark.parametrize("slots", [1, 4])
+def test_images_that_were_skipped_tell_nothing_of_what_the_others_take(marbles, slots, order):
+    """One after the other, as soon as they have begun."""
+    skips = [(0.01 + 0.12 * n, lambda run: run.skip_image()) for n in range(6)]
+    server = Server(marbles.clock, STAGES["like"], capacity=slots)
+    events = events_of(marbles, server, job_of(12 * slots, order), skips)
+    assert folded(events).state == "partial"
+    assert folded(events).past.per_image_s["txt2img"] == pytest.approx(0.08, rel=0.1)
+    check(events, folded(events), floor_s=0.08, since_s=moments(events)[0][0] - 0.7)
+    assert max(leaps(events)) < 0.2
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("steps", [0, 4])
+@pytest.mark.parametrize("order", ["image", "stage"])
+@pytest.mark.parametrize("slots", [1, 4])
+def test_the_pause_before_a_retry_is_of_one_image(marbles, slots, order, steps):
+    """The others work on; afterwards the time left is as if it had not been."""
+    server = Server(marbles.clock, STAGES["like"], capacity=slots, steps=steps, fails={9: "once"}.get)
+    retry = {"attempts": 2, "first_delay_s": 0.5, "jitter": 0.0}
+    events = events_of(marbles, server, job_of(15 * slots, order, retry=retry))
+    assert folded(events).past.per_image_s["txt2img"] == pytest.approx(0.08, rel=0.15)
+    total_s = moments(events)[0][0]
+    check(events, folded(events), floor_s=0.08, since_s=min(total_s - 1.4, total_s / 2))
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("order", ["image", "stage"])
+@pytest.mark.parametrize("members", [2, 4])
+def test_a_member_that_dies_counts_no_more(marbles, members, order):
+    """Two images later the time left is that of the others."""
+    alive = [Server(marbles.clock, STAGES["like"]) for _ in range(members - 1)]
+    backend = PoolBackend([*alive, Server(marbles.clock, STAGES["like"], dies_s=0.5)])
+    events = events_of(marbles, backend, job_of(15 * members, order))
+    assert folded(events).state == "completed"
+    for before in (None, folded(events)):
+        check(events, before, floor_s=0.08, since_s=moments(events)[0][0] - 0.5 - 4 * 0.08)
