@@ -358,8 +358,8 @@ class Call:
             self._placement.cut_short(self, member)
 
     def _on_next(self, event: RenderEvent) -> None:
-        if isinstance(event, Output) and self._member is not None:
-            self._has_output = True
+        if isinstance(event, (Output, StepProgress)) and self._member is not None:
+            self._has_output = self._has_output or isinstance(event, Output)
             event = replace(event, server=event.server or self._member.where)
         self._observer.on_next(event)
 
