@@ -243,7 +243,7 @@ def test_a_server_that_answers_no_question_gets_no_interrupt_that_names_no_job(s
 def test_our_job_whose_post_has_no_answer_yet_is_no_stranger(server, backend, held):
     """An old server gives it an id that we do not know; the job before it is interrupted all the same."""
     watched = sampling(backend, held)
-    answer = server.hold_calls("prompt")
+    answer = server.hold_calls("/prompt")
     following = rendered(backend, 9)
     assert answer.wait_reached()
     watched.subscription.dispose()
@@ -251,6 +251,18 @@ def test_our_job_whose_post_has_no_answer_yet_is_no_stranger(server, backend, he
     assert server.wait_for(lambda: outcomes(server)[0] == "interrupted")
     held.release()
     assert following.output.data
+
+
+@pytest.mark.parametrize("release", [MIDDLE])
+def test_a_waiting_job_whose_post_has_no_answer_yet_is_taken_out_too(server, backend, held):
+    first = sampling(backend, held)
+    answer = server.hold_calls("/prompt")
+    second = rendered(backend, 8)
+    assert answer.wait_reached()
+    dispose(server, first, second)
+    assert server.wait_for(lambda: outcomes(server) == ["interrupted", "lost"])
+    answer.release()
+    assert paths(server) == ["queue", "interrupt"]
 
 
 @of_release
