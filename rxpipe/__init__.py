@@ -17,7 +17,7 @@ plan.py        the config resolved: what each stage runs with
 variants/      many settings from one config: prompts with alternatives, wildcards, sweeps; made one by one
 events.py      the events of a run, and their grammar
 result.py      the result: a fold of the events
-status.py      the status that views show: another fold
+status.py      the status that views show: another fold; progress.py: of one stage; estimate.py: the time left
 backends/      the backend port; http (what servers share), webui (AUTOMATIC1111, Forge), sketch (embedded),
                diffusers (a model in this process)
 store/         the journal of runs in progress and the history of the others

@@ -157,6 +157,7 @@ class StageStep(BaseStageEvent):
     step, steps: sampler steps, step 1..steps. eta_s: seconds left for this image by the backend's own estimate.
     phase: queued behind others, loading a model, working, or stalled (no progress for long).
     ahead: jobs before it in the server's queue; None where that is not known.
+    server: which of several renders it; None where there is only one, or none yet.
     """
 
     kind: Literal["stage_step"] = "stage_step"
@@ -166,6 +167,7 @@ class StageStep(BaseStageEvent):
     eta_s: Annotated[float | None, BeforeValidator(_known)] = None
     phase: Phase = "working"
     ahead: Annotated[int, Field(ge=0)] | None = None
+    server: str | None = None
 
 
 class StageImageProgress(BaseStageEvent):

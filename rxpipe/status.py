@@ -9,94 +9,16 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from rxpipe.events import (
-    RunEnd,
-    RunStart,
-    StageCancelled,
-    StageEnd,
-    StageFailed,
-    StageImageProgress,
-    StageRetry,
-    StageStart,
-    StageStep,
-)
+from rxpipe.estimate import Ahead, Begun, Past, time_left_s
+from rxpipe.events import RunEnd, RunStart, StageImageProgress, StageRetry, StageStep
+from rxpipe.progress import ALMOST, IDLE, TELLING, ImageStatus, StageStatus, stage_after
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rxpipe.events import BaseStageEvent, Moment, Phase, StageEvent
 
+__all__ = ["ImageStatus", "RunStatus", "StageStatus", "reduce_status"]
+
 State = Literal["idle", "running", "stopping", "completed", "partial", "failed", "cancelled"]
-StageState = Literal["waiting", "running", "completed", "failed", "cancelled", "skipped"]
-
-_IDLE = frozenset({"queued", "loading"})
-_ALMOST = 0.999  # 1.0 is shown only when every file is written
-
-
-@dataclass(frozen=True, slots=True)
-class ImageStatus:
-    """One image in progress. fraction: 0..1, never falling, not even in a retry. number: 1.., in the run."""
-
-    fraction: float = 0.0
-    step: int | None = None
-    steps: int | None = None
-    phase: Phase = "working"
-    number: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StageStatus:
-    """One stage's row.
-
-    finished: images that finished it; resumed: those of them that an earlier attempt of the run had finished. total:
-    images it works on, None if unknown. in_progress: by image index, those that have reported progress. step, steps,
-    phase: of the image shown, the first of them that is being worked on.
-    worked_s: seconds of the run that went into this stage, without queueing, pauses and loading; where several images
-    are worked on at the same time, each has its share.
-    """
-
-    name: str
-    state: StageState = "waiting"
-    finished: int = 0
-    failed: int = 0
-    resumed: int = 0
-    total: int | None = None
-    in_progress: Mapping[int, ImageStatus] = field(default_factory=dict)
-    step: int | None = None
-    steps: int | None = None
-    phase: Phase = "working"
-    worked_s: float = 0.0
-    duration_s: float | None = None
-
-    @property
-    def current(self) -> float:
-        """The sum of the fractions of the images in progress."""
-        return sum(image.fraction for image in self.in_progress.values())
-
-    @property
-    def shown(self) -> int | None:
-        """Index of the image shown: the first that is being worked on, else the first in progress, else None."""
-        return min(self.in_progress, key=lambda index: (self.in_progress[index].phase in _IDLE, index), default=None)
-
-    @property
-    def working(self) -> int:
-        """How many images are being worked on, as far as they report it."""
-        return sum(image.phase not in _IDLE for image in self.in_progress.values())
-
-    @property
-    def fraction(self) -> float:
-        """How far the stage is, 0..1; 1.0 only once it has ended."""
-        if self.state == "completed":
-            return 1.0
-        if not self.total:
-            return 0.0
-        return min(_ALMOST, (self.finished + self.current) / self.total)
-
-    @property
-    def per_image_s(self) -> float | None:
-        """Seconds of work per image; None before anything is known."""
-        amount = self.finished - self.resumed + self.current
-        return self.worked_s / amount if amount > 0 and self.worked_s > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +28,8 @@ class RunStatus:
     stage: name of the current one, None outside of a run. stage_number: 1.. of `stage_count`, 0 outside of a run.
     image_index: 1.. of total_images in that stage. image_number: 1.. of images, in all stages the same, or None.
     fraction: 0..1 of the whole run, never falling, 1.0 only when all files are written. eta_s: seconds left, None if
-    unknown. message: for a person. pause_s: seconds of the pause before a retry, if the last event was one, else 0.
-    past: seconds per image of earlier runs, by stage name. updated: when its last event was.
+    unknown. message: for a person. past: what this run and earlier ones have shown about durations. updated: when its
+    last event was; clock_s: the seconds of the run until then.
     """
 
     state: State = "idle"
@@ -120,13 +42,13 @@ class RunStatus:
     image_number: int | None = None
     total_images: int | None = None
     phase: Phase = "working"
-    pause_s: float = 0.0
     fraction: float = 0.0
     eta_s: float | None = None
     images: int = 0
     warnings: int = 0
-    past: Mapping[str, float] = field(default_factory=dict)
+    past: Past = field(default_factory=Past)
     updated: Moment | None = None
+    clock_s: float = 0.0
 
     @property
     def stage_count(self) -> int:
@@ -157,7 +79,7 @@ class RunStatus:
         return replace(self, state="stopping", message="Stopping", eta_s=None) if self.active else self
 
     def idle(self) -> RunStatus:
-        """Return the status without a run; only the durations of the past are kept."""
+        """Return the status without a run; only what was learnt about durations is kept."""
         return RunStatus(past=self.past)
 
 
@@ -186,7 +108,7 @@ def _ended(status: RunStatus, event: RunEnd) -> RunStatus:
     if warnings and event.status == "completed":
         message += f", {warnings} warning{'' if warnings == 1 else 's'}"
     stages = tuple(replace(s, state="skipped") if s.state == "waiting" else s for s in status.stages)
-    learnt = {stage.name: per for stage in stages if (per := stage.per_image_s) is not None}
+    learnt = {stage.name: stage.per_image_s(status.clock_s) for stage in stages}
     return replace(
         status,
         state=event.status,
@@ -195,27 +117,41 @@ def _ended(status: RunStatus, event: RunEnd) -> RunStatus:
         fraction=1.0 if event.status == "completed" else status.fraction,
         eta_s=None,
         warnings=warnings,
-        past={**status.past, **learnt},
+        past=status.past.at_end(learnt),
         updated=event.moment,
     )
 
 
 def _clocked(status: RunStatus, now: Moment) -> RunStatus:
-    """Count the time since the last event as work of the stages, shared by the images that are being worked on."""
-    if status.updated is None or not status.stage_number:
-        return replace(status, updated=now)
-    elapsed = max(0.0, now.since_s(status.updated) - status.pause_s)
-    working = [stage.working if stage.state == "running" else 0 for stage in status.stages]
-    if not any(working) and status.phase not in _IDLE:  # a backend that reports no progress, or not yet
-        working = [
-            int(n == status.stage_number and stage.state == "running") for n, stage in enumerate(status.stages, 1)
-        ]
-    total = max(1, sum(working))
+    """Count the time since the last event as work on the images in progress.
+
+    While images wait, every slot works, also where its image does not report, or not yet.
+    """
+    elapsed_s = 0.0 if status.updated is None else max(0.0, now.since_s(status.updated))
+    before_s, status = status.clock_s, replace(status, updated=now, clock_s=status.clock_s + elapsed_s)
+    if not elapsed_s or not status.stage_number:
+        return status
+    images = [image for stage in status.stages if stage.state == "running" for image in stage.in_progress.values()]
+    loading, working = sum(image.phase == "loading" for image in images), sum(not image.waits for image in images)
+    worked = [stage.working_s(before_s, status.clock_s) for stage in status.stages]
+    paused_s = elapsed_s * working - sum(worked)
+    if not working and status.phase not in IDLE and status.stages[status.stage_number - 1].state == "running":
+        worked[status.stage_number - 1] = elapsed_s  # a backend that reports no progress, or not yet
+    left = max((stage.unfinished for stage in status.stages if stage.state == "running"), default=0)
+    longest_s = max((seconds or math.inf for seconds in _rates(status)), default=math.inf)
+    slots = status.past.slots.after(elapsed_s, working + loading, left, longest_s)
+    busy_s = elapsed_s * (min(slots.count, left) - loading) - paused_s
+    factor = max(1.0, busy_s / sum(worked)) if any(worked) else 1.0
     stages = tuple(
-        replace(stage, worked_s=stage.worked_s + elapsed * count / total) if count else stage
-        for stage, count in zip(status.stages, working, strict=True)
+        replace(stage, worked_s=stage.worked_s + seconds * factor) if seconds else stage
+        for stage, seconds in zip(status.stages, worked, strict=True)
     )
-    return replace(status, stages=stages, updated=now)
+    return replace(status, stages=stages, past=replace(status.past, slots=slots))
+
+
+def _rates(status: RunStatus) -> list[float | None]:
+    """Return the seconds per image of each stage; None where they are not known yet."""
+    return [stage.per_image_s(status.clock_s, status.past.per_image_s.get(stage.name)) for stage in status.stages]
 
 
 def _warnings(event: StageEvent) -> int:
@@ -232,7 +168,7 @@ def _warnings(event: StageEvent) -> int:
 def _in_stage(status: RunStatus, event: StageEvent) -> RunStatus:
     if isinstance(event, RunStart | RunEnd) or event.stage_index >= len(status.stages):
         return status
-    stage = _stage_after(status.stages[event.stage_index], event)
+    stage = stage_after(status.stages[event.stage_index], event, status.clock_s)
     updated = replace(
         status,
         stages=_replaced(status.stages, event.stage_index, stage),
@@ -242,53 +178,26 @@ def _in_stage(status: RunStatus, event: StageEvent) -> RunStatus:
         image_number=_number(status, stage, event),
         total_images=event.total_images,
         phase=stage.phase,
-        pause_s=event.delay_s if isinstance(event, StageRetry) else 0.0,
         warnings=status.warnings + _warnings(event),
+        past=_learnt(status, event),
     )
+    if not isinstance(event, StageStep):
+        updated = replace(updated, stages=_expecting(updated))
     updated = replace(updated, fraction=max(status.fraction, _fraction(updated)), eta_s=_eta(updated))
     if updated.state != "running":
         return replace(updated, eta_s=None)
     return replace(updated, message=_message(updated, event))
 
 
-def _stage_after(stage: StageStatus, event: BaseStageEvent) -> StageStatus:
-    stage = replace(stage, total=event.total_images)
-    match event:
-        case StageStart():
-            return replace(stage, state="running")
-        case StageStep():
-            return _with_images(stage, {**stage.in_progress, event.image_index or 0: _advanced(stage, event)})
-        case StageImageProgress():
-            others = {index: image for index, image in stage.in_progress.items() if index != event.image_index}
-            failed = stage.failed + (event.outcome == "failed")
-            resumed = stage.resumed + event.resumed
-            return _with_images(replace(stage, finished=stage.finished + 1, failed=failed, resumed=resumed), others)
-        case StageEnd():
-            return replace(stage, state="completed", in_progress={}, duration_s=event.duration_s)
-        case StageFailed():
-            return replace(stage, state="failed")
-        case StageCancelled():
-            return replace(stage, state="cancelled")
-        case _:
-            return stage
-
-
-def _with_images(stage: StageStatus, in_progress: Mapping[int, ImageStatus]) -> StageStatus:
-    stage = replace(stage, in_progress=in_progress)
-    image = in_progress[stage.shown] if stage.shown is not None else ImageStatus(steps=stage.steps)
-    return replace(stage, step=image.step, steps=image.steps, phase=image.phase)
-
-
-def _advanced(stage: StageStatus, event: StageStep) -> ImageStatus:
-    """Return an image after a step; what an event does not say stays."""
-    before = stage.in_progress.get(event.image_index or 0, ImageStatus(steps=stage.steps))
-    return ImageStatus(
-        fraction=max(before.fraction, event.fraction or 0.0),
-        step=event.step or before.step,
-        steps=event.steps or before.steps,
-        phase=event.phase,
-        number=event.shown_number,
-    )
+def _learnt(status: RunStatus, event: BaseStageEvent) -> Past:
+    """Return what is known about durations, with the image that has finished a stage on one of several servers."""
+    image = status.stages[event.stage_index].in_progress.get(event.image_index or 0)
+    if not isinstance(event, StageImageProgress) or image is None or event.outcome == "cancelled":
+        return status.past
+    seen = 1 - image.seen_from
+    if not image.server or seen < TELLING:
+        return status.past
+    return status.past.with_image(event.stage_type, image.server, status.clock_s - image.since_s, seen)
 
 
 def _number(status: RunStatus, stage: StageStatus, event: BaseStageEvent) -> int | None:
@@ -311,34 +220,40 @@ def _current_image(stage: StageStatus, event: BaseStageEvent) -> int | None:
 
 def _fraction(status: RunStatus) -> float:
     total = sum(stage.fraction for stage in status.stages) / max(1, len(status.stages))
-    return min(_ALMOST, total)
+    return min(ALMOST, total)
+
+
+def _expecting(status: RunStatus) -> tuple[StageStatus, ...]:
+    """Return the stages with how many images each works on in the end: those lost before do not come."""
+    coming, stages = status.images, list[StageStatus]()
+    for stage in status.stages:
+        total = coming if stage.total in {None, status.images} else stage.total
+        expected = total if stage.state in {"waiting", "running"} else stage.finished
+        stages.append(replace(stage, expected=expected))
+        coming = (expected or 0) - stage.lost
+    return tuple(stages)
 
 
 def _eta(status: RunStatus) -> float | None:
-    """Return the seconds left by each stage's rate; None where one is not known yet."""
-    left = 0.0
-    for stage in status.stages:
-        if stage.state in {"waiting", "running"}:
-            amount = (stage.total or status.images) - stage.finished - stage.current
-            rate = _rate(stage, status.past.get(stage.name))
-            if rate is None and amount > 0:
-                return None
-            left += max(0.0, amount) * (rate or 0.0)
-    return left
+    """Return the seconds left by each stage's rate; None where one is not known yet.
 
-
-def _rate(stage: StageStatus, past: float | None) -> float | None:
-    """Return seconds per image: of an earlier run, corrected by what this one shows; None if neither is known.
-
-    The earlier run weighs as much as one image per image in progress. Without one, the first images of several in
-    progress tell too little, and so does the first of several to come.
+    A stage that waits although images have finished the one before begins when all have.
     """
-    drawn = stage.finished - stage.resumed
-    if past is None:
-        least = 0 if stage.total == 1 else max(1, len(stage.in_progress) - 1)
-        return stage.per_image_s if drawn >= least else None
-    weight = max(1, len(stage.in_progress))
-    return (stage.worked_s + past * weight) / (drawn + stage.current + weight)
+    stages, past, begun, ahead, total_s = status.stages, status.past, list[Begun](), list[Ahead](), 0.0
+    unbegun = [max(0, stage.unfinished - len(stage.in_progress)) for stage in stages]
+    for at, (stage, rate) in enumerate(zip(stages, _rates(status), strict=True)):
+        if rate is None and (unbegun[at] or stage.in_progress):
+            return None
+        if at and stage.state == "waiting" and stages[at - 1].finished > stages[at - 1].lost:
+            total_s += time_left_s(begun, ahead, past)
+            begun, ahead = [], []
+        coming = unbegun[at - 1] + len(stages[at - 1].in_progress) if ahead else 0
+        on = past.on_servers(stage.name)
+        for one in stage.in_progress.values():
+            left_s = one.left_s(status.clock_s, on.get(one.server, rate or 0.0))
+            begun.append(Begun(len(ahead), left_s, one.server, one.waits))
+        ahead.append(Ahead(max(0, unbegun[at] - coming), rate or 0.0, on))
+    return total_s + time_left_s(begun, ahead, past)
 
 
 def _message(status: RunStatus, event: StageEvent) -> str:

@@ -13,6 +13,7 @@ from timelines import NAMES, OUT_OF_MEMORY, TimelineBuilder, timelines, whole_ru
 
 import rxpipe as rxp
 from rxpipe.backends.pool import PoolBackend
+from rxpipe.estimate import Past
 from rxpipe.events import ErrorInfo, RunStart
 from rxpipe.status import ImageStatus, RunStatus, StageStatus, reduce_status
 from rxpipe.testing import ScriptedBackend
@@ -111,7 +112,7 @@ def test_a_second_run_begins_anew(first, second):
     """Nothing of the first is left but what was learnt about durations."""
     after = status_of(second.events, status_of(first.events))
     alone = status_of(second.events)
-    assert replace(after, past={}, eta_s=None) == replace(alone, past={}, eta_s=None)
+    assert replace(after, past=Past(), eta_s=None) == replace(alone, past=Past(), eta_s=None)
     begun = reduce_status(status_of(first.events), second.events[0])
     assert (begun.fraction, begun.state, begun.percent_text, begun.eta_text) == (0.0, "running", "0 %", "")
 
@@ -236,7 +237,7 @@ def test_set_idle_clears_everything_but_what_was_learnt():
         "",
         "0 %",
     )
-    assert idle == RunStatus(past={"txt2img": 4.0})
+    assert idle == RunStatus(past=Past({"txt2img": 4.0}))
 
 
 @pytest.mark.parametrize("percent", range(100))
@@ -430,7 +431,7 @@ def test_later_stages_are_estimated_like_in_an_earlier_run_and_not_at_all_before
     builder.step(0, 1, 0.5)
     assert status_of(builder.events).eta_s is None
     learnt = status_of(whole_run("txt2img", "upscale", images=1, seconds=10.0))
-    assert learnt.past == {"txt2img": 10.0, "upscale": 10.0}
+    assert learnt.past == Past({"txt2img": 10.0, "upscale": 10.0})
     assert status_of(builder.events, learnt).eta_s == pytest.approx(0.5 * (2 + 10) / 1.5 + 10), (
         "both runs weigh one image"
     )
@@ -476,9 +477,11 @@ def test_a_clock_that_goes_back_makes_no_negative_work():
 
 
 def test_a_stage_in_parts_knows_its_rate():
-    """Seconds of work an image, from whole and part images."""
-    assert StageStatus("x", finished=1, in_progress={2: ImageStatus(0.5)}, worked_s=3.0).per_image_s == 2.0
-    assert StageStatus("x").per_image_s is None
+    """Seconds of work an image, from whole and part images; what an image has not moved since says nothing."""
+    stage = StageStatus("x", finished=1, drawn=1, in_progress={2: ImageStatus(0.5, seen_s=3.0)}, worked_s=3.0)
+    assert stage.per_image_s(3.0) == 2.0
+    assert replace(stage, worked_s=4.0).per_image_s(4.0) == 2.0
+    assert StageStatus("x").per_image_s(0.0) is None
 
 
 def test_all_four_stages_in_image_order():

@@ -57,6 +57,7 @@ class StepProgress:
     fraction: 0..1, None while it is not known. step: 1..steps. eta_s: seconds left, queue time not counted.
     phase: "queued" behind others, "loading" a model, "working", or "stalled" (no progress for long).
     ahead: jobs before it in the server's queue, None while that is not known.
+    server: which of several renders it; None where there is only one, or none yet.
     """
 
     fraction: float | None = None
@@ -65,6 +66,7 @@ class StepProgress:
     eta_s: float | None = None
     phase: Phase = "working"
     ahead: int | None = None
+    server: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,11 @@ from reactivex.scheduler import CurrentThreadScheduler
 
 from rxpipe.backends.asking import ask_beside
 from rxpipe.backends.base import Moved, Output, StepProgress
-from rxpipe.backends.member import FIRST_REST_S, UNANSWERED, Member, MemberLost, need_of, spare_incomplete
+from rxpipe.backends.checking import spare_incomplete
+from rxpipe.backends.findings import Findings, find_out, need_of
+from rxpipe.backends.member import FIRST_REST_S, UNANSWERED, Member, MemberLost
 from rxpipe.config import Txt2ImgConfig
-from rxpipe.errors import BackendFailed, BackendRejected, BadResponse
+from rxpipe.errors import BackendFailed, BackendRejected, BackendUnavailable, BadResponse
 from rxpipe.logs import logger
 from rxpipe.rx.worker import elapsed_s
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from rxpipe.artifact import Artifact
     from rxpipe.backends.base import Backend, RenderEvent
-    from rxpipe.plan import StageExecution
+    from rxpipe.plan import StageExecution, StageExecutionPlan
 
 _FAILURES_BEFORE_REST = 2  # of one image each, such as out of memory; a server that does not answer rests at once
 _SLOW = 1.5  # times the fastest member's seconds an image; slower ones get no image queued ahead
@@ -91,8 +93,8 @@ class Placement:
             if call.over or (again and call not in self._waiting):
                 return
             candidates = self._candidates(call)
-            due = [m for m in candidates if m.is_due(call.now_s)]
-            member = self._best(call, [m for m in candidates if m.unchecked is None])
+            due = [(m, m.found.unanswered) for m in candidates if m.is_due(call.now_s)]
+            member = self._best(call, [m for m in candidates if m.found.unanswered is None])
             patience_s = 0.0 if self._members else self._patience_s()
             waits = member is None and (bool(candidates) or patience_s > 0)
             known = call in self._waiting
@@ -111,8 +113,9 @@ class Placement:
             call.wait(min(rests_s, default=None), report=not known)
         else:
             call.give_up(next((refusal for m in self._members if (refusal := call.refusal_of(m))), None))
-        for each in due:
-            ask_beside(functools.partial(self._ask_again, each))
+        for away, plan in due:
+            if plan is not None:
+                ask_beside(functools.partial(self._ask_again, away, plan))
 
     def forget(self, call: Call, last: Exception | None = None) -> None:
         """Let *call* wait no longer; note why no member took it: *last*, of those it was on, or what they rest for."""
@@ -193,13 +196,18 @@ class Placement:
     def _candidates(self, call: Call) -> list[Member]:
         return [m for m in self._members if call.refusal_of(m) is None and m not in call.tried]
 
-    def _ask_again(self, member: Member) -> None:
-        """Find out whether a member is there now, and what it has; images that wait fail there if it is not."""
-        warnings = member.ask_again()
+    def _ask_again(self, member: Member, plan: StageExecutionPlan) -> None:
+        """Find out whether a member is there now, and what it has; images that wait for it alone wait no longer."""
+        try:
+            found = find_out(member.backend, plan)
+        except Exception as error:  # noqa: BLE001  # of a backend of the user's own
+            found = Findings.none(plan, BackendUnavailable(f"{type(error).__name__}: {error}"))
         with self._lock:
-            gone = member.unchecked is not None
+            member.asked_again(found)
+            gone = found.unanswered is not None
             given_up = [call for call in self._waiting if gone and self._candidates(call) == [member]]
-            warnings += [] if gone else spare_incomplete([m for m in self._members if m.unchecked is None])
+            warnings = [] if gone else [f"{member.where}: {warning}" for warning in found.warnings]
+            warnings += spare_incomplete([m for m in self._members if m.found.unanswered is None])
         for call in given_up:
             call.pass_by(member)
         for warning in warnings:
@@ -275,11 +283,11 @@ class Call:
 
     def refusal_of(self, member: Member) -> Exception | None:
         """Return why a member cannot render it, None if it can."""
-        return member.refusal(self._stage, self._need)
+        return member.found.refusal(self._stage, self._need)
 
     def pass_by(self, member: Member) -> None:
         """Wait for a member no longer: it does not answer."""
-        self._absence = member.error
+        self._absence = member.found.error
         self.tried.append(member)
 
     def begin(self, member: Member) -> None:
@@ -350,8 +358,8 @@ class Call:
             self._placement.cut_short(self, member)
 
     def _on_next(self, event: RenderEvent) -> None:
-        if isinstance(event, Output) and self._member is not None:
-            self._has_output = True
+        if isinstance(event, (Output, StepProgress)) and self._member is not None:
+            self._has_output = self._has_output or isinstance(event, Output)
             event = replace(event, server=event.server or self._member.where)
         self._observer.on_next(event)
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from rxpipe.backends.asking import ask_all
 from rxpipe.backends.base import Backend, check_slots
+from rxpipe.backends.checking import any_catalog, check_members
 from rxpipe.backends.diagnosis import Diagnosis
-from rxpipe.backends.member import Member, any_catalog, check_members
+from rxpipe.backends.member import Member
 from rxpipe.backends.placement import Placement, placed
 from rxpipe.errors import BackendUnavailable, ConfigError
 from rxpipe.rx.forks import renew_after_fork

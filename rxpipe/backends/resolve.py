@@ -380,12 +380,16 @@ def open_spec(spec: BackendSpec, options: Mapping[str, Any]) -> Backend:
     given = {_full_name(name, known): value for name, value in {**spec.options, **options}.items()}
     _check_options(spec, known, given)
     _check_numbers(spec, parameters, given)
+    from rxpipe.backends.base import check_slots  # noqa: PLC0415  # loaded with whatever backend it is
+
     try:
-        return make(spec.url, **given) if spec.kind.schemes else make(**given)
+        backend = make(spec.url, **given) if spec.kind.schemes else make(**given)
+        check_slots(backend)
     except ConfigError:
         raise
     except ValueError as error:
         raise ConfigError([f"backend {spec.kind.name} ({spec.reason}): {error}"]) from error
+    return backend
 
 
 def _check_numbers(spec: BackendSpec, parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]) -> None:

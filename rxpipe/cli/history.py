@@ -278,7 +278,8 @@ def _print_timings(shown: Console, run: StoredRun) -> None:
     whole = sum(timing.total_s for timing in run.timings)
     rows = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for title in ("stage", "drawn", "kept", "time", "share", "a picture", "longest", "outcomes"):
-        rows.add_column(title, justify="left" if title in {"stage", "outcomes"} else "right")
+        left = title in {"stage", "outcomes"}  # servers of one host differ at the end of their address
+        rows.add_column(title, justify="left" if left else "right", overflow="fold" if left else "ellipsis")
     for timing in run.timings:
         mean = "" if timing.mean_s is None else f"{timing.mean_s:.1f} s"
         share = f"{timing.total_s / whole:.0%}" if whole else ""

@@ -144,6 +144,7 @@ class StageTracker:
             eta_s=progress.eta_s,
             phase=progress.phase,
             ahead=progress.ahead,
+            server=progress.server,
         )
 
     def retry(self, cell: Cell, delay_s: float, error: Exception) -> None:

@@ -427,3 +427,14 @@ def test_each_of_urls_may_hold_a_comma_in_its_password(nothing_set):
     nothing_set.write_text('[backend]\nurls = ["http://u:pa,ss@a:1", "http://b:2"]\n', encoding="utf-8")
     with open_backend() as pool:
         assert [member.url for member in pool.members] == ["http://a:1", "http://b:2"]
+
+
+@pytest.mark.parametrize("kind", ["http", "comfyui"])
+@pytest.mark.parametrize("value", [-1, 1.5, float("nan")])
+def test_a_queue_ahead_that_is_no_count_is_refused_where_it_is_given(kind, value, nothing_set):
+    """In code, and in the config file."""
+    with pytest.raises(ConfigError, match=r"queue_ahead: got .*; allowed: a whole number of at least 0"):
+        open_backend(f"{kind}://127.0.0.1:1", queue_ahead=value)
+    nothing_set.write_text(f'[backend]\nurls = ["{kind}://127.0.0.1:1", "embedded"]\nqueue_ahead = {value}\n')
+    with pytest.raises(ConfigError, match="queue_ahead"):
+        open_backend()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections import Counter
 
 import pytest
@@ -143,3 +144,18 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_is_written(order, serv
     for server in servers:
         job_of.update((job.stage, job.call.body["seed"]) for job in server.jobs)
     assert max(job_of.values()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["stage", "image"])
+def test_a_member_that_answers_nothing_from_the_beginning_holds_nobody_up(order, servers, tmp_path):
+    """Neither its recognition nor its check is waited for as long as a question may take."""
+    servers[0].freeze()
+    began_s = time.monotonic()
+    result = play(servers, order, tmp_path)
+    took_s = time.monotonic() - began_s
+    servers[0].thaw()
+    drew = check_whole(result, servers)
+    assert drew[servers[0].url] == 0
+    assert f"{servers[0].url}: it has not answered yet. It gets images once it answers." in result.warnings
+    assert took_s < 9

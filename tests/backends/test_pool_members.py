@@ -10,6 +10,7 @@ from test_pool import FRAME_S, Member, play, servers
 
 import rxpipe as rxp
 from rxpipe.backends import asking
+from rxpipe.backends.catalog import Catalog, CatalogItem
 from rxpipe.backends.diagnosis import Diagnosis
 from rxpipe.backends.pool import PoolBackend
 from rxpipe.errors import BackendFailed, BackendRejected, BackendUnavailable, ConfigError
@@ -258,3 +259,32 @@ def test_an_image_goes_only_where_its_lora_is(prompt):
     assert without.success
     assert sum("was not used" in warning for warning in without.warnings) == 6
     assert {record.server for record in without.records} == {lacks.url, other.url}
+
+
+class Counting(Member):
+    """A member that counts its checks, and whose lists are as its *catalog* says."""
+
+    checks = 0
+
+    def check(self, plan):
+        self.checks += 1
+        return super().check(plan)
+
+    def catalog(self):
+        if self.lacks == ("all",):
+            raise BackendRejected("401.")
+        return Catalog(models=tuple(CatalogItem(name) for name in ("a", "b", "c", "d") if name not in self.lacks))
+
+
+def test_a_large_sweep_is_checked_in_few_questions(marbles):
+    """Four checkpoints, ten samplers, five schedulers: 200 combinations on members that have two of the four each."""
+    members = [Counting(marbles, n, lacks=lacks) for n, lacks in enumerate([("a", "b"), ("c", "d"), ("all",)])]
+    sweep = {
+        "model": ["a", "b", "c", "d"],
+        "sampler_name": [f"sampler {n}" for n in range(10)],
+        "scheduler": [f"scheduler {n}" for n in range(5)],
+    }
+    run, _ = play(marbles, members, rxp.chain(rxp.txt2img(prompt="a"), out=None, variants={"sweep": sweep}))
+    assert run.result.success
+    assert [{call.generation.model for call in member.calls} for member in members] == [{"c", "d"}, {"a", "b"}, set()]
+    assert [member.checks for member in members] == [1, 1, 0]

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import rxpipe as rxp
 from rxpipe.backends.base import Backend, Output
+from rxpipe.backends.pool import PoolBackend
 from rxpipe.cli import app
 from rxpipe.errors import BackendRejected
 from rxpipe.store.reading import default_store
@@ -329,3 +330,16 @@ def test_a_run_that_drew_nothing_is_not_to_be_resumed_as_it_is(words, said):
     """It would fail in the same way: what must change is in the command."""
     failed = rxpipe("run", *FOUR, *words)
     assert f"to continue: {said.format(run=default_store().latest().run_id)}\n" in failed.stderr
+
+
+def test_the_members_of_a_pool_are_told_apart_on_a_narrow_terminal(monkeypatch):
+    """Servers of one host differ at the end of their address, which a narrow table must not cut off."""
+    monkeypatch.setenv("COLUMNS", "80")
+    members = [Painted(), Painted()]
+    for port, member in enumerate(members, 7860):
+        member.url = f"http://workstation.example:{port}"
+    monkeypatch.setattr("rxpipe.backends.open_backend", lambda *_, **__: PoolBackend(members))
+    assert rxpipe("run", *FOUR).exit_code == 0
+    table = rxpipe("show", "last").stdout.partition("outcomes")[2].strip()
+    first = "".join(line.split()[0] for line in table.splitlines() if line.strip())
+    assert all(f"example:{port}" in first for port in (7860, 7861)), table

@@ -12,6 +12,7 @@ from reactivex.disposable import Disposable
 from reactivex.scheduler import CurrentThreadScheduler
 
 from rxpipe.backends.base import Backend
+from rxpipe.backends.checking import any_catalog, check_member, check_members
 from rxpipe.backends.dask.address import TLS_FILES, parse_address, resources_of
 from rxpipe.backends.dask.cell import Cell
 from rxpipe.backends.dask.cluster import Cluster, Watcher, WorkerFacts
@@ -19,7 +20,7 @@ from rxpipe.backends.dask.diagnosis import diagnosed
 from rxpipe.backends.dask.fetching import Fetching
 from rxpipe.backends.dask.local import LocalWorkers
 from rxpipe.backends.http.address import without_credentials
-from rxpipe.backends.member import Member, any_catalog, check_member, check_members
+from rxpipe.backends.member import Member
 from rxpipe.backends.placement import Placement, placed
 from rxpipe.errors import BackendUnavailable, ConfigError
 from rxpipe.logs import logger
