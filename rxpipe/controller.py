@@ -195,6 +195,7 @@ class PipelineController:
         Raises:
             RunActive: another run is in progress, and *queue* is not set; or the controller was closed.
             PlanError: no stage is enabled, or the stages cannot work as composed; raised here for queued runs too.
+            ConfigError: as of `PipelineExecutor.start`; of a queued run as the next.
             BadImage: an input picture does not exist; of a queued run the status shows it when the run is next.
         """
         chain = build_chain(job)
@@ -220,11 +221,11 @@ class PipelineController:
         """Stop the run in progress, if there is one, once the image in progress has finished its stage."""
         self._request_stop("Stopping after this image", lambda run: run.stop_after_image())
 
-    def skip_image(self) -> None:
-        """Skip the image in progress, if there is one, and continue with the next."""
+    def skip_image(self, image_index: int | None = None) -> None:
+        """Skip an image in progress, if there is one, and continue with the next; *image_index*: as of `Run`."""
         run = self.active
         if run is not None:
-            self._run_intent(run.skip_image)
+            self._run_intent(lambda: run.skip_image(image_index))
 
     def withdraw(self, *requests: RunRequest) -> None:
         """Remove *requests* from the queue, or all if none is given; those that are not queued any more are ignored."""

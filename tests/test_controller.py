@@ -279,6 +279,19 @@ def test_skip_goes_on_with_the_next_image(marbles):
     assert "stopping" not in desk.states
 
 
+def test_of_several_in_progress_the_one_named_is_skipped(marbles):
+    desk = Desk(marbles, {"txt2img": ["-----", "--o|", "--o|"]})
+    desk.backend.capacity = 3
+    desk.controller.start(one(images=3))
+    desk.clock.advance_by("2ms")
+    desk.controller.skip_image(2)
+    desk.controller.skip_image(7)
+    desk.clock.advance_by("2ms")
+    desk.controller.skip_image(1)
+    desk.clock.run()
+    assert [variant.outcome for variant in desk.controller.last_result.variants] == ["cancelled", "cancelled", "done"]
+
+
 def test_start_while_running_is_refused_and_says_what_to_do(desk):
     desk.controller.start(one())
     with pytest.raises(rxp.RunActive, match="queue=True"):

@@ -37,7 +37,7 @@ def check_members(members: Iterable[Member], plan: StageExecutionPlan) -> list[s
     answers = ask_until(every, lambda member: find_out(member.backend, plan), enough, _PATIENCE_S)
     late = Findings.none(plan, BackendTimeout("it has not answered yet."))
     for at, member in enumerate(every):
-        member.found = answers.get(at, late)
+        member.found = answers.get(at, late).after(member.found)
     warnings = [warning for member in every for warning in _warnings(member)]
     present = [member for member in every if member.found.unanswered is None]
     if not present:
@@ -52,7 +52,7 @@ def check_members(members: Iterable[Member], plan: StageExecutionPlan) -> list[s
 
 def check_member(member: Member, plan: StageExecutionPlan) -> list[str]:
     """Find out what a member cannot render; return its warnings. Blocking."""
-    member.found = find_out(member.backend, plan)
+    member.found = find_out(member.backend, plan).after(member.found)
     return _warnings(member)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rxpipe.backends.base import LeftOut
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rxpipe.plan import StageExecution, StageExecutionPlan
 
     _Need = tuple[str, StageExecution]
+_KEPT = 5_000  # needs of other plans
 _MANY = 8  # stages with different names, of a sweep
 
 
@@ -39,6 +40,12 @@ class Findings:
     def none(cls, plan: StageExecutionPlan, error: BackendError) -> Findings:
         """Return those of a backend that does not answer."""
         return cls(unanswered=plan, error=error, warnings=[f"{error.message} It gets images once it answers."])
+
+    def after(self, before: Findings) -> Findings:
+        """Return these with what is known of the needs of other plans: a backend may be checked while a run goes on."""
+        known = before if len(before.refusals) < _KEPT else Findings()
+        left_out = {need: missing for need, missing in known.left_out.items() if need not in self.refusals}
+        return replace(self, refusals={**known.refusals, **self.refusals}, left_out={**left_out, **self.left_out})
 
     def note(self, need: str, stage: StageExecution, refusal: BackendError | None, warnings: Sequence[str]) -> None:
         """Add what came of one need."""

@@ -89,7 +89,7 @@ class Member:
 
     def asked_again(self, found: Findings) -> None:
         """Note what it answered; where it did not, it rests before it is asked again."""
-        self.found = found
+        self.found = found.after(self.found)
         self._rested = self._asking = False
 
     @property

@@ -288,3 +288,31 @@ def test_a_large_sweep_is_checked_in_few_questions(marbles):
     assert run.result.success
     assert [{call.generation.model for call in member.calls} for member in members] == [{"c", "d"}, {"a", "b"}, set()]
     assert [member.checks for member in members] == [1, 1, 0]
+
+
+def test_a_check_of_another_plan_changes_nothing_for_a_run_in_progress(marbles):
+    """A window looks at its backend every few seconds, with the smallest plan there is."""
+    has, lacks = Member(marbles, "has"), Member(marbles, "lacks", lacks=("xl",))
+    pool = PoolBackend([has, lacks])
+    executor = rxp.PipelineExecutor(pool, scheduler=marbles.clock)
+    executor.events.subscribe(
+        lambda event: pool.check(rxp.chain(rxp.txt2img()).plan) if event.kind == "stage_image_progress" else None
+    )
+    run = executor.start(rxp.chain(rxp.txt2img(prompt="a", images=4, model="xl"), out=None))
+    marbles.run()
+    assert run.result.success
+    assert not lacks.calls
+
+
+def test_a_second_check_says_what_is_so_now(marbles):
+    """What a member lacked in one run, and has in the next."""
+    member = Member(marbles, "one", lacks=("xl",))
+    executor = rxp.PipelineExecutor(PoolBackend([member]), scheduler=marbles.clock)
+    job = rxp.chain(rxp.txt2img(prompt="a", model="xl"), out=None)
+    statuses = []
+    for lacks in (("xl",), (), ("xl",)):
+        member.lacks = lacks
+        run = executor.start(job)
+        marbles.run()
+        statuses.append(run.result.status)
+    assert statuses == ["failed", "completed", "failed"]

@@ -144,15 +144,15 @@ class ComfyJob(RenderJob[JobState]):
 
     def begin(self, connection: Connection) -> None:
         """Note that the job follows; what is heard of it from now on is kept."""
-        self._in_flight = connection
         self._new_job(connection)
+        self._in_flight = connection  # from now on it is asked about
 
     def _new_job(self, connection: Connection) -> None:
         services = self._services
         self._tracker = JobTracker(self._graph, stalled_s=services.calls.timeouts.stalled_s)
         self._tracker.notify = self._notify
         mark = str(uuid.uuid4())
-        self._losses = services.listener.losses
+        self._unknown, self._losses = 0, services.listener.losses
         services.listener.follow(mark, self._tracker)
         self._sent = SentJob(
             self._known.server, self._tracker, connection, services.ours, mark=mark, forget=services.listener.forget
@@ -326,7 +326,8 @@ class ComfyJob(RenderJob[JobState]):
 
     def poll(self, connection: Connection) -> JobState | None:
         """Return what is known; ask the server where nothing was heard for long. Nothing is taken from silence."""
-        tracker, sent = self._tracker, self._job
+        sent = self._job
+        tracker = sent.tracker
         deaf = not self._services.listener.connected or self._services.listener.losses != self._losses
         now_s = time.monotonic()
         if tracker.over.is_set() or (tracker.unheard_s < _UNHEARD_S and not deaf):

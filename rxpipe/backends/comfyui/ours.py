@@ -42,7 +42,7 @@ class OurJobs:
     def ids(self) -> frozenset[str]:
         """What those that have not ended are called: by the server, and by us where it has not answered yet."""
         with self._lock:
-            return frozenset((*self._ids, *self._ids.values()))
+            return frozenset(self._ids) | frozenset(self._ids.values())
 
     @property
     def count(self) -> int:
@@ -81,9 +81,9 @@ class OurJobs:
 
     @property
     def stopping(self) -> frozenset[str]:
-        """The server's ids of those that are being stopped."""
+        """What those that are being stopped are called; see `ids`."""
         with self._lock:
-            return frozenset(job for mark, job in self._ids.items() if mark in self._stopping)
+            return frozenset(self._stopping) | {self._ids[mark] for mark in self._stopping}
 
     def note_exposed(self) -> None:
         """Note that an interrupt follows which names no job: it hits one that goes on should it come too late.

@@ -154,6 +154,7 @@ class SentJob:
     def _look(self, connection: Connection, timeout_s: float) -> QueueView:
         queue = read_queue(connection, self._ours.ids, timeout_s=timeout_s)
         stopping = self._ours.stopping
+        stopping |= {job for mark, job in queue.marked.items() if mark in stopping}
         self._place = queue.place(self.job)
         self._waiting = tuple(job for job in queue.waiting if job in stopping)
         return queue

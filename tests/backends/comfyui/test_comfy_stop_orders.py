@@ -76,6 +76,21 @@ def two_jobs(server, backend, gate):
     return first, second
 
 
+def dispose(server, *renders):
+    """Dispose them together: no look at the queue comes in between."""
+    between = server.hold_calls("queue", answers=False, where=looks)
+    for one in renders:
+        one.subscription.dispose()
+    between.release()
+
+
+@pytest.fixture
+def backend(server):
+    """A backend that waits for what is late."""
+    with ComfyUIBackend(server.url, poll_s=0.05, grace_s=60.0) as opened:
+        yield opened
+
+
 @pytest.fixture
 def held(server):
     """The server with each job stopped at its third step, which an interrupt ends."""
@@ -107,8 +122,7 @@ def test_what_waits_is_taken_out_before_what_runs_is_interrupted(server, backend
     """Else our interrupt made the next job of ours begin, which a removal by an older look would miss."""
     first, second = two_jobs(server, backend, held)
     gate = server.hold_calls("queue", answers=late != "removal", where=lambda call: looks(call) == (late == "look"))
-    first.subscription.dispose()
-    second.subscription.dispose()
+    dispose(server, first, second)
     assert gate.wait_reached()
     gate.release()
     assert ended(server)
@@ -137,8 +151,7 @@ def test_each_job_is_stopped_by_one_call_whatever_is_late(server, backend, held,
     first, second = two_jobs(server, backend, held)
     name = "queue" if target == "look" else target
     gate = server.hold_calls(name, answers=answers, where=lambda call: looks(call) == (target == "look"))
-    first.subscription.dispose()
-    second.subscription.dispose()
+    dispose(server, first, second)
     assert gate.wait_reached()
     gate.release()
     assert ended(server)
@@ -152,42 +165,42 @@ def test_each_job_is_stopped_by_one_call_whatever_is_late(server, backend, held,
 
 
 @names_no_job
-def test_the_next_job_is_posted_after_an_interrupt_that_names_none(server, held):
+def test_the_next_job_is_posted_after_an_interrupt_that_names_none(server, backend, held):
     """The job ends by itself before its interrupt comes; the next one is ready to be posted meanwhile."""
-    with ComfyUIBackend(server.url, poll_s=0.05, grace_s=40.0) as backend:
-        watched = sampling(backend, held)
-        interrupt = server.hold_calls("interrupt", answers=False)
-        watched.subscription.dispose()
-        assert interrupt.wait_reached()
-        held.release()
-        assert ended(server)
-        following = Watched(backend.render(stage_of(IMG2IMG), artifact()))
-        assert server.wait_calls("/upload/image")
-        interrupt.release()
-        assert following.output.data
-        assert outcomes(server) == ["done", "done"]
-        assert [one.job for one in server.interrupts] == [None]
-        assert server.jobs[1].queued_s >= server.interrupts[0].at_s
-
-
-@names_no_job
-def test_a_next_job_that_a_late_interrupt_hits_is_posted_again(server, backend, held):
-    """The interrupt has no answer in time, and comes when the next job runs."""
     watched = sampling(backend, held)
     interrupt = server.hold_calls("interrupt", answers=False)
     watched.subscription.dispose()
     assert interrupt.wait_reached()
     held.release()
     assert ended(server)
-    again = server.hold("txt2img", 3)
-    following = rendered(backend, 9)
-    assert again.wait_reached()
+    following = Watched(backend.render(stage_of(IMG2IMG), artifact()))
+    assert server.wait_calls("/upload/image")
     interrupt.release()
-    assert server.wait_for(lambda: outcomes(server)[1] == "interrupted")
-    again.release()
     assert following.output.data
-    assert outcomes(server) == ["done", "interrupted", "done"]
-    assert drawn(backend, stage_of(TXT2IMG, seed=10)).data
+    assert outcomes(server) == ["done", "done"]
+    assert [one.job for one in server.interrupts] == [None]
+    assert server.jobs[1].queued_s >= server.interrupts[0].at_s
+
+
+@names_no_job
+def test_a_next_job_that_a_late_interrupt_hits_is_posted_again(server, held):
+    """The interrupt has no answer in time, and comes when the next job runs."""
+    with ComfyUIBackend(server.url, poll_s=0.05, grace_s=0.1) as backend:
+        watched = sampling(backend, held)
+        interrupt = server.hold_calls("interrupt", answers=False)
+        watched.subscription.dispose()
+        assert interrupt.wait_reached()
+        held.release()
+        assert ended(server)
+        again = server.hold("txt2img", 3)
+        following = rendered(backend, 9)
+        assert again.wait_reached()
+        interrupt.release()
+        assert server.wait_for(lambda: outcomes(server)[1] == "interrupted")
+        again.release()
+        assert following.output.data
+        assert outcomes(server) == ["done", "interrupted", "done"]
+        assert drawn(backend, stage_of(TXT2IMG, seed=10)).data
 
 
 @without_cancel
@@ -230,7 +243,7 @@ def test_a_server_that_answers_no_question_gets_no_interrupt_that_names_no_job(s
 def test_our_job_whose_post_has_no_answer_yet_is_no_stranger(server, backend, held):
     """An old server gives it an id that we do not know; the job before it is interrupted all the same."""
     watched = sampling(backend, held)
-    answer = server.hold_calls("prompt")
+    answer = server.hold_calls("/prompt")
     following = rendered(backend, 9)
     assert answer.wait_reached()
     watched.subscription.dispose()
@@ -240,14 +253,26 @@ def test_our_job_whose_post_has_no_answer_yet_is_no_stranger(server, backend, he
     assert following.output.data
 
 
+@pytest.mark.parametrize("release", [MIDDLE])
+def test_a_waiting_job_whose_post_has_no_answer_yet_is_taken_out_too(server, backend, held):
+    first = sampling(backend, held)
+    answer = server.hold_calls("/prompt")
+    second = rendered(backend, 8)
+    assert answer.wait_reached()
+    dispose(server, first, second)
+    assert server.wait_for(lambda: outcomes(server) == ["interrupted", "lost"])
+    answer.release()
+    assert paths(server) == ["queue", "interrupt"]
+
+
 @of_release
-def test_a_job_that_the_server_accepts_in_part_is_stopped(server, backend, held):
+def test_a_job_that_the_server_accepts_in_part_is_stopped(server, backend, held, release):
     """Its error is raised at once; the job is ours until it has ended."""
     server.fault("prompt", Fault.NODE_ERRORS)
     look = server.hold_calls("queue", answers=False, where=looks)
     with pytest.raises(BackendError):
         drawn(backend, stage_of(TXT2IMG))
-    assert began(server, 0)
+    assert release == NEWEST or began(server, 0)  # which is stopped without a look
     look.release()
     assert ended(server)
     assert outcomes(server) in (["interrupted"], ["lost"])
