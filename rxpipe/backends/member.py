@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ class Member:
 
     label: that of no other member. groups: batches or single images in progress, with the number of their calls.
     resting_until: seconds of the clock.
+    image_s: seconds of an image, by the type of the stage. finished_s: when it finished the last one.
     found: by its last check; where it did not answer that it is asked again after each rest, and gets no image before.
     error: of its last image, or None where it rendered that.
     stopping: calls that were cut short and may still run there. suspected_at_s: when the last one was cut short; it is
@@ -49,7 +51,8 @@ class Member:
     found: Findings = field(default_factory=Findings)
     model: str | None = None
     used: int = 0
-    image_s: float | None = None
+    image_s: dict[str, float] = field(default_factory=dict)
+    finished_s: float = -math.inf
     failures: int = 0
     rest_s: float = FIRST_REST_S
     resting_until: float = 0.0
@@ -58,6 +61,13 @@ class Member:
     _rested: bool = False
     _asking: bool = False
     suspected_at_s: float | None = None
+
+    def note_pace(self, stage_type: str, took_s: float, now_s: float) -> None:
+        """Note what an image took; without the time that it waited for the one before."""
+        since_s, self.finished_s = now_s - self.finished_s, now_s
+        if self.backend.capacity == 1 and 0 < since_s < took_s:
+            took_s = since_s
+        self.image_s[stage_type] = 0.5 * (self.image_s.get(stage_type, took_s) + took_s)
 
     @property
     def where(self) -> str:

@@ -7,6 +7,7 @@ Members may come and go while images are in progress, on any thread.
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -130,7 +131,7 @@ class Placement:
         with self._lock:
             member.failures, member.rest_s, member.resting_until = 0, FIRST_REST_S, 0.0
             member.suspected_at_s = member.error = self._unplaced = None
-            member.image_s = took_s if member.image_s is None else 0.5 * (member.image_s + took_s)
+            member.note_pace(call.stage_type, took_s, call.now_s)
         self._release(call, member)
         self.place_waiting()
 
@@ -223,16 +224,17 @@ class Placement:
         # a rest spares images a member that fails; where all rest, waiting for one that answers spares nothing
         usable = [m for m in candidates if not m.stopping and (not m.rests_s(now_s) or (m.answers and not awake))]
         free = [m for m in usable if len(m.groups) < m.backend.capacity]
-        return min(free or self._with_queue(usable), key=lambda m: m.rank(call.model), default=None)
+        return min(free or self._with_queue(usable, call.stage_type), key=lambda m: m.rank(call.model), default=None)
 
-    def _with_queue(self, usable: list[Member]) -> list[Member]:
+    def _with_queue(self, usable: list[Member], stage_type: str) -> list[Member]:
         """The members that may have a further image wait behind those in progress: none that is much slower."""
-        fastest_s = min((m.image_s for m in self._members if m.image_s is not None), default=None)
+        paces = [m.image_s[stage_type] for m in self._members if stage_type in m.image_s]
+        slowest_s = _SLOW * min(paces) if paces else math.inf
         return [
             m
             for m in usable
             if len(m.groups) < m.backend.capacity + m.backend.queue_ahead
-            and (fastest_s is None or m.image_s is None or m.image_s <= _SLOW * fastest_s)
+            and m.image_s.get(stage_type, 0.0) <= slowest_s
         ]
 
     def _release(self, call: Call, member: Member) -> None:
@@ -270,6 +272,11 @@ class Call:
         self._has_output = False
         self._lock = threading.Lock()
         self._over = False
+
+    @property
+    def stage_type(self) -> str:
+        """Of the stage that it is in."""
+        return self._stage.stage_type
 
     @property
     def over(self) -> bool:

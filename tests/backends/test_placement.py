@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from servers_at_work import events_of, pool
 from stages import stage_of
 
 import rxpipe as rxp
@@ -98,3 +99,20 @@ def test_an_image_that_is_disposed_before_it_begins_leaves_its_member_free(marbl
     (seen,) = begin(marbles, placement)
     marbles.clock.advance_by(1.0)
     assert seen.completed
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize(
+    ("servers", "images", "order", "seconds"),
+    [
+        (3, 24, "image", {"txt2img": 0.08, "upscale": 0.08}),
+        (4, 60, "image", {"txt2img": 0.08, "upscale": 0.24}),
+        (8, 120, "stage", {"txt2img": 0.08, "upscale": 0.24}),
+    ],
+)
+def test_no_image_waits_behind_a_slow_one(marbles, servers, images, order, seconds):
+    """A member is slow by the same stage of others, and by what it takes and not by what it waits."""
+    job = rxp.chain(rxp.txt2img(prompt="a", images=images), rxp.upscale(), order=order, out=None)
+    events = events_of(marbles, pool(marbles.clock, seconds, servers, slow=2.5, queue_ahead=1), job)
+    ideal_s = images * sum(seconds.values()) / (servers - 1 + 1 / 2.5)
+    assert events[-1].elapsed_s <= 1.1 * ideal_s
