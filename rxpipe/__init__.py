@@ -15,9 +15,11 @@ artifact.py    one image, its picture and its lineage
 presets/       what to run: a config file or a picture read by its content, options, preset files
 plan.py        the config resolved: what each stage runs with
 variants/      many settings from one config: prompts with alternatives, wildcards, sweeps; made one by one
+estimate.py    the time left, by what took how long so far
 events.py      the events of a run, and their grammar
+progress.py    how far one stage is
 result.py      the result: a fold of the events
-status.py      the status that views show: another fold; progress.py: of one stage; estimate.py: the time left
+status.py      the status that views show: another fold
 backends/      the backend port; http (what servers share), webui (AUTOMATIC1111, Forge), sketch (embedded),
                diffusers (a model in this process)
 store/         the journal of runs in progress and the history of the others

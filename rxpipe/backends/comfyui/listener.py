@@ -13,10 +13,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from loguru import logger
-
 from rxpipe.backends.comfyui.messages import Message, PreviewMessage, read_binary, read_text
 from rxpipe.errors import BackendRejected
+from rxpipe.logs import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable

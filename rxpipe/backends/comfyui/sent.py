@@ -6,9 +6,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Literal
 
-from loguru import logger
-
 from rxpipe.backends.comfyui.api import cancel_job, delete_history, delete_waiting, interrupt, place_of, read_queue
+from rxpipe.logs import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
