@@ -68,15 +68,16 @@ def test_the_images_in_progress_add_up():
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("order", ["stage", "image"])
-@pytest.mark.parametrize(("slots", "queue_ahead"), [(1, 0), (1, 1), (4, 0), (8, 0)])
+@pytest.mark.parametrize("capacity", [(1, 0, 30), (1, 1, 30), (4, 0, 30), (8, 0, 30), (4, 4, 15)])
 @pytest.mark.parametrize("unlike", [False, True])
-def test_an_estimate_is_within_a_quarter_from_the_first_third_on(marbles, order, slots, queue_ahead, unlike):
+def test_an_estimate_is_within_a_quarter_from_the_first_third_on(marbles, order, capacity, unlike):
     """One slot, four, eight; like and unlike stages; in a first run too, where there is one; at the end of instants."""
+    slots, queue_ahead, per_slot = capacity
     scripts = {"txt2img": "--s--s--s--so|", "upscale": "-s-so|" if unlike else "--s--s--s--so|"}
-    job = rxp.chain(rxp.txt2img(prompt="a", images=30 * slots), rxp.upscale(), order=order)
+    job = rxp.chain(rxp.txt2img(prompt="a", images=per_slot * slots), rxp.upscale(), order=order)
     run = marbles.run(job, ScriptedBackend(marbles, scripts, capacity=slots, queue_ahead=queue_ahead))
     events = run.events.accept().values
-    check_estimates(events, status_of(events))
+    check_estimates(events, status_of(events), least=50 if per_slot == 30 else 30)
     check_estimates(events, RunStatus(), least=20)
 
 
