@@ -62,7 +62,8 @@ class ImageStatus:
             return usual_s
         seen = self.seen - self.seen_from
         pace_s = (self.seen_s - self.since_s) / seen if seen >= TELLING else usual_s
-        return max(0.0, (1 - self.seen) * pace_s - (now_s - self.seen_s))
+        usually_s = (1 - self.seen_from) * usual_s - (now_s - self.since_s)  # more than its last step may be to come
+        return max(0.0, usually_s, (1 - self.seen) * pace_s - (now_s - self.seen_s))
 
 
 @dataclass(frozen=True, slots=True)

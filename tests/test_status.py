@@ -77,8 +77,9 @@ def test_an_estimate_is_within_a_quarter_from_the_first_third_on(marbles, order,
     job = rxp.chain(rxp.txt2img(prompt="a", images=per_slot * slots), rxp.upscale(), order=order)
     run = marbles.run(job, ScriptedBackend(marbles, scripts, capacity=slots, queue_ahead=queue_ahead))
     events = run.events.accept().values
-    check_estimates(events, status_of(events), least=50 if per_slot == 30 else 30)
-    check_estimates(events, RunStatus(), least=20)
+    few = per_slot < 30  # a stage's time counts for more, and of the short ones 40 % come after the last step
+    check_estimates(events, status_of(events), least=30 if few else 50, floor_s=0.013 if few else 0.0)
+    check_estimates(events, RunStatus(), least=20, floor_s=0.013 if few else 0.0)
 
 
 @pytest.mark.slow
@@ -93,7 +94,7 @@ def test_an_estimate_is_within_a_quarter_with_members_of_unlike_speed(marbles, o
     check_estimates(run.result.events, status_of(run.result.events))
 
 
-def check_estimates(events, before, *, least=50):
+def check_estimates(events, before, *, least=50, floor_s=0.0):
     """From the first third of a run after *before* on, until its last tenth; of more than so many moments."""
     status, seen = before, {}
     for event in events:
@@ -105,7 +106,7 @@ def check_estimates(events, before, *, least=50):
         judged = {left_s: eta_s for left_s, eta_s in judged.items() if eta_s is not None}
     assert len(judged) > least
     for left_s, eta_s in judged.items():
-        assert eta_s == pytest.approx(left_s, rel=0.25)
+        assert eta_s == pytest.approx(left_s, rel=0.25, abs=floor_s)
 
 
 @given(timelines(), timelines())
