@@ -79,7 +79,7 @@ def test_an_estimate_is_within_a_quarter_from_the_first_third_on(marbles, order,
     events = run.events.accept().values
     few = per_slot < 30  # a stage's time counts for more, and of the short ones 40 % come after the last step
     check_estimates(events, status_of(events), least=30 if few else 50, floor_s=0.013 if few else 0.0)
-    check_estimates(events, RunStatus(), least=20, floor_s=0.013 if few else 0.0)
+    check_estimates(events, RunStatus(), least=10 if few else 20, floor_s=0.013 if few else 0.0)
 
 
 @pytest.mark.slow
@@ -109,12 +109,17 @@ def check_estimates(events, before, *, least=50, floor_s=0.0):
         assert eta_s == pytest.approx(left_s, rel=0.25, abs=floor_s)
 
 
+def without_durations(status):
+    stages = tuple(replace(stage, worked_s=0.0) for stage in status.stages)  # it depends on how many slots are known
+    return replace(status, past=Past(), eta_s=None, stages=stages)
+
+
 @given(timelines(), timelines())
 def test_a_second_run_begins_anew(first, second):
     """Nothing of the first is left but what was learnt about durations."""
     after = status_of(second.events, status_of(first.events))
     alone = status_of(second.events)
-    assert replace(after, past=Past(), eta_s=None) == replace(alone, past=Past(), eta_s=None)
+    assert without_durations(after) == without_durations(alone)
     begun = reduce_status(status_of(first.events), second.events[0])
     assert (begun.fraction, begun.state, begun.percent_text, begun.eta_text) == (0.0, "running", "0 %", "")
 
