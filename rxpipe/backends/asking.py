@@ -7,17 +7,16 @@ import math
 import queue
 import threading
 import time
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
+
+from rxpipe import beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-
-AT_ONCE = True
-"""False in virtual time, which has no threads: one after the other, and before it goes on."""
 
 
 def ask_all(asked: Sequence[_T], question: Callable[[_T], _R]) -> list[_R]:
@@ -38,13 +37,12 @@ def ask_until(
         enough: whether these answers do without the others.
         patience_s: since the first answer.
     """
-    if not AT_ONCE or len(asked) <= 1:
+    if not beside.AT_ONCE or len(asked) <= 1:
         return {at: question(each) for at, each in enumerate(asked)}
     coming: queue.SimpleQueue[tuple[int, Future[_R]]] = queue.SimpleQueue()
     for at, each in enumerate(asked):
-        answer: Future[_R] = Future()
+        answer = beside.begun(functools.partial(question, each))
         answer.add_done_callback(functools.partial(lambda at, done: coming.put((at, done)), at))
-        ask_beside(functools.partial(_answer, answer, question, each))
     answers: dict[int, _R] = {}
     end_s = math.inf
     while len(answers) < len(asked):
@@ -58,16 +56,9 @@ def ask_until(
     return answers
 
 
-def _answer(answer: Future[_R], question: Callable[[_T], _R], asked: _T) -> None:
-    try:
-        answer.set_result(question(asked))
-    except BaseException as error:  # noqa: BLE001  # it is raised where the answer is waited for
-        answer.set_exception(error)
-
-
 def ask_beside(question: Callable[[], None]) -> None:
     """Call *question* on a thread of its own; return immediately."""
-    if AT_ONCE:
+    if beside.AT_ONCE:
         threading.Thread(target=question, name="rxpipe-ask", daemon=True).start()
     else:
         question()

@@ -7,15 +7,15 @@ confidence. Needs numpy and scikit-image, which the extra `sketch` installs; bot
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from rxpipe.beside import side_by_side
 from rxpipe.errors import require
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Generator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -28,7 +28,7 @@ _Find: TypeAlias = tuple[bool, int, _Box]  # whether the look was mirrored, its 
 _LONGEST_PX = 512
 _LOOKS_PX = (440, 376, _LONGEST_PX)
 """Longest side of the copies that the detector sees; the first two cost least, and show together what the others do."""
-_WHOLE_LOOKS, _AT_A_TIME, _PAUSE_S = 2, 2, 0.02
+_WHOLE_LOOKS = 2
 _WHOLE_SHARE = 0.7  # of the search's time
 _AROUND, _ALIKE = 0.65, 2.2  # how far around a find is looked, and for faces how much smaller or larger
 _MOST_ENLARGED = 1.5
@@ -95,8 +95,11 @@ def find_faces(pixels: NDArray[np.uint8]) -> Generator[float, None, list[Face]]:
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         copies.append(np.asarray(picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)))
     whole = [partial(_detect, copies[number], pixels.shape) for number in range(_WHOLE_LOOKS)]
-    for done, boxes in _side_by_side(whole):
-        finds += [(False, done - 1, box) for box in boxes]
+    done = 0
+    for boxes in side_by_side(whole):
+        if boxes is not None:
+            finds += [(False, done, box) for box in boxes]
+            done += 1
         yield _WHOLE_SHARE * done / len(whole)
     if not finds:
         return []
@@ -105,9 +108,12 @@ def find_faces(pixels: NDArray[np.uint8]) -> Generator[float, None, list[Face]]:
     places = [_median(group) for group in _grouped(finds)]
     around = [(*look, place) for look in looks for place in places]
     calls = [partial(_detect_around, place, copies[n], pixels.shape, mirrored=side) for side, n, place in around]
-    for done, boxes in _side_by_side(calls):
-        mirrored, number, _ = around[done - 1]
-        finds += [(mirrored, number, box) for box in boxes]
+    done = 0
+    for boxes in side_by_side(calls):
+        if boxes is not None:
+            mirrored, number, _ = around[done]
+            finds += [(mirrored, number, box) for box in boxes]
+            done += 1
         yield _WHOLE_SHARE + (1 - _WHOLE_SHARE) * done / len(around)
     return sorted(_agreed(finds, pixels.shape), key=lambda face: -face.area)
 
@@ -123,23 +129,6 @@ def load_detector() -> Any:
     from skimage.feature import Cascade  # noqa: PLC0415  # 0.3 s, for adetailer only
 
     return Cascade(lbp_frontal_face_cascade_filename())  # type: ignore[no-untyped-call]  # it has no types
-
-
-def _side_by_side(calls: Sequence[Callable[[], list[_Box]]]) -> Generator[tuple[int, list[_Box]], None, None]:
-    """Yield the number of looks that are done and what the last one found, in their order; while waiting, nothing new.
-
-    Two are made at a time, as the detector holds no lock of Python's. A look that has begun cannot be stopped: after a
-    close it ends on its own, and no other begins.
-    """
-    pool = ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="rxpipe-faces")
-    try:
-        looks = [pool.submit(call) for call in calls]
-        for done, look in enumerate(looks):
-            while not wait([look], _PAUSE_S).done:
-                yield done, []
-            yield done + 1, look.result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _detect_around(place: _Box, copy: NDArray[np.uint8], shape: tuple[int, ...], *, mirrored: bool) -> list[_Box]:

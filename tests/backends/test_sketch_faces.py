@@ -229,3 +229,12 @@ def test_a_stop_does_not_wait_for_the_look_that_is_under_way(monkeypatch):
         worker.close()
     assert detector.looks <= 2
     assert got == []
+
+
+def test_in_virtual_time_faces_are_found_without_a_thread(marbles, tmp_path):
+    """The load of the detector, its looks and the packing of pictures are made where they stand."""
+    portrait = rxp.txt2img(prompt="portrait", width=256, height=256, steps=2)
+    runner = rxp.PipelineRunner(SketchBackend(pace_s=0.5))
+    run = runner.start(rxp.chain(portrait, rxp.adetailer(steps=2), out=tmp_path))
+    marbles.run()
+    assert (run.result.status, run.result.warnings) == ("completed", ())

@@ -24,6 +24,7 @@ from rxpipe.backends.picture import Stopped
 from rxpipe.backends.sketch.encode import encode_png
 from rxpipe.backends.sketch.frame import relay
 from rxpipe.backends.sketch.jobs import job, takes_faces
+from rxpipe.beside import begun
 from rxpipe.config import AdetailerConfig, UpscaleConfig
 from rxpipe.errors import BackendFailed, RxPipeError
 from rxpipe.pictures.faces import load_detector
@@ -86,7 +87,7 @@ class SketchBackend(Backend):
         """
         check_masks(plan)
         if any(isinstance(stage.config, AdetailerConfig) for stage in plan.stages):
-            threading.Thread(target=_load_detector, name="rxpipe-sketch-load", daemon=True).start()
+            begun(_load_detector)
         return [warning for stage in plan.stages for warning in _warnings(stage)]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
+from rxpipe.beside import side_by_side
 from rxpipe.errors import BadImage
 from rxpipe.pictures.opening import opened
 
@@ -31,9 +32,13 @@ def thumbnails(pictures: Sequence[Picture]) -> dict[str, str]:
     """Return a data URL by artifact id, for at most MOST pictures; without those that cannot be read."""
     size, quality = next(((px, q) for most, px, q in _SIZES if len(pictures) <= most), _SIZES[-1][1:])
     shown = [picture for picture in pictures[:MOST] if picture.source is not None]
-    with ThreadPoolExecutor(_THREADS, "rxpipe-thumbnails") as pool:  # decoders release the interpreter's lock
-        made = pool.map(lambda picture: thumbnail(picture.source, size, quality), shown)
-        return {picture.artifact_id: url for picture, url in zip(shown, made, strict=True) if url is not None}
+    calls = [partial(_named, picture, size, quality) for picture in shown]
+    made = side_by_side(calls, at_a_time=_THREADS)  # decoders release the interpreter's lock
+    return {artifact_id: url for artifact_id, url in filter(None, made) if url is not None}
+
+
+def _named(picture: Picture, size: int, quality: int) -> tuple[str, str | None]:
+    return picture.artifact_id, thumbnail(picture.source, size, quality)
 
 
 def thumbnail(source: Path | bytes | None, size: int, quality: int = 82) -> str | None:
