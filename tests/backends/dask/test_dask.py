@@ -124,7 +124,7 @@ def test_a_cell_runs_on_the_workers_backend_with_its_picture_and_its_files(clust
     assert there.read() == source.data
     assert stage.config.mask != mask
     assert not stage.config.mask.exists(), "its copy is removed with the cell"
-    assert seen.of(StepProgress)[-1] == StepProgress(0.5, 1, 2)
+    assert seen.of(StepProgress)[-1] == StepProgress(0.5, 1, 2, server="a")
 
 
 def test_pixels_and_kind_are_those_of_the_backend_that_is_held(cluster, backend):
@@ -147,7 +147,7 @@ def test_a_preview_comes_while_it_is_rendered(cluster, backend):
 
 def test_whatever_a_workers_backend_emits_arrives(cluster, backend):
     """Every field of a step; each of several attempts of a pool that the worker holds, in order."""
-    step = StepProgress(0.25, 2, 8, 1.5, "queued", 3)
+    step = StepProgress(0.25, 2, 8, 1.5, "queued", 3, "one of a")
     assert None not in dataclasses.astuple(step)
     moved = [Moved(BackendUnavailable(f"attempt {number}.", retry_after_s=2.0)) for number in (1, 2)]
     whole = Held()
@@ -288,7 +288,7 @@ def test_two_clients_share_a_worker_and_a_cancel_of_one_leaves_the_other_alone(c
     assert held.begun.acquire(timeout=20)
     other.check(PLAN)
     second = Watched(other.render(stage_of(TXT2IMG, image_index=2), None))
-    assert second.wait_for(lambda seen: StepProgress(phase="queued") in seen.values)
+    assert second.wait_for(lambda seen: StepProgress(phase="queued", server="a") in seen.values)
     if cancelled == "the one that renders":
         first.subscription.dispose()
         assert held.begun.acquire(timeout=20)
