@@ -108,7 +108,7 @@ def test_what_is_no_backend_is_no_member():
 @pytest.mark.parametrize("name", ["capacity", "queue_ahead"])
 @pytest.mark.parametrize("value", [-1, 1.5, "two", True, None, float("nan")])
 @pytest.mark.parametrize("in_pool", [False, True])
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(3)
 def test_a_capacity_that_is_no_such_number_is_refused_before_anything_runs(marbles, name, value, in_pool):
     backend = Member(marbles, "one")
     setattr(backend, name, value)

@@ -145,7 +145,7 @@ def test_what_waits_is_taken_out_before_what_runs_is_interrupted(server, backend
     ],
 )
 @pytest.mark.parametrize("answers", [True, False])
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(3)
 def test_each_job_is_stopped_by_one_call_whatever_is_late(server, backend, held, target, answers):
     """The running one and the waiting one; the next job is not touched."""
     first, second = two_jobs(server, backend, held)
