@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-__all__ = ["begun", "side_by_side"]
+__all__ = ["begun", "call_beside", "side_by_side"]
 
 T = TypeVar("T")
 
@@ -59,11 +59,16 @@ def begun(call: Callable[[], T]) -> Future[T]:
         else:
             result.set_result(made)
 
-    if AT_ONCE:
-        threading.Thread(target=make, name="rxpipe-beside", daemon=True).start()
-    else:
-        make()
+    call_beside(make)
     return result
+
+
+def call_beside(call: Callable[[], object]) -> None:
+    """Make a call on a thread of its own, and return immediately; what it raises is the thread's."""
+    if AT_ONCE:
+        threading.Thread(target=call, name="rxpipe-beside", daemon=True).start()
+    else:
+        call()
 
 
 def _awaited(result: Future[T], pause_s: float) -> Generator[T | None, None, None]:

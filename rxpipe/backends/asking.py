@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import queue
-import threading
 import time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -54,11 +53,3 @@ def ask_until(
         answers[at] = done.result()
         end_s = min(end_s, time.monotonic() + patience_s)
     return answers
-
-
-def ask_beside(question: Callable[[], None]) -> None:
-    """Call *question* on a thread of its own; return immediately."""
-    if beside.AT_ONCE:
-        threading.Thread(target=question, name="rxpipe-ask", daemon=True).start()
-    else:
-        question()

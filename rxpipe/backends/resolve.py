@@ -12,7 +12,6 @@ import json
 import os
 import re
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,6 @@ from rxpipe.backends.diffusers.kind import DIFFUSERS
 from rxpipe.backends.http.address import without_credentials
 from rxpipe.backends.kind import BackendKind
 from rxpipe.backends.webui.kind import WEBUI
-from rxpipe.beside import side_by_side
 from rxpipe.config.bounds import MAX_BYTES
 from rxpipe.config.texts import parse_toml
 from rxpipe.errors import ConfigError, require, suggestion
@@ -336,8 +334,7 @@ def _backend_table(path: Path) -> dict[str, Any]:
 def _probe_local(ports: Sequence[int] | None) -> BackendSpec:
     """Return the first server that answers as one of its kind, all ports probed in parallel, else the embedded one."""
     places = [(kind, port) for kind in KINDS if kind.probe is not None for port in ports or kind.ports]
-    probes = [partial(_probe, *place) for place in places]
-    found = [answer for answer in side_by_side(probes, at_a_time=len(probes)) if answer is not None]
+    found = ask_all(places, lambda place: _probe(*place))
     for (kind, port), answer in zip(places, found, strict=True):
         if answer == "yes":
             return BackendSpec(kind, "found running", url=f"http://127.0.0.1:{port}")

@@ -41,9 +41,10 @@ def examine(url: str | None, *, trial: bool, as_json: bool) -> Exit:
 
 def _diagnosed(spec: BackendSpec, *, trial: bool, alone: bool) -> tuple[BackendSpec, Diagnosis]:
     """What was found at a backend; in the place of the embedded one *alone* at the server that would be used."""
+    if spec.kind is EMBEDDED and alone:
+        return spec, diagnose_spec(choose(usual_url()))
     if spec.kind is EMBEDDED:
-        here = Diagnosis(spec.kind.title, reachable=True, credentials="not needed", problem=_lacking() or None)
-        return spec, diagnose_spec(choose(usual_url())) if alone else here
+        return spec, Diagnosis(spec.kind.title, reachable=True, credentials="not needed", problem=_lacking() or None)
     spec = recognised(spec, {})
     return spec, diagnose_spec(spec, trial=trial)
 

@@ -1,4 +1,4 @@
-"""CallGate: requests kept back until a test lets them go, so that any two of them can be put into either order."""
+"""Gates: what a test holds until it lets it go, such as two requests in an order of its own."""
 
 from __future__ import annotations
 
@@ -15,29 +15,34 @@ if TYPE_CHECKING:
     from rxpipe.testing.servers.core.site import Life
 
 
-@dataclass(slots=True)
-class CallGate:
-    """Keeps the requests to a target back until `release`. Made by the server's `hold_calls`.
+@dataclass(slots=True, kw_only=True)
+class Gate:
+    """Holds what comes until `release`. reached: how much came here while it was closed."""
 
-    answers: whether what is kept back is the answer, the request having had its effect; else the request itself.
-    reached: how many came here while it was closed.
-    """
-
-    target: str
-    answers: bool
-    where: Callable[[RecordedRequest], bool] | None
     request_log: RequestLog
     reached: int = 0
     released: bool = False
 
     def wait_reached(self, timeout_s: float = WAIT_S, times: int = 1) -> bool:
-        """Return whether requests came here `times` times within `timeout_s` seconds of real time."""
+        """Return whether it was reached `times` times within `timeout_s` seconds of real time."""
         return self.request_log.wait_for(lambda: self.reached >= times, timeout_s)
 
     def release(self) -> None:
-        """Let those that stand here go on, and later ones pass."""
+        """Let what stands here continue, and what comes later pass."""
         with self.request_log.noting():
             self.released = True
+
+
+@dataclass(slots=True)
+class CallGate(Gate):
+    """Keeps the requests to a target back until `release`. Made by the server's `hold_calls`.
+
+    answers: whether what is kept back is the answer, the request having had its effect; else the request itself.
+    """
+
+    target: str
+    answers: bool
+    where: Callable[[RecordedRequest], bool] | None
 
     def keeps(self, call: RecordedRequest) -> bool:
         """Return whether a request stands here now."""
@@ -53,7 +58,7 @@ class CallGates:
 
     def add(self, target: str, *, answers: bool, where: Callable[[RecordedRequest], bool] | None) -> CallGate:
         """Return a new gate, closed."""
-        gate = CallGate(target, answers, where, self.request_log)
+        gate = CallGate(target, answers, where, request_log=self.request_log)
         with self.request_log.noting():
             self._gates.append(gate)
         return gate

@@ -57,7 +57,7 @@ class JobServer(LoopbackServer[JobSiteT]):
 
     def hold(self, stage: str, step: int = 0) -> JobGate:
         """Stop every job of `stage` ("*" for all) when it reaches `step`, until `release`; see JobGate."""
-        hold = JobGate(stage, step, self.request_log)
+        hold = JobGate(stage, step, request_log=self.request_log)
         with self.request_log.noting():
             self._holds.append(hold)
         return hold

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from rxpipe.testing.servers.core.request_log import WAIT_S, RequestLog
+from rxpipe.testing.servers.core.gates import Gate
+from rxpipe.testing.servers.core.request_log import RequestLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,23 +53,11 @@ class Interrupt:
 
 
 @dataclass(slots=True)
-class JobGate:
+class JobGate(Gate):
     """Stops every job of a stage at a step until `release`. Made by the server's `hold`."""
 
     stage: str
     step: int
-    request_log: RequestLog
-    reached: int = 0
-    released: bool = False
-
-    def wait_reached(self, timeout_s: float = WAIT_S, times: int = 1) -> bool:
-        """Return whether jobs arrived here `times` times within `timeout_s` seconds of real time."""
-        return self.request_log.wait_for(lambda: self.reached >= times, timeout_s)
-
-    def release(self) -> None:
-        """Let the job continue, and later ones pass."""
-        with self.request_log.noting():
-            self.released = True
 
 
 class JobLog(RequestLog):
