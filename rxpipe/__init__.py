@@ -4,7 +4,7 @@
 config -> plan -> chain -> events -> result -> views
 
 logs.py        the log, silent until it is enabled
-beside.py      calls on threads beside the caller's own work
+threads.py     calls on threads of their own
 shown.py       text from outside as it may be shown
 errors.py      the exception tree
 pictures/      pictures as bytes: formats, metadata of any tool, A1111's text, lineage, faces

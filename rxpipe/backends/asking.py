@@ -8,7 +8,7 @@ import queue
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from rxpipe import beside
+from rxpipe import threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,11 +36,11 @@ def ask_until(
         enough: whether these answers do without the others.
         patience_s: since the first answer.
     """
-    if not beside.AT_ONCE or len(asked) <= 1:
+    if not threads.ENABLED or len(asked) <= 1:
         return {at: question(each) for at, each in enumerate(asked)}
     coming: queue.SimpleQueue[tuple[int, Future[_R]]] = queue.SimpleQueue()
     for at, each in enumerate(asked):
-        answer = beside.begun(functools.partial(question, each))
+        answer = threads.submit(functools.partial(question, each))
         answer.add_done_callback(functools.partial(lambda at, done: coming.put((at, done)), at))
     answers: dict[int, _R] = {}
     end_s = math.inf

@@ -17,11 +17,11 @@ from reactivex import Observable
 from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
 from reactivex.scheduler import CurrentThreadScheduler
 
+from rxpipe import threads
 from rxpipe.backends.base import Moved, Output, StepProgress
 from rxpipe.backends.checking import spare_incomplete
 from rxpipe.backends.findings import Findings, find_out, need_of
 from rxpipe.backends.member import FIRST_REST_S, UNANSWERED, Member, MemberLost
-from rxpipe.beside import call_beside
 from rxpipe.config import Txt2ImgConfig
 from rxpipe.errors import BackendFailed, BackendRejected, BackendUnavailable, BadResponse
 from rxpipe.logs import logger
@@ -116,7 +116,7 @@ class Placement:
             call.give_up(next((refusal for m in self._members if (refusal := call.refusal_of(m))), None))
         for away, plan in due:
             if plan is not None:
-                call_beside(functools.partial(self._ask_again, away, plan))
+                threads.start(functools.partial(self._ask_again, away, plan))
 
     def forget(self, call: Call, last: Exception | None = None) -> None:
         """Let *call* wait no longer; note why no member took it: *last*, of those it was on, or what they rest for."""

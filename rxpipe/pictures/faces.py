@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rxpipe.beside import side_by_side
 from rxpipe.errors import require
+from rxpipe.threads import in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -96,7 +96,7 @@ def find_faces(pixels: NDArray[np.uint8]) -> Generator[float, None, list[Face]]:
         copies.append(np.asarray(picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)))
     whole = [partial(_detect, copies[number], pixels.shape) for number in range(_WHOLE_LOOKS)]
     done = 0
-    for boxes in side_by_side(whole):
+    for boxes in in_parallel(whole):
         if boxes is not None:
             finds += [(False, done, box) for box in boxes]
             done += 1
@@ -109,7 +109,7 @@ def find_faces(pixels: NDArray[np.uint8]) -> Generator[float, None, list[Face]]:
     around = [(*look, place) for look in looks for place in places]
     calls = [partial(_detect_around, place, copies[n], pixels.shape, mirrored=side) for side, n, place in around]
     done = 0
-    for boxes in side_by_side(calls):
+    for boxes in in_parallel(calls):
         if boxes is not None:
             mirrored, number, _ = around[done]
             finds += [(mirrored, number, box) for box in boxes]

@@ -22,7 +22,7 @@ from reactivex.scheduler.scheduler import Scheduler
 from reactivex.scheduler.trampoline import Trampoline
 from reactivex.scheduler.trampolinescheduler import TrampolineScheduler
 
-from rxpipe import beside
+from rxpipe import threads
 from rxpipe.errors import RxPipeError
 from rxpipe.rx.worker import WorkerScheduler
 from rxpipe.testing import dropped, leaks
@@ -106,7 +106,7 @@ def _replacements() -> Iterator[Replacement]:
     yield rx_marbles, "new_thread_scheduler", clock
     yield rx_tomarbles, "new_thread_scheduler", clock
     yield rx_run, "run", _run(rx_run.run)
-    yield beside, "AT_ONCE", False
+    yield threads, "ENABLED", False
     yield threading.Thread, "start", _guarded(threading.Thread.start)
     yield Scheduler, "now", property(_now(vars(Scheduler)["now"].fget))
     yield WorkerScheduler, "now", property(_now(vars(WorkerScheduler)["now"].fget))

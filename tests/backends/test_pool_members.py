@@ -9,7 +9,7 @@ import reactivex as rx
 from test_pool import FRAME_S, Member, play, servers
 
 import rxpipe as rxp
-from rxpipe import beside
+from rxpipe import threads
 from rxpipe.backends.catalog import Catalog, CatalogItem
 from rxpipe.backends.diagnosis import Diagnosis
 from rxpipe.backends.pool import PoolBackend
@@ -169,7 +169,7 @@ class Silent(Member):
 def test_all_members_are_asked_at_the_same_time(marbles):
     """Those that do not answer take no longer than one of them; nobody answers before all were asked."""
     marbles.allow_threads()
-    beside.AT_ONCE, before = True, beside.AT_ONCE
+    threads.ENABLED, before = True, threads.ENABLED
     try:
         members = [Silent(marbles, n, lacks=("sd15",) if n else ()) for n in range(3)]
         barrier = threading.Barrier(3)
@@ -182,7 +182,7 @@ def test_all_members_are_asked_at_the_same_time(marbles):
         assert pool.catalog().names("models") == ("sd15", "http://0", "http://1", "http://2")
         found = pool.diagnose()
     finally:
-        beside.AT_ONCE = before
+        threads.ENABLED = before
     assert (found.ok, found.url, found.models) == (True, "http://0,http://1,http://2", ("sd15",))
     assert found.advice == ("http://0: gone.", "http://0: Start it.", "http://1: Start it.", "http://2: Start it.")
 

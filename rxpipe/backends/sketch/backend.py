@@ -18,13 +18,13 @@ from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable
 from reactivex.scheduler import CurrentThreadScheduler, ImmediateScheduler
 
+from rxpipe import threads
 from rxpipe.backends.base import Backend, Output, Preview, RenderEvent, StepProgress
 from rxpipe.backends.masks import check_masks
 from rxpipe.backends.picture import Stopped
 from rxpipe.backends.sketch.encode import encode_png
 from rxpipe.backends.sketch.frame import relay
 from rxpipe.backends.sketch.jobs import job, takes_faces
-from rxpipe.beside import begun
 from rxpipe.config import AdetailerConfig, UpscaleConfig
 from rxpipe.errors import BackendFailed, RxPipeError
 from rxpipe.pictures.faces import load_detector
@@ -87,7 +87,7 @@ class SketchBackend(Backend):
         """
         check_masks(plan)
         if any(isinstance(stage.config, AdetailerConfig) for stage in plan.stages):
-            begun(_load_detector)
+            threads.submit(_load_detector)
         return [warning for stage in plan.stages for warning in _warnings(stage)]
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from rxpipe.backends.sketch.frame import bands
-from rxpipe.beside import side_by_side
+from rxpipe.threads import in_parallel
 
 if TYPE_CHECKING:
     from rxpipe.backends.sketch.field import U8
@@ -45,7 +45,7 @@ def encode_png(pixels: U8) -> Encoding:
             checksum = zlib.adler32(rows, checksum)
             yield partial(_packed, rows, last=bottom == height)
 
-    for packed in side_by_side(bands_to_pack()):
+    for packed in in_parallel(bands_to_pack()):
         if packed is not None:
             parts.append(_chunk(b"IDAT", packed))
             yield

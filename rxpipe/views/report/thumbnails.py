@@ -7,9 +7,9 @@ import io
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rxpipe.beside import side_by_side
 from rxpipe.errors import BadImage
 from rxpipe.pictures.opening import opened
+from rxpipe.threads import in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ def thumbnails(pictures: Sequence[Picture]) -> dict[str, str]:
     size, quality = next(((px, q) for most, px, q in _SIZES if len(pictures) <= most), _SIZES[-1][1:])
     shown = [picture for picture in pictures[:MOST] if picture.source is not None]
     calls = [partial(_named, picture, size, quality) for picture in shown]
-    made = side_by_side(calls, at_a_time=_THREADS)  # decoders release the interpreter's lock
+    made = in_parallel(calls, at_a_time=_THREADS)  # decoders release the interpreter's lock
     return {artifact_id: url for artifact_id, url in filter(None, made) if url is not None}
 
 

@@ -1,4 +1,4 @@
-"""Calls made beside the caller's own work, on threads of their own."""
+"""Calls on threads of their own, while the caller goes on."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-__all__ = ["begun", "call_beside", "side_by_side"]
+__all__ = ["in_parallel", "start", "submit"]
 
 T = TypeVar("T")
 
-AT_ONCE = True
-"""False in virtual time, which has no threads: each call is made before what begins it goes on."""
+ENABLED = True
+"""False in virtual time, which has no threads: each call is made on the caller's, before it goes on."""
 
 
-def side_by_side(
+def in_parallel(
     calls: Iterable[Callable[[], T]], *, at_a_time: int = 2, pause_s: float = 0.02
 ) -> Generator[T | None, None, None]:
     """Make calls on threads of their own, and yield what each returns, in their order.
@@ -40,14 +40,14 @@ def side_by_side(
     """
     under_way: deque[Future[T]] = deque()
     for call in calls:
-        under_way.append(begun(call))
+        under_way.append(submit(call))
         if len(under_way) == at_a_time:
             yield from _awaited(under_way.popleft(), pause_s)
     for result in under_way:
         yield from _awaited(result, pause_s)
 
 
-def begun(call: Callable[[], T]) -> Future[T]:
+def submit(call: Callable[[], T]) -> Future[T]:
     """Make a call on a thread of its own, and return immediately what will hold its result or error."""
     result: Future[T] = Future()
 
@@ -59,14 +59,14 @@ def begun(call: Callable[[], T]) -> Future[T]:
         else:
             result.set_result(made)
 
-    call_beside(make)
+    start(make)
     return result
 
 
-def call_beside(call: Callable[[], object]) -> None:
+def start(call: Callable[[], object]) -> None:
     """Make a call on a thread of its own, and return immediately; what it raises is the thread's."""
-    if AT_ONCE:
-        threading.Thread(target=call, name="rxpipe-beside", daemon=True).start()
+    if ENABLED:
+        threading.Thread(target=call, name="rxpipe-call", daemon=True).start()
     else:
         call()
 

@@ -1,4 +1,4 @@
-"""Calls on threads beside the caller's own work."""
+"""Calls on threads of their own."""
 
 import subprocess
 import sys
@@ -6,11 +6,11 @@ import threading
 
 import pytest
 
-from rxpipe.beside import side_by_side
+from rxpipe.threads import in_parallel
 
 
 def results(calls, **options):
-    return [result for result in side_by_side(calls, **options) if result is not None]
+    return [result for result in in_parallel(calls, **options) if result is not None]
 
 
 def test_what_calls_return_comes_in_their_order_whichever_ends_first():
@@ -55,7 +55,7 @@ def test_while_a_call_is_awaited_there_are_pauses_and_a_close_ends_the_wait():
         begun.append(threading.current_thread())
         assert let_go.wait(30)
 
-    work = side_by_side([held] * 3, pause_s=0.001)
+    work = in_parallel([held] * 3, pause_s=0.001)
     assert next(work) is None
     work.close()
     let_go.set()
@@ -72,7 +72,7 @@ def test_an_error_of_a_call_is_raised_in_its_place():
 
     got = []
     with pytest.raises(KeyError, match="no face"):
-        got.extend(side_by_side([lambda: 1, fails, lambda: 3]))
+        got.extend(in_parallel([lambda: 1, fails, lambda: 3]))
     assert [result for result in got if result is not None] == [1]
 
 
